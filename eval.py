@@ -1,0 +1,20 @@
+"""Evaluates a training run: `python eval.py --workdir=runs/mmnist_l`. Tables and pictures go to its folder `eval`."""
+
+from absl import flags
+
+from stlight_jax import cli
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run, as given to train.py.")
+_CHECKPOINT = flags.DEFINE_string("checkpoint", "best", "best (lowest validation MSE), last, or a step.")
+_DATA_ROOT = flags.DEFINE_string("data_root", None, "Where the data are now, if they have moved since training.")
+flags.mark_flag_as_required("workdir")
+
+
+def main() -> None:
+    from stlight_jax.evaluation.run import evaluate_workdir  # after the flags: a typo should not wait for TensorFlow
+
+    evaluate_workdir(_WORKDIR.value, _CHECKPOINT.value, _DATA_ROOT.value)
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,65 @@
+"""Runs a command: flags in, one clear line and the right exit status out."""
+
+from __future__ import annotations
+
+import logging as python_logging
+import os
+import re
+import sys
+import warnings
+from collections.abc import Callable
+
+from absl import flags, logging
+
+from stlight_jax.errors import InputError, StlightError
+
+
+def run(main: Callable[[], None], arguments: list[str] | None = None) -> None:
+    """Parses absl flags, calls `main` and exits: 0 done, 2 bad input, 3 non-finite loss, 75 stopped and saved.
+
+    Errors a user can meet are printed as one line; anything else is a defect and shows its traceback (exit status 1).
+    """
+    _quiet_libraries()
+    try:
+        _parse(sys.argv if arguments is None else arguments)
+        main()
+    except StlightError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_status)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def _parse(arguments: list[str]) -> None:
+    if any(argument in ("--help", "-h", "-help") for argument in arguments[1:]):
+        print(sys.modules["__main__"].__doc__ or "")
+        print(flags.FLAGS.main_module_help())
+        sys.exit(0)
+    try:
+        rest = flags.FLAGS(arguments)
+        if "config" in flags.FLAGS and flags.FLAGS["config"].present:
+            flags.FLAGS.config.to_dict()  # a file that could not be read shows itself only now
+    except (flags.Error, OSError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(_one_line(error)) from error
+    if len(rest) > 1:
+        raise InputError(f"unexpected argument {rest[1]!r}; options are written --name=value, see --help")
+
+
+def _one_line(error: Exception) -> str:
+    """The telling line of what absl and ml_collections say, which may hold a whole traceback."""
+    text = str(error.args[0] if error.args else error).replace("\\n", "\n").replace("\\'", "'")
+    lines = [line.strip(" '\"") for line in text.splitlines() if line.strip()]
+    if isinstance(error, KeyError | AttributeError):  # a key the locked config does not have, and the one that is close
+        return "--config has no key " + ": ".join(lines)
+    missing = next((line for line in reversed(lines) if "No such file" in line), None)
+    return missing or re.sub(r"^[\w.]*(Error|Exception): ", "", lines[-1] if lines else repr(error))
+
+
+def _quiet_libraries() -> None:
+    """Keeps warnings meant for developers of the libraries off a user's screen; ours stay."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    warnings.filterwarnings("ignore", module=r"(orbax|flax|jax|tensorflow)(\.|$)")
+    logging.use_absl_handler()
+    logging.set_verbosity(logging.WARNING)
+    logging.get_absl_handler().setFormatter(python_logging.Formatter("%(levelname)s: %(message)s"))

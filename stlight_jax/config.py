@@ -1,0 +1,81 @@
+"""What a config holds, checked once; the files in `configs/` are where the sizes live."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import ml_collections
+
+from stlight_jax.errors import InputError
+from stlight_jax.model.stlight import STLightConfig
+
+# Keys that may change between the parts of a run: they do not touch the course of training. The digits' checksum stands in
+# the data's description, so where they were read from does not matter either.
+_FREE = (
+    "data.digits",
+    "data.root",
+    "data.test_sequences",
+    "data.validation_sequences",
+    "evaluation",
+    "size",
+    "train.checkpoint_every",
+    "train.init_from",
+    "train.keep_checkpoints",
+    "train.log_every",
+    "train.tensorboard",
+)
+# name: (least value, whether it may equal it)
+_RANGES = {
+    "data.sequences_per_epoch": (1, True),
+    "data.validation_sequences": (1, True),
+    "data.test_sequences": (1, True),
+    "data.image_size": (1, True),
+    "optimizer.learning_rate": (0, False),
+    "optimizer.div_factor": (0, False),
+    "optimizer.final_div_factor": (0, False),
+    "optimizer.eps": (0, False),
+    "optimizer.clip_norm": (0, True),
+    "optimizer.weight_decay": (0, True),
+    "train.batch_size": (1, True),
+    "train.epochs": (1, True),
+    "train.seed": (0, True),
+    "train.checkpoint_every": (1, True),
+    "train.keep_checkpoints": (1, True),
+    "train.log_every": (1, True),
+    "evaluation.batch_size": (1, True),
+    "evaluation.pictures": (1, True),
+}
+
+
+def check(config: ml_collections.ConfigDict) -> STLightConfig:
+    """Checks every value that can be judged without data or devices, and returns the model's part.
+
+    Raises InputError naming the key, what it holds and what it may hold.
+    """
+    for key, (least, inclusive) in _RANGES.items():
+        section, name = key.split(".")
+        value = config[section][name]
+        if not math.isfinite(value) or value < least or (value == least and not inclusive):
+            raise InputError(f"{key} is {value}; it must be {'at least' if inclusive else 'more than'} {least}")
+    for name in ("beta1_low", "beta1_high", "beta2"):
+        if not 0 <= config.optimizer[name] < 1:
+            raise InputError(f"optimizer.{name} is {config.optimizer[name]}; it must be at least 0 and less than 1")
+    return STLightConfig(**config.model)
+
+
+def course_differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """The keys, with both values, that would change the course of training between two configs given as plain dicts."""
+    old, new = _flat(old), _flat(new)
+    return [
+        f"{key}: {old.get(key)!r} -> {new.get(key)!r}"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key) and not any(key == free or key.startswith(f"{free}.") for free in _FREE)
+    ]
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat = {}
+    for key, value in tree.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat

@@ -1,0 +1,244 @@
+"""Moving MNIST: OpenSTL's law of motion (`dataloader_moving_mnist.py`), vectorised, any sequence by its index alone.
+
+Every sequence takes its random numbers from its own place in a counter-based generator (Philox), keyed by
+(seed, epoch) and counted by index, so it is the same however many workers or processes make the others.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Protocol
+
+import numpy as np
+
+from stlight_jax.data.digits import DIGIT_SIDE, Digits, find_file, load_digits, prepared_tfds_builder
+from stlight_jax.errors import InputError
+
+STEP_LENGTH = 0.1  # of the free canvas, per frame
+_DIGITS_PER_SEQUENCE = 2
+_DRAWS_PER_DIGIT = 4  # x, y, direction, which digit: one Philox block
+_STREAMS = {"train": 0, "validation": 1, "test": 2}
+# The validation and test sets are fixed: they do not depend on the training seed.
+_FIXED_SEED = 20241115
+PUBLISHED_FILE = "mnist_test_seq.npy"
+_PUBLISHED_SHAPE = (20, 10000, 64, 64)
+
+
+class Sequences(Protocol):
+    """A set of sequences that can be made or read by index."""
+
+    description: dict[str, Any]
+
+    def __len__(self) -> int: ...
+
+    def frames(self, indices: np.ndarray, epoch: int = 0) -> np.ndarray:
+        """uint8 `[len(indices), t, h, w, c]`."""
+        ...
+
+
+def tracks(start: np.ndarray, direction: np.ndarray, frames: int, free: int) -> np.ndarray:
+    """Moves digits along OpenSTL's law.
+
+    A digit goes a tenth of the free canvas per frame along its direction; at a wall it stops there for that frame and the
+    component is reversed. The starting point itself is never drawn.
+
+    Args:
+      start: `[..., 2]`, (x, y) in [0, 1].
+      direction: `[...]`, angle in radians.
+      frames: t.
+      free: pixels a digit can move along one axis.
+
+    Returns:
+      Top-left corners, int `[..., t, 2]`, (row, column) in 0..free.
+    """
+    position = start[..., ::-1].astype(np.float64)  # [..., 2], (y, x)
+    velocity = np.stack([np.sin(direction), np.cos(direction)], -1) * STEP_LENGTH
+    corners = np.empty((*direction.shape, frames, 2), np.int64)
+    for frame in range(frames):
+        position = position + velocity
+        velocity = np.where((position <= 0) | (position >= 1), -velocity, velocity)
+        position = np.clip(position, 0.0, 1.0)
+        corners[..., frame, :] = (free * position).astype(np.int64)
+    return corners
+
+
+def render(corners: np.ndarray, images: np.ndarray, side: int) -> np.ndarray:
+    """Draws digits on black canvases; where they overlap the brighter pixel wins.
+
+    Args:
+      corners: int `[n, digits, t, 2]`, top-left (row, column).
+      images: uint8 `[n, digits, s, s]`.
+      side: of the canvas.
+
+    Returns:
+      uint8 `[n, t, side, side, 1]`.
+    """
+    count, digits, frames, _ = corners.shape
+    size = images.shape[-1]
+    canvas = np.zeros((count, frames, side, side), np.uint8)
+    windows = np.lib.stride_tricks.sliding_window_view(canvas, (size, size), axis=(2, 3), writeable=True)
+    sequence, frame = np.arange(count)[:, None], np.arange(frames)
+    for digit in range(digits):
+        place = (sequence, frame, corners[:, digit, :, 0], corners[:, digit, :, 1])
+        windows[place] = np.maximum(windows[place], images[:, digit, None])
+    return canvas[..., None]
+
+
+@dataclasses.dataclass(frozen=True)
+class GeneratedSequences:
+    """Two digits that move and bounce, made on the fly.
+
+    Attributes:
+      digits: the images to draw.
+      count: sequences per epoch.
+      seed: together with the split's name, epoch and index it determines a sequence.
+      split: "train", "validation" or "test"; no two splits share random numbers, whatever their seeds.
+      length: frames per sequence.
+      side: of the canvas, in pixels; larger than a digit.
+    """
+
+    digits: Digits
+    count: int
+    seed: int
+    split: str
+    length: int = 20
+    side: int = 64
+
+    def __post_init__(self) -> None:
+        if self.side <= self.digits.images.shape[-1]:
+            raise InputError(
+                f"data.image_size is {self.side}; digits of {self.digits.images.shape[-1]} pixels need more to move on"
+            )
+
+    def __len__(self) -> int:
+        return self.count
+
+    @property
+    def description(self) -> dict[str, Any]:
+        return {
+            "name": f"generated Moving MNIST, {self.split}",
+            "published": False,
+            "sequences": self.count,
+            "digits": self.digits.origin,
+            "digits_sha256": self.digits.sha256,
+            "seed": self.seed,
+            "frames": self.length,
+            "side": self.side,
+            "digit_side": self.digits.images.shape[-1],
+        }
+
+    def frames(self, indices: np.ndarray, epoch: int = 0) -> np.ndarray:
+        """uint8 `[n, t, side, side, 1]`; the sequences `indices` of `epoch`."""
+        draws = self._uniform(np.asarray(indices), epoch)  # [n, digits, 4]
+        side = self.digits.images.shape[-1]
+        corners = tracks(draws[..., :2], 2 * np.pi * draws[..., 2], self.length, self.side - side)
+        which = (draws[..., 3] * len(self.digits.images)).astype(np.int64)
+        return render(corners, self.digits.images[which], self.side)
+
+    def _uniform(self, indices: np.ndarray, epoch: int) -> np.ndarray:
+        """Float64 in [0, 1), `[n, digits, 4]`. Neighbouring indices are drawn in one go."""
+        key = np.array([self.seed, epoch], np.uint64)
+        runs = np.split(indices, np.flatnonzero(np.diff(indices) != 1) + 1)
+        raw = []
+        for run in runs:
+            if not len(run):
+                continue
+            counter = np.array([run[0] * _DIGITS_PER_SEQUENCE, 0, 0, _STREAMS[self.split]], np.uint64)
+            bits = np.random.Philox(key=key, counter=counter)
+            raw.append(bits.random_raw(len(run) * _DIGITS_PER_SEQUENCE * _DRAWS_PER_DIGIT))
+        draws = np.concatenate(raw) if raw else np.empty(0, np.uint64)
+        return (draws >> np.uint64(11)).reshape(-1, _DIGITS_PER_SEQUENCE, _DRAWS_PER_DIGIT) * 2.0**-53
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredSequences:
+    """The published test set: an array uint8 `[20, n, h, w]`, time first; `take` reads only what is asked for."""
+
+    array: np.ndarray
+    origin: str
+
+    def __len__(self) -> int:
+        return self.array.shape[1]
+
+    @property
+    def description(self) -> dict[str, Any]:
+        return {
+            "name": "the published Moving MNIST test set",
+            "published": True,
+            "sequences": len(self),
+            "digits": self.origin,
+        }
+
+    def frames(self, indices: np.ndarray, epoch: int = 0) -> np.ndarray:
+        """uint8 `[n, 20, h, w, 1]`; the epoch makes no difference."""
+        del epoch
+        return np.ascontiguousarray(self.array[:, indices].swapaxes(0, 1))[..., None]
+
+
+@dataclasses.dataclass(frozen=True)
+class MovingMNIST:
+    """The three splits."""
+
+    train: Sequences
+    validation: Sequences
+    test: Sequences
+
+
+def open_moving_mnist(data: Any, frames: int, seed: int) -> MovingMNIST:
+    """Opens the splits that a config's `data` section describes.
+
+    Validation sequences show training digits, test sequences unseen ones; both sets are fixed.
+
+    Args:
+      data: keys root, digits, digit_size, image_size, sequences_per_epoch, validation_sequences, test_sequences.
+      frames: per sequence, T + T'.
+      seed: of the training stream.
+
+    Raises:
+      InputError: a file is missing or not what it should be, or a key has an impossible value.
+    """
+    train_digits = load_digits("train", data.digits, data.root).resized(data.digit_size)
+
+    def generated(digits: Digits, count: int, seed: int, split: str) -> GeneratedSequences:
+        return GeneratedSequences(digits, count, seed, split, frames, data.image_size)
+
+    test = _published_test_set(data, frames)
+    if test is None:
+        test_digits = load_digits("test", data.digits, data.root).resized(data.digit_size)
+        test = generated(test_digits, data.test_sequences, _FIXED_SEED, "test")
+    return MovingMNIST(
+        train=generated(train_digits, data.sequences_per_epoch, seed, "train"),
+        validation=generated(train_digits, data.validation_sequences, _FIXED_SEED, "validation"),
+        test=test,
+    )
+
+
+def _published_test_set(data: Any, frames: int) -> StoredSequences | None:
+    """The published test set, if the model's frames are of its size and it can be found."""
+    length, _, side, _ = _PUBLISHED_SHAPE
+    if (data.image_size, data.digit_size, frames) != (side, DIGIT_SIDE, length):
+        return None
+    if data.root:
+        path = find_file(data.root, (PUBLISHED_FILE,), required=False)
+        if path is not None:
+            return StoredSequences(read_published(path), path.name)
+    if data.digits == "tfds":
+        builder = prepared_tfds_builder("moving_mnist", data.root)
+        if builder is not None:
+            dataset = builder.as_dataset(split="test").as_numpy_iterator()
+            sequences = np.stack([example["image_sequence"][..., 0] for example in dataset])  # [n, t, h, w]
+            return StoredSequences(sequences.swapaxes(0, 1), "TFDS moving_mnist")
+    return None
+
+
+def read_published(path: Any) -> np.ndarray:
+    """Memory-maps `mnist_test_seq.npy`, uint8 `[20, 10000, 64, 64]`. Raises InputError for anything else."""
+    expected = f"expected a .npy array uint8 {list(_PUBLISHED_SHAPE)}"
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise InputError(f"{path}: {expected}, found a file that does not load ({error})") from None
+    if not isinstance(array, np.ndarray) or array.shape != _PUBLISHED_SHAPE or array.dtype != np.uint8:
+        found = f"{array.dtype} {list(array.shape)}" if isinstance(array, np.ndarray) else "an archive of arrays"
+        raise InputError(f"{path}: {expected}, found {found}")
+    return array

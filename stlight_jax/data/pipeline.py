@@ -1,0 +1,80 @@
+"""tf.data: which sequences make which batch, read ahead, uint8 all the way.
+
+A training batch is a function of its step, so resuming needs the step and nothing else. An evaluation sees every
+sequence once; the last batch is filled up and masked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import tensorflow as tf
+
+from stlight_jax.data.moving_mnist import Sequences
+from stlight_jax.errors import InputError
+
+# TensorFlow only reads data here; it must not take the accelerators' memory.
+for _kind in ("GPU", "TPU"):
+    tf.config.set_visible_devices([], _kind)
+
+
+def steps_per_epoch(sequences: int, batch_size: int) -> int:
+    """Whole batches in an epoch; an incomplete last one is dropped, as OpenSTL does. Raises InputError if there is none."""
+    if batch_size > sequences:
+        raise InputError(f"train.batch_size is {batch_size}, but an epoch has {sequences} sequences; make the batch smaller")
+    return sequences // batch_size
+
+
+def training_batches(
+    source: Sequences,
+    batch_size: int,
+    first_step: int,
+    last_step: int,
+    process_index: int = 0,
+    process_count: int = 1,
+) -> Iterator[np.ndarray]:
+    """The batches of steps `first_step` (from 0) up to but not including `last_step`, this process's part of each.
+
+    Returns:
+      An iterator of uint8 `[batch_size / process_count, t, h, w, c]`.
+    """
+    per_epoch = steps_per_epoch(len(source), batch_size)
+    share = batch_size // process_count
+
+    def make(step: np.ndarray) -> np.ndarray:
+        epoch, position = divmod(int(step), per_epoch)
+        first = position * batch_size + process_index * share
+        return source.frames(np.arange(first, first + share), epoch)
+
+    steps = tf.data.Dataset.range(first_step, last_step)
+    return _read_ahead(steps.map(_numpy_map(make, (tf.uint8,)), num_parallel_calls=2, deterministic=True))
+
+
+def evaluation_batches(source: Sequences, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Every sequence once: uint8 `[batch_size, t, h, w, c]` and bool `[batch_size]`, False where a sequence is filler."""
+    count = len(source)
+
+    def make(first: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        indices = np.arange(int(first), int(first) + batch_size)
+        mask = indices < count
+        return source.frames(np.where(mask, indices, count - 1)), mask
+
+    firsts = tf.data.Dataset.range(0, count, batch_size)
+    return _read_ahead(firsts.map(_numpy_map(make, (tf.uint8, tf.bool)), num_parallel_calls=2, deterministic=True))
+
+
+def _numpy_map(function, dtypes):
+    def mapped(element):
+        result = tf.numpy_function(function, [element], dtypes if len(dtypes) > 1 else dtypes[0], stateful=False)
+        return result
+
+    return mapped
+
+
+def _read_ahead(dataset: tf.data.Dataset) -> Iterator:
+    options = tf.data.Options()
+    # A private pool: frames are prepared beside the compiled step without taking its threads.
+    options.threading.private_threadpool_size = 2
+    options.deterministic = True
+    return dataset.prefetch(2).with_options(options).as_numpy_iterator()

@@ -1,0 +1,27 @@
+"""The errors a user can meet, each with its exit status. Everything else is a defect and keeps its traceback."""
+
+from __future__ import annotations
+
+
+class StlightError(Exception):
+    """Ends a command with one line on standard error and `exit_status`."""
+
+    exit_status = 1
+
+
+class InputError(StlightError, ValueError):
+    """Bad input or configuration: the message says what was found, what was wanted and what to change."""
+
+    exit_status = 2
+
+
+class NonFiniteLossError(StlightError, ArithmeticError):
+    """Training met a loss or gradient that is not finite."""
+
+    exit_status = 3
+
+
+class PreemptedError(StlightError):
+    """Training was told to stop, saved, and stopped."""
+
+    exit_status = 75

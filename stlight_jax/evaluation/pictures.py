@@ -1,0 +1,125 @@
+"""Pictures of predictions and of a training run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from etils import epath
+from matplotlib.figure import Figure
+from PIL import Image, ImageDraw, ImageFont
+
+_CELL = 96  # pixels, at least, per frame side
+_GAP = 4
+_LABEL_WIDTH, _HEADER = 92, 30
+_PAPER, _INK = (250, 250, 250), (30, 30, 30)
+_MILLISECONDS = 350
+
+
+def draw_strip(path: epath.PathLike, inputs: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> None:
+    """One sequence as a PNG: rows input, truth, prediction, error; a column per frame.
+
+    Args:
+      inputs, truth, prediction: floats in [0, 1], `[t, h, w, c]` (t of the inputs may differ).
+    """
+    rows = {"input": inputs, "truth": truth, "prediction": prediction, "error": prediction - truth}
+    columns = max(len(inputs), len(truth))
+    cells = [
+        [_picture(frames[time], name) if time < len(frames) else None for time in range(columns)]
+        for name, frames in rows.items()
+    ]
+    header = [str(time + 1) for time in range(columns)]
+    _save(path, [_grid(cells, list(rows), header)])
+
+
+def animate(path: epath.PathLike, inputs: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> None:
+    """Several sequences as a GIF: a column each, rows input, truth, prediction, error, all running together.
+
+    Args:
+      inputs, truth, prediction: floats in [0, 1], `[n, t, h, w, c]`.
+    """
+    images = []
+    for time in range(max(inputs.shape[1], truth.shape[1])):
+        seen, ahead = min(time, inputs.shape[1] - 1), min(time, truth.shape[1] - 1)
+        frames = {
+            "input": inputs[:, seen],
+            "truth": truth[:, ahead],
+            "prediction": prediction[:, ahead],
+            "error": prediction[:, ahead] - truth[:, ahead],
+        }
+        cells = [[_picture(frame, name) for frame in row] for name, row in frames.items()]
+        title = f"input frame {seen + 1} of {inputs.shape[1]}     lead time {ahead + 1} of {truth.shape[1]}"
+        images.append(_grid(cells, list(frames), title))
+    _save(path, images)
+
+
+def draw_loss_curve(path: epath.PathLike, training: Sequence[dict[str, Any]], validation: Sequence[dict[str, Any]]) -> None:
+    """Training loss and validation MSE against the step, as a PNG. Args: lines of the metrics log (`read_metrics`)."""
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    steps, losses = [line["step"] for line in training], [line["loss"] for line in training]
+    left.plot(steps, losses, color="0.75", linewidth=0.8, label="logged steps")
+    left.plot(steps, _smoothed(losses), color="tab:blue", label="smoothed")
+    left.set(title="training loss (MSE per pixel)", xlabel="step", yscale="log")
+    left.legend()
+    right.plot([line["step"] for line in validation], [line["mse"] for line in validation], marker="o", color="tab:orange")
+    right.set(title="validation MSE (summed over pixels)", xlabel="step")
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    with epath.Path(path).open("wb") as file:
+        figure.savefig(file, format="png", dpi=120)
+
+
+def _smoothed(values: Sequence[float], weight: float = 0.9) -> list[float]:
+    """Exponential moving average with its start corrected."""
+    average, total, smoothed = 0.0, 0.0, []
+    for value in values:
+        average = weight * average + (1 - weight) * value
+        total = weight * total + (1 - weight)
+        smoothed.append(average / total)
+    return smoothed
+
+
+def _picture(frame: np.ndarray, kind: str) -> Image.Image:
+    """`[h, w, c]` -> an image; grey, or colour for three channels. Errors: red too bright, blue too dark, black right."""
+    if kind == "error":
+        signed = frame.mean(-1)
+        channels = np.stack([np.maximum(signed, 0), np.maximum(np.abs(signed) - 0.5, 0), np.maximum(-signed, 0)], -1)
+    else:
+        channels = frame if frame.shape[-1] == 3 else np.repeat(frame[..., :1], 3, -1)
+    pixels = np.rint(np.clip(channels, 0, 1) * 255).astype(np.uint8)
+    image = Image.fromarray(pixels)
+    scale = max(1, -(-_CELL // max(image.size)))
+    return image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
+
+
+def _grid(cells: list[list[Image.Image | None]], names: list[str], header: str | list[str]) -> Image.Image:
+    """Rows of pictures with their names on the left and a header above: one title, or a heading per column."""
+    width, height = cells[0][0].size
+    columns = len(cells[0])
+    canvas = Image.new("RGB", (_LABEL_WIDTH + columns * (width + _GAP), _HEADER + len(cells) * (height + _GAP)), _PAPER)
+    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(15)
+    if isinstance(header, str):
+        draw.text((_LABEL_WIDTH, _HEADER // 2), header, _INK, font, anchor="lm")
+    else:
+        for column, heading in enumerate(header):
+            draw.text((_LABEL_WIDTH + column * (width + _GAP) + width // 2, _HEADER // 2), heading, _INK, font, anchor="mm")
+    for row, (name, pictures) in enumerate(zip(names, cells, strict=True)):
+        top = _HEADER + row * (height + _GAP)
+        draw.text((8, top + height // 2), name, _INK, font, anchor="lm")
+        for column, picture in enumerate(pictures):
+            if picture is not None:
+                canvas.paste(picture, (_LABEL_WIDTH + column * (width + _GAP), top))
+    return canvas
+
+
+def _save(path: epath.PathLike, images: list[Image.Image]) -> None:
+    path = epath.Path(path)
+    with path.open("wb") as file:
+        if path.suffix == ".gif":
+            first, *rest = [image.quantize(64, dither=Image.Dither.NONE) for image in images]
+            first.save(file, "GIF", save_all=True, append_images=rest, duration=_MILLISECONDS, loop=0)
+        else:
+            images[0].save(file, "PNG", optimize=True)

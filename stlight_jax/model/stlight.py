@@ -1,0 +1,313 @@
+"""The STLight network (Alfarano et al., WACV 2025), part by part in the order of the paper.
+
+Time is folded into channels, one strided convolution makes space-time patches, a stack of depthwise + pointwise mixers
+relates near and far patches, and a pixel shuffle with a 1x1 convolution gives all future frames at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+import chex
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from stlight_jax.errors import InputError
+from stlight_jax.model.depthwise import IMPLEMENTATIONS, Implementation, as_conv_general_dilated
+
+_PRECISIONS = {"float32": lax.Precision.HIGHEST, "tensorfloat32": lax.Precision.HIGH, "bfloat16": lax.Precision.DEFAULT}
+_DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "float64": jnp.float64}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class STLightConfig:
+    """The shape of one STLight network; validated when made.
+
+    Attributes:
+      in_frames: T, frames the network sees.
+      out_frames: T', frames it predicts in one pass.
+      in_channels: C of the frames it sees.
+      out_channels: C of the frames it predicts.
+      hidden_dim: d, channels of the patch grid; a multiple of `patch_size**2`.
+      depth: number of mixer blocks, at least 2. The long skip runs from block `depth // 3` to `2 * depth // 3`.
+      patch_size: p; frame sides are multiples of it.
+      overlap: O; the encoder's kernel is `p * max(1, O)` wide. 0 and 1 are the same network.
+      near_kernel: k1, side of the first depthwise kernel; odd.
+      far_kernel: k2, side of the second, dilated one; odd.
+      dilation: of the far kernel.
+      depthwise: "auto", "native" or "taps"; see `stlight_jax.model.depthwise`.
+      precision: of matrix products on accelerators that offer less than float32: "float32" (full), "tensorfloat32"
+        (three bfloat16 passes on a TPU) or "bfloat16" (the platform's fastest).
+      dtype: of activations: "float32", "bfloat16" or "float64". Parameters and batch statistics stay float32
+        (float64 for "float64").
+      scan_unroll: mixer blocks compiled per turn of the loop over blocks; the parameters do not depend on it.
+
+    Raises:
+      InputError: naming the key, what it holds and what it may hold.
+    """
+
+    in_frames: int
+    out_frames: int
+    in_channels: int
+    out_channels: int
+    hidden_dim: int
+    depth: int
+    patch_size: int
+    overlap: int = 0
+    near_kernel: int = 3
+    far_kernel: int = 7
+    dilation: int = 3
+    depthwise: Implementation = "auto"
+    precision: Literal["float32", "tensorfloat32", "bfloat16"] = "float32"
+    dtype: Literal["float32", "bfloat16", "float64"] = "float32"
+    scan_unroll: int = 1
+
+    def __post_init__(self) -> None:
+        least = {"overlap": 0, "depth": 2}
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.name in ("depthwise", "precision", "dtype"):
+                continue
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise InputError(f"model.{field.name} is {value!r}; it must be a whole number")
+            if value < least.get(field.name, 1):
+                raise InputError(f"model.{field.name} is {value}; it must be at least {least.get(field.name, 1)}")
+        for key, choices in (("depthwise", IMPLEMENTATIONS), ("precision", _PRECISIONS), ("dtype", _DTYPES)):
+            if getattr(self, key) not in choices:
+                raise InputError(f"model.{key} is {getattr(self, key)!r}; choose one of {', '.join(choices)}")
+        for key in ("near_kernel", "far_kernel"):
+            if getattr(self, key) % 2 == 0:
+                raise InputError(f"model.{key} is {getattr(self, key)}; a kernel that keeps the grid's size is odd")
+        if self.hidden_dim % self.patch_size**2:
+            below = self.hidden_dim // self.patch_size**2 * self.patch_size**2
+            raise InputError(
+                f"model.hidden_dim is {self.hidden_dim}; the pixel shuffle needs a multiple of patch_size**2 = "
+                f"{self.patch_size**2}, such as {below + self.patch_size**2}"
+            )
+        if self.overlap >= 2 and (self.overlap - 1) * self.patch_size % 2:
+            raise InputError(
+                f"model.overlap is {self.overlap} with patch_size {self.patch_size}: an odd patch with an even overlap "
+                f"gives one patch too few per side; use overlap {self.overlap + 1} or 0, or an even patch_size"
+            )
+
+    @property
+    def encoder_kernel(self) -> int:
+        """Side of the patch encoder's kernel, in pixels."""
+        return self.patch_size * max(1, self.overlap)
+
+    @property
+    def encoder_padding(self) -> int:
+        """Zero padding around the frame, in pixels, so that the grid has `h / p` by `w / p` cells."""
+        return (self.overlap - 1) * self.patch_size // 2 if self.overlap >= 2 else 0
+
+    @property
+    def skip_blocks(self) -> tuple[int, int]:
+        """The blocks (from 0) whose inputs the long skip leaves and joins."""
+        return self.depth // 3, 2 * self.depth // 3
+
+    def check_frames(self, shape: tuple[int, ...]) -> None:
+        """Raises InputError unless `shape` is `[b, in_frames, h, w, in_channels]` with sides the patch divides."""
+        wanted = f"[b, {self.in_frames}, h, w, {self.in_channels}]"
+        if len(shape) != 5 or shape[1] != self.in_frames or shape[4] != self.in_channels:
+            raise InputError(f"frames have shape {list(shape)}; model.in_frames and model.in_channels ask for {wanted}")
+        if shape[2] % self.patch_size or shape[3] % self.patch_size or 0 in shape:
+            raise InputError(
+                f"frames are {shape[2]} x {shape[3]} pixels; model.patch_size {self.patch_size} must divide both sides"
+            )
+
+
+class STLight(nn.Module):
+    """Predicts `out_frames` frames from `in_frames` frames.
+
+    `model.apply(variables, frames)` predicts. `model.apply(variables, frames, train=True, mutable=["batch_stats"])` uses
+    the batch's statistics and returns `(prediction, updated statistics)`.
+
+    Attributes:
+      config: the network's shape.
+      axis_name: device axis over which the batch statistics are averaged in training; None for one device.
+    """
+
+    config: STLightConfig
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, frames: jax.Array, train: bool = False) -> jax.Array:
+        """Args: frames `[b, in_frames, h, w, in_channels]`, floats in [0, 1]; train: normalise by the batch's statistics.
+
+        Returns `[b, out_frames, h, w, out_channels]` in float32 or wider, not clipped (paper section 3.3).
+
+        Raises InputError for a shape the config does not fit, and TypeError for frames that are not floats.
+        """
+        config = self.config
+        config.check_frames(frames.shape)
+        if not jnp.issubdtype(frames.dtype, jnp.floating):
+            raise TypeError(f"frames are {frames.dtype}; STLight takes floats in [0, 1] (uint8 frames: divide by 255)")
+        skip_from, skip_to = config.skip_blocks
+
+        x = fold_time(frames.astype(_DTYPES[config.dtype]))  # [b, h, w, t*c]
+        x = PatchEncoder(config, self.axis_name, name="patch_encoder")(x, train)  # [b, h/p, w/p, d]
+        x = self._mixers("mixers_before_skip", skip_from, x, train)
+        skipped = x
+        x = self._mixers("mixers_across_skip", skip_to - skip_from, x, train)
+        x = self._mixers("mixers_after_skip", config.depth - skip_to, x + skipped, train)
+        x = PatchReassembly(config, name="patch_reassembly")(x)  # [b, h, w, t'*c']
+        prediction = unfold_time(x, config.out_frames)  # [b, t', h, w, c']
+        chex.assert_shape(prediction, (frames.shape[0], config.out_frames, *frames.shape[2:4], config.out_channels))
+        return prediction.astype(jnp.promote_types(prediction.dtype, jnp.float32))
+
+    def _mixers(self, name: str, length: int, x: jax.Array, train: bool) -> jax.Array:
+        """`length` mixer blocks with stacked parameters (leading axis = block), so compile time does not grow with depth."""
+        if length == 0:
+            return x
+        blocks = nn.scan(
+            MixerBlock,
+            variable_axes={"params": 0, "batch_stats": 0},
+            split_rngs={"params": True},
+            in_axes=nn.broadcast,
+            length=length,
+            unroll=min(self.config.scan_unroll, length),
+        )
+        x, _ = blocks(self.config, self.axis_name, name=name)(x, train)
+        return x
+
+
+class PatchEncoder(nn.Module):
+    """Space-time patches by one strided convolution, batch norm, GELU (paper section 3.1)."""
+
+    config: STLightConfig
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        config = self.config
+        x = nn.Conv(
+            config.hidden_dim,
+            (config.encoder_kernel, config.encoder_kernel),
+            strides=config.patch_size,
+            padding=config.encoder_padding,
+            use_bias=False,
+            kernel_init=kaiming_normal,
+            name="conv",
+            **_arithmetic(config),
+        )(x)  # [b, h/p, w/p, d]
+        bias = self.param("bias", nn.initializers.zeros, (config.hidden_dim,), _parameter_dtype(config))
+        if train:
+            # The batch norm that follows subtracts any constant, so this gradient is zero. Left to rounding, its noise
+            # would be scaled up by Adam into a random walk that differs with the number of devices.
+            bias = lax.stop_gradient(bias)
+        x = x + bias.astype(x.dtype)
+        x = _batch_norm(config, self.axis_name, train, name="norm")(x)
+        return nn.gelu(x, approximate=False)
+
+
+class MixerBlock(nn.Module):
+    """Near and far depthwise convolutions with a residual, then a pointwise one without (paper section 3.2, appendix G)."""
+
+    config: STLightConfig
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, None]:
+        config = self.config
+        residual = x
+        x = self._depthwise("near", config.near_kernel, dilation=1)(x)
+        x = self._depthwise("far", config.far_kernel, dilation=config.dilation)(x)
+        x = nn.gelu(x, approximate=False)
+        x = residual + _batch_norm(config, self.axis_name, train, name="spatial_norm")(x)
+
+        x = nn.Dense(config.hidden_dim, kernel_init=kaiming_normal, name="pointwise", **_arithmetic(config))(x)
+        x = nn.gelu(x, approximate=False)
+        x = _batch_norm(config, self.axis_name, train, name="pointwise_norm")(x)
+        return x, None
+
+    def _depthwise(self, name: str, side: int, dilation: int) -> nn.Conv:
+        return nn.Conv(
+            self.config.hidden_dim,
+            (side, side),
+            padding="SAME",
+            kernel_dilation=dilation,
+            feature_group_count=self.config.hidden_dim,
+            kernel_init=kaiming_normal,
+            conv_general_dilated=as_conv_general_dilated(self.config.depthwise),
+            name=name,
+            **_arithmetic(self.config),
+        )
+
+
+class PatchReassembly(nn.Module):
+    """Pixel shuffle back to the frame's size, then a 1x1 convolution to all future frames (paper section 3.3)."""
+
+    config: STLightConfig
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        config = self.config
+        x = pixel_shuffle(x, config.patch_size)  # [b, h, w, d/p**2]
+        return nn.Dense(
+            config.out_frames * config.out_channels,
+            kernel_init=torch_default_kernel,
+            bias_init=_torch_default_bias(x.shape[-1]),
+            name="conv",
+            **_arithmetic(config),
+        )(x)  # [b, h, w, t'*c']
+
+
+def fold_time(frames: jax.Array) -> jax.Array:
+    """`[b, t, h, w, c] -> [b, h, w, t*c]`, channel index t*C + c."""
+    batch, time, height, width, channels = frames.shape
+    return frames.transpose(0, 2, 3, 1, 4).reshape(batch, height, width, time * channels)
+
+
+def unfold_time(x: jax.Array, time: int) -> jax.Array:
+    """`[b, h, w, t*c] -> [b, t, h, w, c]`, the inverse of `fold_time`."""
+    batch, height, width, folded = x.shape
+    return x.reshape(batch, height, width, time, folded // time).transpose(0, 3, 1, 2, 4)
+
+
+def pixel_shuffle(x: jax.Array, factor: int) -> jax.Array:
+    """`[b, h, w, c*r*r] -> [b, h*r, w*r, c]` in PyTorch's channel order, c*r*r + row*r + column."""
+    batch, height, width, channels = x.shape
+    x = x.reshape(batch, height, width, channels // factor**2, factor, factor)
+    return x.transpose(0, 1, 4, 2, 5, 3).reshape(batch, height * factor, width * factor, channels // factor**2)
+
+
+# The paper's hybrid initialisation (appendices D and G): Kaiming-normal with fan_out and the ReLU gain for the encoder and
+# the mixers, PyTorch's default for the last convolution. As in PyTorch, the fan-out of a depthwise kernel counts all
+# output channels, which makes those weights small.
+kaiming_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+torch_default_kernel = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+
+
+def _torch_default_bias(fan_in: int) -> nn.initializers.Initializer:
+    def uniform(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype = jnp.float32) -> jax.Array:
+        return jax.random.uniform(key, shape, dtype, -(fan_in**-0.5), fan_in**-0.5)
+
+    return uniform
+
+
+def _parameter_dtype(config: STLightConfig) -> jnp.dtype:
+    return jnp.promote_types(_DTYPES[config.dtype], jnp.float32)
+
+
+def _arithmetic(config: STLightConfig) -> dict:
+    return {
+        "dtype": _DTYPES[config.dtype],
+        "param_dtype": _parameter_dtype(config),
+        "precision": _PRECISIONS[config.precision],
+    }
+
+
+def _batch_norm(config: STLightConfig, axis_name: str | None, train: bool, name: str) -> nn.BatchNorm:
+    """PyTorch's eps and momentum; the running variance is Flax's biased one."""
+    return nn.BatchNorm(
+        use_running_average=not train,
+        momentum=0.9,
+        epsilon=1e-5,
+        dtype=_DTYPES[config.dtype],
+        param_dtype=_parameter_dtype(config),
+        axis_name=axis_name,
+        name=name,
+    )

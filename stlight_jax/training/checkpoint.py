@@ -1,0 +1,277 @@
+"""Checkpoints with Orbax: asynchronous, atomic, the last few and the best kept, every file checksummed.
+
+A checkpoint is a folder named by its step. It holds two Orbax trees, `model` (parameters and batch statistics) and
+`optimizer`, and a description (config, data, value range) in Orbax's own metadata. `checksums.json` is written last; Orbax
+restores flipped bits without a word, so a folder whose files do not fit it, or that lacks it, is never used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+import time
+from typing import Any
+
+import flax.serialization
+import jax
+from absl import logging
+from etils import epath
+from orbax.checkpoint import v1 as ocp
+
+from stlight_jax.errors import InputError
+from stlight_jax.training.state import TrainState
+
+_CHECKSUMS = "checksums.json"
+_policies = ocp.training.preservation_policies
+
+
+class CheckpointWriter:
+    """Writes the checkpoints of one run; a context manager that waits for the last one.
+
+    Args:
+      directory: one folder per step goes here.
+      keep: how many of the newest to keep, beside the one with the lowest validation MSE.
+    """
+
+    def __init__(self, directory: epath.PathLike, keep: int):
+        self._checkpointer = ocp.training.Checkpointer(
+            _absolute(directory),
+            save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
+            preservation_policy=_policies.AnyPreservationPolicy(
+                [
+                    _policies.LatestN(keep),
+                    _policies.BestN(
+                        n=1,
+                        get_metric_fn=lambda metrics: metrics["mse"],
+                        reverse=True,
+                        keep_checkpoints_without_metrics=False,
+                    ),
+                ]
+            ),
+            cleanup_tmp_directories=True,
+        )
+        self._sealing: threading.Thread | None = None
+        self._failure: BaseException | None = None
+
+    def save(self, state: TrainState, description: dict[str, Any], metrics: dict[str, float] | None = None) -> None:
+        """Copies the state off the devices and returns; the rest happens behind.
+
+        Args:
+          description: JSON; all that prediction needs beside the weights.
+          metrics: "mse" decides which checkpoint is best; None where there was no validation.
+        """
+        self.wait()
+        directory = self._checkpointer.directory
+        if not directory.is_dir():  # Orbax would wait many minutes for it
+            raise InputError(f"{directory} is gone; checkpoints cannot be written, training stops at step {int(state.step)}")
+        step = int(state.step)
+        response = self._checkpointer.save_checkpointables_async(
+            step, _to_trees(state), force=True, metrics=metrics, custom_metadata=description
+        )
+
+        def seal() -> None:
+            try:
+                response.result()
+                if jax.process_index() == 0:
+                    write_checksums(directory / str(step))
+            except BaseException as error:  # shown by the next `wait`, in the main thread
+                self._failure = error
+
+        self._sealing = threading.Thread(target=seal, name=f"seal checkpoint {step}")
+        self._sealing.start()
+
+    def wait(self) -> None:
+        """Returns when the save in progress is complete; raises what went wrong in it."""
+        if self._sealing is not None:
+            self._sealing.join()
+            self._sealing = None
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise InputError(f"the checkpoint in {self._checkpointer.directory} could not be written: {failure}")
+
+    def __enter__(self) -> CheckpointWriter:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        try:
+            self.wait()
+        finally:
+            self._checkpointer.close()
+
+
+def steps(directory: epath.PathLike) -> list[int]:
+    """Steps of the committed checkpoints in `directory`, ascending, sound or not."""
+    directory = epath.Path(directory)
+    if not directory.exists():
+        return []
+    return sorted(int(path.name) for path in directory.iterdir() if path.name.isdigit() and path.is_dir())
+
+
+def write_checksums(directory: epath.Path) -> None:
+    """Seals a checkpoint: the SHA-256 of each of its files, written atomically."""
+    temporary = directory / f"{_CHECKSUMS}.tmp"
+    temporary.write_text(json.dumps(_checksums(directory), indent=1))
+    temporary.rename(directory / _CHECKSUMS)
+
+
+def fault(directory: epath.PathLike) -> str | None:
+    """What is wrong with a checkpoint folder, in a few words; None if every file is as it was written."""
+    directory = epath.Path(directory)
+    try:
+        wanted = json.loads((directory / _CHECKSUMS).read_text())
+    except FileNotFoundError:
+        return "it is incomplete (it was never sealed)"
+    except (ValueError, OSError):
+        return f"its {_CHECKSUMS} is damaged"
+    if not isinstance(wanted, dict):
+        return f"its {_CHECKSUMS} is damaged"
+    found = _checksums(directory)
+    for name in sorted(wanted.keys() | found.keys()):
+        if name not in found:
+            return f"{name} is missing"
+        if name not in wanted:
+            return f"{name} does not belong to it"
+        if found[name] != wanted[name]:
+            return f"{name} is damaged (its checksum differs)"
+    return None
+
+
+def newest_sound_step(directory: epath.PathLike, move_faulty_to: epath.PathLike | None = None) -> int | None:
+    """The newest checkpoint whose files are all as they were written; None if nothing was ever completed.
+
+    Every faulty one met on the way is reported and, given a folder, moved there, so that training can write its step anew.
+
+    Raises:
+      InputError: there are damaged checkpoints and no sound one.
+    """
+    damaged = []
+    for step in reversed(steps(directory)):
+        path = epath.Path(directory) / str(step)
+        problem = fault(path)
+        if problem is None:
+            return step
+        logging.warning("checkpoint %d is not used: %s", step, problem)
+        if "incomplete" not in problem:
+            damaged.append(step)
+        if move_faulty_to is not None:
+            target = epath.Path(move_faulty_to)
+            target.mkdir(parents=True, exist_ok=True)
+            path.rename(target / f"{step}-{int(time.time())}")
+    if damaged:
+        raise InputError(
+            f"{directory}: no sound checkpoint is left (damaged: {', '.join(map(str, damaged))}); "
+            "choose another --workdir to start anew"
+        )
+    return None
+
+
+def choose_step(directory: epath.PathLike, which: str) -> int:
+    """Resolves "best" (lowest validation MSE), "last" or a step number to the step of a sound checkpoint.
+
+    Raises InputError where there is no such checkpoint, or the one asked for by number is faulty.
+    """
+    available = steps(directory)
+    if not available:
+        raise InputError(f"{directory}: no checkpoint here; train first, or check --workdir")
+    if which == "last":
+        step = newest_sound_step(directory)
+        if step is None:
+            raise InputError(f"{directory}: no complete checkpoint here")
+        return step
+    if which == "best":
+        scores = {step: _score(epath.Path(directory) / str(step)) for step in available}
+        for step in sorted((step for step in available if scores[step] is not None), key=lambda step: scores[step]):
+            problem = fault(epath.Path(directory) / str(step))
+            if problem is None:
+                return step
+            logging.warning("checkpoint %d is not used: %s", step, problem)
+        raise InputError(f"{directory}: no sound checkpoint with a validation score; use --checkpoint=last")
+    if not which.isdigit() or int(which) not in available:
+        raise InputError(
+            f"--checkpoint={which}: expected best, last or one of {', '.join(map(str, available))} (in {directory})"
+        )
+    problem = fault(epath.Path(directory) / which)
+    if problem is not None:
+        raise InputError(f"checkpoint {which} in {directory} cannot be used: {problem}")
+    return int(which)
+
+
+def locate(path: epath.PathLike) -> tuple[epath.Path, int]:
+    """Folder and step of the checkpoint that `path` means: a checkpoint's own folder, or a workdir's newest sound one.
+
+    Raises InputError where there is none.
+    """
+    path = epath.Path(path)
+    if path.name.isdigit():
+        return path.parent, choose_step(path.parent, path.name)
+    directory = path / "checkpoints"
+    return directory, choose_step(directory, "last")
+
+
+def load_description(directory: epath.PathLike, step: int) -> dict[str, Any]:
+    """The description that was saved with a checkpoint."""
+    return _metadata(epath.Path(directory) / str(step))["custom_metadata"]
+
+
+def load_state(directory: epath.PathLike, step: int, like: TrainState) -> TrainState:
+    """Restores a whole state.
+
+    Args:
+      like: a state of arrays or of `jax.ShapeDtypeStruct` with shardings; gives structure, shapes, dtypes and placement.
+
+    Raises InputError if the checkpoint does not fit it.
+    """
+    trees = _load(directory, step, _to_trees(like))
+    return flax.serialization.from_state_dict(like, {**trees["model"], **trees["optimizer"]})
+
+
+def load_variables(directory: epath.PathLike, step: int, like: dict[str, Any]) -> dict[str, Any]:
+    """Restores {"params", "batch_stats"} only. `like` is as in `load_state`."""
+    return _load(directory, step, {"model": like})["model"]
+
+
+def _to_trees(state: TrainState) -> dict[str, Any]:
+    """Plain nested dicts, so that a checkpoint can be read without our classes or optax's."""
+    plain = flax.serialization.to_state_dict(state)
+    model = {name: plain.pop(name) for name in ("params", "batch_stats")}
+    return {"model": model, "optimizer": plain}
+
+
+def _load(directory: epath.PathLike, step: int, like: dict[str, Any]) -> dict[str, Any]:
+    abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like)
+    path = _absolute(directory) / str(step)
+    try:
+        return ocp.load_checkpointables(path, abstract)
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"checkpoint {path} does not fit this model and optimizer: {error}") from error
+
+
+def _absolute(directory: epath.PathLike) -> epath.Path:
+    """Orbax wants absolute paths; a bucket's is absolute already."""
+    directory = epath.Path(directory)
+    return directory if "://" in str(directory) else directory.absolute()
+
+
+def _checksums(directory: epath.Path) -> dict[str, str]:
+    files = {}
+    folders = [directory]
+    while folders:
+        for path in folders.pop().iterdir():
+            if path.is_dir():
+                folders.append(path)
+            elif path.name not in (_CHECKSUMS, f"{_CHECKSUMS}.tmp"):
+                files[str(path.relative_to(directory))] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return files
+
+
+def _metadata(directory: epath.Path) -> dict[str, Any]:
+    return json.loads((directory / "_CHECKPOINT_METADATA").read_text())
+
+
+def _score(directory: epath.Path) -> float | None:
+    try:
+        metrics = json.loads((directory / "metrics" / "metrics").read_text())
+        return float(metrics["mse"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

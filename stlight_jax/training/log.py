@@ -1,0 +1,132 @@
+"""What a run leaves behind to read: metrics as JSON lines, the config, the environment, TensorBoard events."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import json
+import math
+import platform
+import subprocess
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+from absl import logging
+from etils import epath
+
+METRICS_FILE = "metrics.jsonl"
+_PACKAGES = ("stlight-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow-cpu", "tensorflow")
+
+
+class MetricsLog:
+    """Appends one JSON object per line; TensorBoard events beside it, if asked for and the package is there.
+
+    A line that an interruption cut short stays behind, on a line of its own, and `read_metrics` passes over it.
+    """
+
+    def __init__(self, workdir: epath.PathLike, tensorboard: bool):
+        self._path = epath.Path(workdir) / METRICS_FILE
+        cut_short = self._path.exists() and self._path.read_bytes()[-1:] not in (b"", b"\n")
+        self._file = self._path.open("a")
+        if cut_short:
+            self._file.write("\n")
+        self._writer = _tensorboard_writer(epath.Path(workdir) / "tensorboard") if tensorboard else None
+
+    def write(self, step: int, kind: str, values: dict[str, float]) -> None:
+        """One line: `{"step", "kind", "time", **values}`. Kinds: "train", "validation", "compiled", "resumed"."""
+        line = {"step": step, "kind": kind, "time": round(time.time(), 3), **values}
+        self._file.write(json.dumps(_finite(line), allow_nan=False) + "\n")
+        self._file.flush()
+        if self._writer is not None:
+            self._writer(step, {f"{kind}/{name}": value for name, value in values.items()})
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def read_metrics(workdir: epath.PathLike, kind: str) -> list[dict[str, Any]]:
+    """The lines of one kind in order of step; where a step was done again after a resume, the later one."""
+    path = epath.Path(workdir) / METRICS_FILE
+    if not path.exists():
+        return []
+    by_step = {line["step"]: line for line in _lines(path) if line.get("kind") == kind}
+    return [by_step[step] for step in sorted(by_step)]
+
+
+def environment() -> dict[str, Any]:
+    """Versions, devices and the code's commit."""
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": versions,
+        "devices": [f"{device.platform}:{device.device_kind}" for device in jax.devices()],
+        "processes": jax.process_count(),
+        "git_commit": _git_commit(),
+    }
+
+
+def write_json(path: epath.PathLike, content: Any) -> None:
+    """Writes a JSON file in one step: a reader sees the old one or the new one. Infinite values and NaN become null."""
+    path = epath.Path(path)
+    temporary = path.parent / f"{path.name}.tmp"
+    temporary.write_text(json.dumps(_finite(content), indent=2, allow_nan=False) + "\n")
+    temporary.replace(path)
+
+
+def _finite(content: Any) -> Any:
+    """JSON knows no infinity (the PSNR of an exact frame) and no NaN."""
+    if isinstance(content, dict):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
+
+
+def _lines(path: epath.Path) -> Iterator[dict[str, Any]]:
+    for line in path.read_text().splitlines():
+        try:
+            content = json.loads(line)
+        except ValueError:
+            continue  # cut short by an interruption
+        if isinstance(content, dict) and "step" in content:
+            yield content
+
+
+def _git_commit() -> str | None:
+    here = epath.resource_path("stlight_jax")
+    try:
+        described = subprocess.run(
+            ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return described.stdout.strip()
+
+
+def _tensorboard_writer(directory: epath.Path):
+    if importlib.util.find_spec("tensorboard") is None:
+        logging.info("no TensorBoard events: the package tensorboard is not installed")
+        return None
+    import tensorflow as tf  # slow to import, and only this option needs it
+
+    writer = tf.summary.create_file_writer(str(directory))
+
+    def write(step: int, values: dict[str, float]) -> None:
+        with writer.as_default():
+            for name, value in values.items():
+                tf.summary.scalar(name, value, step)
+        writer.flush()
+
+    return write

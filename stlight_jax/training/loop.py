@@ -1,0 +1,257 @@
+"""A training run from its config to its last checkpoint."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import ml_collections
+import numpy as np
+from etils import epath
+
+from stlight_jax.config import check, course_differences
+from stlight_jax.data.moving_mnist import MovingMNIST, open_moving_mnist
+from stlight_jax.data.pipeline import steps_per_epoch, training_batches
+from stlight_jax.errors import InputError, NonFiniteLossError, PreemptedError
+from stlight_jax.evaluation.evaluator import evaluate
+from stlight_jax.model.stlight import STLight
+from stlight_jax.progress import Progress, say
+from stlight_jax.training import checkpoint
+from stlight_jax.training.log import MetricsLog, environment, write_json
+from stlight_jax.training.parallel import AXIS, PmapLauncher
+from stlight_jax.training.schedule import Hyperparameters, OneCycle
+from stlight_jax.training.state import TrainState, create_state, make_optimizer
+from stlight_jax.training.step import Metrics, make_eval_step, make_train_step
+from stlight_jax.training.workdir import Workdir
+
+
+def train(config: ml_collections.ConfigDict, workdir: epath.PathLike, allow_changes: bool = False) -> TrainState:
+    """Trains to the end of the schedule, going on from the newest sound checkpoint in `workdir` if there is one.
+
+    Args:
+      config: as in `configs/`.
+      workdir: folder of the run.
+      allow_changes: resume although the config differs from the one the run was started with.
+
+    Returns:
+      The final state.
+
+    Raises:
+      InputError: the config, the data or the folder do not permit a run.
+      NonFiniteLossError: with step and learning rate; the checkpoints before it stay.
+      PreemptedError: after SIGTERM or SIGINT, when the state is saved.
+    """
+    place = Workdir(workdir)
+    run = _Run(config)
+    place.create()
+    with place.locked():
+        state = run.starting_state(place, allow_changes)
+        done = int(state.step)
+        if done >= run.total_steps:
+            say(f"{place.path} is complete: {done} of {run.total_steps} steps are done")
+            return state
+        write_json(place.path / "config.json", config.to_dict())
+        write_json(place.path / "environment.json", environment())
+        log = MetricsLog(place.path, config.train.tensorboard)
+        with (
+            contextlib.closing(log),
+            checkpoint.CheckpointWriter(place.checkpoints, config.train.keep_checkpoints) as writer,
+            _stop_requests() as stop_requested,
+        ):
+            if done:
+                log.write(done, "resumed", {})
+            return run.steps(state, log, writer, stop_requested)
+
+
+class _Run:
+    """The parts of a run that do not change while it goes."""
+
+    def __init__(self, config: ml_collections.ConfigDict):
+        model_config = check(config)
+        self.config = config
+        self.launcher = PmapLauncher()
+        self.launcher.check_batch_size("train.batch_size", config.train.batch_size)
+        self.launcher.check_batch_size("evaluation.batch_size", config.evaluation.batch_size)
+        frames = model_config.in_frames + model_config.out_frames
+        self.data: MovingMNIST = open_moving_mnist(config.data, frames, config.train.seed)
+        model_config.check_frames(
+            (1, model_config.in_frames, config.data.image_size, config.data.image_size, model_config.in_channels)
+        )
+        self.total_steps = config.train.epochs * steps_per_epoch(len(self.data.train), config.train.batch_size)
+        rates = config.optimizer
+        self.schedule = OneCycle(
+            self.total_steps,
+            rates.learning_rate,
+            rates.rise,
+            rates.div_factor,
+            rates.final_div_factor,
+            rates.beta1_low,
+            rates.beta1_high,
+        )
+        self.model = STLight(model_config, AXIS)
+        optimizer = functools.partial(make_optimizer, rates)
+        self.train_step = self.launcher.train(make_train_step(self.model, optimizer, AXIS))
+        self.eval_step = self.launcher.evaluate(make_eval_step(self.model))
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """What a checkpoint carries beside the weights."""
+        return {
+            "config": self.config.to_dict(),
+            "data": self.data.train.description,
+            "value_range": {"stored": [0, 255], "network": [0.0, 1.0]},
+            "channels": ["intensity"],
+        }
+
+    def starting_state(self, place: Workdir, allow_changes: bool) -> TrainState:
+        """From the run's newest sound checkpoint, else from `train.init_from`, else from scratch."""
+        model_config, side = self.model.config, self.config.data.image_size
+        shape = (1, model_config.in_frames, side, side, model_config.in_channels)
+        state = create_state(self.model, make_optimizer(self.config.optimizer), self.config.train.seed, shape)
+        step = checkpoint.newest_sound_step(place.checkpoints, move_faulty_to=place.rejected)
+        if step is not None:
+            self._check_course(checkpoint.load_description(place.checkpoints, step), place, allow_changes)
+            say(f"resuming {place.path} at step {step} of {self.total_steps}")
+            return checkpoint.load_state(place.checkpoints, step, self.launcher.abstract(state))
+        if self.config.train.init_from:
+            directory, step = checkpoint.locate(self.config.train.init_from)
+            say(f"starting from the weights of {directory / str(step)}")
+            state = state.replace(**checkpoint.load_variables(directory, step, self.launcher.abstract(state.variables)))
+        return self.launcher.replicate(state)
+
+    def _check_course(self, saved: dict[str, Any], place: Workdir, allow_changes: bool) -> None:
+        differences = course_differences(saved["config"], self.config.to_dict())
+        old, new = (description["data"].get("digits_sha256") for description in (saved, self.description))
+        if old != new:
+            differences.append("data.root or data.digits: the training digits are others")
+        if not differences:
+            return
+        listed = "; ".join(differences)
+        if not allow_changes:
+            raise InputError(
+                f"{place.path} was started with another config ({listed}). Change it back, name another --workdir, or "
+                "give --allow_changes to go on all the same"
+            )
+        say(f"going on with a changed config: {listed}")
+
+    def steps(
+        self,
+        state: TrainState,
+        log: MetricsLog,
+        writer: checkpoint.CheckpointWriter,
+        stop_requested: Callable[[], bool],
+    ) -> TrainState:
+        """Trains from `state` to the last step."""
+        train, first = self.config.train, int(state.step)
+        batches = training_batches(self.data.train, train.batch_size, first, self.total_steps)
+        clock = _Throughput(train.batch_size)
+        # A step's metrics are read when the next one is under way, so that the devices never wait for the host.
+        waiting: tuple[int, Hyperparameters, Metrics] | None = None
+        say(f"compiling the training step for {len(self.launcher.devices)} device(s) ...")
+        with Progress("training", self.total_steps, first) as progress:
+
+            def settle() -> None:
+                nonlocal waiting
+                if waiting is None:
+                    return
+                (done, rates, metrics), waiting = waiting, None
+                values = {name: float(value) for name, value in metrics.items()}
+                if not all(math.isfinite(value) for value in values.values()):
+                    raise NonFiniteLossError(
+                        f"step {done}: the loss is {values['loss']} and the gradient's norm {values['gradient_norm']}, at "
+                        f"learning rate {rates.learning_rate:.3g}. The checkpoints before it are kept; resume with a lower "
+                        "optimizer.learning_rate or with optimizer.clip_norm, and --allow_changes"
+                    )
+                clock.step_done()
+                progress.advance(done, f"loss {values['loss']:.5f}  {clock.rate:.1f} sequences/s")
+                if done % train.log_every == 0 or done == self.total_steps:
+                    log.write(done, "train", {**values, **rates._asdict(), "sequences_per_second": clock.rate})
+
+            for step, batch in enumerate(self.launcher.prefetch(batches), first):
+                rates = self.schedule(step)
+                begun = time.monotonic()
+                state, metrics = self.train_step(state, batch, _as_float32(rates))
+                settle()
+                done, waiting = step + 1, (step + 1, rates, metrics)
+                if step == first:
+                    settle()
+                    log.write(done, "compiled", {"seconds": time.monotonic() - begun})
+                    say(f"first step, compilation included: {time.monotonic() - begun:.1f} s")
+                    progress.restart_clock()
+                    clock.restart()
+                stopping = stop_requested()
+                if done % train.checkpoint_every == 0 or done == self.total_steps:
+                    settle()
+                    self._validate_and_save(state, done, log, writer)
+                    clock.restart()
+                elif stopping:
+                    settle()
+                    writer.save(state, self.description)
+                if stopping and done < self.total_steps:
+                    writer.wait()
+                    raise PreemptedError(f"stopped as asked at step {done}, saved; run the same command to go on")
+        return state
+
+    def _validate_and_save(self, state: TrainState, done: int, log: MetricsLog, writer: checkpoint.CheckpointWriter) -> None:
+        result = evaluate(
+            self.eval_step,
+            self.launcher,
+            state.variables,
+            self.data.validation,
+            self.config.evaluation.batch_size,
+            f"validating at step {done}",
+        ).model.overall()
+        log.write(done, "validation", result)
+        say(f"step {done}: validation MSE {result['mse']:.3f}, SSIM {result['ssim']:.4f}")
+        writer.save(state, self.description, result)
+
+
+class _Throughput:
+    """Sequences per second since the last `restart`."""
+
+    def __init__(self, batch_size: int):
+        self._batch_size = batch_size
+        self.restart()
+
+    def restart(self) -> None:
+        self._steps, self._begun = 0, time.monotonic()
+
+    def step_done(self) -> None:
+        self._steps += 1
+
+    @property
+    def rate(self) -> float:
+        return self._steps * self._batch_size / max(time.monotonic() - self._begun, 1e-9)
+
+
+def _as_float32(rates: Hyperparameters) -> Hyperparameters:
+    return Hyperparameters(*(np.float32(value) for value in rates))
+
+
+@contextlib.contextmanager
+def _stop_requests() -> Iterator[Callable[[], bool]]:
+    """Turns the first SIGTERM or SIGINT into a request that the loop can ask for; a second one acts as usual."""
+    requested = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield requested.is_set
+        return
+    previous = {}
+
+    def request(number: int, frame: Any) -> None:
+        requested.set()
+        signal.signal(number, previous[number])
+        say("asked to stop: finishing this step and saving ...")
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        previous[number] = signal.signal(number, request)
+    try:
+        yield requested.is_set
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,68 @@
+"""What a training step changes, and the optimizer that changes it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+
+
+@flax.struct.dataclass
+class TrainState:
+    """Everything a run carries from step to step.
+
+    Attributes:
+      step: int32, optimizer steps done.
+      params: float32 tree.
+      batch_stats: float32 tree, running means and (biased) variances.
+      opt_state: optax state.
+    """
+
+    step: jax.Array
+    params: Any
+    batch_stats: Any
+    opt_state: optax.OptState
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """What `STLight.apply` takes."""
+        return {"params": self.params, "batch_stats": self.batch_stats}
+
+
+def make_optimizer(
+    config: Any, learning_rate: float | jax.Array = 0.0, beta1: float | jax.Array = 0.9
+) -> optax.GradientTransformation:
+    """Adam, with optional clipping before and decoupled weight decay after it.
+
+    The structure of its state does not depend on the rate and beta1, so they may be traced and differ at every step.
+
+    Args:
+      config: keys beta2, eps, clip_norm (global norm; 0 is off), weight_decay (as in AdamW, on kernels only; 0 is off).
+    """
+    parts = []
+    if config.clip_norm:
+        parts.append(optax.clip_by_global_norm(config.clip_norm))
+    parts.append(optax.scale_by_adam(b1=beta1, b2=config.beta2, eps=config.eps))
+    if config.weight_decay:
+        parts.append(optax.add_decayed_weights(config.weight_decay, mask=_is_kernel))
+    parts.append(optax.scale_by_learning_rate(learning_rate))
+    return optax.chain(*parts)
+
+
+def create_state(model: nn.Module, optimizer: optax.GradientTransformation, seed: int, shape: tuple) -> TrainState:
+    """A fresh state; the same on every process. `shape` is that of the frames, `[b, t, h, w, c]`."""
+    variables = jax.jit(model.init)(jax.random.key(seed), jnp.zeros((1, *shape[1:]), jnp.float32))
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=variables["params"],
+        batch_stats=variables["batch_stats"],
+        opt_state=optimizer.init(variables["params"]),
+    )
+
+
+def _is_kernel(params: Any) -> Any:
+    return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == "kernel", params)

@@ -1,0 +1,74 @@
+"""The folder of one run: what lies where, and that only one process trains in it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+from etils import epath
+
+from stlight_jax.errors import InputError
+
+try:
+    import fcntl
+except ImportError:  # Windows has no advisory locks of this kind
+    fcntl = None
+
+
+class Workdir:
+    """Paths below one folder; made when `create` is called.
+
+    Attributes:
+      path: the folder, local or remote.
+    """
+
+    def __init__(self, path: epath.PathLike):
+        if not str(path):
+            raise InputError("--workdir is empty; name a folder for the run, such as runs/my_run")
+        self.path = epath.Path(path)
+
+    @property
+    def checkpoints(self) -> epath.Path:
+        """One folder per checkpoint, named by its step."""
+        return self.path / "checkpoints"
+
+    @property
+    def rejected(self) -> epath.Path:
+        """Checkpoints that turned out incomplete or damaged."""
+        return self.path / "rejected_checkpoints"
+
+    @property
+    def evaluation(self) -> epath.Path:
+        """Tables and pictures."""
+        return self.path / "eval"
+
+    def create(self) -> None:
+        """Makes the folder. Raises InputError if it cannot be made or written to."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            probe = self.path / f".writable-{os.getpid()}"
+            probe.write_text("")
+            probe.unlink()
+        except OSError as error:
+            raise InputError(f"--workdir={self.path} cannot be written to: {error}") from None
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps a second process from training in the same local folder. Raises InputError if one already does."""
+        if fcntl is None or "://" in str(self.path):
+            yield
+            return
+        with open(self.path / ".lock", "a+") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                lock.seek(0)
+                raise InputError(
+                    f"--workdir={self.path} is in use by process {lock.read().strip() or 'unknown'}, which trains in it; "
+                    "wait for it, or name another folder"
+                ) from None
+            lock.truncate(0)
+            lock.write(str(os.getpid()))
+            lock.flush()
+            yield

@@ -1,0 +1,54 @@
+"""Settings of the whole test session: eight simulated devices, no accelerator, strict NumPy-style promotion of ranks."""
+
+import os
+import pathlib
+
+# Before jax is imported.
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["XLA_FLAGS"] = (os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8").strip()
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import ml_collections
+import pytest
+
+from stlight_jax import STLightConfig
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+@pytest.fixture
+def test_data() -> pathlib.Path:
+    """The folder of real data sets; tests that want it are skipped without it."""
+    folder = os.environ.get("STLIGHT_TEST_DATA")
+    if not folder:
+        pytest.skip("STLIGHT_TEST_DATA is not set")
+    return pathlib.Path(folder)
+
+
+@pytest.fixture
+def small_model() -> STLightConfig:
+    """A network small enough to check by hand, with every part in it."""
+    return STLightConfig(
+        in_frames=3, out_frames=4, in_channels=2, out_channels=1, hidden_dim=8, depth=3, patch_size=2, overlap=2,
+        near_kernel=3, far_kernel=3, dilation=2,
+    )  # fmt: skip
+
+
+def load_config(size: str) -> ml_collections.ConfigDict:
+    """A size of `configs/moving_mnist.py`."""
+    namespace: dict = {}
+    exec((ROOT / "configs" / "moving_mnist.py").read_text(), namespace)
+    return namespace["get_config"](size)
+
+
+@pytest.fixture
+def small_run() -> ml_collections.ConfigDict:
+    """A run of six steps that takes seconds: 16x16 frames, 3 -> 2, two blocks."""
+    config = load_config("tiny")
+    config.model.update(
+        in_frames=3, out_frames=2, hidden_dim=16, depth=3, near_kernel=3, far_kernel=3, dilation=2, scan_unroll=1
+    )
+    config.data.update(image_size=16, digit_size=7, sequences_per_epoch=24, validation_sequences=5, test_sequences=5)
+    config.train.update(batch_size=8, epochs=2, checkpoint_every=2, log_every=1, tensorboard=False)
+    config.evaluation.update(batch_size=8, pictures=2)
+    return config

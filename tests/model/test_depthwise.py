@@ -1,0 +1,110 @@
+"""The depthwise op against float64 NumPy and finite differences, in all forms."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from stlight_jax.model.depthwise import IMPLEMENTATIONS, as_conv_general_dilated, depthwise_conv
+from tests.model import reference
+
+SAMPLE = [
+    # kernel height, kernel width, dilation, height, width
+    (1, 1, 1, 5, 4),
+    (3, 3, 1, 6, 7),
+    (3, 5, 2, 9, 8),
+    (5, 5, 3, 7, 10),
+    (7, 7, 3, 8, 8),
+    (7, 7, 1, 3, 2),  # wider than the frame
+    (11, 11, 4, 5, 6),
+]
+GRID = [
+    (side, side, dilation, height, width)
+    for side in (1, 3, 5, 7, 9, 11)
+    for dilation in (1, 2, 3, 4)
+    for height, width in ((1, 1), (5, 8), (16, 13))
+]
+
+
+def make(kernel_height, kernel_width, height, width, channels=3, batch=2):
+    random = np.random.default_rng(0)
+    x = random.standard_normal((batch, height, width, channels)).astype(np.float32)
+    kernel = random.standard_normal((kernel_height, kernel_width, 1, channels)).astype(np.float32)
+    return x, kernel, random.standard_normal(x.shape).astype(np.float32)
+
+
+def check(case, implementation):
+    kernel_height, kernel_width, dilation, height, width = case
+    x, kernel, cotangent = make(kernel_height, kernel_width, height, width)
+    out, transpose = jax.vjp(jax.jit(lambda x, k: depthwise_conv(x, k, dilation, implementation)), x, kernel)
+    expected = reference.depthwise(x.astype(np.float64), kernel.astype(np.float64), dilation)
+    np.testing.assert_allclose(out, expected, atol=1e-5 * max(1, np.abs(expected).max()))
+
+    # The op is linear in each argument, so the inner products with a cotangent give its gradients exactly.
+    x_gradient, kernel_gradient = transpose(cotangent)
+    wide = cotangent.astype(np.float64)
+    flipped = reference.depthwise(wide, kernel[::-1, ::-1].astype(np.float64), dilation)
+    np.testing.assert_allclose(x_gradient, flipped, atol=1e-5 * max(1, np.abs(flipped).max()))
+    for row in range(kernel_height):
+        for column in range(kernel_width):
+            unit = np.zeros(kernel.shape)
+            unit[row, column] = 1
+            slope = (reference.depthwise(x.astype(np.float64), unit, dilation) * wide).sum((0, 1, 2))
+            np.testing.assert_allclose(kernel_gradient[row, column, 0], slope, rtol=1e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@pytest.mark.parametrize("case", SAMPLE)
+def test_equals_numpy(case, implementation):
+    check(case, implementation)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@pytest.mark.parametrize("case", GRID)
+def test_equals_numpy_on_the_full_grid(case, implementation):
+    check(case, implementation)
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+def test_bfloat16_sums_in_float32(implementation):
+    x, kernel, _ = make(7, 7, 9, 9)
+    x, kernel = jnp.asarray(x, jnp.bfloat16), jnp.asarray(kernel, jnp.bfloat16)
+    out = depthwise_conv(x, kernel, 1, implementation)
+    expected = reference.depthwise(np.asarray(x, np.float64), np.asarray(kernel, np.float64), 1)
+    assert out.dtype == jnp.bfloat16
+    np.testing.assert_allclose(out.astype(np.float64), expected, atol=2**-8 * np.abs(expected).max())
+
+
+def test_vmap_and_checkpoint():
+    x, kernel, cotangent = make(3, 3, 6, 6)
+    one = jax.vmap(lambda x: depthwise_conv(x[None], kernel, 2)[0])(x)
+    np.testing.assert_allclose(one, depthwise_conv(x, kernel, 2), atol=1e-6)
+
+    def loss(f, x):
+        return jnp.sum(f(x, kernel) * cotangent)
+
+    def op(x, k):
+        return depthwise_conv(x, k, 2)
+
+    np.testing.assert_allclose(
+        jax.grad(lambda x: loss(jax.checkpoint(op), x))(x), jax.grad(lambda x: loss(op, x))(x), atol=1e-6
+    )
+
+
+def test_auto_compiles_taps_for_cpu_and_native_for_tpu():
+    x, kernel, _ = make(3, 3, 6, 6)
+    traced = jax.jit(lambda x, k: depthwise_conv(x, k, 2)).trace(x, kernel)
+    assert "stablehlo.convolution" not in traced.lower(lowering_platforms=("cpu",)).as_text()
+    assert "feature_group_count = 3" in traced.lower(lowering_platforms=("tpu",)).as_text()
+
+
+def test_unfit_use_is_refused():
+    x, kernel, _ = make(3, 3, 6, 6)
+    with pytest.raises(ValueError, match="odd kernel sides"):
+        depthwise_conv(x, kernel[:2], 1)
+    with pytest.raises(ValueError, match="'fast' is unknown"):
+        depthwise_conv(x, kernel, 1, "fast")
+    convolution = as_conv_general_dilated("taps")
+    with pytest.raises(ValueError, match="stride 1"):
+        convolution(x, kernel, (2, 2), "SAME", rhs_dilation=(1, 1), feature_group_count=3)

@@ -1,0 +1,168 @@
+"""The network against a plain NumPy reading of the paper, the published counts, and the errors a user can make."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from stlight_jax import InputError, STLight, STLightConfig
+from stlight_jax.model.stlight import fold_time, pixel_shuffle, unfold_time
+from tests.model import reference
+
+
+def random_variables(config, frames, seed=0):
+    """Fresh parameters with every bias, scale and statistic moved off its starting value."""
+    variables = STLight(config).init(jax.random.key(seed), frames)
+    random = np.random.default_rng(seed)
+    leaves, tree = jax.tree.flatten(variables)
+    moved = [leaf * random.uniform(0.5, 1.5, leaf.shape) + 0.1 * random.uniform(0, 1, leaf.shape) for leaf in leaves]
+    return jax.tree.unflatten(tree, [jnp.asarray(leaf, jnp.float32) for leaf in moved])
+
+
+def random_frames(config, height, width, batch=2, seed=1):
+    random = np.random.default_rng(seed)
+    return random.random((batch, config.in_frames, height, width, config.in_channels), np.float32)
+
+
+@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"overlap": 0, "depth": 2},
+        {"overlap": 3, "patch_size": 1, "depth": 4, "out_frames": 1},
+        {"overlap": 4, "in_frames": 1, "depthwise": "native"},
+        {"depth": 7, "scan_unroll": 3, "near_kernel": 1, "far_kernel": 5, "dilation": 3, "depthwise": "taps"},
+        {"patch_size": 4, "hidden_dim": 16, "out_channels": 3},
+    ],
+)
+def test_forward_equals_numpy(small_model, changes, jit):
+    config = dataclasses.replace(small_model, **changes)
+    frames = random_frames(config, 8, 12)
+    variables = random_variables(config, frames)
+    apply = STLight(config).apply
+    prediction = (jax.jit(apply) if jit else apply)(variables, frames)
+    expected = reference.stlight(config, variables["params"], variables["batch_stats"], frames.astype(np.float64))
+    assert prediction.shape == (2, config.out_frames, 8, 12, config.out_channels)
+    np.testing.assert_allclose(prediction, expected, rtol=2e-5, atol=2e-5 * np.abs(expected).max())
+
+
+def test_time_is_folded_time_major():
+    frames = jnp.arange(2 * 3 * 4 * 5 * 2).reshape(2, 3, 4, 5, 2)
+    folded = fold_time(frames)
+    for t in range(3):
+        for c in range(2):
+            np.testing.assert_array_equal(folded[..., t * 2 + c], frames[:, t, :, :, c])
+    np.testing.assert_array_equal(unfold_time(folded, 3), frames)
+
+
+def test_pixel_shuffle_has_torchs_channel_order():
+    x = np.random.default_rng(0).random((2, 3, 4, 18))
+    np.testing.assert_array_equal(pixel_shuffle(jnp.asarray(x), 3), reference.pixel_shuffle(x, 3).astype(np.float32))
+
+
+def test_training_normalises_by_the_batch_and_moves_the_running_statistics(small_model):
+    frames = random_frames(small_model, 8, 8)
+    variables = random_variables(small_model, frames)
+    model = STLight(small_model)
+    _, updates = model.apply(variables, frames, train=True, mutable=["batch_stats"])
+    encoder = variables["params"]["patch_encoder"]
+    folded = np.concatenate([frames[:, t] for t in range(small_model.in_frames)], -1).astype(np.float64)
+    x = reference.convolution(folded, np.asarray(encoder["conv"]["kernel"], np.float64), 2, 1)
+    x = x + np.asarray(encoder["bias"])
+    before, after = variables["batch_stats"]["patch_encoder"]["norm"], updates["batch_stats"]["patch_encoder"]["norm"]
+    np.testing.assert_allclose(after["mean"], 0.9 * before["mean"] + 0.1 * x.mean((0, 1, 2)), rtol=1e-5)
+    np.testing.assert_allclose(after["var"], 0.9 * before["var"] + 0.1 * x.var((0, 1, 2)), rtol=1e-5)
+
+
+def test_initialisation_is_the_papers_hybrid():
+    config = STLightConfig(in_frames=10, out_frames=10, in_channels=1, out_channels=1, hidden_dim=512, depth=6, patch_size=2)
+    params = STLight(config).init(jax.random.key(0), jnp.zeros((1, 10, 8, 8, 1)))["params"]
+    # Kaiming-normal, fan_out, ReLU gain: sqrt(2 / fan_out), and a depthwise fan-out counts all channels, as in PyTorch.
+    expected = {
+        ("patch_encoder", "conv"): (2 / (512 * 2**2)) ** 0.5,
+        ("mixers_across_skip", "near"): (2 / (512 * 3**2)) ** 0.5,
+        ("mixers_across_skip", "far"): (2 / (512 * 7**2)) ** 0.5,
+        ("mixers_across_skip", "pointwise"): (2 / 512) ** 0.5,
+    }
+    for (part, layer), deviation in expected.items():
+        kernel = np.asarray(params[part][layer]["kernel"])
+        assert kernel.std() == pytest.approx(deviation, rel=0.05)
+        assert abs(kernel.mean()) < 5 * deviation / kernel.size**0.5
+        assert not np.any(params[part][layer].get("bias", params[part].get("bias")))
+    blocks = np.asarray(params["mixers_across_skip"]["pointwise"]["kernel"])
+    assert not np.array_equal(blocks[0], blocks[1])
+    # PyTorch's default: uniform within 1 / sqrt(fan_in), kernel and bias.
+    last, bound = params["patch_reassembly"]["conv"], (512 / 4) ** -0.5
+    for name in ("kernel", "bias"):
+        values = np.asarray(last[name])
+        assert np.abs(values).max() <= bound
+        assert np.abs(values).max() > 0.7 * bound
+    assert np.asarray(last["kernel"]).std() == pytest.approx(bound / 3**0.5, rel=0.05)
+
+
+def test_encoder_bias_has_no_gradient_in_training_only(small_model):
+    frames = random_frames(small_model, 8, 8)
+    variables = random_variables(small_model, frames)
+    model = STLight(small_model)
+
+    def loss(params, train):
+        out = model.apply({**variables, "params": params}, frames, train=train, mutable=["batch_stats"])[0]
+        return jnp.sum(jnp.square(out))
+
+    assert not np.any(jax.grad(loss)(variables["params"], True)["patch_encoder"]["bias"])
+    assert np.all(jax.grad(loss)(variables["params"], False)["patch_encoder"]["bias"])
+
+
+def test_bfloat16_activations_keep_float32_parameters_and_output(small_model):
+    frames = random_frames(small_model, 8, 8)
+    variables = random_variables(small_model, frames)
+    exact = STLight(small_model).apply(variables, frames)
+    half = STLight(dataclasses.replace(small_model, dtype="bfloat16"))
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(half.init(jax.random.key(0), frames)))
+    rounded = half.apply(variables, frames)
+    assert rounded.dtype == jnp.float32
+    error = np.abs(rounded - exact).max() / np.abs(exact).max()
+    assert 1e-5 < error < 0.05
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"hidden_dim": 10}, r"model.hidden_dim is 10; .* patch_size\*\*2 = 4, such as 12"),
+        ({"near_kernel": 4}, "model.near_kernel is 4; .* odd"),
+        ({"far_kernel": 6}, "model.far_kernel is 6; .* odd"),
+        ({"patch_size": 1, "overlap": 2}, "model.overlap is 2 with patch_size 1"),
+        ({"depth": 1}, "model.depth is 1; it must be at least 2"),
+        ({"depth": 2.0}, "model.depth is 2.0; it must be a whole number"),
+        ({"overlap": -1}, "model.overlap is -1"),
+        ({"in_frames": 0}, "model.in_frames is 0"),
+        ({"depthwise": "fast"}, "model.depthwise is 'fast'; choose one of auto, native, taps"),
+        ({"dtype": "float8"}, "model.dtype is 'float8'"),
+        ({"precision": 32}, "model.precision is 32"),
+    ],
+)
+def test_impossible_networks_are_refused(small_model, changes, message):
+    with pytest.raises(InputError, match=message):
+        dataclasses.replace(small_model, **changes)
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((1, 3, 7, 8, 2), "7 x 8 pixels; model.patch_size 2"),
+        ((1, 4, 8, 8, 2), r"\[1, 4, 8, 8, 2\]; .* \[b, 3, h, w, 2\]"),
+        ((1, 3, 8, 8, 1), r"\[b, 3, h, w, 2\]"),
+        ((3, 8, 8, 2), r"\[b, 3, h, w, 2\]"),
+    ],
+)
+def test_frames_that_do_not_fit_are_refused(small_model, shape, message):
+    with pytest.raises(InputError, match=message):
+        STLight(small_model).init(jax.random.key(0), jnp.zeros(shape))
+
+
+def test_integer_frames_are_refused(small_model):
+    with pytest.raises(TypeError, match="divide by 255"):
+        STLight(small_model).init(jax.random.key(0), jnp.zeros((1, 3, 8, 8, 2), jnp.uint8))

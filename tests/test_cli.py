@@ -1,0 +1,68 @@
+"""The commands as a clumsy user meets them: one line, the right exit status, no traceback."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT
+
+
+def run(*arguments):
+    return subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120)
+
+
+def test_inspect_json_gives_the_published_counts():
+    result = run("-m", "stlight_jax", "inspect", "--config=configs/moving_mnist.py:L", "--json")
+    assert result.returncode == 0, result.stderr
+    total = json.loads(result.stdout)["total"]
+    assert total["parameters"] == 32_879_710
+    assert total["paper"] / 1e9 == pytest.approx(32.279, abs=5e-4)
+    assert total["true"] / 1e9 == pytest.approx(33.609, abs=5e-4)
+
+
+def test_inspect_says_that_the_paper_leaves_depthwise_out():
+    result = run("-m", "stlight_jax", "inspect", "--config=configs/moving_mnist.py:tiny")
+    assert "the depthwise convolutions, which the paper leaves out" in " ".join(result.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("-m", "stlight_jax", "inspekt"), "no command 'inspekt'; choose one of inspect"),
+        (("-m", "stlight_jax", "inspect"), "--config must have a value"),
+        (("-m", "stlight_jax", "inspect", "--config=configs/moving_mnist.py:Q"), "no size 'Q'; choose one of tiny, XS"),
+        (("-m", "stlight_jax", "inspect", "--config=configs/nothing.py"), "No such file or directory: 'configs/nothing.py"),
+        (
+            ("-m", "stlight_jax", "inspect", "--config=configs/moving_mnist.py", "--config.model.hiden_dim=3"),
+            'Did you mean "hidden_dim" instead of "hiden_dim"?',
+        ),
+        (
+            ("-m", "stlight_jax", "inspect", "--config=configs/moving_mnist.py", "--config.model.depth=deep"),
+            "--config.model.depth=deep: invalid literal for int()",
+        ),
+        (
+            ("-m", "stlight_jax", "inspect", "--config=configs/moving_mnist.py", "--config.model.depth=1"),
+            "model.depth is 1; it must be at least 2",
+        ),
+        (("train.py", "--config=configs/moving_mnist.py:tiny"), "--workdir must have a value"),
+        (("train.py", "--confg=configs/moving_mnist.py:tiny"), "Unknown command line flag 'confg'. Did you mean: config"),
+        (("train.py", "--config=configs/moving_mnist.py", "--workdir=/proc/run"), "--workdir=/proc/run cannot be written to"),
+        (("eval.py", "--workdir=/nowhere"), "/nowhere/checkpoints: no checkpoint here"),
+        (("eval.py", "--workdir=x", "tiny"), "unexpected argument 'tiny'"),
+    ],
+)
+def test_mistakes_get_one_line_and_exit_status_2(arguments, message):
+    result = run(*arguments)
+    assert result.returncode == 2, result.stderr
+    assert result.stderr.count("\n") == 1, result.stderr
+    assert result.stderr.startswith("error: ")
+    assert message in result.stderr
+
+
+@pytest.mark.parametrize("arguments", [("train.py", "--help"), ("eval.py", "--help"), ("-m", "stlight_jax", "--help")])
+def test_help(arguments):
+    result = run(*arguments)
+    assert result.returncode == 0
+    assert "workdir" in result.stdout or "inspect" in result.stdout

@@ -1,0 +1,239 @@
+"""Whole runs: resuming bit for bit after any interruption, refusals, exit statuses; real processes where it matters."""
+
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from stlight_jax import InputError
+from stlight_jax.errors import NonFiniteLossError
+from stlight_jax.evaluation.run import evaluate_workdir
+from stlight_jax.training import checkpoint
+from stlight_jax.training.log import read_metrics
+from stlight_jax.training.loop import train
+from tests.conftest import ROOT
+
+
+def losses(workdir):
+    return {line["step"]: line["loss"] for line in read_metrics(workdir, "train")}
+
+
+def assert_same_state(a, b):
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
+def test_a_run_leaves_behind_what_it_should(small_run, tmp_path):
+    state = train(small_run, tmp_path)
+    assert int(state.step) == 6
+    assert sorted(losses(tmp_path)) == [1, 2, 3, 4, 5, 6]
+    lines = read_metrics(tmp_path, "train")
+    assert lines[0]["learning_rate"] == pytest.approx(3e-3 / 25)
+    assert lines[0]["beta1"] == pytest.approx(0.95)
+    assert {line["step"] for line in read_metrics(tmp_path, "validation")} == {2, 4, 6}
+    assert checkpoint.steps(tmp_path / "checkpoints") == [2, 4, 6]
+    assert json.loads((tmp_path / "config.json").read_text()) == json.loads(small_run.to_json())
+    environment = json.loads((tmp_path / "environment.json").read_text())
+    assert environment["packages"]["jax"] == jax.__version__
+    assert len(environment["devices"]) == 8
+    description = checkpoint.load_description(tmp_path / "checkpoints", 6)
+    assert description["config"] == json.loads(small_run.to_json())
+    assert description["value_range"]["network"] == [0.0, 1.0]
+    before = (tmp_path / "metrics.jsonl").read_bytes()
+    assert_same_state(train(small_run, tmp_path), state)  # complete: nothing more happens
+    assert (tmp_path / "metrics.jsonl").read_bytes() == before
+
+    small_run.train.tensorboard = True
+    small_run.train.epochs = 3
+    train(small_run, tmp_path, allow_changes=True)
+    assert list((tmp_path / "tensorboard").glob("events.*"))
+    results = evaluate_workdir(tmp_path)
+    check_evaluation(tmp_path, results)
+
+
+def check_evaluation(workdir, results):
+    assert json.loads((workdir / "eval" / "metrics.json").read_text())["overall"]["stlight"]["mse"] > 0
+    for name in ("table.txt", "prediction.gif", "prediction.png", "loss_curve.png"):
+        assert (workdir / "eval" / name).stat().st_size > 500, name
+    assert "NOT the published test set" in (workdir / "eval" / "table.txt").read_text()
+    assert results["overall"]["paper"] is None
+    validated = {line["step"]: line["mse"] for line in read_metrics(workdir, "validation")}
+    assert results["checkpoint_step"] == min(validated, key=validated.get)
+    leads = results["per_lead_time"]["stlight"]["mse"]
+    assert np.mean(leads) == pytest.approx(results["overall"]["stlight"]["mse"], rel=1e-9)
+
+
+def test_init_from_starts_a_new_run_from_the_weights(small_run, tmp_path):
+    first = train(small_run, tmp_path / "first")
+    small_run.train.init_from = str(tmp_path / "first")
+    small_run.train.seed = 1
+    small_run.optimizer.learning_rate = 1e-12
+    second = train(small_run, tmp_path / "second")
+    assert int(second.step) == 6
+    for x, y in zip(jax.tree.leaves(first.params), jax.tree.leaves(second.params), strict=True):
+        np.testing.assert_allclose(x, y, atol=1e-9)
+
+
+def test_changes_of_the_course_are_refused_and_listed(small_run, tmp_path):
+    train(small_run, tmp_path)
+    small_run.train.batch_size = 16
+    small_run.train.seed = 3
+    small_run.optimizer.clip_norm = 1.0
+    small_run.train.log_every = 5  # harmless
+    with pytest.raises(InputError) as caught:
+        train(small_run, tmp_path)
+    for difference in ("train.batch_size: 8 -> 16", "train.seed: 42 -> 3", "optimizer.clip_norm: 0.0 -> 1.0"):
+        assert difference in str(caught.value)
+    assert "log_every" not in str(caught.value)
+    assert "--allow_changes" in str(caught.value)
+
+
+def test_other_digits_are_refused(small_run, tmp_path, monkeypatch):
+    train(small_run, tmp_path)
+    from stlight_jax.data import digits
+
+    loaded = digits.load_digits("train")
+    monkeypatch.setattr("stlight_jax.data.moving_mnist.load_digits", lambda *_: digits.Digits(loaded.images[::-1], "others"))
+    with pytest.raises(InputError, match="the training digits are others"):
+        train(small_run, tmp_path)
+
+
+def test_a_non_finite_loss_stops_the_run_and_keeps_the_checkpoints(small_run, tmp_path):
+    small_run.train.epochs = 1
+    train(small_run, tmp_path)
+    small_run.train.epochs = 100
+    small_run.optimizer.learning_rate = 1e30
+    small_run.train.checkpoint_every = 100
+    with pytest.raises(NonFiniteLossError, match=r"step \d+: the loss is .*, at learning rate \d"):
+        train(small_run, tmp_path, allow_changes=True)
+    assert checkpoint.choose_step(tmp_path / "checkpoints", "last") == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c.train.update(batch_size=12), "train.batch_size is 12; .* multiple of the 8 devices"),
+        (lambda c: c.train.update(batch_size=32), "train.batch_size is 32, but an epoch has 24 sequences"),
+        (lambda c: c.train.update(epochs=0), "train.epochs is 0; it must be at least 1"),
+        (lambda c: c.optimizer.update(learning_rate=float("nan")), "optimizer.learning_rate is nan"),
+        (lambda c: c.optimizer.update(beta2=1.0), "optimizer.beta2 is 1.0"),
+        (lambda c: c.model.update(patch_size=3, hidden_dim=18), "16 x 16 pixels; model.patch_size 3"),
+        (lambda c: c.model.update(in_channels=3), r"frames have shape \[1, 3, 16, 16, 1\]"),
+        (lambda c: c.data.update(root="/nowhere"), "data.root is '/nowhere'"),
+        (lambda c: c.train.update(init_from="/nowhere"), "/nowhere.*: no checkpoint here"),
+    ],
+)
+def test_impossible_runs_are_refused_before_anything_is_written(small_run, tmp_path, change, message):
+    change(small_run)
+    with pytest.raises(InputError, match=message):
+        train(small_run, tmp_path / "run")
+    assert not list((tmp_path / "run").glob("*.json*"))
+
+
+def command(workdir, config, *more):
+    """train.py with `config`'s values as flags, as a user would give them."""
+    flags = []
+    for section in ("model", "data", "optimizer", "train", "evaluation"):
+        flags += [f"--config.{section}.{key}={value}" for key, value in config[section].items() if value != ""]
+    return [sys.executable, "train.py", "--config=configs/moving_mnist.py:tiny", f"--workdir={workdir}", *flags, *more]
+
+
+@pytest.fixture(scope="module")
+def process_environment(tmp_path_factory):
+    """One simulated device, and a compilation cache so that each start costs seconds."""
+    cache = tmp_path_factory.mktemp("compilation_cache")
+    return {
+        **os.environ,
+        "XLA_FLAGS": "",
+        "JAX_COMPILATION_CACHE_DIR": str(cache),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+
+
+def run_to_end(arguments, environment):
+    return subprocess.run(arguments, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+
+
+def interrupt(arguments, environment, workdir, number, generator):
+    """Starts training, waits until it steps, and sends a signal a random moment later."""
+    process = subprocess.Popen(arguments, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    log = workdir / "metrics.jsonl"
+    before = log.stat().st_size if log.exists() else 0
+    deadline = time.monotonic() + 200
+    while process.poll() is None and time.monotonic() < deadline:
+        if log.exists() and log.stat().st_size > before:
+            break
+        time.sleep(0.01)
+    time.sleep(generator.random() * 0.7)
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=200)
+    return process.returncode, output.decode()
+
+
+def resume_after_kills(small_run, tmp_path, environment, kills):
+    config = small_run
+    config.train.update(epochs=20, checkpoint_every=1, keep_checkpoints=2)  # 60 steps, a save always under way
+    config.data.validation_sequences = 2
+    whole = run_to_end(command(tmp_path / "whole", config), environment)
+    assert whole.returncode == 0, whole.stderr
+    generator = random.Random(0)
+    for _ in range(kills):
+        status, output = interrupt(command(tmp_path / "cut", config), environment, tmp_path / "cut", signal.SIGKILL, generator)
+        assert status in (-signal.SIGKILL, 0), output
+    finished = run_to_end(command(tmp_path / "cut", config), environment)
+    assert finished.returncode == 0, finished.stderr
+
+    assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
+    rates = [
+        [(line["learning_rate"], line["beta1"]) for line in read_metrics(tmp_path / name, "train")] for name in ("cut", "whole")
+    ]
+    assert rates[0] == rates[1]
+    assert_same_state(raw_trees(tmp_path / "cut", 60), raw_trees(tmp_path / "whole", 60))
+
+
+def raw_trees(workdir, step):
+    from orbax.checkpoint import v1 as ocp
+
+    assert checkpoint.choose_step(workdir / "checkpoints", str(step)) == step
+    return ocp.load_checkpointables(workdir / "checkpoints" / str(step))
+
+
+def test_killed_runs_resume_bit_for_bit(small_run, tmp_path, process_environment):
+    resume_after_kills(small_run, tmp_path, process_environment, kills=3)
+
+
+@pytest.mark.long
+def test_runs_killed_twenty_times_resume_bit_for_bit(small_run, tmp_path, process_environment):
+    resume_after_kills(small_run, tmp_path, process_environment, kills=20)
+
+
+def test_sigterm_saves_and_exits_75_and_two_at_once_are_refused(small_run, tmp_path, process_environment):
+    small_run.train.update(epochs=100_000, checkpoint_every=1_000_000)
+    workdir = tmp_path / "run"
+    arguments = command(workdir, small_run)
+    process = subprocess.Popen(arguments, cwd=ROOT, env=process_environment, stderr=subprocess.PIPE, text=True)
+    try:
+        deadline = time.monotonic() + 200
+        while not losses(workdir) and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.1)
+        second = run_to_end(arguments, process_environment)
+        assert second.returncode == 2
+        assert re.search(rf"error: --workdir=.* is in use by process {process.pid}", second.stderr)
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=100)
+    finally:
+        process.kill()
+    assert process.returncode == 75, errors
+    saved = int(re.search(r"stopped as asked at step (\d+), saved", errors).group(1))
+    assert checkpoint.choose_step(workdir / "checkpoints", "last") == saved
+    status, errors = interrupt(arguments, process_environment, workdir, signal.SIGINT, random.Random(0))
+    assert status == 75
+    assert f"resuming {workdir} at step {saved}" in errors

@@ -1,0 +1,130 @@
+"""The step: Adam by hand, gradients against finite differences of the loss, and the same numbers on 1, 2 and 8 devices."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+import pytest
+
+from stlight_jax import STLight
+from stlight_jax.training.parallel import AXIS, PmapLauncher
+from stlight_jax.training.schedule import Hyperparameters
+from stlight_jax.training.state import create_state, make_optimizer
+from stlight_jax.training.step import make_eval_step, make_train_step
+
+
+def optimizer_config(**changes):
+    return ml_collections.ConfigDict({"beta2": 0.999, "eps": 1e-8, "clip_norm": 0.0, "weight_decay": 0.0, **changes})
+
+
+def test_adam_with_a_cycled_beta1_equals_the_formula():
+    random = np.random.default_rng(0)
+    value = {"kernel": jnp.asarray(random.standard_normal(5), jnp.float32)}
+    expected = np.asarray(value["kernel"], np.float64)
+    state = make_optimizer(optimizer_config()).init(value)
+    mean = variance = np.zeros(5)
+    for step, (rate, beta1) in enumerate([(0.1, 0.95), (0.2, 0.9), (0.3, 0.85), (0.1, 0.95)], 1):
+        gradient = random.standard_normal(5).astype(np.float32)
+        updates, state = make_optimizer(optimizer_config(), rate, beta1).update({"kernel": jnp.asarray(gradient)}, state, value)
+        value = jax.tree.map(jnp.add, value, updates)
+        # As PyTorch's Adam: both corrections use the coefficients of this step.
+        mean = beta1 * mean + (1 - beta1) * gradient
+        variance = 0.999 * variance + 0.001 * gradient.astype(np.float64) ** 2
+        update = -rate * mean / (1 - beta1**step) / (np.sqrt(variance / (1 - 0.999**step)) + 1e-8)
+        expected += update
+        # 1 - 0.999**t loses 6e-8 / 1e-3 in float32 at the first step, and the root halves that.
+        np.testing.assert_allclose(updates["kernel"], update, rtol=5e-5)
+        np.testing.assert_allclose(value["kernel"], expected, atol=5e-5 * 0.3)
+
+
+def test_clipping_and_weight_decay():
+    params = {"kernel": jnp.array([3.0]), "bias": jnp.array([3.0])}
+    gradients = {"kernel": jnp.array([30.0]), "bias": jnp.array([40.0])}
+
+    def update(config):
+        optimizer = make_optimizer(config, 0.1, 0.9)
+        return optimizer.update(gradients, optimizer.init(params), params)
+
+    clipped_state = update(optimizer_config(clip_norm=5.0))[1]
+    moments = [leaf for leaf in jax.tree.leaves(clipped_state) if leaf.shape == (1,)]
+    # Gradients of norm 50 are scaled to norm 5; first moments are a tenth of that, second ones a thousandth of its square.
+    np.testing.assert_allclose(sorted(float(m[0]) for m in moments), [0.009, 0.016, 0.3, 0.4], rtol=1e-5)
+    plain, decayed = update(optimizer_config())[0], update(optimizer_config(weight_decay=0.5))[0]
+    np.testing.assert_allclose(decayed["kernel"] - plain["kernel"], [-0.1 * 0.5 * 3.0], rtol=1e-5)
+    np.testing.assert_array_equal(decayed["bias"], plain["bias"])
+
+
+def make_run(config, devices):
+    launcher = PmapLauncher(jax.devices()[:devices])
+    model = STLight(config, AXIS)
+    optimizer = functools.partial(make_optimizer, optimizer_config())
+    shape = (1, config.in_frames, 16, 16, config.in_channels)
+    state = launcher.replicate(create_state(model, optimizer(), 0, shape))
+    return launcher, state, launcher.train(make_train_step(model, optimizer, AXIS)), model
+
+
+def batches(config, count, batch=8):
+    random = np.random.default_rng(0)
+    shape = (batch, config.in_frames + config.out_frames, 16, 16, config.in_channels)
+    return [random.integers(0, 256, shape, dtype=np.uint8) for _ in range(count)]
+
+
+@pytest.fixture
+def video_model(small_model):
+    import dataclasses
+
+    return dataclasses.replace(small_model, in_channels=1, overlap=0, hidden_dim=16)
+
+
+def test_equal_losses_and_evaluation_on_1_2_and_8_devices(video_model):
+    losses, outputs = {}, {}
+    for devices in (1, 2, 8):
+        launcher, state, step, model = make_run(video_model, devices)
+        losses[devices] = []
+        for frames in batches(video_model, 20):
+            state, metrics = step(state, launcher.split(frames), Hyperparameters(np.float32(1e-3), np.float32(0.9)))
+            losses[devices].append(float(metrics["loss"]))
+        evaluate = launcher.evaluate(make_eval_step(model))
+        of_model, _ = launcher.join(evaluate(state.variables, launcher.split(batches(video_model, 1)[0])))
+        outputs[devices] = of_model
+        assert int(state.step) == 20
+    assert losses[1][0] != losses[1][-1]
+    for devices in (2, 8):
+        np.testing.assert_allclose(losses[devices], losses[1], rtol=1e-5)
+        for ours, alone in zip(outputs[devices], outputs[1], strict=True):
+            np.testing.assert_allclose(ours, alone, rtol=1e-5)
+
+
+def test_loss_and_gradient_norm_are_those_of_the_whole_batch(video_model):
+    launcher, state, step, _ = make_run(video_model, 4)
+    frames = batches(video_model, 1)[0]
+    plain = STLight(video_model)
+    inputs, targets = frames[:, :3].astype(np.float32) / 255, frames[:, 3:].astype(np.float32) / 255
+
+    @jax.jit
+    def loss(params):
+        out, _ = plain.apply({**state.variables, "params": params}, inputs, train=True, mutable=["batch_stats"])
+        return jnp.mean(jnp.square(out - targets))
+
+    params = jax.tree.map(np.asarray, state.params)
+    direction = jax.tree.map(lambda x: np.random.default_rng(1).standard_normal(x.shape).astype(np.float32), params)
+    gradients = jax.grad(loss)(params)
+    slope = sum(np.vdot(g, d) for g, d in zip(jax.tree.leaves(gradients), jax.tree.leaves(direction), strict=True))
+    ahead, behind = (
+        float(loss(jax.tree.map(lambda p, d, sign=sign: p + sign * 1e-3 * d, params, direction))) for sign in (1, -1)
+    )
+    assert (ahead - behind) / 2e-3 == pytest.approx(slope, rel=2e-2)
+    norm = np.sqrt(sum(np.sum(np.square(g)) for g in jax.tree.leaves(gradients)))
+    expected = float(loss(params))
+    _, metrics = step(state, launcher.split(frames), Hyperparameters(np.float32(1e-3), np.float32(0.9)))
+    assert float(metrics["loss"]) == pytest.approx(expected, rel=1e-5)
+    assert float(metrics["gradient_norm"]) == pytest.approx(norm, rel=1e-4)
+
+
+def test_the_old_state_is_donated(video_model):
+    launcher, state, step, _ = make_run(video_model, 2)
+    old = state
+    state, _ = step(state, launcher.split(batches(video_model, 1)[0]), Hyperparameters(np.float32(1e-3), np.float32(0.9)))
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(old.params))

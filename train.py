@@ -1,0 +1,24 @@
+"""Trains STLight, or goes on with a run: `python train.py --config=configs/moving_mnist.py:L --workdir=runs/mmnist_l`.
+
+Any key of the config can be set: `--config.train.batch_size=32`. Run again on the same workdir, it resumes.
+"""
+
+from absl import flags
+from ml_collections import config_flags
+
+from stlight_jax import cli
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "File in configs/, with a size: configs/moving_mnist.py:L.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: checkpoints, logs, tables, pictures.")
+_ALLOW_CHANGES = flags.DEFINE_bool("allow_changes", False, "Resume although the config has changed.")
+flags.mark_flags_as_required(["config", "workdir"])
+
+
+def main() -> None:
+    from stlight_jax.training.loop import train  # after the flags: a typo should not wait for TensorFlow
+
+    train(_CONFIG.value, _WORKDIR.value, _ALLOW_CHANGES.value)
+
+
+if __name__ == "__main__":
+    cli.run(main)
