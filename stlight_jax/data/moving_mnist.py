@@ -28,6 +28,7 @@ class Sequences(Protocol):
     """A set of sequences that can be made or read by index."""
 
     description: dict[str, Any]
+    shape: tuple[int, int, int, int]  # of one sequence, [t, h, w, c]
 
     def __len__(self) -> int: ...
 
@@ -114,6 +115,10 @@ class GeneratedSequences:
         return self.count
 
     @property
+    def shape(self) -> tuple[int, int, int, int]:
+        return (self.length, self.side, self.side, 1)
+
+    @property
     def description(self) -> dict[str, Any]:
         return {
             "name": f"generated Moving MNIST, {self.split}",
@@ -122,8 +127,7 @@ class GeneratedSequences:
             "digits": self.digits.origin,
             "digits_sha256": self.digits.sha256,
             "seed": self.seed,
-            "frames": self.length,
-            "side": self.side,
+            "shape": list(self.shape),
             "digit_side": self.digits.images.shape[-1],
         }
 
@@ -159,6 +163,11 @@ class StoredSequences:
 
     def __len__(self) -> int:
         return self.array.shape[1]
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        length, _, height, width = self.array.shape
+        return (length, height, width, 1)
 
     @property
     def description(self) -> dict[str, Any]:

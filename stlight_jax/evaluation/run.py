@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import ml_collections
 import numpy as np
@@ -16,6 +18,7 @@ from stlight_jax.progress import say
 from stlight_jax.training import checkpoint
 from stlight_jax.training.log import read_metrics, write_json
 from stlight_jax.training.parallel import PmapLauncher
+from stlight_jax.training.state import init_variables
 from stlight_jax.training.step import make_eval_step, split_frames
 from stlight_jax.training.workdir import Workdir
 
@@ -47,9 +50,8 @@ def evaluate_workdir(workdir: epath.PathLike, which: str = "best", data_root: st
 
     model = STLight(model_config)
     say(f"evaluating checkpoint {step} of {place.path} on {len(test):,} sequences")
-    frames = (1, model_config.in_frames, config.data.image_size, config.data.image_size, model_config.in_channels)
-    fresh = jax.eval_shape(model.init, jax.random.key(0), np.zeros(frames, np.float32))
-    variables = checkpoint.load_variables(place.checkpoints, step, launcher.abstract(dict(fresh)))
+    fresh = jax.eval_shape(functools.partial(init_variables, model, 0, test.shape[1:]))
+    variables = checkpoint.load_variables(place.checkpoints, step, launcher.abstract(fresh))
     result = evaluate(launcher.evaluate(make_eval_step(model)), launcher, variables, test, batch_size, "evaluating")
 
     place.evaluation.mkdir(parents=True, exist_ok=True)

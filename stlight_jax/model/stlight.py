@@ -108,6 +108,15 @@ class STLightConfig:
         """The blocks (from 0) whose inputs the long skip leaves and joins."""
         return self.depth // 3, 2 * self.depth // 3
 
+    def check_sequence(self, shape: tuple[int, ...]) -> None:
+        """Raises InputError unless sequences `[in_frames + out_frames, h, w, c]` can train or evaluate this network."""
+        self.check_frames((1, self.in_frames, *shape[1:]))
+        if shape[0] != self.in_frames + self.out_frames or self.out_channels != shape[3]:
+            raise InputError(
+                f"the data's sequences have shape {list(shape)}; model.in_frames + out_frames and model.out_channels ask for "
+                f"{[self.in_frames + self.out_frames, *shape[1:3], self.out_channels]}"
+            )
+
     def check_frames(self, shape: tuple[int, ...]) -> None:
         """Raises InputError unless `shape` is `[b, in_frames, h, w, in_channels]` with sides the patch divides."""
         wanted = f"[b, {self.in_frames}, h, w, {self.in_channels}]"

@@ -80,9 +80,7 @@ class _Run:
         self.launcher.check_batch_size("evaluation.batch_size", config.evaluation.batch_size)
         frames = model_config.in_frames + model_config.out_frames
         self.data: MovingMNIST = open_moving_mnist(config.data, frames, config.train.seed)
-        model_config.check_frames(
-            (1, model_config.in_frames, config.data.image_size, config.data.image_size, model_config.in_channels)
-        )
+        model_config.check_sequence(self.data.train.shape)
         self.total_steps = config.train.epochs * steps_per_epoch(len(self.data.train), config.train.batch_size)
         rates = config.optimizer
         self.schedule = OneCycle(
@@ -111,9 +109,8 @@ class _Run:
 
     def starting_state(self, place: Workdir, allow_changes: bool) -> TrainState:
         """From the run's newest sound checkpoint, else from `train.init_from`, else from scratch."""
-        model_config, side = self.model.config, self.config.data.image_size
-        shape = (1, model_config.in_frames, side, side, model_config.in_channels)
-        state = create_state(self.model, make_optimizer(self.config.optimizer), self.config.train.seed, shape)
+        optimizer = make_optimizer(self.config.optimizer)
+        state = create_state(self.model, optimizer, self.config.train.seed, self.data.train.shape[1:])
         step = checkpoint.newest_sound_step(place.checkpoints, move_faulty_to=place.rejected)
         if step is not None:
             self._check_course(checkpoint.load_description(place.checkpoints, step), place, allow_changes)

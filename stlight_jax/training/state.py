@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
+
+from stlight_jax.model.stlight import STLight
 
 
 @flax.struct.dataclass
@@ -53,9 +54,17 @@ def make_optimizer(
     return optax.chain(*parts)
 
 
-def create_state(model: nn.Module, optimizer: optax.GradientTransformation, seed: int, shape: tuple) -> TrainState:
-    """A fresh state; the same on every process. `shape` is that of the frames, `[b, t, h, w, c]`."""
-    variables = jax.jit(model.init)(jax.random.key(seed), jnp.zeros((1, *shape[1:]), jnp.float32))
+def init_variables(model: STLight, seed: int, frame_shape: tuple[int, int, int]) -> dict[str, Any]:
+    """Fresh {"params", "batch_stats"}; the same on every process. Args: frame_shape `[h, w, c]`."""
+    frames = jnp.zeros((1, model.config.in_frames, *frame_shape), jnp.float32)
+    return dict(jax.jit(model.init)(jax.random.key(seed), frames))
+
+
+def create_state(
+    model: STLight, optimizer: optax.GradientTransformation, seed: int, frame_shape: tuple[int, int, int]
+) -> TrainState:
+    """A fresh state, see `init_variables`."""
+    variables = init_variables(model, seed, frame_shape)
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=variables["params"],

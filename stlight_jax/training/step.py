@@ -46,7 +46,7 @@ def make_train_step(
             batch_stats=batch_stats,
             opt_state=opt_state,
         )
-        return next_state, {"loss": loss, "gradient_norm": optax.global_norm(gradients)}
+        return next_state, {"loss": loss, "gradient_norm": optax.tree.norm(gradients)}
 
     return train_step
 

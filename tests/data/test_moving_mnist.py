@@ -82,6 +82,7 @@ def test_a_sequence_is_the_same_alone_and_among_others(digits):
     sequences = GeneratedSequences(digits, 1000, 7, "train")
     together = sequences.frames(np.arange(40), epoch=3)
     assert together.shape == (40, 20, 64, 64, 1)
+    assert together.shape[1:] == sequences.shape
     assert together.dtype == np.uint8
     scattered = np.array([17, 3, 4, 5, 39, 0, 17])
     np.testing.assert_array_equal(sequences.frames(scattered, epoch=3), together[scattered])
@@ -148,7 +149,7 @@ def test_the_published_test_set_is_used_where_it_is_found(tmp_path):
     assert test.description["published"]
     assert len(test) == 10000
     frames = test.frames(np.array([0, 9999]))
-    assert frames.shape == (2, 20, 64, 64, 1)
+    assert frames.shape == (2, 20, 64, 64, 1) == (2, *test.shape)
     assert frames.sum() == 77
     assert frames[1, 3, 5, 6, 0] == 77
     (folder / "t10k-images-idx3-ubyte.gz").write_bytes(embedded("t10k"))

@@ -14,7 +14,7 @@ from tests.model import reference
 
 def random_variables(config, frames, seed=0):
     """Fresh parameters with every bias, scale and statistic moved off its starting value."""
-    variables = STLight(config).init(jax.random.key(seed), frames)
+    variables = jax.jit(STLight(config).init)(jax.random.key(seed), frames)
     random = np.random.default_rng(seed)
     leaves, tree = jax.tree.flatten(variables)
     moved = [leaf * random.uniform(0.5, 1.5, leaf.shape) + 0.1 * random.uniform(0, 1, leaf.shape) for leaf in leaves]
@@ -26,7 +26,6 @@ def random_frames(config, height, width, batch=2, seed=1):
     return random.random((batch, config.in_frames, height, width, config.in_channels), np.float32)
 
 
-@pytest.mark.parametrize("jit", [False, True])
 @pytest.mark.parametrize(
     "changes",
     [
@@ -38,12 +37,11 @@ def random_frames(config, height, width, batch=2, seed=1):
         {"patch_size": 4, "hidden_dim": 16, "out_channels": 3},
     ],
 )
-def test_forward_equals_numpy(small_model, changes, jit):
+def test_forward_equals_numpy(small_model, changes):
     config = dataclasses.replace(small_model, **changes)
     frames = random_frames(config, 8, 12)
     variables = random_variables(config, frames)
-    apply = STLight(config).apply
-    prediction = (jax.jit(apply) if jit else apply)(variables, frames)
+    prediction = jax.jit(STLight(config).apply)(variables, frames)
     expected = reference.stlight(config, variables["params"], variables["batch_stats"], frames.astype(np.float64))
     assert prediction.shape == (2, config.out_frames, 8, 12, config.out_channels)
     np.testing.assert_allclose(prediction, expected, rtol=2e-5, atol=2e-5 * np.abs(expected).max())
@@ -79,7 +77,7 @@ def test_training_normalises_by_the_batch_and_moves_the_running_statistics(small
 
 def test_initialisation_is_the_papers_hybrid():
     config = STLightConfig(in_frames=10, out_frames=10, in_channels=1, out_channels=1, hidden_dim=512, depth=6, patch_size=2)
-    params = STLight(config).init(jax.random.key(0), jnp.zeros((1, 10, 8, 8, 1)))["params"]
+    params = jax.jit(STLight(config).init)(jax.random.key(0), jnp.zeros((1, 10, 8, 8, 1)))["params"]
     # Kaiming-normal, fan_out, ReLU gain: sqrt(2 / fan_out), and a depthwise fan-out counts all channels, as in PyTorch.
     expected = {
         ("patch_encoder", "conv"): (2 / (512 * 2**2)) ** 0.5,
@@ -121,7 +119,7 @@ def test_bfloat16_activations_keep_float32_parameters_and_output(small_model):
     variables = random_variables(small_model, frames)
     exact = STLight(small_model).apply(variables, frames)
     half = STLight(dataclasses.replace(small_model, dtype="bfloat16"))
-    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(half.init(jax.random.key(0), frames)))
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(jax.jit(half.init)(jax.random.key(0), frames)))
     rounded = half.apply(variables, frames)
     assert rounded.dtype == jnp.float32
     error = np.abs(rounded - exact).max() / np.abs(exact).max()

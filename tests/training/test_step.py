@@ -60,8 +60,7 @@ def make_run(config, devices):
     launcher = PmapLauncher(jax.devices()[:devices])
     model = STLight(config, AXIS)
     optimizer = functools.partial(make_optimizer, optimizer_config())
-    shape = (1, config.in_frames, 16, 16, config.in_channels)
-    state = launcher.replicate(create_state(model, optimizer(), 0, shape))
+    state = launcher.replicate(create_state(model, optimizer(), 0, (16, 16, config.in_channels)))
     return launcher, state, launcher.train(make_train_step(model, optimizer, AXIS)), model
 
 
@@ -94,7 +93,7 @@ def test_equal_losses_and_evaluation_on_1_2_and_8_devices(video_model):
     for devices in (2, 8):
         np.testing.assert_allclose(losses[devices], losses[1], rtol=1e-5)
         for ours, alone in zip(outputs[devices], outputs[1], strict=True):
-            np.testing.assert_allclose(ours, alone, rtol=1e-5)
+            np.testing.assert_allclose(ours, alone, rtol=1e-5, atol=1e-5 * np.abs(alone).max())
 
 
 def test_loss_and_gradient_norm_are_those_of_the_whole_batch(video_model):
