@@ -3,6 +3,7 @@
 from absl import flags
 
 from stlight_jax import cli
+from stlight_jax.progress import say
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run, as given to train.py.")
 _CHECKPOINT = flags.DEFINE_string("checkpoint", "best", "best (lowest validation MSE), last, or a step.")
@@ -11,6 +12,7 @@ flags.mark_flag_as_required("workdir")
 
 
 def main() -> None:
+    say("loading libraries ...")
     from stlight_jax.evaluation.run import evaluate_workdir  # after the flags: a typo should not wait for TensorFlow
 
     evaluate_workdir(_WORKDIR.value, _CHECKPOINT.value, _DATA_ROOT.value)

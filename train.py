@@ -7,6 +7,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from stlight_jax import cli
+from stlight_jax.progress import say
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "File in configs/, with a size: configs/moving_mnist.py:L.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: checkpoints, logs, tables, pictures.")
@@ -15,6 +16,7 @@ flags.mark_flags_as_required(["config", "workdir"])
 
 
 def main() -> None:
+    say("loading libraries ...")
     from stlight_jax.training.loop import train  # after the flags: a typo should not wait for TensorFlow
 
     train(_CONFIG.value, _WORKDIR.value, _ALLOW_CHANGES.value)

@@ -72,14 +72,10 @@ def draw_loss_curve(path: epath.PathLike, training: Sequence[dict[str, Any]], va
         figure.savefig(file, format="png", dpi=120)
 
 
-def _smoothed(values: Sequence[float], weight: float = 0.9) -> list[float]:
-    """Exponential moving average with its start corrected."""
-    average, total, smoothed = 0.0, 0.0, []
-    for value in values:
-        average = weight * average + (1 - weight) * value
-        total = weight * total + (1 - weight)
-        smoothed.append(average / total)
-    return smoothed
+def _smoothed(values: Sequence[float]) -> np.ndarray:
+    """Mean over a centred window of a twentieth of the values, shorter at both ends."""
+    half = max(1, len(values) // 40)
+    return np.array([np.mean(values[max(0, at - half) : at + half + 1]) for at in range(len(values))])
 
 
 def _picture(frame: np.ndarray, kind: str) -> Image.Image:
@@ -119,7 +115,7 @@ def _save(path: epath.PathLike, images: list[Image.Image]) -> None:
     path = epath.Path(path)
     with path.open("wb") as file:
         if path.suffix == ".gif":
-            first, *rest = [image.quantize(64, dither=Image.Dither.NONE) for image in images]
+            first, *rest = [image.quantize(256, dither=Image.Dither.NONE) for image in images]
             first.save(file, "GIF", save_all=True, append_images=rest, duration=_MILLISECONDS, loop=0)
         else:
             images[0].save(file, "PNG", optimize=True)

@@ -6,7 +6,6 @@ from typing import Any
 
 from rich.console import Console, Group
 from rich.table import Table
-from rich.text import Text
 
 from stlight_jax.evaluation.evaluator import Evaluation
 from stlight_jax.model.stlight import STLightConfig
@@ -65,7 +64,7 @@ def as_text(results: dict[str, Any]) -> str:
     console = Console(width=110, color_system=None)
     with console.capture() as capture:
         console.print(_tables(results))
-    return capture.get()
+    return capture.get() + "\n".join(_remarks(results["test_set"])) + "\n"
 
 
 def _tables(results: dict[str, Any]) -> Group:
@@ -93,7 +92,7 @@ def _tables(results: dict[str, Any]) -> Group:
             _cell(leads["copy_last_frame"]["mse"][lead], ".3f"),
             _cell(leads["best_constant_image"]["mse"][lead], ".3f"),
         )
-    return Group(summary, by_lead, Text("\n".join(_remarks(test_set))))
+    return Group(summary, by_lead)
 
 
 def _remarks(test_set: dict[str, Any]) -> list[str]:
