@@ -12,6 +12,7 @@ flags.mark_flag_as_required("workdir")
 
 
 def main() -> None:
+    """Evaluates one checkpoint."""
     say("loading libraries ...")
     from stlight_jax.evaluation.run import evaluate_workdir  # after the flags: a typo should not wait for TensorFlow
 

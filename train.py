@@ -16,6 +16,7 @@ flags.mark_flags_as_required(["config", "workdir"])
 
 
 def main() -> None:
+    """Trains to the end of the schedule."""
     say("loading libraries ...")
     from stlight_jax.training.loop import train  # after the flags: a typo should not wait for TensorFlow
 

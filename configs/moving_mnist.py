@@ -15,6 +15,7 @@ PUBLISHED = {"XS": (800, 0), "S": (1000, 0), "M": (1200, 0), "L": (1400, 0), "54
 
 
 def get_config(size: str = "L") -> ml_collections.ConfigDict:
+    """The config of one size. Raises InputError for an unknown one."""
     if size not in (*PUBLISHED, "tiny"):
         raise InputError(f"configs/moving_mnist.py has no size {size!r}; choose one of tiny, {', '.join(PUBLISHED)}")
     hidden_dim, overlap = PUBLISHED.get(size, (96, 0))
@@ -66,7 +67,7 @@ def get_config(size: str = "L") -> ml_collections.ConfigDict:
     config.train.epochs = 200
     config.train.seed = 42
     config.train.checkpoint_every = 625  # steps between validations, each saved with its score
-    config.train.keep_checkpoints = 3  # newest ones, beside the best
+    config.train.keep_checkpoints = 3  # newest ones (at least 2), beside the best
     config.train.log_every = 25  # steps
     config.train.init_from = ""  # workdir or checkpoint whose weights a new run starts from
     config.train.tensorboard = True  # events too, when the package tensorboard is installed

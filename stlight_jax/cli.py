@@ -6,6 +6,7 @@ import logging as python_logging
 import os
 import re
 import sys
+import traceback
 import warnings
 from collections.abc import Callable
 
@@ -21,7 +22,7 @@ def run(main: Callable[[], None], arguments: list[str] | None = None) -> None:
     """
     _quiet_libraries()
     try:
-        _parse(sys.argv if arguments is None else arguments)
+        _parse(sys.argv if arguments is None else arguments, main.__module__)
         main()
     except StlightError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -31,10 +32,10 @@ def run(main: Callable[[], None], arguments: list[str] | None = None) -> None:
         sys.exit(130)
 
 
-def _parse(arguments: list[str]) -> None:
+def _parse(arguments: list[str], module: str) -> None:
     if any(argument in ("--help", "-h", "-help") for argument in arguments[1:]):
-        print(sys.modules["__main__"].__doc__ or "")
-        print(flags.FLAGS.main_module_help())
+        print(sys.modules[module].__doc__ or "")
+        print(flags.FLAGS.main_module_help() if module == "__main__" else flags.FLAGS.module_help(sys.modules[module]))
         sys.exit(0)
     try:
         rest = flags.FLAGS(arguments)
@@ -42,6 +43,12 @@ def _parse(arguments: list[str]) -> None:
             flags.FLAGS.config.to_dict()  # a file that could not be read shows itself only now
     except (flags.Error, OSError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(_one_line(error)) from error
+    except StlightError:
+        raise
+    except Exception as error:  # whatever a user's config file may do
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{frame.filename}, line {frame.lineno}"
+        raise InputError(f"the config file failed with {type(error).__name__}: {_one_line(error)} ({where})") from error
     if len(rest) > 1:
         raise InputError(f"unexpected argument {rest[1]!r}; options are written --name=value, see --help")
 

@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
+import jax
 import ml_collections
 
 from stlight_jax.errors import InputError
 from stlight_jax.model.stlight import STLightConfig
 
+_KEYS = {
+    "model": {field.name for field in dataclasses.fields(STLightConfig)},
+    "data": {
+        "digit_size", "digits", "image_size", "root", "sequences_per_epoch", "test_sequences", "validation_sequences",
+    },
+    "optimizer": {
+        "beta1_high", "beta1_low", "beta2", "clip_norm", "div_factor", "eps", "final_div_factor", "learning_rate", "rise",
+        "weight_decay",
+    },
+    "train": {
+        "batch_size", "checkpoint_every", "epochs", "init_from", "keep_checkpoints", "log_every", "seed", "tensorboard",
+    },
+    "evaluation": {"batch_size", "pictures"},
+}  # fmt: skip
 # Keys that may change between the parts of a run: they do not touch the course of training. The digits' checksum stands in
 # the data's description, so where they were read from does not matter either.
 _FREE = (
     "data.digits",
     "data.root",
     "data.test_sequences",
-    "data.validation_sequences",
     "evaluation",
     "size",
     "train.checkpoint_every",
@@ -41,7 +56,7 @@ _RANGES = {
     "train.epochs": (1, True),
     "train.seed": (0, True),
     "train.checkpoint_every": (1, True),
-    "train.keep_checkpoints": (1, True),
+    "train.keep_checkpoints": (2, True),
     "train.log_every": (1, True),
     "evaluation.batch_size": (1, True),
     "evaluation.pictures": (1, True),
@@ -53,15 +68,31 @@ def check(config: ml_collections.ConfigDict) -> STLightConfig:
 
     Raises InputError naming the key, what it holds and what it may hold.
     """
+    _check_keys(config)
     for key, (least, inclusive) in _RANGES.items():
         section, name = key.split(".")
         value = config[section][name]
         if not math.isfinite(value) or value < least or (value == least and not inclusive):
             raise InputError(f"{key} is {value}; it must be {'at least' if inclusive else 'more than'} {least}")
+    if config.train.seed >= 2**32:
+        raise InputError(f"train.seed is {config.train.seed}; it must be less than 2**32")
+    if config.model.dtype == "float64" and not jax.config.jax_enable_x64:
+        raise InputError("model.dtype is float64, which JAX offers only with JAX_ENABLE_X64=1 in the environment")
     for name in ("beta1_low", "beta1_high", "beta2"):
         if not 0 <= config.optimizer[name] < 1:
             raise InputError(f"optimizer.{name} is {config.optimizer[name]}; it must be at least 0 and less than 1")
     return STLightConfig(**config.model)
+
+
+def _check_keys(config: ml_collections.ConfigDict) -> None:
+    """Config files are written by users, and checkpoints carry the configs of older versions."""
+    for section, wanted in _KEYS.items():
+        if not isinstance(config.get(section), ml_collections.ConfigDict):
+            raise InputError(f"the config has no section {section}")
+        found = set(config[section])
+        for problem, names in (("lacks", wanted - found), ("has an unknown key,", found - wanted)):
+            if names:
+                raise InputError(f"the config {problem} {', '.join(f'{section}.{name}' for name in sorted(names))}")
 
 
 def course_differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:

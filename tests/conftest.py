@@ -1,4 +1,4 @@
-"""Settings of the whole test session: eight simulated devices, no accelerator, strict NumPy-style promotion of ranks."""
+"""Settings of the whole test session: eight simulated devices, no accelerator."""
 
 import os
 import pathlib

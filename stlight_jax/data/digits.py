@@ -7,7 +7,7 @@ import gzip
 import hashlib
 import struct
 import zlib
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from etils import epath
@@ -30,6 +30,7 @@ class Digits:
 
     @property
     def sha256(self) -> str:
+        """Of the pixels."""
         return hashlib.sha256(np.ascontiguousarray(self.images).tobytes()).hexdigest()
 
     def resized(self, side: int) -> Digits:
@@ -110,7 +111,7 @@ def read_idx_images(path: epath.Path) -> np.ndarray:
     return np.frombuffer(content, np.uint8, offset=16).reshape(count, height, width)
 
 
-def prepared_tfds_builder(name: str, root: str):
+def prepared_tfds_builder(name: str, root: str) -> Any:
     """The TFDS builder `name` if its data are prepared below `root` (TFDS's default folder if empty), else None."""
     import tensorflow_datasets as tfds  # slow to import, and only some users need it
 

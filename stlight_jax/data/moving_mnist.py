@@ -116,10 +116,12 @@ class GeneratedSequences:
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
+        """Of one sequence, `[t, h, w, c]`."""
         return (self.length, self.side, self.side, 1)
 
     @property
     def description(self) -> dict[str, Any]:
+        """What a checkpoint or a table says of these sequences."""
         return {
             "name": f"generated Moving MNIST, {self.split}",
             "published": False,
@@ -156,7 +158,7 @@ class GeneratedSequences:
 
 @dataclasses.dataclass(frozen=True)
 class StoredSequences:
-    """The published test set: an array uint8 `[20, n, h, w]`, time first; `take` reads only what is asked for."""
+    """The published test set: an array uint8 `[20, n, h, w]`, time first; only what is asked for is read."""
 
     array: np.ndarray
     origin: str
@@ -166,11 +168,13 @@ class StoredSequences:
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
+        """Of one sequence, `[t, h, w, c]`."""
         length, _, height, width = self.array.shape
         return (length, height, width, 1)
 
     @property
     def description(self) -> dict[str, Any]:
+        """What a checkpoint or a table says of these sequences."""
         return {
             "name": "the published Moving MNIST test set",
             "published": True,
@@ -184,19 +188,10 @@ class StoredSequences:
         return np.ascontiguousarray(self.array[:, indices].swapaxes(0, 1))[..., None]
 
 
-@dataclasses.dataclass(frozen=True)
-class MovingMNIST:
-    """The three splits."""
+def open_training(data: Any, frames: int, seed: int) -> tuple[Sequences, Sequences]:
+    """Opens the training and the validation sequences that a config's `data` section describes.
 
-    train: Sequences
-    validation: Sequences
-    test: Sequences
-
-
-def open_moving_mnist(data: Any, frames: int, seed: int) -> MovingMNIST:
-    """Opens the splits that a config's `data` section describes.
-
-    Validation sequences show training digits, test sequences unseen ones; both sets are fixed.
+    Both show training digits; the validation set is fixed.
 
     Args:
       data: keys root, digits, digit_size, image_size, sequences_per_epoch, validation_sequences, test_sequences.
@@ -206,20 +201,23 @@ def open_moving_mnist(data: Any, frames: int, seed: int) -> MovingMNIST:
     Raises:
       InputError: a file is missing or not what it should be, or a key has an impossible value.
     """
-    train_digits = load_digits("train", data.digits, data.root).resized(data.digit_size)
-
-    def generated(digits: Digits, count: int, seed: int, split: str) -> GeneratedSequences:
-        return GeneratedSequences(digits, count, seed, split, frames, data.image_size)
-
-    test = _published_test_set(data, frames)
-    if test is None:
-        test_digits = load_digits("test", data.digits, data.root).resized(data.digit_size)
-        test = generated(test_digits, data.test_sequences, _FIXED_SEED, "test")
-    return MovingMNIST(
-        train=generated(train_digits, data.sequences_per_epoch, seed, "train"),
-        validation=generated(train_digits, data.validation_sequences, _FIXED_SEED, "validation"),
-        test=test,
+    digits = load_digits("train", data.digits, data.root).resized(data.digit_size)
+    return (
+        GeneratedSequences(digits, data.sequences_per_epoch, seed, "train", frames, data.image_size),
+        GeneratedSequences(digits, data.validation_sequences, _FIXED_SEED, "validation", frames, data.image_size),
     )
+
+
+def open_test(data: Any, frames: int) -> Sequences:
+    """Opens the test set: the published one where it fits and is there, otherwise a fixed one of unseen digits.
+
+    Args and Raises: as `open_training`.
+    """
+    published = _published_test_set(data, frames)
+    if published is not None:
+        return published
+    digits = load_digits("test", data.digits, data.root).resized(data.digit_size)
+    return GeneratedSequences(digits, data.test_sequences, _FIXED_SEED, "test", frames, data.image_size)
 
 
 def _published_test_set(data: Any, frames: int) -> StoredSequences | None:
@@ -236,7 +234,13 @@ def _published_test_set(data: Any, frames: int) -> StoredSequences | None:
         if builder is not None:
             dataset = builder.as_dataset(split="test").as_numpy_iterator()
             sequences = np.stack([example["image_sequence"][..., 0] for example in dataset])  # [n, t, h, w]
-            return StoredSequences(sequences.swapaxes(0, 1), "TFDS moving_mnist")
+            sequences = sequences.swapaxes(0, 1)
+            if sequences.shape != _PUBLISHED_SHAPE:
+                raise InputError(
+                    f"TFDS moving_mnist in {data.root or 'its default folder'}: expected frames {list(_PUBLISHED_SHAPE)} "
+                    f"(time first), found {list(sequences.shape)}; prepare it anew"
+                )
+            return StoredSequences(sequences, "TFDS moving_mnist")
     return None
 
 

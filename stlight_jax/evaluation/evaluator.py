@@ -1,4 +1,4 @@
-"""Evaluation of a network on a set of sequences, streaming, beside two baselines that need no training."""
+"""Evaluation of a network on a set of sequences, streaming, and of two baselines that need no training."""
 
 from __future__ import annotations
 
@@ -29,8 +29,14 @@ class Evaluation:
 
 
 def evaluate(
-    step: Callable, launcher: PmapLauncher, variables: Any, source: Sequences, batch_size: int, title: str
-) -> Evaluation:
+    step: Callable,
+    launcher: PmapLauncher,
+    variables: Any,
+    source: Sequences,
+    batch_size: int,
+    title: str,
+    abandon: Callable[[], bool] = lambda: False,
+) -> MetricSums | None:
     """Evaluates on every sequence once, whatever the batch size and the number of devices.
 
     Args:
@@ -39,16 +45,46 @@ def evaluate(
       source: the sequences.
       batch_size: over all devices.
       title: of the progress shown.
+      abandon: asked after each batch; True ends the evaluation.
+
+    Returns:
+      The sums; None if abandoned.
+    """
+    sums = None
+    for frames, mask in _batches(source, batch_size, title):
+        sums = _plus(sums, MetricSums.of(launcher.join(step(variables, launcher.split(frames))), mask))
+        if abandon():
+            return None
+    return sums
+
+
+def evaluate_with_baselines(
+    step: Callable,
+    copy_step: Callable,
+    launcher: PmapLauncher,
+    variables: Any,
+    source: Sequences,
+    batch_size: int,
+    title: str,
+) -> Evaluation:
+    """As `evaluate`, with what tells whether the network has learnt anything.
+
+    Args:
+      copy_step: `make_copy_step`'s, compiled by `launcher.evaluate`; the others are as for `evaluate`.
     """
     model = copied = None
     constant = BestConstantImage()
-    batches = -(-len(source) // batch_size)
-    for frames, mask in track(evaluation_batches(source, batch_size), title, batches):
-        of_model, of_copy = launcher.join(step(variables, launcher.split(frames)))
-        constant.add(frames[mask][:, -of_model.squared_error.shape[1] :])
+    for frames, mask in _batches(source, batch_size, title):
+        batch = launcher.split(frames)
+        of_model, of_copy = (launcher.join(run(variables, batch)) for run in (step, copy_step))
         model = _plus(model, MetricSums.of(of_model, mask))
         copied = _plus(copied, MetricSums.of(of_copy, mask))
+        constant.add(frames[mask][:, -of_model.squared_error.shape[1] :])
     return Evaluation(model, copied, constant.mse_per_lead_time())
+
+
+def _batches(source: Sequences, batch_size: int, title: str) -> Any:
+    return track(evaluation_batches(source, batch_size), title, -(-len(source) // batch_size))
 
 
 def _plus(total: MetricSums | None, part: MetricSums) -> MetricSums:

@@ -1,4 +1,4 @@
-"""Parameters and multiply-accumulates of an STLight network, part by part.
+"""`python -m stlight_jax inspect`: parameters and multiply-accumulates of an STLight network, part by part.
 
 The paper counted with fvcore, which knows no convolution whose padding is given as "same": both depthwise convolutions
 were left out. Otherwise a multiply-accumulate counts 1, evaluation-mode batch norm 2 per element, GELU, additions and
@@ -14,7 +14,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from absl import flags
+from ml_collections import config_flags
+from rich.console import Console
+from rich.table import Table
 
+from stlight_jax.config import check
 from stlight_jax.model.stlight import STLight, STLightConfig
 
 
@@ -37,9 +42,11 @@ class Count:
 
     @property
     def total(self) -> Part:
+        """The sum of all parts."""
         return Part("total", *(sum(column) for column in zip(*(part[1:] for part in self.parts), strict=True)))
 
     def as_json(self) -> dict[str, Any]:
+        """Frame size, parts and total as plain data."""
         return {
             "frame": [self.height, self.width],
             "parts": [part._asdict() for part in self.parts],
@@ -88,14 +95,13 @@ def count(config: STLightConfig, height: int, width: int) -> Count:
     )
 
 
+def define_flags() -> None:
+    config_flags.DEFINE_config_file("config", None, "File in configs/, with a size: configs/moving_mnist.py:L.")
+    flags.DEFINE_bool("json", False, "Print JSON.")
+    flags.mark_flag_as_required("config")
+
+
 def main() -> None:
-    """`python -m stlight_jax inspect`."""
-    from absl import flags
-    from rich.console import Console
-    from rich.table import Table
-
-    from stlight_jax.config import check
-
     config = flags.FLAGS.config
     counted = count(check(config), config.data.image_size, config.data.image_size)
     if flags.FLAGS.json:

@@ -122,7 +122,9 @@ class STLightConfig:
         wanted = f"[b, {self.in_frames}, h, w, {self.in_channels}]"
         if len(shape) != 5 or shape[1] != self.in_frames or shape[4] != self.in_channels:
             raise InputError(f"frames have shape {list(shape)}; model.in_frames and model.in_channels ask for {wanted}")
-        if shape[2] % self.patch_size or shape[3] % self.patch_size or 0 in shape:
+        if 0 in shape:
+            raise InputError(f"frames have shape {list(shape)}: there is nothing in them")
+        if shape[2] % self.patch_size or shape[3] % self.patch_size:
             raise InputError(
                 f"frames are {shape[2]} x {shape[3]} pixels; model.patch_size {self.patch_size} must divide both sides"
             )

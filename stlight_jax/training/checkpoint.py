@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import threading
 import time
 from typing import Any
@@ -23,6 +24,7 @@ from stlight_jax.errors import InputError
 from stlight_jax.training.state import TrainState
 
 _CHECKSUMS = "checksums.json"
+_UNSEALED = "it is incomplete (it was never sealed)"
 _policies = ocp.training.preservation_policies
 
 
@@ -31,7 +33,8 @@ class CheckpointWriter:
 
     Args:
       directory: one folder per step goes here.
-      keep: how many of the newest to keep, beside the one with the lowest validation MSE.
+      keep: how many of the newest to keep, beside the one with the lowest validation MSE; at least 2, because the one
+        before goes as soon as the newest is written, and that is a moment before it is sealed.
     """
 
     def __init__(self, directory: epath.PathLike, keep: int):
@@ -88,16 +91,39 @@ class CheckpointWriter:
             self._sealing = None
         if self._failure is not None:
             failure, self._failure = self._failure, None
-            raise InputError(f"the checkpoint in {self._checkpointer.directory} could not be written: {failure}")
+            if not isinstance(failure, OSError | ValueError):  # ValueError is how TensorStore reports a failed write
+                raise failure
+            raise InputError(f"the checkpoint in {self._checkpointer.directory} could not be written: {failure}") from failure
 
     def __enter__(self) -> CheckpointWriter:
         return self
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
         try:
             self.wait()
+        except Exception as error:
+            if kind is None:
+                raise
+            logging.warning("%s", error)  # what ended the run matters more
         finally:
             self._checkpointer.close()
+
+
+def save_variables(directory: epath.PathLike, step: int, variables: dict[str, Any], description: dict[str, Any]) -> epath.Path:
+    """Writes a checkpoint that holds weights only, sealed, and returns its folder. Raises InputError if it cannot.
+
+    Args:
+      variables: {"params", "batch_stats"}.
+      description: as in `CheckpointWriter.save`.
+    """
+    path = _absolute(directory) / str(step)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        ocp.save_checkpointables(path, {"model": variables}, custom_metadata=description)
+        write_checksums(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"the checkpoint {path} could not be written: {error}") from error
+    return path
 
 
 def steps(directory: epath.PathLike) -> list[int]:
@@ -105,7 +131,7 @@ def steps(directory: epath.PathLike) -> list[int]:
     directory = epath.Path(directory)
     if not directory.exists():
         return []
-    return sorted(int(path.name) for path in directory.iterdir() if path.name.isdigit() and path.is_dir())
+    return sorted(int(path.name) for path in directory.iterdir() if _is_step(path.name) and path.is_dir())
 
 
 def write_checksums(directory: epath.Path) -> None:
@@ -121,12 +147,15 @@ def fault(directory: epath.PathLike) -> str | None:
     try:
         wanted = json.loads((directory / _CHECKSUMS).read_text())
     except FileNotFoundError:
-        return "it is incomplete (it was never sealed)"
+        return _UNSEALED
     except (ValueError, OSError):
         return f"its {_CHECKSUMS} is damaged"
     if not isinstance(wanted, dict):
         return f"its {_CHECKSUMS} is damaged"
-    found = _checksums(directory)
+    try:
+        found = _checksums(directory)
+    except FileNotFoundError:
+        return "it was deleted meanwhile"
     for name in sorted(wanted.keys() | found.keys()):
         if name not in found:
             return f"{name} is missing"
@@ -143,24 +172,23 @@ def newest_sound_step(directory: epath.PathLike, move_faulty_to: epath.PathLike 
     Every faulty one met on the way is reported and, given a folder, moved there, so that training can write its step anew.
 
     Raises:
-      InputError: there are damaged checkpoints and no sound one.
+      InputError: there are checkpoints, none of them sound, and one interrupted first save does not explain that.
     """
-    damaged = []
+    faulty = {}
     for step in reversed(steps(directory)):
         path = epath.Path(directory) / str(step)
         problem = fault(path)
         if problem is None:
             return step
         logging.warning("checkpoint %d is not used: %s", step, problem)
-        if "incomplete" not in problem:
-            damaged.append(step)
+        faulty[step] = problem
         if move_faulty_to is not None:
             target = epath.Path(move_faulty_to)
             target.mkdir(parents=True, exist_ok=True)
             path.rename(target / f"{step}-{int(time.time())}")
-    if damaged:
+    if faulty and list(faulty.values()) != [_UNSEALED]:
         raise InputError(
-            f"{directory}: no sound checkpoint is left (damaged: {', '.join(map(str, damaged))}); "
+            f"{directory}: no sound checkpoint is left (faulty: {', '.join(map(str, faulty))}); "
             "choose another --workdir to start anew"
         )
     return None
@@ -186,8 +214,11 @@ def choose_step(directory: epath.PathLike, which: str) -> int:
             if problem is None:
                 return step
             logging.warning("checkpoint %d is not used: %s", step, problem)
-        raise InputError(f"{directory}: no sound checkpoint with a validation score; use --checkpoint=last")
-    if not which.isdigit() or int(which) not in available:
+        if any(score is not None for score in scores.values()):
+            raise InputError(f"{directory}: no sound checkpoint with a validation score; use --checkpoint=last")
+        logging.warning("no checkpoint in %s has a validation score: the last one is taken for the best", directory)
+        return choose_step(directory, "last")
+    if not _is_step(which) or int(which) not in available:
         raise InputError(
             f"--checkpoint={which}: expected best, last or one of {', '.join(map(str, available))} (in {directory})"
         )
@@ -203,7 +234,7 @@ def locate(path: epath.PathLike) -> tuple[epath.Path, int]:
     Raises InputError where there is none.
     """
     path = epath.Path(path)
-    if path.name.isdigit():
+    if _is_step(path.name) and not (path / "checkpoints").exists():
         return path.parent, choose_step(path.parent, path.name)
     directory = path / "checkpoints"
     return directory, choose_step(directory, "last")
@@ -222,6 +253,11 @@ def load_state(directory: epath.PathLike, step: int, like: TrainState) -> TrainS
 
     Raises InputError if the checkpoint does not fit it.
     """
+    if not (epath.Path(directory) / str(step) / "optimizer").exists():
+        raise InputError(
+            f"{directory}/{step} holds weights only, no run to go on with; start a new one in another --workdir with "
+            f"--config.train.init_from={directory}/{step}"
+        )
     trees = _load(directory, step, _to_trees(like))
     return flax.serialization.from_state_dict(like, {**trees["model"], **trees["optimizer"]})
 
@@ -244,7 +280,17 @@ def _load(directory: epath.PathLike, step: int, like: dict[str, Any]) -> dict[st
     try:
         return ocp.load_checkpointables(path, abstract)
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"checkpoint {path} does not fit this model and optimizer: {error}") from error
+        raise InputError(f"checkpoint {path} does not fit this model and optimizer: {_summary(error)}") from error
+
+
+def _is_step(name: str) -> bool:
+    return name.isascii() and name.isdigit() and name == str(int(name))
+
+
+def _summary(error: Exception) -> str:
+    """What Orbax found, on one line; it goes on for pages."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= 300 else f"{text[:300]} ..."
 
 
 def _absolute(directory: epath.PathLike) -> epath.Path:
@@ -272,6 +318,7 @@ def _metadata(directory: epath.Path) -> dict[str, Any]:
 def _score(directory: epath.Path) -> float | None:
     try:
         metrics = json.loads((directory / "metrics" / "metrics").read_text())
-        return float(metrics["mse"])
+        score = float(metrics["mse"])
+        return score if math.isfinite(score) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

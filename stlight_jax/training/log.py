@@ -9,12 +9,13 @@ import math
 import platform
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
-from absl import logging
 from etils import epath
+
+from stlight_jax.progress import say
 
 METRICS_FILE = "metrics.jsonl"
 _PACKAGES = ("stlight-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow-cpu", "tensorflow")
@@ -35,7 +36,7 @@ class MetricsLog:
         self._writer = _tensorboard_writer(epath.Path(workdir) / "tensorboard") if tensorboard else None
 
     def write(self, step: int, kind: str, values: dict[str, float]) -> None:
-        """One line: `{"step", "kind", "time", **values}`. Kinds: "train", "validation", "compiled", "resumed"."""
+        """One line: `{"step", "kind", "time", **values}`. Kinds: "started", "compiled", "train", "validation"."""
         line = {"step": step, "kind": kind, "time": round(time.time(), 3), **values}
         self._file.write(json.dumps(_finite(line), allow_nan=False) + "\n")
         self._file.flush()
@@ -43,16 +44,22 @@ class MetricsLog:
             self._writer(step, {f"{kind}/{name}": value for name, value in values.items()})
 
     def close(self) -> None:
+        """Closes the file."""
         self._file.close()
 
 
 def read_metrics(workdir: epath.PathLike, kind: str) -> list[dict[str, Any]]:
-    """The lines of one kind in order of step; where a step was done again after a resume, the later one."""
+    """The lines of one kind in order of step, without those that a later start of the run went back behind."""
     path = epath.Path(workdir) / METRICS_FILE
     if not path.exists():
         return []
-    by_step = {line["step"]: line for line in _lines(path) if line.get("kind") == kind}
-    return [by_step[step] for step in sorted(by_step)]
+    lines: list[dict[str, Any]] = []
+    for line in _lines(path):
+        if line.get("kind") == "started":
+            lines = [earlier for earlier in lines if earlier["step"] <= line["step"]]
+        elif line.get("kind") == kind:
+            lines.append(line)
+    return lines
 
 
 def environment() -> dict[str, Any]:
@@ -115,9 +122,9 @@ def _git_commit() -> str | None:
     return described.stdout.strip()
 
 
-def _tensorboard_writer(directory: epath.Path):
+def _tensorboard_writer(directory: epath.Path) -> Callable[[int, dict[str, float]], None] | None:
     if importlib.util.find_spec("tensorboard") is None:
-        logging.info("no TensorBoard events: the package tensorboard is not installed")
+        say("no TensorBoard events are written: the package tensorboard is not installed")
         return None
     import tensorflow as tf  # slow to import, and only this option needs it
 

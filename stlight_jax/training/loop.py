@@ -11,12 +11,13 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import jax
 import ml_collections
 import numpy as np
 from etils import epath
 
 from stlight_jax.config import check, course_differences
-from stlight_jax.data.moving_mnist import MovingMNIST, open_moving_mnist
+from stlight_jax.data.moving_mnist import open_training
 from stlight_jax.data.pipeline import steps_per_epoch, training_batches
 from stlight_jax.errors import InputError, NonFiniteLossError, PreemptedError
 from stlight_jax.evaluation.evaluator import evaluate
@@ -64,8 +65,7 @@ def train(config: ml_collections.ConfigDict, workdir: epath.PathLike, allow_chan
             checkpoint.CheckpointWriter(place.checkpoints, config.train.keep_checkpoints) as writer,
             _stop_requests() as stop_requested,
         ):
-            if done:
-                log.write(done, "resumed", {})
+            log.write(done, "started", {})
             return run.steps(state, log, writer, stop_requested)
 
 
@@ -77,11 +77,10 @@ class _Run:
         self.config = config
         self.launcher = PmapLauncher()
         self.launcher.check_batch_size("train.batch_size", config.train.batch_size)
-        self.launcher.check_batch_size("evaluation.batch_size", config.evaluation.batch_size)
         frames = model_config.in_frames + model_config.out_frames
-        self.data: MovingMNIST = open_moving_mnist(config.data, frames, config.train.seed)
-        model_config.check_sequence(self.data.train.shape)
-        self.total_steps = config.train.epochs * steps_per_epoch(len(self.data.train), config.train.batch_size)
+        self.training, self.validation = open_training(config.data, frames, config.train.seed)
+        model_config.check_sequence(self.training.shape)
+        self.total_steps = config.train.epochs * steps_per_epoch(len(self.training), config.train.batch_size)
         rates = config.optimizer
         self.schedule = OneCycle(
             self.total_steps,
@@ -97,25 +96,30 @@ class _Run:
         self.train_step = self.launcher.train(make_train_step(self.model, optimizer, AXIS))
         self.eval_step = self.launcher.evaluate(make_eval_step(self.model))
 
-    @property
+    @functools.cached_property
     def description(self) -> dict[str, Any]:
         """What a checkpoint carries beside the weights."""
         return {
             "config": self.config.to_dict(),
-            "data": self.data.train.description,
+            "data": self.training.description,
             "value_range": {"stored": [0, 255], "network": [0.0, 1.0]},
+            "frame_size": list(self.training.shape[1:3]),
             "channels": ["intensity"],
         }
 
     def starting_state(self, place: Workdir, allow_changes: bool) -> TrainState:
         """From the run's newest sound checkpoint, else from `train.init_from`, else from scratch."""
         optimizer = make_optimizer(self.config.optimizer)
-        state = create_state(self.model, optimizer, self.config.train.seed, self.data.train.shape[1:])
+
+        def fresh() -> TrainState:
+            return create_state(self.model, optimizer, self.config.train.seed, self.training.shape[1:])
+
         step = checkpoint.newest_sound_step(place.checkpoints, move_faulty_to=place.rejected)
         if step is not None:
             self._check_course(checkpoint.load_description(place.checkpoints, step), place, allow_changes)
             say(f"resuming {place.path} at step {step} of {self.total_steps}")
-            return checkpoint.load_state(place.checkpoints, step, self.launcher.abstract(state))
+            return checkpoint.load_state(place.checkpoints, step, self.launcher.abstract(jax.eval_shape(fresh)))
+        state = fresh()
         if self.config.train.init_from:
             directory, step = checkpoint.locate(self.config.train.init_from)
             say(f"starting from the weights of {directory / str(step)}")
@@ -146,7 +150,7 @@ class _Run:
     ) -> TrainState:
         """Trains from `state` to the last step."""
         train, first = self.config.train, int(state.step)
-        batches = training_batches(self.data.train, train.batch_size, first, self.total_steps)
+        batches = training_batches(self.training, train.batch_size, first, self.total_steps)
         clock = _Throughput(train.batch_size)
         # A step's metrics are read when the next one is under way, so that the devices never wait for the host.
         waiting: tuple[int, Hyperparameters, Metrics] | None = None
@@ -182,31 +186,39 @@ class _Run:
                     say(f"first step, compilation included: {time.monotonic() - begun:.1f} s")
                     progress.restart_clock()
                     clock.restart()
-                stopping = stop_requested()
-                if done % train.checkpoint_every == 0 or done == self.total_steps:
+                if done % train.checkpoint_every == 0 or done == self.total_steps or stop_requested():
                     settle()
-                    self._validate_and_save(state, done, log, writer)
+                    score = self._validate(state, done, log, stop_requested)
+                    writer.save(state, self.description, score)
                     clock.restart()
-                elif stopping:
-                    settle()
-                    writer.save(state, self.description)
-                if stopping and done < self.total_steps:
+                if stop_requested() and done < self.total_steps:
                     writer.wait()
                     raise PreemptedError(f"stopped as asked at step {done}, saved; run the same command to go on")
         return state
 
-    def _validate_and_save(self, state: TrainState, done: int, log: MetricsLog, writer: checkpoint.CheckpointWriter) -> None:
-        result = evaluate(
+    def _validate(
+        self, state: TrainState, done: int, log: MetricsLog, stop_requested: Callable[[], bool]
+    ) -> dict[str, float] | None:
+        """The validation metrics; None if asked to stop, for saving must not wait."""
+        if stop_requested():
+            return None
+        sums = evaluate(
             self.eval_step,
             self.launcher,
             state.variables,
-            self.data.validation,
-            self.config.evaluation.batch_size,
+            self.validation,
+            self.launcher.rounded_up(self.config.evaluation.batch_size),
             f"validating at step {done}",
-        ).model.overall()
+            stop_requested,
+        )
+        if sums is None:
+            return None
+        result = sums.overall()
         log.write(done, "validation", result)
+        if not math.isfinite(result["mse"]):
+            raise NonFiniteLossError(f"step {done}: the validation MSE is {result['mse']}. The checkpoints before it are kept")
         say(f"step {done}: validation MSE {result['mse']:.3f}, SSIM {result['ssim']:.4f}")
-        writer.save(state, self.description, result)
+        return result
 
 
 class _Throughput:

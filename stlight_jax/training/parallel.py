@@ -23,19 +23,27 @@ class PmapLauncher:
     """
 
     def __init__(self, devices: Sequence[jax.Device] | None = None):
+        if jax.process_count() > 1:
+            raise InputError(
+                f"this is one of {jax.process_count()} processes; training runs in a single one, on all its devices"
+            )
         self.devices = list(devices or jax.local_devices())
         mesh = Mesh(np.array(self.devices), (AXIS,))
         self._split = NamedSharding(mesh, PartitionSpec(AXIS))
         self._everywhere = NamedSharding(mesh, PartitionSpec())
 
     def check_batch_size(self, key: str, batch_size: int) -> None:
-        """Raises InputError unless the global batch can be split evenly over all devices of all processes."""
-        devices = len(self.devices) * jax.process_count()
+        """Raises InputError unless the global batch can be split evenly over the devices."""
+        devices = len(self.devices)
         if batch_size < 1 or batch_size % devices:
             raise InputError(f"{key} is {batch_size}; it must be a positive multiple of the {devices} devices it is split over")
 
+    def rounded_up(self, batch_size: int) -> int:
+        """The least batch that can be split evenly, at least `batch_size`; for evaluation, where fillers are masked."""
+        return -(-batch_size // len(self.devices)) * len(self.devices)
+
     def replicate(self, tree: Any) -> Any:
-        """Puts a tree on every device."""
+        """Puts a tree on every device. It may share memory with `tree`: a step that donates it deletes both."""
         return jax.device_put(tree, self._everywhere)
 
     def abstract(self, tree: Any) -> Any:

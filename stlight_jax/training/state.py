@@ -39,19 +39,19 @@ def make_optimizer(
 ) -> optax.GradientTransformation:
     """Adam, with optional clipping before and decoupled weight decay after it.
 
-    The structure of its state does not depend on the rate and beta1, so they may be traced and differ at every step.
+    The structure of its state depends on nothing here: the rate and beta1 may be traced and differ at every step, and a run
+    can go on with clipping or decay switched on.
 
     Args:
       config: keys beta2, eps, clip_norm (global norm; 0 is off), weight_decay (as in AdamW, on kernels only; 0 is off).
     """
-    parts = []
-    if config.clip_norm:
-        parts.append(optax.clip_by_global_norm(config.clip_norm))
-    parts.append(optax.scale_by_adam(b1=beta1, b2=config.beta2, eps=config.eps))
-    if config.weight_decay:
-        parts.append(optax.add_decayed_weights(config.weight_decay, mask=_is_kernel))
-    parts.append(optax.scale_by_learning_rate(learning_rate))
-    return optax.chain(*parts)
+    decay = optax.add_decayed_weights(config.weight_decay) if config.weight_decay else optax.identity()
+    return optax.chain(
+        optax.clip_by_global_norm(config.clip_norm) if config.clip_norm else optax.identity(),
+        optax.scale_by_adam(b1=beta1, b2=config.beta2, eps=config.eps),
+        optax.masked(decay, _is_kernel),
+        optax.scale_by_learning_rate(learning_rate),
+    )
 
 
 def init_variables(model: STLight, seed: int, frame_shape: tuple[int, int, int]) -> dict[str, Any]:

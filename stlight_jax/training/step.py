@@ -25,7 +25,8 @@ def make_train_step(
     """A step on the mean squared error of all predicted frames (paper section 4.1).
 
     The returned function takes a state, this device's share of the batch (uint8 `[b, t, h, w, c]`, T + T' frames) and the
-    step's hyperparameters; it gives the next state and {"loss", "gradient_norm"}, both averaged over the devices.
+    step's hyperparameters; it gives the next state and {"loss", "gradient_norm"}: the mean loss over all devices and the norm
+    of its gradient, before clipping.
     """
 
     def train_step(state: TrainState, frames: jax.Array, hyperparameters: Hyperparameters) -> tuple[TrainState, Metrics]:
@@ -51,16 +52,25 @@ def make_train_step(
     return train_step
 
 
-def make_eval_step(model: STLight) -> Callable[[Any, jax.Array], tuple[FrameMetrics, FrameMetrics]]:
-    """Metrics of every predicted frame, `[b, t']` each: of the network, and of copying the last seen frame."""
+def make_eval_step(model: STLight) -> Callable[[Any, jax.Array], FrameMetrics]:
+    """Metrics of every frame that the network predicts, `[b, t']` each."""
 
-    def eval_step(variables: Any, frames: jax.Array) -> tuple[FrameMetrics, FrameMetrics]:
+    def eval_step(variables: Any, frames: jax.Array) -> FrameMetrics:
         inputs, targets = split_frames(frames, model)
-        prediction = model.apply(variables, inputs)
-        last = jnp.broadcast_to(inputs[:, -1:], targets.shape)
-        return frame_metrics(prediction, targets), frame_metrics(last, targets)
+        return frame_metrics(model.apply(variables, inputs), targets)
 
     return eval_step
+
+
+def make_copy_step(model: STLight) -> Callable[[Any, jax.Array], FrameMetrics]:
+    """The same for the last seen frame as the prediction of all; it takes the variables and leaves them alone."""
+
+    def copy_step(variables: Any, frames: jax.Array) -> FrameMetrics:
+        del variables
+        inputs, targets = split_frames(frames, model)
+        return frame_metrics(jnp.broadcast_to(inputs[:, -1:], targets.shape), targets)
+
+    return copy_step
 
 
 def split_frames(frames: jax.Array, model: STLight) -> tuple[jax.Array, jax.Array]:

@@ -6,6 +6,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 
+from absl import logging
 from etils import epath
 
 from stlight_jax.errors import InputError
@@ -45,13 +46,7 @@ class Workdir:
 
     def create(self) -> None:
         """Makes the folder. Raises InputError if it cannot be made or written to."""
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            probe = self.path / f".writable-{os.getpid()}"
-            probe.write_text("")
-            probe.unlink()
-        except OSError as error:
-            raise InputError(f"--workdir={self.path} cannot be written to: {error}") from None
+        make_writable(self.path)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -62,13 +57,28 @@ class Workdir:
         with open(self.path / ".lock", "a+") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            except BlockingIOError:
                 lock.seek(0)
                 raise InputError(
                     f"--workdir={self.path} is in use by process {lock.read().strip() or 'unknown'}, which trains in it; "
                     "wait for it, or name another folder"
                 ) from None
+            except OSError as error:
+                logging.warning("%s is not protected against a second process: no locks there (%s)", self.path, error)
+                yield
+                return
             lock.truncate(0)
             lock.write(str(os.getpid()))
             lock.flush()
             yield
+
+
+def make_writable(folder: epath.Path) -> None:
+    """Makes a folder and tries it, before hours of work are to be written there. Raises InputError if that fails."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".writable-{os.getpid()}"
+        probe.write_text("")
+        probe.unlink()
+    except OSError as error:
+        raise InputError(f"{folder} cannot be written to: {error}") from None

@@ -10,7 +10,7 @@ import tensorflow_datasets as tfds
 
 from stlight_jax import InputError
 from stlight_jax.data.digits import Digits, load_digits, read_idx_images
-from stlight_jax.data.moving_mnist import open_moving_mnist
+from stlight_jax.data.moving_mnist import open_test
 from tests.conftest import load_config
 
 
@@ -94,7 +94,7 @@ def test_unprepared_tfds_is_refused(tmp_path):
         load_digits("train", "tfds", str(tmp_path))
 
 
-def test_prepared_tfds_is_read(tmp_path, images):
+def test_prepared_tfds_is_read(tmp_path, images, monkeypatch):
     features = {"image": tfds.features.Image(shape=(28, 28, 1)), "label": tfds.features.ClassLabel(num_classes=10)}
     examples = [{"image": image[..., None], "label": 0} for image in images]
     write_tfds(tmp_path / "mnist" / "3.0.1", features, {"train": examples, "test": examples[:2]})
@@ -104,11 +104,14 @@ def test_prepared_tfds_is_read(tmp_path, images):
     # Its companion `moving_mnist` is the published test set.
     config = load_config("L")
     config.data.update(root=str(tmp_path), digits="tfds")
-    assert not open_moving_mnist(config.data, 20, 0).test.description["published"]
+    assert not open_test(config.data, 20).description["published"]
     videos = np.random.default_rng(1).integers(0, 256, (3, 20, 64, 64, 1), dtype=np.uint8)
     features = {"image_sequence": tfds.features.Video(shape=(20, 64, 64, 1))}
     write_tfds(tmp_path / "moving_mnist" / "1.0.0", features, {"test": [{"image_sequence": video} for video in videos]})
-    test = open_moving_mnist(config.data, 20, 0).test
+    with pytest.raises(InputError, match=r"expected frames \[20, 10000, 64, 64\] .* found \[20, 3, 64, 64\]"):
+        open_test(config.data, 20)  # a part of it is not the published test set
+    monkeypatch.setattr("stlight_jax.data.moving_mnist._PUBLISHED_SHAPE", (20, 3, 64, 64))
+    test = open_test(config.data, 20)
     assert test.description["published"]
     np.testing.assert_array_equal(test.frames(np.array([2, 0])), videos[[2, 0]])
 

@@ -10,7 +10,8 @@ from stlight_jax import InputError
 from stlight_jax.data.digits import Digits
 from stlight_jax.data.moving_mnist import (
     GeneratedSequences,
-    open_moving_mnist,
+    open_test,
+    open_training,
     read_published,
     render,
     tracks,
@@ -145,7 +146,7 @@ def test_the_published_test_set_is_used_where_it_is_found(tmp_path):
     array[3, 9999, 5, 6] = 77
     array.flush()
     config.data.root = str(tmp_path)
-    test = open_moving_mnist(config.data, 20, 0).test
+    test = open_test(config.data, 20)
     assert test.description["published"]
     assert len(test) == 10000
     frames = test.frames(np.array([0, 9999]))
@@ -153,7 +154,7 @@ def test_the_published_test_set_is_used_where_it_is_found(tmp_path):
     assert frames.sum() == 77
     assert frames[1, 3, 5, 6, 0] == 77
     (folder / "t10k-images-idx3-ubyte.gz").write_bytes(embedded("t10k"))
-    assert not open_moving_mnist(config.data, 30, 0).test.description["published"]  # 10 -> 20 frames
+    assert not open_test(config.data, 30).description["published"]  # 10 -> 20 frames
 
 
 @pytest.mark.parametrize(
@@ -182,21 +183,29 @@ def embedded(name):
 
     import stlight_jax
 
-    prefix = {"train": "train", "t10k": "t10k"}[name]
     folder = pathlib.Path(stlight_jax.__file__).parent / "data" / "digits"
-    return (folder / f"{prefix}-images-idx3-ubyte.gz").read_bytes()
+    return (folder / f"{name}-images-idx3-ubyte.gz").read_bytes()
 
 
 def test_splits_are_fixed_but_for_training():
     config = load_config("tiny")
-    first, second = (open_moving_mnist(config.data, 20, seed) for seed in (1, 2))
+    (training, validation), (other_training, other_validation) = (open_training(config.data, 20, seed) for seed in (1, 2))
+    test = open_test(config.data, 20)
     indices = np.arange(3)
-    assert not np.array_equal(first.train.frames(indices), second.train.frames(indices))
-    for split in ("validation", "test"):
-        np.testing.assert_array_equal(getattr(first, split).frames(indices), getattr(second, split).frames(indices))
-    assert len(first.validation) == 1000
-    assert len(first.test) == 1000
-    assert first.train.digits.sha256 == first.validation.digits.sha256 != first.test.digits.sha256
+    assert not np.array_equal(training.frames(indices), other_training.frames(indices))
+    np.testing.assert_array_equal(validation.frames(indices), other_validation.frames(indices))
+    assert len(validation) == len(test) == 1000
+    assert training.digits.sha256 == validation.digits.sha256 != test.digits.sha256
+
+
+def test_training_needs_no_test_digits(tmp_path):
+    config = load_config("tiny")
+    config.data.root = str(tmp_path)
+    (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(embedded("train"))
+    training, _ = open_training(config.data, 20, 0)
+    assert len(training.digits.images) == 6000
+    with pytest.raises(InputError, match="t10k-images"):
+        open_test(config.data, 20)
 
 
 def test_a_canvas_without_room_is_refused(digits):

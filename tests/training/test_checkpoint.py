@@ -58,9 +58,9 @@ def test_the_newest_and_the_best_are_kept(tmp_path):
 
 
 def test_keeping_goes_on_after_a_restart(tmp_path):
-    write(tmp_path, {10: 1.0, 20: 2.0}, keep=1)
-    write(tmp_path, {30: 3.0, 40: 4.0}, keep=1)
-    assert checkpoint.steps(tmp_path) == [10, 40]
+    write(tmp_path, {10: 1.0, 20: 2.0, 30: 3.0}, keep=2)
+    write(tmp_path, {40: 4.0, 50: 5.0}, keep=2)
+    assert checkpoint.steps(tmp_path) == [10, 40, 50]
 
 
 def files_of(directory):
@@ -120,14 +120,22 @@ def test_an_unsealed_checkpoint_is_incomplete(tmp_path, caplog):
     assert checkpoint.newest_sound_step(tmp_path) == 1
     assert "checkpoint 2 is not used: it is incomplete" in caplog.text
     (tmp_path / "1" / "checksums.json").unlink()
-    assert checkpoint.newest_sound_step(tmp_path) is None
+    with pytest.raises(InputError, match="no sound checkpoint is left"):  # no interruption leaves two
+        checkpoint.newest_sound_step(tmp_path)
+
+
+def test_an_interrupted_first_save_means_starting_from_scratch(tmp_path):
+    write(tmp_path / "c", {1: 1.0})
+    (tmp_path / "c" / "1" / "checksums.json").unlink()
+    assert checkpoint.newest_sound_step(tmp_path / "c", tmp_path / "rejected") is None
+    assert checkpoint.steps(tmp_path / "c") == []
 
 
 def test_training_does_not_silently_start_over_when_all_are_damaged(tmp_path):
     write(tmp_path, {1: 1.0, 2: 1.0})
     damage(tmp_path / "1")
     damage(tmp_path / "2")
-    with pytest.raises(InputError, match=r"no sound checkpoint is left \(damaged: 2, 1\)"):
+    with pytest.raises(InputError, match=r"no sound checkpoint is left \(faulty: 2, 1\)"):
         checkpoint.newest_sound_step(tmp_path)
 
 
@@ -141,7 +149,7 @@ def test_other_shapes_are_refused(tmp_path):
         checkpoint.load_variables(tmp_path, 1, renamed.variables)
 
 
-@pytest.mark.parametrize("which", ["first", "-1", "3", "1.0"])
+@pytest.mark.parametrize("which", ["first", "-1", "3", "1.0", "01", "²"])
 def test_unknown_choices_name_the_steps_there_are(tmp_path, which):
     write(tmp_path, {1: 1.0, 2: 1.0})
     with pytest.raises(InputError, match="expected best, last or one of 1, 2"):
@@ -160,10 +168,28 @@ def test_locate_takes_a_workdir_or_a_checkpoint(tmp_path):
     assert checkpoint.locate(tmp_path / "checkpoints" / "1") == (tmp_path / "checkpoints", 1)
     with pytest.raises(InputError, match="no checkpoint here"):
         checkpoint.locate(tmp_path / "elsewhere")
+    write(tmp_path / "20241122" / "checkpoints", {5: 1.0})  # a workdir whose name is a number
+    assert checkpoint.locate(tmp_path / "20241122") == (tmp_path / "20241122" / "checkpoints", 5)
+
+
+def test_weights_alone_can_be_evaluated_but_not_gone_on_with(tmp_path, caplog):
+    variables = make_state(3).variables
+    checkpoint.save_variables(tmp_path, 3, variables, {"name": "brought in"})
+    assert checkpoint.choose_step(tmp_path, "best") == 3
+    assert "no checkpoint in" in caplog.text
+    assert_equal(checkpoint.load_variables(tmp_path, 3, make_state(0).variables), variables)
+    assert checkpoint.load_description(tmp_path, 3) == {"name": "brought in"}
+    with pytest.raises(InputError, match="holds weights only, .* --config.train.init_from="):
+        checkpoint.load_state(tmp_path, 3, make_state(0))
+
+
+def test_a_score_that_is_no_number_is_no_score(tmp_path):
+    write(tmp_path, {1: 1.0, 2: float("nan")})
+    assert checkpoint.choose_step(tmp_path, "best") == 1
 
 
 def test_a_vanished_folder_is_an_error_at_once(tmp_path):
-    with checkpoint.CheckpointWriter(tmp_path / "c", 1) as writer:
+    with checkpoint.CheckpointWriter(tmp_path / "c", 2) as writer:
         writer.save(make_state(1), {})
         writer.wait()
         shutil.rmtree(tmp_path / "c")

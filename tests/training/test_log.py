@@ -7,7 +7,7 @@ import pytest
 from stlight_jax.training.log import MetricsLog, read_metrics, write_json
 
 
-def test_the_later_line_of_a_step_counts_and_a_torn_line_is_passed_over(tmp_path):
+def test_lines_that_were_gone_back_behind_and_torn_ones_are_passed_over(tmp_path):
     log = MetricsLog(tmp_path, tensorboard=False)
     for step in (1, 2, 3):
         log.write(step, "train", {"loss": float(step)})
@@ -16,10 +16,12 @@ def test_the_later_line_of_a_step_counts_and_a_torn_line_is_passed_over(tmp_path
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(path.read_bytes() + b'{"step": 4, "kind": "tr')
     log = MetricsLog(tmp_path, tensorboard=False)
+    log.write(1, "started", {})  # from the checkpoint of step 1, logging every second step now
     log.write(3, "train", {"loss": 30.0})
+    log.write(3, "validation", {"mse": 8.0})
     log.close()
-    assert {line["step"]: line["loss"] for line in read_metrics(tmp_path, "train")} == {1: 1.0, 2: 2.0, 3: 30.0}
-    assert [line["mse"] for line in read_metrics(tmp_path, "validation")] == [9.0]
+    assert {line["step"]: line["loss"] for line in read_metrics(tmp_path, "train")} == {1: 1.0, 3: 30.0}
+    assert [line["mse"] for line in read_metrics(tmp_path, "validation")] == [8.0]
     assert read_metrics(tmp_path / "nowhere", "train") == []
 
 

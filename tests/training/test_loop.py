@@ -53,6 +53,8 @@ def test_a_run_leaves_behind_what_it_should(small_run, tmp_path):
 
     small_run.train.tensorboard = True
     small_run.train.epochs = 3
+    small_run.optimizer.clip_norm = 1.0  # may be switched on on the way, as may decay
+    small_run.optimizer.weight_decay = 0.1
     train(small_run, tmp_path, allow_changes=True)
     assert list((tmp_path / "tensorboard").glob("events.*"))
     results = evaluate_workdir(tmp_path)
@@ -125,6 +127,11 @@ def test_a_non_finite_loss_stops_the_run_and_keeps_the_checkpoints(small_run, tm
         (lambda c: c.train.update(epochs=0), "train.epochs is 0; it must be at least 1"),
         (lambda c: c.optimizer.update(learning_rate=float("nan")), "optimizer.learning_rate is nan"),
         (lambda c: c.optimizer.update(beta2=1.0), "optimizer.beta2 is 1.0"),
+        (lambda c: c.train.update(seed=2**32), "train.seed is 4294967296; it must be less than"),
+        (lambda c: c.train.update(keep_checkpoints=1), "train.keep_checkpoints is 1; it must be at least 2"),
+        (lambda c: c.model.update(dtype="float64"), "model.dtype is float64, which JAX offers only with"),
+        (lambda c: c.evaluation.__delattr__("pictures"), "the config lacks evaluation.pictures"),
+        (lambda c: c.model.update(width=3), "the config has an unknown key, model.width"),
         (lambda c: c.model.update(patch_size=3, hidden_dim=18), "16 x 16 pixels; model.patch_size 3"),
         (lambda c: c.model.update(in_channels=3), r"frames have shape \[1, 3, 16, 16, 1\]"),
         (lambda c: c.model.update(out_channels=3), r"sequences have shape \[5, 16, 16, 1\]; .* \[5, 16, 16, 3\]"),
@@ -157,17 +164,24 @@ def run_to_end(arguments, environment):
     return subprocess.run(arguments, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
 
 
-def interrupt(arguments, environment, workdir, number, generator):
-    """Starts training, waits until it steps, and sends a signal a random moment later."""
+def newest_step(workdir):
+    return max(checkpoint.steps(workdir / "checkpoints"), default=0)
+
+
+def newest_loss(workdir):
+    return max(losses(workdir), default=0)
+
+
+def interrupt(arguments, environment, workdir, number, generator, progress=newest_step):
+    """Starts training, waits until `progress(workdir)` has grown, and sends a signal a random moment later."""
     process = subprocess.Popen(arguments, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    log = workdir / "metrics.jsonl"
-    before = log.stat().st_size if log.exists() else 0
+    before = progress(workdir)
     deadline = time.monotonic() + 200
     while process.poll() is None and time.monotonic() < deadline:
-        if log.exists() and log.stat().st_size > before:
+        if progress(workdir) > before:
             break
-        time.sleep(0.01)
-    time.sleep(generator.random() * 0.7)
+        time.sleep(0.002)
+    time.sleep(generator.random() * 0.3)
     process.send_signal(number)
     output, _ = process.communicate(timeout=200)
     return process.returncode, output.decode()
@@ -175,23 +189,30 @@ def interrupt(arguments, environment, workdir, number, generator):
 
 def resume_after_kills(small_run, tmp_path, environment, kills):
     config = small_run
-    config.train.update(epochs=20, checkpoint_every=1, keep_checkpoints=2)  # 60 steps, a save always under way
+    # A save is always under way, and there are steps enough that no start comes to the end.
+    config.train.update(epochs=3 + 2 * kills, checkpoint_every=1, keep_checkpoints=2)
+    total = 3 * config.train.epochs
     config.data.validation_sequences = 2
     whole = run_to_end(command(tmp_path / "whole", config), environment)
     assert whole.returncode == 0, whole.stderr
     generator = random.Random(0)
     for _ in range(kills):
         status, output = interrupt(command(tmp_path / "cut", config), environment, tmp_path / "cut", signal.SIGKILL, generator)
-        assert status in (-signal.SIGKILL, 0), output
+        assert status == -signal.SIGKILL, output
+    assert 1 < newest_step(tmp_path / "cut") < total
     finished = run_to_end(command(tmp_path / "cut", config), environment)
     assert finished.returncode == 0, finished.stderr
 
+    starts = [json.loads(line) for line in (tmp_path / "cut" / "metrics.jsonl").read_text().splitlines() if "started" in line]
+    assert sorted({line["step"] for line in starts}) == [line["step"] for line in starts]  # each goes on where one was killed
+    assert len(starts) == kills + 1
     assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
+    assert len(losses(tmp_path / "cut")) == total
     rates = [
         [(line["learning_rate"], line["beta1"]) for line in read_metrics(tmp_path / name, "train")] for name in ("cut", "whole")
     ]
     assert rates[0] == rates[1]
-    assert_same_state(raw_trees(tmp_path / "cut", 60), raw_trees(tmp_path / "whole", 60))
+    assert_same_state(raw_trees(tmp_path / "cut", total), raw_trees(tmp_path / "whole", total))
 
 
 def raw_trees(workdir, step):
@@ -229,6 +250,6 @@ def test_sigterm_saves_and_exits_75_and_two_at_once_are_refused(small_run, tmp_p
     assert process.returncode == 75, errors
     saved = int(re.search(r"stopped as asked at step (\d+), saved", errors).group(1))
     assert checkpoint.choose_step(workdir / "checkpoints", "last") == saved
-    status, errors = interrupt(arguments, process_environment, workdir, signal.SIGINT, random.Random(0))
+    status, errors = interrupt(arguments, process_environment, workdir, signal.SIGINT, random.Random(0), newest_loss)
     assert status == 75
     assert f"resuming {workdir} at step {saved}" in errors
