@@ -1,6 +1,7 @@
 # make demo        train a small network on Moving MNIST and look at its predictions (8 minutes on two cores)
 # make test        the test suite (under ten minutes on two cores)
 # make test-long   what takes longer
+# make test-torch  what needs PyTorch, which it installs: the CPU build where the package index has one
 # make lint        linter and formatter, as .ci/run runs them
 # make clean       remove .venv and the demo's run
 # PYTHON=...       which interpreter .venv is made with; by default the newest of 3.13, 3.12, 3.11 that runs
@@ -10,7 +11,9 @@ PYTHON ?= $(shell for v in 3.13 3.12 3.11; do \
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test test-long lint install clean
+WITH_TORCH := .venv/.installed-torch
+
+.PHONY: demo test test-long test-torch lint install clean
 
 demo: install
 	@echo "demo: training the tiny network, then evaluating it; everything goes to runs/demo"
@@ -18,10 +21,13 @@ demo: install
 	$(BIN)/python eval.py --workdir=runs/demo
 
 test: install
-	$(BIN)/python -m pytest -m "not long" -n 2 --dist worksteal
+	$(BIN)/python -m pytest -m "not long and not torch" -n 2 --dist worksteal
 
 test-long: install
-	$(BIN)/python -m pytest -m long
+	$(BIN)/python -m pytest -m "long and not torch"
+
+test-torch: $(WITH_TORCH)
+	$(BIN)/python -m pytest -m torch
 
 lint: install
 	$(BIN)/ruff check .
@@ -35,6 +41,14 @@ $(INSTALLED): setup.cfg pyproject.toml
 	@echo "installing into .venv with $(PYTHON) (a few minutes, once) ..."
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
+	@touch $@
+
+# A wheel marked +cpu saves gigabytes, but pip does not prefer it by itself.
+$(WITH_TORCH): $(INSTALLED)
+	@echo "installing PyTorch into .venv ..."
+	cpu=$$($(BIN)/python -m pip index versions torch 2>/dev/null | grep -o '[0-9.]*+cpu' | head -1); \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "torch$${cpu:+==$$cpu}" && \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev,torch]"
 	@touch $@
 
 clean:

@@ -25,3 +25,9 @@ class PreemptedError(StlightError):
     """Training was told to stop, saved, and stopped."""
 
     exit_status = 75
+
+
+class ParityError(StlightError):
+    """Two implementations that must agree do not."""
+
+    exit_status = 1

@@ -19,6 +19,10 @@ _PAPER_MOVING_MNIST = {
     (1400, 0): {"mse": 21.80, "mae": 66.92, "ssim": 0.9515},
     (1800, 2): {"mse": 20.54},
 }
+DEFINITIONS = [
+    "MSE, MAE: summed over pixels and channels, averaged over frames. PSNR, SSIM: of predictions clipped to [0, 1].",
+    "SSIM has data range 2, as OpenSTL's numbers have; 'range 1' is the one that fits the frames.",
+]
 _COLUMNS = {
     "mse": ("MSE", ".3f"),
     "mae": ("MAE", ".3f"),
@@ -61,38 +65,58 @@ def as_json(
 
 def as_text(results: dict[str, Any]) -> str:
     """The tables of `as_json`'s results, for a screen or a file."""
-    console = Console(width=110, color_system=None)
-    with console.capture() as capture:
-        console.print(_tables(results))
-    return capture.get() + "\n".join(_remarks(results["test_set"])) + "\n"
-
-
-def _tables(results: dict[str, Any]) -> Group:
     test_set, overall, leads = results["test_set"], results["overall"], results["per_lead_time"]
-    summary = Table("", title=f"{test_set['sequences']:,} test sequences, checkpoint of step {results['checkpoint_step']:,}")
-    for heading, _ in _COLUMNS.values():
-        summary.add_column(heading, justify="right")
     names = {
         "stlight": "STLight",
         "copy_last_frame": "copy last frame",
         "best_constant_image": "best constant image",
         "paper": "paper, this size",
     }
-    for key, name in names.items():
-        if overall[key] is not None:
-            summary.add_row(name, *(_cell(overall[key].get(metric), style) for metric, (_, style) in _COLUMNS.items()))
+    rows = {name: overall[key] for key, name in names.items() if overall[key] is not None}
+    baselines = {"MSE, copy": leads["copy_last_frame"]["mse"], "MSE, constant": leads["best_constant_image"]["mse"]}
+    return tables(
+        f"{test_set['sequences']:,} test sequences, checkpoint of step {results['checkpoint_step']:,}",
+        rows,
+        leads["stlight"],
+        baselines,
+        _remarks(test_set),
+    )
 
-    by_lead = Table("lead time", title="per lead time (MSE also of the baselines)")
-    for heading in (*(heading for heading, _ in _COLUMNS.values()), "MSE, copy", "MSE, constant"):
+
+def tables(
+    title: str,
+    overall: dict[str, dict[str, float]],
+    per_lead_time: dict[str, list[float]],
+    mse_of_baselines: dict[str, list[float]],
+    remarks: list[str],
+) -> str:
+    """A table of rows with overall metrics, one with a row per lead time, and remarks below.
+
+    Args:
+      title: above all.
+      overall: {row: {metric: value}}; a metric that a row lacks is left blank.
+      per_lead_time: {metric: value per lead time}.
+      mse_of_baselines: further columns beside it.
+      remarks: lines of text.
+    """
+    summary = Table("", title=title)
+    for heading, _ in _COLUMNS.values():
+        summary.add_column(heading, justify="right")
+    for name, values in overall.items():
+        summary.add_row(name, *(_cell(values.get(metric), style) for metric, (_, style) in _COLUMNS.items()))
+    by_lead = Table("lead time", title=f"per lead time{' (MSE also of the baselines)' if mse_of_baselines else ''}")
+    for heading in (*(heading for heading, _ in _COLUMNS.values()), *mse_of_baselines):
         by_lead.add_column(heading, justify="right")
-    for lead in range(len(leads["stlight"]["mse"])):
+    for lead in range(len(per_lead_time["mse"])):
         by_lead.add_row(
             str(lead + 1),
-            *(_cell(leads["stlight"][metric][lead], style) for metric, (_, style) in _COLUMNS.items()),
-            _cell(leads["copy_last_frame"]["mse"][lead], ".3f"),
-            _cell(leads["best_constant_image"]["mse"][lead], ".3f"),
+            *(_cell(per_lead_time[metric][lead], style) for metric, (_, style) in _COLUMNS.items()),
+            *(_cell(values[lead], ".3f") for values in mse_of_baselines.values()),
         )
-    return Group(summary, by_lead)
+    console = Console(width=110, color_system=None)
+    with console.capture() as capture:
+        console.print(Group(summary, by_lead))
+    return capture.get() + "\n".join(remarks) + "\n"
 
 
 def _remarks(test_set: dict[str, Any]) -> list[str]:
@@ -100,11 +124,7 @@ def _remarks(test_set: dict[str, Any]) -> list[str]:
         first = f"Test set: {test_set['name']} ({test_set['digits']})."
     else:
         first = f"Test set: {test_set['name']}, {test_set['digits']}. It is NOT the published test set."
-    return [
-        first,
-        "MSE, MAE: summed over pixels and channels, averaged over frames. PSNR, SSIM: of predictions clipped to [0, 1].",
-        "SSIM has data range 2, as OpenSTL's numbers have; 'range 1' is the one that fits the frames.",
-    ]
+    return [first, *DEFINITIONS]
 
 
 def _cell(value: float | None, style: str) -> str:

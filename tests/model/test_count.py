@@ -46,14 +46,26 @@ def assert_rounds_to(value, printed, units_of_last_digit=0.5):
     assert value == pytest.approx(float(printed), abs=(units_of_last_digit + 1e-9) * 10**-decimals)
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row[1]} {row[0]}")
-def test_published_sizes(row):
-    _, data, d, depth, patch, overlap, near, far, exact, millions, paper, true = row
+def network_of(row):
+    """The config of a row and its frames' height and width."""
+    _, data, d, depth, patch, overlap, near, far, *_ = row
     in_frames, out_frames, channels, height, width = DATA[data]
     config = STLightConfig(
         in_frames=in_frames, out_frames=out_frames, in_channels=channels, out_channels=channels,
         hidden_dim=d, depth=depth, patch_size=patch, overlap=overlap, near_kernel=near, far_kernel=far,
     )  # fmt: skip
+    return config, height, width
+
+
+def name_of(row):
+    return f"{row[1]} {row[0]}"
+
+
+@pytest.mark.parametrize("row", ROWS, ids=name_of)
+def test_published_sizes(row):
+    _, data, d, depth, patch, overlap, near, far, exact, millions, paper, true = row
+    in_frames, out_frames, channels, *_ = DATA[data]
+    config, height, width = network_of(row)
     total = count(config, height, width).total
 
     # Closed forms of the paper's description.

@@ -1,0 +1,105 @@
+"""OpenSTL's throughput protocol beside a warmed-up one, in JAX and in PyTorch: `python benchmarks/throughput.py`.
+
+OpenSTL (`--fps`) times forward passes of uniform random frames with no warm-up, 100 of batch 100 below 128 pixels, else 1000
+of batch 10, and divides sequences by seconds. Without warm-up the first pass, compilation included, counts like the others.
+Its published figures are from a V100. On a CPU give fewer --repeats; the table says how many there were.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+
+import jax
+import numpy as np
+from absl import flags
+from ml_collections import config_flags
+from rich.console import Console
+from rich.table import Table
+
+from stlight_jax import STLight, cli
+from stlight_jax.baseline.files import require
+from stlight_jax.baseline.parity import network_arguments
+from stlight_jax.baseline.weights import torch_from_variables
+from stlight_jax.config import check
+from stlight_jax.progress import say
+from stlight_jax.training.log import environment, write_json
+from stlight_jax.training.state import init_variables
+
+_CONFIG = config_flags.DEFINE_config_file("config", "configs/moving_mnist.py:tiny", "Which network.")
+_BATCH = flags.DEFINE_integer("batch_size", 0, "0 is OpenSTL's: 100, or 10 from 128 pixels on.")
+_REPEATS = flags.DEFINE_integer("repeats", 0, "0 is OpenSTL's: 100, or 1000 from 128 pixels on.")
+_JSON = flags.DEFINE_string("json", None, "Write the figures to this file.")
+
+
+def main() -> None:
+    """Prints sequences/s of both frameworks under both protocols."""
+    config = _CONFIG.value
+    shape, side = check(config), config.data.image_size
+    batch_size = _BATCH.value or (100 if side < 128 else 10)
+    repeats = _REPEATS.value or (100 if side < 128 else 1000)
+    size = (batch_size, shape.in_frames, side, side, shape.in_channels)
+    frames = np.random.default_rng(0).random(size, dtype=np.float32)
+    variables = init_variables(STLight(shape), 0, size[2:])
+    forwards = {"JAX": in_jax(shape, variables, frames), "PyTorch": in_torch(shape, variables, frames)}
+    results = {}
+    for name, forward in forwards.items():
+        say(f"{name}: {repeats} passes of batch {batch_size}, twice ...")
+        cold = _timed(forward, repeats)  # the very first calls
+        warm = _timed(forward, repeats)
+        results[name] = {
+            "openstl": repeats * batch_size / sum(cold),
+            "first_pass_seconds": cold[0],
+            "warm": batch_size / statistics.median(warm),
+        }
+    table = Table("", title=f"{config.dataset} {config.size}: sequences/s, {repeats} passes of batch {batch_size}")
+    for heading in ("OpenSTL's protocol", "first pass, s", "warmed up (median)"):
+        table.add_column(heading, justify="right")
+    for name, row in results.items():
+        table.add_row(name, f"{row['openstl']:.1f}", f"{row['first_pass_seconds']:.2f}", f"{row['warm']:.1f}")
+    ratio = {protocol: results["JAX"][protocol] / results["PyTorch"][protocol] for protocol in ("openstl", "warm")}
+    table.add_row("JAX over PyTorch", f"{ratio['openstl']:.2f}", "", f"{ratio['warm']:.2f}")
+    Console().print(table)
+    if _JSON.value:
+        content = {"environment": environment(), "batch_size": batch_size, "repeats": repeats, "sequences_per_second": results}
+        content["environment"]["packages"]["torch"] = require("torch").__version__
+        write_json(_JSON.value, content)
+
+
+def in_jax(shape: object, variables: dict, frames: np.ndarray) -> Callable[[], None]:
+    """A forward pass in JAX that returns when it is done."""
+    forward = jax.jit(STLight(shape).apply)
+    on_device = jax.device_put(frames)
+    return lambda: forward(variables, on_device).block_until_ready()
+
+
+def in_torch(shape: object, variables: dict, frames: np.ndarray) -> Callable[[], None]:
+    """The same in PyTorch, on a GPU if there is one."""
+    torch = require("torch")
+    from stlight_jax.baseline.network import STLight as TorchSTLight
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = TorchSTLight(**network_arguments(shape))
+    model.load_state_dict(torch_from_variables(shape, jax.tree.map(np.array, variables)))
+    model = model.eval().to(device)
+    inputs = torch.from_numpy(frames.transpose(0, 1, 4, 2, 3).copy()).to(device)
+
+    def forward() -> None:
+        with torch.no_grad():
+            model(inputs)
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    return forward
+
+
+def _timed(forward: Callable[[], None], repeats: int) -> list[float]:
+    seconds = []
+    for _ in range(repeats):
+        begun = time.perf_counter()
+        forward()
+        seconds.append(time.perf_counter() - begun)
+    return seconds
+
+
+if __name__ == "__main__":
+    cli.run(main)

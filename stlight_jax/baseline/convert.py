@@ -1,0 +1,147 @@
+"""`python -m stlight_jax convert`: PyTorch weights to a checkpoint, and back."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Any
+
+import jax
+import ml_collections
+import numpy as np
+from absl import flags
+from etils import epath
+from ml_collections import config_flags
+
+from stlight_jax.baseline import files, weights
+from stlight_jax.config import check
+from stlight_jax.errors import InputError
+from stlight_jax.model.stlight import STLight, STLightConfig
+from stlight_jax.progress import say
+from stlight_jax.training import checkpoint
+from stlight_jax.training.parallel import PmapLauncher
+from stlight_jax.training.state import init_variables
+from stlight_jax.training.workdir import Workdir
+
+
+def define_flags() -> None:
+    config_flags.DEFINE_config_file("config", None, "With --weights: config of the weights' network, and its size.")
+    flags.DEFINE_string("weights", None, f"PyTorch weights to bring in: {', '.join(files.SUFFIXES)}.")
+    flags.DEFINE_string("key_map", None, "With --weights: JSON file, their names -> ours; for other implementations.")
+    flags.DEFINE_string("frame_size", None, "With --weights: HEIGHTxWIDTH of the frames, if not the config's.")
+    flags.DEFINE_string("value_range", "0,255", "With --weights: LOW,HIGH, stored values that the network sees as 0 and 1.")
+    flags.DEFINE_string("workdir", None, "The other way: the run whose weights are written for PyTorch.")
+    flags.DEFINE_string("checkpoint", "best", "With --workdir: best, last, or a step.")
+    flags.DEFINE_string("out", None, "What to write: a new workdir, or a file of PyTorch weights.")
+    flags.mark_flag_as_required("out")
+
+
+def main() -> None:
+    given = flags.FLAGS
+    if bool(given.weights) == bool(given.workdir):
+        raise InputError("give --weights=FILE with --config to bring weights in, or --workdir=RUN to write them for PyTorch")
+    if given.workdir:
+        torch_from_checkpoint(given.workdir, given.checkpoint, given.out)
+        return
+    if given.config is None:
+        raise InputError("--weights needs --config=configs/FILE.py:SIZE; a file of weights does not say what network it is of")
+    checkpoint_from_torch(
+        given.config,
+        given.weights,
+        given.out,
+        files.read_key_map(given.key_map) if given.key_map else None,
+        _numbers(given.frame_size, "frame_size", "HEIGHTxWIDTH", r"(\d+)x(\d+)") if given.frame_size else None,
+        _numbers(given.value_range, "value_range", "LOW,HIGH", r"([-+.\deE]+),([-+.\deE]+)"),
+    )
+
+
+def checkpoint_from_torch(
+    config: ml_collections.ConfigDict,
+    weights_file: epath.PathLike,
+    workdir: epath.PathLike,
+    key_map: dict[str, str] | None = None,
+    frame_size: tuple[float, float] | None = None,
+    value_range: tuple[float, float] = (0, 255),
+) -> epath.Path:
+    """Writes a workdir with one checkpoint that holds a PyTorch network's weights, in float32.
+
+    Args:
+      config: as in `configs/`; its model is the weights' network.
+      weights_file: see `files.read_weights`.
+      workdir: a folder without checkpoints, made if need be.
+      key_map: see `weights.variables_from_torch`.
+      frame_size: (height, width); None for the config's.
+      value_range: the stored values that the network sees as 0 and 1.
+
+    Returns:
+      The checkpoint's folder; its step is the number of batches that the batch norms have counted.
+
+    Raises:
+      InputError: the weights are not of this network, or something cannot be read or written. Nothing is left behind.
+    """
+    model_config = check(config)
+    height, width = (int(side) for side in frame_size or (config.data.image_size,) * 2)
+    model_config.check_frames((1, model_config.in_frames, height, width, model_config.in_channels))
+    if not value_range[0] < value_range[1]:
+        raise InputError(f"value_range is {value_range[0]}, {value_range[1]}; the first value must be less than the second")
+    state_dict = files.read_weights(weights_file)
+    variables = weights.variables_from_torch(model_config, state_dict, key_map)
+    like = _shapes(model_config, height, width)
+    rounded = {str(leaf.dtype) for leaf in jax.tree.leaves(variables)} - {"float32"}
+    if rounded:
+        say(f"{weights_file} holds {', '.join(sorted(rounded))}; rounded to float32")
+    variables = jax.tree.map(lambda leaf, array: np.asarray(array, leaf.dtype), like, variables)
+
+    place = Workdir(workdir)
+    if checkpoint.steps(place.checkpoints):
+        raise InputError(f"--out={place.path} holds checkpoints already; name a new folder")
+    place.create()
+    description = {
+        "config": config.to_dict(),
+        "data": {"weights_sha256": hashlib.sha256(epath.Path(weights_file).read_bytes()).hexdigest()},
+        "value_range": {"stored": list(value_range), "network": [0.0, 1.0]},
+        "frame_size": [height, width],
+        "channels": None,
+    }
+    step = weights.batches_tracked(state_dict)
+    with place.locked():
+        path = checkpoint.save_variables(place.checkpoints, step, variables, description)
+    say(f"wrote {path}; python eval.py --workdir={place.path} evaluates it, --config.train.init_from={place.path} trains on")
+    return path
+
+
+def torch_from_checkpoint(workdir: epath.PathLike, which: str, weights_file: epath.PathLike) -> None:
+    """Writes a checkpoint's weights as a `state_dict` for `baseline.network.STLight`.
+
+    Args:
+      workdir: folder of a run.
+      which: "best", "last" or a step.
+      weights_file: its suffix chooses the kind of file.
+
+    Raises:
+      InputError: there is no such checkpoint, or the file cannot be written.
+    """
+    files.check_suffix(weights_file)
+    files.require("torch")
+    place = Workdir(workdir)
+    step = checkpoint.choose_step(place.checkpoints, which)
+    config = check(ml_collections.ConfigDict(checkpoint.load_description(place.checkpoints, step)["config"]))
+    like = _shapes(config, config.patch_size, config.patch_size)
+    variables = checkpoint.load_variables(place.checkpoints, step, PmapLauncher(jax.local_devices()[:1]).abstract(like))
+    files.write_weights(weights_file, weights.torch_from_variables(config, variables, step))
+    say(f"wrote {weights_file}: step {step} of {place.path}")
+
+
+def _shapes(config: STLightConfig, height: int, width: int) -> Any:
+    return jax.eval_shape(lambda: init_variables(STLight(config), 0, (height, width, config.in_channels)))
+
+
+def _numbers(text: str, flag: str, wanted: str, pattern: str) -> tuple[float, float]:
+    match = re.fullmatch(pattern, text)
+    try:
+        first, second = (float(number) for number in match.groups()) if match else (None, None)
+    except ValueError:
+        first = None
+    if first is None:
+        raise InputError(f"--{flag}={text}: expected {wanted}")
+    return first, second

@@ -1,0 +1,124 @@
+"""`python -m stlight_jax score`: OpenSTL's metrics of anybody's saved predictions, streaming."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import numpy as np
+from absl import flags
+from etils import epath
+
+from stlight_jax.data.scaling import to_unit_range
+from stlight_jax.errors import InputError
+from stlight_jax.evaluation.metrics import MetricSums, frame_metrics
+from stlight_jax.evaluation.report import DEFINITIONS, tables
+from stlight_jax.progress import say, track
+from stlight_jax.training.log import write_json
+
+# Axes of the saved arrays; OpenSTL's are tchw.
+LAYOUTS = ("auto", "tchw", "thwc", "thw")
+_BATCH_BYTES = 32 * 2**20  # of float32 frames
+
+
+def define_flags() -> None:
+    flags.DEFINE_string("pred", None, "Predictions: .npy, [n, t, c, h, w], [n, t, h, w, c] or [n, t, h, w].")
+    flags.DEFINE_string("true", None, "The true frames, a .npy of the same shape.")
+    flags.DEFINE_string("saved", None, "Instead of both: a folder with preds.npy and trues.npy, as OpenSTL writes it.")
+    flags.DEFINE_string("layout", "auto", "Axes after the first: auto, tchw, thwc or thw.")
+    flags.DEFINE_string("json", None, "Write the metrics to this file, too.")
+
+
+def main() -> None:
+    given = flags.FLAGS
+    if bool(given.saved) == bool(given.pred or given.true) or bool(given.pred) != bool(given.true):
+        raise InputError("give --pred=FILE.npy and --true=FILE.npy, or --saved=FOLDER with preds.npy and trues.npy")
+    prediction, truth = given.pred, given.true
+    if given.saved:
+        prediction, truth = (epath.Path(given.saved) / name for name in ("preds.npy", "trues.npy"))
+    sums = score(prediction, truth, given.layout)
+    results = {
+        "sequences": sums.count,
+        "frames": len(sums.per_lead_time()["mse"]),
+        "overall": sums.overall(),
+        "per_lead_time": sums.per_lead_time(),
+    }
+    print(tables(f"{sums.count:,} sequences", {"predictions": sums.overall()}, sums.per_lead_time(), {}, DEFINITIONS))
+    if given.json:
+        try:
+            write_json(given.json, results)
+        except OSError as error:
+            raise InputError(f"--json={given.json} cannot be written: {error}") from None
+        say(f"wrote {given.json}")
+
+
+def score(prediction: epath.PathLike, truth: epath.PathLike, layout: str = "auto") -> MetricSums:
+    """Metrics of saved predictions, a few sequences at a time.
+
+    Args:
+      prediction, truth: `.npy` files of equal shape, floats in [0, 1] (predictions may overshoot) or uint8.
+      layout: axes after the first; "auto" tells channels-first from channels-last by which axis has at most 4 entries.
+
+    Raises:
+      InputError: a file is missing, damaged, of another shape or type, or holds values no frame can have.
+    """
+    if layout not in LAYOUTS:
+        raise InputError(f"--layout={layout}: choose one of {', '.join(LAYOUTS)}")
+    predicted, true = _open(prediction), _open(truth)
+    if predicted.shape != true.shape:
+        raise InputError(f"{prediction} has shape {list(predicted.shape)}, {truth} {list(true.shape)}; they must be equal")
+    if layout == "auto":
+        layout = _guess_layout(prediction, predicted.shape)
+    if len(layout) != predicted.ndim - 1:
+        raise InputError(f"{prediction} has shape {list(predicted.shape)}; --layout={layout} asks for {len(layout) + 1} axes")
+    sequence_bytes = 4 * int(np.prod(predicted.shape[1:]))
+    batch = max(1, min(len(predicted), _BATCH_BYTES // sequence_bytes))
+    step = jax.jit(frame_metrics)
+    sums = None
+    for first in track(range(0, len(predicted), batch), "scoring", -(-len(predicted) // batch)):
+        indices = np.minimum(np.arange(first, first + batch), len(predicted) - 1)  # fillers at the end, masked
+        frames = [_as_frames(path, array[indices], layout, first) for path, array in ((prediction, predicted), (truth, true))]
+        part = MetricSums.of(step(*frames), np.arange(first, first + batch) < len(predicted))
+        sums = part if sums is None else sums + part
+    return sums
+
+
+def _open(path: epath.PathLike) -> np.ndarray:
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        raise InputError(f"{path}: there is no such file") from None
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{path} is not a whole .npy file: {error}") from None
+    if not isinstance(array, np.ndarray):
+        raise InputError(f"{path} is an archive of arrays; save one array as .npy")
+    if array.ndim not in (4, 5) or 0 in array.shape:
+        raise InputError(f"{path} has shape {list(array.shape)}; expected [n, t, c, h, w], [n, t, h, w, c] or [n, t, h, w]")
+    if array.dtype != np.uint8 and array.dtype.kind != "f":
+        raise InputError(f"{path} holds {array.dtype}; expected floats in [0, 1] or uint8")
+    return array
+
+
+def _guess_layout(path: epath.PathLike, shape: tuple[int, ...]) -> str:
+    if len(shape) == 4:
+        return "thw"
+    first, last = shape[2] <= 4, shape[4] <= 4
+    if first == last:
+        raise InputError(f"{path} has shape {list(shape)}; say with --layout=tchw or thwc where its channels are")
+    return "tchw" if first else "thwc"
+
+
+def _as_frames(path: epath.PathLike, array: np.ndarray, layout: str, first: int) -> Any:
+    """-> float32 `[b, t, h, w, c]`."""
+    if array.dtype == np.uint8:
+        frames = to_unit_range(np.ascontiguousarray(array))
+    else:
+        frames = np.asarray(array, np.float32)
+        bad = ~np.isfinite(frames).all(axis=tuple(range(1, frames.ndim)))
+        if bad.any():
+            raise InputError(f"{path}: sequence {first + int(bad.argmax())} holds values that are not finite")
+        if np.abs(frames).max() > 100:
+            raise InputError(f"{path} holds values up to {np.abs(frames).max():g}; expected floats in [0, 1], or uint8")
+    if layout == "tchw":
+        return frames.transpose(0, 1, 3, 4, 2)
+    return frames if layout == "thwc" else frames[..., None]

@@ -1,0 +1,31 @@
+"""Records what PyTorch makes of the comparison's networks, for tests without torch: `python -m tests.baseline.record`."""
+
+import json
+import platform
+
+import numpy as np
+import torch
+
+from stlight_jax.baseline.parity import CASES, make_frames, make_variables, outcome_in_torch
+from tests.baseline.test_recorded import FIXTURES, digest
+
+
+def main() -> None:
+    versions = {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}
+    for name, case in CASES.items():
+        outcome = outcome_in_torch(case, make_variables(case), make_frames(case))
+        np.savez_compressed(
+            FIXTURES / f"{name}.npz",
+            versions=json.dumps(versions),
+            prediction=outcome.prediction.astype(np.float32),
+            training_prediction=outcome.training_prediction.astype(np.float32),
+            loss=outcome.loss,
+            gradients=digest(outcome.gradients),
+            running_means=digest(outcome.running_means),
+            losses=outcome.losses,
+        )
+        print(name, (FIXTURES / f"{name}.npz").stat().st_size)
+
+
+if __name__ == "__main__":
+    main()
