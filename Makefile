@@ -1,7 +1,7 @@
 # make demo        train a small network on Moving MNIST and look at its predictions (8 minutes on two cores)
 # make test        the test suite (under ten minutes on two cores)
 # make test-long   what takes longer
-# make test-torch  what needs PyTorch, which it installs: the CPU build where the package index has one
+# make test-torch  what needs PyTorch, which it installs: the CPU build where the package index has one (TORCH=torch==X.Y)
 # make lint        linter and formatter, as .ci/run runs them
 # make clean       remove .venv and the demo's run
 # PYTHON=...       which interpreter .venv is made with; by default the newest of 3.13, 3.12, 3.11 that runs
@@ -45,9 +45,10 @@ $(INSTALLED): setup.cfg pyproject.toml
 
 # A wheel marked +cpu saves gigabytes, but pip does not prefer it by itself.
 $(WITH_TORCH): $(INSTALLED)
-	@echo "installing PyTorch into .venv ..."
-	cpu=$$($(BIN)/python -m pip index versions torch 2>/dev/null | grep -o '[0-9.]*+cpu' | head -1); \
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check "torch$${cpu:+==$$cpu}" && \
+	@wanted="$(TORCH)"; [ -n "$$wanted" ] || wanted=torch$$($(BIN)/python -m pip index versions torch 2>/dev/null | \
+		sed -n 's/.*[ ,]\([0-9.]*+cpu\).*/==\1/p' | head -1); \
+	echo "installing $$wanted into .venv ..."; \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$wanted" && \
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev,torch]"
 	@touch $@
 

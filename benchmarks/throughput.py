@@ -5,9 +5,13 @@ of batch 10, and divides sequences by seconds. Without warm-up the first pass, c
 Its published figures are from a V100. On a CPU give fewer --repeats; the table says how many there were.
 """
 
+import os
 import statistics
 import time
 from collections.abc import Callable
+from typing import Any
+
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # PyTorch needs room on the same GPU
 
 import jax
 import numpy as np
@@ -16,7 +20,7 @@ from ml_collections import config_flags
 from rich.console import Console
 from rich.table import Table
 
-from stlight_jax import STLight, cli
+from stlight_jax import STLight, STLightConfig, cli
 from stlight_jax.baseline.files import require
 from stlight_jax.baseline.parity import network_arguments
 from stlight_jax.baseline.weights import torch_from_variables
@@ -26,8 +30,8 @@ from stlight_jax.training.log import environment, write_json
 from stlight_jax.training.state import init_variables
 
 _CONFIG = config_flags.DEFINE_config_file("config", "configs/moving_mnist.py:tiny", "Which network.")
-_BATCH = flags.DEFINE_integer("batch_size", 0, "0 is OpenSTL's: 100, or 10 from 128 pixels on.")
-_REPEATS = flags.DEFINE_integer("repeats", 0, "0 is OpenSTL's: 100, or 1000 from 128 pixels on.")
+_BATCH = flags.DEFINE_integer("batch_size", 0, lower_bound=0, help="0 is OpenSTL's: 100, or 10 from 128 pixels on.")
+_REPEATS = flags.DEFINE_integer("repeats", 0, lower_bound=0, help="0 is OpenSTL's: 100, or 1000 from 128 pixels on.")
 _JSON = flags.DEFINE_string("json", None, "Write the figures to this file.")
 
 
@@ -41,38 +45,46 @@ def main() -> None:
     frames = np.random.default_rng(0).random(size, dtype=np.float32)
     variables = init_variables(STLight(shape), 0, size[2:])
     forwards = {"JAX": in_jax(shape, variables, frames), "PyTorch": in_torch(shape, variables, frames)}
-    results = {}
+    cold, warm = {}, {name: [] for name in forwards}
     for name, forward in forwards.items():
-        say(f"{name}: {repeats} passes of batch {batch_size}, twice ...")
-        cold = _timed(forward, repeats)  # the very first calls
-        warm = _timed(forward, repeats)
-        results[name] = {
-            "openstl": repeats * batch_size / sum(cold),
-            "first_pass_seconds": cold[0],
-            "warm": batch_size / statistics.median(warm),
+        say(f"{name}: {repeats} passes of batch {batch_size} from a cold start ...")
+        cold[name] = _timed(forward, repeats)
+    say(f"{repeats} warm passes of each, taking turns ...")
+    for _ in range(repeats):
+        for name, forward in forwards.items():
+            warm[name] += _timed(forward, 1)
+    results = {
+        name: {
+            "openstl": repeats * batch_size / sum(cold[name]),
+            "first_pass_seconds": cold[name][0],
+            "warm": batch_size / statistics.median(warm[name]),
         }
+        for name in forwards
+    }
     table = Table("", title=f"{config.dataset} {config.size}: sequences/s, {repeats} passes of batch {batch_size}")
     for heading in ("OpenSTL's protocol", "first pass, s", "warmed up (median)"):
         table.add_column(heading, justify="right")
     for name, row in results.items():
         table.add_row(name, f"{row['openstl']:.1f}", f"{row['first_pass_seconds']:.2f}", f"{row['warm']:.1f}")
     ratio = {protocol: results["JAX"][protocol] / results["PyTorch"][protocol] for protocol in ("openstl", "warm")}
+    versions = environment()
+    versions["packages"]["torch"] = require("torch").__version__
+    table.caption = f"{versions['devices'][0]}, float32, jax {jax.__version__}, torch {versions['packages']['torch']}"
     table.add_row("JAX over PyTorch", f"{ratio['openstl']:.2f}", "", f"{ratio['warm']:.2f}")
     Console().print(table)
     if _JSON.value:
-        content = {"environment": environment(), "batch_size": batch_size, "repeats": repeats, "sequences_per_second": results}
-        content["environment"]["packages"]["torch"] = require("torch").__version__
+        content = {"environment": versions, "batch_size": batch_size, "repeats": repeats, "sequences_per_second": results}
         write_json(_JSON.value, content)
 
 
-def in_jax(shape: object, variables: dict, frames: np.ndarray) -> Callable[[], None]:
+def in_jax(shape: STLightConfig, variables: dict[str, Any], frames: np.ndarray) -> Callable[[], None]:
     """A forward pass in JAX that returns when it is done."""
     forward = jax.jit(STLight(shape).apply)
     on_device = jax.device_put(frames)
     return lambda: forward(variables, on_device).block_until_ready()
 
 
-def in_torch(shape: object, variables: dict, frames: np.ndarray) -> Callable[[], None]:
+def in_torch(shape: STLightConfig, variables: dict[str, Any], frames: np.ndarray) -> Callable[[], None]:
     """The same in PyTorch, on a GPU if there is one."""
     torch = require("torch")
     from stlight_jax.baseline.network import STLight as TorchSTLight
@@ -81,6 +93,7 @@ def in_torch(shape: object, variables: dict, frames: np.ndarray) -> Callable[[],
     model = TorchSTLight(**network_arguments(shape))
     model.load_state_dict(torch_from_variables(shape, jax.tree.map(np.array, variables)))
     model = model.eval().to(device)
+    torch.backends.cudnn.allow_tf32 = shape.precision != "float32"  # as exact as ours
     inputs = torch.from_numpy(frames.transpose(0, 1, 4, 2, 3).copy()).to(device)
 
     def forward() -> None:

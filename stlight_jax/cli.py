@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging as python_logging
 import os
+import pathlib
+import platform
 import re
 import sys
 import traceback
 import warnings
 from collections.abc import Callable
 
+import jax
 from absl import flags, logging
 
 from stlight_jax.errors import InputError, StlightError
@@ -21,6 +25,7 @@ def run(main: Callable[[], None], arguments: list[str] | None = None) -> None:
     Errors a user can meet are printed as one line; anything else is a defect and shows its traceback (exit status 1).
     """
     _quiet_libraries()
+    _keep_compiled_programs()
     try:
         _parse(sys.argv if arguments is None else arguments, main.__module__)
         main()
@@ -61,6 +66,23 @@ def _one_line(error: Exception) -> str:
         return "--config has no key " + ": ".join(lines)
     missing = next((line for line in reversed(lines) if "No such file" in line), None)
     return missing or re.sub(r"^[\w.]*(Error|Exception): ", "", lines[-1] if lines else repr(error))
+
+
+def _keep_compiled_programs() -> None:
+    """Compiles a program once per machine: the second start finds it in a folder, unless JAX was told of another one."""
+    if jax.config.jax_compilation_cache_dir is None:
+        caches = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
+        # One folder per kind of processor: homes are shared, and a program uses what its processor has.
+        jax.config.update("jax_compilation_cache_dir", str(caches / "stlight_jax" / f"compiled-{_processor()}"))
+
+
+def _processor() -> str:
+    try:
+        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+        features = next((line for line in lines if line.lower().startswith(("flags", "features"))), "")
+    except OSError:
+        features = ""
+    return hashlib.sha256(f"{platform.machine()} {platform.processor()} {features}".encode()).hexdigest()[:12]
 
 
 def _quiet_libraries() -> None:

@@ -29,5 +29,3 @@ class PreemptedError(StlightError):
 
 class ParityError(StlightError):
     """Two implementations that must agree do not."""
-
-    exit_status = 1

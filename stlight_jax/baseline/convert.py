@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import re
+import math
 from typing import Any
 
+import chex
 import jax
 import ml_collections
 import numpy as np
@@ -28,7 +29,7 @@ def define_flags() -> None:
     config_flags.DEFINE_config_file("config", None, "With --weights: config of the weights' network, and its size.")
     flags.DEFINE_string("weights", None, f"PyTorch weights to bring in: {', '.join(files.SUFFIXES)}.")
     flags.DEFINE_string("key_map", None, "With --weights: JSON file, their names -> ours; for other implementations.")
-    flags.DEFINE_string("frame_size", None, "With --weights: HEIGHTxWIDTH of the frames, if not the config's.")
+    flags.DEFINE_string("frame_size", None, "With --weights: HEIGHTxWIDTH of the frames to predict, if not the config's.")
     flags.DEFINE_string("value_range", "0,255", "With --weights: LOW,HIGH, stored values that the network sees as 0 and 1.")
     flags.DEFINE_string("workdir", None, "The other way: the run whose weights are written for PyTorch.")
     flags.DEFINE_string("checkpoint", "best", "With --workdir: best, last, or a step.")
@@ -40,6 +41,10 @@ def main() -> None:
     given = flags.FLAGS
     if bool(given.weights) == bool(given.workdir):
         raise InputError("give --weights=FILE with --config to bring weights in, or --workdir=RUN to write them for PyTorch")
+    unfit = ("config", "key_map", "frame_size", "value_range") if given.workdir else ("checkpoint",)
+    for flag in unfit:
+        if given[flag].present:
+            raise InputError(f"--{flag} has no meaning with --{'workdir' if given.workdir else 'weights'}; leave it out")
     if given.workdir:
         torch_from_checkpoint(given.workdir, given.checkpoint, given.out)
         return
@@ -50,8 +55,8 @@ def main() -> None:
         given.weights,
         given.out,
         files.read_key_map(given.key_map) if given.key_map else None,
-        _numbers(given.frame_size, "frame_size", "HEIGHTxWIDTH", r"(\d+)x(\d+)") if given.frame_size else None,
-        _numbers(given.value_range, "value_range", "LOW,HIGH", r"([-+.\deE]+),([-+.\deE]+)"),
+        _pair(given.frame_size, "frame_size", "HEIGHTxWIDTH", "x", int) if given.frame_size else None,
+        _pair(given.value_range, "value_range", "LOW,HIGH", ",", float),
     )
 
 
@@ -60,7 +65,7 @@ def checkpoint_from_torch(
     weights_file: epath.PathLike,
     workdir: epath.PathLike,
     key_map: dict[str, str] | None = None,
-    frame_size: tuple[float, float] | None = None,
+    frame_size: tuple[int, int] | None = None,
     value_range: tuple[float, float] = (0, 255),
 ) -> epath.Path:
     """Writes a workdir with one checkpoint that holds a PyTorch network's weights, in float32.
@@ -70,8 +75,8 @@ def checkpoint_from_torch(
       weights_file: see `files.read_weights`.
       workdir: a folder without checkpoints, made if need be.
       key_map: see `weights.variables_from_torch`.
-      frame_size: (height, width); None for the config's.
-      value_range: the stored values that the network sees as 0 and 1.
+      frame_size: (height, width), None for the config's; kept in the checkpoint for prediction.
+      value_range: the stored values that the network sees as 0 and 1; kept likewise.
 
     Returns:
       The checkpoint's folder; its step is the number of batches that the batch norms have counted.
@@ -80,22 +85,21 @@ def checkpoint_from_torch(
       InputError: the weights are not of this network, or something cannot be read or written. Nothing is left behind.
     """
     model_config = check(config)
-    height, width = (int(side) for side in frame_size or (config.data.image_size,) * 2)
+    height, width = frame_size or (config.data.image_size,) * 2
     model_config.check_frames((1, model_config.in_frames, height, width, model_config.in_channels))
     if not value_range[0] < value_range[1]:
         raise InputError(f"value_range is {value_range[0]}, {value_range[1]}; the first value must be less than the second")
     state_dict = files.read_weights(weights_file)
     variables = weights.variables_from_torch(model_config, state_dict, key_map)
     like = _shapes(model_config, height, width)
-    rounded = {str(leaf.dtype) for leaf in jax.tree.leaves(variables)} - {"float32"}
-    if rounded:
-        say(f"{weights_file} holds {', '.join(sorted(rounded))}; rounded to float32")
-    variables = jax.tree.map(lambda leaf, array: np.asarray(array, leaf.dtype), like, variables)
+    variables = _as_float32(variables, weights_file)
+    chex.assert_trees_all_equal_shapes(variables, like)
+    if [height, width] != [config.data.image_size] * 2:
+        say(
+            f"frames of {height} x {width} are for prediction; the config's data, for evaluation, have {config.data.image_size}"
+        )
 
     place = Workdir(workdir)
-    if checkpoint.steps(place.checkpoints):
-        raise InputError(f"--out={place.path} holds checkpoints already; name a new folder")
-    place.create()
     description = {
         "config": config.to_dict(),
         "data": {"weights_sha256": hashlib.sha256(epath.Path(weights_file).read_bytes()).hexdigest()},
@@ -104,8 +108,17 @@ def checkpoint_from_torch(
         "channels": None,
     }
     step = weights.batches_tracked(state_dict)
-    with place.locked():
-        path = checkpoint.save_variables(place.checkpoints, step, variables, description)
+    made = not place.path.exists()
+    place.create()
+    try:
+        with place.locked():
+            if checkpoint.steps(place.checkpoints):
+                raise InputError(f"--out={place.path} holds checkpoints already; name a new folder")
+            path = checkpoint.save_variables(place.checkpoints, step, variables, description)
+    except BaseException:
+        if made:
+            place.path.rmtree()
+        raise
     say(f"wrote {path}; python eval.py --workdir={place.path} evaluates it, --config.train.init_from={place.path} trains on")
     return path
 
@@ -132,16 +145,29 @@ def torch_from_checkpoint(workdir: epath.PathLike, which: str, weights_file: epa
     say(f"wrote {weights_file}: step {step} of {place.path}")
 
 
+def _as_float32(variables: dict[str, Any], weights_file: epath.PathLike) -> dict[str, Any]:
+    kinds = {leaf.dtype for leaf in jax.tree.leaves(variables)}
+    if any(kind.kind != "f" for kind in kinds):
+        raise InputError(f"{weights_file} holds {', '.join(sorted(map(str, kinds)))}; weights are floating-point numbers")
+    if kinds != {np.dtype(np.float32)}:
+        say(f"{weights_file} holds {', '.join(sorted(map(str, kinds)))}; rounded to float32")
+    with np.errstate(over="ignore"):
+        variables = jax.tree.map(lambda leaf: leaf.astype(np.float32), variables)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
+        if not np.isfinite(leaf).all():
+            raise InputError(f"{weights_file}: {jax.tree_util.keystr(path)} holds values that are not finite in float32")
+    return variables
+
+
 def _shapes(config: STLightConfig, height: int, width: int) -> Any:
     return jax.eval_shape(lambda: init_variables(STLight(config), 0, (height, width, config.in_channels)))
 
 
-def _numbers(text: str, flag: str, wanted: str, pattern: str) -> tuple[float, float]:
-    match = re.fullmatch(pattern, text)
+def _pair(text: str, flag: str, wanted: str, separator: str, kind: type) -> tuple[Any, Any]:
     try:
-        first, second = (float(number) for number in match.groups()) if match else (None, None)
-    except ValueError:
-        first = None
-    if first is None:
-        raise InputError(f"--{flag}={text}: expected {wanted}")
+        first, second = (kind(part) for part in text.split(separator))
+        if not (math.isfinite(first) and math.isfinite(second)):
+            raise ValueError
+    except (ValueError, OverflowError):
+        raise InputError(f"--{flag}={text[:40]}: expected {wanted}") from None
     return first, second

@@ -5,6 +5,8 @@ This file needs nothing but torch: copy it.
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -54,18 +56,19 @@ class STLight(nn.Module):
         dilation: int = 3,
     ):
         super().__init__()
-        self.out_frames = out_frames
+        if hidden_dim % patch_size**2 or near_kernel % 2 == 0 or far_kernel % 2 == 0 or depth < 2:
+            raise ValueError("hidden_dim must be a multiple of patch_size**2, kernels odd, depth at least 2")
+        if overlap >= 2 and (overlap - 1) * patch_size % 2:
+            raise ValueError("an even overlap needs an even patch_size")
+        self.patch_size, self.out_frames = patch_size, out_frames
         self.skip_from, self.skip_to = depth // 3, 2 * depth // 3
         padding = (overlap - 1) * patch_size // 2 if overlap >= 2 else 0
-        self.patch_encoder = nn.Sequential()
-        self.patch_encoder.conv = nn.Conv2d(
-            in_frames * in_channels, hidden_dim, patch_size * max(1, overlap), stride=patch_size, padding=padding
-        )
-        self.patch_encoder.norm = nn.BatchNorm2d(hidden_dim)
+        kernel = patch_size * max(1, overlap)
+        conv = nn.Conv2d(in_frames * in_channels, hidden_dim, kernel, stride=patch_size, padding=padding)
+        self.patch_encoder = nn.Sequential(OrderedDict(conv=conv, norm=nn.BatchNorm2d(hidden_dim)))
         self.mixers = nn.ModuleList(MixerBlock(hidden_dim, near_kernel, far_kernel, dilation) for _ in range(depth))
-        self.patch_reassembly = nn.Sequential()
-        self.patch_reassembly.shuffle = nn.PixelShuffle(patch_size)
-        self.patch_reassembly.conv = nn.Conv2d(hidden_dim // patch_size**2, out_frames * out_channels, 1)
+        conv = nn.Conv2d(hidden_dim // patch_size**2, out_frames * out_channels, 1)
+        self.patch_reassembly = nn.Sequential(OrderedDict(shuffle=nn.PixelShuffle(patch_size), conv=conv))
         self._initialise()
 
     def _initialise(self) -> None:
@@ -77,8 +80,11 @@ class STLight(nn.Module):
 
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
         """`[b, in_frames, in_channels, h, w]` in [0, 1] -> `[b, out_frames, out_channels, h, w]`, not clipped."""
+        if frames.shape[-2] % self.patch_size or frames.shape[-1] % self.patch_size:
+            raise ValueError(
+                f"frames of {tuple(frames.shape[-2:])} pixels: patch_size {self.patch_size} must divide both sides"
+            )
         x = F.gelu(self.patch_encoder(frames.flatten(1, 2)))  # [b, d, h/p, w/p]
-        skipped = x
         for index, mixer in enumerate(self.mixers):
             if index == self.skip_from:
                 skipped = x

@@ -10,10 +10,12 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from stlight_jax.errors import InputError
-from stlight_jax.model.stlight import STLightConfig
+from stlight_jax.model.stlight import STLight, STLightConfig
+from stlight_jax.training.state import init_variables
 
 # Names in networks built from the paper's own listing (appendix G) -> names in `baseline.network`.
 _LISTING = (
@@ -71,7 +73,7 @@ def variables_from_torch(
     """
     tensors = rename(state_dict, key_map)
     entries = list(_entries(config))
-    _check_names(entries, tensors)
+    _check_names({entry.name: entry.shape for entry in entries}, tensors, "weights")
     variables: dict[str, Any] = {"params": {}, "batch_stats": {}}
     stacks: dict[tuple[str, ...], list[np.ndarray]] = {}
     for entry in entries:
@@ -95,6 +97,9 @@ def torch_from_variables(config: STLightConfig, variables: Mapping[str, Any], ba
 
     Returns:
       name -> torch tensor, in the network's order.
+
+    Raises:
+      InputError: naming everything missing, unexpected or of another shape.
     """
     import torch
 
@@ -106,13 +111,22 @@ def arrays_from_variables(
     config: STLightConfig, variables: Mapping[str, Any], batches_tracked: int = 0
 ) -> dict[str, np.ndarray]:
     """As `torch_from_variables`, with NumPy arrays, for which torch is not needed."""
+    leaves = {
+        (collection, *(key.key for key in path)): np.asarray(leaf)
+        for collection in ("params", "batch_stats")
+        for path, leaf in jax.tree_util.tree_leaves_with_path(variables[collection])
+    }
+    wanted = jax.eval_shape(lambda: init_variables(STLight(config), 0, (config.patch_size,) * 2 + (config.in_channels,)))
+    shapes = {
+        "/".join((collection, *(key.key for key in path))): leaf.shape
+        for collection in ("params", "batch_stats")
+        for path, leaf in jax.tree_util.tree_leaves_with_path(wanted[collection])
+    }
+    _check_names(shapes, {"/".join(path): leaf for path, leaf in leaves.items()}, "variables")
     arrays = {}
     for entry in _entries(config):
-        leaf: Any = variables[entry.collection]
-        for key in entry.path:
-            leaf = leaf[key]
-        array = np.asarray(leaf if entry.block is None else leaf[entry.block])
-        arrays[entry.name] = np.array(entry.to_torch(array), order="C")
+        leaf = leaves[entry.collection, *entry.path]
+        arrays[entry.name] = np.array(entry.to_torch(leaf if entry.block is None else leaf[entry.block]), order="C")
         if entry.name.endswith(".running_var"):
             arrays[entry.name.replace("running_var", _COUNTER)] = np.array(batches_tracked, np.int64)
     return arrays
@@ -126,36 +140,50 @@ def batches_tracked(state_dict: Mapping[str, Any]) -> int:
 
 def rename(state_dict: Mapping[str, Any], key_map: Mapping[str, str] | None = None) -> dict[str, Any]:
     """The same tensors under the names of `baseline.network`, counters left out. Raises InputError for two with one name."""
+    if not all(isinstance(name, str) for name in state_dict):
+        raise InputError("these weights have names that are no strings; expected a state_dict")
     patterns = [_pattern(theirs, ours) for theirs, ours in (key_map or {}).items()] or _LISTING
+    unused = dict.fromkeys(key_map or ())
     renamed: dict[str, Any] = {}
-    for name, tensor in _without_prefixes(state_dict).items():
+    prefix = _common_prefix(state_dict)
+    for full_name, tensor in state_dict.items():
+        target = name = full_name.removeprefix(prefix)
+        for index, (pattern, replacement) in enumerate(patterns):
+            match = re.fullmatch(pattern, full_name) or re.fullmatch(pattern, name)
+            if match:
+                target = match.expand(replacement)
+                if key_map:
+                    unused.pop(list(key_map)[index], None)
+                break
         if name.endswith(_COUNTER):
             continue
-        target = name
-        for pattern, replacement in patterns:
-            if re.fullmatch(pattern, name):
-                target = re.sub(pattern, replacement, name)
-                break
         if target in renamed:
             raise InputError(f"two weights of the file stand for {target}; check the key map")
         renamed[target] = tensor
+    if unused:
+        raise InputError(f"nothing in the weights is named as the key map says: {', '.join(_grouped(list(unused)))}")
     return renamed
 
 
 def _pattern(theirs: str, ours: str) -> tuple[str, str]:
+    if theirs.count("{i}") != ours.count("{i}") or ours.count("{i}") > 1:
+        raise InputError(f"key map: {theirs!r} -> {ours!r}; {{i}}, a block's number, stands once on both sides or on neither")
     pattern = re.escape(theirs).replace(re.escape("{i}"), r"(?P<i>\d+)")
     return pattern, ours.replace("\\", r"\\").replace("{i}", r"\g<i>")
 
 
-def _without_prefixes(state_dict: Mapping[str, Any]) -> Mapping[str, Any]:
-    prefix = next((prefix for prefix in _PREFIXES if state_dict and all(name.startswith(prefix) for name in state_dict)), None)
-    if prefix is None:
-        return state_dict
-    return _without_prefixes({name.removeprefix(prefix): tensor for name, tensor in state_dict.items()})
+def _common_prefix(state_dict: Mapping[str, Any]) -> str:
+    """What the wrappers have put before all names, all of them together."""
+    found = ""
+    while state_dict:
+        longer = [found + prefix for prefix in _PREFIXES if all(name.startswith(found + prefix) for name in state_dict)]
+        if not longer:
+            break
+        found = longer[0]
+    return found
 
 
-def _check_names(entries: list[Entry], tensors: Mapping[str, Any]) -> None:
-    expected = {entry.name: entry.shape for entry in entries}
+def _check_names(expected: Mapping[str, tuple[int, ...]], tensors: Mapping[str, Any], kind: str) -> None:
     problems = []
     for title, names in (
         ("missing", [name for name in expected if name not in tensors]),
@@ -172,7 +200,7 @@ def _check_names(entries: list[Entry], tensors: Mapping[str, Any]) -> None:
         if names:
             problems.append(f"{len(names)} {title}: {', '.join(_grouped(names))}")
     if problems:
-        raise InputError(f"these weights are not of this network; {'; '.join(problems)}")
+        raise InputError(f"these {kind} are not of this network; {'; '.join(problems)}")
 
 
 def _grouped(names: list[str]) -> list[str]:
@@ -260,6 +288,8 @@ def _from_dense(array: np.ndarray) -> np.ndarray:
 def _as_numpy(tensor: Any) -> np.ndarray:
     if not hasattr(tensor, "detach"):
         return np.asarray(tensor)
+    if str(tensor.layout) != "torch.strided" or tensor.is_quantized:
+        raise InputError(f"the weights hold a {tensor.layout} tensor of {tensor.dtype}; expected plain dense ones")
     tensor = tensor.detach().cpu()
     return (tensor.float() if tensor.is_floating_point() and tensor.itemsize < 4 else tensor).numpy()
 

@@ -15,6 +15,7 @@ from stlight_jax.evaluation.metrics import MetricSums, frame_metrics
 from stlight_jax.evaluation.report import DEFINITIONS, tables
 from stlight_jax.progress import say, track
 from stlight_jax.training.log import write_json
+from stlight_jax.training.workdir import make_writable
 
 # Axes of the saved arrays; OpenSTL's are tchw.
 LAYOUTS = ("auto", "tchw", "thwc", "thw")
@@ -36,6 +37,8 @@ def main() -> None:
     prediction, truth = given.pred, given.true
     if given.saved:
         prediction, truth = (epath.Path(given.saved) / name for name in ("preds.npy", "trues.npy"))
+    if given.json:
+        make_writable(epath.Path(given.json).parent)
     sums = score(prediction, truth, given.layout)
     results = {
         "sequences": sums.count,
@@ -43,12 +46,9 @@ def main() -> None:
         "overall": sums.overall(),
         "per_lead_time": sums.per_lead_time(),
     }
-    print(tables(f"{sums.count:,} sequences", {"predictions": sums.overall()}, sums.per_lead_time(), {}, DEFINITIONS))
+    print(tables("saved predictions", {"predictions": sums.overall()}, sums.per_lead_time(), {}, DEFINITIONS))
     if given.json:
-        try:
-            write_json(given.json, results)
-        except OSError as error:
-            raise InputError(f"--json={given.json} cannot be written: {error}") from None
+        write_json(given.json, results)
         say(f"wrote {given.json}")
 
 
@@ -56,7 +56,8 @@ def score(prediction: epath.PathLike, truth: epath.PathLike, layout: str = "auto
     """Metrics of saved predictions, a few sequences at a time.
 
     Args:
-      prediction, truth: `.npy` files of equal shape, floats in [0, 1] (predictions may overshoot) or uint8.
+      prediction, truth: `.npy` files of equal shape, floats in [0, 1] (predictions may overshoot) or uint8. (OpenSTL's
+        metrics of weather data, in physical units, are others.)
       layout: axes after the first; "auto" tells channels-first from channels-last by which axis has at most 4 entries.
 
     Raises:
@@ -71,14 +72,21 @@ def score(prediction: epath.PathLike, truth: epath.PathLike, layout: str = "auto
         layout = _guess_layout(prediction, predicted.shape)
     if len(layout) != predicted.ndim - 1:
         raise InputError(f"{prediction} has shape {list(predicted.shape)}; --layout={layout} asks for {len(layout) + 1} axes")
+    _, *axes = zip(f"n{layout}", predicted.shape, strict=True)
+    sizes = {"c": 1, **dict(axes)}
+    say(
+        f"{len(predicted):,} sequences of {sizes['t']} frames, {sizes['h']} x {sizes['w']} pixels, {sizes['c']} channel(s); "
+        f"the axes are n{layout}"
+    )
     sequence_bytes = 4 * int(np.prod(predicted.shape[1:]))
     batch = max(1, min(len(predicted), _BATCH_BYTES // sequence_bytes))
     step = jax.jit(frame_metrics)
     sums = None
     for first in track(range(0, len(predicted), batch), "scoring", -(-len(predicted) // batch)):
         indices = np.minimum(np.arange(first, first + batch), len(predicted) - 1)  # fillers at the end, masked
-        frames = [_as_frames(path, array[indices], layout, first) for path, array in ((prediction, predicted), (truth, true))]
-        part = MetricSums.of(step(*frames), np.arange(first, first + batch) < len(predicted))
+        ours = _as_frames(prediction, predicted[indices], layout, first, (-100, 100))
+        theirs = _as_frames(truth, true[indices], layout, first, (-0.001, 1.001))
+        part = MetricSums.of(step(ours, theirs), np.arange(first, first + batch) < len(predicted))
         sums = part if sums is None else sums + part
     return sums
 
@@ -108,8 +116,8 @@ def _guess_layout(path: epath.PathLike, shape: tuple[int, ...]) -> str:
     return "tchw" if first else "thwc"
 
 
-def _as_frames(path: epath.PathLike, array: np.ndarray, layout: str, first: int) -> Any:
-    """-> float32 `[b, t, h, w, c]`."""
+def _as_frames(path: epath.PathLike, array: np.ndarray, layout: str, first: int, limits: tuple[float, float]) -> Any:
+    """-> float32 `[b, t, h, w, c]`. Predictions may overshoot; true frames that leave [0, 1] are in other units."""
     if array.dtype == np.uint8:
         frames = to_unit_range(np.ascontiguousarray(array))
     else:
@@ -117,8 +125,11 @@ def _as_frames(path: epath.PathLike, array: np.ndarray, layout: str, first: int)
         bad = ~np.isfinite(frames).all(axis=tuple(range(1, frames.ndim)))
         if bad.any():
             raise InputError(f"{path}: sequence {first + int(bad.argmax())} holds values that are not finite")
-        if np.abs(frames).max() > 100:
-            raise InputError(f"{path} holds values up to {np.abs(frames).max():g}; expected floats in [0, 1], or uint8")
+        lowest, highest = float(frames.min()), float(frames.max())
+        if lowest < limits[0] or highest > limits[1]:
+            raise InputError(
+                f"{path} holds values from {lowest:g} to {highest:g}; expected floats in [0, 1], as the metrics ask, or uint8"
+            )
     if layout == "tchw":
         return frames.transpose(0, 1, 3, 4, 2)
     return frames if layout == "thwc" else frames[..., None]

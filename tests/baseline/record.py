@@ -22,7 +22,6 @@ def main() -> None:
             loss=outcome.loss,
             gradients=digest(outcome.gradients),
             running_means=digest(outcome.running_means),
-            losses=outcome.losses,
         )
         print(name, (FIXTURES / f"{name}.npz").stat().st_size)
 

@@ -26,7 +26,7 @@ def test_a_difference_is_found():
     frames, variables = parity.make_frames(case), parity.make_variables(case)
     theirs = parity.outcome_in_torch(case, variables, frames)
     kernel = variables["params"]["mixers_after_skip"]["far"]["kernel"]
-    kernel[0, 0, 0, 0, 0] *= 1.01  # one of some 20,000 weights, by a hundredth
+    kernel[0, 0, 0, 0, 0] *= 1.01  # one weight of thousands, by a hundredth
     changed = parity.outcome_in_torch(case, variables, frames)
     found = parity.deviations(case, changed, theirs, variables)
     for quantity, limits in parity.TOLERANCES.items():
@@ -41,4 +41,4 @@ def test_500_steps_of_tiny_end_at_the_same_loss(tmp_path):
     assert curves["jax"][0] == pytest.approx(curves["torch"][0], rel=1e-5)
     assert curves["jax"][0] > 3 * np.mean(curves["jax"][-50:])  # it has learnt something
     assert abs(curves["difference"]) < compare.CURVE_TOLERANCE
-    assert np.mean(curves["jax"][-50:]) == pytest.approx(np.mean(curves["torch"][-50:]), rel=0.01)
+    assert curves["difference"] == pytest.approx(np.mean(curves["jax"][-50:]) / np.mean(curves["torch"][-50:]) - 1)

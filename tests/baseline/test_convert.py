@@ -80,6 +80,8 @@ def test_the_command_both_ways_and_its_refusals(tmp_path):
         ((*flags, f"--out={tmp_path}/x", "--frame_size=33x32"), "model.patch_size 2 must divide both sides"),
         ((*flags, f"--out={tmp_path}/x", "--frame_size=big"), "--frame_size=big: expected HEIGHTxWIDTH"),
         ((*flags, f"--out={tmp_path}/x", "--value_range=1,0"), "the first value must be less than the second"),
+        ((*flags, f"--out={tmp_path}/x", "--value_range=0,1e999"), "--value_range=0,1e999: expected LOW,HIGH"),
+        ((*flags, f"--out={tmp_path}/x", "--checkpoint=last"), "--checkpoint has no meaning with --weights"),
         ((f"--workdir={tmp_path}/run", f"--out={tmp_path}/x.onnx"), "ends in one of .pt"),
         ((f"--workdir={tmp_path}/nowhere", f"--out={tmp_path}/x.pt"), "no checkpoint here"),
     ):
@@ -101,3 +103,33 @@ def test_a_key_map_brings_other_names(small_run, tmp_path):
     (tmp_path / "map.json").write_text(json.dumps(key_map))
     checkpoint_from_torch(small_run, tmp_path / "in.pt", tmp_path / "run", key_map)
     assert checkpoint.steps(tmp_path / "run" / "checkpoints") == [12]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda tensor: tensor * float("nan"), "holds values that are not finite"),
+        (lambda tensor: tensor.double() * 1e300, "not finite in float32"),
+        (lambda tensor: tensor.to(torch.complex64), "weights are floating-point numbers"),
+        (lambda tensor: tensor.to_sparse(), "expected plain dense ones"),
+    ],
+)
+def test_weights_that_cannot_be_used_are_refused(small_run, tmp_path, change, message):
+    state = network(small_run).state_dict()
+    state["patch_encoder.norm.weight"] = change(state["patch_encoder.norm.weight"])
+    torch.save(state, tmp_path / "in.pt")
+    with pytest.raises(InputError, match=message):
+        checkpoint_from_torch(small_run, tmp_path / "in.pt", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_nothing_is_left_behind_when_sealing_fails(small_run, tmp_path, monkeypatch):
+    write_weights(tmp_path / "in.pt", network(small_run).state_dict())
+
+    def fail(directory):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("stlight_jax.training.checkpoint.write_checksums", fail)
+    with pytest.raises(InputError, match="No space left on device"):
+        checkpoint_from_torch(small_run, tmp_path / "in.pt", tmp_path / "run")
+    assert not (tmp_path / "run").exists()

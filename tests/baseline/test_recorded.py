@@ -1,5 +1,6 @@
 """JAX against outputs of PyTorch (float64) that `record.py` wrote down; the versions are in the files."""
 
+import functools
 import pathlib
 
 import jax
@@ -44,20 +45,23 @@ def test_predictions(name):
 
 
 @pytest.mark.parametrize("name", ["kitti", "overlap"])
-def test_training_outputs_and_gradients(name):
+def test_training_outputs_statistics_and_gradients(name):
     case, variables, inputs, targets = scaled(name)
     recorded = np.load(FIXTURES / f"{name}.npz")
 
     @jax.jit
-    @jax.value_and_grad
+    @functools.partial(jax.value_and_grad, has_aux=True)
     def loss_and_gradients(params):
         trained = {"params": params, "batch_stats": variables["batch_stats"]}
-        prediction, _ = STLight(case.model).apply(trained, inputs, train=True, mutable=["batch_stats"])
-        return jnp.mean(jnp.square(prediction - targets))
+        prediction, updates = STLight(case.model).apply(trained, inputs, train=True, mutable=["batch_stats"])
+        return jnp.mean(jnp.square(prediction - targets)), (prediction, updates["batch_stats"])
 
-    loss, gradients = loss_and_gradients(variables["params"])
+    (loss, (prediction, batch_stats)), gradients = loss_and_gradients(variables["params"])
+    assert_close(prediction, recorded["training_prediction"], "prediction in training")
     assert float(loss) == pytest.approx(float(recorded["loss"]), rel=TOLERANCES["loss"]["float32"])
-    arrays = arrays_from_variables(case.model, {"params": gradients, "batch_stats": variables["batch_stats"]})
+    arrays = arrays_from_variables(case.model, {"params": gradients, "batch_stats": batch_stats})
+    means = digest({name: array for name, array in arrays.items() if name.endswith("running_mean")})
+    assert np.max(np.abs(means - recorded["running_means"]) / recorded["running_means"][:, :1]) < 5e-5
     found = digest({name: array for name, array in arrays.items() if "running_" not in name and "num_" not in name})
     # A projection on a random direction is as large as the norm, give or take.
     norms = recorded["gradients"][:, :1]

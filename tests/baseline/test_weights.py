@@ -1,8 +1,10 @@
 """Names, layouts and bits of weights on their way between the frameworks; none of it needs torch."""
 
+import dataclasses
 import re
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -92,6 +94,27 @@ def test_a_key_map_brings_other_names(small_model):
     assert_same(variables_from_torch(small_model, theirs, key_map), variables)
     with pytest.raises(InputError, match="two weights of the file stand for mixers.0.near.weight"):
         variables_from_torch(small_model, {**theirs, "layers.0.dw1.weight": 0, "mixers.0.near.weight": 0}, key_map)
+
+
+def test_a_key_map_may_use_the_files_full_names_and_typos_in_it_are_named(small_model):
+    variables = filled(small_model)
+    arrays = {
+        f"model.{name.replace('near', 'dw')}": array for name, array in arrays_from_variables(small_model, variables).items()
+    }
+    key_map = {"model.mixers.{i}.dw.weight": "mixers.{i}.near.weight", "mixers.{i}.dw.bias": "mixers.{i}.near.bias"}
+    assert_same(variables_from_torch(small_model, arrays, key_map), variables)
+    with pytest.raises(InputError, match="nothing in the weights is named as the key map says: typo"):
+        variables_from_torch(small_model, arrays, {**key_map, "typo": "x"})
+    for theirs, ours in (("a.{i}.{i}", "b.{i}"), ("a", "b.{i}"), ("a.{i}", "b")):
+        with pytest.raises(InputError, match="stands once on both sides or on neither"):
+            variables_from_torch(small_model, arrays, {theirs: ours})
+
+
+@pytest.mark.parametrize("change", [{"depth": 2}, {"depth": 4}, {"depth": 6}, {"hidden_dim": 16}])
+def test_variables_of_another_network_are_not_written(small_model, change):
+    variables = jax.tree.map(jnp.asarray, filled(small_model))  # JAX clamps an index that is out of range
+    with pytest.raises(InputError, match="these variables are not of this network"):
+        arrays_from_variables(dataclasses.replace(small_model, **change), variables)
 
 
 def test_everything_wrong_is_listed(small_model):

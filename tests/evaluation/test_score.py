@@ -87,7 +87,7 @@ def test_uint8_is_scaled(tmp_path):
         (np.zeros((3, 16, 16), np.float32), r"has shape \[3, 16, 16\]; expected \[n, t, c, h, w\]"),
         (np.zeros((2, 3, 1, 16, 16), np.int32), "holds int32; expected floats"),
         (np.full((2, 3, 1, 16, 16), np.nan, np.float32), "sequence 0 holds values that are not finite"),
-        (np.full((2, 3, 1, 16, 16), 255, np.float32), r"holds values up to 255; expected floats in \[0, 1\]"),
+        (np.full((2, 3, 1, 16, 16), 255, np.float32), r"holds values from 255 to 255; expected floats in \[0, 1\]"),
         (np.array({}, object), "is not a whole .npy file"),
     ],
 )
@@ -95,6 +95,12 @@ def test_unusable_predictions_are_refused(saved, array, message):
     np.save(saved / "bad.npy", array, allow_pickle=True)
     with pytest.raises(InputError, match=message):
         score(saved / "bad.npy", saved / "trues.npy")
+
+
+def test_true_frames_in_other_units_are_refused(saved):
+    np.save(saved / "normalised.npy", 2 * np.load(saved / "trues.npy") - 1)
+    with pytest.raises(InputError, match=r"normalised.npy holds values from -\S+ to \S+; expected floats in \[0, 1\]"):
+        score(saved / "preds.npy", saved / "normalised.npy")
 
 
 def test_unusable_files_are_refused(saved):
