@@ -51,8 +51,11 @@ def _parse(arguments: list[str], module: str) -> None:
     except StlightError:
         raise
     except Exception as error:  # whatever a user's config file may do
-        frame = traceback.extract_tb(error.__traceback__)[-1]
-        where = f"{frame.filename}, line {frame.lineno}"
+        if isinstance(error, SyntaxError):
+            where = f"{error.filename}, line {error.lineno}"
+        else:
+            frame = traceback.extract_tb(error.__traceback__)[-1]
+            where = f"{frame.filename}, line {frame.lineno}"
         raise InputError(f"the config file failed with {type(error).__name__}: {_one_line(error)} ({where})") from error
     if len(rest) > 1:
         raise InputError(f"unexpected argument {rest[1]!r}; options are written --name=value, see --help")
@@ -61,11 +64,23 @@ def _parse(arguments: list[str], module: str) -> None:
 def _one_line(error: Exception) -> str:
     """The telling line of what absl and ml_collections say, which may hold a whole traceback."""
     text = str(error.args[0] if error.args else error).replace("\\n", "\n").replace("\\'", "'")
-    lines = [line.strip(" '\"") for line in text.splitlines() if line.strip()]
+    lines = [_unquoted(line.strip()) for line in text.splitlines() if line.strip()]
+    if lines and "has no attribute 'get_config'" in lines[-1]:
+        return "the file of --config has no function get_config"
     if isinstance(error, KeyError | AttributeError):  # a key the locked config does not have, and the one that is close
         return "--config has no key " + ": ".join(lines)
     missing = next((line for line in reversed(lines) if "No such file" in line), None)
     return missing or re.sub(r"^[\w.]*(Error|Exception): ", "", lines[-1] if lines else repr(error))
+
+
+def _unquoted(line: str) -> str:
+    """Without the quotes around all of it, or the odd one that belongs to a longer text."""
+    for quote in "'\"":
+        if line.count(quote) % 2:
+            line = line.removeprefix(quote) if line.startswith(quote) else line.removesuffix(quote)
+        elif len(line) > 1 and line[0] == line[-1] == quote and line.count(quote) == 2:
+            line = line[1:-1]
+    return line
 
 
 def _keep_compiled_programs() -> None:

@@ -69,11 +69,15 @@ def check(config: ml_collections.ConfigDict) -> STLightConfig:
     Raises InputError naming the key, what it holds and what it may hold.
     """
     _check_keys(config)
+    if config.dataset != "moving_mnist":
+        raise InputError(f"dataset is {config.dataset!r}; the only one there is, is moving_mnist")
     for key, (least, inclusive) in _RANGES.items():
         section, name = key.split(".")
         value = config[section][name]
         if not math.isfinite(value) or value < least or (value == least and not inclusive):
             raise InputError(f"{key} is {value}; it must be {'at least' if inclusive else 'more than'} {least}")
+        if isinstance(value, int) and value >= 2**31 and key != "train.seed":
+            raise InputError(f"{key} is {value}; it must be less than 2**31")
     if config.train.seed >= 2**32:
         raise InputError(f"train.seed is {config.train.seed}; it must be less than 2**32")
     if config.model.dtype == "float64" and not jax.config.jax_enable_x64:

@@ -47,9 +47,9 @@ class Progress:
         if self._bar is not None:
             self._bar.stop()
 
-    def restart_clock(self) -> None:
-        """Forgets the time so far, so that a compilation does not spoil the estimate."""
-        self._first, self._started = self._done, time.monotonic()
+    def restart_clock(self, done: int) -> None:
+        """Forgets the time of the first `done` units, so that a compilation does not spoil the estimate."""
+        self._first, self._started = done, time.monotonic()
 
     def advance(self, done: int, figures: str = "") -> None:
         """Shows that `done` of the total is done."""

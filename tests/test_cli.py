@@ -1,6 +1,7 @@
 """The commands as a clumsy user meets them: one line, the right exit status, no traceback."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -60,6 +61,21 @@ def test_mistakes_get_one_line_and_exit_status_2(arguments, message):
     assert progress in ([], ["loading libraries ..."])
     assert error.startswith("error: ")
     assert message in error
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("def get_config(:", r"error: the config file failed with SyntaxError: .*mine.py, line 1"),
+        ("import nonexistent_module", r"error: the config file failed with ModuleNotFoundError: .*mine.py, line 1"),
+        ("x = 1", "error: the file of --config has no function get_config"),
+    ],
+)
+def test_mistakes_in_a_config_file_are_placed(tmp_path, content, message):
+    (tmp_path / "mine.py").write_text(content + "\n")
+    result = run("-m", "stlight_jax", "inspect", f"--config={tmp_path}/mine.py")
+    assert result.returncode == 2, result.stderr
+    assert re.fullmatch(message + r"\)?", result.stderr.strip()), result.stderr
 
 
 @pytest.mark.parametrize("arguments", [("train.py", "--help"), ("eval.py", "--help"), ("-m", "stlight_jax", "--help")])

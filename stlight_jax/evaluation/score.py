@@ -38,6 +38,8 @@ def main() -> None:
     if given.saved:
         prediction, truth = (epath.Path(given.saved) / name for name in ("preds.npy", "trues.npy"))
     if given.json:
+        if epath.Path(given.json).suffix != ".json" or epath.Path(given.json).is_dir():
+            raise InputError(f"--json={given.json}: expected the name of a file that ends in .json")
         make_writable(epath.Path(given.json).parent)
     sums = score(prediction, truth, given.layout)
     results = {

@@ -50,6 +50,11 @@ def train(config: ml_collections.ConfigDict, workdir: epath.PathLike, allow_chan
     """
     place = Workdir(workdir)
     run = _Run(config)
+    if config.train.init_from and not checkpoint.steps(place.checkpoints):
+        try:
+            checkpoint.locate(config.train.init_from)
+        except InputError as error:
+            raise InputError(f"train.init_from: {error}") from None
     place.create()
     with place.locked():
         state = run.starting_state(place, allow_changes)
@@ -82,6 +87,8 @@ class _Run:
         model_config.check_sequence(self.training.shape)
         self.total_steps = config.train.epochs * steps_per_epoch(len(self.training), config.train.batch_size)
         rates = config.optimizer
+        if self.total_steps >= 2**31:
+            raise InputError(f"{self.total_steps} steps are too many; train.epochs or data.sequences_per_epoch must be smaller")
         self.schedule = OneCycle(
             self.total_steps,
             rates.learning_rate,
@@ -170,7 +177,8 @@ class _Run:
                         "optimizer.learning_rate or with optimizer.clip_norm, and --allow_changes"
                     )
                 clock.step_done()
-                progress.advance(done, f"loss {values['loss']:.5f}  {clock.rate:.1f} sequences/s")
+                if done > first + 1:  # the first one's time is the compilation's
+                    progress.advance(done, f"loss {values['loss']:.5f}  {clock.rate:.1f} sequences/s")
                 if done % train.log_every == 0 or done == self.total_steps:
                     log.write(done, "train", {**values, **rates._asdict(), "sequences_per_second": clock.rate})
 
@@ -184,7 +192,7 @@ class _Run:
                     settle()
                     log.write(done, "compiled", {"seconds": time.monotonic() - begun})
                     say(f"first step, compilation included: {time.monotonic() - begun:.1f} s")
-                    progress.restart_clock()
+                    progress.restart_clock(done)
                     clock.restart()
                 if done % train.checkpoint_every == 0 or done == self.total_steps or stop_requested():
                     settle()
@@ -194,6 +202,7 @@ class _Run:
                 if stop_requested() and done < self.total_steps:
                     writer.wait()
                     raise PreemptedError(f"stopped as asked at step {done}, saved; run the same command to go on")
+        say(f"trained {self.total_steps} steps")
         return state
 
     def _validate(

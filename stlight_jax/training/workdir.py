@@ -75,6 +75,8 @@ class Workdir:
 
 def make_writable(folder: epath.Path) -> None:
     """Makes a folder and tries it, before hours of work are to be written there. Raises InputError if that fails."""
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file; a folder is wanted")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f".writable-{os.getpid()}"

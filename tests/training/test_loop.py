@@ -130,13 +130,15 @@ def test_a_non_finite_loss_stops_the_run_and_keeps_the_checkpoints(small_run, tm
         (lambda c: c.train.update(seed=2**32), "train.seed is 4294967296; it must be less than"),
         (lambda c: c.train.update(keep_checkpoints=1), "train.keep_checkpoints is 1; it must be at least 2"),
         (lambda c: c.model.update(dtype="float64"), "model.dtype is float64, which JAX offers only with"),
+        (lambda c: c.train.update(epochs=10**20), "train.epochs is 1000.*; it must be less than"),
+        (lambda c: c.update(dataset="kth"), "dataset is 'kth'; the only one there is"),
         (lambda c: c.evaluation.__delattr__("pictures"), "the config lacks evaluation.pictures"),
         (lambda c: c.model.update(width=3), "the config has an unknown key, model.width"),
         (lambda c: c.model.update(patch_size=3, hidden_dim=18), "16 x 16 pixels; model.patch_size 3"),
         (lambda c: c.model.update(in_channels=3), r"frames have shape \[1, 3, 16, 16, 1\]"),
         (lambda c: c.model.update(out_channels=3), r"sequences have shape \[5, 16, 16, 1\]; .* \[5, 16, 16, 3\]"),
         (lambda c: c.data.update(root="/nowhere"), "data.root is '/nowhere'"),
-        (lambda c: c.train.update(init_from="/nowhere"), "/nowhere.*: no checkpoint here"),
+        (lambda c: c.train.update(init_from="/nowhere"), "train.init_from: /nowhere.*: no checkpoint here"),
     ],
 )
 def test_impossible_runs_are_refused_before_anything_is_written(small_run, tmp_path, change, message):
