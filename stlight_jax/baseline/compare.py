@@ -93,15 +93,7 @@ def compare_curves(config: ml_collections.ConfigDict, total_steps: int) -> dict[
 
     shape = check(config)
     rates = config.optimizer
-    schedule = OneCycle(
-        total_steps,
-        rates.learning_rate,
-        rates.rise,
-        rates.div_factor,
-        rates.final_div_factor,
-        rates.beta1_low,
-        rates.beta1_high,
-    )
+    schedule = OneCycle.of(rates, total_steps)
     source, _ = open_training(config.data, shape.in_frames + shape.out_frames, config.train.seed)
     optimizer = functools.partial(make_optimizer, rates)
     state = create_state(STLight(shape), optimizer(), config.train.seed, source.shape[1:])

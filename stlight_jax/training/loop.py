@@ -86,20 +86,11 @@ class _Run:
         self.training, self.validation = open_training(config.data, frames, config.train.seed)
         model_config.check_sequence(self.training.shape)
         self.total_steps = config.train.epochs * steps_per_epoch(len(self.training), config.train.batch_size)
-        rates = config.optimizer
         if self.total_steps >= 2**31:
             raise InputError(f"{self.total_steps} steps are too many; train.epochs or data.sequences_per_epoch must be smaller")
-        self.schedule = OneCycle(
-            self.total_steps,
-            rates.learning_rate,
-            rates.rise,
-            rates.div_factor,
-            rates.final_div_factor,
-            rates.beta1_low,
-            rates.beta1_high,
-        )
+        self.schedule = OneCycle.of(config.optimizer, self.total_steps)
         self.model = STLight(model_config, AXIS)
-        optimizer = functools.partial(make_optimizer, rates)
+        optimizer = functools.partial(make_optimizer, config.optimizer)
         self.train_step = self.launcher.train(make_train_step(self.model, optimizer, AXIS))
         self.eval_step = self.launcher.evaluate(make_eval_step(self.model))
 

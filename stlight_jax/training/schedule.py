@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from stlight_jax.errors import InputError
 
@@ -39,6 +39,19 @@ class OneCycle:
     final_div_factor: float = 1e4
     beta1_low: float = 0.85
     beta1_high: float = 0.95
+
+    @classmethod
+    def of(cls, optimizer: Any, total_steps: int) -> OneCycle:
+        """From the keys of a config's `optimizer` section."""
+        return cls(
+            total_steps,
+            optimizer.learning_rate,
+            optimizer.rise,
+            optimizer.div_factor,
+            optimizer.final_div_factor,
+            optimizer.beta1_low,
+            optimizer.beta1_high,
+        )
 
     def __post_init__(self) -> None:
         if not 0 < self.rise < 1:
