@@ -1,0 +1,234 @@
+"""Speed against PyTorch: `python benchmarks/speed.py --network=d256`. One table, one chart, JSON beside them.
+
+Every contestant lives in a process of its own, which all but one sleep in: ours with the tap-sum and with XLA's grouped
+convolution, and the PyTorch reference in eager mode, in channels_last and compiled. They take turns for several rounds, so that
+what else the machine does hits all of them alike. Figures are medians over all calls, with quartiles.
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from typing import Any
+
+from absl import flags
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.table import Table
+
+from stlight_jax import STLightConfig, cli
+from stlight_jax.errors import InputError
+from stlight_jax.model.count import count
+from stlight_jax.progress import say
+from stlight_jax.training.log import write_json
+
+_FRAMES = {"in_frames": 10, "out_frames": 10, "in_channels": 1, "out_channels": 1, "patch_size": 2, "near_kernel": 3}
+NETWORKS = {
+    "tiny": {"network": {**_FRAMES, "hidden_dim": 96, "depth": 6, "far_kernel": 5}, "side": 32, "batch": 8, "scan_unroll": 6},
+    "d256": {"network": {**_FRAMES, "hidden_dim": 256, "depth": 16, "far_kernel": 7}, "side": 64, "batch": 4},
+    "XS": {"network": {**_FRAMES, "hidden_dim": 800, "depth": 16, "far_kernel": 7}, "side": 64, "batch": 2},
+}
+TASKS = ("train", "throughput", "latency")
+_WORKER = pathlib.Path(__file__).with_name("speed_worker.py")
+
+_NETWORK = flags.DEFINE_enum("network", "d256", list(NETWORKS), "Which network.")
+_MODES = flags.DEFINE_list(
+    "modes", ["jax:auto", "jax:native", "torch:eager", "torch:channels_last", "torch:compile"], "Who runs."
+)
+_TASKS = flags.DEFINE_list("tasks", list(TASKS), "What is timed.")
+_ROUNDS = flags.DEFINE_integer("rounds", 5, "Turns of each contestant.")
+_SECONDS = flags.DEFINE_float("seconds", 4.0, "Of each turn, about.")
+_TORCH_PYTHON = flags.DEFINE_string("torch_python", sys.executable, "The interpreter that has PyTorch, if another one.")
+_OUT = flags.DEFINE_string("out", "runs/speed", "Folder for table, chart and figures.")
+
+
+class Contestant:
+    """A worker process and what it has answered."""
+
+    def __init__(self, name: str, spec: dict[str, Any]):
+        framework, _, mode = name.partition(":")
+        python = _TORCH_PYTHON.value if framework == "torch" else sys.executable
+        command = [python, str(_WORKER), framework, mode, json.dumps(spec)]
+        self.name = name
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def order(self, **order: Any) -> dict[str, Any]:
+        """Sends one order and waits for its answer."""
+        self._process.stdin.write(json.dumps(order) + "\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        if not answer:
+            raise InputError(f"{self.name} stopped with status {self._process.wait()}; --modes leaves it out")
+        time.sleep(0.3)  # until its threads have gone to sleep
+        return json.loads(answer)
+
+    def close(self) -> None:
+        """Ends the process."""
+        self._process.stdin.close()
+        self._process.wait()
+
+
+def main() -> None:
+    """Runs the contest and writes its table, chart and figures."""
+    spec = NETWORKS[_NETWORK.value]
+    results: dict[str, Any] = {
+        "network": _NETWORK.value,
+        "shape": spec["network"],
+        "side": spec["side"],
+        "batch": spec["batch"],
+        "cpu": _cpu_model(),
+        "timings": {},
+        "contestants": {},
+    }
+    contestants = [Contestant(name, spec) for name in _MODES.value]
+    for task in _TASKS.value:
+        _contest(task, contestants, results)
+    for contestant in contestants:
+        if "train" in _TASKS.value:
+            say(f"memory of {contestant.name} ...")
+            results["contestants"].setdefault(contestant.name, {})["memory"] = contestant.order(task="memory")
+        contestant.close()
+    results["summary"] = summary(results)
+    text = as_text(results)
+    print(text)
+    out = pathlib.Path(_OUT.value)
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / f"speed_{_NETWORK.value}.json", results)
+    (out / f"speed_{_NETWORK.value}.txt").write_text(text)
+    draw(out / f"speed_{_NETWORK.value}.png", results)
+    say(f"wrote speed_{_NETWORK.value}.txt, .json and .png to {out}")
+
+
+def _contest(task: str, contestants: list[Contestant], results: dict[str, Any]) -> None:
+    matmuls = {"train": "matmul_train", "throughput": "matmul_inference"}.get(task)
+    entries = [(contestant, task) for contestant in contestants]
+    ours = next((contestant for contestant in contestants if contestant.name == "jax:auto"), None)
+    if matmuls and ours:
+        entries.append((ours, matmuls))
+    for contestant, what in entries:
+        say(f"{what}: {contestant.name} gets ready ...")
+        answer = contestant.order(task=what, prepare=True)
+        about = results["contestants"].setdefault(contestant.name, {})
+        about["versions"] = answer["versions"]
+        about.setdefault("first_call_seconds", {})[what] = answer["first_call_seconds"]
+    for turn in range(_ROUNDS.value):
+        say(f"{task}: round {turn + 1} of {_ROUNDS.value}")
+        for contestant, what in entries:
+            times = contestant.order(task=what, seconds=_SECONDS.value)["seconds"]
+            results["timings"].setdefault(what, {}).setdefault(contestant.name, []).append(times)
+
+
+def summary(results: dict[str, Any]) -> dict[str, Any]:
+    """Medians and quartiles in seconds, and the ratios that matter."""
+    found: dict[str, Any] = {"seconds": {}, "against_best_torch": {}, "over_matmuls": {}}
+    for task, by_name in results["timings"].items():
+        found["seconds"][task] = {name: _spread([t for turn in turns for t in turn]) for name, turns in by_name.items()}
+    for task in set(TASKS) & found["seconds"].keys():
+        medians = {name: spread["median"] for name, spread in found["seconds"][task].items()}
+        torch = [value for name, value in medians.items() if name.startswith("torch:")]
+        if torch and "jax:auto" in medians:
+            found["against_best_torch"][task] = min(torch) / medians["jax:auto"]
+    for task, matmuls in (("train", "matmul_train"), ("throughput", "matmul_inference")):
+        if matmuls in found["seconds"]:
+            alone = found["seconds"][matmuls]["jax:auto"]["median"]
+            found["over_matmuls"][task] = found["seconds"][task]["jax:auto"]["median"] / alone
+            found.setdefault("gflops", {})[matmuls] = _gflop(results, matmuls) / alone
+            found["gflops"][task] = _gflop(results, task) / found["seconds"][task]["jax:auto"]["median"]
+    return found
+
+
+def _gflop(results: dict[str, Any], task: str) -> float:
+    """1e9 floating-point operations of one call; training counts both gradients."""
+    parts = count(STLightConfig(**results["shape"]), results["side"], results["side"]).parts
+    products = [part for part in parts if any(word in part.name for word in ("convolution", "pointwise", "1x1"))]
+    products = [part for part in products if "norm" not in part.name]
+    counted = products if task.startswith("matmul") else parts
+    return 2e-9 * results["batch"] * sum(part.true for part in counted) * (3 if "train" in task else 1)
+
+
+def _spread(times: list[float]) -> dict[str, float]:
+    ordered = sorted(times)
+    low, _, high = statistics.quantiles(ordered, n=4)
+    return {
+        "median": statistics.median(ordered),
+        "low_quartile": low,
+        "high_quartile": high,
+        "p99": ordered[min(len(ordered) - 1, round(0.99 * len(ordered)))],
+        "calls": len(ordered),
+    }
+
+
+def as_text(results: dict[str, Any]) -> str:
+    """The tables, for a screen or a file."""
+    found, spec = results["summary"], results
+    console = Console(width=120, color_system=None)
+    with console.capture() as capture:
+        title = f"{spec['network']}: milliseconds, median (quartiles); batch {spec['batch']}, latency at batch 1"
+        table = Table("", title=title)
+        names = list(results["contestants"])
+        for name in names:
+            table.add_column(name, justify="right")
+        for task, by_name in found["seconds"].items():
+            table.add_row(task, *(_milliseconds(by_name.get(name)) for name in names))
+            if task == "latency":
+                table.add_row("latency, p99", *(f"{1e3 * by_name[name]['p99']:.1f}" for name in names))
+        for task in results["timings"]:
+            calls = [about["first_call_seconds"].get(task) for about in results["contestants"].values()]
+            table.add_row(f"first {task} call, s", *("-" if value is None else f"{value:.1f}" for value in calls))
+        memory = [about.get("memory") for about in results["contestants"].values()]
+        if any(memory):
+            table.add_row("peak MiB", *(f"{value['peak_mib']:.0f}" for value in memory))
+            table.add_row("growth in 10 steps", *(f"{value['growth_mib']:.0f}" for value in memory))
+        console.print(table)
+    lines = [capture.get()]
+    for task, ratio in found["against_best_torch"].items():
+        lines.append(f"{task}: {ratio:.2f} times as fast as the best PyTorch mode")
+    for task, ratio in found["over_matmuls"].items():
+        lines.append(f"{task}: {ratio:.2f} times the time of its matrix products alone")
+    for task, rate in found.get("gflops", {}).items():
+        lines.append(f"{task}: {rate:.1f} GFLOP/s")
+    versions = {key: value for about in results["contestants"].values() for key, value in about["versions"].items()}
+    lines.append(f"{results['cpu']}; " + ", ".join(f"{name} {value}" for name, value in versions.items()))
+    return "\n".join(lines) + "\n"
+
+
+def draw(path: pathlib.Path, results: dict[str, Any]) -> None:
+    """A bar per contestant and task: how fast beside the best PyTorch mode."""
+    seconds = results["summary"]["seconds"]
+    tasks = [task for task in TASKS if task in seconds]
+    figure = Figure(figsize=(4 * len(tasks), 3.2), layout="constrained")
+    for axes, task in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
+        medians = {name: spread["median"] for name, spread in seconds[task].items()}
+        torch = [value for name, value in medians.items() if name.startswith("torch:")] or list(medians.values())
+        speeds = {name: min(torch) / value for name, value in medians.items()}
+        colours = ["tab:blue" if name == "jax:auto" else "0.7" for name in speeds]
+        axes.barh(list(speeds)[::-1], list(speeds.values())[::-1], color=colours[::-1])
+        axes.axvline(1, color="tab:orange", linewidth=1)
+        axes.set(title=f"{task}: speed beside the best PyTorch mode")
+        axes.title.set_fontsize(9)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=120)
+
+
+def _milliseconds(spread: dict[str, float] | None) -> str:
+    if spread is None:
+        return "-"
+    return f"{1e3 * spread['median']:.0f} ({1e3 * spread['low_quartile']:.0f}-{1e3 * spread['high_quartile']:.0f})"
+
+
+def _cpu_model() -> str:
+    try:
+        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+        model = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        model = platform.processor() or platform.machine()
+    return model
+
+
+if __name__ == "__main__":
+    cli.run(main)

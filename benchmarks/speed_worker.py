@@ -1,0 +1,208 @@
+"""One contestant of `speed.py`, in a process of its own: reads orders as JSON lines, answers with timings.
+
+Orders: {"task": TASK, "prepare": true} builds and warms up; {"task": TASK, "seconds": S} times calls for about S seconds.
+Tasks: train (forward, backward, Adam), throughput (forward, whole batch), latency (forward, batch 1), memory (growth of the
+peak resident size over ten training steps); JAX also matmul_inference and matmul_train, the network's matrix products alone.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import pathlib
+import resource
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+def main() -> None:
+    """Serves orders until standard input ends. Arguments: framework, mode, network and frames as JSON."""
+    framework, mode, spec = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+    contestant = {"jax": JaxContestant, "torch": TorchContestant}[framework](mode, spec)
+    ready: dict[str, Callable[[], None]] = {}
+    for line in sys.stdin:
+        order = json.loads(line)
+        task = order["task"]
+        if order.get("prepare"):
+            begun = time.perf_counter()
+            ready[task] = contestant.build(task)
+            ready[task]()
+            first = time.perf_counter() - begun
+            ready[task]()
+            ready[task]()
+            answer: dict[str, Any] = {"first_call_seconds": first, "versions": contestant.versions}
+        elif task == "memory":
+            answer = {"growth_mib": _memory_growth(ready["train"]), "peak_mib": _peak_mib()}
+        else:
+            answer = {"seconds": _timed(ready[task], order["seconds"])}
+        print(json.dumps(answer), flush=True)
+
+
+def _timed(call: Callable[[], None], seconds: float) -> list[float]:
+    times: list[float] = []
+    end = time.perf_counter() + seconds
+    while len(times) < 2 or time.perf_counter() < end:
+        begun = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - begun)
+    return times
+
+
+def _peak_mib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _memory_growth(step: Callable[[], None]) -> float:
+    before = _peak_mib()
+    for _ in range(10):
+        step()
+    return _peak_mib() - before
+
+
+class JaxContestant:
+    """This project. `mode` is `model.depthwise`."""
+
+    def __init__(self, mode: str, spec: dict[str, Any]):
+        import jax
+        import ml_collections
+
+        from stlight_jax import STLight, STLightConfig
+        from stlight_jax.training.parallel import PmapLauncher
+
+        self.config = STLightConfig(**spec["network"], depthwise=mode, scan_unroll=spec.get("scan_unroll", 1))
+        self.model, self.side, self.batch = STLight(self.config), spec["side"], spec["batch"]
+        self.optimizer = ml_collections.ConfigDict({"beta2": 0.999, "eps": 1e-8, "clip_norm": 0.0, "weight_decay": 0.0})
+        self.launcher = PmapLauncher(jax.local_devices()[:1])
+        self.versions = {"python": sys.version.split()[0], "jax": jax.__version__}
+
+    def build(self, task: str) -> Callable[[], None]:
+        """A call that returns when its work is done."""
+        if task == "train":
+            return self._train()
+        if task in ("throughput", "latency"):
+            return self._forward(self.batch if task == "throughput" else 1)
+        return self._matmuls(training=task == "matmul_train")
+
+    def _forward(self, batch: int) -> Callable[[], None]:
+        import jax
+
+        from stlight_jax.training.state import init_variables
+
+        shape = (self.side, self.side, self.config.in_channels)
+        variables = init_variables(self.model, 0, shape)
+        frames = jax.device_put(np.random.default_rng(0).random((batch, self.config.in_frames, *shape), np.float32))
+        forward = jax.jit(self.model.apply)
+        return lambda: forward(variables, frames).block_until_ready()
+
+    def _train(self) -> Callable[[], None]:
+        import functools
+
+        import jax
+
+        from stlight_jax import STLight
+        from stlight_jax.training.parallel import AXIS
+        from stlight_jax.training.schedule import Hyperparameters
+        from stlight_jax.training.state import create_state, make_optimizer
+        from stlight_jax.training.step import make_train_step
+
+        optimizer = functools.partial(make_optimizer, self.optimizer)
+        step = self.launcher.train(make_train_step(STLight(self.config, AXIS), optimizer, AXIS))
+        frame = (self.side, self.side, self.config.in_channels)
+        state = self.launcher.replicate(create_state(self.model, optimizer(), 0, frame))
+        length = self.config.in_frames + self.config.out_frames
+        batch = np.random.default_rng(0).integers(0, 256, (self.batch, length, *frame), dtype=np.uint8)
+        rates = Hyperparameters(np.float32(1e-3), np.float32(0.9))
+
+        def call() -> None:
+            nonlocal state
+            state, metrics = step(state, self.launcher.split(batch), rates)
+            jax.block_until_ready((state, metrics))
+
+        return call
+
+    def _matmuls(self, training: bool) -> Callable[[], None]:
+        """Encoder, pointwise layers and reassembly as matrix products, with both gradients for training."""
+        import jax
+        import jax.numpy as jnp
+
+        c = self.config
+        cells = self.batch * (self.side // c.patch_size) ** 2
+        random = np.random.default_rng(0)
+        shapes = {
+            "patches": (cells, c.in_frames * c.in_channels * c.encoder_kernel**2),
+            "encoder": (c.in_frames * c.in_channels * c.encoder_kernel**2, c.hidden_dim),
+            "pointwise": (c.depth, c.hidden_dim, c.hidden_dim),
+            "reassembly": (c.hidden_dim // c.patch_size**2, c.out_frames * c.out_channels),
+        }
+        arrays = {
+            name: jnp.asarray(random.standard_normal(shape) / np.sqrt(shape[-2]), jnp.float32) for name, shape in shapes.items()
+        }
+
+        def forward(weights: dict[str, Any], patches: Any) -> Any:
+            x = patches @ weights["encoder"]
+            x, _ = jax.lax.scan(lambda x, weight: (x @ weight, None), x, weights["pointwise"])
+            return x.reshape(cells * c.patch_size**2, -1) @ weights["reassembly"]
+
+        patches = arrays.pop("patches")
+        if not training:
+            products = jax.jit(forward)
+            return lambda: products(arrays, patches).block_until_ready()
+        gradients = jax.jit(jax.grad(lambda weights, patches: jnp.sum(jnp.square(forward(weights, patches)))))
+        return lambda: jax.block_until_ready(gradients(arrays, patches))
+
+
+class TorchContestant:
+    """The PyTorch reference. `mode` is eager, channels_last or compile."""
+
+    def __init__(self, mode: str, spec: dict[str, Any]):
+        import torch
+
+        path = ROOT / "stlight_jax" / "baseline" / "network.py"
+        loader = importlib.util.spec_from_file_location("network", path)
+        network = importlib.util.module_from_spec(loader)
+        loader.loader.exec_module(network)
+        torch.manual_seed(0)
+        self.model, self.mode, self.side, self.batch = network.STLight(**spec["network"]), mode, spec["side"], spec["batch"]
+        self.network = spec["network"]
+        if mode == "channels_last":
+            self.model = self.model.to(memory_format=torch.channels_last)
+        self.called = torch.compile(self.model) if mode == "compile" else self.model
+        self.versions = {"python": sys.version.split()[0], "torch": torch.__version__, "threads": torch.get_num_threads()}
+
+    def build(self, task: str) -> Callable[[], None]:
+        """A call that returns when its work is done."""
+        import torch
+        import torch.nn.functional as F
+
+        batch = 1 if task == "latency" else self.batch
+        inputs = torch.rand(batch, self.network["in_frames"], self.network["in_channels"], self.side, self.side)
+        if task != "train":
+            model, called = self.model, self.called
+
+            def forward() -> None:
+                model.eval()
+                with torch.inference_mode():
+                    called(inputs)
+
+            return forward
+        targets = torch.rand(batch, self.network["out_frames"], self.network["out_channels"], self.side, self.side)
+        # The fused form of Adam is the fastest of PyTorch's.
+        optimizer = torch.optim.Adam(self.model.parameters(), 1e-3, fused=True)
+
+        def step() -> None:
+            self.model.train()
+            optimizer.zero_grad(set_to_none=True)
+            F.mse_loss(self.called(inputs), targets).backward()
+            optimizer.step()
+
+        return step
+
+
+if __name__ == "__main__":
+    main()
