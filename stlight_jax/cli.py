@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging as python_logging
 import os
-import pathlib
-import platform
 import re
 import sys
 import traceback
@@ -16,6 +13,7 @@ from collections.abc import Callable
 import jax
 from absl import flags, logging
 
+from stlight_jax import caches
 from stlight_jax.errors import InputError, StlightError
 
 
@@ -86,18 +84,7 @@ def _unquoted(line: str) -> str:
 def _keep_compiled_programs() -> None:
     """Compiles a program once per machine: the second start finds it in a folder, unless JAX was told of another one."""
     if jax.config.jax_compilation_cache_dir is None:
-        caches = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
-        # One folder per kind of processor: homes are shared, and a program uses what its processor has.
-        jax.config.update("jax_compilation_cache_dir", str(caches / "stlight_jax" / f"compiled-{_processor()}"))
-
-
-def _processor() -> str:
-    try:
-        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
-        features = next((line for line in lines if line.lower().startswith(("flags", "features"))), "")
-    except OSError:
-        features = ""
-    return hashlib.sha256(f"{platform.machine()} {platform.processor()} {features}".encode()).hexdigest()[:12]
+        jax.config.update("jax_compilation_cache_dir", str(caches.folder() / f"compiled-{caches.processor()}"))
 
 
 def _quiet_libraries() -> None:

@@ -7,18 +7,22 @@ relates near and far patches, and a pixel shuffle with a 1x1 convolution gives a
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+import functools
+import math
+from typing import Any, Literal
 
 import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.ad_checkpoint import checkpoint_name
 
 from stlight_jax.errors import InputError
 from stlight_jax.model.depthwise import IMPLEMENTATIONS, Implementation, as_conv_general_dilated
 
 _PRECISIONS = {"float32": lax.Precision.HIGHEST, "tensorfloat32": lax.Precision.HIGH, "bfloat16": lax.Precision.DEFAULT}
+REMATERIALISE = ("nothing", "elementwise", "blocks")
 _DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "float64": jnp.float64}
 
 
@@ -43,6 +47,9 @@ class STLightConfig:
         (three bfloat16 passes on a TPU) or "bfloat16" (the platform's fastest).
       dtype: of activations: "float32", "bfloat16" or "float64". Parameters and batch statistics stay float32
         (float64 for "float64").
+      rematerialise: what training computes a second time instead of keeping it, by the step's memory (d 256, depth 16, batch
+        4: 873, 305 and XXX MiB): "nothing", what is cheap between the convolutions ("elementwise", also the fastest), or whole
+        "blocks". Results do not depend on it.
       scan_unroll: mixer blocks compiled per turn of the loop over blocks; the parameters do not depend on it.
 
     Raises:
@@ -63,21 +70,28 @@ class STLightConfig:
     depthwise: Implementation = "auto"
     precision: Literal["float32", "tensorfloat32", "bfloat16"] = "float32"
     dtype: Literal["float32", "bfloat16", "float64"] = "float32"
+    rematerialise: Literal["nothing", "elementwise", "blocks"] = "elementwise"
     scan_unroll: int = 1
 
     def __post_init__(self) -> None:
         least = {"overlap": 0, "depth": 2}
+        choices = {
+            "depthwise": IMPLEMENTATIONS,
+            "precision": _PRECISIONS,
+            "dtype": _DTYPES,
+            "rematerialise": REMATERIALISE,
+        }
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if field.name in ("depthwise", "precision", "dtype"):
+            if field.name in choices:
                 continue
             if not isinstance(value, int) or isinstance(value, bool):
                 raise InputError(f"model.{field.name} is {value!r}; it must be a whole number")
             if value < least.get(field.name, 1):
                 raise InputError(f"model.{field.name} is {value}; it must be at least {least.get(field.name, 1)}")
-        for key, choices in (("depthwise", IMPLEMENTATIONS), ("precision", _PRECISIONS), ("dtype", _DTYPES)):
-            if getattr(self, key) not in choices:
-                raise InputError(f"model.{key} is {getattr(self, key)!r}; choose one of {', '.join(choices)}")
+        for key, allowed in choices.items():
+            if getattr(self, key) not in allowed:
+                raise InputError(f"model.{key} is {getattr(self, key)!r}; choose one of {', '.join(allowed)}")
         for key in ("near_kernel", "far_kernel"):
             if getattr(self, key) % 2 == 0:
                 raise InputError(f"model.{key} is {getattr(self, key)}; a kernel that keeps the grid's size is odd")
@@ -174,7 +188,7 @@ class STLight(nn.Module):
         if length == 0:
             return x
         blocks = nn.scan(
-            MixerBlock,
+            _rematerialising(MixerBlock, self.config.rematerialise),
             variable_axes={"params": 0, "batch_stats": 0},
             split_rngs={"params": True},
             in_axes=nn.broadcast,
@@ -211,7 +225,7 @@ class PatchEncoder(nn.Module):
             bias = lax.stop_gradient(bias)
         x = x + bias.astype(x.dtype)
         x = _batch_norm(config, self.axis_name, train, name="norm")(x)
-        return nn.gelu(x, approximate=False)
+        return gelu(x)
 
 
 class MixerBlock(nn.Module):
@@ -224,13 +238,19 @@ class MixerBlock(nn.Module):
     def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, None]:
         config = self.config
         residual = x
-        x = self._depthwise("near", config.near_kernel, dilation=1)(x)
-        x = self._depthwise("far", config.far_kernel, dilation=config.dilation)(x)
-        x = nn.gelu(x, approximate=False)
+        x = checkpoint_name(self._depthwise("near", config.near_kernel, dilation=1)(x), _CONVOLVED)
+        x = checkpoint_name(self._depthwise("far", config.far_kernel, dilation=config.dilation)(x), _CONVOLVED)
+        x = gelu(x)
         x = residual + _batch_norm(config, self.axis_name, train, name="spatial_norm")(x)
 
-        x = nn.Dense(config.hidden_dim, kernel_init=kaiming_normal, name="pointwise", **_arithmetic(config))(x)
-        x = nn.gelu(x, approximate=False)
+        x = nn.Dense(
+            config.hidden_dim,
+            kernel_init=kaiming_normal,
+            dot_general=pointwise_product,
+            name="pointwise",
+            **_arithmetic(config),
+        )(x)
+        x = gelu(checkpoint_name(x, _CONVOLVED))
         x = _batch_norm(config, self.axis_name, train, name="pointwise_norm")(x)
         return x, None
 
@@ -283,6 +303,49 @@ def pixel_shuffle(x: jax.Array, factor: int) -> jax.Array:
     batch, height, width, channels = x.shape
     x = x.reshape(batch, height, width, channels // factor**2, factor, factor)
     return x.transpose(0, 1, 4, 2, 5, 3).reshape(batch, height * factor, width * factor, channels // factor**2)
+
+
+def gelu(x: jax.Array) -> jax.Array:
+    """Exact GELU as PyTorch writes it. JAX's own is written with erfc, which costs a CPU two and a half times as much."""
+    return 0.5 * x * (1 + lax.erf(x * math.sqrt(0.5)))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _matmul(x, kernel, precision):
+    return jnp.dot(x, kernel, precision=precision)
+
+
+def _matmul_gradients(precision, residuals, cotangent):
+    x, kernel = residuals
+    # JAX would make the transpose of the kernel's gradient and turn it round, which takes a CPU twice as long.
+    kernel_gradient = lax.dot_general(x, cotangent, (((0,), (0,)), ((), ())), precision=precision)
+    return jnp.dot(cotangent, kernel.T, precision=precision), kernel_gradient
+
+
+_matmul.defvjp(lambda x, kernel, precision: (_matmul(x, kernel, precision), (x, kernel)), _matmul_gradients)
+
+
+def pointwise_product(
+    x: jax.Array, kernel: jax.Array, dimension_numbers: Any, precision: lax.PrecisionLike = None, **_: Any
+) -> jax.Array:
+    """`lax.dot_general` for `nn.Dense(dot_general=...)`: `[..., d]` with `[d, e]` -> `[..., e]` as one plain matrix product."""
+    if dimension_numbers != (((x.ndim - 1,), (0,)), ((), ())):
+        raise ValueError(f"this is the product of a dense layer, got dimension numbers {dimension_numbers}")
+    return _matmul(x.reshape(-1, x.shape[-1]), kernel, precision).reshape(*x.shape[:-1], kernel.shape[-1])
+
+
+_CONVOLVED = "convolved"
+
+
+def _rematerialising(block: type[nn.Module], what: str) -> type[nn.Module]:
+    """A mixer block that keeps less for its gradients. In a loop, the compiler cannot undo it by finding equal terms."""
+    if what == "nothing":
+        return block
+    policies = jax.checkpoint_policies
+    keep = policies.save_from_both_policies(
+        policies.save_only_these_names(_CONVOLVED), lambda primitive, *_, **__: primitive.name == "reduce_sum"
+    )
+    return nn.remat(block, policy=keep if what == "elementwise" else None, prevent_cse=False, static_argnums=(2,))
 
 
 # The paper's hybrid initialisation (appendices D and G): Kaiming-normal with fan_out and the ReLU gain for the encoder and

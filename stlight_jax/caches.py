@@ -1,0 +1,23 @@
+"""Where things are kept that cost time to make again."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pathlib
+import platform
+
+
+def folder() -> pathlib.Path:
+    """This user's cache of this package; it need not exist yet."""
+    return pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "stlight_jax"
+
+
+def processor() -> str:
+    """A name for this kind of processor: homes are shared between machines, and compiled code uses what its machine has."""
+    try:
+        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+        features = next((line for line in lines if line.lower().startswith(("flags", "features"))), "")
+    except OSError:
+        features = ""
+    return hashlib.sha256(f"{platform.machine()} {platform.processor()} {features}".encode()).hexdigest()[:12]
