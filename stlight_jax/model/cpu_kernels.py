@@ -1,4 +1,4 @@
-"""The hand-written CPU kernels of `depthwise_cpu.cc`: compiled on first use, kept in the user's cache, called through XLA."""
+"""The hand-written CPU kernels of `cpu_kernels.cc`: compiled on first use, kept in the user's cache, called through XLA."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from absl import logging
 from stlight_jax import caches
 from stlight_jax.progress import say
 
-_SOURCE = pathlib.Path(__file__).with_name("depthwise_cpu.cc")
-_TARGETS = ("stlight_convolve", "stlight_filter_gradient")
+_SOURCE = pathlib.Path(__file__).with_name("cpu_kernels.cc")
+_TARGETS = ("stlight_convolve", "stlight_filter_gradient", "stlight_channel_sums")
 _SECONDS = 300
 
 
@@ -45,7 +45,7 @@ def available() -> bool:
     """Whether the kernels can be used; says so once if they cannot."""
     reason = why_unavailable()
     if reason:
-        logging.warning("depthwise convolutions use slower loops of XLA's, for the CPU kernels are not there: %s", reason)
+        logging.warning("slower loops of XLA's are used, for the CPU kernels are not there: %s", reason)
     return not reason
 
 
@@ -61,12 +61,18 @@ def filter_gradient(x: jax.Array, cotangent: jax.Array, kernel_sides: tuple[int,
     return jax.ffi.ffi_call("stlight_filter_gradient", shape, vmap_method="sequential")(x, cotangent, dilation=np.int64(dilation))
 
 
+def channel_sums(a: jax.Array, b: jax.Array, center: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Float32 `[b, h, w, d]` twice and `[d]` -> `[d]` twice: the sums over all pixels of a and of a * (b - center)."""
+    shape = jax.ShapeDtypeStruct(center.shape, center.dtype)
+    return tuple(jax.ffi.ffi_call("stlight_channel_sums", (shape, shape), vmap_method="sequential")(a, b, center))
+
+
 def _compiled(compiler: str) -> pathlib.Path:
     """The library, compiled for this processor if it is not in the cache yet."""
     tune = "-mcpu=native" if platform.machine() in ("arm64", "aarch64") else "-march=native"
     options = ["-std=c++17", "-O3", tune, "-ffp-contract=fast", "-fPIC", "-shared", "-isystem", jax.ffi.include_dir()]
     recipe = f"{_SOURCE.read_bytes()} {compiler} {options} {jaxlib.__version__} {caches.processor()}"
-    name = f"depthwise-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}.so"
+    name = f"kernels-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}.so"
     folder = caches.folder() / "kernels"
     try:
         folder.mkdir(parents=True, exist_ok=True)

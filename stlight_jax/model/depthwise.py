@@ -5,7 +5,7 @@ Three implementations, for three kinds of machine:
 - "native" is XLA's grouped convolution. On a TPU it is the right one: ahead-of-time compilation of a training step (v5e,
   d 256, 6 blocks, bf16) shows 55.7 GFLOP and 4.3 GB accessed against the tap sum's 71.6 GFLOP and 13.3 GB. On a CPU it
   runs at under 1 GFLOP/s, and its filter gradient is expanded to a dense convolution of channels x channels.
-- "cpu" calls hand-written kernels (`depthwise_cpu.cc`), which a C++ compiler makes on first use.
+- "cpu" calls hand-written kernels (`cpu_kernels.cc`), which a C++ compiler makes on first use.
 - "taps" writes the convolution as k*k shifted multiply-adds, which XLA fuses into loops: portable, for CPUs without a
   compiler and for exported programs.
 

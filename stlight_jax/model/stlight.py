@@ -19,6 +19,8 @@ from jax import lax
 from jax.ad_checkpoint import checkpoint_name
 
 from stlight_jax.errors import InputError
+from stlight_jax.model.batch_norm import STATISTICS, BatchNorm
+from stlight_jax.model.channels import add_bias
 from stlight_jax.model.depthwise import IMPLEMENTATIONS, Implementation, as_conv_general_dilated
 
 _PRECISIONS = {"float32": lax.Precision.HIGHEST, "tensorfloat32": lax.Precision.HIGH, "bfloat16": lax.Precision.DEFAULT}
@@ -224,7 +226,7 @@ class PatchEncoder(nn.Module):
             # would be scaled up by Adam into a random walk that differs with the number of devices.
             bias = lax.stop_gradient(bias)
         x = x + bias.astype(x.dtype)
-        x = _batch_norm(config, self.axis_name, train, name="norm")(x)
+        x = _batch_norm(config, self.axis_name, name="norm")(x, train)
         return gelu(x)
 
 
@@ -241,23 +243,25 @@ class MixerBlock(nn.Module):
         x = checkpoint_name(self._depthwise("near", config.near_kernel, dilation=1)(x), _CONVOLVED)
         x = checkpoint_name(self._depthwise("far", config.far_kernel, dilation=config.dilation)(x), _CONVOLVED)
         x = gelu(x)
-        x = residual + _batch_norm(config, self.axis_name, train, name="spatial_norm")(x)
+        x = residual + _batch_norm(config, self.axis_name, name="spatial_norm")(x, train)
 
-        x = nn.Dense(
+        x = Dense(
             config.hidden_dim,
+            use_bias=False,
             kernel_init=kaiming_normal,
             dot_general=pointwise_product,
             name="pointwise",
             **_arithmetic(config),
         )(x)
         x = gelu(checkpoint_name(x, _CONVOLVED))
-        x = _batch_norm(config, self.axis_name, train, name="pointwise_norm")(x)
+        x = _batch_norm(config, self.axis_name, name="pointwise_norm")(x, train)
         return x, None
 
     def _depthwise(self, name: str, side: int, dilation: int) -> nn.Conv:
-        return nn.Conv(
+        return Conv(
             self.config.hidden_dim,
             (side, side),
+            use_bias=False,
             padding="SAME",
             kernel_dilation=dilation,
             feature_group_count=self.config.hidden_dim,
@@ -286,6 +290,24 @@ class PatchReassembly(nn.Module):
         )(x)  # [b, h, w, t'*c']
 
 
+class Conv(nn.Conv):
+    """`nn.Conv` whose bias is added by `add_bias`; to be made with `use_bias=False`. The parameters are the same."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        y = super().__call__(x)
+        return add_bias(y, self.param("bias", self.bias_init, (self.features,), self.param_dtype))
+
+
+class Dense(nn.Dense):
+    """`nn.Dense` in the same way."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        y = super().__call__(x)
+        return add_bias(y, self.param("bias", self.bias_init, (self.features,), self.param_dtype))
+
+
 def fold_time(frames: jax.Array) -> jax.Array:
     """`[b, t, h, w, c] -> [b, h, w, t*c]`, channel index t*C + c."""
     batch, time, height, width, channels = frames.shape
@@ -305,9 +327,25 @@ def pixel_shuffle(x: jax.Array, factor: int) -> jax.Array:
     return x.transpose(0, 1, 4, 2, 5, 3).reshape(batch, height * factor, width * factor, channels // factor**2)
 
 
+@jax.custom_vjp
 def gelu(x: jax.Array) -> jax.Array:
     """Exact GELU as PyTorch writes it. JAX's own is written with erfc, which costs a CPU two and a half times as much."""
-    return 0.5 * x * (1 + lax.erf(x * math.sqrt(0.5)))
+    return x * _normal_cdf(x)
+
+
+def _gelu_gradient(x: jax.Array, cotangent: jax.Array) -> tuple[jax.Array]:
+    # From x alone, and behind a barrier: an error function that the forward pass has computed costs more to keep and read
+    # than to compute again.
+    x = lax.optimization_barrier(x)
+    density = jnp.exp(-0.5 * jnp.square(x)) * (2 * math.pi) ** -0.5
+    return (cotangent * (_normal_cdf(x) + x * density),)
+
+
+def _normal_cdf(x: jax.Array) -> jax.Array:
+    return 0.5 * (1 + lax.erf(x * math.sqrt(0.5)))
+
+
+gelu.defvjp(lambda x: (gelu(x), x), _gelu_gradient)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -341,10 +379,7 @@ def _rematerialising(block: type[nn.Module], what: str) -> type[nn.Module]:
     """A mixer block that keeps less for its gradients. In a loop, the compiler cannot undo it by finding equal terms."""
     if what == "nothing":
         return block
-    policies = jax.checkpoint_policies
-    keep = policies.save_from_both_policies(
-        policies.save_only_these_names(_CONVOLVED), lambda primitive, *_, **__: primitive.name == "reduce_sum"
-    )
+    keep = jax.checkpoint_policies.save_only_these_names(_CONVOLVED, STATISTICS)
     return nn.remat(block, policy=keep if what == "elementwise" else None, prevent_cse=False, static_argnums=(2,))
 
 
@@ -374,14 +409,13 @@ def _arithmetic(config: STLightConfig) -> dict:
     }
 
 
-def _batch_norm(config: STLightConfig, axis_name: str | None, train: bool, name: str) -> nn.BatchNorm:
+def _batch_norm(config: STLightConfig, axis_name: str | None, name: str) -> BatchNorm:
     """PyTorch's eps and momentum; the running variance is Flax's biased one."""
-    return nn.BatchNorm(
-        use_running_average=not train,
+    return BatchNorm(
         momentum=0.9,
         epsilon=1e-5,
-        dtype=_DTYPES[config.dtype],
-        param_dtype=_parameter_dtype(config),
         axis_name=axis_name,
         name=name,
+        dtype=_DTYPES[config.dtype],
+        param_dtype=_parameter_dtype(config),
     )

@@ -1,9 +1,10 @@
-// Depthwise convolution and its filter gradient for CPUs, in float32, called by XLA through its foreign function interface.
+// For CPUs, in float32, called by XLA through its foreign function interface: depthwise convolution, its filter gradient,
+// and sums over all pixels of a channel.
 //
-// XLA's own loops read an input and a weight from memory for every multiplication. These keep a row of weights (or of
-// sums) and a run of neighbouring outputs in registers, so that one load serves up to kernel-width multiplications.
-// Arrays are channels-last; a vector holds neighbouring channels, which never mix. Sums are made in the same order
-// whatever the number of threads.
+// XLA's own loops for a depthwise convolution read an input and a weight from memory for every multiplication. These keep
+// a row of weights (or of sums) and a run of neighbouring outputs in registers, so that one load serves up to
+// kernel-width multiplications. Arrays are channels-last; a vector holds neighbouring channels, which never mix. Sums are
+// made in the same order whatever the number of threads.
 
 #include <algorithm>
 #include <atomic>
@@ -274,7 +275,42 @@ bool WithWidth(const Shape& s, F&& f) {
   }
 }
 
+// Of [pixels, channels] arrays: sums[channel] = sum of a, products[channel] = sum of a * (b - center[channel]).
+void ChannelSums(ffi::ThreadPool& pool, int64_t pixels, int64_t channels, const float* a, const float* b,
+                 const float* center, float* sums, float* products) {
+  constexpr int64_t part = 256, group = 16;
+  const int64_t parts = (pixels + part - 1) / part;
+  std::vector<double> of_parts(parts * 2 * channels, 0.0);
+  ParallelFor(pool, parts, [&](int64_t task) {
+    double* totals = of_parts.data() + task * 2 * channels;
+    std::vector<float> own(2 * channels);  // sums of few terms in float32, sums of those in float64
+    const int64_t end = std::min((task + 1) * part, pixels);
+    for (int64_t first = task * part; first < end; first += group) {
+      std::fill(own.begin(), own.end(), 0.0f);
+      for (int64_t pixel = first; pixel < std::min(first + group, end); ++pixel) {
+        const float* from_a = a + pixel * channels;
+        const float* from_b = b + pixel * channels;
+        for (int64_t c = 0; c < channels; ++c) {
+          own[c] += from_a[c];
+          own[channels + c] += from_a[c] * (from_b[c] - center[c]);
+        }
+      }
+      for (int64_t c = 0; c < 2 * channels; ++c) totals[c] += own[c];
+    }
+  });
+  for (int64_t c = 0; c < channels; ++c) {
+    double sum = 0, product = 0;
+    for (int64_t task = 0; task < parts; ++task) {
+      sum += of_parts[task * 2 * channels + c];
+      product += of_parts[(task * 2 + 1) * channels + c];
+    }
+    sums[c] = sum;
+    products[c] = product;
+  }
+}
+
 using Array = ffi::Buffer<ffi::F32, 4>;
+using Channels = ffi::Buffer<ffi::F32, 1>;
 
 Shape ShapeOf(Array x, ffi::Span<const int64_t> kernel, int64_t dilation) {
   const auto sides = x.dimensions();
@@ -301,6 +337,14 @@ ffi::Error FilterGradientHandler(ffi::ThreadPool pool, Array x, Array cotangent,
   return ffi::Error::Success();
 }
 
+ffi::Error ChannelSumsHandler(ffi::ThreadPool pool, Array a, Array b, Channels center, ffi::Result<Channels> sums,
+                              ffi::Result<Channels> products) {
+  const int64_t channels = center.element_count();
+  ChannelSums(pool, channels ? a.element_count() / channels : 0, channels, a.typed_data(), b.typed_data(),
+              center.typed_data(), sums->typed_data(), products->typed_data());
+  return ffi::Error::Success();
+}
+
 }  // namespace
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(stlight_convolve, ConvolveHandler,
@@ -318,3 +362,11 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(stlight_filter_gradient, FilterGradientHandler,
                                   .Arg<Array>()
                                   .Ret<Array>()
                                   .Attr<int64_t>("dilation"));
+XLA_FFI_DEFINE_HANDLER_SYMBOL(stlight_channel_sums, ChannelSumsHandler,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<Array>()
+                                  .Arg<Array>()
+                                  .Arg<Channels>()
+                                  .Ret<Channels>()
+                                  .Ret<Channels>());
