@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+_SLOW_SECONDS = 60.0  # a first call that takes longer is not repeated to warm up
 ROOT = pathlib.Path(__file__).parent.parent
 
 
@@ -34,8 +35,9 @@ def main() -> None:
             ready[task] = contestant.build(task)
             ready[task]()
             first = time.perf_counter() - begun
-            ready[task]()
-            ready[task]()
+            if first < _SLOW_SECONDS:
+                ready[task]()
+                ready[task]()
             answer: dict[str, Any] = {"first_call_seconds": first, "versions": contestant.versions}
         elif task == "memory":
             answer = {"growth_mib": _memory_growth(ready["train"]), "peak_mib": _peak_mib()}
@@ -47,7 +49,7 @@ def main() -> None:
 def _timed(call: Callable[[], None], seconds: float) -> list[float]:
     times: list[float] = []
     end = time.perf_counter() + seconds
-    while len(times) < 2 or time.perf_counter() < end:
+    while not times or time.perf_counter() < end:
         begun = time.perf_counter()
         call()
         times.append(time.perf_counter() - begun)
@@ -90,15 +92,13 @@ class JaxContestant:
         return self._matmuls(training=task == "matmul_train")
 
     def _forward(self, batch: int) -> Callable[[], None]:
-        import jax
-
+        from stlight_jax.inference.predictor import Predictor
         from stlight_jax.training.state import init_variables
 
         shape = (self.side, self.side, self.config.in_channels)
-        variables = init_variables(self.model, 0, shape)
-        frames = jax.device_put(np.random.default_rng(0).random((batch, self.config.in_frames, *shape), np.float32))
-        forward = jax.jit(self.model.apply)
-        return lambda: forward(variables, frames).block_until_ready()
+        predict = Predictor(self.config, init_variables(self.model, 0, shape))
+        frames = np.random.default_rng(0).random((batch, self.config.in_frames, *shape), np.float32)
+        return lambda: predict(frames).block_until_ready()
 
     def _train(self) -> Callable[[], None]:
         import functools
@@ -131,6 +131,8 @@ class JaxContestant:
         import jax
         import jax.numpy as jnp
 
+        from stlight_jax.model.stlight import matmul
+
         c = self.config
         cells = self.batch * (self.side // c.patch_size) ** 2
         random = np.random.default_rng(0)
@@ -145,9 +147,9 @@ class JaxContestant:
         }
 
         def forward(weights: dict[str, Any], patches: Any) -> Any:
-            x = patches @ weights["encoder"]
-            x, _ = jax.lax.scan(lambda x, weight: (x @ weight, None), x, weights["pointwise"])
-            return x.reshape(cells * c.patch_size**2, -1) @ weights["reassembly"]
+            x = matmul(patches, weights["encoder"], None)
+            x, _ = jax.lax.scan(lambda x, weight: (matmul(x, weight, None), None), x, weights["pointwise"])
+            return matmul(x.reshape(cells * c.patch_size**2, -1), weights["reassembly"], None)
 
         patches = arrays.pop("patches")
         if not training:

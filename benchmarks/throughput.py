@@ -25,6 +25,7 @@ from stlight_jax.baseline.files import require
 from stlight_jax.baseline.parity import network_arguments
 from stlight_jax.baseline.weights import torch_from_variables
 from stlight_jax.config import check
+from stlight_jax.inference.predictor import Predictor
 from stlight_jax.progress import say
 from stlight_jax.training.log import environment, write_json
 from stlight_jax.training.state import init_variables
@@ -79,9 +80,9 @@ def main() -> None:
 
 def in_jax(shape: STLightConfig, variables: dict[str, Any], frames: np.ndarray) -> Callable[[], None]:
     """A forward pass in JAX that returns when it is done."""
-    forward = jax.jit(STLight(shape).apply)
+    predict = Predictor(shape, variables)
     on_device = jax.device_put(frames)
-    return lambda: forward(variables, on_device).block_until_ready()
+    return lambda: predict(on_device).block_until_ready()
 
 
 def in_torch(shape: STLightConfig, variables: dict[str, Any], frames: np.ndarray) -> Callable[[], None]:

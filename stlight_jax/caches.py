@@ -15,9 +15,13 @@ def folder() -> pathlib.Path:
 
 def processor() -> str:
     """A name for this kind of processor: homes are shared between machines, and compiled code uses what its machine has."""
+    return hashlib.sha256(f"{platform.machine()} {platform.processor()} {processor_features()}".encode()).hexdigest()[:12]
+
+
+def processor_features() -> str:
+    """What Linux says that the processor can do; empty elsewhere."""
     try:
         lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
-        features = next((line for line in lines if line.lower().startswith(("flags", "features"))), "")
     except OSError:
-        features = ""
-    return hashlib.sha256(f"{platform.machine()} {platform.processor()} {features}".encode()).hexdigest()[:12]
+        return ""
+    return next((line for line in lines if line.lower().startswith(("flags", "features"))), "")

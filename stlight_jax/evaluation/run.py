@@ -13,6 +13,7 @@ from stlight_jax.config import check
 from stlight_jax.data.moving_mnist import open_test
 from stlight_jax.evaluation import pictures, report
 from stlight_jax.evaluation.evaluator import evaluate_with_baselines
+from stlight_jax.inference.predictor import Predictor
 from stlight_jax.model.stlight import STLight
 from stlight_jax.progress import say
 from stlight_jax.training import checkpoint
@@ -81,7 +82,7 @@ def evaluate_workdir(workdir: epath.PathLike, which: str = "best", data_root: st
     say("drawing pictures ...")
     shown = test.frames(np.arange(min(config.evaluation.pictures, len(test))))
     inputs, truth = split_frames(shown, model)
-    prediction = jax.jit(model.apply)(variables, inputs)
+    prediction = Predictor(model_config, variables)(inputs)
     drawn = [np.asarray(part) for part in (inputs, truth, prediction)]
     pictures.draw_strip(place.evaluation / STRIP, *(part[0] for part in drawn))
     pictures.animate(place.evaluation / ANIMATION, *drawn)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -51,6 +52,38 @@ class BatchNorm(nn.Module):
             for running, of_batch in ((running_mean, mean), (running_variance, variance)):
                 running.value = self.momentum * running.value + (1 - self.momentum) * lax.stop_gradient(of_batch)
         return y.astype(self.dtype)
+
+
+class FoldedBatchNorm(nn.Module):
+    """What a batch norm is when its statistics stand still: one factor and one summand per channel; see `fold`."""
+
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """As `BatchNorm`, but `train` must be False."""
+        if train:
+            raise ValueError("folded batch norms cannot train; they have no statistics")
+        factor, summand = (
+            self.param(name, init, x.shape[-1:])
+            for name, init in (("factor", nn.initializers.ones), ("summand", nn.initializers.zeros))
+        )
+        return (x * factor + summand).astype(self.dtype)
+
+
+def fold(variables: dict[str, Any], epsilon: float = 1e-5) -> dict[str, Any]:
+    """Folds the running statistics into each norm's parameters: {"params", "batch_stats"} -> {"params"}.
+
+    The result fits the same network with `FoldedBatchNorm` in the place of `BatchNorm`.
+    """
+
+    def folded(params: Any, statistics: Any) -> Any:
+        if "mean" in statistics:
+            factor = params["scale"] * lax.rsqrt(statistics["var"] + epsilon)
+            return {"factor": factor, "summand": params["bias"] - statistics["mean"] * factor}
+        return {name: folded(part, statistics[name]) if name in statistics else part for name, part in params.items()}
+
+    return {"params": folded(variables["params"], variables["batch_stats"])}
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))

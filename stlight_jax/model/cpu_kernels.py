@@ -58,7 +58,9 @@ def convolve(x: jax.Array, kernel: jax.Array, dilation: int, flip: bool) -> jax.
 def filter_gradient(x: jax.Array, cotangent: jax.Array, kernel_sides: tuple[int, int], dilation: int) -> jax.Array:
     """Float32 `[b, h, w, d]` twice -> `[k_h, k_w, 1, d]`."""
     shape = jax.ShapeDtypeStruct((*kernel_sides, 1, x.shape[-1]), x.dtype)
-    return jax.ffi.ffi_call("stlight_filter_gradient", shape, vmap_method="sequential")(x, cotangent, dilation=np.int64(dilation))
+    return jax.ffi.ffi_call("stlight_filter_gradient", shape, vmap_method="sequential")(
+        x, cotangent, dilation=np.int64(dilation)
+    )
 
 
 def channel_sums(a: jax.Array, b: jax.Array, center: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -201,7 +201,7 @@ def _cpu_gradients(x: jax.Array, kernel: jax.Array, cotangent: jax.Array, dilati
 def _use_cpu_kernels(x: jax.Array, implementation: Implementation) -> bool:
     """The kernels know float32, which holds bfloat16."""
     fits = x.dtype in (jnp.float32, jnp.bfloat16)
-    return fits and (implementation == "cpu" or implementation == "auto" and cpu_kernels.available())
+    return fits and (implementation == "cpu" or (implementation == "auto" and cpu_kernels.available()))
 
 
 # The choice by platform stands inside the rule, so that nothing ever differentiates through `platform_dependent`.

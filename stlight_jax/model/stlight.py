@@ -19,7 +19,7 @@ from jax import lax
 from jax.ad_checkpoint import checkpoint_name
 
 from stlight_jax.errors import InputError
-from stlight_jax.model.batch_norm import STATISTICS, BatchNorm
+from stlight_jax.model.batch_norm import STATISTICS, BatchNorm, FoldedBatchNorm
 from stlight_jax.model.channels import add_bias
 from stlight_jax.model.depthwise import IMPLEMENTATIONS, Implementation, as_conv_general_dilated
 
@@ -50,7 +50,7 @@ class STLightConfig:
       dtype: of activations: "float32", "bfloat16" or "float64". Parameters and batch statistics stay float32
         (float64 for "float64").
       rematerialise: what training computes a second time instead of keeping it, by the step's memory (d 256, depth 16, batch
-        4: 873, 305 and XXX MiB): "nothing", what is cheap between the convolutions ("elementwise", also the fastest), or whole
+        4: 873, 301 and 125 MiB): "nothing", what is cheap between the convolutions ("elementwise", also the fastest), or whole
         "blocks". Results do not depend on it.
       scan_unroll: mixer blocks compiled per turn of the loop over blocks; the parameters do not depend on it.
 
@@ -155,10 +155,12 @@ class STLight(nn.Module):
     Attributes:
       config: the network's shape.
       axis_name: device axis over which the batch statistics are averaged in training; None for one device.
+      folded: made for `batch_norm.fold`'s variables, which can predict and not train.
     """
 
     config: STLightConfig
     axis_name: str | None = None
+    folded: bool = False
 
     @nn.compact
     def __call__(self, frames: jax.Array, train: bool = False) -> jax.Array:
@@ -175,7 +177,7 @@ class STLight(nn.Module):
         skip_from, skip_to = config.skip_blocks
 
         x = fold_time(frames.astype(_DTYPES[config.dtype]))  # [b, h, w, t*c]
-        x = PatchEncoder(config, self.axis_name, name="patch_encoder")(x, train)  # [b, h/p, w/p, d]
+        x = PatchEncoder(config, self.axis_name, self.folded, name="patch_encoder")(x, train)  # [b, h/p, w/p, d]
         x = self._mixers("mixers_before_skip", skip_from, x, train)
         skipped = x
         x = self._mixers("mixers_across_skip", skip_to - skip_from, x, train)
@@ -197,7 +199,7 @@ class STLight(nn.Module):
             length=length,
             unroll=min(self.config.scan_unroll, length),
         )
-        x, _ = blocks(self.config, self.axis_name, name=name)(x, train)
+        x, _ = blocks(self.config, self.axis_name, self.folded, name=name)(x, train)
         return x
 
 
@@ -206,6 +208,7 @@ class PatchEncoder(nn.Module):
 
     config: STLightConfig
     axis_name: str | None = None
+    folded: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -226,7 +229,7 @@ class PatchEncoder(nn.Module):
             # would be scaled up by Adam into a random walk that differs with the number of devices.
             bias = lax.stop_gradient(bias)
         x = x + bias.astype(x.dtype)
-        x = _batch_norm(config, self.axis_name, name="norm")(x, train)
+        x = _batch_norm(self, name="norm")(x, train)
         return gelu(x)
 
 
@@ -235,6 +238,7 @@ class MixerBlock(nn.Module):
 
     config: STLightConfig
     axis_name: str | None = None
+    folded: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, None]:
@@ -243,7 +247,7 @@ class MixerBlock(nn.Module):
         x = checkpoint_name(self._depthwise("near", config.near_kernel, dilation=1)(x), _CONVOLVED)
         x = checkpoint_name(self._depthwise("far", config.far_kernel, dilation=config.dilation)(x), _CONVOLVED)
         x = gelu(x)
-        x = residual + _batch_norm(config, self.axis_name, name="spatial_norm")(x, train)
+        x = residual + _batch_norm(self, name="spatial_norm")(x, train)
 
         x = Dense(
             config.hidden_dim,
@@ -254,7 +258,7 @@ class MixerBlock(nn.Module):
             **_arithmetic(config),
         )(x)
         x = gelu(checkpoint_name(x, _CONVOLVED))
-        x = _batch_norm(config, self.axis_name, name="pointwise_norm")(x, train)
+        x = _batch_norm(self, name="pointwise_norm")(x, train)
         return x, None
 
     def _depthwise(self, name: str, side: int, dilation: int) -> nn.Conv:
@@ -349,7 +353,8 @@ gelu.defvjp(lambda x: (gelu(x), x), _gelu_gradient)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _matmul(x, kernel, precision):
+def matmul(x: jax.Array, kernel: jax.Array, precision: lax.PrecisionLike) -> jax.Array:
+    """`[n, d]` by `[d, e]` -> `[n, e]`, with gradients that are plain products, too."""
     return jnp.dot(x, kernel, precision=precision)
 
 
@@ -360,7 +365,7 @@ def _matmul_gradients(precision, residuals, cotangent):
     return jnp.dot(cotangent, kernel.T, precision=precision), kernel_gradient
 
 
-_matmul.defvjp(lambda x, kernel, precision: (_matmul(x, kernel, precision), (x, kernel)), _matmul_gradients)
+matmul.defvjp(lambda x, kernel, precision: (matmul(x, kernel, precision), (x, kernel)), _matmul_gradients)
 
 
 def pointwise_product(
@@ -369,7 +374,7 @@ def pointwise_product(
     """`lax.dot_general` for `nn.Dense(dot_general=...)`: `[..., d]` with `[d, e]` -> `[..., e]` as one plain matrix product."""
     if dimension_numbers != (((x.ndim - 1,), (0,)), ((), ())):
         raise ValueError(f"this is the product of a dense layer, got dimension numbers {dimension_numbers}")
-    return _matmul(x.reshape(-1, x.shape[-1]), kernel, precision).reshape(*x.shape[:-1], kernel.shape[-1])
+    return matmul(x.reshape(-1, x.shape[-1]), kernel, precision).reshape(*x.shape[:-1], kernel.shape[-1])
 
 
 _CONVOLVED = "convolved"
@@ -409,13 +414,10 @@ def _arithmetic(config: STLightConfig) -> dict:
     }
 
 
-def _batch_norm(config: STLightConfig, axis_name: str | None, name: str) -> BatchNorm:
+def _batch_norm(part: PatchEncoder | MixerBlock, name: str) -> BatchNorm | FoldedBatchNorm:
     """PyTorch's eps and momentum; the running variance is Flax's biased one."""
-    return BatchNorm(
-        momentum=0.9,
-        epsilon=1e-5,
-        axis_name=axis_name,
-        name=name,
-        dtype=_DTYPES[config.dtype],
-        param_dtype=_parameter_dtype(config),
-    )
+    dtype = _DTYPES[part.config.dtype]
+    if part.folded:
+        return FoldedBatchNorm(dtype=dtype, name=name)
+    parameter_dtype = _parameter_dtype(part.config)
+    return BatchNorm(momentum=0.9, axis_name=part.axis_name, dtype=dtype, param_dtype=parameter_dtype, name=name)
