@@ -36,9 +36,10 @@ def get_config(size: str = "L") -> ml_collections.ConfigDict:
     config.model.near_kernel = 3
     config.model.far_kernel = 7
     config.model.dilation = 3
-    config.model.depthwise = "auto"  # auto | native | taps
+    config.model.depthwise = "auto"  # auto | native | taps | cpu
     config.model.precision = "float32"  # of matrix products: float32 | tensorfloat32 | bfloat16
     config.model.dtype = "float32"  # of activations: float32 | bfloat16
+    config.model.rematerialise = "elementwise"  # computed again in training to save memory: nothing | elementwise | blocks
     config.model.scan_unroll = 1  # mixer blocks compiled per turn of the loop over them
 
     config.data = ml_collections.ConfigDict()

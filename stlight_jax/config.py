@@ -26,6 +26,9 @@ _KEYS = {
     },
     "evaluation": {"batch_size", "pictures"},
 }  # fmt: skip
+_WITH_DEFAULTS = {
+    field.name for field in dataclasses.fields(STLightConfig) if field.default is not dataclasses.MISSING
+}  # which older checkpoints may lack
 # Keys that may change between the parts of a run: they do not touch the course of training. The digits' checksum stands in
 # the data's description, so where they were read from does not matter either.
 _FREE = (
@@ -33,6 +36,7 @@ _FREE = (
     "data.root",
     "data.test_sequences",
     "evaluation",
+    "model.rematerialise",
     "size",
     "train.checkpoint_every",
     "train.init_from",
@@ -94,7 +98,8 @@ def _check_keys(config: ml_collections.ConfigDict) -> None:
         if not isinstance(config.get(section), ml_collections.ConfigDict):
             raise InputError(f"the config has no section {section}")
         found = set(config[section])
-        for problem, names in (("lacks", wanted - found), ("has an unknown key,", found - wanted)):
+        optional = _WITH_DEFAULTS if section == "model" else set()
+        for problem, names in (("lacks", wanted - found - optional), ("has an unknown key,", found - wanted)):
             if names:
                 raise InputError(f"the config {problem} {', '.join(f'{section}.{name}' for name in sorted(names))}")
 

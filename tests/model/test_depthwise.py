@@ -5,6 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from stlight_jax.errors import InputError
+from stlight_jax.model import cpu_kernels
 from stlight_jax.model.depthwise import IMPLEMENTATIONS, as_conv_general_dilated, depthwise_conv
 from tests.model import reference
 
@@ -33,9 +35,9 @@ def make(kernel_height, kernel_width, height, width, channels=3, batch=2):
     return x, kernel, random.standard_normal(x.shape).astype(np.float32)
 
 
-def check(case, implementation):
+def check(case, implementation, channels=3):
     kernel_height, kernel_width, dilation, height, width = case
-    x, kernel, cotangent = make(kernel_height, kernel_width, height, width)
+    x, kernel, cotangent = make(kernel_height, kernel_width, height, width, channels)
     out, transpose = jax.vjp(jax.jit(lambda x, k: depthwise_conv(x, k, dilation, implementation)), x, kernel)
     expected = reference.depthwise(x.astype(np.float64), kernel.astype(np.float64), dilation)
     np.testing.assert_allclose(out, expected, atol=1e-5 * max(1, np.abs(expected).max()))
@@ -59,11 +61,53 @@ def test_equals_numpy(case, implementation):
     check(case, implementation)
 
 
+@pytest.mark.parametrize("channels", [4, 8, 16, 17, 40, 64, 130])
+def test_kernels_equal_numpy_whatever_the_channels(channels):
+    # 4, 8 and 16 float32 make a vector, by processor; what does not divide overlaps, and 64 channels or more are a block.
+    check((5, 7, 2, 17, 29), "cpu", channels)
+
+
+@pytest.mark.parametrize("side", [1, 3, 5, 7, 9, 11, 13])
+def test_kernels_equal_numpy_whatever_the_side(side):
+    check((side, side, 1, 9, 40), "cpu", 20)
+
+
 @pytest.mark.long
-@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@pytest.mark.parametrize(("implementation", "channels"), [*((name, 3) for name in IMPLEMENTATIONS), ("cpu", 20)])
 @pytest.mark.parametrize("case", GRID)
-def test_equals_numpy_on_the_full_grid(case, implementation):
-    check(case, implementation)
+def test_equals_numpy_on_the_full_grid(case, implementation, channels):
+    check(case, implementation, channels)
+
+
+@pytest.mark.parametrize("implementation", ["taps", "cpu", "auto"])
+def test_gradients_equal_those_of_the_native_form_and_repeat_to_the_bit(implementation):
+    x, kernel, cotangent = make(5, 5, 12, 12, channels=24)
+
+    def gradients(name):
+        return jax.jit(lambda *a: jax.vjp(lambda x, k: depthwise_conv(x, k, 3, name), *a[:2])[1](a[2]))(x, kernel, cotangent)
+
+    for ours, theirs, again in zip(gradients(implementation), gradients("native"), gradients(implementation), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-4)
+        np.testing.assert_array_equal(ours, again)
+
+
+def test_without_a_compiler_auto_uses_taps_and_says_so(monkeypatch, caplog):
+    x, kernel, _ = make(3, 3, 6, 6, channels=16)
+    expected = depthwise_conv(x, kernel, 2, "taps")
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    caches = (cpu_kernels.why_unavailable, cpu_kernels.available)
+    try:
+        for cached in caches:
+            cached.cache_clear()
+        with caplog.at_level("WARNING"):
+            found = jax.jit(lambda x, k: depthwise_conv(x, k, 2, "auto"))(x, kernel)
+        assert "no C++ compiler was found (no-such-compiler)" in caplog.text
+        with pytest.raises(InputError, match=r"model.depthwise is 'cpu', and no C\+\+ compiler"):
+            depthwise_conv(x, kernel, 2, "cpu")
+    finally:
+        for cached in caches:
+            cached.cache_clear()
+    np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
@@ -76,26 +120,29 @@ def test_bfloat16_sums_in_float32(implementation):
     np.testing.assert_allclose(out.astype(np.float64), expected, atol=2**-8 * np.abs(expected).max())
 
 
-def test_vmap_and_checkpoint():
-    x, kernel, cotangent = make(3, 3, 6, 6)
-    one = jax.vmap(lambda x: depthwise_conv(x[None], kernel, 2)[0])(x)
-    np.testing.assert_allclose(one, depthwise_conv(x, kernel, 2), atol=1e-6)
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+def test_vmap_and_checkpoint(implementation):
+    x, kernel, cotangent = make(3, 3, 6, 6, channels=16)
+    one = jax.vmap(lambda x: depthwise_conv(x[None], kernel, 2, implementation)[0])(x)
+    np.testing.assert_allclose(one, depthwise_conv(x, kernel, 2, implementation), atol=1e-5)
 
     def loss(f, x):
         return jnp.sum(f(x, kernel) * cotangent)
 
     def op(x, k):
-        return depthwise_conv(x, k, 2)
+        return depthwise_conv(x, k, 2, implementation)
 
     np.testing.assert_allclose(
-        jax.grad(lambda x: loss(jax.checkpoint(op), x))(x), jax.grad(lambda x: loss(op, x))(x), atol=1e-6
+        jax.grad(lambda x: loss(jax.checkpoint(op), x))(x), jax.grad(lambda x: loss(op, x))(x), atol=1e-5
     )
 
 
-def test_auto_compiles_taps_for_cpu_and_native_for_tpu():
+def test_auto_compiles_kernels_for_cpu_and_native_for_tpu():
     x, kernel, _ = make(3, 3, 6, 6)
     traced = jax.jit(lambda x, k: depthwise_conv(x, k, 2)).trace(x, kernel)
-    assert "stablehlo.convolution" not in traced.lower(lowering_platforms=("cpu",)).as_text()
+    for_cpu = traced.lower(lowering_platforms=("cpu",)).as_text()
+    assert "stlight_convolve" in for_cpu
+    assert "stablehlo.convolution" not in for_cpu
     assert "feature_group_count = 3" in traced.lower(lowering_platforms=("tpu",)).as_text()
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from stlight_jax import InputError, STLight, STLightConfig
 from stlight_jax.model.stlight import fold_time, pixel_shuffle, unfold_time
+from stlight_jax.training.state import init_variables
 from tests.model import reference
 
 
@@ -73,6 +74,27 @@ def test_training_normalises_by_the_batch_and_moves_the_running_statistics(small
     before, after = variables["batch_stats"]["patch_encoder"]["norm"], updates["batch_stats"]["patch_encoder"]["norm"]
     np.testing.assert_allclose(after["mean"], 0.9 * before["mean"] + 0.1 * x.mean((0, 1, 2)), rtol=1e-5)
     np.testing.assert_allclose(after["var"], 0.9 * before["var"] + 0.1 * x.var((0, 1, 2)), rtol=1e-5)
+
+
+def test_rematerialisation_changes_no_gradient(small_model):
+    frames = np.random.default_rng(0).random((2, 3, 8, 8, 2), np.float32)
+    variables = init_variables(STLight(small_model), 0, (8, 8, 2))
+
+    def gradients(what):
+        model = STLight(dataclasses.replace(small_model, rematerialise=what))
+
+        def loss(params):
+            prediction, _ = model.apply({**variables, "params": params}, frames, train=True, mutable=["batch_stats"])
+            return jnp.sum(jnp.square(prediction))
+
+        compiled = jax.jit(jax.grad(loss)).lower(variables["params"]).compile()
+        return compiled(variables["params"]), compiled.memory_analysis().temp_size_in_bytes
+
+    plain, memory = gradients("nothing")
+    for what in ("elementwise", "blocks"):
+        again, less = gradients(what)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=1e-4), again, plain)
+        assert less < memory
 
 
 def test_initialisation_is_the_papers_hybrid():
