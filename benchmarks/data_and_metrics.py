@@ -7,6 +7,7 @@ Metrics: all of an evaluation's figures on the device against a loop over frames
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import pathlib
@@ -21,13 +22,11 @@ from absl import flags
 from rich.console import Console
 from rich.table import Table
 from skimage.metrics import structural_similarity
-from speed import NETWORKS
-from speed_worker import JaxContestant
+from speed_worker import NETWORKS, JaxContestant
 
 from stlight_jax import cli
 from stlight_jax.data.digits import Digits, load_digits
 from stlight_jax.data.moving_mnist import GeneratedSequences
-from stlight_jax.data.pipeline import training_batches
 from stlight_jax.evaluation.metrics import frame_metrics
 from stlight_jax.progress import say
 from stlight_jax.training.log import environment, write_json
@@ -68,12 +67,14 @@ def main() -> None:
 
 def data_rates(digits: Digits) -> dict[str, list[float]]:
     """Sequences per second on one core, 64 x 64 and, for ours, tiny's 32 x 32."""
+    from stlight_jax.data.pipeline import training_batches  # TensorFlow, which is quiet by now
+
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(cores)})
     try:
         contestants: dict[str, Callable[[], int]] = {}
         reference = per_sequence(digits.images, random.Random(0))
-        contestants["per-sequence generator"] = lambda: sum(1 for _ in zip(range(320), reference, strict=False))
+        contestants["per-sequence generator"] = lambda: sum(len(collated(reference)[0]) for _ in range(20))
         for name, images, side in (("our stream", digits, 64), ("our stream, 32x32", digits.resized(14), 32)):
             source = GeneratedSequences(images, 10_000_000, 0, "train", _LENGTH, side)
             stream = training_batches(source, _BATCH, 0, 600_000)
@@ -91,7 +92,7 @@ def data_rates(digits: Digits) -> dict[str, list[float]]:
         os.sched_setaffinity(0, cores)
 
 
-def per_sequence(images: np.ndarray, source: random.Random) -> Iterator[np.ndarray]:
+def per_sequence(images: np.ndarray, source: random.Random) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """OpenSTL's way: every sequence by itself, frame by frame, in float32 0..255, divided at the end."""
     size, side = images.shape[-1], 64
     free = side - size
@@ -118,7 +119,13 @@ def per_sequence(images: np.ndarray, source: random.Random) -> Iterator[np.ndarr
                 place = (frame, slice(tops[frame], tops[frame] + size), slice(lefts[frame], lefts[frame] + size))
                 canvas[place] = np.maximum(canvas[place], digit)
         frames = canvas[:, None] / np.float32(255)  # [t, c, h, w]
-        yield np.ascontiguousarray(frames)
+        yield frames[: _LENGTH // 2].copy(), frames[_LENGTH // 2 :].copy()
+
+
+def collated(sequences: Iterator[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """A batch of inputs and one of outputs, as PyTorch's loader puts them together."""
+    inputs, outputs = zip(*itertools.islice(sequences, _BATCH), strict=True)
+    return np.stack(inputs), np.stack(outputs)
 
 
 def metric_rates(digits: Digits) -> dict[str, list[float]]:

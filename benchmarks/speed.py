@@ -21,6 +21,7 @@ from absl import flags
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
+from speed_worker import NETWORKS
 
 from stlight_jax import STLightConfig, cli
 from stlight_jax.errors import InputError
@@ -28,12 +29,6 @@ from stlight_jax.model.count import count
 from stlight_jax.progress import say
 from stlight_jax.training.log import write_json
 
-_FRAMES = {"in_frames": 10, "out_frames": 10, "in_channels": 1, "out_channels": 1, "patch_size": 2, "near_kernel": 3}
-NETWORKS = {
-    "tiny": {"network": {**_FRAMES, "hidden_dim": 96, "depth": 6, "far_kernel": 5}, "side": 32, "batch": 8, "scan_unroll": 6},
-    "d256": {"network": {**_FRAMES, "hidden_dim": 256, "depth": 16, "far_kernel": 7}, "side": 64, "batch": 4},
-    "XS": {"network": {**_FRAMES, "hidden_dim": 800, "depth": 16, "far_kernel": 7}, "side": 64, "batch": 2},
-}
 TASKS = ("train", "throughput", "latency")
 _WORKER = pathlib.Path(__file__).with_name("speed_worker.py")
 

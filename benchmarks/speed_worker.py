@@ -18,6 +18,12 @@ from typing import Any
 
 import numpy as np
 
+_FRAMES = {"in_frames": 10, "out_frames": 10, "in_channels": 1, "out_channels": 1, "patch_size": 2, "near_kernel": 3}
+NETWORKS = {
+    "tiny": {"network": {**_FRAMES, "hidden_dim": 96, "depth": 6, "far_kernel": 5}, "side": 32, "batch": 8, "scan_unroll": 6},
+    "d256": {"network": {**_FRAMES, "hidden_dim": 256, "depth": 16, "far_kernel": 7}, "side": 64, "batch": 4},
+    "XS": {"network": {**_FRAMES, "hidden_dim": 800, "depth": 16, "far_kernel": 7}, "side": 64, "batch": 2},
+}
 _SLOW_SECONDS = 60.0  # a first call that takes longer is not repeated to warm up
 ROOT = pathlib.Path(__file__).parent.parent
 

@@ -54,13 +54,15 @@ def tracks(start: np.ndarray, direction: np.ndarray, frames: int, free: int) -> 
     """
     position = start[..., ::-1].astype(np.float64)  # [..., 2], (y, x)
     velocity = np.stack([np.sin(direction), np.cos(direction)], -1) * STEP_LENGTH
-    corners = np.empty((*direction.shape, frames, 2), np.int64)
+    path = np.empty((frames, *position.shape))
+    # In place: these arrays are small, and a batch's time is that of the calls.
     for frame in range(frames):
-        position = position + velocity
-        velocity = np.where((position <= 0) | (position >= 1), -velocity, velocity)
-        position = np.clip(position, 0.0, 1.0)
-        corners[..., frame, :] = (free * position).astype(np.int64)
-    return corners
+        position += velocity
+        np.negative(velocity, out=velocity, where=(position <= 0) | (position >= 1))
+        np.maximum(position, 0.0, out=position)
+        np.minimum(position, 1.0, out=position)
+        path[frame] = position
+    return np.moveaxis((free * path).astype(np.int64), 0, -2)
 
 
 def render(corners: np.ndarray, images: np.ndarray, side: int) -> np.ndarray:
@@ -81,7 +83,8 @@ def render(corners: np.ndarray, images: np.ndarray, side: int) -> np.ndarray:
     sequence, frame = np.arange(count)[:, None], np.arange(frames)
     for digit in range(digits):
         place = (sequence, frame, corners[:, digit, :, 0], corners[:, digit, :, 1])
-        windows[place] = np.maximum(windows[place], images[:, digit, None])
+        image = images[:, digit, None]
+        windows[place] = np.maximum(windows[place], image) if digit else image
     return canvas[..., None]
 
 

@@ -19,6 +19,7 @@ import numpy as np
 from stlight_jax.errors import InputError
 
 SSIM_WINDOW = 7
+_FRAMES_AT_A_TIME = 80
 
 
 class FrameMetrics(NamedTuple):
@@ -38,14 +39,21 @@ def frame_metrics(prediction: jax.Array, target: jax.Array) -> FrameMetrics:
     """
     chex.assert_rank(prediction, 5)
     chex.assert_equal_shape([prediction, target])
+    _check_window(prediction)
+    flat = (array.reshape(-1, *array.shape[2:]) for array in (prediction, target))  # [b*t, h, w, c]
+    # As many frames at a time as caches hold with everything that is computed from them.
+    of_frames = jax.lax.map(lambda pair: _of_one_frame(*pair), tuple(flat), batch_size=_FRAMES_AT_A_TIME)
+    return jax.tree.map(lambda values: values.reshape(prediction.shape[:2]), of_frames)
+
+
+def _of_one_frame(prediction: jax.Array, target: jax.Array) -> FrameMetrics:
     error = prediction - target
     clipped = jnp.clip(prediction, 0.0, 1.0)
-    mean_squared = jnp.mean(jnp.square(clipped - target), axis=(2, 3, 4))
     published, unit_range = ssim(clipped, target, (2.0, 1.0))
     return FrameMetrics(
-        squared_error=jnp.sum(jnp.square(error), axis=(2, 3, 4)),
-        absolute_error=jnp.sum(jnp.abs(error), axis=(2, 3, 4)),
-        psnr=-10.0 * jnp.log10(mean_squared),
+        squared_error=jnp.sum(jnp.square(error)),
+        absolute_error=jnp.sum(jnp.abs(error)),
+        psnr=-10.0 * jnp.log10(jnp.mean(jnp.square(clipped - target))),
         ssim=published,
         ssim_unit_range=unit_range,
     )
@@ -64,14 +72,14 @@ def ssim(a: jax.Array, b: jax.Array, data_ranges: tuple[float, ...]) -> list[jax
     Raises:
       InputError: frames are smaller than the window.
     """
-    if min(a.shape[-3:-1]) < SSIM_WINDOW:
-        raise InputError(f"frames are {a.shape[-3]} x {a.shape[-2]}; SSIM needs at least {SSIM_WINDOW} x {SSIM_WINDOW}")
+    _check_window(a)
+    a, b = (jnp.moveaxis(x, -1, -3) for x in (a, b))  # [..., c, h, w]
     pixels = SSIM_WINDOW**2
-    mean_a, mean_b = _window_mean(a), _window_mean(b)
+    mean_a, mean_b, mean_aa, mean_bb, mean_ab = _window_means(jnp.stack([a, b, a * a, b * b, a * b]))
     unbiased = pixels / (pixels - 1)
-    variance_a = unbiased * (_window_mean(a * a) - mean_a * mean_a)
-    variance_b = unbiased * (_window_mean(b * b) - mean_b * mean_b)
-    covariance = unbiased * (_window_mean(a * b) - mean_a * mean_b)
+    variance_a = unbiased * (mean_aa - mean_a * mean_a)
+    variance_b = unbiased * (mean_bb - mean_b * mean_b)
+    covariance = unbiased * (mean_ab - mean_a * mean_b)
     results = []
     for data_range in data_ranges:
         c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
@@ -81,11 +89,23 @@ def ssim(a: jax.Array, b: jax.Array, data_ranges: tuple[float, ...]) -> list[jax
     return results
 
 
-def _window_mean(x: jax.Array) -> jax.Array:
-    """Mean over every whole window: `[..., h, w, c] -> [..., h - 6, w - 6, c]`, rows first, then columns."""
-    height, width = x.shape[-3] - SSIM_WINDOW + 1, x.shape[-2] - SSIM_WINDOW + 1
-    rows = sum(x[..., shift : shift + height, :, :] for shift in range(SSIM_WINDOW))
-    return sum(rows[..., shift : shift + width, :] for shift in range(SSIM_WINDOW)) / SSIM_WINDOW**2
+def _check_window(frames: jax.Array) -> None:
+    height, width = frames.shape[-3:-1]
+    if min(height, width) < SSIM_WINDOW:
+        raise InputError(f"frames are {height} x {width}; SSIM needs at least {SSIM_WINDOW} x {SSIM_WINDOW}")
+
+
+def _window_means(x: jax.Array) -> jax.Array:
+    """Mean over every whole window: `[..., h, w] -> [..., h - 6, w - 6]`.
+
+    Rows are added up, columns by a product with a band of ones: XLA would fuse a second sum with the first and with all
+    that follows, and compute 49 additions for every use of a mean.
+    """
+    height, width = x.shape[-2] - SSIM_WINDOW + 1, x.shape[-1] - SSIM_WINDOW + 1
+    rows = jax.lax.optimization_barrier(sum(x[..., shift : shift + height, :] for shift in range(SSIM_WINDOW)))
+    band = sum(np.eye(x.shape[-1], width, -shift) for shift in range(SSIM_WINDOW))  # [w, w - 6]
+    totals = jnp.dot(rows, band.astype(x.dtype), precision=jax.lax.Precision.HIGHEST)
+    return totals / SSIM_WINDOW**2
 
 
 @dataclasses.dataclass(frozen=True)
