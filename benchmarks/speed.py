@@ -1,6 +1,6 @@
 """Speed against PyTorch: `python benchmarks/speed.py --network=d256`. One table, one chart, JSON beside them.
 
-Every contestant lives in a process of its own, which all but one sleep in: ours with the tap-sum and with XLA's grouped
+Every contestant lives in a process of its own, which all but one sleep in: ours with its own kernels and with XLA's grouped
 convolution, and the PyTorch reference in eager mode, in channels_last and compiled. They take turns for several rounds, so that
 what else the machine does hits all of them alike. Figures are medians over all calls, with quartiles.
 """
@@ -30,6 +30,8 @@ from stlight_jax.progress import say
 from stlight_jax.training.log import write_json
 
 TASKS = ("train", "throughput", "latency")
+# Large arrays in large pages: a tenth of a training step of ours, and PyTorch gets the same.
+_ENVIRONMENT = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 _WORKER = pathlib.Path(__file__).with_name("speed_worker.py")
 
 _NETWORK = flags.DEFINE_enum("network", "d256", list(NETWORKS), "Which network.")
@@ -51,8 +53,7 @@ class Contestant:
         python = _TORCH_PYTHON.value if framework == "torch" else sys.executable
         command = [python, str(_WORKER), framework, mode, json.dumps(spec)]
         self.name = name
-        # Large arrays in large pages: a tenth of a training step of ours, and PyTorch gets the same.
-        environment = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"} | os.environ
+        environment = os.environ | _ENVIRONMENT
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
 
     def order(self, **order: Any) -> dict[str, Any]:
@@ -80,6 +81,7 @@ def main() -> None:
         "side": spec["side"],
         "batch": spec["batch"],
         "cpu": _cpu_model(),
+        "environment": _ENVIRONMENT,
         "timings": {},
         "contestants": {},
     }
@@ -150,12 +152,13 @@ def summary(results: dict[str, Any]) -> dict[str, Any]:
 
 
 def _gflop(results: dict[str, Any], task: str) -> float:
-    """1e9 floating-point operations of one call; training counts both gradients."""
+    """1e9 floating-point operations of one call; training counts both gradients, of which the encoder has but one."""
     parts = count(STLightConfig(**results["shape"]), results["side"], results["side"]).parts
     products = [part for part in parts if any(word in part.name for word in ("convolution", "pointwise", "1x1"))]
     products = [part for part in products if "norm" not in part.name]
     counted = products if task.startswith("matmul") else parts
-    return 2e-9 * results["batch"] * sum(part.true for part in counted) * (3 if "train" in task else 1)
+    times = {part.name: (2 if part.name == "encoder, convolution" else 3) if "train" in task else 1 for part in counted}
+    return 2e-9 * results["batch"] * sum(times[part.name] * part.true for part in counted)
 
 
 def _spread(times: list[float]) -> dict[str, float]:
@@ -199,8 +202,10 @@ def as_text(results: dict[str, Any]) -> str:
         lines.append(f"{task}: {ratio:.2f} times the time of its matrix products alone")
     for task, rate in found.get("gflops", {}).items():
         lines.append(f"{task}: {rate:.1f} GFLOP/s")
-    versions = {key: value for about in results["contestants"].values() for key, value in about["versions"].items()}
-    lines.append(f"{results['cpu']}; " + ", ".join(f"{name} {value}" for name, value in versions.items()))
+    frameworks = {name.partition(":")[0]: about["versions"] for name, about in results["contestants"].items()}
+    for versions in frameworks.values():
+        lines.append(", ".join(f"{name} {value}" for name, value in versions.items()))
+    lines.append(results["cpu"])
     return "\n".join(lines) + "\n"
 
 
@@ -208,17 +213,19 @@ def draw(path: pathlib.Path, results: dict[str, Any]) -> None:
     """A bar per contestant and task: how fast beside the best PyTorch mode."""
     seconds = results["summary"]["seconds"]
     tasks = [task for task in TASKS if task in seconds]
-    figure = Figure(figsize=(4 * len(tasks), 3.2), layout="constrained")
-    for axes, task in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
+    figure = Figure(figsize=(3.2 * len(tasks) + 1.2, 3), layout="constrained")
+    figure.suptitle(f"{results['network']}, batch {results['batch']}: speed beside the best PyTorch mode", fontsize=11)
+    for axes, task in zip(figure.subplots(1, len(tasks), squeeze=False, sharey=True)[0], tasks, strict=True):
         medians = {name: spread["median"] for name, spread in seconds[task].items()}
         torch = [value for name, value in medians.items() if name.startswith("torch:")] or list(medians.values())
         speeds = {name: min(torch) / value for name, value in medians.items()}
-        colours = ["tab:blue" if name == "jax:auto" else "0.7" for name in speeds]
-        axes.barh(list(speeds)[::-1], list(speeds.values())[::-1], color=colours[::-1])
+        bars = axes.barh(list(speeds), list(speeds.values()), color=["tab:blue" if n == "jax:auto" else "0.7" for n in speeds])
+        axes.bar_label(bars, fmt="%.2f", padding=3, fontsize=9)
         axes.axvline(1, color="tab:orange", linewidth=1)
-        axes.set(title=f"{task}: speed beside the best PyTorch mode")
-        axes.title.set_fontsize(9)
+        axes.set(title="latency, batch 1" if task == "latency" else task, xlim=(0, 1.2 * max(speeds.values())))
+        axes.title.set_fontsize(10)
         axes.spines[["top", "right"]].set_visible(False)
+    axes.invert_yaxis()  # of all, for they share it
     figure.savefig(path, dpi=120)
 
 

@@ -6,11 +6,16 @@ import hashlib
 import os
 import pathlib
 import platform
+import tempfile
 
 
 def folder() -> pathlib.Path:
-    """This user's cache of this package; it need not exist yet."""
-    return pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "stlight_jax"
+    """This user's cache of this package; it need not exist yet, and users without a home have it among temporary files."""
+    try:
+        home = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
+    except RuntimeError:
+        home = pathlib.Path(tempfile.gettempdir()) / f"cache-{os.getuid()}"
+    return home / "stlight_jax"
 
 
 def processor() -> str:

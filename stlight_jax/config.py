@@ -26,9 +26,7 @@ _KEYS = {
     },
     "evaluation": {"batch_size", "pictures"},
 }  # fmt: skip
-_WITH_DEFAULTS = {
-    field.name for field in dataclasses.fields(STLightConfig) if field.default is not dataclasses.MISSING
-}  # which older checkpoints may lack
+_ADDED_LATER = {"model": {"rematerialise"}}  # the configs in older checkpoints lack them
 # Keys that may change between the parts of a run: they do not touch the course of training. The digits' checksum stands in
 # the data's description, so where they were read from does not matter either.
 _FREE = (
@@ -98,8 +96,8 @@ def _check_keys(config: ml_collections.ConfigDict) -> None:
         if not isinstance(config.get(section), ml_collections.ConfigDict):
             raise InputError(f"the config has no section {section}")
         found = set(config[section])
-        optional = _WITH_DEFAULTS if section == "model" else set()
-        for problem, names in (("lacks", wanted - found - optional), ("has an unknown key,", found - wanted)):
+        missing, unknown = wanted - found - _ADDED_LATER.get(section, set()), found - wanted
+        for problem, names in (("lacks", missing), ("has an unknown key,", unknown)):
             if names:
                 raise InputError(f"the config {problem} {', '.join(f'{section}.{name}' for name in sorted(names))}")
 

@@ -238,7 +238,7 @@ def deviation(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray]) -> flo
 
 def network_arguments(config: STLightConfig) -> dict[str, int]:
     """The part of a config that `baseline.network.STLight` takes."""
-    ours = ("depthwise", "precision", "dtype", "scan_unroll")
+    ours = ("depthwise", "precision", "dtype", "rematerialise", "scan_unroll")
     return {name: value for name, value in dataclasses.asdict(config).items() if name not in ours}
 
 

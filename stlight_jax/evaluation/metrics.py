@@ -39,7 +39,6 @@ def frame_metrics(prediction: jax.Array, target: jax.Array) -> FrameMetrics:
     """
     chex.assert_rank(prediction, 5)
     chex.assert_equal_shape([prediction, target])
-    _check_window(prediction)
     flat = (array.reshape(-1, *array.shape[2:]) for array in (prediction, target))  # [b*t, h, w, c]
     # As many frames at a time as caches hold with everything that is computed from them.
     of_frames = jax.lax.map(lambda pair: _of_one_frame(*pair), tuple(flat), batch_size=_FRAMES_AT_A_TIME)
@@ -72,7 +71,9 @@ def ssim(a: jax.Array, b: jax.Array, data_ranges: tuple[float, ...]) -> list[jax
     Raises:
       InputError: frames are smaller than the window.
     """
-    _check_window(a)
+    height, width = a.shape[-3:-1]
+    if min(height, width) < SSIM_WINDOW:
+        raise InputError(f"frames are {height} x {width}; SSIM needs at least {SSIM_WINDOW} x {SSIM_WINDOW}")
     a, b = (jnp.moveaxis(x, -1, -3) for x in (a, b))  # [..., c, h, w]
     pixels = SSIM_WINDOW**2
     mean_a, mean_b, mean_aa, mean_bb, mean_ab = _window_means(jnp.stack([a, b, a * a, b * b, a * b]))
@@ -87,12 +88,6 @@ def ssim(a: jax.Array, b: jax.Array, data_ranges: tuple[float, ...]) -> list[jax
         structure = (2 * covariance + c2) / (variance_a + variance_b + c2)
         results.append(jnp.mean(luminance * structure, axis=(-3, -2, -1)))
     return results
-
-
-def _check_window(frames: jax.Array) -> None:
-    height, width = frames.shape[-3:-1]
-    if min(height, width) < SSIM_WINDOW:
-        raise InputError(f"frames are {height} x {width}; SSIM needs at least {SSIM_WINDOW} x {SSIM_WINDOW}")
 
 
 def _window_means(x: jax.Array) -> jax.Array:

@@ -39,7 +39,8 @@ class Predictor:
     def __call__(self, frames: np.ndarray | jax.Array) -> jax.Array:
         """Args: frames `[b, in_frames, h, w, in_channels]`, uint8 or floats in [0, 1].
 
-        Returns float32 `[b, out_frames, h, w, out_channels]`, not clipped; before it is computed, as JAX's functions do.
+        Returns float32 or wider `[b, out_frames, h, w, out_channels]`, not clipped; it returns before
+        they are computed, as JAX's functions do.
 
         Raises InputError for a shape or dtype that the network does not take.
         """

@@ -222,57 +222,20 @@ void FilterGradient(ffi::ThreadPool& pool, const Shape& s, const float* x, const
   });
 }
 
-// Any kernel and any number of channels, one at a time.
-void ConvolvePlain(ffi::ThreadPool& pool, const Shape& s, const float* x, const float* kernel, bool flip, float* output) {
-  ParallelFor(pool, s.batch * s.height, [&](int64_t task) {
-    const int64_t b = task / s.height, y = task % s.height, taps = s.taps();
-    for (int64_t column = 0; column < s.width; ++column) {
-      for (int64_t channel = 0; channel < s.channels; ++channel) {
-        float sum = 0;
-        for (int64_t tap = 0; tap < taps; ++tap) {
-          const int64_t from_y = s.input_row(y, tap / s.kernel_width), from_x = s.input_column(column, tap % s.kernel_width);
-          if (from_y < 0 || from_y >= s.height || from_x < 0 || from_x >= s.width) continue;
-          sum += x[s.pixel(b, from_y, from_x) + channel] * kernel[(flip ? taps - 1 - tap : tap) * s.channels + channel];
-        }
-        output[s.pixel(b, y, column) + channel] = sum;
-      }
-    }
-  });
-}
-
-void FilterGradientPlain(ffi::ThreadPool& pool, const Shape& s, const float* x, const float* cotangent, float* gradient) {
-  ParallelFor(pool, s.taps(), [&](int64_t tap) {
-    for (int64_t channel = 0; channel < s.channels; ++channel) {
-      double total = 0;
-      for (int64_t b = 0; b < s.batch; ++b) {
-        for (int64_t y = 0; y < s.height; ++y) {
-          const int64_t from_y = s.input_row(y, tap / s.kernel_width);
-          if (from_y < 0 || from_y >= s.height) continue;
-          for (int64_t column = 0; column < s.width; ++column) {
-            const int64_t from_x = s.input_column(column, tap % s.kernel_width);
-            if (from_x < 0 || from_x >= s.width) continue;
-            total += x[s.pixel(b, from_y, from_x) + channel] * cotangent[s.pixel(b, y, column) + channel];
-          }
-        }
-      }
-      gradient[tap * s.channels + channel] = total;
-    }
-  });
-}
-
-// Calls f with the kernel's width as a constant; false for widths and channels that have no code of their own.
+// Calls f with the kernel's width as a constant.
 template <typename F>
-bool WithWidth(const Shape& s, F&& f) {
-  if (s.channels < kLanes) return false;
+ffi::Error WithWidth(const Shape& s, F&& f) {
+  if (s.channels < kLanes) return ffi::Error::InvalidArgument("there are fewer channels than a vector holds");
   switch (s.kernel_width) {
-    case 1: f(std::integral_constant<int, 1>{}); return true;
-    case 3: f(std::integral_constant<int, 3>{}); return true;
-    case 5: f(std::integral_constant<int, 5>{}); return true;
-    case 7: f(std::integral_constant<int, 7>{}); return true;
-    case 9: f(std::integral_constant<int, 9>{}); return true;
-    case 11: f(std::integral_constant<int, 11>{}); return true;
-    default: return false;
+    case 1: f(std::integral_constant<int, 1>{}); break;
+    case 3: f(std::integral_constant<int, 3>{}); break;
+    case 5: f(std::integral_constant<int, 5>{}); break;
+    case 7: f(std::integral_constant<int, 7>{}); break;
+    case 9: f(std::integral_constant<int, 9>{}); break;
+    case 11: f(std::integral_constant<int, 11>{}); break;
+    default: return ffi::Error::InvalidArgument("the kernel's width is not an odd number up to 11");
   }
+  return ffi::Error::Success();
 }
 
 // Of [pixels, channels] arrays: sums[channel] = sum of a, products[channel] = sum of a * (b - center[channel]).
@@ -298,15 +261,12 @@ void ChannelSums(ffi::ThreadPool& pool, int64_t pixels, int64_t channels, const 
       for (int64_t c = 0; c < 2 * channels; ++c) totals[c] += own[c];
     }
   });
-  for (int64_t c = 0; c < channels; ++c) {
-    double sum = 0, product = 0;
-    for (int64_t task = 0; task < parts; ++task) {
-      sum += of_parts[task * 2 * channels + c];
-      product += of_parts[(task * 2 + 1) * channels + c];
-    }
-    sums[c] = sum;
-    products[c] = product;
+  std::vector<double> totals(2 * channels, 0.0);
+  for (int64_t task = 0; task < parts; ++task) {
+    for (int64_t c = 0; c < 2 * channels; ++c) totals[c] += of_parts[task * 2 * channels + c];
   }
+  std::copy_n(totals.begin(), channels, sums);
+  std::copy_n(totals.begin() + channels, channels, products);
 }
 
 using Array = ffi::Buffer<ffi::F32, 4>;
@@ -320,21 +280,17 @@ Shape ShapeOf(Array x, ffi::Span<const int64_t> kernel, int64_t dilation) {
 ffi::Error ConvolveHandler(ffi::ThreadPool pool, Array x, Array kernel, ffi::Result<Array> output, int64_t dilation,
                            bool flip) {
   const Shape s = ShapeOf(x, kernel.dimensions(), dilation);
-  const bool fast = WithWidth(s, [&](auto width) {
+  return WithWidth(s, [&](auto width) {
     Convolve<decltype(width)::value>(pool, s, x.typed_data(), kernel.typed_data(), flip, output->typed_data());
   });
-  if (!fast) ConvolvePlain(pool, s, x.typed_data(), kernel.typed_data(), flip, output->typed_data());
-  return ffi::Error::Success();
 }
 
 ffi::Error FilterGradientHandler(ffi::ThreadPool pool, Array x, Array cotangent, ffi::Result<Array> gradient,
                                  int64_t dilation) {
   const Shape s = ShapeOf(x, gradient->dimensions(), dilation);
-  const bool fast = WithWidth(s, [&](auto width) {
+  return WithWidth(s, [&](auto width) {
     FilterGradient<decltype(width)::value>(pool, s, x.typed_data(), cotangent.typed_data(), gradient->typed_data());
   });
-  if (!fast) FilterGradientPlain(pool, s, x.typed_data(), cotangent.typed_data(), gradient->typed_data());
-  return ffi::Error::Success();
 }
 
 ffi::Error ChannelSumsHandler(ffi::ThreadPool pool, Array a, Array b, Channels center, ffi::Result<Channels> sums,

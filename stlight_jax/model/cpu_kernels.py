@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import functools
 import hashlib
 import os
 import pathlib
 import platform
+import shlex
 import shutil
 import subprocess
 import tempfile
+import threading
 
 import jax
 import jaxlib
@@ -20,33 +23,26 @@ from absl import logging
 from stlight_jax import caches
 from stlight_jax.progress import say
 
+WIDTHS = (1, 3, 5, 7, 9, 11)  # of kernels
+MIN_CHANNELS = 16  # as many as the widest vector holds
 _SOURCE = pathlib.Path(__file__).with_name("cpu_kernels.cc")
 _TARGETS = ("stlight_convolve", "stlight_filter_gradient", "stlight_channel_sums")
 _SECONDS = 300
+_ONE_AT_A_TIME = threading.Lock()
 
 
-@functools.cache
+def available() -> bool:
+    """Whether programs traced now for a CPU can use the kernels; says so once if this machine cannot make them.
+
+    False where another platform is the default: a CPU program made there is made for somewhere else.
+    """
+    return jax.default_backend() == "cpu" and not _warn_once(why_unavailable())
+
+
 def why_unavailable() -> str:
     """Empty if the kernels can be used; they are compiled and registered then. Otherwise the reason, in one line."""
-    compiler = os.environ.get("CXX") or next(filter(shutil.which, ("c++", "g++", "clang++")), None)
-    if compiler is None or shutil.which(compiler) is None:
-        return f"no C++ compiler was found ({compiler or 'c++, g++ or clang++'}); install one, or set CXX"
-    try:
-        library = ctypes.CDLL(str(_compiled(compiler)))
-    except (OSError, subprocess.SubprocessError) as error:
-        return f"{compiler} could not compile them: {_last_line(error)}"
-    for target in _TARGETS:
-        jax.ffi.register_ffi_target(target, jax.ffi.pycapsule(getattr(library, target)), platform="cpu")
-    return ""
-
-
-@functools.cache
-def available() -> bool:
-    """Whether the kernels can be used; says so once if they cannot."""
-    reason = why_unavailable()
-    if reason:
-        logging.warning("slower loops of XLA's are used, for the CPU kernels are not there: %s", reason)
-    return not reason
+    with _ONE_AT_A_TIME:
+        return _registered()
 
 
 def convolve(x: jax.Array, kernel: jax.Array, dilation: int, flip: bool) -> jax.Array:
@@ -69,34 +65,61 @@ def channel_sums(a: jax.Array, b: jax.Array, center: jax.Array) -> tuple[jax.Arr
     return tuple(jax.ffi.ffi_call("stlight_channel_sums", (shape, shape), vmap_method="sequential")(a, b, center))
 
 
-def _compiled(compiler: str) -> pathlib.Path:
-    """The library, compiled for this processor if it is not in the cache yet."""
+@functools.cache
+def _warn_once(reason: str) -> str:
+    if reason:
+        logging.warning("slower loops of XLA's are used, for the CPU kernels are not there: %s", reason)
+    return reason
+
+
+@functools.cache
+def _registered() -> str:
+    compiler = shlex.split(os.environ.get("CXX", "")) or [next(filter(shutil.which, ("c++", "g++", "clang++")), "c++")]
+    if shutil.which(compiler[0]) is None:
+        return f"no C++ compiler was found ({compiler[0]}); install g++ or clang, or set CXX"
+    try:
+        library = _loaded(compiler)
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"{compiler[0]} did not make them: {_telling_line(error)}"
+    for target in _TARGETS:
+        jax.ffi.register_ffi_target(target, jax.ffi.pycapsule(getattr(library, target)), platform="cpu")
+    return ""
+
+
+def _loaded(compiler: list[str]) -> ctypes.CDLL:
+    """The library, from the cache if it is there and whole."""
     tune = "-mcpu=native" if platform.machine() in ("arm64", "aarch64") else "-march=native"
     options = ["-std=c++17", "-O3", tune, "-ffp-contract=fast", "-fPIC", "-shared", "-isystem", jax.ffi.include_dir()]
-    recipe = f"{_SOURCE.read_bytes()} {compiler} {options} {jaxlib.__version__} {caches.processor()}"
+    version = subprocess.run([*compiler, "--version"], check=True, capture_output=True, timeout=_SECONDS).stdout
+    recipe = f"{_SOURCE.read_bytes()} {compiler} {version} {options} {jaxlib.__version__} {caches.processor()}"
     name = f"kernels-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}.so"
-    folder = caches.folder() / "kernels"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK):
-            raise PermissionError(folder)
-    except OSError:
-        folder = pathlib.Path(tempfile.mkdtemp(prefix="stlight_kernels_"))
-    library = folder / name
-    if not library.exists():
-        say("compiling the CPU kernels for this processor, once ...")
-        # Several processes may be at it; each moves a whole file into place.
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=name, suffix=".tmp", delete=False) as unfinished:
-            path = pathlib.Path(unfinished.name)
+    library = caches.folder() / "kernels" / name
+    if library.exists():
         try:
-            command = [compiler, *options, str(_SOURCE), "-o", str(path)]
-            subprocess.run(command, check=True, capture_output=True, text=True, timeout=_SECONDS)
-            path.replace(library)
-        finally:
-            path.unlink(missing_ok=True)
-    return library
+            return ctypes.CDLL(str(library))
+        except OSError as error:
+            logging.warning("%s does not load and is made anew: %s", library, error)
+    try:
+        library.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=library.parent).close()
+    except OSError:
+        temporary = tempfile.mkdtemp(prefix="stlight_kernels_")
+        atexit.register(shutil.rmtree, temporary, ignore_errors=True)
+        library = pathlib.Path(temporary) / name
+    say("compiling the CPU kernels for this processor, once ...")
+    # Several processes may be at it; each moves a whole file into place.
+    handle, unfinished = tempfile.mkstemp(dir=library.parent, prefix=name, suffix=".tmp")
+    os.close(handle)
+    try:
+        command = [*compiler, *options, str(_SOURCE), "-o", unfinished]
+        subprocess.run(command, check=True, capture_output=True, timeout=_SECONDS)
+        os.replace(unfinished, library)
+    finally:
+        pathlib.Path(unfinished).unlink(missing_ok=True)
+    return ctypes.CDLL(str(library))
 
 
-def _last_line(error: Exception) -> str:
-    text = getattr(error, "stderr", None) or str(error)
-    return next((line.strip() for line in text.splitlines() if "error" in line), text.strip().splitlines()[-1])
+def _telling_line(error: Exception) -> str:
+    """The first line with an error in it of what a compiler wrote, else what Python says."""
+    written = (getattr(error, "stderr", None) or b"").decode(errors="replace").splitlines()
+    return next((line.strip() for line in written if "error:" in line), str(error).splitlines()[0])

@@ -5,9 +5,11 @@ Three implementations, for three kinds of machine:
 - "native" is XLA's grouped convolution. On a TPU it is the right one: ahead-of-time compilation of a training step (v5e,
   d 256, 6 blocks, bf16) shows 55.7 GFLOP and 4.3 GB accessed against the tap sum's 71.6 GFLOP and 13.3 GB. On a CPU it
   runs at under 1 GFLOP/s, and its filter gradient is expanded to a dense convolution of channels x channels.
-- "cpu" calls hand-written kernels (`cpu_kernels.cc`), which a C++ compiler makes on first use.
+- "cpu" calls hand-written kernels (`cpu_kernels.cc`), which a C++ compiler makes on first use. They know float32 (and
+  bfloat16 by way of it), 16 channels or more and kernels up to 11 wide; anything else goes by "taps". The program runs on
+  CPUs only, in processes that have this package.
 - "taps" writes the convolution as k*k shifted multiply-adds, which XLA fuses into loops: portable, for CPUs without a
-  compiler and for exported programs.
+  compiler and for what the kernels do not know.
 
 Milliseconds at batch 4, 32 x 32, 256 channels, float32, on 2 cores of an AMD EPYC (Zen 4) with jax 0.12.0.1; the matrix
 product of a pointwise layer takes 3.1 there, and "native" 300 to 2000 (`benchmarks/depthwise.py`):
@@ -19,8 +21,8 @@ product of a pointwise layer takes 3.1 there, and "native" 300 to 2000 (`benchma
 | 3x3 | forward | 0.5 | 0.2 |
 | | gradients | 4.0 | 0.5 |
 
-"auto" takes "cpu" where the program is compiled for a CPU ("taps" if there is no compiler) and "native" elsewhere; on GPUs
-nothing has been measured, only that their libraries have depthwise kernels.
+"auto" takes "cpu" where a program is compiled for a CPU ("taps" if there is no compiler, or if the machine's own platform
+is another one) and "native" elsewhere. On GPUs nothing has been measured; their libraries have depthwise kernels.
 """
 
 from __future__ import annotations
@@ -58,7 +60,7 @@ def depthwise_conv(
       kernel: `[k_h, k_w, 1, d]`, odd sides.
       dilation: distance between neighbouring taps, in pixels.
       implementation: see above; all but "native" have their own gradients (reverse mode, first order).
-      precision: of the native form's products; the others multiply and add in float32 or wider.
+      precision: of the native form's products; the others multiply and add in float32, or in float64 if `x` is.
 
     Returns:
       `[b, h, w, d]`, in the dtype of `x`.
@@ -75,7 +77,7 @@ def depthwise_conv(
     if implementation not in IMPLEMENTATIONS:
         raise ValueError(f"depthwise implementation {implementation!r} is unknown; choose one of {IMPLEMENTATIONS}")
     if implementation == "cpu" and (reason := cpu_kernels.why_unavailable()):
-        raise InputError(f"model.depthwise is 'cpu', and {reason}")
+        raise InputError(f"depthwise implementation 'cpu' is not to be had: {reason}; 'auto' does without")
     if implementation == "native":
         return _native(x, kernel, dilation, precision)
     return _with_own_gradients(x, kernel, dilation, implementation, precision)
@@ -198,9 +200,9 @@ def _cpu_gradients(x: jax.Array, kernel: jax.Array, cotangent: jax.Array, dilati
     return _cpu(cotangent, kernel, dilation, flip=True), filter_gradient.astype(kernel.dtype)
 
 
-def _use_cpu_kernels(x: jax.Array, implementation: Implementation) -> bool:
-    """The kernels know float32, which holds bfloat16."""
-    fits = x.dtype in (jnp.float32, jnp.bfloat16)
+def _use_cpu_kernels(x: jax.Array, kernel: jax.Array, implementation: Implementation) -> bool:
+    known = x.shape[-1] >= cpu_kernels.MIN_CHANNELS and kernel.shape[1] in cpu_kernels.WIDTHS
+    fits = known and {x.dtype, kernel.dtype} <= {jnp.dtype(jnp.float32), jnp.dtype(jnp.bfloat16)}
     return fits and (implementation == "cpu" or (implementation == "auto" and cpu_kernels.available()))
 
 
@@ -208,7 +210,7 @@ def _use_cpu_kernels(x: jax.Array, implementation: Implementation) -> bool:
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
 def _with_own_gradients(x, kernel, dilation, implementation, precision):
     def on_cpu(x, kernel):
-        if _use_cpu_kernels(x, implementation):
+        if _use_cpu_kernels(x, kernel, implementation):
             return _cpu(x, kernel, dilation, flip=False)
         return _taps(x, kernel, dilation)
 
@@ -223,7 +225,7 @@ def _forward(x, kernel, dilation, implementation, precision):
 
 def _backward(dilation, implementation, precision, residuals, cotangent):
     def on_cpu(x, kernel, cotangent):
-        gradients = _cpu_gradients if _use_cpu_kernels(x, implementation) else _taps_gradients
+        gradients = _cpu_gradients if _use_cpu_kernels(x, kernel, implementation) else _taps_gradients
         return gradients(x, kernel, cotangent, dilation)
 
     if implementation != "auto":

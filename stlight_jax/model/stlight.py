@@ -44,7 +44,7 @@ class STLightConfig:
       near_kernel: k1, side of the first depthwise kernel; odd.
       far_kernel: k2, side of the second, dilated one; odd.
       dilation: of the far kernel.
-      depthwise: "auto", "native" or "taps"; see `stlight_jax.model.depthwise`.
+      depthwise: "auto", "native", "taps" or "cpu"; see `stlight_jax.model.depthwise`.
       precision: of matrix products on accelerators that offer less than float32: "float32" (full), "tensorfloat32"
         (three bfloat16 passes on a TPU) or "bfloat16" (the platform's fastest).
       dtype: of activations: "float32", "bfloat16" or "float64". Parameters and batch statistics stay float32
@@ -150,7 +150,8 @@ class STLight(nn.Module):
     """Predicts `out_frames` frames from `in_frames` frames.
 
     `model.apply(variables, frames)` predicts. `model.apply(variables, frames, train=True, mutable=["batch_stats"])` uses
-    the batch's statistics and returns `(prediction, updated statistics)`.
+    the batch's statistics and returns `(prediction, updated statistics)`. It is differentiated in reverse, once: its parts have
+    gradients of their own.
 
     Attributes:
       config: the network's shape.
@@ -251,7 +252,6 @@ class MixerBlock(nn.Module):
 
         x = Dense(
             config.hidden_dim,
-            use_bias=False,
             kernel_init=kaiming_normal,
             dot_general=pointwise_product,
             name="pointwise",
@@ -265,7 +265,6 @@ class MixerBlock(nn.Module):
         return Conv(
             self.config.hidden_dim,
             (side, side),
-            use_bias=False,
             padding="SAME",
             kernel_dilation=dilation,
             feature_group_count=self.config.hidden_dim,
@@ -295,10 +294,13 @@ class PatchReassembly(nn.Module):
 
 
 class Conv(nn.Conv):
-    """`nn.Conv` whose bias is added by `add_bias`; to be made with `use_bias=False`. The parameters are the same."""
+    """`nn.Conv` with the same parameters, whose bias is added by `add_bias`."""
+
+    use_bias: bool = False  # by Flax
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
+        """`[b, h, w, c] -> [b, h, w, features]`."""
         y = super().__call__(x)
         return add_bias(y, self.param("bias", self.bias_init, (self.features,), self.param_dtype))
 
@@ -306,8 +308,11 @@ class Conv(nn.Conv):
 class Dense(nn.Dense):
     """`nn.Dense` in the same way."""
 
+    use_bias: bool = False
+
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
+        """`[b, h, w, c] -> [b, h, w, features]`."""
         y = super().__call__(x)
         return add_bias(y, self.param("bias", self.bias_init, (self.features,), self.param_dtype))
 
@@ -333,16 +338,20 @@ def pixel_shuffle(x: jax.Array, factor: int) -> jax.Array:
 
 @jax.custom_vjp
 def gelu(x: jax.Array) -> jax.Array:
-    """Exact GELU as PyTorch writes it. JAX's own is written with erfc, which costs a CPU two and a half times as much."""
-    return x * _normal_cdf(x)
+    """Exact GELU as PyTorch computes it, in float32 or wider inside.
+
+    JAX's own is written with erfc, which costs a CPU two and a half times as much.
+    """
+    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    return (wide * _normal_cdf(wide)).astype(x.dtype)
 
 
 def _gelu_gradient(x: jax.Array, cotangent: jax.Array) -> tuple[jax.Array]:
     # From x alone, and behind a barrier: an error function that the forward pass has computed costs more to keep and read
     # than to compute again.
-    x = lax.optimization_barrier(x)
-    density = jnp.exp(-0.5 * jnp.square(x)) * (2 * math.pi) ** -0.5
-    return (cotangent * (_normal_cdf(x) + x * density),)
+    wide = lax.optimization_barrier(x).astype(jnp.promote_types(x.dtype, jnp.float32))
+    density = jnp.exp(-0.5 * jnp.square(wide)) * (2 * math.pi) ** -0.5
+    return ((cotangent * (_normal_cdf(wide) + wide * density)).astype(x.dtype),)
 
 
 def _normal_cdf(x: jax.Array) -> jax.Array:

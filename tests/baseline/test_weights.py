@@ -1,5 +1,6 @@
 """Names, layouts and bits of weights on their way between the frameworks; none of it needs torch."""
 
+import ast
 import dataclasses
 import re
 
@@ -9,9 +10,10 @@ import numpy as np
 import pytest
 
 from stlight_jax import InputError, STLight, STLightConfig
+from stlight_jax.baseline.parity import network_arguments
 from stlight_jax.baseline.weights import arrays_from_variables, batches_tracked, variables_from_torch
 from stlight_jax.training.state import init_variables
-from tests.conftest import load_config
+from tests.conftest import ROOT, load_config
 
 
 def filled(config):
@@ -30,6 +32,14 @@ def assert_same(a, b):
     for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
         assert x.dtype == y.dtype
         np.testing.assert_array_equal(x, y)
+
+
+def test_the_pytorch_network_gets_the_arguments_it_takes():
+    tree = ast.parse((ROOT / "stlight_jax" / "baseline" / "network.py").read_text())
+    network = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "STLight")
+    init = next(node for node in network.body if isinstance(node, ast.FunctionDef) and node.name == "__init__")
+    taken = {argument.arg for argument in init.args.args} - {"self"}
+    assert network_arguments(STLightConfig(**load_config("tiny").model)).keys() == taken
 
 
 @pytest.mark.parametrize("size", ["tiny", "XS", "L", "54M"])

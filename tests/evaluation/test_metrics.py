@@ -53,6 +53,16 @@ def test_equals_scikit_image(shape):
         assert ours.psnr[index] == pytest.approx(peak_signal_noise_ratio(target, clipped, data_range=1.0), rel=1e-5)
 
 
+def test_frames_keep_their_places_when_they_are_many():
+    random = np.random.default_rng(2)
+    true = random.random((7, 13, 9, 8, 1)).astype(np.float32)  # 91 frames: one chunk, and a part of one
+    pred = (true + random.random((7, 13, 1, 1, 1))).astype(np.float32)
+    ours = frame_metrics(pred, true)
+    np.testing.assert_allclose(ours.squared_error, np.square(pred - true).sum((2, 3, 4)), rtol=1e-5)
+    expected = structural_similarity(true[6, 12, ..., 0], pred[6, 12, ..., 0].clip(0, 1), data_range=2.0)
+    assert float(ours.ssim[6, 12]) == pytest.approx(expected, abs=2e-6)
+
+
 def test_ssim_of_smooth_dark_frames_does_not_suffer_from_float32():
     # Nearly constant windows are where E[x^2] - E[x]^2 cancels.
     y, x = np.mgrid[:64, :64] / 64

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from stlight_jax.model import cpu_kernels
 from stlight_jax.model.batch_norm import BatchNorm, FoldedBatchNorm, fold
 from stlight_jax.model.channels import add_bias, channel_sums
 from stlight_jax.model.stlight import gelu
@@ -51,14 +52,27 @@ def test_predicts_as_flax_does_folded_or_not(variables):
         FoldedBatchNorm().apply(fold(variables), x, True)
 
 
-@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (2, 5, 7, 19), (3, 32, 32, 64)])
-def test_channel_sums_equal_numpy(shape):
+@pytest.mark.parametrize("kernels", [True, False])
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (2, 5, 7, 19), (3, 17, 19, 5), (3, 32, 32, 64)])
+def test_channel_sums_equal_numpy(shape, kernels, monkeypatch):
+    if not kernels:
+        monkeypatch.setattr(cpu_kernels, "available", lambda: False)
     a, b = activations(shape), activations(shape, 1)
-    center = b.mean((0, 1, 2))
-    sums, products = jax.jit(channel_sums)(a, b, center)
+    center = b[0, 0, 0] / 2
+    sums, products = jax.jit(lambda *arrays: channel_sums(*arrays))(a, b, center)
     wide_a, wide_b = a.astype(np.float64), b.astype(np.float64) - center
+    pixels = a.size / a.shape[-1]
     np.testing.assert_allclose(sums, wide_a.sum((0, 1, 2)), rtol=1e-6)
-    np.testing.assert_allclose(products, (wide_a * wide_b).sum((0, 1, 2)), rtol=1e-5, atol=1e-6 * a.size)
+    np.testing.assert_allclose(products, (wide_a * wide_b).sum((0, 1, 2)), rtol=1e-6, atol=3e-6 * np.sqrt(pixels))
+
+
+def test_activations_far_from_zero_are_normalised_exactly(variables):
+    x = activations() + 300
+    y, _ = BatchNorm().apply(variables, x, True, mutable=["batch_stats"])
+    wide = x.astype(np.float64)
+    normalised = (wide - wide.mean((0, 1, 2))) / np.sqrt(wide.var((0, 1, 2)) + 1e-5)
+    expected = normalised * variables["params"]["scale"] + variables["params"]["bias"]
+    np.testing.assert_allclose(y, expected, atol=2e-2)  # as far as float32 knows a variance of 4 beside a mean of 303
 
 
 def test_the_gradient_of_a_bias_is_the_sum_of_the_cotangent():
@@ -76,3 +90,6 @@ def test_gelu_and_its_gradient_equal_their_closed_forms():
     density = np.exp(-(x.astype(np.float64) ** 2) / 2) / math.sqrt(2 * math.pi)
     np.testing.assert_allclose(jax.jit(gelu)(x), x * cdf, atol=5e-7)
     np.testing.assert_allclose(jax.jit(jax.vmap(jax.grad(gelu)))(x), cdf + x * density, atol=5e-7)
+    rounded = jnp.asarray(x, jnp.bfloat16)
+    exact = np.array([value * 0.5 * math.erfc(-value / math.sqrt(2)) for value in np.asarray(rounded, np.float64)])
+    np.testing.assert_allclose(np.asarray(gelu(rounded), np.float64), exact, rtol=2**-8, atol=1e-6)

@@ -67,6 +67,20 @@ def test_kernels_equal_numpy_whatever_the_channels(channels):
     check((5, 7, 2, 17, 29), "cpu", channels)
 
 
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+def test_gradients_are_batched(implementation):
+    x, kernel, cotangent = make(3, 5, 6, 6, channels=16)
+
+    def gradients(x, cotangent):
+        return jax.vjp(lambda x, k: depthwise_conv(x[None], k, 2, implementation)[0], x, kernel)[1](cotangent)
+
+    of_x, of_kernel = jax.vmap(gradients)(x, cotangent)
+    for index in range(len(x)):
+        alone_x, alone_kernel = gradients(x[index], cotangent[index])
+        np.testing.assert_allclose(of_x[index], alone_x, atol=1e-5)
+        np.testing.assert_allclose(of_kernel[index], alone_kernel, atol=1e-4)
+
+
 @pytest.mark.parametrize("side", [1, 3, 5, 7, 9, 11, 13])
 def test_kernels_equal_numpy_whatever_the_side(side):
     check((side, side, 1, 9, 40), "cpu", 20)
@@ -95,14 +109,14 @@ def test_without_a_compiler_auto_uses_taps_and_says_so(monkeypatch, caplog):
     x, kernel, _ = make(3, 3, 6, 6, channels=16)
     expected = depthwise_conv(x, kernel, 2, "taps")
     monkeypatch.setenv("CXX", "no-such-compiler")
-    caches = (cpu_kernels.why_unavailable, cpu_kernels.available)
+    caches = (cpu_kernels._registered, cpu_kernels._warn_once)
     try:
         for cached in caches:
             cached.cache_clear()
         with caplog.at_level("WARNING"):
             found = jax.jit(lambda x, k: depthwise_conv(x, k, 2, "auto"))(x, kernel)
         assert "no C++ compiler was found (no-such-compiler)" in caplog.text
-        with pytest.raises(InputError, match=r"model.depthwise is 'cpu', and no C\+\+ compiler"):
+        with pytest.raises(InputError, match=r"'cpu' is not to be had: no C\+\+ compiler was found"):
             depthwise_conv(x, kernel, 2, "cpu")
     finally:
         for cached in caches:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from stlight_jax import InputError
+from stlight_jax.config import check
 from stlight_jax.errors import NonFiniteLossError
 from stlight_jax.evaluation.run import evaluate_workdir
 from stlight_jax.training import checkpoint
@@ -133,6 +134,7 @@ def test_a_non_finite_loss_stops_the_run_and_keeps_the_checkpoints(small_run, tm
         (lambda c: c.train.update(epochs=10**20), "train.epochs is 1000.*; it must be less than"),
         (lambda c: c.update(dataset="kth"), "dataset is 'kth'; the only one there is"),
         (lambda c: c.evaluation.__delattr__("pictures"), "the config lacks evaluation.pictures"),
+        (lambda c: c.model.__delattr__("dilation"), "the config lacks model.dilation"),
         (lambda c: c.model.update(width=3), "the config has an unknown key, model.width"),
         (lambda c: c.model.update(patch_size=3, hidden_dim=18), "16 x 16 pixels; model.patch_size 3"),
         (lambda c: c.model.update(in_channels=3), r"frames have shape \[1, 3, 16, 16, 1\]"),
@@ -146,6 +148,11 @@ def test_impossible_runs_are_refused_before_anything_is_written(small_run, tmp_p
     with pytest.raises(InputError, match=message):
         train(small_run, tmp_path / "run")
     assert not list((tmp_path / "run").glob("*.json*"))
+
+
+def test_configs_of_older_checkpoints_are_taken(small_run):
+    del small_run.model.rematerialise
+    assert check(small_run).rematerialise == "elementwise"
 
 
 def command(workdir, config, *more):
