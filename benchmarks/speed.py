@@ -137,7 +137,7 @@ def summary(results: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {"seconds": {}, "against_best_torch": {}, "over_matmuls": {}}
     for task, by_name in results["timings"].items():
         found["seconds"][task] = {name: _spread([t for turn in turns for t in turn]) for name, turns in by_name.items()}
-    for task in set(TASKS) & found["seconds"].keys():
+    for task in (task for task in TASKS if task in found["seconds"]):
         medians = {name: spread["median"] for name, spread in found["seconds"][task].items()}
         torch = [value for name, value in medians.items() if name.startswith("torch:")]
         if torch and "jax:auto" in medians:
@@ -176,7 +176,7 @@ def _spread(times: list[float]) -> dict[str, float]:
 def as_text(results: dict[str, Any]) -> str:
     """The tables, for a screen or a file."""
     found, spec = results["summary"], results
-    console = Console(width=120, color_system=None)
+    console = Console(width=150, color_system=None)
     with console.capture() as capture:
         title = f"{spec['network']}: milliseconds, median (quartiles); batch {spec['batch']}, latency at batch 1"
         table = Table("", title=title)
@@ -187,7 +187,7 @@ def as_text(results: dict[str, Any]) -> str:
             table.add_row(task, *(_milliseconds(by_name.get(name)) for name in names))
             if task == "latency":
                 table.add_row("latency, p99", *(f"{1e3 * by_name[name]['p99']:.1f}" for name in names))
-        for task in results["timings"]:
+        for task in found["against_best_torch"]:
             calls = [about["first_call_seconds"].get(task) for about in results["contestants"].values()]
             table.add_row(f"first {task} call, s", *("-" if value is None else f"{value:.1f}" for value in calls))
         memory = [about.get("memory") for about in results["contestants"].values()]
@@ -232,6 +232,8 @@ def draw(path: pathlib.Path, results: dict[str, Any]) -> None:
 def _milliseconds(spread: dict[str, float] | None) -> str:
     if spread is None:
         return "-"
+    if spread["calls"] == 1:
+        return f"{1e3 * spread['median']:.0f} (one call)"
     return f"{1e3 * spread['median']:.0f} ({1e3 * spread['low_quartile']:.0f}-{1e3 * spread['high_quartile']:.0f})"
 
 

@@ -90,6 +90,7 @@ def _keep_compiled_programs() -> None:
 def _quiet_libraries() -> None:
     """Keeps warnings meant for developers of the libraries off a user's screen; ours stay."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # TensorFlow computes nothing here, and would announce it
     warnings.filterwarnings("ignore", module=r"(orbax|flax|jax|tensorflow)(\.|$)")
     logging.use_absl_handler()
     logging.set_verbosity(logging.WARNING)

@@ -62,17 +62,20 @@ def test_channel_sums_equal_numpy(shape, kernels, monkeypatch):
     sums, products = jax.jit(lambda *arrays: channel_sums(*arrays))(a, b, center)
     wide_a, wide_b = a.astype(np.float64), b.astype(np.float64) - center
     pixels = a.size / a.shape[-1]
-    np.testing.assert_allclose(sums, wide_a.sum((0, 1, 2)), rtol=1e-6)
-    np.testing.assert_allclose(products, (wide_a * wide_b).sum((0, 1, 2)), rtol=1e-6, atol=3e-6 * np.sqrt(pixels))
+    # The kernels add up few numbers in float32 and the rest in float64; XLA stays in float32.
+    exactly = 1e-6 if kernels else 1e-5
+    np.testing.assert_allclose(sums, wide_a.sum((0, 1, 2)), rtol=exactly)
+    np.testing.assert_allclose(products, (wide_a * wide_b).sum((0, 1, 2)), rtol=exactly, atol=3 * exactly * np.sqrt(pixels))
 
 
-def test_activations_far_from_zero_are_normalised_exactly(variables):
+def test_activations_far_from_zero_are_normalised_as_far_as_float32_goes(variables):
     x = activations() + 300
     y, _ = BatchNorm().apply(variables, x, True, mutable=["batch_stats"])
     wide = x.astype(np.float64)
     normalised = (wide - wide.mean((0, 1, 2))) / np.sqrt(wide.var((0, 1, 2)) + 1e-5)
     expected = normalised * variables["params"]["scale"] + variables["params"]["bias"]
-    np.testing.assert_allclose(y, expected, atol=2e-2)  # as far as float32 knows a variance of 4 beside a mean of 303
+    # Beside a mean square of 92,000 a variance of 4 is known to a few units of 0.005, its root to half of that.
+    np.testing.assert_allclose(y, expected, rtol=5e-3, atol=5e-3)
 
 
 def test_the_gradient_of_a_bias_is_the_sum_of_the_cotangent():

@@ -78,10 +78,11 @@ def test_training_normalises_by_the_batch_and_moves_the_running_statistics(small
 
 def test_rematerialisation_changes_no_gradient(small_model):
     frames = np.random.default_rng(0).random((2, 3, 8, 8, 2), np.float32)
-    variables = init_variables(STLight(small_model), 0, (8, 8, 2))
+    deep = dataclasses.replace(small_model, depth=12)
+    variables = init_variables(STLight(deep), 0, (8, 8, 2))
 
     def gradients(what):
-        model = STLight(dataclasses.replace(small_model, rematerialise=what))
+        model = STLight(dataclasses.replace(deep, rematerialise=what))
 
         def loss(params):
             prediction, _ = model.apply({**variables, "params": params}, frames, train=True, mutable=["batch_stats"])
