@@ -91,16 +91,16 @@ def ssim(a: jax.Array, b: jax.Array, data_ranges: tuple[float, ...]) -> list[jax
 
 
 def _window_means(x: jax.Array) -> jax.Array:
-    """Mean over every whole window: `[..., h, w] -> [..., h - 6, w - 6]`.
+    """Mean over every whole window: `[..., h, w] -> [..., h - 6, w - 6]`, rows first, then columns.
 
-    Rows are added up, columns by a product with a band of ones: XLA would fuse a second sum with the first and with all
-    that follows, and compute 49 additions for every use of a mean.
+    Behind barriers: XLA would fuse both sums with each other and with all that follows, and make 49 additions for every use
+    of a mean.
     """
-    height, width = x.shape[-2] - SSIM_WINDOW + 1, x.shape[-1] - SSIM_WINDOW + 1
-    rows = jax.lax.optimization_barrier(sum(x[..., shift : shift + height, :] for shift in range(SSIM_WINDOW)))
-    band = sum(np.eye(x.shape[-1], width, -shift) for shift in range(SSIM_WINDOW))  # [w, w - 6]
-    totals = jnp.dot(rows, band.astype(x.dtype), precision=jax.lax.Precision.HIGHEST)
-    return totals / SSIM_WINDOW**2
+    for axis in (-2, -1):
+        size = x.shape[axis] - SSIM_WINDOW + 1
+        x = jax.lax.optimization_barrier(x)
+        x = sum(jax.lax.slice_in_dim(x, shift, shift + size, axis=axis) for shift in range(SSIM_WINDOW))
+    return jax.lax.optimization_barrier(x / SSIM_WINDOW**2)
 
 
 @dataclasses.dataclass(frozen=True)

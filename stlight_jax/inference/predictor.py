@@ -51,6 +51,6 @@ class Predictor:
 
 
 def _compiler_options(device: jax.Device) -> dict[str, Any]:
-    """XLA makes loops for half of an AVX-512 register if it is not told to use it all: a tenth of a prediction's time."""
+    """XLA makes loops for half of an AVX-512 register if it is not told to use it all: a twentieth to a tenth of the time."""
     wide = device.platform == "cpu" and "avx512f" in caches.processor_features()
     return {"xla_cpu_prefer_vector_width": 512} if wide else {}

@@ -57,7 +57,8 @@ class BatchNorm(nn.Module):
 class FoldedBatchNorm(nn.Module):
     """What a batch norm is when its statistics stand still: one factor and one summand per channel; see `fold`.
 
-    A prediction is XXX faster for it.
+    It needs no statistics beside the parameters. The time it saves is too little to measure: 20.6 ms against 20.4 for one
+    sequence at d 256, depth 16.
     """
 
     dtype: jnp.dtype = jnp.float32
