@@ -1,0 +1,50 @@
+"""Seconds to compile a training step, by depth: `python benchmarks/compile_time.py --depths=8,32`. It should not grow."""
+
+from __future__ import annotations
+
+import statistics
+import time
+
+import jax
+from absl import flags
+from rich.console import Console
+from rich.table import Table
+from speed_worker import NETWORKS, JaxContestant
+
+from stlight_jax import cli
+from stlight_jax.progress import say
+
+_NETWORK = flags.DEFINE_enum("network", "d256", list(NETWORKS), "Which network.")
+_DEPTHS = flags.DEFINE_list("depths", ["8", "32"], "Mixer blocks.")
+_ROUNDS = flags.DEFINE_integer("rounds", 3, "Compilations of each, taking turns.")
+
+
+def main() -> None:
+    """Compiles each depth a few times and prints medians; a first step is part of the time, as in training."""
+    jax.config.update("jax_enable_compilation_cache", False)
+    seconds: dict[str, list[float]] = {depth: [] for depth in _DEPTHS.value}
+    for turn in range(_ROUNDS.value + 1):
+        for depth in _DEPTHS.value:
+            say(f"round {turn}: depth {depth}")
+            spec = NETWORKS[_NETWORK.value]
+            spec = {**spec, "network": {**spec["network"], "depth": int(depth)}}
+            jax.clear_caches()
+            step = JaxContestant("auto", spec).build("train")
+            begun = time.perf_counter()
+            step()
+            first = time.perf_counter() - begun
+            begun = time.perf_counter()
+            step()
+            if turn:  # the first round pays for things that are loaded once
+                seconds[depth].append(first - (time.perf_counter() - begun))
+    table = Table("depth", "compilation, s", title=_NETWORK.value)
+    for depth, found in seconds.items():
+        table.add_row(depth, f"{statistics.median(found):.1f} ({min(found):.1f} to {max(found):.1f})")
+    Console(width=100).print(table)
+    print(
+        f"last over first: {statistics.median(seconds[_DEPTHS.value[-1]]) / statistics.median(seconds[_DEPTHS.value[0]]):.2f}"
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main)
