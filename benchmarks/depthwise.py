@@ -15,21 +15,32 @@ from rich.console import Console
 from rich.table import Table
 
 from stlight_jax import cli
+from stlight_jax.errors import InputError
+from stlight_jax.model import cpu_kernels
 from stlight_jax.model.depthwise import depthwise_conv
+from stlight_jax.progress import say
 from stlight_jax.training.log import environment
 
 _SHAPE = flags.DEFINE_list("shape", ["4", "32", "32", "256"], "Batch, height, width, channels.")
 _NATIVE = flags.DEFINE_bool("native", False, "XLA's grouped convolution too; on a CPU its gradients take minutes.")
-_ROUNDS = flags.DEFINE_integer("rounds", 15, "Calls of each, taking turns.")
+_ROUNDS = flags.DEFINE_integer("rounds", 15, "Calls of each, taking turns.", lower_bound=1)
 _KERNELS = ((7, 3), (5, 3), (3, 1))  # side, dilation
 
 
 def main() -> None:
     """Runs all implementations in turns and prints their table."""
+    if len(_SHAPE.value) != 4 or not all(side.isdigit() and int(side) for side in _SHAPE.value):
+        raise InputError(f"--shape is {','.join(_SHAPE.value)}; it must be four whole numbers: batch,height,width,channels")
     shape = tuple(int(side) for side in _SHAPE.value)
     random = np.random.default_rng(0)
     x, cotangent = (jnp.asarray(random.standard_normal(shape), jnp.float32) for _ in range(2))
-    names = ["taps", "cpu", *(["native"] if _NATIVE.value else [])]
+    names = ["taps"]
+    if reason := cpu_kernels.why_unavailable():
+        say(f"without the CPU kernels: {reason}")
+    else:
+        names.append("cpu")
+    if _NATIVE.value:
+        names.append("native")
     table = Table("", *names, title=f"milliseconds, {list(shape)} float32")
     for side, dilation in _KERNELS:
         kernel = jnp.asarray(random.standard_normal((side, side, 1, shape[-1])), jnp.float32)

@@ -29,17 +29,16 @@ from stlight_jax.model.count import count
 from stlight_jax.progress import say
 from stlight_jax.training.log import write_json
 
+MODES = ["jax:auto", "jax:native", "jax:taps", "torch:eager", "torch:channels_last", "torch:compile"]
 TASKS = ("train", "throughput", "latency")
 # Large arrays in large pages: a tenth of a training step of ours, and PyTorch gets the same.
 _ENVIRONMENT = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 _WORKER = pathlib.Path(__file__).with_name("speed_worker.py")
 
 _NETWORK = flags.DEFINE_enum("network", "d256", list(NETWORKS), "Which network.")
-_MODES = flags.DEFINE_list(
-    "modes", ["jax:auto", "jax:native", "torch:eager", "torch:channels_last", "torch:compile"], "Who runs."
-)
+_MODES = flags.DEFINE_list("modes", [name for name in MODES if name != "jax:taps"], f"Who runs; of {', '.join(MODES)}.")
 _TASKS = flags.DEFINE_list("tasks", list(TASKS), "What is timed.")
-_ROUNDS = flags.DEFINE_integer("rounds", 5, "Turns of each contestant.")
+_ROUNDS = flags.DEFINE_integer("rounds", 5, "Turns of each contestant.", lower_bound=1)
 _SECONDS = flags.DEFINE_float("seconds", 4.0, "Of each turn, about.")
 _TORCH_PYTHON = flags.DEFINE_string("torch_python", sys.executable, "The interpreter that has PyTorch, if another one.")
 _OUT = flags.DEFINE_string("out", "runs/speed", "Folder for table, chart and figures.")
@@ -62,7 +61,7 @@ class Contestant:
         self._process.stdin.flush()
         answer = self._process.stdout.readline()
         if not answer:
-            raise InputError(f"{self.name} stopped with status {self._process.wait()}; --modes leaves it out")
+            raise InputError(f"{self.name} stopped with status {self._process.wait()}; leave it out of --modes")
         time.sleep(0.3)  # until its threads have gone to sleep
         return json.loads(answer)
 
@@ -85,6 +84,7 @@ def main() -> None:
         "timings": {},
         "contestants": {},
     }
+    _check_modes()
     contestants = [Contestant(name, spec) for name in _MODES.value]
     for task in _TASKS.value:
         _contest(task, contestants, results)
@@ -101,6 +101,20 @@ def main() -> None:
     (out / f"speed_{_NETWORK.value}.txt").write_text(text)
     draw(out / f"speed_{_NETWORK.value}.png", results)
     say(f"wrote speed_{_NETWORK.value}.txt, .json and .png to {out}")
+
+
+def _check_modes() -> None:
+    unknown = set(_MODES.value) - set(MODES)
+    if unknown:
+        raise InputError(f"--modes names {', '.join(sorted(unknown))}; choose among {', '.join(MODES)}")
+    if any(name.startswith("torch:") for name in _MODES.value):
+        try:
+            subprocess.run([_TORCH_PYTHON.value, "-c", "import torch"], check=True, capture_output=True)
+        except (OSError, subprocess.CalledProcessError):
+            raise InputError(
+                f'{_TORCH_PYTHON.value} has no PyTorch: pip install -e ".[torch]" there, name another interpreter with '
+                "--torch_python, or leave torch out of --modes"
+            ) from None
 
 
 def _contest(task: str, contestants: list[Contestant], results: dict[str, Any]) -> None:

@@ -74,13 +74,16 @@ def _warn_once(reason: str) -> str:
 
 @functools.cache
 def _registered() -> str:
-    compiler = shlex.split(os.environ.get("CXX", "")) or [next(filter(shutil.which, ("c++", "g++", "clang++")), "c++")]
+    given = os.environ.get("CXX", "")
+    compiler = shlex.split(given) or [next(filter(shutil.which, ("c++", "g++", "clang++")), "c++")]
     if shutil.which(compiler[0]) is None:
-        return f"no C++ compiler was found ({compiler[0]}); install g++ or clang, or set CXX"
+        if given:
+            return f"CXX names a compiler that is not there, {compiler[0]}"
+        return "there is no C++ compiler; install g++ or clang, or set CXX"
     try:
         library = _loaded(compiler)
     except (OSError, subprocess.SubprocessError) as error:
-        return f"{compiler[0]} did not make them: {_telling_line(error)}"
+        return f"the C++ compiler failed: {_telling_line(error)}"
     for target in _TARGETS:
         jax.ffi.register_ffi_target(target, jax.ffi.pycapsule(getattr(library, target)), platform="cpu")
     return ""
@@ -92,31 +95,38 @@ def _loaded(compiler: list[str]) -> ctypes.CDLL:
     options = ["-std=c++17", "-O3", tune, "-ffp-contract=fast", "-fPIC", "-shared", "-isystem", jax.ffi.include_dir()]
     version = subprocess.run([*compiler, "--version"], check=True, capture_output=True, timeout=_SECONDS).stdout
     recipe = f"{_SOURCE.read_bytes()} {compiler} {version} {options} {jaxlib.__version__} {caches.processor()}"
-    name = f"kernels-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}.so"
-    library = caches.folder() / "kernels" / name
-    if library.exists():
-        try:
+    name = f"kernels-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}"
+    folder = caches.folder() / "kernels"
+    for library in sorted(folder.glob(f"{name}-*.so")):
+        # A library that has lost its end kills the process that calls it.
+        if library.stem.endswith(_checksum(library)):
             return ctypes.CDLL(str(library))
-        except OSError as error:
-            logging.warning("%s does not load and is made anew: %s", library, error)
+        logging.warning("%s is damaged and is made anew", library)
+        library.unlink(missing_ok=True)
     try:
-        library.parent.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=library.parent).close()
-    except OSError:
-        temporary = tempfile.mkdtemp(prefix="stlight_kernels_")
-        atexit.register(shutil.rmtree, temporary, ignore_errors=True)
-        library = pathlib.Path(temporary) / name
-    say("compiling the CPU kernels for this processor, once ...")
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+        say("compiling the CPU kernels for this processor, once ...")
+    except OSError as error:
+        say(f"compiling the CPU kernels, for this process only, for they cannot be kept in {folder} ({error.strerror}) ...")
+        folder = pathlib.Path(tempfile.mkdtemp(prefix="stlight_kernels_"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
     # Several processes may be at it; each moves a whole file into place.
-    handle, unfinished = tempfile.mkstemp(dir=library.parent, prefix=name, suffix=".tmp")
+    handle, unfinished = tempfile.mkstemp(dir=folder, prefix=name, suffix=".tmp")
     os.close(handle)
     try:
         command = [*compiler, *options, str(_SOURCE), "-o", unfinished]
         subprocess.run(command, check=True, capture_output=True, timeout=_SECONDS)
+        os.chmod(unfinished, 0o755)
+        library = folder / f"{name}-{_checksum(pathlib.Path(unfinished))}.so"
         os.replace(unfinished, library)
     finally:
         pathlib.Path(unfinished).unlink(missing_ok=True)
     return ctypes.CDLL(str(library))
+
+
+def _checksum(path: pathlib.Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
 def _telling_line(error: Exception) -> str:
