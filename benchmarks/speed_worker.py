@@ -137,7 +137,7 @@ class JaxContestant:
         import jax
         import jax.numpy as jnp
 
-        from stlight_jax.model.stlight import matmul
+        from stlight_jax.model.layers import matmul
 
         c = self.config
         cells = self.batch * (self.side // c.patch_size) ** 2

@@ -11,7 +11,7 @@ import pytest
 from stlight_jax.model import cpu_kernels
 from stlight_jax.model.batch_norm import BatchNorm, FoldedBatchNorm, fold
 from stlight_jax.model.channels import add_bias, channel_sums
-from stlight_jax.model.stlight import gelu
+from stlight_jax.model.layers import gelu
 
 
 def activations(shape=(2, 5, 7, 19), seed=0):
