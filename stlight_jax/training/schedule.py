@@ -56,8 +56,7 @@ class OneCycle:
     def __post_init__(self) -> None:
         if not 0 < self.rise < 1:
             raise InputError(f"optimizer.rise is {self.rise}; it must lie between 0 and 1")
-        if self.total_steps < 1:
-            raise InputError(f"the schedule has {self.total_steps} steps; train.epochs must give at least one")
+        _check_steps(self.total_steps)
 
     def __call__(self, step: int) -> Hyperparameters:
         """At `step`, from 0 to `total_steps - 1`."""
@@ -70,6 +69,88 @@ class OneCycle:
         return Hyperparameters(
             _cosine(self.peak, low / self.final_div_factor, done), _cosine(self.beta1_low, self.beta1_high, done)
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class Cosine:
+    """timm's `CosineLRScheduler` with a linear warm-up, as OpenSTL uses it; beta1 stays as it is.
+
+    The rate is constant within an epoch. Over the first `warmup_epochs` it climbs in a line from `warmup_start` towards `peak`,
+    then follows the cosine that fell from `peak` at epoch 0 to `least` at epoch `epochs`: the warm-up replaces its
+    beginning and does not delay it, so that the rate never reaches `peak` if there is one.
+
+    Attributes:
+      steps_per_epoch: optimizer steps in an epoch.
+      epochs: in the run.
+      peak, least: see above.
+      warmup_epochs: 0 for no warm-up.
+      warmup_start: learning rate of the first epoch of the warm-up.
+      beta1: Adam's.
+    """
+
+    steps_per_epoch: int
+    epochs: int
+    peak: float
+    least: float = 1e-6
+    warmup_epochs: int = 5
+    warmup_start: float = 1e-5
+    beta1: float = 0.9
+
+    @classmethod
+    def of(cls, optimizer: Any, steps_per_epoch: int, epochs: int) -> Cosine:
+        """From the keys of a config's `optimizer` section."""
+        return cls(
+            steps_per_epoch,
+            epochs,
+            optimizer.learning_rate,
+            optimizer.least_learning_rate,
+            optimizer.warmup_epochs,
+            optimizer.warmup_start,
+            optimizer.beta1,
+        )
+
+    def __post_init__(self) -> None:
+        _check_steps(self.steps_per_epoch * self.epochs)
+        if not 0 <= self.warmup_epochs < self.epochs:
+            raise InputError(
+                f"optimizer.warmup_epochs is {self.warmup_epochs}; it must be at least 0 and less than train.epochs, "
+                f"{self.epochs}: shorten the warm-up or train for longer"
+            )
+        for key, value in (("warmup_start", self.warmup_start), ("least_learning_rate", self.least)):
+            if not 0 <= value <= self.peak:
+                raise InputError(
+                    f"optimizer.{key} is {value}; it must be at least 0 and at most optimizer.learning_rate, {self.peak}"
+                )
+
+    def __call__(self, step: int) -> Hyperparameters:
+        """At `step`, from 0 to `steps_per_epoch * epochs - 1`."""
+        epoch = step // self.steps_per_epoch
+        if epoch < self.warmup_epochs:
+            climbed = epoch * (self.peak - self.warmup_start) / self.warmup_epochs
+            return Hyperparameters(self.warmup_start + climbed, self.beta1)
+        return Hyperparameters(_cosine(self.peak, self.least, epoch / self.epochs), self.beta1)
+
+
+def make_schedule(optimizer: Any, steps_per_epoch: int, epochs: int) -> OneCycle | Cosine:
+    """The schedule that a config's `optimizer` section asks for.
+
+    `optimizer.schedule` is "onecycle" (keys learning_rate, rise, div_factor, final_div_factor, beta1_low, beta1_high) or
+    "cosine" (learning_rate, least_learning_rate, warmup_epochs, warmup_start, beta1).
+
+    Raises InputError for another schedule, or one that is impossible, naming the key.
+    """
+    # The configs in checkpoints from before there was a choice lack the key.
+    schedule = optimizer.get("schedule", "onecycle")
+    if schedule == "onecycle":
+        return OneCycle.of(optimizer, steps_per_epoch * epochs)
+    if schedule == "cosine":
+        return Cosine.of(optimizer, steps_per_epoch, epochs)
+    raise InputError(f"optimizer.schedule is {schedule!r}; choose one of onecycle, cosine")
+
+
+def _check_steps(total: int) -> None:
+    if total < 1:
+        raise InputError(f"the schedule has {total} steps; train.epochs must give at least one")
 
 
 def _cosine(start: float, end: float, done: float) -> float:
