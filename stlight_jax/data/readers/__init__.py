@@ -1,0 +1,1 @@
+"""Frames from anybody's files: videos, pictures, arrays, netCDF."""
