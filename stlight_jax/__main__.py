@@ -11,6 +11,7 @@ from stlight_jax.errors import InputError
 # name: (what it does, the module whose `define_flags` and `main` it is)
 COMMANDS = {
     "inspect": ("parameters and multiply-accumulates, part by part", "stlight_jax.model.count"),
+    "prepare": ("raw data sets, or your own frames, to clips with random access", "stlight_jax.data.prepare"),
     "convert": ("PyTorch weights to a checkpoint, and back", "stlight_jax.baseline.convert"),
     "compare": ("the same network in JAX and in PyTorch, number by number", "stlight_jax.baseline.compare"),
     "score": ("metrics of anybody's saved predictions", "stlight_jax.evaluation.score"),
@@ -30,7 +31,7 @@ def main() -> None:
         sys.exit(InputError.exit_status)
     command = importlib.import_module(COMMANDS[name][1])
     command.define_flags()
-    cli.run(command.main, [f"stlight {name}", *arguments])
+    cli.run(command.main, [f"stlight {name}", *arguments], getattr(command, "POSITIONAL", None))
 
 
 if __name__ == "__main__":

@@ -17,15 +17,20 @@ from stlight_jax import caches
 from stlight_jax.errors import InputError, StlightError
 
 
-def run(main: Callable[[], None], arguments: list[str] | None = None) -> None:
+def run(main: Callable[[], None], arguments: list[str] | None = None, positional: str | None = None) -> None:
     """Parses absl flags, calls `main` and exits: 0 done, 2 bad input, 3 non-finite loss, 75 stopped and saved.
+
+    The first argument may stand for the flag `positional`, without its name.
 
     Errors a user can meet are printed as one line; anything else is a defect and shows its traceback (exit status 1).
     """
     _quiet_libraries()
     _keep_compiled_programs()
     try:
-        _parse(sys.argv if arguments is None else arguments, main.__module__)
+        arguments = list(sys.argv if arguments is None else arguments)
+        if positional and len(arguments) > 1 and not arguments[1].startswith("-"):
+            arguments[1] = f"--{positional}={arguments[1]}"
+        _parse(arguments, main.__module__)
         main()
     except StlightError as error:
         print(f"error: {error}", file=sys.stderr)

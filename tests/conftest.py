@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import runpy
 import tempfile
 
 # Before jax is imported, here and in every process that the tests start. Compiled programs are shared through a folder.
@@ -38,11 +39,9 @@ def small_model() -> STLightConfig:
     )  # fmt: skip
 
 
-def load_config(size: str) -> ml_collections.ConfigDict:
-    """A size of `configs/moving_mnist.py`."""
-    namespace: dict = {}
-    exec((ROOT / "configs" / "moving_mnist.py").read_text(), namespace)
-    return namespace["get_config"](size)
+def load_config(size: str, name: str = "moving_mnist") -> ml_collections.ConfigDict:
+    """A size of `configs/NAME.py`."""
+    return runpy.run_path(str(ROOT / "configs" / f"{name}.py"))["get_config"](size)
 
 
 @pytest.fixture

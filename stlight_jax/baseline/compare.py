@@ -20,7 +20,7 @@ from stlight_jax.baseline import parity
 from stlight_jax.baseline.files import require
 from stlight_jax.baseline.weights import torch_from_variables
 from stlight_jax.config import check
-from stlight_jax.data.moving_mnist import open_training
+from stlight_jax.data.opening import open_training
 from stlight_jax.data.pipeline import training_batches
 from stlight_jax.errors import InputError, ParityError
 from stlight_jax.model.stlight import STLight
@@ -94,7 +94,7 @@ def compare_curves(config: ml_collections.ConfigDict, total_steps: int) -> dict[
     shape = check(config)
     rates = config.optimizer
     schedule = OneCycle.of(rates, total_steps)
-    source, _ = open_training(config.data, shape.in_frames + shape.out_frames, config.train.seed)
+    source, _ = open_training(config)
     optimizer = functools.partial(make_optimizer, rates)
     state = create_state(STLight(shape), optimizer(), config.train.seed, source.shape[1:])
     network = TorchSTLight(**parity.network_arguments(shape))

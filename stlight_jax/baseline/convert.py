@@ -16,6 +16,7 @@ from ml_collections import config_flags
 
 from stlight_jax.baseline import files, weights
 from stlight_jax.config import check
+from stlight_jax.config import frame_size as config_frame_size
 from stlight_jax.errors import InputError
 from stlight_jax.model.stlight import STLight, STLightConfig
 from stlight_jax.progress import say
@@ -85,7 +86,10 @@ def checkpoint_from_torch(
       InputError: the weights are not of this network, or something cannot be read or written. Nothing is left behind.
     """
     model_config = check(config)
-    height, width = frame_size or (config.data.image_size,) * 2
+    of_data = config_frame_size(config)
+    if frame_size is None and of_data is None:
+        raise InputError("the config does not say how large the frames are; give --frame_size=HEIGHTxWIDTH")
+    height, width = frame_size or of_data
     model_config.check_frames((1, model_config.in_frames, height, width, model_config.in_channels))
     if not value_range[0] < value_range[1]:
         raise InputError(f"value_range is {value_range[0]}, {value_range[1]}; the first value must be less than the second")
@@ -94,10 +98,9 @@ def checkpoint_from_torch(
     like = _shapes(model_config, height, width)
     variables = _as_float32(variables, weights_file)
     chex.assert_trees_all_equal_shapes(variables, like)
-    if [height, width] != [config.data.image_size] * 2:
-        say(
-            f"frames of {height} x {width} are for prediction; the config's data, for evaluation, have {config.data.image_size}"
-        )
+    if of_data is not None and (height, width) != of_data:
+        here, there = f"{height} x {width}", f"{of_data[0]} x {of_data[1]}"
+        say(f"frames of {here} are for prediction; the config's data, for evaluation, have {there}")
 
     place = Workdir(workdir)
     description = {

@@ -19,6 +19,8 @@ SOURCES = ("auto", "embedded", "idx", "tfds")
 _EMBEDDED = epath.resource_path("stlight_jax") / "data" / "digits"
 _FILES = {"train": "train-images-idx3-ubyte", "test": "t10k-images-idx3-ubyte"}
 _MAGIC = 2051
+# dataset: its folder in OpenSTL's data tree
+_FOLDERS = {"moving_mnist": "moving_mnist", "moving_fashion_mnist": "moving_fmnist"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,14 +47,15 @@ class Digits:
         return Digits(np.rint(blocks.mean((2, 4))).astype(np.uint8), self.origin)
 
 
-def load_digits(split: Literal["train", "test"], source: str = "auto", root: str = "") -> Digits:
-    """Loads the digits of one MNIST split.
+def load_digits(split: Literal["train", "test"], source: str = "auto", root: str = "", dataset: str = "moving_mnist") -> Digits:
+    """Loads the images of one split of MNIST, or of Fashion-MNIST.
 
     Args:
       split: MNIST's own split, so that test sequences show unseen digits.
       source: "embedded" (6,000 and 1,000 digits that ship with the package), "idx" (the standard files, in `root`),
         "tfds" (`mnist`, prepared, below `root` or TFDS's default folder), "auto": idx with a root, embedded without.
       root: folder, local or remote.
+      dataset: moving_mnist, or moving_fashion_mnist, of which nothing is embedded and TFDS is not asked.
 
     Raises:
       InputError: nothing there, or not what it should be; says what was found and what was expected.
@@ -60,24 +63,27 @@ def load_digits(split: Literal["train", "test"], source: str = "auto", root: str
     if source not in SOURCES:
         raise InputError(f"data.digits is {source!r}; choose one of {', '.join(SOURCES)}")
     if source == "auto":
-        source = "idx" if root else "embedded"
+        source = "idx" if root or dataset != "moving_mnist" else "embedded"
+    if dataset != "moving_mnist" and source != "idx":
+        raise InputError(f"data.digits is {source!r}; {dataset} is read from idx files only (auto, or idx)")
     if source == "embedded":
         images = read_idx_images(_EMBEDDED / f"{_FILES[split]}.gz")
         return Digits(images, f"{len(images)} MNIST {split} digits embedded in the package")
     if source == "idx":
-        path = find_file(root, (f"{_FILES[split]}.gz", _FILES[split]))
+        path = find_file(root, (f"{_FILES[split]}.gz", _FILES[split]), dataset)
         images = read_idx_images(path)
-        return Digits(images, f"{len(images)} MNIST {split} digits from {path.name}")
+        what = "MNIST" if dataset == "moving_mnist" else "Fashion-MNIST"
+        return Digits(images, f"{len(images)} {what} {split} digits from {path.name}")
     images = _from_tfds(split, root)
     return Digits(images, f"{len(images)} MNIST {split} digits from TFDS")
 
 
-def find_file(root: str, names: tuple[str, ...], required: bool = True) -> epath.Path | None:
+def find_file(root: str, names: tuple[str, ...], dataset: str = "moving_mnist", required: bool = True) -> epath.Path | None:
     """The first of `names` in `root` or, as in OpenSTL's data tree, in `root/moving_mnist`; else InputError or None."""
     folder = epath.Path(root)
     if not root or not folder.is_dir():
         raise InputError(f"data.root is {str(root)!r}, which is no folder; set it to the folder that holds {names[0]}")
-    for parent in (folder, folder / "moving_mnist"):
+    for parent in (folder, folder / _FOLDERS[dataset]):
         for name in names:
             if (parent / name).exists():
                 return parent / name

@@ -7,11 +7,13 @@ Every sequence takes its random numbers from its own place in a counter-based ge
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from stlight_jax.data.digits import DIGIT_SIDE, Digits, find_file, load_digits, prepared_tfds_builder
+from stlight_jax.data.scaling import Scaling
+from stlight_jax.data.sequences import Sequences
 from stlight_jax.errors import InputError
 
 STEP_LENGTH = 0.1  # of the free canvas, per frame
@@ -20,21 +22,12 @@ _DRAWS_PER_DIGIT = 4  # x, y, direction, which digit: one Philox block
 _STREAMS = {"train": 0, "validation": 1, "test": 2}
 # The validation and test sets are fixed: they do not depend on the training seed.
 _FIXED_SEED = 20241115
-PUBLISHED_FILE = "mnist_test_seq.npy"
+# dataset: (its name in tables, its published test set)
+_VARIANTS = {
+    "moving_mnist": ("Moving MNIST", "mnist_test_seq.npy"),
+    "moving_fashion_mnist": ("Moving Fashion-MNIST", "fmnist_test_seq.npy"),
+}
 _PUBLISHED_SHAPE = (20, 10000, 64, 64)
-
-
-class Sequences(Protocol):
-    """A set of sequences that can be made or read by index."""
-
-    description: dict[str, Any]
-    shape: tuple[int, int, int, int]  # of one sequence, [t, h, w, c]
-
-    def __len__(self) -> int: ...
-
-    def frames(self, indices: np.ndarray, epoch: int = 0) -> np.ndarray:
-        """uint8 `[len(indices), t, h, w, c]`."""
-        ...
 
 
 def tracks(start: np.ndarray, direction: np.ndarray, frames: int, free: int) -> np.ndarray:
@@ -99,6 +92,7 @@ class GeneratedSequences:
       split: "train", "validation" or "test"; no two splits share random numbers, whatever their seeds.
       length: frames per sequence.
       side: of the canvas, in pixels; larger than a digit.
+      title: of the data set, in tables.
     """
 
     digits: Digits
@@ -107,6 +101,8 @@ class GeneratedSequences:
     split: str
     length: int = 20
     side: int = 64
+    title: str = "Moving MNIST"
+    scaling: Scaling = dataclasses.field(default=Scaling(), init=False)
 
     def __post_init__(self) -> None:
         if self.side <= self.digits.images.shape[-1]:
@@ -126,11 +122,11 @@ class GeneratedSequences:
     def description(self) -> dict[str, Any]:
         """What a checkpoint or a table says of these sequences."""
         return {
-            "name": f"generated Moving MNIST, {self.split}",
+            "name": f"generated {self.title}, {self.split}",
             "published": False,
             "sequences": self.count,
             "digits": self.digits.origin,
-            "digits_sha256": self.digits.sha256,
+            "sha256": self.digits.sha256,
             "seed": self.seed,
             "shape": list(self.shape),
             "digit_side": self.digits.images.shape[-1],
@@ -143,6 +139,9 @@ class GeneratedSequences:
         corners = tracks(draws[..., :2], 2 * np.pi * draws[..., 2], self.length, self.side - side)
         which = (draws[..., 3] * len(self.digits.images)).astype(np.int64)
         return render(corners, self.digits.images[which], self.side)
+
+    def frames_before(self, indices: np.ndarray, steps: int, targets: int) -> None:
+        """There was nothing before."""
 
     def _uniform(self, indices: np.ndarray, epoch: int) -> np.ndarray:
         """Float64 in [0, 1), `[n, digits, 4]`. Neighbouring indices are drawn in one go."""
@@ -165,6 +164,8 @@ class StoredSequences:
 
     array: np.ndarray
     origin: str
+    title: str = "Moving MNIST"
+    scaling: Scaling = dataclasses.field(default=Scaling(), init=False)
 
     def __len__(self) -> int:
         return self.array.shape[1]
@@ -179,7 +180,7 @@ class StoredSequences:
     def description(self) -> dict[str, Any]:
         """What a checkpoint or a table says of these sequences."""
         return {
-            "name": "the published Moving MNIST test set",
+            "name": f"the published {self.title} test set",
             "published": True,
             "sequences": len(self),
             "digits": self.origin,
@@ -188,15 +189,20 @@ class StoredSequences:
     def frames(self, indices: np.ndarray, epoch: int = 0) -> np.ndarray:
         """uint8 `[n, 20, h, w, 1]`; the epoch makes no difference."""
         del epoch
-        return np.ascontiguousarray(self.array[:, indices].swapaxes(0, 1))[..., None]
+        stored = self.array[:, indices].swapaxes(0, 1)  # [n, t, h, w]
+        return np.ascontiguousarray(stored.astype(np.uint8, copy=False))[..., None]
+
+    def frames_before(self, indices: np.ndarray, steps: int, targets: int) -> None:
+        """There was nothing before."""
 
 
-def open_training(data: Any, frames: int, seed: int) -> tuple[Sequences, Sequences]:
+def open_training(dataset: str, data: Any, frames: int, seed: int) -> tuple[Sequences, Sequences]:
     """Opens the training and the validation sequences that a config's `data` section describes.
 
     Both show training digits; the validation set is fixed.
 
     Args:
+      dataset: moving_mnist or moving_fashion_mnist.
       data: keys root, digits, digit_size, image_size, sequences_per_epoch, validation_sequences, test_sequences.
       frames: per sequence, T + T'.
       seed: of the training stream.
@@ -204,39 +210,42 @@ def open_training(data: Any, frames: int, seed: int) -> tuple[Sequences, Sequenc
     Raises:
       InputError: a file is missing or not what it should be, or a key has an impossible value.
     """
-    digits = load_digits("train", data.digits, data.root).resized(data.digit_size)
+    digits = load_digits("train", data.digits, data.root, dataset).resized(data.digit_size)
+    title, _ = _VARIANTS[dataset]
     return (
-        GeneratedSequences(digits, data.sequences_per_epoch, seed, "train", frames, data.image_size),
-        GeneratedSequences(digits, data.validation_sequences, _FIXED_SEED, "validation", frames, data.image_size),
+        GeneratedSequences(digits, data.sequences_per_epoch, seed, "train", frames, data.image_size, title),
+        GeneratedSequences(digits, data.validation_sequences, _FIXED_SEED, "validation", frames, data.image_size, title),
     )
 
 
-def open_test(data: Any, frames: int) -> Sequences:
+def open_test(dataset: str, data: Any, frames: int) -> Sequences:
     """Opens the test set: the published one where it fits and is there, otherwise a fixed one of unseen digits.
 
     Args and Raises: as `open_training`.
     """
-    published = _published_test_set(data, frames)
+    published = _published_test_set(dataset, data, frames)
     if published is not None:
         return published
-    digits = load_digits("test", data.digits, data.root).resized(data.digit_size)
-    return GeneratedSequences(digits, data.test_sequences, _FIXED_SEED, "test", frames, data.image_size)
+    digits = load_digits("test", data.digits, data.root, dataset).resized(data.digit_size)
+    title, _ = _VARIANTS[dataset]
+    return GeneratedSequences(digits, data.test_sequences, _FIXED_SEED, "test", frames, data.image_size, title)
 
 
-def _published_test_set(data: Any, frames: int) -> StoredSequences | None:
+def _published_test_set(dataset: str, data: Any, frames: int) -> StoredSequences | None:
     """The published test set, if the model's frames are of its size and it can be found."""
     length, _, side, _ = _PUBLISHED_SHAPE
+    title, file = _VARIANTS[dataset]
     if (data.image_size, data.digit_size, frames) != (side, DIGIT_SIDE, length):
         return None
     if data.root:
-        path = find_file(data.root, (PUBLISHED_FILE,), required=False)
+        path = find_file(data.root, (file,), dataset, required=False)
         if path is not None:
-            return StoredSequences(read_published(path), path.name)
-    if data.digits == "tfds":
+            return StoredSequences(read_published(path), path.name, title)
+    if data.digits == "tfds" and dataset == "moving_mnist":
         builder = prepared_tfds_builder("moving_mnist", data.root)
         if builder is not None:
-            dataset = builder.as_dataset(split="test").as_numpy_iterator()
-            sequences = np.stack([example["image_sequence"][..., 0] for example in dataset])  # [n, t, h, w]
+            examples = builder.as_dataset(split="test").as_numpy_iterator()
+            sequences = np.stack([example["image_sequence"][..., 0] for example in examples])  # [n, t, h, w]
             sequences = sequences.swapaxes(0, 1)
             if sequences.shape != _PUBLISHED_SHAPE:
                 raise InputError(
@@ -248,13 +257,21 @@ def _published_test_set(data: Any, frames: int) -> StoredSequences | None:
 
 
 def read_published(path: Any) -> np.ndarray:
-    """Memory-maps `mnist_test_seq.npy`, uint8 `[20, 10000, 64, 64]`. Raises InputError for anything else."""
+    """Memory-maps a published test set, uint8 `[20, 10000, 64, 64]`, or floats of the same whole numbers (Fashion-MNIST's).
+
+    Raises InputError for anything else.
+    """
     expected = f"expected a .npy array uint8 {list(_PUBLISHED_SHAPE)}"
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
         raise InputError(f"{path}: {expected}, found a file that does not load ({error})") from None
-    if not isinstance(array, np.ndarray) or array.shape != _PUBLISHED_SHAPE or array.dtype != np.uint8:
+    floats = isinstance(array, np.ndarray) and array.dtype.kind == "f" and path.name != _VARIANTS["moving_mnist"][1]
+    if not isinstance(array, np.ndarray) or array.shape != _PUBLISHED_SHAPE or not (array.dtype == np.uint8 or floats):
         found = f"{array.dtype} {list(array.shape)}" if isinstance(array, np.ndarray) else "an archive of arrays"
         raise InputError(f"{path}: {expected}, found {found}")
+    if floats:
+        first = array[:, 0]
+        if not ((first == np.rint(first)) & (first >= 0) & (first <= 255)).all() or first.max() <= 1:
+            raise InputError(f"{path}: {expected}, found {array.dtype} that are not the whole numbers 0 to 255")
     return array

@@ -1,4 +1,4 @@
-"""tf.data: which sequences make which batch, read ahead, uint8 all the way.
+"""tf.data: which sequences make which batch, read ahead, in the dtype they are stored in.
 
 A training batch is a function of its step, so resuming needs the step and nothing else. An evaluation sees every
 sequence once; the last batch is filled up and masked.
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 
-from stlight_jax.data.moving_mnist import Sequences
+from stlight_jax.data.sequences import Sequences
 from stlight_jax.errors import InputError
 
 # TensorFlow only reads data here; it must not take the accelerators' memory.
@@ -37,7 +37,7 @@ def training_batches(
     """The batches of steps `first_step` (from 0) up to but not including `last_step`, this process's part of each.
 
     Returns:
-      An iterator of uint8 `[batch_size / process_count, t, h, w, c]`.
+      An iterator of `[batch_size / process_count, t, h, w, c]` in the dtype of the data.
     """
     per_epoch = steps_per_epoch(len(source), batch_size)
     share = batch_size // process_count
@@ -48,11 +48,11 @@ def training_batches(
         return source.frames(np.arange(first, first + share), epoch)
 
     steps = tf.data.Dataset.range(first_step, last_step)
-    return _read_ahead(steps.map(_numpy_map(make, (tf.uint8,)), num_parallel_calls=2, deterministic=True))
+    return _read_ahead(steps.map(_numpy_map(make, (source.scaling.dtype,)), num_parallel_calls=2, deterministic=True))
 
 
 def evaluation_batches(source: Sequences, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Every sequence once: uint8 `[batch_size, t, h, w, c]` and bool `[batch_size]`, False where a sequence is filler."""
+    """Every sequence once: `[batch_size, t, h, w, c]` and bool `[batch_size]`, False where a sequence is filler."""
     count = len(source)
 
     def make(first: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -61,13 +61,14 @@ def evaluation_batches(source: Sequences, batch_size: int) -> Iterator[tuple[np.
         return source.frames(np.where(mask, indices, count - 1)), mask
 
     firsts = tf.data.Dataset.range(0, count, batch_size)
-    return _read_ahead(firsts.map(_numpy_map(make, (tf.uint8, tf.bool)), num_parallel_calls=2, deterministic=True))
+    return _read_ahead(firsts.map(_numpy_map(make, (source.scaling.dtype, tf.bool)), num_parallel_calls=2, deterministic=True))
 
 
 def _numpy_map(function, dtypes):
+    dtypes = [tf.as_dtype(dtype) for dtype in dtypes]
+
     def mapped(element):
-        result = tf.numpy_function(function, [element], dtypes if len(dtypes) > 1 else dtypes[0], stateful=False)
-        return result
+        return tf.numpy_function(function, [element], dtypes if len(dtypes) > 1 else dtypes[0], stateful=False)
 
     return mapped
 

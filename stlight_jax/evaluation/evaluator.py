@@ -1,16 +1,35 @@
-"""Evaluation of a network on a set of sequences, streaming, and of two baselines that need no training."""
+"""Evaluation of a network on a set of sequences, streaming, and of baselines that need no training."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from stlight_jax.data.moving_mnist import Sequences
+import numpy as np
+
 from stlight_jax.data.pipeline import evaluation_batches
+from stlight_jax.data.scaling import Scaling
+from stlight_jax.data.sequences import Sequences
+from stlight_jax.errors import InputError
 from stlight_jax.evaluation.metrics import BestConstantImage, MetricSums
 from stlight_jax.progress import track
 from stlight_jax.training.parallel import PmapLauncher
+
+
+@dataclasses.dataclass(frozen=True)
+class Cycle:
+    """The frames of the same phase of the last day, week or other cycle as a prediction.
+
+    Attributes:
+      steps: how long the cycle is, in sampling steps.
+      baseline: what lay that long before the targets, on the sequences for which it is known.
+      model: the network, on the same sequences.
+    """
+
+    steps: int
+    baseline: MetricSums
+    model: MetricSums
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,14 +37,16 @@ class Evaluation:
     """Results on one set of sequences; see `MetricSums` for the figures.
 
     Attributes:
-      model: the network.
-      copy_last_frame: the last seen frame, predicted for every lead time.
+      models: name -> the network with some checkpoint's weights.
+      baselines: name -> a prediction that needs no training.
       best_constant_image_mse: MSE per lead time of the one image with the lowest MSE over all target frames.
+      cycle: None unless it was asked for.
     """
 
-    model: MetricSums
-    copy_last_frame: MetricSums
+    models: dict[str, MetricSums]
+    baselines: dict[str, MetricSums]
     best_constant_image_mse: list[float]
+    cycle: Cycle | None = None
 
 
 def evaluate(
@@ -60,30 +81,65 @@ def evaluate(
 
 def evaluate_with_baselines(
     step: Callable,
-    copy_step: Callable,
+    baseline_steps: dict[str, Callable],
     launcher: PmapLauncher,
-    variables: Any,
+    models: dict[str, Any],
     source: Sequences,
+    scaling: Scaling,
+    in_frames: int,
     batch_size: int,
     title: str,
+    cycle: int = 0,
+    given_step: Callable | None = None,
 ) -> Evaluation:
     """As `evaluate`, with what tells whether the network has learnt anything.
 
     Args:
-      copy_step: `make_copy_step`'s, compiled by `launcher.evaluate`; the others are as for `evaluate`.
+      baseline_steps: name -> `make_baseline_step`'s, compiled by `launcher.evaluate`.
+      models: name -> variables, on the launcher's devices.
+      scaling: from stored values to the network's, as the steps have it.
+      in_frames: T.
+      cycle: sampling steps from a frame to that of the same phase; 0 is none.
+      given_step: `make_given_step`'s, compiled, for the cycle; the others are as for `evaluate`.
+
+    Raises InputError if the cycle is shorter than the horizon, or the data have no past.
     """
-    model = copied = None
+    horizon = source.shape[0] - in_frames
+    if cycle and cycle < horizon:
+        raise InputError(f"evaluation.cycle is {cycle}, less than the {horizon} frames to predict: it would look ahead")
+    sums: dict[str, MetricSums] = {}
+    some = next(iter(models.values()))  # the baselines do not look at them
+
+    def add(name: str, metrics: Any, mask: np.ndarray) -> None:
+        sums[name] = _plus(sums.get(name), MetricSums.of(metrics, mask))
+
     constant = BestConstantImage()
-    for frames, mask in _batches(source, batch_size, title):
+    for number, (frames, mask) in enumerate(_batches(source, batch_size, title)):
         batch = launcher.split(frames)
-        of_model, of_copy = (launcher.join(run(variables, batch)) for run in (step, copy_step))
-        model = _plus(model, MetricSums.of(of_model, mask))
-        copied = _plus(copied, MetricSums.of(of_copy, mask))
-        constant.add(frames[mask][:, -of_model.squared_error.shape[1] :])
-    return Evaluation(model, copied, constant.mse_per_lead_time())
+        of_models = {name: launcher.join(step(variables, batch)) for name, variables in models.items()}
+        for name, metrics in of_models.items():
+            add(f"model {name}", metrics, mask)
+        for name, baseline in baseline_steps.items():
+            add(name, launcher.join(baseline(some, batch)), mask)
+        if cycle:
+            indices = np.minimum(number * batch_size + np.arange(batch_size), len(source) - 1)
+            past = source.frames_before(indices, cycle, horizon)
+            if past is None:
+                raise InputError(f"evaluation.cycle is {cycle}, but {source.description['name']} has no past; set it to 0")
+            before, known = past
+            add("cycle", launcher.join(given_step(some, launcher.split((before, frames)))), mask & known)
+            add("cycle model", next(iter(of_models.values())), mask & known)
+        values, here = scaling.on_host(frames[mask][:, in_frames:])
+        constant.add(values, here)
+    return Evaluation(
+        {name: sums[f"model {name}"] for name in models},
+        {name: sums[name] for name in baseline_steps},
+        constant.mse_per_lead_time(),
+        Cycle(cycle, sums["cycle"], sums["cycle model"]) if cycle else None,
+    )
 
 
-def _batches(source: Sequences, batch_size: int, title: str) -> Any:
+def _batches(source: Sequences, batch_size: int, title: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     return track(evaluation_batches(source, batch_size), title, -(-len(source) // batch_size))
 
 

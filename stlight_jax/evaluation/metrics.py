@@ -3,6 +3,9 @@
 MSE and MAE are sums over channels and pixels, averaged over sequences and frames, of predictions as they are. PSNR and
 SSIM are averages over frames of predictions clipped to [0, 1]. OpenSTL passes no data range to scikit-image, which then
 takes 2 for floats: that is `ssim`, the published number. `ssim_unit_range` has data range 1, as the frames have.
+
+Missing values count nowhere: MSE and MAE sum over those that are there, PSNR averages over them, SSIM averages over windows
+in which none is missing, and a frame of which nothing is there is left out.
 """
 
 from __future__ import annotations
@@ -23,38 +26,54 @@ _FRAMES_AT_A_TIME = 80
 
 
 class FrameMetrics(NamedTuple):
-    """Per sequence and frame, float32 `[b, t]` each."""
+    """Per sequence and frame, float32 `[b, t]` each.
+
+    The last two say how much there was to judge: values (of pixels and channels) that are there, and whole windows of SSIM.
+    """
 
     squared_error: jax.Array
     absolute_error: jax.Array
     psnr: jax.Array
     ssim: jax.Array
     ssim_unit_range: jax.Array
+    values: jax.Array
+    windows: jax.Array
 
 
-def frame_metrics(prediction: jax.Array, target: jax.Array) -> FrameMetrics:
-    """Metrics of every frame. Args: float `[b, t, h, w, c]`, in [0, 1] but for overshoots of the prediction.
+def frame_metrics(prediction: jax.Array, target: jax.Array, here: jax.Array | None = None) -> FrameMetrics:
+    """Metrics of every frame.
+
+    Args:
+      prediction, target: float `[b, t, h, w, c]`, in [0, 1] but for overshoots of the prediction.
+      here: bool like them, False where values are missing; None if none are.
 
     Raises InputError for frames smaller than SSIM's 7 x 7 window.
     """
     chex.assert_rank(prediction, 5)
-    chex.assert_equal_shape([prediction, target])
-    flat = (array.reshape(-1, *array.shape[2:]) for array in (prediction, target))  # [b*t, h, w, c]
+    arrays = (prediction, target) if here is None else (prediction, target, here)
+    chex.assert_equal_shape(arrays)
+    flat = tuple(array.reshape(-1, *array.shape[2:]) for array in arrays)  # [b*t, h, w, c]
     # As many frames at a time as caches hold with everything that is computed from them.
-    of_frames = jax.lax.map(lambda pair: _of_one_frame(*pair), tuple(flat), batch_size=_FRAMES_AT_A_TIME)
+    of_frames = jax.lax.map(lambda frame: _of_one_frame(*frame), flat, batch_size=_FRAMES_AT_A_TIME)
     return jax.tree.map(lambda values: values.reshape(prediction.shape[:2]), of_frames)
 
 
-def _of_one_frame(prediction: jax.Array, target: jax.Array) -> FrameMetrics:
+def _of_one_frame(prediction: jax.Array, target: jax.Array, here: jax.Array | None = None) -> FrameMetrics:
+    if here is not None:  # what is missing is made equal, so that it adds no error
+        prediction = jnp.where(here, prediction, target)
     error = prediction - target
     clipped = jnp.clip(prediction, 0.0, 1.0)
-    published, unit_range = ssim(clipped, target, (2.0, 1.0))
+    squares = jnp.square(clipped - target)
+    values = jnp.float32(error.size) if here is None else jnp.sum(here, dtype=jnp.float32)
+    published, unit_range, windows = _ssim(clipped, target, (2.0, 1.0), here)
     return FrameMetrics(
         squared_error=jnp.sum(jnp.square(error)),
         absolute_error=jnp.sum(jnp.abs(error)),
-        psnr=-10.0 * jnp.log10(jnp.mean(jnp.square(clipped - target))),
+        psnr=-10.0 * jnp.log10(jnp.mean(squares) if here is None else _mean_where(squares, here)),
         ssim=published,
         ssim_unit_range=unit_range,
+        values=values,
+        windows=windows,
     )
 
 
@@ -71,12 +90,19 @@ def ssim(a: jax.Array, b: jax.Array, data_ranges: tuple[float, ...]) -> list[jax
     Raises:
       InputError: frames are smaller than the window.
     """
+    *results, _ = _ssim(a, b, data_ranges, None)
+    return results
+
+
+def _ssim(a: jax.Array, b: jax.Array, data_ranges: tuple[float, ...], here: jax.Array | None) -> list[jax.Array]:
+    """As `ssim`, over the windows in which nothing is missing, and last how many these are."""
     height, width = a.shape[-3:-1]
     if min(height, width) < SSIM_WINDOW:
         raise InputError(f"frames are {height} x {width}; SSIM needs at least {SSIM_WINDOW} x {SSIM_WINDOW}")
     a, b = (jnp.moveaxis(x, -1, -3) for x in (a, b))  # [..., c, h, w]
     pixels = SSIM_WINDOW**2
     mean_a, mean_b, mean_aa, mean_bb, mean_ab = _window_means(jnp.stack([a, b, a * a, b * b, a * b]))
+    whole = None if here is None else _window_means(jnp.moveaxis(here, -1, -3).astype(a.dtype)) > 1 - 0.5 / pixels
     unbiased = pixels / (pixels - 1)
     variance_a = unbiased * (mean_aa - mean_a * mean_a)
     variance_b = unbiased * (mean_bb - mean_b * mean_b)
@@ -86,8 +112,17 @@ def ssim(a: jax.Array, b: jax.Array, data_ranges: tuple[float, ...]) -> list[jax
         c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
         luminance = (2 * mean_a * mean_b + c1) / (mean_a * mean_a + mean_b * mean_b + c1)
         structure = (2 * covariance + c2) / (variance_a + variance_b + c2)
-        results.append(jnp.mean(luminance * structure, axis=(-3, -2, -1)))
-    return results
+        results.append(_mean_where(luminance * structure, whole, axis=(-3, -2, -1)))
+    count = jnp.float32(np.prod(mean_a.shape[-3:])) if whole is None else jnp.sum(whole, axis=(-3, -2, -1), dtype=jnp.float32)
+    return [*results, count]
+
+
+def _mean_where(values: jax.Array, here: jax.Array | None, axis: tuple[int, ...] | None = None) -> jax.Array:
+    """The mean over what is there; 0 where nothing is, which is not counted later."""
+    if here is None:
+        return jnp.mean(values, axis)
+    count = jnp.sum(here, axis, dtype=values.dtype)
+    return jnp.sum(jnp.where(here, values, 0.0), axis) / jnp.maximum(count, 1.0)
 
 
 def _window_means(x: jax.Array) -> jax.Array:
@@ -103,6 +138,16 @@ def _window_means(x: jax.Array) -> jax.Array:
     return jax.lax.optimization_barrier(x / SSIM_WINDOW**2)
 
 
+# Which count a metric is averaged over: frames of which something is there, or in which SSIM has a window.
+_COUNTED_BY = {
+    "squared_error": "values",
+    "absolute_error": "values",
+    "psnr": "values",
+    "ssim": "windows",
+    "ssim_unit_range": "windows",
+}
+
+
 @dataclasses.dataclass(frozen=True)
 class MetricSums:
     """Sums over sequences, float64 per lead time; adding two gives the sums over both sets of sequences.
@@ -110,35 +155,55 @@ class MetricSums:
     Attributes:
       count: sequences.
       sums: name of a field of `FrameMetrics` -> float64 `[t]`.
+      frames: "values" and "windows" -> how many frames have any, float64 `[t]`.
     """
 
     count: int
     sums: dict[str, np.ndarray]
+    frames: dict[str, np.ndarray]
 
     @classmethod
     def of(cls, metrics: FrameMetrics, mask: np.ndarray) -> MetricSums:
         """Sums `metrics` (`[b, t]` each) over the sequences where `mask` (bool `[b]`) is True."""
-        values = metrics._asdict().items()
-        return cls(int(mask.sum()), {name: np.asarray(value, np.float64)[mask].sum(0) for name, value in values})
+        chosen = {name: np.asarray(value, np.float64)[mask] for name, value in metrics._asdict().items()}
+        sums = {
+            name: value.sum(0, where=True if name not in _COUNTED_BY else chosen[_COUNTED_BY[name]] > 0)
+            for name, value in chosen.items()
+        }
+        frames = {name: (chosen[name] > 0).sum(0).astype(np.float64) for name in ("values", "windows")}
+        return cls(int(mask.sum()), sums, frames)
 
     def __add__(self, other: MetricSums) -> MetricSums:
-        return MetricSums(self.count + other.count, {name: value + other.sums[name] for name, value in self.sums.items()})
+        sums, frames = (
+            {name: value + theirs[name] for name, value in ours.items()}
+            for ours, theirs in ((self.sums, other.sums), (self.frames, other.frames))
+        )
+        return MetricSums(self.count + other.count, sums, frames)
 
     def per_lead_time(self) -> dict[str, list[float]]:
-        """mse, mae, rmse, psnr (dB), ssim, ssim_unit_range of each predicted frame; first the frame right after the input."""
-        return _by_openstls_names({name: value / self.count for name, value in self.sums.items()})
+        """mse, mae, rmse, psnr (dB), ssim, ssim_unit_range of each predicted frame; first the frame right after the input.
+
+        NaN where no frame of a lead time could be judged.
+        """
+        return _by_openstls_names(self.sums, self.frames)
 
     def overall(self) -> dict[str, float]:
         """The same over all predicted frames; rmse is the root of the overall mse."""
-        means = {name: np.array([value.mean() / self.count]) for name, value in self.sums.items()}
-        return {name: values[0] for name, values in _by_openstls_names(means).items()}
+        sums, frames = ({name: value.sum(keepdims=True) for name, value in of.items()} for of in (self.sums, self.frames))
+        return {name: values[0] for name, values in _by_openstls_names(sums, frames).items()}
+
+    def rmse_per_value(self) -> float:
+        """Root of the mean squared error of a single value that is there, over all predicted frames."""
+        return math.sqrt(self.sums["squared_error"].sum() / max(self.sums["values"].sum(), 1.0))
 
 
-def _by_openstls_names(means: dict[str, np.ndarray]) -> dict[str, list[float]]:
+def _by_openstls_names(sums: dict[str, np.ndarray], frames: dict[str, np.ndarray]) -> dict[str, list[float]]:
+    with np.errstate(invalid="ignore"):
+        means = {name: sums[name] / frames[counted_by] for name, counted_by in _COUNTED_BY.items()}
     return {
         "mse": means["squared_error"].tolist(),
         "mae": means["absolute_error"].tolist(),
-        "rmse": [math.sqrt(value) for value in means["squared_error"]],
+        "rmse": np.sqrt(means["squared_error"]).tolist(),
         "psnr": means["psnr"].tolist(),
         "ssim": means["ssim"].tolist(),
         "ssim_unit_range": means["ssim_unit_range"].tolist(),
@@ -148,24 +213,26 @@ def _by_openstls_names(means: dict[str, np.ndarray]) -> dict[str, list[float]]:
 class BestConstantImage:
     """MSE of the one image that, predicted for every frame, has the lowest: the mean of all target frames.
 
-    Closed form, from exact integer sums: no second pass over the data.
+    Closed form, from float64 sums: no second pass over the data.
     """
 
     def __init__(self) -> None:
-        self._count = 0
-        self._sum: np.ndarray | int = 0
-        self._sum_of_squares: np.ndarray | int = 0
+        self._count: np.ndarray | float = 0.0
+        self._sum: np.ndarray | float = 0.0
+        self._squares: np.ndarray | float = 0.0
+        self._frames: np.ndarray | float = 0.0
 
-    def add(self, targets: np.ndarray) -> None:
-        """Args: targets uint8 `[b, t, h, w, c]`."""
-        wide = targets.astype(np.int64)
-        self._count += len(targets)
-        self._sum = self._sum + wide.sum(0)  # [t, h, w, c]
-        self._sum_of_squares = self._sum_of_squares + np.square(wide).sum(0)
+    def add(self, targets: np.ndarray, here: np.ndarray | None = None) -> None:
+        """Args: targets `[b, t, h, w, c]` in the network's range; here as in `frame_metrics`."""
+        targets = targets.astype(np.float64)
+        here = np.ones(targets.shape, bool) if here is None else here
+        self._count = self._count + here.sum(0)  # [t, h, w, c]
+        self._sum = self._sum + targets.sum(0, where=here)
+        self._squares = self._squares + np.square(targets).sum(0, where=here)
+        self._frames = self._frames + here.any(axis=(2, 3, 4)).sum(0)  # [t]
 
     def mse_per_lead_time(self) -> list[float]:
-        """Summed over pixels and channels, in units of [0, 1] squared."""
-        mean = self._sum / self._count / 255.0  # [t, h, w, c]
-        mean_square = self._sum_of_squares / self._count / 255.0**2
-        image = mean.mean(0)
-        return (mean_square - 2 * image * mean + image**2).sum((1, 2, 3)).tolist()
+        """Summed over pixels and channels, in the network's units squared."""
+        image = self._sum.sum(0) / np.maximum(self._count.sum(0), 1)
+        errors = self._squares - 2 * image * self._sum + image**2 * self._count
+        return (errors.sum((1, 2, 3)) / np.maximum(self._frames, 1)).tolist()

@@ -13,8 +13,21 @@ from PIL import Image, ImageDraw, ImageFont
 _CELL = 96  # pixels, at least, per frame side
 _GAP = 4
 _LABEL_WIDTH, _HEADER = 92, 30
+_MISSING = (96, 112, 144)
+_BRIGHTEST = 99.5  # percentile of the true frames that is drawn white, where hardly anything is brighter
 _PAPER, _INK = (250, 250, 250), (30, 30, 30)
 _MILLISECONDS = 350
+
+
+def displayed(inputs: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> tuple[np.ndarray, ...]:
+    """The same frames, brightened alike if nearly all of their values are small, as those of traffic and rain are.
+
+    Args: floats in the network's range, NaN where values are missing.
+    """
+    shown = np.concatenate([inputs[..., : truth.shape[-1]].ravel(), truth.ravel()])
+    brightest = float(np.nanpercentile(shown, _BRIGHTEST))
+    scale = 1 / brightest if 0 < brightest < 0.5 else 1.0
+    return inputs * scale, truth * scale, prediction * scale
 
 
 def draw_strip(path: epath.PathLike, inputs: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> None:
@@ -79,13 +92,19 @@ def _smoothed(values: Sequence[float]) -> np.ndarray:
 
 
 def _picture(frame: np.ndarray, kind: str) -> Image.Image:
-    """`[h, w, c]` -> an image; grey, or colour for three channels. Errors: red too bright, blue too dark, black right."""
+    """`[h, w, c]` -> an image; grey, or colour for three channels; slate where values are missing.
+
+    Errors: red too bright, blue too dark, black right.
+    """
+    missing = np.isnan(frame).all(-1)
+    frame = np.nan_to_num(frame)
     if kind == "error":
         signed = frame.mean(-1)
         channels = np.stack([np.maximum(signed, 0), np.maximum(np.abs(signed) - 0.5, 0), np.maximum(-signed, 0)], -1)
     else:
         channels = frame if frame.shape[-1] == 3 else np.repeat(frame[..., :1], 3, -1)
     pixels = np.rint(np.clip(channels, 0, 1) * 255).astype(np.uint8)
+    pixels[missing] = _MISSING
     image = Image.fromarray(pixels)
     scale = max(1, -(-_CELL // max(image.size)))
     return image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)

@@ -1,24 +1,17 @@
-"""The results of an evaluation as a table, as JSON, and beside the paper's own."""
+"""The results of an evaluation as a table, and as JSON."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from rich.console import Console, Group
 from rich.table import Table
 
+from stlight_jax.data.scaling import Scaling
+from stlight_jax.evaluation import comparison as published
 from stlight_jax.evaluation.evaluator import Evaluation
-from stlight_jax.model.stlight import STLightConfig
 
-# Results on the published Moving MNIST test set after 200 epochs, by (hidden_dim, overlap): paper table 3; the widest from
-# figure 1, read from the plot. All with depth 16, patch 2, kernels 3 and 7 (dilation 3), 10 -> 10 frames.
-_PAPER_MOVING_MNIST = {
-    (800, 0): {"mse": 24.48, "mae": 71.21, "ssim": 0.9444},
-    (1000, 0): {"mse": 23.29, "mae": 68.33, "ssim": 0.9454},
-    (1200, 0): {"mse": 22.21, "mae": 68.33, "ssim": 0.9496},
-    (1400, 0): {"mse": 21.80, "mae": 66.92, "ssim": 0.9515},
-    (1800, 2): {"mse": 20.54},
-}
 DEFINITIONS = [
     "MSE, MAE: summed over pixels and channels, averaged over frames. PSNR, SSIM: of predictions clipped to [0, 1].",
     "SSIM has data range 2, as OpenSTL's numbers have; 'range 1' is the one that fits the frames.",
@@ -33,54 +26,88 @@ _COLUMNS = {
 }
 
 
-def paper_result(dataset: str, model: STLightConfig, test_set: dict[str, Any]) -> dict[str, float] | None:
-    """What the paper reports for this network on this test set; None where that is not comparable."""
-    shape = (model.in_frames, model.out_frames, model.depth, model.patch_size, model.near_kernel, model.far_kernel)
-    if dataset != "moving_mnist" or not test_set["published"] or (*shape, model.dilation) != (10, 10, 16, 2, 3, 7, 3):
-        return None
-    return _PAPER_MOVING_MNIST.get((model.hidden_dim, model.overlap if model.overlap > 1 else 0))
-
-
 def as_json(
-    evaluation: Evaluation, checkpoint_step: int, test_set: dict[str, Any], paper: dict[str, float] | None
+    evaluation: Evaluation,
+    checkpoints: dict[str, int],
+    test_set: dict[str, Any],
+    scaling: Scaling,
+    comparison: dict[str, Any] | None,
 ) -> dict[str, Any]:
-    """Everything a program may want to know of an evaluation."""
+    """Everything a program may want to know of an evaluation.
+
+    Args:
+      checkpoints: "best", "last" or a number's text -> the step; the first one is the "stlight" of the results, others are
+        "stlight_last" and so on.
+      comparison: of `stlight_jax.evaluation.comparison.compare`.
+    """
     constant = evaluation.best_constant_image_mse
-    return {
-        "checkpoint_step": checkpoint_step,
+    names = {name: "stlight" if not i else f"stlight_{name}" for i, name in enumerate(checkpoints)}
+    sums = {**{names[name]: evaluation.models[name] for name in checkpoints}, **evaluation.baselines}
+    results = {
+        "checkpoint_step": next(iter(checkpoints.values())),
+        "checkpoints": checkpoints,
         "test_set": test_set,
         "overall": {
-            "stlight": evaluation.model.overall(),
-            "copy_last_frame": evaluation.copy_last_frame.overall(),
+            **{name: of.overall() for name, of in sums.items()},
             "best_constant_image": {"mse": sum(constant) / len(constant)},
-            "paper": paper,
+            "paper": published.paper_result(comparison),
         },
         "per_lead_time": {
-            "stlight": evaluation.model.per_lead_time(),
-            "copy_last_frame": evaluation.copy_last_frame.per_lead_time(),
+            **{name: of.per_lead_time() for name, of in sums.items()},
             "best_constant_image": {"mse": constant},
         },
+        "published": comparison,
     }
+    if scaling.common_span is not None:
+        results["rmse_per_value"] = {name: of.rmse_per_value() * scaling.common_span for name, of in sums.items()}
+    if evaluation.cycle is not None:
+        cycle = evaluation.cycle
+        results["cycle"] = {
+            "steps": cycle.steps,
+            "sequences": cycle.baseline.count,
+            "overall": cycle.baseline.overall(),
+            "per_lead_time": cycle.baseline.per_lead_time(),
+            "stlight_on_those": cycle.model.overall(),
+        }
+    return results
 
 
 def as_text(results: dict[str, Any]) -> str:
     """The tables of `as_json`'s results, for a screen or a file."""
-    test_set, overall, leads = results["test_set"], results["overall"], results["per_lead_time"]
+    test_set, overall, leads, checkpoints = (results[key] for key in ("test_set", "overall", "per_lead_time", "checkpoints"))
+    first, *others = checkpoints
     names = {
-        "stlight": "STLight",
+        "stlight": f"STLight, {first}, step {checkpoints[first]:,}",
+        **{f"stlight_{name}": f"STLight, {name}, step {checkpoints[name]:,}" for name in others},
         "copy_last_frame": "copy last frame",
+        "mean_of_inputs": "mean of the inputs",
         "best_constant_image": "best constant image",
         "paper": "paper, this size",
     }
     rows = {name: overall[key] for key, name in names.items() if overall[key] is not None}
+    remarks = []
+    if "cycle" in results:
+        cycle = results["cycle"]
+        rows[f"{cycle['steps']} steps before"] = cycle["overall"]
+        if cycle["sequences"] < test_set["sequences"]:
+            rows["STLight, on those"] = cycle["stlight_on_those"]
+            remarks.append(f"What was {cycle['steps']} steps before is known for {cycle['sequences']:,} sequences.")
+    if "rmse_per_value" in results:
+        per_value = results["rmse_per_value"]
+        listed = ", ".join(f"{names[name]} {value:.4g}" for name, value in per_value.items())
+        remarks.append(f"RMSE of a single value in the data's units: {listed}.")
     baselines = {"MSE, copy": leads["copy_last_frame"]["mse"], "MSE, constant": leads["best_constant_image"]["mse"]}
-    return tables(
-        f"{test_set['sequences']:,} test sequences, checkpoint of step {results['checkpoint_step']:,}",
+    text = tables(
+        f"{test_set['sequences']:,} test sequences",
         rows,
         leads["stlight"],
         baselines,
-        _remarks(test_set),
+        [*_remarks(test_set), *remarks],
     )
+    if results["published"] is None:
+        return text
+    ours = {name: overall[key] for key, name in names.items() if key.startswith("stlight")}
+    return text + "\n" + published.as_text(results["published"], ours)
 
 
 def tables(
@@ -120,12 +147,13 @@ def tables(
 
 
 def _remarks(test_set: dict[str, Any]) -> list[str]:
-    if test_set["published"]:
-        first = f"Test set: {test_set['name']} ({test_set['digits']})."
-    else:
-        first = f"Test set: {test_set['name']}, {test_set['digits']}. It is NOT the published test set."
-    return [first, *DEFINITIONS]
+    origin = test_set.get("digits") or test_set["folder"]
+    not_published = "" if test_set["published"] or "digits" not in test_set else " It is NOT the published test set."
+    return [f"Test set: {test_set['name']} ({origin}).{not_published}", *DEFINITIONS]
 
 
 def _cell(value: float | None, style: str) -> str:
-    return "-" if value is None else format(value, style)
+    if value is None or math.isnan(value):
+        return "-"
+    # Frames of few pixels, or of traffic, have errors far below 1.
+    return format(value, ".4g") if style == ".3f" and 0 < abs(value) < 1 else format(value, style)

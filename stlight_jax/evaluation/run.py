@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 
 import jax
@@ -10,17 +11,28 @@ import numpy as np
 from etils import epath
 
 from stlight_jax.config import check
-from stlight_jax.data.moving_mnist import open_test
+from stlight_jax.data.opening import open_test
+from stlight_jax.data.scaling import Scaling
+from stlight_jax.errors import InputError
 from stlight_jax.evaluation import pictures, report
+from stlight_jax.evaluation.comparison import compare
 from stlight_jax.evaluation.evaluator import evaluate_with_baselines
 from stlight_jax.inference.predictor import Predictor
+from stlight_jax.inference.rollout import check_horizon, rollout
 from stlight_jax.model.stlight import STLight
 from stlight_jax.progress import say
 from stlight_jax.training import checkpoint
 from stlight_jax.training.log import read_metrics, write_json
 from stlight_jax.training.parallel import PmapLauncher
 from stlight_jax.training.state import init_variables
-from stlight_jax.training.step import make_copy_step, make_eval_step, split_frames
+from stlight_jax.training.step import (
+    copy_last_frame,
+    make_baseline_step,
+    make_eval_step,
+    make_given_step,
+    mean_of_inputs,
+    split_frames,
+)
 from stlight_jax.training.workdir import Workdir, make_writable
 
 TABLE, METRICS, ANIMATION, STRIP, LOSS_CURVE = (
@@ -32,13 +44,23 @@ TABLE, METRICS, ANIMATION, STRIP, LOSS_CURVE = (
 )
 
 
-def evaluate_workdir(workdir: epath.PathLike, which: str = "best", data_root: str | None = None) -> dict:
-    """Evaluates a checkpoint on its config's test set and writes everything to `workdir/eval`.
+_BASELINES = {"copy_last_frame": copy_last_frame, "mean_of_inputs": mean_of_inputs}
+
+
+def evaluate_workdir(
+    workdir: epath.PathLike,
+    which: str = "both",
+    data_root: str | None = None,
+    horizon: int | None = None,
+    cycle: int | None = None,
+) -> dict:
+    """Evaluates checkpoints on their config's test set and writes everything to `workdir/eval`.
 
     Args:
       workdir: folder of a run.
-      which: "best" (lowest validation MSE), "last" or a step.
+      which: "both" (best and last), "best" (lowest validation MSE), "last" or a step. Pictures show the first one.
       data_root: where the data are now, if they have moved since training.
+      horizon, cycle: instead of the config's `evaluation.horizon` and `evaluation.cycle`.
 
     Returns:
       What `metrics.json` holds.
@@ -47,43 +69,64 @@ def evaluate_workdir(workdir: epath.PathLike, which: str = "best", data_root: st
       InputError: no such run or checkpoint, or the data are not there.
     """
     place = Workdir(workdir)
-    step = checkpoint.choose_step(place.checkpoints, which)
-    config = ml_collections.ConfigDict(checkpoint.load_description(place.checkpoints, step)["config"])
+    checkpoints = _choose(place, which)
+    description = checkpoint.load_description(place.checkpoints, next(iter(checkpoints.values())))
+    config = ml_collections.ConfigDict(description["config"])
     if data_root is not None:
         config.data.root = data_root
     model_config = check(config)
+    for key, value in (("horizon", horizon), ("cycle", cycle)):
+        if value is not None:
+            config.evaluation[key] = value
+    check(config)
+    check_horizon("evaluation.horizon", config.evaluation.horizon, model_config)
     launcher = PmapLauncher()
     batch_size = launcher.rounded_up(config.evaluation.batch_size)
-    test = open_test(config.data, model_config.in_frames + model_config.out_frames)
+    test = open_test(config)
     model_config.check_sequence(test.shape)
+    scaling = Scaling.from_json(description["scaling"]) if "scaling" in description else test.scaling
+    if scaling.dtype != test.scaling.dtype:
+        raise InputError(f"{test.description['name']} holds {test.scaling.dtype}; the network was trained on {scaling.dtype}")
+    # The network knows its training data's range; the test data's own must not slip in.
+    scaling = dataclasses.replace(scaling, missing=scaling.missing or test.scaling.missing)
     make_writable(place.evaluation)
 
     model = STLight(model_config)
-    say(f"evaluating checkpoint {step} of {place.path} on {len(test):,} sequences")
+    told = ", ".join(f"{name} (step {step})" for name, step in checkpoints.items())
+    say(f"evaluating {told} of {place.path} on {len(test):,} sequences")
     fresh = jax.eval_shape(functools.partial(init_variables, model, 0, test.shape[1:]))
-    variables = checkpoint.load_variables(place.checkpoints, step, launcher.abstract(fresh))
+    models = {
+        name: checkpoint.load_variables(place.checkpoints, step, launcher.abstract(fresh)) for name, step in checkpoints.items()
+    }
     result = evaluate_with_baselines(
-        launcher.evaluate(make_eval_step(model)),
-        launcher.evaluate(make_copy_step(model)),
+        launcher.evaluate(make_eval_step(model, scaling)),
+        {name: launcher.evaluate(make_baseline_step(of, model, scaling)) for name, of in _BASELINES.items()},
         launcher,
-        variables,
+        models,
         test,
+        scaling,
+        model_config.in_frames,
         batch_size,
         "evaluating",
+        config.evaluation.cycle,
+        launcher.evaluate(make_given_step(model, scaling)),
     )
 
-    paper = report.paper_result(config.dataset, model_config, test.description)
-    results = report.as_json(result, step, test.description, paper)
+    comparison = compare(config, model_config, test.description, checkpoints, description.get("total_steps", 0))
+    results = report.as_json(result, checkpoints, test.description, scaling, comparison)
     text = report.as_text(results)
     print(text)
     write_json(place.evaluation / METRICS, results)
     (place.evaluation / TABLE).write_text(text)
 
     say("drawing pictures ...")
-    shown = test.frames(np.arange(min(config.evaluation.pictures, len(test))))
-    inputs, truth = split_frames(shown, model)
-    prediction = Predictor(model_config, variables)(inputs)
-    drawn = [np.asarray(part) for part in (inputs, truth, prediction)]
+    shown = test.frames(np.linspace(0, len(test) - 1, min(config.evaluation.pictures, len(test))).astype(int))
+    inputs, truth, here = split_frames(shown, model, scaling)
+    prediction = rollout(Predictor(model_config, next(iter(models.values()))), inputs, truth.shape[1])
+    if here is not None:
+        inputs = np.where(scaling.to_network(shown)[1][:, : model_config.in_frames], inputs, np.nan)
+        truth, prediction = (np.where(here, part, np.nan) for part in (truth, prediction))
+    drawn = pictures.displayed(*(np.asarray(part) for part in (inputs, truth, prediction)))
     pictures.draw_strip(place.evaluation / STRIP, *(part[0] for part in drawn))
     pictures.animate(place.evaluation / ANIMATION, *drawn)
     pictures.draw_loss_curve(
@@ -93,3 +136,11 @@ def evaluate_workdir(workdir: epath.PathLike, which: str = "best", data_root: st
     )
     say(f"tables and pictures are in {place.evaluation}: {', '.join((TABLE, METRICS, ANIMATION, STRIP, LOSS_CURVE))}")
     return results
+
+
+def _choose(place: Workdir, which: str) -> dict[str, int]:
+    """ "both" gives the best one first, and the last one if it is another."""
+    if which != "both":
+        return {which: checkpoint.choose_step(place.checkpoints, which)}
+    best, last = (checkpoint.choose_step(place.checkpoints, name) for name in ("best", "last"))
+    return {"best": best} if best == last else {"best": best, "last": last}

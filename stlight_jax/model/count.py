@@ -19,7 +19,8 @@ from ml_collections import config_flags
 from rich.console import Console
 from rich.table import Table
 
-from stlight_jax.config import check
+from stlight_jax.config import check, frame_size
+from stlight_jax.errors import InputError
 from stlight_jax.model.stlight import STLight, STLightConfig
 
 
@@ -98,13 +99,15 @@ def count(config: STLightConfig, height: int, width: int) -> Count:
 
 def define_flags() -> None:
     config_flags.DEFINE_config_file("config", None, "File in configs/, with a size: configs/moving_mnist.py:L.")
+    flags.DEFINE_string("frame_size", None, "HEIGHTxWIDTH of the frames, where the config does not say.")
     flags.DEFINE_bool("json", False, "Print JSON.")
     flags.mark_flag_as_required("config")
 
 
 def main() -> None:
     config = flags.FLAGS.config
-    counted = count(check(config), config.data.image_size, config.data.image_size)
+    model = check(config)
+    counted = count(model, *_frame_size(config, flags.FLAGS.frame_size))
     if flags.FLAGS.json:
         print(json.dumps(counted.as_json(), indent=2))
         return
@@ -121,6 +124,18 @@ def main() -> None:
         "with the depthwise convolutions, which the paper leaves out. Batch norm counts 2 per element in both."
     )
     Console().print(table)
+
+
+def _frame_size(config: Any, given: str | None) -> tuple[int, int]:
+    if given:
+        sides = given.split("x")
+        if len(sides) != 2 or not all(side.isdecimal() and int(side) for side in sides):
+            raise InputError(f"--frame_size={given}: expected HEIGHTxWIDTH, such as 64x64")
+        return int(sides[0]), int(sides[1])
+    known = frame_size(config)
+    if known is None:
+        raise InputError("the config does not say how large the frames are; give --frame_size=HEIGHTxWIDTH")
+    return known
 
 
 def _size(tree: Any) -> int:

@@ -123,12 +123,15 @@ class STLightConfig:
         return self.depth // 3, 2 * self.depth // 3
 
     def check_sequence(self, shape: tuple[int, ...]) -> None:
-        """Raises InputError unless sequences `[in_frames + out_frames, h, w, c]` can train or evaluate this network."""
+        """Raises InputError unless sequences `[in_frames + horizon, h, w, c]` can train or evaluate this network.
+
+        It may predict fewer channels than it sees: the first ones.
+        """
         self.check_frames((1, self.in_frames, *shape[1:]))
-        if shape[0] != self.in_frames + self.out_frames or self.out_channels != shape[3]:
+        if shape[0] <= self.in_frames or self.out_channels > shape[3]:
             raise InputError(
-                f"the data's sequences have shape {list(shape)}; model.in_frames + out_frames and model.out_channels ask for "
-                f"{[self.in_frames + self.out_frames, *shape[1:3], self.out_channels]}"
+                f"the data's sequences have shape {list(shape)}; model.in_frames and model.out_channels ask for more than "
+                f"{self.in_frames} frames and at least {self.out_channels} channels"
             )
 
     def check_frames(self, shape: tuple[int, ...]) -> None:

@@ -16,17 +16,19 @@ import ml_collections
 import numpy as np
 from etils import epath
 
-from stlight_jax.config import check, course_differences
-from stlight_jax.data.moving_mnist import open_training
+from stlight_jax.config import check, course_differences, take_channels
+from stlight_jax.data.opening import open_training
 from stlight_jax.data.pipeline import steps_per_epoch, training_batches
+from stlight_jax.data.scaling import Scaling
 from stlight_jax.errors import InputError, NonFiniteLossError, PreemptedError
 from stlight_jax.evaluation.evaluator import evaluate
+from stlight_jax.inference.rollout import check_horizon
 from stlight_jax.model.stlight import STLight
 from stlight_jax.progress import Progress, say
 from stlight_jax.training import checkpoint
 from stlight_jax.training.log import MetricsLog, environment, write_json
 from stlight_jax.training.parallel import AXIS, PmapLauncher
-from stlight_jax.training.schedule import Hyperparameters, OneCycle
+from stlight_jax.training.schedule import Hyperparameters, make_schedule
 from stlight_jax.training.state import TrainState, create_state, make_optimizer
 from stlight_jax.training.step import Metrics, make_eval_step, make_train_step
 from stlight_jax.training.workdir import Workdir
@@ -74,25 +76,45 @@ def train(config: ml_collections.ConfigDict, workdir: epath.PathLike, allow_chan
             return run.steps(state, log, writer, stop_requested)
 
 
+_CHANNELS = {
+    "moving_mnist": ["intensity"],
+    "moving_fashion_mnist": ["intensity"],
+    "kth": ["intensity"],
+    "taxibj": ["inflow", "outflow"],
+    "kitti_caltech": ["red", "green", "blue"],
+}
+
+
+def _range(scaling: Scaling) -> list[Any]:
+    """[low, high], each one number or one per channel."""
+    return [values[0] if len(values) == 1 else list(values) for values in (scaling.low, scaling.high)]
+
+
 class _Run:
     """The parts of a run that do not change while it goes."""
 
     def __init__(self, config: ml_collections.ConfigDict):
-        model_config = check(config)
         self.config = config
         self.launcher = PmapLauncher()
         self.launcher.check_batch_size("train.batch_size", config.train.batch_size)
-        frames = model_config.in_frames + model_config.out_frames
-        self.training, self.validation = open_training(config.data, frames, config.train.seed)
-        model_config.check_sequence(self.training.shape)
-        self.total_steps = config.train.epochs * steps_per_epoch(len(self.training), config.train.batch_size)
+        check(config)  # a typo should not wait for data
+        self.training, self.validation = open_training(config)
+        take_channels(config.model, self.training.shape[-1])
+        model_config = check(config)
+        for key in ("train", "evaluation"):
+            check_horizon(f"{key}.horizon", config[key].horizon, model_config)
+        for sequences in (self.training, self.validation):
+            model_config.check_sequence(sequences.shape)
+        per_epoch = steps_per_epoch(len(self.training), config.train.batch_size)
+        self.total_steps = config.train.epochs * per_epoch
         if self.total_steps >= 2**31:
-            raise InputError(f"{self.total_steps} steps are too many; train.epochs or data.sequences_per_epoch must be smaller")
-        self.schedule = OneCycle.of(config.optimizer, self.total_steps)
+            raise InputError(f"{self.total_steps} steps are too many; make train.epochs or the epochs shorter")
+        self.schedule = make_schedule(config.optimizer, per_epoch, config.train.epochs)
         self.model = STLight(model_config, AXIS)
         optimizer = functools.partial(make_optimizer, config.optimizer)
-        self.train_step = self.launcher.train(make_train_step(self.model, optimizer, AXIS))
-        self.eval_step = self.launcher.evaluate(make_eval_step(self.model))
+        scaling = self.training.scaling
+        self.train_step = self.launcher.train(make_train_step(self.model, optimizer, AXIS, scaling))
+        self.eval_step = self.launcher.evaluate(make_eval_step(self.model, scaling))
 
     @functools.cached_property
     def description(self) -> dict[str, Any]:
@@ -100,9 +122,11 @@ class _Run:
         return {
             "config": self.config.to_dict(),
             "data": self.training.description,
-            "value_range": {"stored": [0, 255], "network": [0.0, 1.0]},
-            "frame_size": list(self.training.shape[1:3]),
-            "channels": ["intensity"],
+            "total_steps": self.total_steps,
+            "value_range": {"stored": _range(self.training.scaling), "network": [0.0, 1.0]},
+            "scaling": self.training.scaling.as_json(),
+            "frame_size": list(self.validation.shape[1:3]),
+            "channels": _CHANNELS.get(self.config.dataset, [f"channel {i + 1}" for i in range(self.training.shape[-1])]),
         }
 
     def starting_state(self, place: Workdir, allow_changes: bool) -> TrainState:
@@ -126,9 +150,12 @@ class _Run:
 
     def _check_course(self, saved: dict[str, Any], place: Workdir, allow_changes: bool) -> None:
         differences = course_differences(saved["config"], self.config.to_dict())
-        old, new = (description["data"].get("digits_sha256") for description in (saved, self.description))
-        if old != new:
-            differences.append("data.root or data.digits: the training digits are others")
+        # Checkpoints from before there were other data carry their digits' checksum under a name of its own.
+        old = saved["data"].get("sha256", saved["data"].get("digits_sha256"))
+        if old != self.training.description["sha256"]:
+            differences.append("data.root: the training data are others")
+        if "scaling" in saved and Scaling.from_json(saved["scaling"]) != self.training.scaling:
+            differences.append(f"the data's scaling: {saved['scaling']} -> {self.training.scaling.as_json()}")
         if not differences:
             return
         listed = "; ".join(differences)

@@ -50,9 +50,9 @@ class PmapLauncher:
         """Shapes and dtypes of a tree that lies, or shall lie, on every device."""
         return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self._everywhere), tree)
 
-    def split(self, batch: np.ndarray) -> jax.Array:
-        """Host `[b, ...]` -> devices `[devices, b / devices, ...]`; returns before the transfer is done."""
-        return jax.device_put(batch.reshape(len(self.devices), -1, *batch.shape[1:]), self._split)
+    def split(self, batch: Any) -> Any:
+        """Host arrays `[b, ...]` -> devices `[devices, b / devices, ...]`; returns before the transfer is done."""
+        return jax.tree.map(lambda x: jax.device_put(x.reshape(len(self.devices), -1, *x.shape[1:]), self._split), batch)
 
     def join(self, tree: Any) -> Any:
         """Devices `[devices, b / devices, ...]` -> host `[b, ...]`."""

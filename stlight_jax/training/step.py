@@ -10,32 +10,49 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from stlight_jax.data.scaling import to_unit_range
+from stlight_jax.data.scaling import Scaling
 from stlight_jax.evaluation.metrics import FrameMetrics, frame_metrics
+from stlight_jax.inference.rollout import rollout
 from stlight_jax.model.stlight import STLight
 from stlight_jax.training.schedule import Hyperparameters
 from stlight_jax.training.state import TrainState
 
 Metrics = dict[str, jax.Array]
+# Of inputs and targets `[b, t', h, w, c]` in the network's range, a prediction like the targets.
+Baseline = Callable[[jax.Array, jax.Array], jax.Array]
 
 
 def make_train_step(
-    model: STLight, make_optimizer: Callable[..., optax.GradientTransformation], axis_name: str
+    model: STLight,
+    make_optimizer: Callable[..., optax.GradientTransformation],
+    axis_name: str,
+    scaling: Scaling | None = None,
 ) -> Callable[[TrainState, jax.Array, Hyperparameters], tuple[TrainState, Metrics]]:
-    """A step on the mean squared error of all predicted frames (paper section 4.1).
+    """A step on the mean squared error of all predicted frames (paper section 4.1), missing values left out.
 
-    The returned function takes a state, this device's share of the batch (uint8 `[b, t, h, w, c]`, T + T' frames) and the
-    step's hyperparameters; it gives the next state and {"loss", "gradient_norm"}: the mean loss over all devices and the norm
-    of its gradient, before clipping.
+    The returned function takes a state, this device's share of the batch (`[b, T + horizon, h, w, c]`; a horizon beyond T' is
+    rolled out, gradients through all passes) and the step's hyperparameters; it gives the next state and
+    {"loss", "gradient_norm"}: the mean loss over all devices and the norm of its gradient, before clipping.
+
+    Args:
+      scaling: from stored values to the network's; None is uint8 frames 0..255.
     """
 
     def train_step(state: TrainState, frames: jax.Array, hyperparameters: Hyperparameters) -> tuple[TrainState, Metrics]:
-        inputs, targets = split_frames(frames, model)
+        inputs, targets, here = split_frames(frames, model, scaling)
 
         def loss_of(params: Any) -> tuple[jax.Array, Any]:
-            variables = {"params": params, "batch_stats": state.batch_stats}
-            prediction, updates = model.apply(variables, inputs, train=True, mutable=["batch_stats"])
-            return jnp.mean(jnp.square(prediction - targets)), updates["batch_stats"]
+            batch_stats = state.batch_stats
+
+            def predict(seen: jax.Array) -> jax.Array:
+                nonlocal batch_stats
+                variables = {"params": params, "batch_stats": batch_stats}
+                prediction, updates = model.apply(variables, seen, train=True, mutable=["batch_stats"])
+                batch_stats = updates["batch_stats"]
+                return prediction
+
+            errors = jnp.square(rollout(predict, inputs, targets.shape[1]) - targets)
+            return _mean(errors, here, axis_name), batch_stats
 
         (loss, batch_stats), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
         loss, gradients = jax.lax.pmean((loss, gradients), axis_name)
@@ -52,31 +69,70 @@ def make_train_step(
     return train_step
 
 
-def make_eval_step(model: STLight) -> Callable[[Any, jax.Array], FrameMetrics]:
-    """Metrics of every frame that the network predicts, `[b, t']` each."""
+def make_eval_step(model: STLight, scaling: Scaling | None = None) -> Callable[[Any, jax.Array], FrameMetrics]:
+    """Metrics of every frame that the network predicts, `[b, horizon]` each; it rolls out as far as the batch has frames."""
 
     def eval_step(variables: Any, frames: jax.Array) -> FrameMetrics:
-        inputs, targets = split_frames(frames, model)
-        return frame_metrics(model.apply(variables, inputs), targets)
+        inputs, targets, here = split_frames(frames, model, scaling)
+        return frame_metrics(rollout(lambda seen: model.apply(variables, seen), inputs, targets.shape[1]), targets, here)
 
     return eval_step
 
 
-def make_copy_step(model: STLight) -> Callable[[Any, jax.Array], FrameMetrics]:
-    """The same for the last seen frame as the prediction of all; it takes the variables and leaves them alone."""
+def make_baseline_step(
+    baseline: Baseline, model: STLight, scaling: Scaling | None = None
+) -> Callable[[Any, jax.Array], FrameMetrics]:
+    """The same for a prediction that needs no training; it takes the variables and leaves them alone."""
 
-    def copy_step(variables: Any, frames: jax.Array) -> FrameMetrics:
+    def baseline_step(variables: Any, frames: jax.Array) -> FrameMetrics:
         del variables
-        inputs, targets = split_frames(frames, model)
-        return frame_metrics(jnp.broadcast_to(inputs[:, -1:], targets.shape), targets)
+        inputs, targets, here = split_frames(frames, model, scaling)
+        return frame_metrics(baseline(inputs, targets), targets, here)
 
-    return copy_step
+    return baseline_step
 
 
-def split_frames(frames: jax.Array, model: STLight) -> tuple[jax.Array, jax.Array]:
-    """uint8 `[b, T + T', h, w, c]` -> float32 inputs `[b, T, ...]` and targets `[b, T', ...]` in [0, 1]."""
-    config = model.config
-    chex.assert_type(frames, jnp.uint8)
-    chex.assert_axis_dimension(frames, 1, config.in_frames + config.out_frames)
-    frames = to_unit_range(frames)
-    return frames[:, : config.in_frames], frames[:, config.in_frames :]
+def copy_last_frame(inputs: jax.Array, targets: jax.Array) -> jax.Array:
+    """The last seen frame, for every lead time."""
+    return jnp.broadcast_to(inputs[:, -1:, ..., : targets.shape[-1]], targets.shape)
+
+
+def mean_of_inputs(inputs: jax.Array, targets: jax.Array) -> jax.Array:
+    """The mean of the seen frames, for every lead time."""
+    return jnp.broadcast_to(inputs[..., : targets.shape[-1]].mean(1, keepdims=True), targets.shape)
+
+
+def make_given_step(model: STLight, scaling: Scaling | None = None) -> Callable[[Any, tuple], FrameMetrics]:
+    """Metrics of frames that are given as the prediction: takes (stored frames `[b, horizon, h, w, c]`, batch)."""
+
+    def given_step(variables: Any, given_and_frames: tuple[jax.Array, jax.Array]) -> FrameMetrics:
+        del variables
+        given, frames = given_and_frames
+        _, targets, here = split_frames(frames, model, scaling)
+        prediction, _ = (scaling or Scaling()).to_network(given[..., : targets.shape[-1]])
+        return frame_metrics(prediction, targets, here)
+
+    return given_step
+
+
+def split_frames(
+    frames: jax.Array, model: STLight, scaling: Scaling | None = None
+) -> tuple[jax.Array, jax.Array, jax.Array | None]:
+    """Stored `[b, T + horizon, h, w, c]` -> float32 inputs `[b, T, ...]`, targets `[b, horizon, ...]`, and where these are.
+
+    The last is bool, like the targets, False where values are missing; None where none can be.
+    """
+    scaling = scaling or Scaling()
+    chex.assert_type(frames, scaling.dtype)
+    first = model.config.in_frames
+    values, here = scaling.to_network(frames)
+    channels = model.config.out_channels
+    return values[:, :first], values[:, first:, ..., :channels], None if here is None else here[:, first:, ..., :channels]
+
+
+def _mean(errors: jax.Array, here: jax.Array | None, axis_name: str) -> jax.Array:
+    """The mean over what is there. Its mean over devices is the mean over the global batch."""
+    if here is None:
+        return jnp.mean(errors)
+    there = jax.lax.pmean(jnp.sum(here, dtype=jnp.float32), axis_name)
+    return jnp.sum(jnp.where(here, errors, 0.0)) / jnp.maximum(there, 1.0)

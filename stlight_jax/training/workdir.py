@@ -10,6 +10,7 @@ from absl import logging
 from etils import epath
 
 from stlight_jax.errors import InputError
+from stlight_jax.progress import say
 
 try:
     import fcntl
@@ -51,26 +52,41 @@ class Workdir:
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Keeps a second process from training in the same local folder. Raises InputError if one already does."""
-        if fcntl is None or "://" in str(self.path):
+        with locked(self.path, f"--workdir={self.path} is in use by process {{process}}, which trains in it"):
+            yield
+
+
+@contextlib.contextmanager
+def locked(folder: epath.Path, message: str, wait: bool = False) -> Iterator[None]:
+    """Keeps a second process out of a local folder while the block runs.
+
+    Args:
+      message: said if another one is in it; `{process}` becomes its number.
+      wait: until that one is out of it.
+
+    Raises InputError if one is in it, and `wait` is off.
+    """
+    if fcntl is None or "://" in str(folder):
+        yield
+        return
+    with open(folder / ".lock", "a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            said = message.replace("{process}", lock.read().strip() or "unknown")
+            if not wait:
+                raise InputError(f"{said}; wait for it, or name another folder") from None
+            say(f"{said}; waiting for it ...")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        except OSError as error:
+            logging.warning("%s is not protected against a second process: no locks there (%s)", folder, error)
             yield
             return
-        with open(self.path / ".lock", "a+") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                lock.seek(0)
-                raise InputError(
-                    f"--workdir={self.path} is in use by process {lock.read().strip() or 'unknown'}, which trains in it; "
-                    "wait for it, or name another folder"
-                ) from None
-            except OSError as error:
-                logging.warning("%s is not protected against a second process: no locks there (%s)", self.path, error)
-                yield
-                return
-            lock.truncate(0)
-            lock.write(str(os.getpid()))
-            lock.flush()
-            yield
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
 
 
 def make_writable(folder: epath.Path) -> None:

@@ -104,14 +104,14 @@ def test_prepared_tfds_is_read(tmp_path, images, monkeypatch):
     # Its companion `moving_mnist` is the published test set.
     config = load_config("L")
     config.data.update(root=str(tmp_path), digits="tfds")
-    assert not open_test(config.data, 20).description["published"]
+    assert not open_test("moving_mnist", config.data, 20).description["published"]
     videos = np.random.default_rng(1).integers(0, 256, (3, 20, 64, 64, 1), dtype=np.uint8)
     features = {"image_sequence": tfds.features.Video(shape=(20, 64, 64, 1))}
     write_tfds(tmp_path / "moving_mnist" / "1.0.0", features, {"test": [{"image_sequence": video} for video in videos]})
     with pytest.raises(InputError, match=r"expected frames \[20, 10000, 64, 64\] .* found \[20, 3, 64, 64\]"):
-        open_test(config.data, 20)  # a part of it is not the published test set
+        open_test("moving_mnist", config.data, 20)  # a part of it is not the published test set
     monkeypatch.setattr("stlight_jax.data.moving_mnist._PUBLISHED_SHAPE", (20, 3, 64, 64))
-    test = open_test(config.data, 20)
+    test = open_test("moving_mnist", config.data, 20)
     assert test.description["published"]
     np.testing.assert_array_equal(test.frames(np.array([2, 0])), videos[[2, 0]])
 

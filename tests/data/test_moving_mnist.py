@@ -146,7 +146,7 @@ def test_the_published_test_set_is_used_where_it_is_found(tmp_path):
     array[3, 9999, 5, 6] = 77
     array.flush()
     config.data.root = str(tmp_path)
-    test = open_test(config.data, 20)
+    test = open_test("moving_mnist", config.data, 20)
     assert test.description["published"]
     assert len(test) == 10000
     frames = test.frames(np.array([0, 9999]))
@@ -154,7 +154,7 @@ def test_the_published_test_set_is_used_where_it_is_found(tmp_path):
     assert frames.sum() == 77
     assert frames[1, 3, 5, 6, 0] == 77
     (folder / "t10k-images-idx3-ubyte.gz").write_bytes(embedded("t10k"))
-    assert not open_test(config.data, 30).description["published"]  # 10 -> 20 frames
+    assert not open_test("moving_mnist", config.data, 30).description["published"]  # 10 -> 20 frames
 
 
 @pytest.mark.parametrize(
@@ -189,8 +189,10 @@ def embedded(name):
 
 def test_splits_are_fixed_but_for_training():
     config = load_config("tiny")
-    (training, validation), (other_training, other_validation) = (open_training(config.data, 20, seed) for seed in (1, 2))
-    test = open_test(config.data, 20)
+    (training, validation), (other_training, other_validation) = (
+        open_training("moving_mnist", config.data, 20, seed) for seed in (1, 2)
+    )
+    test = open_test("moving_mnist", config.data, 20)
     indices = np.arange(3)
     assert not np.array_equal(training.frames(indices), other_training.frames(indices))
     np.testing.assert_array_equal(validation.frames(indices), other_validation.frames(indices))
@@ -202,10 +204,10 @@ def test_training_needs_no_test_digits(tmp_path):
     config = load_config("tiny")
     config.data.root = str(tmp_path)
     (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(embedded("train"))
-    training, _ = open_training(config.data, 20, 0)
+    training, _ = open_training("moving_mnist", config.data, 20, 0)
     assert len(training.digits.images) == 6000
     with pytest.raises(InputError, match="t10k-images"):
-        open_test(config.data, 20)
+        open_test("moving_mnist", config.data, 20)
 
 
 def test_a_canvas_without_room_is_refused(digits):

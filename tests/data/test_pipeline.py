@@ -5,10 +5,13 @@ import pytest
 
 from stlight_jax import InputError
 from stlight_jax.data.pipeline import evaluation_batches, steps_per_epoch, training_batches
+from stlight_jax.data.scaling import Scaling
 
 
 class Numbered:
     """Sequences that hold their epoch and index."""
+
+    scaling = Scaling()
 
     def __init__(self, count):
         self.count = count

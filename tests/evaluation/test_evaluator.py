@@ -1,60 +1,134 @@
 """Every number of an evaluation against NumPy over the whole set at once, with a filled-up last batch on eight devices."""
 
-import dataclasses
-
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
+from stlight_jax import InputError
+from stlight_jax.data.scaling import Scaling
 from stlight_jax.evaluation.evaluator import evaluate, evaluate_with_baselines
 from stlight_jax.evaluation.metrics import frame_metrics
 from stlight_jax.model.stlight import STLight, STLightConfig
 from stlight_jax.training.parallel import PmapLauncher
-from stlight_jax.training.step import make_copy_step
+from stlight_jax.training.step import copy_last_frame, make_baseline_step, make_given_step, mean_of_inputs
 
-FRAMES = np.random.default_rng(0).integers(0, 256, (5, 5, 16, 16, 1), dtype=np.uint8)  # three seen, two to predict
+SEEN, AHEAD = 3, 2
+MODEL = STLight(
+    STLightConfig(
+        in_frames=SEEN, out_frames=AHEAD, in_channels=1, out_channels=1, hidden_dim=8, depth=2, patch_size=2, far_kernel=3
+    )
+)
 
 
-@dataclasses.dataclass
 class Stored:
+    """Windows of one array: five of every array `[t, h, w, c]`."""
+
+    def __init__(self, array, scaling):
+        self.array, self.scaling = array, scaling
+        self.shape = (SEEN + AHEAD, *array.shape[1:])
+        self.description = {"name": "an array"}
+
     def __len__(self):
-        return len(FRAMES)
+        return 5
 
     def frames(self, indices, epoch=0):
-        return FRAMES[indices]
+        return np.stack([self.array[20 + i : 20 + i + SEEN + AHEAD] for i in indices])
+
+    def frames_before(self, indices, steps, targets):
+        firsts = np.array([20 + i + SEEN + AHEAD - targets - steps for i in indices])
+        there = firsts >= 0
+        return np.stack([self.array[first : first + targets] for first in np.maximum(firsts, 0)]), there
 
 
-def half_step(variables, frames):
+def grey_step(scaling):
     """A "network" that predicts a grey of `variables` everywhere."""
-    targets = frames[:, 3:].astype(jnp.float32) / 255
-    return frame_metrics(jnp.full(targets.shape, variables), targets)
+
+    def step(variables, frames):
+        targets, here = scaling.to_network(frames[:, SEEN:])
+        return frame_metrics(jnp.full(targets.shape, variables), targets, here)
+
+    return step
 
 
-def test_all_three_rows_equal_numpy():
-    config = STLightConfig(
-        in_frames=3, out_frames=2, in_channels=1, out_channels=1, hidden_dim=8, depth=2, patch_size=2, far_kernel=3
-    )
+def run(source, models, cycle=0):
     launcher = PmapLauncher()
     assert len(launcher.devices) == 8
-    steps = (launcher.evaluate(half_step), launcher.evaluate(make_copy_step(STLight(config))))
-    result = evaluate_with_baselines(*steps, launcher, jnp.float32(0.5), Stored(), 8, "testing")
-
-    scaled = FRAMES / 255.0
-    seen, targets = scaled[:, :3], scaled[:, 3:]
-    assert result.model.count == result.copy_last_frame.count == 5
-    squared = np.square(0.5 - targets).sum((2, 3, 4)).mean(0)
-    np.testing.assert_allclose(result.model.per_lead_time()["mse"], squared, rtol=1e-5)
-    copied = np.abs(seen[:, -1:] - targets).sum((2, 3, 4)).mean(0)
-    np.testing.assert_allclose(result.copy_last_frame.per_lead_time()["mae"], copied, rtol=1e-5)
-    image = targets.mean((0, 1))
-    constant = np.square(image - targets).sum((2, 3, 4)).mean(0)
-    np.testing.assert_allclose(result.best_constant_image_mse, constant, rtol=1e-9)
-
-    alone = evaluate(steps[0], launcher, jnp.float32(0.5), Stored(), 16, "testing")
-    assert alone.count == 5
-    np.testing.assert_allclose(alone.per_lead_time()["mse"], squared, rtol=1e-5)
+    baselines = {"copy": copy_last_frame, "mean": mean_of_inputs}
+    return evaluate_with_baselines(
+        launcher.evaluate(grey_step(source.scaling)),
+        {name: launcher.evaluate(make_baseline_step(of, MODEL, source.scaling)) for name, of in baselines.items()},
+        launcher,
+        models,
+        source,
+        source.scaling,
+        SEEN,
+        8,
+        "testing",
+        cycle,
+        launcher.evaluate(make_given_step(MODEL, source.scaling)),
+    )
 
 
-def test_an_evaluation_can_be_abandoned():
+def test_every_row_equals_numpy():
+    source = Stored(np.random.default_rng(0).integers(0, 256, (30, 16, 16, 1), dtype=np.uint8), Scaling())
+    result = run(source, {"best": jnp.float32(0.5), "last": jnp.float32(0.25)}, cycle=22)
+    scaled = source.frames(range(5)) / 255.0
+    seen, targets = scaled[:, :SEEN], scaled[:, SEEN:]
+
+    def squared(prediction, targets=targets):
+        return np.square(prediction - targets).sum((2, 3, 4)).mean(0)
+
+    assert result.models["best"].count == result.baselines["copy"].count == 5
+    for sums, prediction in (
+        (result.models["best"], 0.5),
+        (result.models["last"], 0.25),
+        (result.baselines["copy"], seen[:, -1:]),
+        (result.baselines["mean"], seen.mean(1, keepdims=True)),
+    ):
+        np.testing.assert_allclose(sums.per_lead_time()["mse"], squared(prediction), rtol=1e-5)
+    np.testing.assert_allclose(result.best_constant_image_mse, squared(targets.mean((0, 1))), rtol=1e-9)
+    # 22 steps before the first target of window i is frame i + 1, so all are known; 24 before, the first one is not.
+    assert result.cycle.baseline.count == 5
+    before = np.stack([source.array[i + 1 : i + 1 + AHEAD] for i in range(5)]) / 255.0
+    np.testing.assert_allclose(result.cycle.baseline.per_lead_time()["mse"], squared(before), rtol=1e-5)
+    later = run(source, {"best": jnp.float32(0.5)}, cycle=24).cycle
+    assert (later.baseline.count, later.model.count) == (4, 4)
+    before = np.stack([source.array[i - 1 : i - 1 + AHEAD] for i in range(1, 5)]) / 255.0
+    np.testing.assert_allclose(later.baseline.per_lead_time()["mse"], squared(before, targets[1:]), rtol=1e-5)
+    np.testing.assert_allclose(later.model.per_lead_time()["mse"], squared(0.5, targets[1:]), rtol=1e-5)
+
+
+def test_missing_values_count_nowhere():
+    random = np.random.default_rng(1)
+    array = random.uniform(5, 9, (30, 16, 16, 1)).astype(np.float32)
+    array[:, :4, 3:] = np.nan
+    array[24] = np.nan  # the second target of window 0, the first of window 1
+    source = Stored(array, Scaling("float32", (5.0,), (9.0,), missing=True, filling=(0.5,)))
+    result = run(source, {"best": jnp.float32(0.25)})
+    targets = ((source.frames(range(5)) - 5) / 4)[:, SEEN:].astype(np.float64)
+    there = ~np.isnan(targets).all((2, 3, 4))
+    assert there.sum() == 8
+    squared = np.nansum(np.square(0.25 - targets), (2, 3, 4))
+    np.testing.assert_allclose(result.models["best"].per_lead_time()["mse"], squared.sum(0) / there.sum(0), rtol=1e-5)
+    constant = np.nanmean(targets, (0, 1))
+    expected = np.nansum(np.square(constant - targets), (2, 3, 4)).sum(0) / there.sum(0)
+    np.testing.assert_allclose(result.best_constant_image_mse, expected, rtol=1e-9)
+    assert np.isfinite(result.models["best"].overall()["ssim"])
+    per_value = np.sqrt(np.nanmean(np.square(0.25 - targets)))
+    assert result.models["best"].rmse_per_value() == pytest.approx(per_value, rel=1e-5)
+
+
+def test_a_cycle_that_would_look_ahead_is_refused():
+    source = Stored(np.zeros((30, 16, 16, 1), np.uint8), Scaling())
+    with pytest.raises(InputError, match="evaluation.cycle is 1, less than the 2 frames to predict"):
+        run(source, {"best": jnp.float32(0.5)}, cycle=1)
+
+
+def test_an_evaluation_alone_and_abandoned():
+    source = Stored(np.random.default_rng(0).integers(0, 256, (30, 16, 16, 1), dtype=np.uint8), Scaling())
     launcher = PmapLauncher()
-    step = launcher.evaluate(half_step)
-    assert evaluate(step, launcher, jnp.float32(0.5), Stored(), 8, "testing", abandon=lambda: True) is None
+    step = launcher.evaluate(grey_step(source.scaling))
+    alone = evaluate(step, launcher, jnp.float32(0.5), source, 16, "testing")
+    squared = np.square(0.5 - source.frames(range(5))[:, SEEN:] / 255.0).sum((2, 3, 4)).mean(0)
+    np.testing.assert_allclose(alone.per_lead_time()["mse"], squared, rtol=1e-5)
+    assert evaluate(step, launcher, jnp.float32(0.5), source, 8, "testing", abandon=lambda: True) is None

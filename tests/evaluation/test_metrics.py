@@ -114,9 +114,9 @@ def test_sums_do_not_depend_on_the_batches(batch):
 def test_best_constant_image_equals_the_direct_search():
     targets = np.random.default_rng(3).integers(0, 256, (6, 4, 5, 5, 2), dtype=np.uint8)
     constant = BestConstantImage()
-    constant.add(targets[:4])
-    constant.add(targets[4:])
     scaled = targets / 255.0
+    constant.add(scaled[:4])
+    constant.add(scaled[4:])
     image = scaled.mean((0, 1))
     expected = np.square(scaled - image).sum((2, 3, 4)).mean(0)
     np.testing.assert_allclose(constant.mse_per_lead_time(), expected, rtol=1e-12)

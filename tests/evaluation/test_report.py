@@ -1,43 +1,54 @@
-"""When the paper's number may stand beside ours, and what the tables say."""
-
-import dataclasses
+"""What the tables say."""
 
 import numpy as np
-import pytest
 
-from stlight_jax import STLightConfig
-from stlight_jax.evaluation.evaluator import Evaluation
-from stlight_jax.evaluation.metrics import MetricSums
-from stlight_jax.evaluation.report import as_json, as_text, paper_result
-from tests.conftest import load_config
+from stlight_jax.data.scaling import Scaling
+from stlight_jax.evaluation.evaluator import Cycle, Evaluation
+from stlight_jax.evaluation.metrics import FrameMetrics, MetricSums
+from stlight_jax.evaluation.report import as_json, as_text
 
-PUBLISHED = {"name": "the published test set", "published": True, "sequences": 10_000, "digits": "x.npy"}
+TEST_SET = {"name": "generated frames", "published": False, "sequences": 10_000, "digits": "1,000 digits"}
 
 
-@pytest.mark.parametrize(("size", "mse"), [("XS", 24.48), ("S", 23.29), ("M", 22.21), ("L", 21.80), ("54M", 20.54)])
-def test_published_sizes_meet_their_published_result(size, mse):
-    model = STLightConfig(**load_config(size).model)
-    assert paper_result("moving_mnist", model, PUBLISHED)["mse"] == mse
-    assert paper_result("moving_mnist", model, {**PUBLISHED, "published": False}) is None
-    assert paper_result("kth", model, PUBLISHED) is None
-    assert paper_result("moving_mnist", dataclasses.replace(model, depth=12), PUBLISHED) is None
-    assert paper_result("moving_mnist", dataclasses.replace(model, hidden_dim=1404), PUBLISHED) is None
+def sums(values):
+    """Two sequences whose metrics of each lead time are all `values`, of frames of 50 values."""
+    metrics = np.broadcast_to(np.asarray(values, np.float32), (2, len(values)))
+    fields = dict.fromkeys(FrameMetrics._fields, metrics)
+    return MetricSums.of(FrameMetrics(**{**fields, "values": np.full(metrics.shape, 50.0)}), np.ones(2, bool))
 
 
-def evaluation():
-    names = ("squared_error", "absolute_error", "psnr", "ssim", "ssim_unit_range")
-    model = MetricSums(2, {name: np.array([2.0, 6.0]) for name in names})
-    copied = MetricSums(2, {name: np.array([20.0, np.inf]) for name in names})
-    return Evaluation(model, copied, [7.0, 9.0])
+def evaluation(**further):
+    baselines = {"copy_last_frame": sums([10.0, np.inf]), "mean_of_inputs": sums([5.0, 5.5])}
+    return Evaluation({"best": sums([1.0, 3.0]), "last": sums([2.0, 4.0])}, baselines, [7.0, 9.0], **further)
 
 
-def test_results_carry_baselines_and_lead_times():
-    results = as_json(evaluation(), 5, PUBLISHED, {"mse": 21.8, "mae": 66.92, "ssim": 0.9515})
+def test_results_carry_both_checkpoints_baselines_and_lead_times():
+    results = as_json(evaluation(), {"best": 5, "last": 8}, TEST_SET, Scaling(), None)
+    assert results["checkpoint_step"] == 5
     assert results["overall"]["stlight"]["mse"] == 2.0
+    assert results["overall"]["stlight_last"]["mse"] == 3.0
     assert results["overall"]["best_constant_image"] == {"mse": 8.0}
+    assert results["overall"]["paper"] is None
     assert results["per_lead_time"]["stlight"]["mse"] == [1.0, 3.0]
+    np.testing.assert_allclose(results["rmse_per_value"]["stlight"], 255 * np.sqrt(2 / 50))
     text = as_text(results)
-    for expected in ("copy last frame", "best constant image", "paper, this size", "21.800", "66.920", "0.9515", "8.000"):
+    for expected in (
+        "STLight, best, step 5",
+        "STLight, last, step 8",
+        "copy last frame",
+        "mean of the inputs",
+        "5.250",
+        "8.000",
+    ):
         assert expected in text
-    assert "NOT" not in text
-    assert "NOT the published test set" in as_text(as_json(evaluation(), 5, {**PUBLISHED, "published": False}, None))
+    assert "It is NOT the published test set" in text
+
+
+def test_the_cycle_stands_beside_the_network_on_the_same_sequences():
+    known = Evaluation(**{**vars(evaluation()), "cycle": Cycle(168, sums([0.5, 0.25]), sums([1.5, 1.5]))})
+    results = as_json(known, {"best": 5, "last": 8}, TEST_SET, Scaling("float32", (0.0, 1.0), (1.0, 5.0)), None)
+    assert results["cycle"]["overall"]["mse"] == 0.375
+    assert "rmse_per_value" not in results  # channels differ in range: there is no common unit
+    text = as_text(results)
+    for expected in ("168 steps before", "STLight, on those", "0.375", "known for 2 sequences"):
+        assert expected in text

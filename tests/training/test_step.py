@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from stlight_jax import STLight
+from stlight_jax.data.scaling import Scaling
 from stlight_jax.training.parallel import AXIS, PmapLauncher
 from stlight_jax.training.schedule import Hyperparameters
 from stlight_jax.training.state import create_state, make_optimizer
@@ -126,3 +127,56 @@ def test_the_old_state_is_donated(video_model):
     old = state
     state, _ = step(state, launcher.split(batches(video_model, 1)[0]), Hyperparameters(np.float32(1e-3), np.float32(0.9)))
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(old.params))
+
+
+def trained_once(model_config, frames, scaling, devices=4):
+    launcher = PmapLauncher(jax.devices()[:devices])
+    model = STLight(model_config, AXIS)
+    optimizer = functools.partial(make_optimizer, optimizer_config())
+    state = launcher.replicate(create_state(model, optimizer(), 0, (16, 16, model_config.in_channels)))
+    before = jax.tree.map(np.asarray, state.variables)
+    step = launcher.train(make_train_step(model, optimizer, AXIS, scaling))
+    _, metrics = step(state, launcher.split(frames), Hyperparameters(np.float32(1e-3), np.float32(0.9)))
+    return before, {name: float(value) for name, value in metrics.items()}
+
+
+def test_missing_values_stay_out_of_the_loss_however_they_are_spread(video_model):
+    random = np.random.default_rng(2)
+    frames = random.uniform(-1, 3, (8, 7, 16, 16, 1)).astype(np.float32)
+    frames[0, 3:] = np.nan  # a sequence without any target, and one with half of its pixels: devices hold unequal shares
+    frames[5, :, :8] = np.nan
+    scaling = Scaling("float32", (-1.0,), (3.0,), missing=True, filling=(0.25,))
+    variables, metrics = trained_once(video_model, frames, scaling)
+    scaled = np.where(np.isnan(frames), 0.25, (frames + 1) / 4)
+    prediction, _ = STLight(video_model).apply(variables, scaled[:, :3], train=True, mutable=["batch_stats"])
+    errors = np.square(np.asarray(prediction, np.float64) - scaled[:, 3:])
+    assert metrics["loss"] == pytest.approx(errors[~np.isnan(frames[:, 3:])].mean(), rel=1e-5)
+    # What stands where values are missing makes no difference: a number for "missing" instead of NaN is the same batch.
+    numbers = np.where(np.isnan(frames), 65535, np.rint((frames + 1) * 100)).astype(np.uint16)
+    whole = Scaling("uint16", (0.0,), (400.0,), missing=True, fill=65535, filling=(0.25,))
+    rounded = (numbers.astype(np.float32) / 100 - 1).astype(np.float32)
+    rounded[numbers == 65535] = np.nan
+    as_numbers, as_floats = trained_once(video_model, numbers, whole)[1], trained_once(video_model, rounded, scaling)[1]
+    assert as_numbers["loss"] == pytest.approx(as_floats["loss"], rel=1e-5)
+    assert as_numbers["gradient_norm"] == pytest.approx(as_floats["gradient_norm"], rel=1e-4)
+
+
+def test_training_on_a_longer_horizon_goes_through_all_passes(video_model):
+    frames = np.random.default_rng(3).integers(0, 256, (8, 3 + 9, 16, 16, 1), dtype=np.uint8)  # T' is 4: three passes
+    variables, metrics = trained_once(video_model, frames, None, devices=1)
+    plain, scaled = STLight(video_model), frames.astype(np.float32) / 255
+
+    def loss(params):
+        stats, seen, blocks = variables["batch_stats"], scaled[:, :3], []
+        for _ in range(3):
+            of_pass = {"params": params, "batch_stats": stats}
+            block, updates = plain.apply(of_pass, seen, train=True, mutable=["batch_stats"])
+            stats = updates["batch_stats"]
+            blocks.append(block)
+            seen = jnp.concatenate([seen, block], 1)[:, -3:]
+        return jnp.mean(jnp.square(jnp.concatenate(blocks, 1)[:, :9] - scaled[:, 3:]))
+
+    expected, gradients = jax.value_and_grad(loss)(variables["params"])
+    norm = np.sqrt(sum(np.sum(np.square(leaf)) for leaf in jax.tree.leaves(gradients)))
+    assert metrics["loss"] == pytest.approx(float(expected), rel=1e-5)
+    assert metrics["gradient_norm"] == pytest.approx(float(norm), rel=1e-4)

@@ -1,0 +1,179 @@
+"""`python -m stlight_jax prepare NAME --raw=FOLDER --out=FOLDER`: raw files once into clips with random access.
+
+NAME is taxibj, kth, kitti_caltech or moving_fashion_mnist (OpenSTL's layouts, as they are), or frames: anybody's videos,
+pictures or arrays. Interrupted, it leaves nothing behind and can be run again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import tensorflow_datasets as tfds
+from absl import flags
+from etils import epath
+from ml_collections import config_flags
+from rich.console import Console
+from rich.table import Table
+
+from stlight_jax.data.builders import BUILDERS
+from stlight_jax.data.builders.base import ClipsBuilder
+from stlight_jax.data.builders.frames import Frames, FramesOptions, describe
+from stlight_jax.data.windows import Run, Windows
+from stlight_jax.errors import InputError, StlightError
+from stlight_jax.progress import say
+from stlight_jax.training.workdir import locked, make_writable
+
+POSITIONAL = "dataset"
+_UNFINISHED = tfds.core.constants.INCOMPLETE_PREFIX  # of the names of folders that TFDS is writing
+
+
+def define_flags() -> None:
+    flags.DEFINE_enum("dataset", None, [*BUILDERS, "frames"], "Which data set; the first argument.")
+    flags.DEFINE_string("raw", None, "Folder with the raw files; for frames a folder or a file.")
+    flags.DEFINE_string("out", None, "Folder for the prepared data, which --config.data.root names later.")
+    config_flags.DEFINE_config_file("config", None, "For frames: configs/frames.py, whose section data says how to read them.")
+    flags.mark_flags_as_required(["dataset", "raw", "out"])
+
+
+def main() -> None:
+    given = flags.FLAGS
+    raw, out = epath.Path(given.raw).expanduser(), epath.Path(given.out).expanduser()
+    if not raw.exists():
+        raise InputError(f"--raw={raw}: there is no such file or folder")
+    if given.dataset == "frames":
+        folder = prepare_frames(raw, frames_options(given.config.data) if given.config else FramesOptions(), out)
+    else:
+        if given.config:
+            raise InputError("--config is for frames; the other data sets have no choices")
+        if not raw.is_dir():
+            raise InputError(f"--raw={raw} is a file; the folder with the raw files of {given.dataset} is wanted")
+        make_writable(out)
+        folder = prepare(BUILDERS[given.dataset](data_dir=str(out), file_format="array_record"), raw)
+    say(f"prepared in {folder}; --config.data.root={out} finds it")
+
+
+def prepare(builder: ClipsBuilder, raw: epath.Path, wait: bool = False) -> epath.Path:
+    """Prepares a data set, unless that is done, and shows what is in it.
+
+    Args:
+      raw: folder with the raw files (of frames, a folder or a file).
+      wait: for another process that prepares it, instead of an error.
+
+    Returns:
+      Its folder.
+
+    Raises:
+      InputError: the raw files are not as they should be, or the folder cannot be written; nothing half-written stays.
+    """
+    folder = epath.Path(builder.data_path)
+    make_writable(folder.parent)
+    with locked(folder.parent, f"{folder.parent} is being prepared by process {{process}}", wait):
+        if (folder / "dataset_info.json").exists():
+            made_from = tfds.builder_from_directory(str(folder)).info.metadata.get("raw", "other files")
+            say(f"{folder} is prepared already, from {made_from}; remove it to prepare the data anew")
+        elif folder.exists():
+            raise InputError(f"{folder} holds no whole data set, dataset_info.json is missing; remove it")
+        else:
+            _remove_unfinished(folder.parent)  # of a process that was killed
+            builder.info.metadata["raw"] = str(raw)
+            _download_and_prepare(builder, raw)
+    metadata = tfds.builder_from_directory(str(folder)).info.metadata
+    print(count_table(type(builder), metadata), end="")
+    return folder
+
+
+def prepare_frames(raw: epath.Path, options: FramesOptions, out: epath.Path, wait: bool = False) -> epath.Path:
+    """Prepares a user's own frames in `out`, see `prepare`."""
+    make_writable(out)
+    builder = Frames(raw=raw, options=options, data_dir=str(out), file_format="array_record")
+    folder = prepare(builder, raw, wait)
+    metadata = tfds.builder_from_directory(str(folder)).info.metadata
+    if json.dumps(metadata["options"], sort_keys=True) != json.dumps(dataclasses.asdict(options), sort_keys=True):  # NaN != NaN
+        raise InputError(f"{folder} was prepared with other keys of data; remove it, or choose another folder")
+    describe(metadata)
+    return folder
+
+
+def frames_options(data: Any) -> FramesOptions:
+    """From the section `data` of `configs/frames.py`."""
+    return FramesOptions(**{field.name: data[field.name] for field in dataclasses.fields(FramesOptions)})
+
+
+def count_table(builder: type[ClipsBuilder], metadata: dict[str, Any]) -> str:
+    """What was counted, beside what others have published, with a line wherever they differ."""
+    table = Table("split", title=builder.name)
+    lengths = list(builder.DOCUMENTED)
+    for heading in ("clips", "frames", *(f"windows of {length}" for length in lengths)):
+        table.add_column(heading, justify="right")
+    differences = []
+    for name, split in metadata["splits"].items():
+        windows = {length: count_windows(builder, split["clips"], length) for length in lengths}
+        table.add_row(name, f"{len(split['clips']):,}", f"{split['frames']:,}", *(f"{count:,}" for count in windows.values()))
+        for length, count in windows.items():
+            for source, published in builder.DOCUMENTED[length].get(name, {}).items():
+                if published != count:
+                    differences.append(f"{name}, windows of {length}: {count:,} here, {published:,} published ({source})")
+    console = Console(width=110, color_system=None)
+    with console.capture() as capture:
+        console.print(table)
+        for difference in differences:
+            console.print(f"differs: {difference}", markup=False, highlight=False)
+    return capture.get()
+
+
+def count_windows(builder: type[ClipsBuilder], clips: list[dict[str, Any]], length: int) -> int:
+    """How many windows OpenSTL cuts from the clips."""
+    runs = [Run(*run) for clip in clips for run in clip["runs"]]
+    strides = [builder.strides(clip["name"], length) for clip in clips for _ in clip["runs"]]
+    return len(Windows(runs, length, strides, anchor=builder.ANCHOR))
+
+
+def _download_and_prepare(builder: ClipsBuilder, raw: epath.Path) -> None:
+    tfds.disable_progress_bar()  # the builder shows its own
+    folder = epath.Path(builder.data_path)
+    manual = raw if raw.is_dir() else raw.parent
+    if not any(manual.iterdir()):
+        raise InputError(f"{raw} is an empty folder; the raw files of {builder.name} are wanted there")
+    try:
+        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):  # TFDS announces itself
+            builder.download_and_prepare(
+                download_dir=str(folder.parent / f"{_UNFINISHED}downloads"),  # TFDS makes one, though nothing is downloaded
+                download_config=tfds.download.DownloadConfig(manual_dir=str(manual)),
+            )
+    except Exception as error:
+        causes = list(_causes(error))
+        known = next((cause for cause in causes if isinstance(cause, StlightError)), None)
+        if known is not None:
+            raise known from None
+        failed = next((cause for cause in causes if _is_of_files(cause)), None)
+        if failed is not None:
+            raise InputError(f"{folder} could not be made from {raw}: {' '.join(str(failed).split())}") from None
+        raise
+    finally:
+        _remove_unfinished(folder.parent)
+
+
+def _remove_unfinished(parent: epath.Path) -> None:
+    for unfinished in parent.glob(f"{_UNFINISHED}*"):
+        unfinished.rmtree()
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__
+
+
+def _is_of_files(error: BaseException) -> bool:
+    """Whether files, disk or memory are to blame. ArrayRecord's errors, such as of a full disk, have no type of their own."""
+    import tensorflow as tf  # slow, and TFDS itself loads it only where it is needed
+
+    if isinstance(error, RuntimeError):
+        return ".array_record" in str(error)
+    return isinstance(error, OSError | MemoryError | tf.errors.OpError)

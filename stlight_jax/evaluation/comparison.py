@@ -1,0 +1,147 @@
+"""Our result below the published ones, and what may be compared."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ml_collections
+from rich.console import Console
+from rich.table import Table
+
+from stlight_jax.evaluation.published import published_size, published_table
+from stlight_jax.model.count import count
+from stlight_jax.model.stlight import STLightConfig
+
+_STYLES = {"mse": ("MSE", ".2f"), "mae": ("MAE", ".2f"), "psnr": ("PSNR", ".2f"), "ssim": ("SSIM", ".4f")}
+# The paper's table 2; OpenSTL chooses the checkpoint on the test set.
+_EPOCHS = {"moving_mnist": 200, "moving_fashion_mnist": 200, "taxibj": 50, "kth": 100, "kitti_caltech": 100}
+_BATCH_SIZES = {"moving_mnist": 16, "moving_fashion_mnist": 16, "taxibj": 16, "kth": 12, "kitti_caltech": 8}
+# Of the paper's table 1; who counts otherwise has other windows.
+_TEST_SEQUENCES = {"moving_mnist": 10_000, "moving_fashion_mnist": 10_000, "taxibj": 500, "kth": 3030, "kitti_caltech": 1983}
+
+
+def compare(
+    config: ml_collections.ConfigDict, model: STLightConfig, test_set: dict[str, Any], checkpoints: dict[str, int], steps: int
+) -> dict[str, Any] | None:
+    """What is published for this data set and horizon, and how far this run may be held against it.
+
+    Args:
+      config, model: of the run.
+      test_set: description of the sequences it was evaluated on.
+      checkpoints: "best", "last" or the like -> its step.
+      steps: of the whole schedule.
+
+    Returns:
+      {"title", "source", "recipe", "metrics", "rows", "this_size", "network", "differences", "comparable"} as JSON; None where
+      nothing is published.
+    """
+    table = published_table(config.dataset, model.in_frames, config.evaluation.horizon or model.out_frames)
+    if table is None:
+        return None
+    own = published_size(table, model)
+    counted = count(model, *table.frame[:2])
+    differences = _differences(config, model, test_set, checkpoints, steps, own is not None)
+    return {
+        "title": table.title,
+        "source": table.source,
+        "recipe": table.recipe,
+        "metrics": list(table.metrics),
+        "rows": [
+            {"name": row.name, "parameters": row.parameters, "flops": row.flops, "note": row.note, **row.metrics}
+            for row in table.results
+        ],
+        "this_size": None if own is None else own.name,
+        "network": {"parameters": counted.total.parameters / 1e6, "flops": counted.total.paper / 1e9},
+        "differences": differences,
+        "comparable": not any(difference.startswith("test") for difference in differences),
+    }
+
+
+def paper_result(comparison: dict[str, Any] | None) -> dict[str, float] | None:
+    """The published metrics of this very network, where the test set is the published one."""
+    if comparison is None or not comparison["comparable"]:
+        return None
+    for row in comparison["rows"]:
+        if row["name"] == comparison["this_size"]:
+            return {metric: row[metric] for metric in comparison["metrics"] if metric in row}
+    return None
+
+
+def as_text(comparison: dict[str, Any], ours: dict[str, dict[str, float]]) -> str:
+    """The published table with rows of ours below, and what differs. Args: ours, name -> metrics."""
+    table = Table("", title=f"{comparison['title']}: published ({comparison['source']}), and this run")
+    for heading in ("M params", "G MAC", *(_STYLES[metric][0] for metric in comparison["metrics"]), ""):
+        table.add_column(heading, justify="right")
+    notes = []
+    for row in comparison["rows"]:
+        mark = ""
+        if row["note"]:
+            notes.append(row["note"])
+            mark = f"[{len(notes)}]"
+        if row["name"] == comparison["this_size"]:
+            mark += " this network"
+        table.add_row(row["name"], *_figures(comparison, row), _plain(mark))
+    table.add_section()
+    mark = "comparable" if comparison["comparable"] else "NOT comparable"
+    for name, values in ours.items():
+        table.add_row(name, *_figures(comparison, {**comparison["network"], **values}), mark)
+    console = Console(width=120, color_system=None)
+    with console.capture() as capture:
+        console.print(table)
+        for number, note in enumerate(notes, 1):
+            console.print(f"[{number}] {note}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"Published: {comparison['recipe']}.", markup=False, highlight=False, soft_wrap=True)
+        same = "Same here: the definitions of the metrics (SSIM with data range 2)"
+        console.print(f"{same}{', and the test set' if comparison['comparable'] else ''}.", highlight=False, soft_wrap=True)
+        for difference in comparison["differences"]:
+            console.print(f"Differs: {difference}.", markup=False, highlight=False, soft_wrap=True)
+    return capture.get()
+
+
+def _plain(text: str) -> str:
+    return text.strip().replace("[", "\\[")
+
+
+def _figures(comparison: dict[str, Any], row: dict[str, Any]) -> list[str]:
+    cells = [(row["parameters"], ".2f"), (row["flops"], ".2f")]
+    # The traffic data's MSE is below 1.
+    small = all(other.get("mse", 1) < 1 for other in comparison["rows"][:1])
+    for metric in comparison["metrics"]:
+        style = ".4f" if metric == "mse" and small else _STYLES[metric][1]
+        cells.append((row.get(metric), style))
+    return ["-" if value is None else format(value, style) for value, style in cells]
+
+
+def _differences(
+    config: ml_collections.ConfigDict,
+    model: STLightConfig,
+    test_set: dict[str, Any],
+    checkpoints: dict[str, int],
+    steps: int,
+    published_network: bool,
+) -> list[str]:
+    """Sentences; those that begin with "test" make a comparison of the metrics idle."""
+    dataset, data, train = config.dataset, config.data, config.train
+    found = []
+    if not test_set["published"]:
+        found.append(f"test set: {test_set['name']}, not the published one")
+    elif test_set["sequences"] != _TEST_SEQUENCES[dataset]:
+        found.append(f"test sequences: {test_set['sequences']:,}, published {_TEST_SEQUENCES[dataset]:,}")
+    if data.get("colour_order", "openstl") != "openstl":
+        found.append("test frames: their colours are in RGB order, OpenSTL's in BGR")
+    if config.evaluation.horizon > model.out_frames:
+        found.append(f"roll-out: {model.out_frames} frames at a time, the paper predicts all at once")
+    if not published_network:
+        found.append("network: none of the paper's sizes")
+    budget = f"{train.epochs} epochs, batch {train.batch_size}"
+    if (train.epochs, train.batch_size) != (_EPOCHS[dataset], _BATCH_SIZES[dataset]):
+        found.append(f"training: {budget}, published {_EPOCHS[dataset]} epochs, batch {_BATCH_SIZES[dataset]}")
+    last = max(checkpoints.values())
+    if "last" in checkpoints and last < steps:
+        found.append(f"training: its last checkpoint is of step {last:,} of {steps:,}")
+    if "best" in checkpoints and data.validation != "openstl":
+        found.append(
+            "choice of the best checkpoint: on sequences of the training set, OpenSTL's on the test set itself "
+            "(--config.data.validation=openstl)"
+        )
+    return found
