@@ -29,6 +29,7 @@ def main() -> None:
     if name not in COMMANDS:
         print(f"error: no command {name!r}; choose one of {', '.join(COMMANDS)}", file=sys.stderr)
         sys.exit(InputError.exit_status)
+    cli.quiet_libraries()
     command = importlib.import_module(COMMANDS[name][1])
     command.define_flags()
     cli.run(command.main, [f"stlight {name}", *arguments], getattr(command, "POSITIONAL", None))

@@ -24,7 +24,7 @@ def run(main: Callable[[], None], arguments: list[str] | None = None, positional
 
     Errors a user can meet are printed as one line; anything else is a defect and shows its traceback (exit status 1).
     """
-    _quiet_libraries()
+    quiet_libraries()
     _keep_compiled_programs()
     try:
         arguments = list(sys.argv if arguments is None else arguments)
@@ -92,8 +92,8 @@ def _keep_compiled_programs() -> None:
         jax.config.update("jax_compilation_cache_dir", str(caches.folder() / f"compiled-{caches.processor()}"))
 
 
-def _quiet_libraries() -> None:
-    """Keeps warnings meant for developers of the libraries off a user's screen; ours stay."""
+def quiet_libraries() -> None:
+    """Keeps warnings meant for developers of the libraries off a user's screen; ours stay. To be called before their import."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # TensorFlow computes nothing here, and would announce it
     warnings.filterwarnings("ignore", module=r"(orbax|flax|jax|tensorflow)(\.|$)")

@@ -115,6 +115,8 @@ class _Stored:
                 "name": f"{title}, {name}",
                 "published": self._rules is not None and name == "test" and not data.stride,
                 "sha256": frames.table["sha256"],
+                "statistics": frames.table["statistics"],
+                "raw": epath.Path(frames.metadata.get("raw", self._folder)).name,
                 "folder": str(self._folder),
             },
             seed,

@@ -18,6 +18,7 @@ _EPOCHS = {"moving_mnist": 200, "moving_fashion_mnist": 200, "taxibj": 50, "kth"
 _BATCH_SIZES = {"moving_mnist": 16, "moving_fashion_mnist": 16, "taxibj": 16, "kth": 12, "kitti_caltech": 8}
 # Of the paper's table 1; who counts otherwise has other windows.
 _TEST_SEQUENCES = {"moving_mnist": 10_000, "moving_fashion_mnist": 10_000, "taxibj": 500, "kth": 3030, "kitti_caltech": 1983}
+_WITH_LPIPS = ("kth", "kitti_caltech")
 
 
 def compare(
@@ -32,8 +33,9 @@ def compare(
       steps: of the whole schedule.
 
     Returns:
-      {"title", "source", "recipe", "metrics", "rows", "this_size", "network", "differences", "comparable"} as JSON; None where
-      nothing is published.
+      As JSON: the published table ("dataset", "title", "source", "recipe", "metrics", "rows"), the name in it of this very
+      network ("this_size"), parameters and FLOPs of this one ("network"), "differences", and whether metrics are "comparable".
+      None where nothing is published.
     """
     table = published_table(config.dataset, model.in_frames, config.evaluation.horizon or model.out_frames)
     if table is None:
@@ -42,6 +44,7 @@ def compare(
     counted = count(model, *table.frame[:2])
     differences = _differences(config, model, test_set, checkpoints, steps, own is not None)
     return {
+        "dataset": config.dataset,
         "title": table.title,
         "source": table.source,
         "recipe": table.recipe,
@@ -76,11 +79,11 @@ def as_text(comparison: dict[str, Any], ours: dict[str, dict[str, float]]) -> st
     for row in comparison["rows"]:
         mark = ""
         if row["note"]:
-            notes.append(row["note"])
-            mark = f"[{len(notes)}]"
+            notes += [row["note"]] if row["note"] not in notes else []
+            mark = f"[{notes.index(row['note']) + 1}]"
         if row["name"] == comparison["this_size"]:
             mark += " this network"
-        table.add_row(row["name"], *_figures(comparison, row), _plain(mark))
+        table.add_row(row["name"], *_as_published(comparison, row), _plain(mark))
     table.add_section()
     mark = "comparable" if comparison["comparable"] else "NOT comparable"
     for name, values in ours.items():
@@ -93,6 +96,8 @@ def as_text(comparison: dict[str, Any], ours: dict[str, dict[str, float]]) -> st
         console.print(f"Published: {comparison['recipe']}.", markup=False, highlight=False, soft_wrap=True)
         same = "Same here: the definitions of the metrics (SSIM with data range 2)"
         console.print(f"{same}{', and the test set' if comparison['comparable'] else ''}.", highlight=False, soft_wrap=True)
+        if comparison["dataset"] in _WITH_LPIPS:
+            console.print("OpenSTL also lists LPIPS, whose weights do not come with this package.", highlight=False)
         for difference in comparison["differences"]:
             console.print(f"Differs: {difference}.", markup=False, highlight=False, soft_wrap=True)
     return capture.get()
@@ -100,6 +105,11 @@ def as_text(comparison: dict[str, Any], ours: dict[str, dict[str, float]]) -> st
 
 def _plain(text: str) -> str:
     return text.strip().replace("[", "\\[")
+
+
+def _as_published(comparison: dict[str, Any], row: dict[str, Any]) -> list[str]:
+    values = [row["parameters"], row["flops"], *(row.get(metric) for metric in comparison["metrics"])]
+    return ["-" if value is None else f"{value:g}" for value in values]
 
 
 def _figures(comparison: dict[str, Any], row: dict[str, Any]) -> list[str]:

@@ -147,7 +147,7 @@ def tables(
 
 
 def _remarks(test_set: dict[str, Any]) -> list[str]:
-    origin = test_set.get("digits") or test_set["folder"]
+    origin = test_set.get("digits") or test_set["raw"]
     not_published = "" if test_set["published"] or "digits" not in test_set else " It is NOT the published test set."
     return [f"Test set: {test_set['name']} ({origin}).{not_published}", *DEFINITIONS]
 

@@ -7,15 +7,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from stlight_jax import InputError
 from stlight_jax.evaluation.metrics import BestConstantImage, MetricSums, frame_metrics, ssim
-
-
-def golden_arrays():
-    """The arrays of OpenSTL's golden test, channels last: `[2, 3, 16, 16, 1]`."""
-    random = np.random.default_rng(0)
-    shape = (2, 3, 1, 16, 16)
-    true = random.random(shape, dtype=np.float32)
-    pred = np.float32(true + 0.1 * np.float32(random.standard_normal(shape)))
-    return np.moveaxis(pred, 2, -1), np.moveaxis(true, 2, -1)
+from tests.evaluation import golden
 
 
 def sums_of(pred, true, mask=None):
@@ -24,17 +16,9 @@ def sums_of(pred, true, mask=None):
 
 
 def test_openstls_golden_values():
-    overall = sums_of(*golden_arrays()).overall()
-    expected = {
-        "mse": 2.595934,
-        "mae": 20.701252,
-        "rmse": 1.611190,
-        "ssim": 0.9466934,
-        "ssim_unit_range": 0.9458368,
-        "psnr": 20.451086,
-    }
-    assert overall.keys() == expected.keys()
-    for name, value in expected.items():
+    overall = sums_of(*(np.moveaxis(frames, 2, -1) for frames in golden.frames())).overall()
+    assert overall.keys() == golden.METRICS.keys()
+    for name, value in golden.METRICS.items():
         assert overall[name] == pytest.approx(value, rel=1e-6), name
 
 

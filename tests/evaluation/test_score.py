@@ -11,31 +11,20 @@ from stlight_jax import InputError
 from stlight_jax.evaluation import score as score_module
 from stlight_jax.evaluation.score import score
 from tests.conftest import ROOT
-
-# Of `golden_frames`, from OpenSTL's own code with scikit-image (PSNR and SSIM of clipped predictions).
-GOLDEN = {
-    "mse": 2.595934,
-    "mae": 20.701252,
-    "rmse": 1.611190,
-    "ssim": 0.9466934,
-    "ssim_unit_range": 0.9458368,
-    "psnr": 20.451086,
-}
+from tests.evaluation import golden
 
 
 @pytest.fixture
 def saved(tmp_path):
     """A folder as OpenSTL leaves it: [n, t, c, h, w]."""
-    random = np.random.default_rng(0)
-    true = random.random((2, 3, 1, 16, 16), dtype=np.float32)
-    predicted = (true + 0.1 * random.standard_normal(true.shape).astype(np.float32)).astype(np.float32)
+    predicted, true = golden.frames()
     np.save(tmp_path / "preds.npy", predicted)
     np.save(tmp_path / "trues.npy", true)
     return tmp_path
 
 
 def assert_golden(overall):
-    for name, value in GOLDEN.items():
+    for name, value in golden.METRICS.items():
         assert overall[name] == pytest.approx(value, rel=2e-6), name
 
 

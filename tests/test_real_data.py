@@ -1,0 +1,62 @@
+"""The recorded benchmark on real data, run again: every network beats the last frame copied, TaxiNYC's last week, too."""
+
+import importlib.util
+
+import numpy as np
+import pytest
+
+from stlight_jax.data.builders.frames import Frames, FramesOptions
+from stlight_jax.data.prepare import prepare
+from stlight_jax.data.stored import StoredFrames
+from stlight_jax.data.windows import Run, Windows
+from tests.conftest import ROOT
+
+spec = importlib.util.spec_from_file_location("real_data", ROOT / "benchmarks" / "real_data.py")
+real_data = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(real_data)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", real_data.RUNS)
+def test_a_short_training_beats_what_needs_none(name, test_data, tmp_path, monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "")  # one device
+    results = real_data.run(name, test_data, tmp_path / "run")
+    ours = results["overall"]["stlight"]["mse"]
+    assert ours < results["overall"]["copy_last_frame"]["mse"]
+    assert results["checkpoints"]["best"]
+    if name == "taxinyc":
+        assert results["cycle"]["stlight_on_those"]["mse"] < results["cycle"]["overall"]["mse"]
+
+
+def test_windows_of_the_raw_taxi_file_never_cross_its_repeated_and_unsorted_stamps(test_data, tmp_path):
+    h5py = pytest.importorskip("h5py")
+    path = test_data / "taxinyc" / "NYC14_Taxi_M16x8_T60_InOut.h5"
+    with h5py.File(path) as file:
+        stamps, flow = file["date"][:].astype(str), np.moveaxis(file["data"][:], 1, -1)
+    hours = np.array([f"{s[:4]}-{s[4:6]}-{s[6:8]}T{s[8:]}" for s in stamps], "datetime64[h]").astype(int)
+    options = FramesOptions(layout="tchw")
+    folder = prepare(Frames(raw=path, options=options, data_dir=str(tmp_path), file_format="array_record"), path)
+    moments = {}
+    for split in ("train", "validation", "test"):
+        frames = StoredFrames(folder, split, 2**28)
+        runs = [Run(*run) for clip in frames.table["clips"] for run in clip["runs"]]
+        windows = Windows(runs, 8)
+        assert len(windows) == sum(max(0, run.frames - 7) for run in runs)
+        # Every window is found in the file, in one piece, with eight hours on end.
+        where = {frame.tobytes(): [] for frame in flow.astype(np.float32)}
+        for place, frame in enumerate(flow.astype(np.float32)):
+            where[frame.tobytes()].append(place)
+        for places in windows.frames(np.arange(0, len(windows), 7)):
+            starts = where[frames[places[:1]][0].tobytes()]
+            ends = where[frames[places[-1:]][0].tobytes()]
+            assert any(end - start == 7 and hours[end] - hours[start] == 7 for start in starts for end in ends)
+        first = hours.min()
+        moments[split] = {first + run.tick + i for run in runs for i in range(run.frames)}
+        assert moments[split] <= set(hours)
+    # A moment that occurs twice is on one side of the split both times.
+    assert not moments["train"] & moments["test"]
+    assert not moments["train"] & moments["validation"]
+    assert not moments["validation"] & moments["test"]
+    remarks = " ".join(frames.metadata["remarks"])
+    assert "1728 time stamps occur more than once" in remarks
+    assert "backwards" in remarks
