@@ -14,7 +14,7 @@ flags.mark_flag_as_required("workdir")
 
 
 def main() -> None:
-    """Evaluates one checkpoint."""
+    """Evaluates the checkpoints asked for."""
     say("loading libraries ...")
     from stlight_jax.evaluation.run import evaluate_workdir  # after the flags: a typo should not wait for TensorFlow
 

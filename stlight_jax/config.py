@@ -50,12 +50,12 @@ _GENERATED_VALIDATIONS = ("generated", "openstl")
 # their description, so where they were read from does not matter either.
 _FREE = (
     "data.digits",
-    "data.evaluation_stride",
     "data.memory",
     "data.prepared",
     "data.root",
-    "data.test_sequences",
-    "evaluation",
+    "evaluation.batch_size",
+    "evaluation.cycle",
+    "evaluation.pictures",
     "model.rematerialise",
     "size",
     "train.checkpoint_every",
@@ -73,6 +73,7 @@ _RANGES = {
     "data.memory": (0, True),
     "data.crop": (0, True),
     "data.frame_step": (1, True),
+    "data.stride": (0, True),
     "data.evaluation_stride": (1, True),
     "data.validation_fraction": (0, False),
     "optimizer.learning_rate": (0, False),
@@ -191,6 +192,8 @@ def check(config: ml_collections.ConfigDict) -> STLightConfig:
             choices = _GENERATED_VALIDATIONS
         if name in config[section] and config[section][name] not in choices:
             raise InputError(f"{key} is {config[section][name]!r}; choose one of {', '.join(choices)}")
+    if config.dataset == "frames" and config.data.stride < 1:
+        raise InputError(f"data.stride is {config.data.stride}; it must be at least 1")
     if config.train.seed >= 2**32:
         raise InputError(f"train.seed is {config.train.seed}; it must be less than 2**32")
     if config.model.dtype == "float64" and not jax.config.jax_enable_x64:

@@ -18,6 +18,7 @@ from stlight_jax.data import moving_mnist
 from stlight_jax.data.augmentation import Augmented
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.data.sequences import Sequences
+from stlight_jax.data.splits import in_fixed_disorder
 from stlight_jax.errors import InputError
 from stlight_jax.progress import say
 
@@ -114,7 +115,8 @@ class _Stored:
             {
                 "name": f"{title}, {name}",
                 "published": self._rules is not None and name == "test" and not data.stride,
-                "sha256": frames.table["sha256"],
+                "sha256": _checksum(frames.table),
+                "training_sha256": _checksum(self.frames("train").table),
                 "statistics": frames.table["statistics"],
                 "raw": epath.Path(frames.metadata.get("raw", self._folder)).name,
                 "folder": str(self._folder),
@@ -142,29 +144,39 @@ class _Stored:
         missing = any(fraction > 0 for split in metadata["splits"].values() for fraction in split["statistics"]["missing"])
         mean = np.asarray(statistics["mean"])
         try:
-            scaling = Scaling(dtype.name, low, high, missing, metadata["fill"] if missing else None)
+            scaling = Scaling(dtype.name, low, high, missing, metadata["fill"])
         except InputError as error:
             raise InputError(f"{self._folder}: {error}") from None
         filling = (mean - np.asarray(low)) / (np.asarray(high) - np.asarray(low))
-        return dataclasses.replace(scaling, filling=tuple(filling.tolist())) if missing else scaling
+        # Carried even if nothing is missing here: other data to evaluate on may lack some.
+        return dataclasses.replace(scaling, filling=tuple(filling.tolist()))
 
     def _hold_out(self, whole: Any) -> tuple[Any, Any]:
-        """The last clips, whole groups of them; of a single clip the last runs, with those that share frames left out."""
+        """Some clips, whole groups of them; of a single clip the last runs, with those that share frames left out."""
         fraction, clips = self._data.validation_fraction, whole.clips
         if len(clips) > 1:
-            groups = sorted({self._rules.group(clip["name"]) for clip in clips})
-            held = set(groups[-max(1, math.ceil(fraction * len(groups))) :])
+            groups = in_fixed_disorder({self._rules.group(clip["name"]) for clip in clips})
+            held = set(groups[: max(1, math.ceil(fraction * len(groups)))])
             parts = [[clip for clip in clips if (self._rules.group(clip["name"]) in held) == side] for side in (False, True)]
         else:
             (clip,) = clips
             count = max(1, math.ceil(fraction * len(clip["runs"])))
-            runs = clip["runs"][: -count - self._rules.RUNS_THAT_SHARE_FRAMES + 1], clip["runs"][-count:]
-            parts = [[{**clip, "runs": list(part)}] if part else [] for part in runs]
+            held = clip["runs"][-count:]
+            begin = min(first for first, _, _ in held)
+            # Some share frames by their content only, see RUNS_THAT_SHARE_FRAMES, others by their places.
+            before = clip["runs"][: -count - self._rules.RUNS_THAT_SHARE_FRAMES + 1]
+            train = [run for run in before if run[0] + run[1] <= begin]
+            parts = [[{**clip, "runs": list(part)}] if part else [] for part in (train, held)]
         if not all(parts):
             raise InputError(
                 f"data.validation_fraction is {fraction}: nothing is left to train on of {len(clips)} clip(s); make it smaller"
             )
         return tuple(self._stored.Clips(whole.frames, part) for part in parts)
+
+
+def _checksum(table: dict[str, Any]) -> str:
+    """Of a split's frames, and of where its clips begin and jump."""
+    return hashlib.sha256((table["sha256"] + json.dumps(table["clips"])).encode()).hexdigest()
 
 
 def _benchmark(name: str, root: str) -> epath.Path:
@@ -181,6 +193,7 @@ def _benchmark(name: str, root: str) -> epath.Path:
 def _own_frames(data: ml_collections.ConfigDict) -> epath.Path:
     """Their prepared form: `data.root` itself, or made from it once and kept."""
     from stlight_jax.data import stored
+    from stlight_jax.data.builders.frames import Frames
     from stlight_jax.data.prepare import frames_options, prepare_frames
 
     if not data.root:
@@ -189,13 +202,14 @@ def _own_frames(data: ml_collections.ConfigDict) -> epath.Path:
     if not raw.exists():
         raise InputError(f"data.root is {data.root!r}: there is no such file or folder")
     prepared = stored.find_prepared("frames", data.root, "run prepare anew") if raw.is_dir() else None
-    if prepared is not None:
-        return prepared
     options = frames_options(data)
+    if prepared is not None:
+        _check_options(prepared, options)
+        return prepared
     kept = epath.Path(data.prepared or caches.folder() / "frames").expanduser()
     if os.path.realpath(kept) == os.path.realpath(raw):
         raise InputError(f"data.prepared is {data.prepared!r}, the same folder as data.root; choose another one")
-    content = json.dumps([_fingerprint(raw, kept), dataclasses.asdict(options)], sort_keys=True)
+    content = json.dumps([_fingerprint(raw, kept), dataclasses.asdict(options), str(Frames.VERSION)], sort_keys=True)
     key = hashlib.sha256(content.encode()).hexdigest()[:16]
     out = kept / f"{raw.resolve().name}-{key}"
     found = stored.find_prepared("frames", str(out), "remove it")
@@ -203,6 +217,21 @@ def _own_frames(data: ml_collections.ConfigDict) -> epath.Path:
         return found
     say(f"reading {raw} once; what is read is kept in {out}")
     return prepare_frames(raw, options, out, wait=True)
+
+
+def _check_options(prepared: epath.Path, options: Any) -> None:
+    """What was decided when frames were prepared cannot be changed by keys. Raises InputError naming those that try to."""
+    import tensorflow_datasets as tfds
+
+    stored = tfds.builder_from_directory(str(prepared)).info.metadata["options"]
+    given, standard = dataclasses.asdict(options), dataclasses.asdict(type(options)())
+    changed = [
+        f"data.{key} is {value!r}, prepared with {stored.get(key)!r}"
+        for key, value in given.items()
+        if repr(value) not in (repr(stored.get(key)), repr(standard[key]))
+    ]
+    if changed:
+        raise InputError(f"{prepared} was prepared with other keys: {'; '.join(changed)}; prepare the frames anew with them")
 
 
 def _fingerprint(path: epath.Path, kept: epath.Path) -> list[tuple[str, int, int]]:

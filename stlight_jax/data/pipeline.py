@@ -40,6 +40,8 @@ def training_batches(
       An iterator of `[batch_size / process_count, t, h, w, c]` in the dtype of the data.
     """
     per_epoch = steps_per_epoch(len(source), batch_size)
+    if batch_size % process_count:
+        raise InputError(f"train.batch_size is {batch_size}; it must be a multiple of the {process_count} processes")
     share = batch_size // process_count
 
     def make(step: np.ndarray) -> np.ndarray:

@@ -20,6 +20,7 @@ from ml_collections import config_flags
 from rich.console import Console
 from rich.table import Table
 
+from stlight_jax.config import check
 from stlight_jax.data.builders import BUILDERS
 from stlight_jax.data.builders.base import ClipsBuilder
 from stlight_jax.data.builders.frames import Frames, FramesOptions, describe
@@ -46,6 +47,10 @@ def main() -> None:
     if not raw.exists():
         raise InputError(f"--raw={raw}: there is no such file or folder")
     if given.dataset == "frames":
+        if given.config:
+            check(given.config)
+            if given.config.dataset != "frames":
+                raise InputError(f"--config is of {given.config.dataset}; for frames it is configs/frames.py")
         folder = prepare_frames(raw, frames_options(given.config.data) if given.config else FramesOptions(), out)
     else:
         if given.config:
@@ -54,7 +59,10 @@ def main() -> None:
             raise InputError(f"--raw={raw} is a file; the folder with the raw files of {given.dataset} is wanted")
         make_writable(out)
         folder = prepare(BUILDERS[given.dataset](data_dir=str(out), file_format="array_record"), raw)
-    say(f"prepared in {folder}; --config.data.root={out} finds it")
+    if given.dataset == "moving_fashion_mnist":
+        say(f"prepared in {folder} for tfds.load; training reads the raw files, --config.data.root={raw}")
+    else:
+        say(f"prepared in {folder}; --config.data.root={out} finds it")
 
 
 def prepare(builder: ClipsBuilder, raw: epath.Path, wait: bool = False) -> epath.Path:
@@ -84,6 +92,8 @@ def prepare(builder: ClipsBuilder, raw: epath.Path, wait: bool = False) -> epath
             _download_and_prepare(builder, raw)
     metadata = tfds.builder_from_directory(str(folder)).info.metadata
     print(count_table(type(builder), metadata), end="")
+    for remark in metadata["remarks"]:
+        say(f"  {remark}")
     return folder
 
 

@@ -13,8 +13,8 @@ class Sequences(Protocol):
     """A set of sequences that can be made or read by index.
 
     Attributes:
-      description: what a checkpoint or a table says of them, as JSON; "name", "published" (whether they are a published test
-        set), "sequences" and "sha256" (of what they are made of) are always there.
+      description: what a checkpoint or a table says of them, as JSON. "name", "published" (whether they are a published test
+        set) and "sequences" are always there, of training sequences "sha256" (of what they are made of), too.
       shape: of one sequence, `[t, h, w, c]`.
       scaling: from its values to the network's.
     """

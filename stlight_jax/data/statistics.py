@@ -14,6 +14,9 @@ def is_missing(frames: np.ndarray, fill: float | None) -> np.ndarray | None:
     return None if fill is None else frames == fill
 
 
+_VALUES_AT_A_TIME = 2**17  # per channel; in float64, with what is computed from them, 24 times as large as bytes
+
+
 class ChannelStatistics:
     """Per channel, float64 throughout; blocks are merged by Chan's formula, so that large means cost no digits.
 
@@ -34,6 +37,10 @@ class ChannelStatistics:
     def add(self, block: np.ndarray) -> None:
         """Args: block `[..., c]`."""
         values = block.reshape(-1, block.shape[-1])  # [n, c]
+        for first in range(0, len(values), _VALUES_AT_A_TIME):
+            self._add(values[first : first + _VALUES_AT_A_TIME])
+
+    def _add(self, values: np.ndarray) -> None:
         missing = is_missing(values, self._fill)
         if missing is None or not missing.any():
             missing = None

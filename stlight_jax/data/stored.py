@@ -30,10 +30,11 @@ def find_prepared(name: str, root: str, how: str) -> epath.Path | None:
     Raises InputError for data that are there in a format that has no random access.
     """
     folder = epath.Path(root or tfds.core.constants.DATA_DIR).expanduser()
-    versions = sorted(folder.glob(f"{name}/*/dataset_info.json")) if folder.is_dir() else []
+    versions = list(folder.glob(f"{name}/*/dataset_info.json")) if folder.is_dir() else []
     # A process that writes, or was killed while it did, has a folder of its own beside them.
-    whole = [info for info in versions if not info.parent.name.startswith(tfds.core.constants.INCOMPLETE_PREFIX)]
-    for info in (folder / "dataset_info.json", *reversed(whole)):
+    whole = [info for info in versions if tfds.core.Version.is_valid(info.parent.name)]
+    newest_first = sorted(whole, key=lambda info: tfds.core.Version(info.parent.name), reverse=True)
+    for info in (folder / "dataset_info.json", *newest_first):
         if info.exists():
             found = tfds.builder_from_directory(str(info.parent))
             if found.info.name != name:

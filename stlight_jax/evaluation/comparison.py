@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import ml_collections
 from rich.console import Console
 from rich.table import Table
 
-from stlight_jax.evaluation.published import published_size, published_table
+from stlight_jax.config import base_config
+from stlight_jax.evaluation.published import PublishedTable, published_size, published_table
 from stlight_jax.model.count import count
 from stlight_jax.model.stlight import STLightConfig
 
 _STYLES = {"mse": ("MSE", ".2f"), "mae": ("MAE", ".2f"), "psnr": ("PSNR", ".2f"), "ssim": ("SSIM", ".4f")}
-# The paper's table 2; OpenSTL chooses the checkpoint on the test set.
-_EPOCHS = {"moving_mnist": 200, "moving_fashion_mnist": 200, "taxibj": 50, "kth": 100, "kitti_caltech": 100}
-_BATCH_SIZES = {"moving_mnist": 16, "moving_fashion_mnist": 16, "taxibj": 16, "kth": 12, "kitti_caltech": 8}
-# Of the paper's table 1; who counts otherwise has other windows.
-_TEST_SEQUENCES = {"moving_mnist": 10_000, "moving_fashion_mnist": 10_000, "taxibj": 500, "kth": 3030, "kitti_caltech": 1983}
+# What makes a difference to a result, if it is not as published. Some recipes lack some of them.
+_SETTINGS = (
+    "train.epochs", "train.batch_size", "train.horizon", "train.init_from", "optimizer.schedule", "optimizer.learning_rate",
+    "optimizer.rise", "optimizer.div_factor", "optimizer.final_div_factor", "optimizer.beta1_low", "optimizer.beta1_high",
+    "optimizer.beta1", "optimizer.beta2", "optimizer.eps", "optimizer.least_learning_rate", "optimizer.warmup_epochs",
+    "optimizer.warmup_start", "optimizer.clip_norm", "optimizer.weight_decay", "model.precision", "model.dtype",
+    "data.sequences_per_epoch", "data.stride",
+)  # fmt: skip
 _WITH_LPIPS = ("kth", "kitti_caltech")
+
+
+class Difference(NamedTuple):
+    """Something that is not as published, and whether it is in what was evaluated on, so that metrics cannot be compared."""
+
+    text: str
+    of_test: bool = False
 
 
 def compare(
@@ -28,7 +39,7 @@ def compare(
 
     Args:
       config, model: of the run.
-      test_set: description of the sequences it was evaluated on.
+      test_set: description of the sequences it is evaluated on.
       checkpoints: "best", "last" or the like -> its step.
       steps: of the whole schedule.
 
@@ -41,8 +52,8 @@ def compare(
     if table is None:
         return None
     own = published_size(table, model)
-    counted = count(model, *table.frame[:2])
-    differences = _differences(config, model, test_set, checkpoints, steps, own is not None)
+    counted = count(model, *test_set["shape"][1:3]).total
+    differences = _differences(config, table, model, test_set, checkpoints, steps, own is not None)
     return {
         "dataset": config.dataset,
         "title": table.title,
@@ -54,9 +65,9 @@ def compare(
             for row in table.results
         ],
         "this_size": None if own is None else own.name,
-        "network": {"parameters": counted.total.parameters / 1e6, "flops": counted.total.paper / 1e9},
-        "differences": differences,
-        "comparable": not any(difference.startswith("test") for difference in differences),
+        "network": {"parameters": counted.parameters / 1e6, "flops": counted.paper / 1e9},
+        "differences": [difference.text for difference in differences],
+        "comparable": not any(difference.of_test for difference in differences),
     }
 
 
@@ -124,34 +135,48 @@ def _figures(comparison: dict[str, Any], row: dict[str, Any]) -> list[str]:
 
 def _differences(
     config: ml_collections.ConfigDict,
+    table: PublishedTable,
     model: STLightConfig,
     test_set: dict[str, Any],
     checkpoints: dict[str, int],
     steps: int,
     published_network: bool,
-) -> list[str]:
-    """Sentences; those that begin with "test" make a comparison of the metrics idle."""
-    dataset, data, train = config.dataset, config.data, config.train
-    found = []
+) -> list[Difference]:
+    data, found = config.data, []
+    counts = table.test_sequences
     if not test_set["published"]:
-        found.append(f"test set: {test_set['name']}, not the published one")
-    elif test_set["sequences"] != _TEST_SEQUENCES[dataset]:
-        found.append(f"test sequences: {test_set['sequences']:,}, published {_TEST_SEQUENCES[dataset]:,}")
+        found.append(Difference(f"test set: {test_set['name']}, not the published one", of_test=True))
+    elif test_set["sequences"] not in counts.values():
+        published = " or ".join(f"{count:,} ({source})" for source, count in counts.items())
+        found.append(Difference(f"test sequences: {test_set['sequences']:,}, published {published}", of_test=True))
     if data.get("colour_order", "openstl") != "openstl":
-        found.append("test frames: their colours are in RGB order, OpenSTL's in BGR")
+        found.append(Difference("colours of test frames: in RGB order, OpenSTL's in BGR", of_test=True))
     if config.evaluation.horizon > model.out_frames:
-        found.append(f"roll-out: {model.out_frames} frames at a time, the paper predicts all at once")
+        found.append(Difference(f"roll-out: {model.out_frames} frames at a time, the paper predicts all at once"))
     if not published_network:
-        found.append("network: none of the paper's sizes")
-    budget = f"{train.epochs} epochs, batch {train.batch_size}"
-    if (train.epochs, train.batch_size) != (_EPOCHS[dataset], _BATCH_SIZES[dataset]):
-        found.append(f"training: {budget}, published {_EPOCHS[dataset]} epochs, batch {_BATCH_SIZES[dataset]}")
-    last = max(checkpoints.values())
-    if "last" in checkpoints and last < steps:
-        found.append(f"training: its last checkpoint is of step {last:,} of {steps:,}")
-    if "best" in checkpoints and data.validation != "openstl":
+        found.append(Difference("network: none of the paper's sizes"))
+    standard = base_config(config.dataset, "")
+    for key in _SETTINGS:
+        section, name = key.split(".")
+        if name not in config[section]:
+            continue
+        used, published = config[section][name], table.settings.get(key, standard.get(section, {}).get(name, 0))
+        if used != published and _matters(key, config):
+            found.append(Difference(f"{key}: {used!r}, published {published!r}"))
+    if max(checkpoints.values()) < steps:
+        found.append(Difference(f"training: evaluated after at most {max(checkpoints.values()):,} of {steps:,} steps"))
+    if data.validation != "openstl":
+        what = "sequences of the training set" + (", which is smaller for it" if data.validation == "held_out" else "")
         found.append(
-            "choice of the best checkpoint: on sequences of the training set, OpenSTL's on the test set itself "
-            "(--config.data.validation=openstl)"
+            Difference(
+                f"choice of the best checkpoint: on {what}; OpenSTL's on the test set itself (--config.data.validation=openstl)"
+            )
         )
     return found
+
+
+def _matters(key: str, config: ml_collections.ConfigDict) -> bool:
+    """Whether a key has an effect under the config's schedule."""
+    cosine = ("beta1", "least_learning_rate", "warmup_epochs", "warmup_start")
+    onecycle = ("rise", "div_factor", "final_div_factor", "beta1_low", "beta1_high")
+    return key.removeprefix("optimizer.") not in (onecycle if config.optimizer.schedule == "cosine" else cosine)

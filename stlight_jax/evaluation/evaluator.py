@@ -87,9 +87,11 @@ def evaluate_with_baselines(
     source: Sequences,
     scaling: Scaling,
     in_frames: int,
+    out_channels: int,
     batch_size: int,
     title: str,
     cycle: int = 0,
+    frame_step: int = 1,
     given_step: Callable | None = None,
 ) -> Evaluation:
     """As `evaluate`, with what tells whether the network has learnt anything.
@@ -99,14 +101,17 @@ def evaluate_with_baselines(
       models: name -> variables, on the launcher's devices.
       scaling: from stored values to the network's, as the steps have it.
       in_frames: T.
+      out_channels: how many channels, the first ones, are predicted.
       cycle: sampling steps from a frame to that of the same phase; 0 is none.
+      frame_step: sampling steps from a frame of a sequence to its next one.
       given_step: `make_given_step`'s, compiled, for the cycle; the others are as for `evaluate`.
 
     Raises InputError if the cycle is shorter than the horizon, or the data have no past.
     """
     horizon = source.shape[0] - in_frames
-    if cycle and cycle < horizon:
-        raise InputError(f"evaluation.cycle is {cycle}, less than the {horizon} frames to predict: it would look ahead")
+    if cycle and cycle < horizon * frame_step:
+        ahead = horizon * frame_step
+        raise InputError(f"evaluation.cycle is {cycle}, less than the {ahead} sampling steps to predict: it would look ahead")
     sums: dict[str, MetricSums] = {}
     some = next(iter(models.values()))  # the baselines do not look at them
 
@@ -130,7 +135,7 @@ def evaluate_with_baselines(
             add("cycle", launcher.join(given_step(some, launcher.split((before, frames)))), mask & known)
             add("cycle model", next(iter(of_models.values())), mask & known)
         values, here = scaling.on_host(frames[mask][:, in_frames:])
-        constant.add(values, here)
+        constant.add(values[..., :out_channels], None if here is None else here[..., :out_channels])
     return Evaluation(
         {name: sums[f"model {name}"] for name in models},
         {name: sums[name] for name in baseline_steps},

@@ -77,6 +77,12 @@ def _of_one_frame(prediction: jax.Array, target: jax.Array, here: jax.Array | No
     )
 
 
+def check_frame_size(height: int, width: int) -> None:
+    """Raises InputError for frames smaller than SSIM's window."""
+    if min(height, width) < SSIM_WINDOW:
+        raise InputError(f"frames are {height} x {width}; SSIM needs at least {SSIM_WINDOW} x {SSIM_WINDOW}")
+
+
 def ssim(a: jax.Array, b: jax.Array, data_ranges: tuple[float, ...]) -> list[jax.Array]:
     """Structural similarity as scikit-image computes it by default: 7 x 7 uniform window, sample covariance.
 
@@ -97,8 +103,7 @@ def ssim(a: jax.Array, b: jax.Array, data_ranges: tuple[float, ...]) -> list[jax
 def _ssim(a: jax.Array, b: jax.Array, data_ranges: tuple[float, ...], here: jax.Array | None) -> list[jax.Array]:
     """As `ssim`, over the windows in which nothing is missing, and last how many these are."""
     height, width = a.shape[-3:-1]
-    if min(height, width) < SSIM_WINDOW:
-        raise InputError(f"frames are {height} x {width}; SSIM needs at least {SSIM_WINDOW} x {SSIM_WINDOW}")
+    check_frame_size(height, width)
     a, b = (jnp.moveaxis(x, -1, -3) for x in (a, b))  # [..., c, h, w]
     pixels = SSIM_WINDOW**2
     mean_a, mean_b, mean_aa, mean_bb, mean_ab = _window_means(jnp.stack([a, b, a * a, b * b, a * b]))

@@ -48,6 +48,8 @@ class PublishedTable:
       frame: height, width, channels.
       title, source: for a heading.
       recipe: how the networks were trained.
+      settings: STLight's recipe by the keys of a config; what it does not name is as in `base_config`.
+      test_sequences: who counted -> how many.
       metrics: the columns, in order.
       results: STLight from small to large, then the others by name.
     """
@@ -59,6 +61,8 @@ class PublishedTable:
     title: str
     source: str
     recipe: str
+    settings: dict[str, Any]
+    test_sequences: dict[str, int]
     metrics: tuple[str, ...]
     results: tuple[PublishedResult, ...]
 
@@ -143,6 +147,8 @@ _MOVING_MNIST = _table(
     title="Moving MNIST, 10 -> 10 frames",
     source="STLight paper, table 3",
     recipe="200 epochs of 10,000 generated sequences, batch 16, Adam, OneCycle to 0.003 (others: OpenSTL's rates)",
+    settings={"train.epochs": 200, "train.batch_size": 16, "optimizer.learning_rate": 3e-3, "data.sequences_per_epoch": 10_000},
+    test_sequences={"paper": 10_000},
     metrics=("mse", "mae", "ssim"),
     stlight=[
         ("STLight 5.3M", 5.3, None, (26.65, None, None), None, "read from figure 1; widths 540 and 544 both fit"),
@@ -179,6 +185,8 @@ _TAXIBJ = _table(
     title="TaxiBJ, 4 -> 4 frames",
     source="STLight paper, table 3",
     recipe="50 epochs, batch 16, Adam, cosine from 0.003 (others: OpenSTL's rates, 5 epochs of warm-up)",
+    settings={"train.epochs": 50, "train.batch_size": 16, "optimizer.learning_rate": 3e-3, "optimizer.schedule": "cosine"},
+    test_sequences={"paper": 500},
     metrics=("mse", "mae", "ssim"),
     stlight=[
         ("STLight-S", 0.99, 0.82, (0.3479, 15.58, 0.9825), (256, 12, 0, 3, 7)),
@@ -209,6 +217,8 @@ _KTH = _table(
     title="KTH, 10 -> 20 frames",
     source="STLight paper, table 3",
     recipe="100 epochs, batch 12, Adam, OneCycle to 0.0005 (others: batch 16, OpenSTL's rates)",
+    settings={"train.epochs": 100, "train.batch_size": 12, "optimizer.learning_rate": 5e-4},
+    test_sequences={"paper": 3030, "OpenSTL's documents": 3167},
     metrics=("mae", "psnr", "ssim"),
     stlight=[
         ("STLight-XS", 1.4, 5.4, (376.1, 27.50, 0.9052), (400, 8, 0, 3, 5)),
@@ -240,6 +250,8 @@ _KITTI_CALTECH = _table(
     title="KITTI -> Caltech Pedestrian, 10 -> 1 frames",
     source="STLight: read from the paper's figure 4, to 0.002 M and 0.0001; others: OpenSTL",
     recipe="100 epochs, batch 8, Adam, OneCycle to 0.01, final_div_factor 3000 (others: batch 16, OpenSTL's rates)",
+    settings={"train.epochs": 100, "train.batch_size": 8, "optimizer.learning_rate": 1e-2, "optimizer.final_div_factor": 3e3},
+    test_sequences={"paper": 1983},
     metrics=("mse", "mae", "ssim", "psnr"),
     stlight=[
         (f"STLight {label}", parameters, None, (None, None, ssim, None), settings)
@@ -302,6 +314,8 @@ _MOVING_FASHION_MNIST = _table(
     title="Moving Fashion-MNIST, 10 -> 10 frames",
     source="OpenSTL",
     recipe="200 epochs of 10,000 generated sequences, batch 16, Adam, OneCycle, OpenSTL's rates",
+    settings={"train.epochs": 200, "train.batch_size": 16, "data.sequences_per_epoch": 10_000},
+    test_sequences={"OpenSTL": 10_000},
     metrics=("mse", "mae", "ssim", "psnr"),
     stlight=[],
     others=[

@@ -9,7 +9,7 @@ from rich.console import Console, Group
 from rich.table import Table
 
 from stlight_jax.data.scaling import Scaling
-from stlight_jax.evaluation import comparison as published
+from stlight_jax.evaluation import comparison as comparisons
 from stlight_jax.evaluation.evaluator import Evaluation
 
 DEFINITIONS = [
@@ -50,7 +50,7 @@ def as_json(
         "overall": {
             **{name: of.overall() for name, of in sums.items()},
             "best_constant_image": {"mse": sum(constant) / len(constant)},
-            "paper": published.paper_result(comparison),
+            "paper": comparisons.paper_result(comparison),
         },
         "per_lead_time": {
             **{name: of.per_lead_time() for name, of in sums.items()},
@@ -107,7 +107,7 @@ def as_text(results: dict[str, Any]) -> str:
     if results["published"] is None:
         return text
     ours = {name: overall[key] for key, name in names.items() if key.startswith("stlight")}
-    return text + "\n" + published.as_text(results["published"], ours)
+    return text + "\n" + comparisons.as_text(results["published"], ours)
 
 
 def tables(
@@ -149,7 +149,8 @@ def tables(
 def _remarks(test_set: dict[str, Any]) -> list[str]:
     origin = test_set.get("digits") or test_set["raw"]
     not_published = "" if test_set["published"] or "digits" not in test_set else " It is NOT the published test set."
-    return [f"Test set: {test_set['name']} ({origin}).{not_published}", *DEFINITIONS]
+    further = [test_set["remark"]] if "remark" in test_set else []
+    return [f"Test set: {test_set['name']} ({origin}).{not_published}", *further, *DEFINITIONS]
 
 
 def _cell(value: float | None, style: str) -> str:

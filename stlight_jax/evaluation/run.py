@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from typing import Any
 
 import jax
 import ml_collections
@@ -13,6 +14,7 @@ from etils import epath
 from stlight_jax.config import check
 from stlight_jax.data.opening import open_test
 from stlight_jax.data.scaling import Scaling
+from stlight_jax.data.sequences import Sequences
 from stlight_jax.errors import InputError
 from stlight_jax.evaluation import pictures, report
 from stlight_jax.evaluation.comparison import compare
@@ -85,10 +87,10 @@ def evaluate_workdir(
     test = open_test(config)
     model_config.check_sequence(test.shape)
     scaling = Scaling.from_json(description["scaling"]) if "scaling" in description else test.scaling
-    if scaling.dtype != test.scaling.dtype:
-        raise InputError(f"{test.description['name']} holds {test.scaling.dtype}; the network was trained on {scaling.dtype}")
+    test_set = _checked(test, scaling, description["data"], data_root is not None)
     # The network knows its training data's range; the test data's own must not slip in.
     scaling = dataclasses.replace(scaling, missing=scaling.missing or test.scaling.missing)
+    comparison = compare(config, model_config, test_set, checkpoints, description.get("total_steps", 0))
     make_writable(place.evaluation)
 
     model = STLight(model_config)
@@ -106,14 +108,15 @@ def evaluate_workdir(
         test,
         scaling,
         model_config.in_frames,
+        model_config.out_channels,
         batch_size,
         "evaluating",
         config.evaluation.cycle,
+        config.data.get("frame_step", 1),
         launcher.evaluate(make_given_step(model, scaling)),
     )
 
-    comparison = compare(config, model_config, test.description, checkpoints, description.get("total_steps", 0))
-    results = report.as_json(result, checkpoints, test.description, scaling, comparison)
+    results = report.as_json(result, checkpoints, test_set, scaling, comparison)
     text = report.as_text(results)
     print(text)
     write_json(place.evaluation / METRICS, results)
@@ -136,6 +139,24 @@ def evaluate_workdir(
     )
     say(f"tables and pictures are in {place.evaluation}: {', '.join((TABLE, METRICS, ANIMATION, STRIP, LOSS_CURVE))}")
     return results
+
+
+def _checked(test: Sequences, scaling: Scaling, trained_on: dict[str, Any], on_purpose: bool) -> dict[str, Any]:
+    """The test data's description. Raises InputError where they do not go with what a network was trained on."""
+    name = test.description["name"]
+    for what in ("dtype", "fill"):
+        ours, theirs = getattr(scaling, what), getattr(test.scaling, what)
+        if ours != theirs:
+            raise InputError(f"{name} has {what} {theirs}; the network was trained on {what} {ours}")
+    found = test.description.get("training_sha256")
+    if found is None or found == trained_on.get("sha256", found):
+        return test.description
+    if not on_purpose:
+        raise InputError(
+            f"{name}: the data have changed since training, so that test frames may be among those trained on; bring the old "
+            "ones back, or give --data_root to evaluate on these all the same"
+        )
+    return {**test.description, "remark": "The network was trained on other data than those this test set belongs to."}
 
 
 def _choose(place: Workdir, which: str) -> dict[str, int]:

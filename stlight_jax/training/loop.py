@@ -22,6 +22,7 @@ from stlight_jax.data.pipeline import steps_per_epoch, training_batches
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.errors import InputError, NonFiniteLossError, PreemptedError
 from stlight_jax.evaluation.evaluator import evaluate
+from stlight_jax.evaluation.metrics import check_frame_size
 from stlight_jax.inference.rollout import check_horizon
 from stlight_jax.model.stlight import STLight
 from stlight_jax.progress import Progress, say
@@ -105,6 +106,7 @@ class _Run:
             check_horizon(f"{key}.horizon", config[key].horizon, model_config)
         for sequences in (self.training, self.validation):
             model_config.check_sequence(sequences.shape)
+        check_frame_size(*self.validation.shape[1:3])
         per_epoch = steps_per_epoch(len(self.training), config.train.batch_size)
         self.total_steps = config.train.epochs * per_epoch
         if self.total_steps >= 2**31:

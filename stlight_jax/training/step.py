@@ -18,8 +18,8 @@ from stlight_jax.training.schedule import Hyperparameters
 from stlight_jax.training.state import TrainState
 
 Metrics = dict[str, jax.Array]
-# Of inputs and targets `[b, t', h, w, c]` in the network's range, a prediction like the targets.
-Baseline = Callable[[jax.Array, jax.Array], jax.Array]
+# Of inputs `[b, t, h, w, c]` in the network's range, and where these are (None: everywhere), an image `[b, 1, h, w, c]`.
+Baseline = Callable[[jax.Array, jax.Array | None], jax.Array]
 
 
 def make_train_step(
@@ -82,35 +82,48 @@ def make_eval_step(model: STLight, scaling: Scaling | None = None) -> Callable[[
 def make_baseline_step(
     baseline: Baseline, model: STLight, scaling: Scaling | None = None
 ) -> Callable[[Any, jax.Array], FrameMetrics]:
-    """The same for a prediction that needs no training; it takes the variables and leaves them alone."""
+    """The same for an image that is predicted for every lead time; it takes the variables and leaves them alone."""
 
     def baseline_step(variables: Any, frames: jax.Array) -> FrameMetrics:
         del variables
         inputs, targets, here = split_frames(frames, model, scaling)
-        return frame_metrics(baseline(inputs, targets), targets, here)
+        _, seen = (scaling or Scaling()).to_network(frames[:, : model.config.in_frames])
+        image = baseline(inputs, seen)[..., : targets.shape[-1]]
+        return frame_metrics(jnp.broadcast_to(image, targets.shape), targets, here)
 
     return baseline_step
 
 
-def copy_last_frame(inputs: jax.Array, targets: jax.Array) -> jax.Array:
-    """The last seen frame, for every lead time."""
-    return jnp.broadcast_to(inputs[:, -1:, ..., : targets.shape[-1]], targets.shape)
+def copy_last_frame(inputs: jax.Array, here: jax.Array | None) -> jax.Array:
+    """The last seen frame; where a value of it is missing, the last one that is there."""
+    last = inputs[:, :1]
+    for time in range(1, inputs.shape[1]):
+        now = inputs[:, time : time + 1]
+        last = now if here is None else jnp.where(here[:, time : time + 1], now, last)
+    return last
 
 
-def mean_of_inputs(inputs: jax.Array, targets: jax.Array) -> jax.Array:
-    """The mean of the seen frames, for every lead time."""
-    return jnp.broadcast_to(inputs[..., : targets.shape[-1]].mean(1, keepdims=True), targets.shape)
+def mean_of_inputs(inputs: jax.Array, here: jax.Array | None) -> jax.Array:
+    """The mean of the seen frames, of those values that are there."""
+    if here is None:
+        return inputs.mean(1, keepdims=True)
+    count = here.sum(1, keepdims=True, dtype=inputs.dtype)
+    known = jnp.sum(jnp.where(here, inputs, 0.0), 1, keepdims=True) / jnp.maximum(count, 1.0)
+    return jnp.where(count > 0, known, inputs[:, -1:])
 
 
 def make_given_step(model: STLight, scaling: Scaling | None = None) -> Callable[[Any, tuple], FrameMetrics]:
-    """Metrics of frames that are given as the prediction: takes (stored frames `[b, horizon, h, w, c]`, batch)."""
+    """Metrics of frames that are given as the prediction: takes (stored frames `[b, horizon, h, w, c]`, batch).
+
+    Where a given value is missing, the network's filling stands for it.
+    """
 
     def given_step(variables: Any, given_and_frames: tuple[jax.Array, jax.Array]) -> FrameMetrics:
         del variables
         given, frames = given_and_frames
         _, targets, here = split_frames(frames, model, scaling)
-        prediction, _ = (scaling or Scaling()).to_network(given[..., : targets.shape[-1]])
-        return frame_metrics(prediction, targets, here)
+        prediction, _ = (scaling or Scaling()).to_network(given)
+        return frame_metrics(prediction[..., : targets.shape[-1]], targets, here)
 
     return given_step
 

@@ -2,14 +2,22 @@
 
 import dataclasses
 
-import ml_collections
 import pytest
 
 from stlight_jax import STLightConfig
 from stlight_jax.evaluation.comparison import as_text, compare, paper_result
 from tests.conftest import load_config
 
-PUBLISHED = {"name": "the published test set", "published": True, "sequences": 10_000, "digits": "x.npy"}
+PUBLISHED = {
+    "name": "the published test set",
+    "published": True,
+    "sequences": 10_000,
+    "digits": "x.npy",
+    "shape": [20, 64, 64, 1],
+}
+KTH = {**PUBLISHED, "sequences": 3030, "shape": [30, 128, 128, 1]}
+TAXI = {**PUBLISHED, "sequences": 500, "shape": [8, 32, 32, 2]}
+CALTECH = {**PUBLISHED, "sequences": 1983, "shape": [11, 128, 160, 3]}
 CHECKPOINTS = {"best": 100, "last": 125_000}
 
 
@@ -33,33 +41,51 @@ def test_what_was_done_as_published_leaves_no_difference():
     result = compared(**{"data.validation": "openstl"})
     assert result["differences"] == []
     text = as_text(result, {"STLight, best": {"mse": 21.7654, "mae": 66.0, "ssim": 0.9515}})
-    for expected in ("21.77", "PredRNN++", "this network", "32.88", "32.28", "comparable", "and the test set"):
+    for expected in ("21.77", "PredRNN++", "this network", "32.88", "32.28", " comparable │", "and the test set"):
         assert expected in text
     assert "Differs" not in text
+    assert "NOT comparable" not in text
 
 
 def test_every_difference_is_named():
-    result = compared(**{"train.epochs": 3})
-    text = " ".join(result["differences"])
-    assert "3 epochs, batch 16, published 200 epochs" in text
-    assert "not the paper" not in text
-    assert "choice of the best checkpoint" in text
-    assert "step 90,000 of 125,000" in " ".join(compared(checkpoints={"best": 1, "last": 90_000})["differences"])
+    changes = {"train.epochs": 3, "optimizer.weight_decay": 0.1, "train.init_from": "x", "model.dtype": "bfloat16"}
+    changes["optimizer.beta1"] = 0.8
+    assert compared(**changes, **{"data.validation": "openstl"})["differences"] == [
+        "train.epochs: 3, published 200",
+        "train.init_from: 'x', published ''",
+        "optimizer.weight_decay: 0.1, published 0.0",
+        "model.dtype: 'bfloat16', published 'float32'",
+    ]  # beta1 has no effect under OneCycle
+    (difference,) = compared()["differences"]
+    assert difference.startswith("choice of the best checkpoint: on sequences of the training set; OpenSTL's")
+    for checkpoints in ({"best": 90_000}, {"last": 90_000}, {"best": 1, "last": 90_000}):
+        assert "training: evaluated after at most 90,000 of 125,000 steps" in compared(checkpoints=checkpoints)["differences"]
+
+
+def test_other_test_data_are_not_comparable():
     few = compared(test_set={**PUBLISHED, "sequences": 9_000})
     assert not few["comparable"]
-    assert "9,000, published 10,000" in few["differences"][0]
+    assert few["differences"][0] == "test sequences: 9,000, published 10,000 (paper)"
     assert "NOT comparable" in as_text(few, {"STLight, last": {}})
-    colours = compared("15M", "kitti_caltech", {**PUBLISHED, "sequences": 1983}, **{"data.colour_order": "rgb"})
-    assert not colours["comparable"]
+    for count, comparable in ((3030, True), (3167, True), (3100, False)):  # the paper's count, and OpenSTL's
+        assert compared("L", "kth", {**KTH, "sequences": count})["comparable"] == comparable
+    assert compared("15M", "kitti_caltech", CALTECH)["comparable"]
+    assert not compared("15M", "kitti_caltech", CALTECH, **{"data.colour_order": "rgb"})["comparable"]
 
 
 def test_a_horizon_nobody_published_is_not_compared():
-    kth = {**PUBLISHED, "sequences": 3030}
-    assert compared("L", "kth", kth)["title"].startswith("KTH")
-    assert compared("L,40", "kth", kth) is None
-    assert compared("L,40-rollout", "kth", kth) is None
+    assert compared("L", "kth", KTH)["title"].startswith("KTH")
+    assert compared("L,40", "kth", KTH) is None
+    assert compared("L,40-rollout", "kth", KTH) is None
+
+
+def test_figures_are_those_of_the_data_at_hand():
     # Traffic errors are small numbers; none of them is rounded away.
-    traffic = compared("S", "taxibj", {**PUBLISHED, "sequences": 500})
+    traffic = compared("S", "taxibj", TAXI)
     assert "0.3479" in as_text(traffic, {"STLight, best": {"mse": 0.34567}})
-    assert isinstance(traffic["rows"], list)
-    assert ml_collections.ConfigDict(traffic)  # plain data
+    assert "0.3457" in as_text(traffic, {"STLight, best": {"mse": 0.34567}})
+    # A network on smaller frames than the published ones needs fewer products.
+    tiny = compared("tiny", test_set={**PUBLISHED, "published": False, "shape": [20, 32, 32, 1]})
+    whole = compared("tiny", test_set={**PUBLISHED, "published": False})
+    assert whole["network"]["flops"] == pytest.approx(4 * tiny["network"]["flops"], rel=1e-9)
+    assert whole["network"]["parameters"] == tiny["network"]["parameters"]

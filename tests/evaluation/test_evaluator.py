@@ -50,7 +50,7 @@ def grey_step(scaling):
     return step
 
 
-def run(source, models, cycle=0):
+def run(source, models, cycle=0, frame_step=1):
     launcher = PmapLauncher()
     assert len(launcher.devices) == 8
     baselines = {"copy": copy_last_frame, "mean": mean_of_inputs}
@@ -62,9 +62,11 @@ def run(source, models, cycle=0):
         source,
         source.scaling,
         SEEN,
+        1,
         8,
         "testing",
         cycle,
+        frame_step,
         launcher.evaluate(make_given_step(MODEL, source.scaling)),
     )
 
@@ -118,10 +120,31 @@ def test_missing_values_count_nowhere():
     assert result.models["best"].rmse_per_value() == pytest.approx(per_value, rel=1e-5)
 
 
+def test_baselines_take_what_is_there():
+    # The last frame lacks its left half, and one pixel is never there.
+    array = np.random.default_rng(2).uniform(0, 1, (30, 16, 16, 1)).astype(np.float32)
+    array[22 : 22 + 5, :, :8] = np.nan
+    array[:, 3, 3] = np.nan
+    source = Stored(array, Scaling("float32", (0.0,), (1.0,), missing=True, filling=(0.75,)))
+    window = source.frames([0])  # frames 20 to 24: its inputs are 20, 21 and 22
+    seen, targets = window[:, :SEEN], window[:, SEEN:]
+    launcher = PmapLauncher()
+
+    def mse(baseline):
+        step = launcher.evaluate(make_baseline_step(baseline, MODEL, source.scaling))
+        return launcher.join(step(np.float32(0), launcher.split(np.repeat(window, 8, 0)))).squared_error[0]
+
+    last = np.where(np.isnan(seen[:, 2]), seen[:, 1], seen[:, 2])[:, None]
+    np.testing.assert_allclose(mse(copy_last_frame), np.nansum(np.square(last - targets), (0, 2, 3, 4)), rtol=1e-5)
+    mean = np.nanmean(seen, 1, keepdims=True)
+    np.testing.assert_allclose(mse(mean_of_inputs), np.nansum(np.square(mean - targets), (0, 2, 3, 4)), rtol=1e-5)
+
+
 def test_a_cycle_that_would_look_ahead_is_refused():
     source = Stored(np.zeros((30, 16, 16, 1), np.uint8), Scaling())
-    with pytest.raises(InputError, match="evaluation.cycle is 1, less than the 2 frames to predict"):
-        run(source, {"best": jnp.float32(0.5)}, cycle=1)
+    for cycle, frame_step in ((1, 1), (5, 3)):
+        with pytest.raises(InputError, match=f"evaluation.cycle is {cycle}, less than the {2 * frame_step} sampling steps"):
+            run(source, {"best": jnp.float32(0.5)}, cycle, frame_step)
 
 
 def test_an_evaluation_alone_and_abandoned():

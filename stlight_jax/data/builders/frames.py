@@ -73,7 +73,7 @@ class Frames(ClipsBuilder):
         self._sequences = open_sequences(self._raw, self._options)
         first = self._sequences[0]
         for sequence in self._sequences[1:]:
-            for what in ("shape", "dtype", "fill"):
+            for what in ("shape", "dtype", "fill", "step"):
                 if getattr(sequence, what) != getattr(first, what) and not (what == "shape" and self._resized(sequence, first)):
                     hint = "; data.height and data.width bring all to one size" if what == "shape" else ""
                     raise InputError(
@@ -126,12 +126,13 @@ class Frames(ClipsBuilder):
         return {name: self._generate_examples(name, of) for name, of in self.open_raw(self._raw).items()}
 
     def check_statistics(self, split: str, statistics: dict[str, Any]) -> None:
-        """Raises InputError if the training frames have a channel without values, or the same value everywhere."""
-        if split != "train":
-            return
+        """Raises InputError if a channel has no values, or the training frames have the same value everywhere."""
         empty = [channel for channel, mean in enumerate(statistics["mean"]) if mean is None]
         if empty:
-            raise InputError(f"{self._raw}: channel {empty[0] + 1} of the training frames has no values, all are missing")
+            what = "training" if split == "train" else split
+            raise InputError(f"{self._raw}: channel {empty[0] + 1} of the {what} frames has no values, all are missing")
+        if split != "train":
+            return
         low, high = min(statistics["min"]), max(statistics["max"])
         if low == high and self._options.value_low is None:
             raise InputError(
@@ -162,6 +163,8 @@ class Frames(ClipsBuilder):
             if len(chosen):
                 self._check_range(sequence, chosen, places)
                 yield self._fitted(sequence, chosen)
+            if seen > last:
+                return
         if seen <= last:
             raise InputError(f"{sequence.name}: {sequence.frames} frames were announced, {seen} came; is the file whole?")
 
@@ -211,9 +214,7 @@ def resized_where_known(block: np.ndarray, fill: float | None, height: int, widt
 
 
 def describe(metadata: dict[str, Any]) -> None:
-    """Shows what was found in a user's frames: remarks, and range, mean and spread of every channel of the training frames."""
-    for remark in metadata["remarks"]:
-        say(f"  {remark}")
+    """Shows range, mean and spread of every channel of the training frames."""
     statistics = metadata["splits"]["train"]["statistics"]
     for channel in range(metadata["frame_shape"][-1]):
         values = {name: of[channel] for name, of in statistics.items()}

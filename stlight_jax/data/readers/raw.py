@@ -73,7 +73,7 @@ def needed(package: str, extra: str, path: epath.PathLike) -> ModuleType:
     try:
         return importlib.import_module(package)
     except ImportError:
-        raise InputError(f'{path} needs the package {package}: pip install "stlight-jax[{extra}]"') from None
+        raise InputError(f"{path} needs the package {package}: pip install {package} (or the extra [{extra}])") from None
 
 
 def refuse_array_options(path: epath.PathLike, options: ReadOptions, kind: str, *, keys: tuple[str, ...]) -> None:

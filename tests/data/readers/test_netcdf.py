@@ -149,5 +149,5 @@ def test_damaged_files_are_named(tmp_path):
 def test_a_missing_package_is_named(tmp_path, monkeypatch, package):
     monkeypatch.setitem(sys.modules, package, None)
     (tmp_path / "a.nc").write_bytes(b"")
-    with pytest.raises(InputError, match=rf'a.nc needs the package {package}: pip install "stlight-jax\[netcdf\]"'):
+    with pytest.raises(InputError, match=rf"a.nc needs the package {package}: pip install {package} .or the extra .netcdf.."):
         open_all(tmp_path / "a.nc")

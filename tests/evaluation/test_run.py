@@ -1,0 +1,86 @@
+"""What `evaluate_workdir` refuses, and whole evaluations of odd networks, on small files of a user's own."""
+
+import numpy as np
+import pytest
+
+from stlight_jax import InputError
+from stlight_jax.evaluation.run import evaluate_workdir
+from stlight_jax.training.loop import train
+from tests.conftest import load_config
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A config of six steps on two channels of 16 x 16, one of them of another size, and its workdir."""
+    random = np.random.default_rng(0)
+    (tmp_path / "raw").mkdir()
+    for number in range(8):
+        frames = random.random((14, 16, 16, 2)) * [1.0, 50.0]
+        frames[:, 2, 3:5] = np.nan
+        np.save(tmp_path / "raw" / f"{number}.npy", frames)
+    config = load_config("tiny", "frames")
+    config.model.update(in_frames=3, out_frames=2, hidden_dim=16, depth=2, far_kernel=3)
+    config.data.update(root=str(tmp_path / "raw"), prepared=str(tmp_path / "kept"), per_channel=True)
+    config.train.update(batch_size=8, epochs=1, checkpoint_every=4, tensorboard=False)
+    config.evaluation.update(batch_size=8, pictures=2)
+    return config, tmp_path / "run"
+
+
+def test_fewer_channels_out_than_in_with_ranges_of_their_own_and_gaps(run):
+    config, workdir = run
+    config.model.out_channels = 1
+    train(config, workdir)
+    results = evaluate_workdir(workdir, cycle=4)
+    assert results["checkpoints"].keys() <= {"best", "last"}
+    # One channel of 254 values that are there; the constant image knows only those, too.
+    assert 0 < results["overall"]["best_constant_image"]["mse"] < 254 / 4
+    for name in ("stlight", "copy_last_frame", "mean_of_inputs"):
+        assert np.isfinite(results["overall"][name]["mse"])
+    assert results["cycle"]["sequences"] > 0
+    assert "rmse_per_value" not in results
+
+
+def test_a_longer_horizon_is_rolled_out(run):
+    config, workdir = run
+    train(config, workdir)
+    results = evaluate_workdir(workdir, "last", horizon=5)
+    assert len(results["per_lead_time"]["stlight"]["mse"]) == 5
+    with pytest.raises(InputError, match="evaluation.cycle is 4, less than the 5 sampling steps"):
+        evaluate_workdir(workdir, "last", horizon=5, cycle=4)
+
+
+def test_data_that_have_changed_are_refused_unless_they_are_named(run, tmp_path):
+    config, workdir = run
+    train(config, workdir)
+    np.save(tmp_path / "raw" / "8.npy", np.random.default_rng(1).random((14, 16, 16, 2)))
+    with pytest.raises(InputError, match="the data have changed since training, .* give --data_root"):
+        evaluate_workdir(workdir)
+    results = evaluate_workdir(workdir, data_root=config.data.root)
+    assert "trained on other data" in results["test_set"]["remark"]
+    assert "trained on other data" in (workdir / "eval" / "table.txt").read_text()
+
+
+def test_other_test_data_need_the_same_type(run, tmp_path):
+    config, workdir = run
+    for path in (tmp_path / "raw").iterdir():
+        frames = np.nan_to_num(np.load(path) * 100, nan=65535).astype(np.uint16)
+        np.save(path, frames)
+    config.data.fill_value = 65535.0
+    train(config, workdir)
+    (tmp_path / "other").mkdir()
+    np.save(tmp_path / "other" / "a.npy", np.random.default_rng(1).integers(0, 100, (60, 16, 16, 2)).astype(np.uint16))
+    # The same key, other files: nothing is missing in these, and nothing is taken for missing.
+    assert evaluate_workdir(workdir, data_root=str(tmp_path / "other"))["test_set"]["sequences"] == 8
+    (tmp_path / "floats").mkdir()
+    np.save(tmp_path / "floats" / "a.npy", np.random.default_rng(1).random((60, 16, 16, 2)))
+    with pytest.raises(InputError, match="has dtype float32; the network was trained on dtype uint16"):
+        evaluate_workdir(workdir, data_root=str(tmp_path / "floats"))
+
+
+def test_frames_too_small_for_the_metrics_are_refused_before_training(run, tmp_path):
+    config, workdir = run
+    for path in (tmp_path / "raw").iterdir():
+        np.save(path, np.load(path)[:, :6, :])
+    with pytest.raises(InputError, match="frames are 6 x 16; SSIM needs at least 7 x 7"):
+        train(config, workdir)
+    assert not workdir.exists()
