@@ -73,7 +73,7 @@ RUNS = {
         [],
     ),
 }  # fmt: skip
-_KEPT = ("table.txt", "metrics.json", "prediction.png", "prediction.gif", "loss_curve.png")
+_KEPT = ("table.txt", "metrics.json", "prediction.png", "loss_curve.png")
 
 _DATA = flags.DEFINE_string("data", None, "Folder with the data sets.", required=True)
 _ONLY = flags.DEFINE_list("only", list(RUNS), "Which runs.")
@@ -125,7 +125,7 @@ def main(arguments: list[str]) -> None:
             result = run(name, pathlib.Path(_DATA.value), workdir)
             result["test_set"].pop("folder")
             (out / name).mkdir(parents=True, exist_ok=True)
-            for file in _KEPT:
+            for file in (*_KEPT, *(["prediction.gif"] if name == "radar" else [])):  # large, so one of them is enough
                 shutil.copy(workdir / "eval" / file, out / name / file)
             (out / name / "metrics.json").write_text(json.dumps(result, indent=1) + "\n")
     results = {name: json.loads((out / name / "metrics.json").read_text()) for name in RUNS if (out / name).exists()}
