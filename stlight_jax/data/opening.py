@@ -221,9 +221,9 @@ def _own_frames(data: ml_collections.ConfigDict) -> epath.Path:
 
 def _check_options(prepared: epath.Path, options: Any) -> None:
     """What was decided when frames were prepared cannot be changed by keys. Raises InputError naming those that try to."""
-    import tensorflow_datasets as tfds
+    from stlight_jax.data.stored import read_metadata
 
-    stored = tfds.builder_from_directory(str(prepared)).info.metadata["options"]
+    stored = read_metadata(prepared)["options"]
     given, standard = dataclasses.asdict(options), dataclasses.asdict(type(options)())
     changed = [
         f"data.{key} is {value!r}, prepared with {stored.get(key)!r}"

@@ -24,6 +24,7 @@ from stlight_jax.config import check
 from stlight_jax.data.builders import BUILDERS
 from stlight_jax.data.builders.base import ClipsBuilder
 from stlight_jax.data.builders.frames import Frames, FramesOptions, describe
+from stlight_jax.data.stored import read_metadata
 from stlight_jax.data.windows import Run, Windows
 from stlight_jax.errors import InputError, StlightError
 from stlight_jax.progress import say
@@ -82,7 +83,7 @@ def prepare(builder: ClipsBuilder, raw: epath.Path, wait: bool = False) -> epath
     make_writable(folder.parent)
     with locked(folder.parent, f"{folder.parent} is being prepared by process {{process}}", wait):
         if (folder / "dataset_info.json").exists():
-            made_from = tfds.builder_from_directory(str(folder)).info.metadata.get("raw", "other files")
+            made_from = read_metadata(folder).get("raw", "other files")
             say(f"{folder} is prepared already, from {made_from}; remove it to prepare the data anew")
         elif folder.exists():
             raise InputError(f"{folder} holds no whole data set, dataset_info.json is missing; remove it")
@@ -90,7 +91,7 @@ def prepare(builder: ClipsBuilder, raw: epath.Path, wait: bool = False) -> epath
             _remove_unfinished(folder.parent)  # of a process that was killed
             builder.info.metadata["raw"] = str(raw)
             _download_and_prepare(builder, raw)
-    metadata = tfds.builder_from_directory(str(folder)).info.metadata
+    metadata = read_metadata(folder)
     print(count_table(type(builder), metadata), end="")
     for remark in metadata["remarks"]:
         say(f"  {remark}")
@@ -102,7 +103,7 @@ def prepare_frames(raw: epath.Path, options: FramesOptions, out: epath.Path, wai
     make_writable(out)
     builder = Frames(raw=raw, options=options, data_dir=str(out), file_format="array_record")
     folder = prepare(builder, raw, wait)
-    metadata = tfds.builder_from_directory(str(folder)).info.metadata
+    metadata = read_metadata(folder)
     if json.dumps(metadata["options"], sort_keys=True) != json.dumps(dataclasses.asdict(options), sort_keys=True):  # NaN != NaN
         raise InputError(f"{folder} was prepared with other keys of data; remove it, or choose another folder")
     describe(metadata)

@@ -45,6 +45,11 @@ def find_prepared(name: str, root: str, how: str) -> epath.Path | None:
     return None
 
 
+def read_metadata(folder: epath.Path) -> dict[str, Any]:
+    """The metadata of a prepared data set, see `stlight_jax.data.builders.base`."""
+    return dict(tfds.builder_from_directory(str(folder)).info.metadata or {})
+
+
 class StoredFrames:
     """The frames of one split, by their place.
 

@@ -56,7 +56,12 @@ def blocked(tmp_path):
     image.unlink()
     os.mkfifo(image)
     process = subprocess.Popen(
-        [*COMMAND, "kth", f"--raw={raw}", f"--out={out}"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*COMMAND, "kth", f"--raw={raw}", f"--out={out}"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
     )
     pipe = None
     try:
