@@ -46,13 +46,13 @@ def compare(
     Returns:
       As JSON: the published table ("dataset", "title", "source", "recipe", "metrics", "rows"), the name in it of this very
       network ("this_size"), parameters and FLOPs of this one ("network"), "differences", and whether metrics are "comparable".
-      None where nothing is published.
+      None where nothing is published for such frames.
     """
     table = published_table(config.dataset, model.in_frames, config.evaluation.horizon or model.out_frames)
-    if table is None:
+    if table is None or tuple(test_set["shape"][1:]) != table.frame:
         return None
     own = published_size(table, model)
-    counted = count(model, *test_set["shape"][1:3]).total
+    counted = count(model, *table.frame[:2]).total
     differences = _differences(config, table, model, test_set, checkpoints, steps, own is not None)
     return {
         "dataset": config.dataset,

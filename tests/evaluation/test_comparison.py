@@ -79,13 +79,13 @@ def test_a_horizon_nobody_published_is_not_compared():
     assert compared("L,40-rollout", "kth", KTH) is None
 
 
-def test_figures_are_those_of_the_data_at_hand():
-    # Traffic errors are small numbers; none of them is rounded away.
+def test_small_errors_are_not_rounded_away():
     traffic = compared("S", "taxibj", TAXI)
     assert "0.3479" in as_text(traffic, {"STLight, best": {"mse": 0.34567}})
     assert "0.3457" in as_text(traffic, {"STLight, best": {"mse": 0.34567}})
-    # A network on smaller frames than the published ones needs fewer products.
-    tiny = compared("tiny", test_set={**PUBLISHED, "published": False, "shape": [20, 32, 32, 1]})
-    whole = compared("tiny", test_set={**PUBLISHED, "published": False})
-    assert whole["network"]["flops"] == pytest.approx(4 * tiny["network"]["flops"], rel=1e-9)
-    assert whole["network"]["parameters"] == tiny["network"]["parameters"]
+
+
+def test_frames_of_another_size_are_not_compared():
+    # Sums over fewer pixels are smaller: beside the published ones they would only mislead.
+    assert compared("tiny", test_set={**PUBLISHED, "shape": [20, 32, 32, 1]}) is None
+    assert compared("tiny", test_set={**PUBLISHED, "published": False})["comparable"] is False
