@@ -14,7 +14,7 @@ import jax
 from absl import flags, logging
 
 from stlight_jax import caches
-from stlight_jax.errors import InputError, StlightError
+from stlight_jax.errors import InputError, PreemptedError, StlightError
 
 
 def run(main: Callable[[], None], arguments: list[str] | None = None, positional: str | None = None) -> None:
@@ -33,7 +33,7 @@ def run(main: Callable[[], None], arguments: list[str] | None = None, positional
         _parse(arguments, main.__module__)
         main()
     except StlightError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(error if isinstance(error, PreemptedError) else f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_status)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -94,7 +94,7 @@ def _keep_compiled_programs() -> None:
 
 def quiet_libraries() -> None:
     """Keeps warnings meant for developers of the libraries off a user's screen; ours stay. To be called before their import."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # TensorFlow computes nothing here, and would announce it
     warnings.filterwarnings("ignore", module=r"(orbax|flax|jax|tensorflow)(\.|$)")
     logging.use_absl_handler()

@@ -231,7 +231,10 @@ def _check_options(prepared: epath.Path, options: Any) -> None:
         if repr(value) not in (repr(stored.get(key)), repr(standard[key]))
     ]
     if changed:
-        raise InputError(f"{prepared} was prepared with other keys: {'; '.join(changed)}; prepare the frames anew with them")
+        raise InputError(
+            f"{prepared} was prepared with other keys: {'; '.join(changed)}; prepare the frames anew: "
+            "python -m stlight_jax prepare frames --config=configs/frames.py --config.data.KEY=VALUE --raw=PATH --out=FOLDER"
+        )
 
 
 def _fingerprint(path: epath.Path, kept: epath.Path) -> list[tuple[str, int, int]]:

@@ -90,7 +90,11 @@ def prepare(builder: ClipsBuilder, raw: epath.Path, wait: bool = False) -> epath
         else:
             _remove_unfinished(folder.parent)  # of a process that was killed
             builder.info.metadata["raw"] = str(raw)
-            _download_and_prepare(builder, raw)
+            try:
+                _download_and_prepare(builder, raw)
+            except BaseException:
+                _remove_if_empty(folder.parent)
+                raise
     metadata = read_metadata(folder)
     print(count_table(type(builder), metadata), end="")
     for remark in metadata["remarks"]:
@@ -101,7 +105,13 @@ def prepare(builder: ClipsBuilder, raw: epath.Path, wait: bool = False) -> epath
 def prepare_frames(raw: epath.Path, options: FramesOptions, out: epath.Path, wait: bool = False) -> epath.Path:
     """Prepares a user's own frames in `out`, see `prepare`."""
     make_writable(out)
-    builder = Frames(raw=raw, options=options, data_dir=str(out), file_format="array_record")
+    try:
+        builder = Frames(raw=raw, options=options, data_dir=str(out), file_format="array_record")
+    except BaseException:
+        with contextlib.suppress(OSError):
+            out.rmdir()  # if it was made for nothing
+        raise
+    say(f"  {builder.sequences_found}")
     folder = prepare(builder, raw, wait)
     metadata = read_metadata(folder)
     if json.dumps(metadata["options"], sort_keys=True) != json.dumps(dataclasses.asdict(options), sort_keys=True):  # NaN != NaN
@@ -167,6 +177,15 @@ def _download_and_prepare(builder: ClipsBuilder, raw: epath.Path) -> None:
         raise
     finally:
         _remove_unfinished(folder.parent)
+
+
+def _remove_if_empty(folder: epath.Path) -> None:
+    """The data set's folder, and the one that was made for it, if there is nothing in them but the lock."""
+    if [path.name for path in folder.iterdir()] == [".lock"]:
+        (folder / ".lock").unlink()
+        folder.rmdir()
+        with contextlib.suppress(OSError):  # other data are in it
+            folder.parent.rmdir()
 
 
 def _remove_unfinished(parent: epath.Path) -> None:

@@ -141,8 +141,8 @@ class ClipWindows:
             longest = max((run.frames for run in clips.runs), default=0)
             raise InputError(
                 f"{description['name']}, in {description['folder']}: a window spans {windows.span} frames (model.in_frames, "
-                f"and those to predict), but the longest stretch without a jump has {longest}; shorten the windows, or divide "
-                "the data otherwise"
+                f"and those to predict), but the longest stretch without a jump has {longest}; lower these, or divide the "
+                "data otherwise (data.validation_fraction, data.test_fraction, data.split)"
             )
         self.scaling = scaling
         self.description = {**description, "sequences": len(windows), "shape": [windows.length, *clips.frames.shape]}

@@ -33,7 +33,12 @@ class Difference(NamedTuple):
 
 
 def compare(
-    config: ml_collections.ConfigDict, model: STLightConfig, test_set: dict[str, Any], checkpoints: dict[str, int], steps: int
+    config: ml_collections.ConfigDict,
+    model: STLightConfig,
+    test_set: dict[str, Any],
+    checkpoints: dict[str, int],
+    steps: int,
+    trained_on: int | None = None,
 ) -> dict[str, Any] | None:
     """What is published for this data set and horizon, and how far this run may be held against it.
 
@@ -42,6 +47,7 @@ def compare(
       test_set: description of the sequences it is evaluated on.
       checkpoints: "best", "last" or the like -> its step.
       steps: of the whole schedule.
+      trained_on: training sequences; None if unknown.
 
     Returns:
       As JSON: the published table ("dataset", "title", "source", "recipe", "metrics", "rows"), the name in it of this very
@@ -54,6 +60,9 @@ def compare(
     own = published_size(table, model)
     counted = count(model, *table.frame[:2]).total
     differences = _differences(config, table, model, test_set, checkpoints, steps, own is not None)
+    counts = table.train_sequences
+    if counts and trained_on is not None and trained_on not in counts.values():
+        differences.append(Difference(f"training sequences: {trained_on:,}, published {_listed(counts)}"))
     return {
         "dataset": config.dataset,
         "title": table.title,
@@ -67,6 +76,7 @@ def compare(
         "this_size": None if own is None else own.name,
         "network": {"parameters": counted.parameters / 1e6, "flops": counted.paper / 1e9},
         "differences": [difference.text for difference in differences],
+        "chosen_on_test_set": config.data.validation == "openstl",
         "comparable": not any(difference.of_test for difference in differences),
     }
 
@@ -107,6 +117,8 @@ def as_text(comparison: dict[str, Any], ours: dict[str, dict[str, float]]) -> st
         console.print(f"Published: {comparison['recipe']}.", markup=False, highlight=False, soft_wrap=True)
         same = "Same here: the definitions of the metrics (SSIM with data range 2)"
         console.print(f"{same}{', and the test set' if comparison['comparable'] else ''}.", highlight=False, soft_wrap=True)
+        if comparison["chosen_on_test_set"]:
+            console.print("As in OpenSTL, the best checkpoint was chosen on the test set itself.", highlight=False)
         if comparison["dataset"] in _WITH_LPIPS:
             console.print("OpenSTL also lists LPIPS, whose weights do not come with this package.", highlight=False)
         for difference in comparison["differences"]:
@@ -147,8 +159,7 @@ def _differences(
     if not test_set["published"]:
         found.append(Difference(f"test set: {test_set['name']}, not the published one", of_test=True))
     elif test_set["sequences"] not in counts.values():
-        published = " or ".join(f"{count:,} ({source})" for source, count in counts.items())
-        found.append(Difference(f"test sequences: {test_set['sequences']:,}, published {published}", of_test=True))
+        found.append(Difference(f"test sequences: {test_set['sequences']:,}, published {_listed(counts)}", of_test=True))
     if data.get("colour_order", "openstl") != "openstl":
         found.append(Difference("colours of test frames: in RGB order, OpenSTL's in BGR", of_test=True))
     if config.evaluation.horizon > model.out_frames:
@@ -173,6 +184,10 @@ def _differences(
             )
         )
     return found
+
+
+def _listed(counts: dict[str, int]) -> str:
+    return " or ".join(f"{count:,} ({source})" for source, count in counts.items())
 
 
 def _matters(key: str, config: ml_collections.ConfigDict) -> bool:

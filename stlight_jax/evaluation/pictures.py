@@ -72,7 +72,8 @@ def draw_loss_curve(path: epath.PathLike, training: Sequence[dict[str, Any]], va
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     steps, losses = [line["step"] for line in training], [line["loss"] for line in training]
-    left.plot(steps, losses, color="0.75", linewidth=0.8, label="logged steps")
+    marker = "." if len(steps) < 20 else None  # a single point is no line
+    left.plot(steps, losses, color="0.75", linewidth=0.8, marker=marker, label="logged steps")
     left.plot(steps, _smoothed(losses), color="tab:blue", label="smoothed")
     left.set(title="training loss (MSE per pixel)", xlabel="step", yscale="log")
     left.legend()
@@ -92,14 +93,16 @@ def _smoothed(values: Sequence[float]) -> np.ndarray:
 
 
 def _picture(frame: np.ndarray, kind: str) -> Image.Image:
-    """`[h, w, c]` -> an image; grey, or colour for three channels; slate where values are missing.
+    """`[h, w, c]` -> an image; colour for three channels, the first one in grey otherwise; slate where values are missing.
 
     Errors: red too bright, blue too dark, black right.
     """
     missing = np.isnan(frame).all(-1)
     frame = np.nan_to_num(frame)
     if kind == "error":
-        signed = frame.mean(-1)
+        shown = frame if frame.shape[-1] == 3 else frame[..., :1]
+        largest = np.abs(shown).argmax(-1, keepdims=True)  # a mean over colours would cancel
+        signed = np.take_along_axis(shown, largest, -1)[..., 0]
         channels = np.stack([np.maximum(signed, 0), np.maximum(np.abs(signed) - 0.5, 0), np.maximum(-signed, 0)], -1)
     else:
         channels = frame if frame.shape[-1] == 3 else np.repeat(frame[..., :1], 3, -1)

@@ -49,7 +49,7 @@ class PublishedTable:
       title, source: for a heading.
       recipe: how the networks were trained.
       settings: STLight's recipe by the keys of a config; what it does not name is as in `base_config`.
-      test_sequences: who counted -> how many.
+      train_sequences, test_sequences: who counted -> how many.
       metrics: the columns, in order.
       results: STLight from small to large, then the others by name.
     """
@@ -62,6 +62,7 @@ class PublishedTable:
     source: str
     recipe: str
     settings: dict[str, Any]
+    train_sequences: dict[str, int]
     test_sequences: dict[str, int]
     metrics: tuple[str, ...]
     results: tuple[PublishedResult, ...]
@@ -148,6 +149,7 @@ _MOVING_MNIST = _table(
     source="STLight paper, table 3",
     recipe="200 epochs of 10,000 generated sequences, batch 16, Adam, OneCycle to 0.003 (others: OpenSTL's rates)",
     settings={"train.epochs": 200, "train.batch_size": 16, "optimizer.learning_rate": 3e-3, "data.sequences_per_epoch": 10_000},
+    train_sequences={},
     test_sequences={"paper": 10_000},
     metrics=("mse", "mae", "ssim"),
     stlight=[
@@ -186,6 +188,7 @@ _TAXIBJ = _table(
     source="STLight paper, table 3",
     recipe="50 epochs, batch 16, Adam, cosine from 0.003 (others: OpenSTL's rates, 5 epochs of warm-up)",
     settings={"train.epochs": 50, "train.batch_size": 16, "optimizer.learning_rate": 3e-3, "optimizer.schedule": "cosine"},
+    train_sequences={"paper": 20_461},
     test_sequences={"paper": 500},
     metrics=("mse", "mae", "ssim"),
     stlight=[
@@ -218,6 +221,7 @@ _KTH = _table(
     source="STLight paper, table 3",
     recipe="100 epochs, batch 12, Adam, OneCycle to 0.0005 (others: batch 16, OpenSTL's rates)",
     settings={"train.epochs": 100, "train.batch_size": 12, "optimizer.learning_rate": 5e-4},
+    train_sequences={"paper": 4940, "OpenSTL's documents": 5200},
     test_sequences={"paper": 3030, "OpenSTL's documents": 3167},
     metrics=("mae", "psnr", "ssim"),
     stlight=[
@@ -251,6 +255,7 @@ _KITTI_CALTECH = _table(
     source="STLight: read from the paper's figure 4, to 0.002 M and 0.0001; others: OpenSTL",
     recipe="100 epochs, batch 8, Adam, OneCycle to 0.01, final_div_factor 3000 (others: batch 16, OpenSTL's rates)",
     settings={"train.epochs": 100, "train.batch_size": 8, "optimizer.learning_rate": 1e-2, "optimizer.final_div_factor": 3e3},
+    train_sequences={"paper": 2042, "OpenSTL's code": 3738},
     test_sequences={"paper": 1983},
     metrics=("mse", "mae", "ssim", "psnr"),
     stlight=[
@@ -315,6 +320,7 @@ _MOVING_FASHION_MNIST = _table(
     source="OpenSTL",
     recipe="200 epochs of 10,000 generated sequences, batch 16, Adam, OneCycle, OpenSTL's rates",
     settings={"train.epochs": 200, "train.batch_size": 16, "data.sequences_per_epoch": 10_000},
+    train_sequences={},
     test_sequences={"OpenSTL": 10_000},
     metrics=("mse", "mae", "ssim", "psnr"),
     stlight=[],

@@ -85,7 +85,7 @@ def as_text(results: dict[str, Any]) -> str:
         "paper": "paper, this size",
     }
     rows = {name: overall[key] for key, name in names.items() if overall[key] is not None}
-    remarks = []
+    remarks = ["Best constant image: the mean of the test frames themselves, which no forecast knows."]
     if "cycle" in results:
         cycle = results["cycle"]
         rows[f"{cycle['steps']} steps before"] = cycle["overall"]

@@ -90,7 +90,8 @@ def evaluate_workdir(
     test_set = _checked(test, scaling, description["data"], data_root is not None)
     # The network knows its training data's range; the test data's own must not slip in.
     scaling = dataclasses.replace(scaling, missing=scaling.missing or test.scaling.missing)
-    comparison = compare(config, model_config, test_set, checkpoints, description.get("total_steps", 0))
+    trained_on = description["data"].get("sequences")
+    comparison = compare(config, model_config, test_set, checkpoints, description.get("total_steps", 0), trained_on)
     make_writable(place.evaluation)
 
     model = STLight(model_config)

@@ -143,7 +143,8 @@ class STLightConfig:
             raise InputError(f"frames have shape {list(shape)}: there is nothing in them")
         if shape[2] % self.patch_size or shape[3] % self.patch_size:
             raise InputError(
-                f"frames are {shape[2]} x {shape[3]} pixels; model.patch_size {self.patch_size} must divide both sides"
+                f"frames are {shape[2]} x {shape[3]} pixels; model.patch_size {self.patch_size} must divide both sides; "
+                "set model.patch_size=1, or resize the frames (data.height, data.width)"
             )
 
 

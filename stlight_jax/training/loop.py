@@ -157,7 +157,7 @@ class _Run:
         if old != self.training.description["sha256"]:
             differences.append("data.root: the training data are others")
         if "scaling" in saved and Scaling.from_json(saved["scaling"]) != self.training.scaling:
-            differences.append(f"the data's scaling: {saved['scaling']} -> {self.training.scaling.as_json()}")
+            differences.append("data.root: the range or the type of the training data is another")
         if not differences:
             return
         listed = "; ".join(differences)

@@ -55,14 +55,16 @@ def blocked(tmp_path):
     content = image.read_bytes()
     image.unlink()
     os.mkfifo(image)
+    # A shell's background jobs ignore interrupts, and so would the process.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         [*COMMAND, "kth", f"--raw={raw}", f"--out={out}"],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
     )
+    signal.signal(signal.SIGINT, before)
     pipe = None
     try:
         for _ in range(600):
@@ -253,7 +255,7 @@ for buckets in (False, True):
         prepare_frames(raw, FramesOptions(), out)
     except InputError as error:
         print("error:", error)
-    print([path.name for path in (out / "frames").iterdir()])
+    print(out.exists())
 """
 
 
@@ -268,7 +270,7 @@ def test_a_disk_that_is_full_is_told_in_one_line(tmp_path):
     start = f"error: {out}/frames/1.0.0 could not be made from {raw}: "
     assert re.fullmatch(f"{start}.*File too large.*array_record.*", by_array_record)
     assert re.fullmatch(f"{start}.*bucket_.*File too large.*", by_buckets)
-    assert left == left_again == "['.lock']"
+    assert left == left_again == "False"
 
 
 def test_a_folder_that_is_no_whole_data_set_is_named(tmp_path):

@@ -93,6 +93,13 @@ class Frames(ClipsBuilder):
         )
         super().__init__(**builder)
 
+    @property
+    def sequences_found(self) -> str:
+        """How many sequences there are, and which, for people."""
+        names = [sequence.name for sequence in self._sequences]
+        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+        return f"{len(names)} sequence(s): {', '.join(names[:5])}{more}"
+
     def _resized(self, a: RawSequence, b: RawSequence) -> bool:
         return self._options.height > 0 and a.shape[-1] == b.shape[-1]
 
@@ -134,6 +141,10 @@ class Frames(ClipsBuilder):
         if split != "train":
             return
         low, high = min(statistics["min"]), max(statistics["max"])
+        if high - low > np.finfo(np.float32).max / 2:
+            raise InputError(
+                f"{self._raw}: values lie between {low:g} and {high:g}, too far apart for float32; are they missing ones?"
+            )
         if low == high and self._options.value_low is None:
             raise InputError(
                 f"{self._raw}: all values of the training frames are {low:g}: there is nothing to learn from constant data; "

@@ -16,7 +16,16 @@ from stlight_jax.errors import InputError
 
 # Video codecs and JPEG colour grey slightly.
 _GREY_TOLERANCE = 8
-_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
+_DAMAGE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+    IndexError,
+)  # the last one is what Pillow raises for a GIF cut short
 
 
 class _Picture(NamedTuple):
