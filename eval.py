@@ -4,17 +4,20 @@ from absl import flags
 
 from stlight_jax import cli
 from stlight_jax.progress import say
+from stlight_jax.training import distributed
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run, as given to train.py.")
 _CHECKPOINT = flags.DEFINE_string("checkpoint", "both", "both (best and last), best (lowest validation MSE), last, or a step.")
 _DATA_ROOT = flags.DEFINE_string("data_root", None, "Where the data are now, if they have moved since training.")
 _HORIZON = flags.DEFINE_integer("horizon", None, "Frames to predict, if not the config's; rolled out if need be.")
 _CYCLE = flags.DEFINE_integer("cycle", None, "Sampling steps of a daily or weekly cycle, if not the config's evaluation.cycle.")
+distributed.define_flags()
 flags.mark_flag_as_required("workdir")
 
 
 def main() -> None:
     """Evaluates the checkpoints asked for."""
+    distributed.start()
     say("loading libraries ...")
     from stlight_jax.evaluation.run import evaluate_workdir  # after the flags: a typo should not wait for TensorFlow
 

@@ -8,15 +8,18 @@ from ml_collections import config_flags
 
 from stlight_jax import cli
 from stlight_jax.progress import say
+from stlight_jax.training import distributed
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "File in configs/, with a size: configs/moving_mnist.py:L.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: checkpoints, logs, tables, pictures.")
 _ALLOW_CHANGES = flags.DEFINE_bool("allow_changes", False, "Resume although the config has changed.")
+distributed.define_flags()
 flags.mark_flags_as_required(["config", "workdir"])
 
 
 def main() -> None:
     """Trains to the end of the schedule."""
+    distributed.start()
     say("loading libraries ...")
     from stlight_jax.training.loop import train  # after the flags: a typo should not wait for TensorFlow
 

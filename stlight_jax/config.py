@@ -38,12 +38,14 @@ _ADDED_LATER = {
         "schedule": "onecycle", "beta1": 0.9, "least_learning_rate": 1e-6, "warmup_epochs": 5, "warmup_start": 1e-5,
     },
     "train": {"horizon": 0},
+    "parallel": {"launcher": "pmap"},
     "evaluation": {"horizon": 0, "cycle": 0},
 }  # fmt: skip
 _CHOICES = {
     "data.validation": ("openstl", "held_out"),
     "data.colour_order": ("openstl", "rgb"),
     "optimizer.schedule": ("onecycle", "cosine"),
+    "parallel.launcher": ("pmap", "shard_map"),
 }
 _GENERATED_VALIDATIONS = ("generated", "openstl")
 # Keys that may change between the parts of a run: they do not touch the course of training. The data's checksum stands in
@@ -57,6 +59,7 @@ _FREE = (
     "evaluation.cycle",
     "evaluation.pictures",
     "model.rematerialise",
+    "parallel",
     "size",
     "train.checkpoint_every",
     "train.init_from",
@@ -148,6 +151,9 @@ def base_config(dataset: str, size: str) -> ml_collections.ConfigDict:
     config.train.init_from = ""  # workdir or checkpoint whose weights a new run starts from
     config.train.tensorboard = True  # events too, when the package tensorboard is installed
 
+    config.parallel = ml_collections.ConfigDict()
+    config.parallel.launcher = "pmap"  # pmap | shard_map: which of JAX's ways to run the step on many devices
+
     config.evaluation = ml_collections.ConfigDict()
     config.evaluation.batch_size = 64  # over all devices
     config.evaluation.horizon = 0  # frames to predict, as train.horizon
@@ -227,7 +233,10 @@ def _check_keys(config: ml_collections.ConfigDict) -> None:
     if config.get("dataset") not in DATASETS:
         raise InputError(f"dataset is {config.get('dataset')!r}; choose one of {', '.join(DATASETS)}")
     standard = base_config(config.dataset, "")
-    for section in ("model", "data", "optimizer", "train", "evaluation"):
+    with config.unlocked():
+        if "parallel" not in config:  # in older checkpoints
+            config.parallel = ml_collections.ConfigDict()
+    for section in ("model", "data", "optimizer", "train", "parallel", "evaluation"):
         if not isinstance(config.get(section), ml_collections.ConfigDict):
             raise InputError(f"the config has no section {section}")
         wanted = DATASETS[config.dataset] if section == "data" else set(standard[section])
@@ -252,7 +261,7 @@ def course_differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
 
 
 def _with_defaults(config: dict[str, Any]) -> dict[str, Any]:
-    return {**config, **{section: {**added, **config[section]} for section, added in _ADDED_LATER.items()}}
+    return {**config, **{section: {**added, **config.get(section, {})} for section, added in _ADDED_LATER.items()}}
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -14,6 +14,11 @@ _SECONDS_BETWEEN_LINES = 15.0
 console = rich.console.Console(stderr=True, highlight=False)
 
 
+def silence() -> None:
+    """From now on this process shows nothing: another one speaks for it."""
+    console.quiet = True
+
+
 def say(message: str) -> None:
     """Prints what is being done now, above any bar."""
     console.print(message, markup=False, soft_wrap=True)

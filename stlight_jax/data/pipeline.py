@@ -53,12 +53,19 @@ def training_batches(
     return _read_ahead(steps.map(_numpy_map(make, (source.scaling.dtype,)), num_parallel_calls=2, deterministic=True))
 
 
-def evaluation_batches(source: Sequences, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Every sequence once: `[batch_size, t, h, w, c]` and bool `[batch_size]`, False where a sequence is filler."""
-    count = len(source)
+def evaluation_batches(
+    source: Sequences, batch_size: int, process_index: int = 0, process_count: int = 1
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Every sequence once, over all processes, each of which makes equally many batches.
+
+    Returns:
+      An iterator of `[batch_size / process_count, t, h, w, c]` and bool `[batch_size / process_count]`, False where a sequence
+      is filler.
+    """
+    count, share = len(source), batch_size // process_count
 
     def make(first: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        indices = np.arange(int(first), int(first) + batch_size)
+        indices = int(first) + process_index * share + np.arange(share)
         mask = indices < count
         return source.frames(np.where(mask, indices, count - 1)), mask
 

@@ -14,7 +14,7 @@ from stlight_jax.data.sequences import Sequences
 from stlight_jax.errors import InputError
 from stlight_jax.evaluation.metrics import BestConstantImage, MetricSums
 from stlight_jax.progress import track
-from stlight_jax.training.parallel import PmapLauncher
+from stlight_jax.training.parallel import Launcher
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Evaluation:
 
 def evaluate(
     step: Callable,
-    launcher: PmapLauncher,
+    launcher: Launcher,
     variables: Any,
     source: Sequences,
     batch_size: int,
@@ -72,17 +72,17 @@ def evaluate(
       The sums; None if abandoned.
     """
     sums = None
-    for frames, mask in _batches(source, batch_size, title):
+    for frames, mask in _batches(source, batch_size, launcher, title):
         sums = _plus(sums, MetricSums.of(launcher.join(step(variables, launcher.split(frames))), mask))
         if abandon():
             return None
-    return sums
+    return sums.over_processes(launcher.sum_over_processes)
 
 
 def evaluate_with_baselines(
     step: Callable,
     baseline_steps: dict[str, Callable],
-    launcher: PmapLauncher,
+    launcher: Launcher,
     models: dict[str, Any],
     source: Sequences,
     scaling: Scaling,
@@ -119,7 +119,8 @@ def evaluate_with_baselines(
         sums[name] = _plus(sums.get(name), MetricSums.of(metrics, mask))
 
     constant = BestConstantImage()
-    for number, (frames, mask) in enumerate(_batches(source, batch_size, title)):
+    share = batch_size // launcher.process_count
+    for number, (frames, mask) in enumerate(_batches(source, batch_size, launcher, title)):
         batch = launcher.split(frames)
         of_models = {name: launcher.join(step(variables, batch)) for name, variables in models.items()}
         for name, metrics in of_models.items():
@@ -127,7 +128,8 @@ def evaluate_with_baselines(
         for name, baseline in baseline_steps.items():
             add(name, launcher.join(baseline(some, batch)), mask)
         if cycle:
-            indices = np.minimum(number * batch_size + np.arange(batch_size), len(source) - 1)
+            first = number * batch_size + launcher.process_index * share
+            indices = np.minimum(first + np.arange(share), len(source) - 1)
             past = source.frames_before(indices, cycle, horizon)
             if past is None:
                 raise InputError(f"evaluation.cycle is {cycle}, but {source.description['name']} has no past; set it to 0")
@@ -136,6 +138,8 @@ def evaluate_with_baselines(
             add("cycle model", next(iter(of_models.values())), mask & known)
         values, here = scaling.on_host(frames[mask][:, in_frames:])
         constant.add(values[..., :out_channels], None if here is None else here[..., :out_channels])
+    sums = {name: of.over_processes(launcher.sum_over_processes) for name, of in sums.items()}
+    constant.over_processes(launcher.sum_over_processes)
     return Evaluation(
         {name: sums[f"model {name}"] for name in models},
         {name: sums[name] for name in baseline_steps},
@@ -144,8 +148,9 @@ def evaluate_with_baselines(
     )
 
 
-def _batches(source: Sequences, batch_size: int, title: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    return track(evaluation_batches(source, batch_size), title, -(-len(source) // batch_size))
+def _batches(source: Sequences, batch_size: int, launcher: Launcher, title: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    batches = evaluation_batches(source, batch_size, launcher.process_index, launcher.process_count)
+    return track(batches, title, -(-len(source) // batch_size))
 
 
 def _plus(total: MetricSums | None, part: MetricSums) -> MetricSums:

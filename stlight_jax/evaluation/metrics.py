@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import chex
 import jax
@@ -185,6 +186,11 @@ class MetricSums:
         )
         return MetricSums(self.count + other.count, sums, frames)
 
+    def over_processes(self, add: Callable[[Any], Any]) -> MetricSums:
+        """The sums over all processes' sequences; `add` adds equal trees of numbers and arrays of theirs."""
+        count, sums, frames = add((float(self.count), self.sums, self.frames))
+        return MetricSums(round(count), sums, frames)
+
     def per_lead_time(self) -> dict[str, list[float]]:
         """mse, mae, rmse, psnr (dB), ssim, ssim_unit_range of each predicted frame; first the frame right after the input.
 
@@ -235,6 +241,10 @@ class BestConstantImage:
         self._sum = self._sum + targets.sum(0, where=here)
         self._squares = self._squares + np.square(targets).sum(0, where=here)
         self._frames = self._frames + here.any(axis=(2, 3, 4)).sum(0)  # [t]
+
+    def over_processes(self, add: Callable[[Any], Any]) -> None:
+        """Takes in what all processes have seen, see `MetricSums.over_processes`."""
+        self._count, self._sum, self._squares, self._frames = add((self._count, self._sum, self._squares, self._frames))
 
     def mse_per_lead_time(self) -> list[float]:
         """Summed over pixels and channels, in the network's units squared."""

@@ -25,7 +25,7 @@ from stlight_jax.model.stlight import STLight
 from stlight_jax.progress import say
 from stlight_jax.training import checkpoint
 from stlight_jax.training.log import read_metrics, write_json
-from stlight_jax.training.parallel import PmapLauncher
+from stlight_jax.training.parallel import make_launcher
 from stlight_jax.training.state import init_variables
 from stlight_jax.training.step import (
     copy_last_frame,
@@ -82,7 +82,7 @@ def evaluate_workdir(
             config.evaluation[key] = value
     check(config)
     check_horizon("evaluation.horizon", config.evaluation.horizon, model_config)
-    launcher = PmapLauncher()
+    launcher = make_launcher(config.parallel.launcher)
     batch_size = launcher.rounded_up(config.evaluation.batch_size)
     test = open_test(config)
     model_config.check_sequence(test.shape)
@@ -99,7 +99,8 @@ def evaluate_workdir(
     say(f"evaluating {told} of {place.path} on {len(test):,} sequences")
     fresh = jax.eval_shape(functools.partial(init_variables, model, 0, test.shape[1:]))
     models = {
-        name: checkpoint.load_variables(place.checkpoints, step, launcher.abstract(fresh)) for name, step in checkpoints.items()
+        name: launcher.from_checkpoint(checkpoint.load_variables(place.checkpoints, step, launcher.abstract(fresh)))
+        for name, step in checkpoints.items()
     }
     result = evaluate_with_baselines(
         launcher.evaluate(make_eval_step(model, scaling)),

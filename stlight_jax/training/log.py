@@ -48,6 +48,16 @@ class MetricsLog:
         self._file.close()
 
 
+class NoLog:
+    """A `MetricsLog` of a process that leaves the writing to another one."""
+
+    def write(self, step: int, kind: str, values: dict[str, float]) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""
+
+
 def read_metrics(workdir: epath.PathLike, kind: str) -> list[dict[str, Any]]:
     """The lines of one kind in order of step, without those that a later start of the run went back behind."""
     path = epath.Path(workdir) / METRICS_FILE

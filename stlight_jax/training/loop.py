@@ -8,13 +8,14 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 import ml_collections
 import numpy as np
 from etils import epath
+from jax.experimental import multihost_utils
 
 from stlight_jax.config import check, course_differences, take_channels
 from stlight_jax.data.opening import open_training
@@ -26,9 +27,9 @@ from stlight_jax.evaluation.metrics import check_frame_size
 from stlight_jax.inference.rollout import check_horizon
 from stlight_jax.model.stlight import STLight
 from stlight_jax.progress import Progress, say
-from stlight_jax.training import checkpoint
-from stlight_jax.training.log import MetricsLog, environment, write_json
-from stlight_jax.training.parallel import AXIS, PmapLauncher
+from stlight_jax.training import checkpoint, distributed
+from stlight_jax.training.log import MetricsLog, NoLog, environment, write_json
+from stlight_jax.training.parallel import AXIS, make_launcher
 from stlight_jax.training.schedule import Hyperparameters, make_schedule
 from stlight_jax.training.state import TrainState, create_state, make_optimizer
 from stlight_jax.training.step import Metrics, make_eval_step, make_train_step
@@ -58,23 +59,26 @@ def train(config: ml_collections.ConfigDict, workdir: epath.PathLike, allow_chan
             checkpoint.locate(config.train.init_from)
         except InputError as error:
             raise InputError(f"train.init_from: {error}") from None
-    place.create()
-    with place.locked():
+    alone = run.launcher.is_first
+    if alone:
+        place.create()
+    with place.locked() if alone else contextlib.nullcontext():
         state = run.starting_state(place, allow_changes)
         done = int(state.step)
         if done >= run.total_steps:
             say(f"{place.path} is complete: {done} of {run.total_steps} steps are done")
             return state
-        write_json(place.path / "config.json", config.to_dict())
-        write_json(place.path / "environment.json", environment())
-        log = MetricsLog(place.path, config.train.tensorboard)
+        if alone:
+            write_json(place.path / "config.json", config.to_dict())
+            write_json(place.path / "environment.json", environment())
+        log = MetricsLog(place.path, config.train.tensorboard) if alone else NoLog()
         with (
             contextlib.closing(log),
             checkpoint.CheckpointWriter(place.checkpoints, config.train.keep_checkpoints) as writer,
-            _stop_requests() as stop_requested,
+            _stop_requests() as stop,
         ):
             log.write(done, "started", {})
-            return run.steps(state, log, writer, stop_requested)
+            return run.steps(state, log, writer, stop)
 
 
 _CHANNELS = {
@@ -96,11 +100,14 @@ class _Run:
 
     def __init__(self, config: ml_collections.ConfigDict):
         self.config = config
-        self.launcher = PmapLauncher()
+        self.launcher = make_launcher(config.parallel.launcher)
+        distributed.check_layout()
+        distributed.check_agreement("the config", config.to_dict())
         self.launcher.check_batch_size("train.batch_size", config.train.batch_size)
         check(config)  # a typo should not wait for data
         self.training, self.validation = open_training(config)
         take_channels(config.model, self.training.shape[-1])
+        distributed.check_agreement("the training data", self.training.description["sha256"])
         model_config = check(config)
         for key in ("train", "evaluation"):
             check_horizon(f"{key}.horizon", config[key].horizon, model_config)
@@ -138,16 +145,21 @@ class _Run:
         def fresh() -> TrainState:
             return create_state(self.model, optimizer, self.config.train.seed, self.training.shape[1:])
 
-        step = checkpoint.newest_sound_step(place.checkpoints, move_faulty_to=place.rejected)
+        step = None
+        if self.launcher.is_first:
+            step = checkpoint.newest_sound_step(place.checkpoints, move_faulty_to=place.rejected)
+        step = distributed.told_by_the_first(step)
         if step is not None:
             self._check_course(checkpoint.load_description(place.checkpoints, step), place, allow_changes)
             say(f"resuming {place.path} at step {step} of {self.total_steps}")
-            return checkpoint.load_state(place.checkpoints, step, self.launcher.abstract(jax.eval_shape(fresh)))
+            saved = checkpoint.load_state(place.checkpoints, step, self.launcher.abstract(jax.eval_shape(fresh)))
+            return self.launcher.from_checkpoint(saved)
         state = fresh()
         if self.config.train.init_from:
             directory, step = checkpoint.locate(self.config.train.init_from)
             say(f"starting from the weights of {directory / str(step)}")
-            state = state.replace(**checkpoint.load_variables(directory, step, self.launcher.abstract(state.variables)))
+            saved = checkpoint.load_variables(directory, step, self.launcher.abstract(state.variables))
+            state = state.replace(**self.launcher.from_checkpoint(saved))
         return self.launcher.replicate(state)
 
     def _check_course(self, saved: dict[str, Any], place: Workdir, allow_changes: bool) -> None:
@@ -171,13 +183,14 @@ class _Run:
     def steps(
         self,
         state: TrainState,
-        log: MetricsLog,
+        log: MetricsLog | NoLog,
         writer: checkpoint.CheckpointWriter,
-        stop_requested: Callable[[], bool],
+        stop: _StopRequests,
     ) -> TrainState:
         """Trains from `state` to the last step."""
         train, first = self.config.train, int(state.step)
-        batches = training_batches(self.training, train.batch_size, first, self.total_steps)
+        part = (self.launcher.process_index, self.launcher.process_count)
+        batches = training_batches(self.training, train.batch_size, first, self.total_steps, *part)
         clock = _Throughput(train.batch_size)
         # A step's metrics are read when the next one is under way, so that the devices never wait for the host.
         waiting: tuple[int, Hyperparameters, Metrics] | None = None
@@ -214,22 +227,23 @@ class _Run:
                     say(f"first step, compilation included: {time.monotonic() - begun:.1f} s")
                     progress.restart_clock(done)
                     clock.restart()
-                if done % train.checkpoint_every == 0 or done == self.total_steps or stop_requested():
+                stop.agree(done)
+                if done % train.checkpoint_every == 0 or done == self.total_steps or stop.requested:
                     settle()
-                    score = self._validate(state, done, log, stop_requested)
-                    writer.save(state, self.description, score)
+                    score = self._validate(state, done, log, stop)
+                    writer.save(self.launcher.to_checkpoint(state), self.description, score)
                     clock.restart()
-                if stop_requested() and done < self.total_steps:
+                    stop.agree(done)
+                if stop.requested and done < self.total_steps:
                     writer.wait()
+                    distributed.wait_for_all("saved and stopped")
                     raise PreemptedError(f"stopped as asked at step {done}, saved; run the same command to go on")
         say(f"trained {self.total_steps} steps")
         return state
 
-    def _validate(
-        self, state: TrainState, done: int, log: MetricsLog, stop_requested: Callable[[], bool]
-    ) -> dict[str, float] | None:
+    def _validate(self, state: TrainState, done: int, log: MetricsLog | NoLog, stop: _StopRequests) -> dict[str, float] | None:
         """The validation metrics; None if asked to stop, for saving must not wait."""
-        if stop_requested():
+        if stop.requested:
             return None
         sums = evaluate(
             self.eval_step,
@@ -238,7 +252,7 @@ class _Run:
             self.validation,
             self.launcher.rounded_up(self.config.evaluation.batch_size),
             f"validating at step {done}",
-            stop_requested,
+            stop.now,
         )
         if sums is None:
             return None
@@ -272,24 +286,56 @@ def _as_float32(rates: Hyperparameters) -> Hyperparameters:
     return Hyperparameters(*(np.float32(value) for value in rates))
 
 
+class _StopRequests:
+    """Whether the run was asked to stop. Many processes agree on the step at which they do.
+
+    Attributes:
+      requested: what was agreed on.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._heard = threading.Event()
+        self._asked_at = -1
+
+    def hear(self) -> None:
+        """The request, of this process alone."""
+        self._heard.set()
+
+    def now(self) -> bool:
+        """Whether to drop at once what only this process does; many processes drop nothing."""
+        return jax.process_count() == 1 and self._heard.is_set()
+
+    def agree(self, step: int) -> None:
+        """Called by all processes after each step."""
+        if jax.process_count() == 1:
+            self.requested = self._heard.is_set()
+        elif step > self._asked_at:
+            self._asked_at = step
+            self.requested |= multihost_utils.reached_preemption_sync_point(step)
+
+
 @contextlib.contextmanager
-def _stop_requests() -> Iterator[Callable[[], bool]]:
-    """Turns the first SIGTERM or SIGINT into a request that the loop can ask for; a second one acts as usual."""
-    requested = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield requested.is_set
+def _stop_requests() -> Iterator[_StopRequests]:
+    """Turns the first SIGTERM or SIGINT into a request that the loop can ask for; a second one acts as usual.
+
+    In a run of many processes JAX itself listens to SIGTERM.
+    """
+    stop = _StopRequests()
+    if threading.current_thread() is not threading.main_thread() or jax.process_count() > 1:
+        yield stop
         return
     previous = {}
 
     def request(number: int, frame: Any) -> None:
-        requested.set()
+        stop.hear()
         signal.signal(number, previous[number])
         say("asked to stop: finishing this step and saving ...")
 
     for number in (signal.SIGTERM, signal.SIGINT):
         previous[number] = signal.signal(number, request)
     try:
-        yield requested.is_set
+        yield stop
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

@@ -55,7 +55,8 @@ def make_train_step(
             return _mean(errors, here, axis_name), batch_stats
 
         (loss, batch_stats), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
-        loss, gradients = jax.lax.pmean((loss, gradients), axis_name)
+        # Behind a barrier, so that all of them go over the devices in one reduction.
+        loss, gradients = jax.lax.pmean(jax.lax.optimization_barrier((loss, gradients)), axis_name)
         optimizer = make_optimizer(*hyperparameters)
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         next_state = TrainState(

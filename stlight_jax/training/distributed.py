@@ -1,0 +1,109 @@
+"""Many processes, one per host or per device: started, told apart, and kept in agreement."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from typing import Any
+
+import jax
+import numpy as np
+from absl import flags
+from jax.experimental import multihost_utils
+
+from stlight_jax import progress
+from stlight_jax.errors import InputError
+
+# A process that says nothing for so long is taken for dead, and takes the others down with it.
+_HEARTBEAT_SECONDS = 30
+_START_SECONDS = 300
+
+
+def define_flags() -> None:
+    """--coordinator, --processes and --process, for `start`."""
+    flags.DEFINE_string("coordinator", None, "Of several processes: HOST:PORT of the first one.")
+    flags.DEFINE_integer("processes", None, "Of several processes: how many.")
+    flags.DEFINE_integer("process", None, "Of several processes: this one's number, from 0.")
+
+
+def start() -> None:
+    """Joins the other processes of a run, if there are any: by the flags, or on SLURM and TPU pods by what these tell.
+
+    To be called before anything else of JAX. Processes other than the first one say nothing from then on.
+
+    Raises InputError for flags that do not belong together, and if the others do not come.
+    """
+    given = flags.FLAGS
+    named = {name: given[name].value for name in ("coordinator", "processes", "process")}
+    by_flags = [name for name, value in named.items() if value is not None]
+    if by_flags and len(by_flags) < 3:
+        raise InputError(
+            f"--{by_flags[0]} is given; several processes need --coordinator, --processes and --process, all three"
+        )
+    if by_flags:
+        if not 0 <= given.process < given.processes:
+            raise InputError(
+                f"--process is {given.process}; it must be at least 0 and less than --processes, {given.processes}"
+            )
+        arguments = {
+            "coordinator_address": given.coordinator, "num_processes": given.processes, "process_id": given.process,
+        }  # fmt: skip
+    elif _of_slurm() or _of_a_pod():
+        arguments = {}  # JAX asks SLURM or the pod itself
+    else:
+        return
+    try:
+        jax.distributed.initialize(
+            **arguments, heartbeat_timeout_seconds=_HEARTBEAT_SECONDS, initialization_timeout=_START_SECONDS
+        )
+    except (RuntimeError, ValueError) as error:
+        where = f" at {given.coordinator}" if by_flags else ""
+        raise InputError(f"the processes of this run did not find each other{where}: {str(error).splitlines()[0]}") from None
+    if jax.process_index():
+        progress.silence()
+
+
+def check_layout() -> None:
+    """Raises InputError unless every process has as many devices as every other one."""
+    counts = np.bincount([device.process_index for device in jax.devices()], minlength=jax.process_count())
+    if counts.min() != counts.max():
+        raise InputError(
+            f"the processes have {', '.join(map(str, counts))} devices; a batch is shared equally, so all must have as many"
+        )
+
+
+def check_agreement(what: str, content: Any) -> None:
+    """Raises InputError, on all processes, unless all have equal `content`, which is JSON."""
+    if jax.process_count() == 1:
+        return
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).digest()
+    all_of_them = multihost_utils.process_allgather(np.frombuffer(digest, np.uint8))
+    different = [int(i) for i in np.flatnonzero((all_of_them != all_of_them[0]).any(-1))]
+    if different:
+        raise InputError(
+            f"{what} differs between processes: of those numbered 0 to {jax.process_count() - 1}, "
+            f"{', '.join(map(str, different))} disagree with the first; start all of them alike"
+        )
+
+
+def told_by_the_first(value: int | None) -> int | None:
+    """The first process's value, on all of them."""
+    if jax.process_count() == 1:
+        return value
+    told = int(multihost_utils.broadcast_one_to_all(np.int32(-1 if value is None else value)))
+    return None if told < 0 else told
+
+
+def wait_for_all(where: str) -> None:
+    """Returns when every process has come to `where`."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(where)
+
+
+def _of_slurm() -> bool:
+    return int(os.environ.get("SLURM_NTASKS", "1")) > 1 and "SLURM_PROCID" in os.environ
+
+
+def _of_a_pod() -> bool:
+    return "," in os.environ.get("TPU_WORKER_HOSTNAMES", "")

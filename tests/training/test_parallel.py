@@ -1,0 +1,77 @@
+"""Both launchers on 1, 2, 4 and 8 devices: one course of training, one reduction of gradients, nothing gathered."""
+
+import functools
+import re
+
+import jax
+import numpy as np
+import pytest
+
+from stlight_jax import InputError, STLight, STLightConfig
+from stlight_jax.training.parallel import AXIS, LAUNCHERS, make_launcher
+from stlight_jax.training.schedule import Hyperparameters
+from stlight_jax.training.state import create_state, make_optimizer
+from stlight_jax.training.step import make_eval_step, make_train_step
+from tests.training.test_step import optimizer_config
+
+CONFIG = STLightConfig(
+    in_frames=3, out_frames=2, in_channels=1, out_channels=1, hidden_dim=16, depth=3, patch_size=2, far_kernel=3
+)
+RATES = Hyperparameters(np.float32(1e-3), np.float32(0.9))
+OPTIMIZER = functools.partial(make_optimizer, optimizer_config())
+
+
+def frames(number):
+    return np.random.default_rng(number).integers(0, 256, (8, 5, 16, 16, 1), dtype=np.uint8)
+
+
+@functools.cache
+def trained(name, devices):
+    """Losses, parameters and evaluation after five steps."""
+    launcher = make_launcher(name, jax.devices()[:devices])
+    model = STLight(CONFIG, AXIS)
+    state = launcher.replicate(create_state(model, OPTIMIZER(), 0, (16, 16, 1)))
+    step = launcher.train(make_train_step(model, OPTIMIZER, AXIS))
+    losses = []
+    for batch in launcher.prefetch([frames(number) for number in range(5)]):
+        state, metrics = step(state, batch, RATES)
+        losses.append(float(metrics["loss"]))
+    evaluation = launcher.join(launcher.evaluate(make_eval_step(model))(state.variables, launcher.split(frames(9))))
+    return losses, jax.device_get(state.params), evaluation
+
+
+@pytest.mark.parametrize("name", LAUNCHERS)
+@pytest.mark.parametrize("devices", [1, 2, 4, 8])
+def test_losses_parameters_and_evaluation_do_not_depend_on_the_launcher_or_the_devices(name, devices):
+    losses, params, evaluation = trained(name, devices)
+    expected_losses, expected_params, expected_evaluation = trained("pmap", 1)
+    np.testing.assert_allclose(losses, expected_losses, rtol=1e-5)
+    # As one vector: Adam scales up the rounding noise of single entries whose gradient is hardly anything else.
+    ours, expected = (np.concatenate([leaf.ravel() for leaf in jax.tree.leaves(tree)]) for tree in (params, expected_params))
+    assert np.linalg.norm(ours - expected) <= 1e-5 * np.linalg.norm(expected)
+    for ours, expected in zip(evaluation, expected_evaluation, strict=True):
+        assert ours.shape == (8, 2)
+        np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("name", LAUNCHERS)
+def test_the_compiled_step_reduces_gradients_once_and_gathers_nothing(name):
+    launcher = make_launcher(name, jax.devices()[:4])
+    model = STLight(CONFIG, AXIS)
+    state = launcher.replicate(create_state(model, OPTIMIZER(), 0, (16, 16, 1)))
+    step = launcher.train(make_train_step(model, OPTIMIZER, AXIS))
+    program = step.lower(state, launcher.split(frames(0)), RATES).compile().as_text()
+    for collective in ("all-gather", "all-to-all", "collective-permute", "reduce-scatter"):
+        assert collective not in program
+    reductions = [line for line in program.splitlines() if re.search(r"= .* all-reduce(-start)?\(", line)]
+    of_statistics = [line for line in reductions if re.search(r"= f32\[2,16\]\S* all-reduce", line)]
+    # Two sums for each norm and direction: of the encoder, and in three loops over blocks with two norms each.
+    assert len(of_statistics) == 2 * (1 + 3 * 2)
+    (of_gradients,) = [line for line in reductions if line not in of_statistics]
+    leaves = jax.tree.leaves(state.params)
+    assert of_gradients.partition(" all-reduce")[0].count("f32[") == len(leaves) + 1  # and the loss
+
+
+def test_an_unknown_launcher_is_refused():
+    with pytest.raises(InputError, match="parallel.launcher is 'xmap'; choose one of pmap, shard_map"):
+        make_launcher("xmap")
