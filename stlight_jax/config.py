@@ -35,16 +35,19 @@ _ADDED_LATER = {
     "model": {"rematerialise": "elementwise"},
     "data": {"validation": "generated"},
     "optimizer": {
-        "schedule": "onecycle", "beta1": 0.9, "least_learning_rate": 1e-6, "warmup_epochs": 5, "warmup_start": 1e-5,
+        "schedule": "onecycle", "batch_scaling": "none", "reference_batch_size": 16, "beta1": 0.9,
+        "least_learning_rate": 1e-6, "warmup_epochs": 5, "warmup_start": 1e-5,
     },
-    "train": {"horizon": 0},
-    "parallel": {"launcher": "pmap"},
+    "train": {"accumulate": 1, "horizon": 0},
+    "parallel": {"batch_norm": "synchronised", "launcher": "pmap"},
     "evaluation": {"horizon": 0, "cycle": 0},
 }  # fmt: skip
 _CHOICES = {
     "data.validation": ("openstl", "held_out"),
     "data.colour_order": ("openstl", "rgb"),
     "optimizer.schedule": ("onecycle", "cosine"),
+    "optimizer.batch_scaling": ("none", "linear", "sqrt"),
+    "parallel.batch_norm": ("synchronised", "local"),
     "parallel.launcher": ("pmap", "shard_map"),
 }
 _GENERATED_VALIDATIONS = ("generated", "openstl")
@@ -59,7 +62,7 @@ _FREE = (
     "evaluation.cycle",
     "evaluation.pictures",
     "model.rematerialise",
-    "parallel",
+    "parallel.launcher",
     "size",
     "train.checkpoint_every",
     "train.init_from",
@@ -86,7 +89,9 @@ _RANGES = {
     "optimizer.clip_norm": (0, True),
     "optimizer.weight_decay": (0, True),
     "train.batch_size": (1, True),
+    "train.accumulate": (1, True),
     "train.epochs": (1, True),
+    "optimizer.reference_batch_size": (1, True),
     "train.seed": (0, True),
     "train.horizon": (0, True),
     "train.checkpoint_every": (1, True),
@@ -126,6 +131,8 @@ def base_config(dataset: str, size: str) -> ml_collections.ConfigDict:
     config.optimizer = ml_collections.ConfigDict()
     config.optimizer.schedule = "onecycle"  # onecycle | cosine
     config.optimizer.learning_rate = 3e-3  # at the peak
+    config.optimizer.batch_scaling = "none"  # of the rate with the batch: none | linear | sqrt, over the next key
+    config.optimizer.reference_batch_size = 16  # for which learning_rate is meant
     config.optimizer.rise = 0.3  # onecycle: part of the run spent climbing to it
     config.optimizer.div_factor = 25.0  # onecycle: the first rate is the peak's part
     config.optimizer.final_div_factor = 1e4  # onecycle: the last rate is the first one's part
@@ -142,6 +149,7 @@ def base_config(dataset: str, size: str) -> ml_collections.ConfigDict:
 
     config.train = ml_collections.ConfigDict()
     config.train.batch_size = 16  # over all devices
+    config.train.accumulate = 1  # parts of a batch that go through the network one after the other, to save memory
     config.train.epochs = 200
     config.train.seed = 42
     config.train.horizon = 0  # frames to predict; beyond model.out_frames they are rolled out; 0 is model.out_frames
@@ -152,6 +160,7 @@ def base_config(dataset: str, size: str) -> ml_collections.ConfigDict:
     config.train.tensorboard = True  # events too, when the package tensorboard is installed
 
     config.parallel = ml_collections.ConfigDict()
+    config.parallel.batch_norm = "synchronised"  # over all devices | local: each device by its own share of the batch
     config.parallel.launcher = "pmap"  # pmap | shard_map: which of JAX's ways to run the step on many devices
 
     config.evaluation = ml_collections.ConfigDict()

@@ -103,7 +103,7 @@ class _Run:
         self.launcher = make_launcher(config.parallel.launcher)
         distributed.check_layout()
         distributed.check_agreement("the config", config.to_dict())
-        self.launcher.check_batch_size("train.batch_size", config.train.batch_size)
+        self.launcher.check_batch_size("train.batch_size", config.train.batch_size, config.train.accumulate)
         check(config)  # a typo should not wait for data
         self.training, self.validation = open_training(config)
         take_channels(config.model, self.training.shape[-1])
@@ -118,11 +118,11 @@ class _Run:
         self.total_steps = config.train.epochs * per_epoch
         if self.total_steps >= 2**31:
             raise InputError(f"{self.total_steps} steps are too many; make train.epochs or the epochs shorter")
-        self.schedule = make_schedule(config.optimizer, per_epoch, config.train.epochs)
-        self.model = STLight(model_config, AXIS)
+        self.schedule = make_schedule(config.optimizer, per_epoch, config.train.epochs, config.train.batch_size)
+        self.model = STLight(model_config, AXIS if config.parallel.batch_norm == "synchronised" else None)
         optimizer = functools.partial(make_optimizer, config.optimizer)
         scaling = self.training.scaling
-        self.train_step = self.launcher.train(make_train_step(self.model, optimizer, AXIS, scaling))
+        self.train_step = self.launcher.train(make_train_step(self.model, optimizer, AXIS, scaling, config.train.accumulate))
         self.eval_step = self.launcher.evaluate(make_eval_step(self.model, scaling))
 
     @functools.cached_property

@@ -60,11 +60,14 @@ class Launcher(abc.ABC):
         """Whether this process writes what is written once."""
         return self.process_index == 0
 
-    def check_batch_size(self, key: str, batch_size: int) -> None:
-        """Raises InputError unless the global batch can be split evenly over the devices."""
+    def check_batch_size(self, key: str, batch_size: int, accumulate: int = 1) -> None:
+        """Raises InputError unless the global batch can be split evenly over the devices, and there into so many parts."""
         devices = len(self.devices)
-        if batch_size < 1 or batch_size % devices:
-            raise InputError(f"{key} is {batch_size}; it must be a positive multiple of the {devices} devices it is split over")
+        if batch_size < 1 or batch_size % (devices * accumulate):
+            parts = f", times train.accumulate {accumulate}" if accumulate > 1 else ""
+            raise InputError(
+                f"{key} is {batch_size}; it must be a positive multiple of the {devices} devices it is split over{parts}"
+            )
 
     def rounded_up(self, batch_size: int) -> int:
         """The least batch that can be split evenly, at least `batch_size`; for evaluation, where fillers are masked."""

@@ -131,21 +131,34 @@ class Cosine:
         return Hyperparameters(_cosine(self.peak, self.least, epoch / self.epochs), self.beta1)
 
 
-def make_schedule(optimizer: Any, steps_per_epoch: int, epochs: int) -> OneCycle | Cosine:
+def make_schedule(optimizer: Any, steps_per_epoch: int, epochs: int, batch_size: int = 0) -> OneCycle | Cosine:
     """The schedule that a config's `optimizer` section asks for.
 
     `optimizer.schedule` is "onecycle" (keys learning_rate, rise, div_factor, final_div_factor, beta1_low, beta1_high) or
-    "cosine" (learning_rate, least_learning_rate, warmup_epochs, warmup_start, beta1).
+    "cosine" (learning_rate, least_learning_rate, warmup_epochs, warmup_start, beta1). With `optimizer.batch_scaling` "linear"
+    or "sqrt" the peak is that of batches of `optimizer.reference_batch_size`, and grows with `batch_size` over it, or its root.
 
     Raises InputError for another schedule, or one that is impossible, naming the key.
     """
     # The configs in checkpoints from before there was a choice lack the key.
     schedule = optimizer.get("schedule", "onecycle")
+    factor = _batch_factor(optimizer, batch_size)
     if schedule == "onecycle":
-        return OneCycle.of(optimizer, steps_per_epoch * epochs)
-    if schedule == "cosine":
-        return Cosine.of(optimizer, steps_per_epoch, epochs)
-    raise InputError(f"optimizer.schedule is {schedule!r}; choose one of onecycle, cosine")
+        made = OneCycle.of(optimizer, steps_per_epoch * epochs)
+    elif schedule == "cosine":
+        made = Cosine.of(optimizer, steps_per_epoch, epochs)
+    else:
+        raise InputError(f"optimizer.schedule is {schedule!r}; choose one of onecycle, cosine")
+    return dataclasses.replace(made, peak=made.peak * factor)
+
+
+def _batch_factor(optimizer: Any, batch_size: int) -> float:
+    rule = optimizer.get("batch_scaling", "none")
+    if rule == "none":
+        return 1.0
+    if rule not in ("linear", "sqrt"):
+        raise InputError(f"optimizer.batch_scaling is {rule!r}; choose one of none, linear, sqrt")
+    return (batch_size / optimizer.reference_batch_size) ** (1.0 if rule == "linear" else 0.5)
 
 
 def _check_steps(total: int) -> None:

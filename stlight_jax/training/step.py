@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -27,6 +28,7 @@ def make_train_step(
     make_optimizer: Callable[..., optax.GradientTransformation],
     axis_name: str,
     scaling: Scaling | None = None,
+    accumulate: int = 1,
 ) -> Callable[[TrainState, jax.Array, Hyperparameters], tuple[TrainState, Metrics]]:
     """A step on the mean squared error of all predicted frames (paper section 4.1), missing values left out.
 
@@ -36,14 +38,15 @@ def make_train_step(
 
     Args:
       scaling: from stored values to the network's; None is uint8 frames 0..255.
+      accumulate: in how many parts, one after the other, a device's share goes through the network. Their mean gradient is that
+        of the share, but for the batch norms, which normalise each part by itself and move their running averages at each.
     """
 
     def train_step(state: TrainState, frames: jax.Array, hyperparameters: Hyperparameters) -> tuple[TrainState, Metrics]:
         inputs, targets, here = split_frames(frames, model, scaling)
+        there = None if here is None else jax.lax.pmean(jnp.sum(here, dtype=jnp.float32), axis_name) / accumulate
 
-        def loss_of(params: Any) -> tuple[jax.Array, Any]:
-            batch_stats = state.batch_stats
-
+        def loss_of(params: Any, batch_stats: Any, inputs: jax.Array, targets: jax.Array, here: Any) -> tuple[jax.Array, Any]:
             def predict(seen: jax.Array) -> jax.Array:
                 nonlocal batch_stats
                 variables = {"params": params, "batch_stats": batch_stats}
@@ -52,9 +55,24 @@ def make_train_step(
                 return prediction
 
             errors = jnp.square(rollout(predict, inputs, targets.shape[1]) - targets)
-            return _mean(errors, here, axis_name), batch_stats
+            return _mean(errors, here, there), batch_stats
 
-        (loss, batch_stats), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+        gradients_of = functools.partial(jax.value_and_grad(loss_of, has_aux=True), state.params)
+        if accumulate == 1:
+            (loss, batch_stats), gradients = gradients_of(state.batch_stats, inputs, targets, here)
+        else:
+            parts = jax.tree.map(lambda x: x.reshape(accumulate, -1, *x.shape[1:]), (inputs, targets, here))
+
+            def add(total: Any, part: Any) -> tuple[Any, None]:
+                batch_stats, loss, gradients = total
+                (of_part, batch_stats), more = gradients_of(batch_stats, *part)
+                return (batch_stats, loss + of_part, jax.tree.map(jnp.add, gradients, more)), None
+
+            nothing = (state.batch_stats, jnp.zeros(()), jax.tree.map(jnp.zeros_like, state.params))
+            (batch_stats, loss, gradients), _ = jax.lax.scan(add, nothing, parts)
+            loss, gradients = jax.tree.map(lambda total: total / accumulate, (loss, gradients))
+        if model.axis_name is None:  # batch norms saw this device's share only; the running averages are everybody's
+            batch_stats = jax.lax.pmean(batch_stats, axis_name)
         # Behind a barrier, so that all of them go over the devices in one reduction.
         loss, gradients = jax.lax.pmean(jax.lax.optimization_barrier((loss, gradients)), axis_name)
         optimizer = make_optimizer(*hyperparameters)
@@ -144,9 +162,8 @@ def split_frames(
     return values[:, :first], values[:, first:, ..., :channels], None if here is None else here[:, first:, ..., :channels]
 
 
-def _mean(errors: jax.Array, here: jax.Array | None, axis_name: str) -> jax.Array:
-    """The mean over what is there. Its mean over devices is the mean over the global batch."""
+def _mean(errors: jax.Array, here: jax.Array | None, there: jax.Array | None) -> jax.Array:
+    """The mean over what is there, if `there` is how much that is on average over devices and parts of a batch."""
     if here is None:
         return jnp.mean(errors)
-    there = jax.lax.pmean(jnp.sum(here, dtype=jnp.float32), axis_name)
     return jnp.sum(jnp.where(here, errors, 0.0)) / jnp.maximum(there, 1.0)

@@ -118,3 +118,11 @@ def test_the_config_chooses_the_schedule():
 def test_an_unknown_schedule_names_the_choices():
     with pytest.raises(InputError, match="optimizer.schedule is 'linear'; choose one of onecycle, cosine"):
         make_schedule(section(schedule="linear"), 12, 10)
+
+
+@pytest.mark.parametrize(("rule", "factor"), [("none", 1), ("linear", 4), ("sqrt", 2)])
+def test_the_peak_grows_with_the_batch_by_the_rule(rule, factor):
+    keys = {"rise": 0.3, "div_factor": 25.0, "final_div_factor": 1e4, "beta1_low": 0.85, "beta1_high": 0.95}
+    optimizer = section(**keys, batch_scaling=rule, reference_batch_size=16)
+    assert make_schedule(optimizer, 10, 5, 64).peak == pytest.approx(3e-3 * factor)
+    assert make_schedule(optimizer, 10, 5, 16).peak == pytest.approx(3e-3)

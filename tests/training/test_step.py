@@ -2,6 +2,7 @@
 
 import functools
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import ml_collections
@@ -180,3 +181,73 @@ def test_training_on_a_longer_horizon_goes_through_all_passes(video_model):
     norm = np.sqrt(sum(np.sum(np.square(leaf)) for leaf in jax.tree.leaves(gradients)))
     assert metrics["loss"] == pytest.approx(float(expected), rel=1e-5)
     assert metrics["gradient_norm"] == pytest.approx(float(norm), rel=1e-4)
+
+
+def one_step(model_config, frames, accumulate=1, axis=AXIS, devices=2, linear=False):
+    """Metrics, and the state, of a step; with a plain linear network in the place of STLight, if asked for."""
+    launcher = PmapLauncher(jax.devices()[:devices])
+    model = STLight(model_config, axis)
+    if linear:
+        model = WithoutNorms(model_config, axis)
+    optimizer = functools.partial(make_optimizer, optimizer_config())
+    state = launcher.replicate(create_state(model, optimizer(), 0, (16, 16, model_config.in_channels)))
+    step = launcher.train(make_train_step(model, optimizer, AXIS, None, accumulate))
+    state, metrics = step(state, launcher.split(frames), Hyperparameters(np.float32(1e-3), np.float32(0.9)))
+    return {name: float(value) for name, value in metrics.items()}, jax.device_get(state)
+
+
+class WithoutNorms(STLight):
+    """A network of STLight's interface whose sequences do not know of each other."""
+
+    @nn.compact
+    def __call__(self, frames, train=False):
+        batch, time, height, width, channels = frames.shape
+        x = jnp.moveaxis(frames, 1, 3).reshape(batch, height, width, time * channels)
+        self.variable("batch_stats", "mean", jnp.zeros, (1,))
+        x = nn.Conv(self.config.out_frames, (3, 3))(jax.nn.gelu(nn.Conv(8, (3, 3))(x)))
+        return jnp.moveaxis(x, -1, 1)[..., None]
+
+
+@pytest.mark.parametrize("accumulate", [2, 4])
+def test_accumulation_is_the_large_batch_where_sequences_do_not_know_of_each_other(video_model, accumulate):
+    frames = batches(video_model, 1)[0]
+    whole, whole_state = one_step(video_model, frames, linear=True)
+    parts, parts_state = one_step(video_model, frames, accumulate, linear=True)
+    for name, value in whole.items():
+        assert parts[name] == pytest.approx(value, rel=1e-6)
+    moments = [jax.tree.leaves(state.opt_state) for state in (whole_state, parts_state)]
+    for ours, expected in zip(*moments, strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-6 * max(np.abs(expected).max(), 1e-12))
+
+
+def test_accumulation_normalises_each_part_by_itself(video_model):
+    frames = batches(video_model, 1)[0]
+    _, state = one_step(video_model, frames, 4, devices=1)
+    plain = STLight(video_model)
+    variables = create_state(plain, make_optimizer(optimizer_config()), 0, (16, 16, 1)).variables
+    losses = []
+    for part in frames.reshape(4, 2, *frames.shape[1:]).astype(np.float32) / 255:
+        prediction, updates = plain.apply(variables, part[:, :3], train=True, mutable=["batch_stats"])
+        variables = {**variables, **updates}
+        losses.append(jnp.mean(jnp.square(prediction - part[:, 3:])))
+    metrics, _ = one_step(video_model, frames, 4, devices=1)
+    assert metrics["loss"] == pytest.approx(float(np.mean(losses)), rel=1e-5)
+    for ours, expected in zip(jax.tree.leaves(state.batch_stats), jax.tree.leaves(variables["batch_stats"]), strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_local_batch_norms_see_their_devices_share_and_average_what_they_keep(video_model):
+    frames = batches(video_model, 1)[0]
+    metrics, state = one_step(video_model, frames, axis=None)
+    plain = STLight(video_model)
+    variables = create_state(plain, make_optimizer(optimizer_config()), 0, (16, 16, 1)).variables
+    losses, statistics = [], []
+    for share in frames.reshape(2, 4, *frames.shape[1:]).astype(np.float32) / 255:
+        prediction, updates = plain.apply(variables, share[:, :3], train=True, mutable=["batch_stats"])
+        losses.append(jnp.mean(jnp.square(prediction - share[:, 3:])))
+        statistics.append(updates["batch_stats"])
+    assert metrics["loss"] == pytest.approx(float(np.mean(losses)), rel=1e-5)
+    expected = jax.tree.map(lambda *of_devices: np.mean(of_devices, 0), *statistics)
+    for ours, mean in zip(jax.tree.leaves(state.batch_stats), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(ours, mean, rtol=1e-4, atol=1e-6)
+    assert metrics["loss"] != pytest.approx(one_step(video_model, frames)[0]["loss"], rel=1e-5)  # synchronised ones differ
