@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from stlight_jax.data.digits import DIGIT_SIDE, Digits, find_file, load_digits, prepared_tfds_builder
+from stlight_jax.data.npy import memory_map
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.data.sequences import Sequences
 from stlight_jax.errors import InputError
@@ -262,14 +263,10 @@ def read_published(path: Any) -> np.ndarray:
     Raises InputError for anything else.
     """
     expected = f"expected a .npy array uint8 {list(_PUBLISHED_SHAPE)}"
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        raise InputError(f"{path}: {expected}, found a file that does not load ({error})") from None
-    floats = isinstance(array, np.ndarray) and array.dtype.kind == "f" and path.name != _VARIANTS["moving_mnist"][1]
-    if not isinstance(array, np.ndarray) or array.shape != _PUBLISHED_SHAPE or not (array.dtype == np.uint8 or floats):
-        found = f"{array.dtype} {list(array.shape)}" if isinstance(array, np.ndarray) else "an archive of arrays"
-        raise InputError(f"{path}: {expected}, found {found}")
+    array = memory_map(path, expected)
+    floats = array.dtype.kind == "f" and path.name != _VARIANTS["moving_mnist"][1]
+    if array.shape != _PUBLISHED_SHAPE or not (array.dtype == np.uint8 or floats):
+        raise InputError(f"{path}: {expected}, found {array.dtype} {list(array.shape)}")
     if floats:
         first = array[:, 0]
         if not ((first == np.rint(first)) & (first >= 0) & (first <= 255)).all() or first.max() <= 1:

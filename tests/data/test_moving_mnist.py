@@ -213,3 +213,32 @@ def test_training_needs_no_test_digits(tmp_path):
 def test_a_canvas_without_room_is_refused(digits):
     with pytest.raises(InputError, match="data.image_size is 28"):
         GeneratedSequences(digits, 10, 0, "train", side=28)
+
+
+def test_moving_fashion_mnist_has_its_own_files(tmp_path, monkeypatch):
+    folder = tmp_path / "moving_fmnist"
+    folder.mkdir()
+    data = load_config("L", "moving_fashion_mnist").data
+    data.root = str(tmp_path)
+    with pytest.raises(InputError, match="expected train-images-idx3-ubyte.gz or train-images-idx3-ubyte, found moving_fmnist"):
+        open_training("moving_fashion_mnist", data, 20, 0)
+    (folder / "train-images-idx3-ubyte.gz").write_bytes(embedded("train"))
+    training, _ = open_training("moving_fashion_mnist", data, 20, 0)
+    assert "Fashion-MNIST train" in training.digits.origin
+    data.digits = "embedded"
+    with pytest.raises(InputError, match="moving_fashion_mnist is read from idx files only"):
+        open_training("moving_fashion_mnist", data, 20, 0)
+    data.digits = "auto"
+
+    # OpenSTL's script writes the test set as floats of whole numbers.
+    monkeypatch.setattr("stlight_jax.data.moving_mnist._PUBLISHED_SHAPE", (20, 3, 64, 64))
+    sequences = np.random.default_rng(0).integers(0, 256, (20, 3, 64, 64)).astype(np.float32)
+    np.save(folder / "fmnist_test_seq.npy", sequences)
+    test = open_test("moving_fashion_mnist", data, 20)
+    assert test.description["published"]
+    frames = test.frames(np.array([2, 0]))
+    assert frames.dtype == np.uint8
+    np.testing.assert_array_equal(frames[..., 0], sequences.swapaxes(0, 1)[[2, 0]])
+    np.save(folder / "fmnist_test_seq.npy", sequences / 255)
+    with pytest.raises(InputError, match="found float32 that are not the whole numbers 0 to 255"):
+        open_test("moving_fashion_mnist", data, 20)

@@ -13,6 +13,7 @@ import numpy as np
 from etils import epath
 
 from stlight_jax.data.builders.base import Clip, ClipsBuilder, Split
+from stlight_jax.data.npy import memory_map
 from stlight_jax.data.resize import smooth_bilinear
 from stlight_jax.data.windows import Run
 from stlight_jax.errors import InputError
@@ -219,13 +220,7 @@ def _open_array(path: epath.Path) -> np.ndarray:
     """Memory-maps a .npy file. Raises InputError."""
     if not path.exists():
         raise InputError(f"{path.parent}: expected {path.name}, found {_listed(path.parent)}")
-    try:
-        array = np.load(os.fspath(path), mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        raise InputError(f"{path}: expected a .npy array, found a file that does not load ({error})") from None
-    if not isinstance(array, np.ndarray):
-        raise InputError(f"{path}: expected a .npy array, found an archive of arrays")
-    return array
+    return memory_map(path, "expected a .npy array")
 
 
 def _blocks(path: epath.Path, images: Any, first: int, end: int) -> Iterator[np.ndarray]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from typing import ClassVar
 
@@ -12,6 +11,7 @@ from etils import epath
 from stlight_jax.data.builders.base import Clip, ClipsBuilder, Split
 from stlight_jax.data.digits import Digits, read_idx_images
 from stlight_jax.data.moving_mnist import GeneratedSequences
+from stlight_jax.data.npy import memory_map
 from stlight_jax.data.windows import Run
 from stlight_jax.errors import InputError
 
@@ -70,12 +70,7 @@ def _find(folder: epath.Path, names: tuple[str, ...]) -> epath.Path:
 def _open_test(path: epath.Path) -> np.ndarray:
     """Memory-maps `[20, n, 64, 64]`, time first. Raises InputError for anything else."""
     wanted = f"expected a .npy array of whole numbers [{_FRAMES}, n, {_SIDE}, {_SIDE}] (time first)"
-    try:
-        array = np.load(os.fspath(path), mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        raise InputError(f"{path}: {wanted}, found a file that does not load ({error})") from None
-    if not isinstance(array, np.ndarray):
-        raise InputError(f"{path}: {wanted}, found an archive of arrays")
+    array = memory_map(path, wanted)
     fits = array.ndim == 4 and array.shape[0] == _FRAMES and array.shape[2:] == (_SIDE, _SIDE)
     if not fits or array.dtype not in (np.uint8, np.float32, np.float64):
         raise InputError(f"{path}: {wanted}, uint8, float32 or float64, found {array.dtype} {list(array.shape)}")

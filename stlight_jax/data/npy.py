@@ -1,0 +1,21 @@
+"""Arrays of `.npy` files without reading them."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+from etils import epath
+
+from stlight_jax.errors import InputError
+
+
+def memory_map(path: epath.PathLike, wanted: str) -> np.ndarray:
+    """The array in a file, read where it is looked at. Raises InputError, with what was `wanted`, for any other file."""
+    try:
+        array = np.load(os.fspath(path), mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise InputError(f"{path}: {wanted}, found a file that does not load ({error})") from None
+    if not isinstance(array, np.ndarray):
+        raise InputError(f"{path}: {wanted}, found an archive of arrays")
+    return array
