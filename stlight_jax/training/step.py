@@ -8,6 +8,7 @@ from typing import Any
 
 import chex
 import jax
+import jax.flatten_util
 import jax.numpy as jnp
 import optax
 
@@ -73,8 +74,7 @@ def make_train_step(
             loss, gradients = jax.tree.map(lambda total: total / accumulate, (loss, gradients))
         if model.axis_name is None:  # batch norms saw this device's share only; the running averages are everybody's
             batch_stats = jax.lax.pmean(batch_stats, axis_name)
-        # Behind a barrier, so that all of them go over the devices in one reduction.
-        loss, gradients = jax.lax.pmean(jax.lax.optimization_barrier((loss, gradients)), axis_name)
+        loss, gradients = _mean_over_devices((loss, gradients), axis_name)
         optimizer = make_optimizer(*hyperparameters)
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         next_state = TrainState(
@@ -160,6 +160,14 @@ def split_frames(
     values, here = scaling.to_network(frames)
     channels = model.config.out_channels
     return values[:, :first], values[:, first:, ..., :channels], None if here is None else here[:, first:, ..., :channels]
+
+
+def _mean_over_devices(tree: Any, axis_name: str) -> Any:
+    """In one reduction, as one vector: left to themselves, some versions of XLA make several."""
+    if jax.lax.axis_size(axis_name) == 1:
+        return tree
+    vector, restored = jax.flatten_util.ravel_pytree(tree)
+    return restored(jax.lax.pmean(vector, axis_name))
 
 
 def _mean(errors: jax.Array, here: jax.Array | None, there: jax.Array | None) -> jax.Array:
