@@ -99,12 +99,12 @@ class _Run:
     """The parts of a run that do not change while it goes."""
 
     def __init__(self, config: ml_collections.ConfigDict):
+        check(config)  # before what reads the config, and a typo should not wait for data
         self.config = config
         self.launcher = make_launcher(config.parallel.launcher)
         distributed.check_layout()
         distributed.check_agreement("the config", config.to_dict())
         self.launcher.check_batch_size("train.batch_size", config.train.batch_size, config.train.accumulate)
-        check(config)  # a typo should not wait for data
         self.training, self.validation = open_training(config)
         take_channels(config.model, self.training.shape[-1])
         distributed.check_agreement("the training data", self.training.description["sha256"])

@@ -126,6 +126,9 @@ def test_a_non_finite_loss_stops_the_run_and_keeps_the_checkpoints(small_run, tm
         (lambda c: c.train.update(batch_size=12), "train.batch_size is 12; .* multiple of the 8 devices"),
         (lambda c: c.train.update(batch_size=32), "train.batch_size is 32, but an epoch has 24 sequences"),
         (lambda c: c.train.update(epochs=0), "train.epochs is 0; it must be at least 1"),
+        (lambda c: c.train.update(accumulate=0), "train.accumulate is 0; it must be at least 1"),
+        (lambda c: c.train.update(accumulate=3), "multiple of the 8 devices it is split over, times train.accumulate 3"),
+        (lambda c: c.parallel.update(launcher="xmap"), "parallel.launcher is 'xmap'; choose one of pmap, shard_map"),
         (lambda c: c.optimizer.update(learning_rate=float("nan")), "optimizer.learning_rate is nan"),
         (lambda c: c.optimizer.update(beta2=1.0), "optimizer.beta2 is 1.0"),
         (lambda c: c.train.update(seed=2**32), "train.seed is 4294967296; it must be less than"),
@@ -151,7 +154,13 @@ def test_impossible_runs_are_refused_before_anything_is_written(small_run, tmp_p
 
 
 def test_configs_of_older_checkpoints_are_taken(small_run):
-    del small_run.model.rematerialise, small_run.optimizer.schedule, small_run.evaluation.horizon, small_run.data.validation
+    del (
+        small_run.parallel,
+        small_run.model.rematerialise,
+        small_run.optimizer.schedule,
+        small_run.evaluation.horizon,
+        small_run.data.validation,
+    )
     before = small_run.to_dict()
     assert check(small_run).rematerialise == "elementwise"
     assert (small_run.optimizer.schedule, small_run.evaluation.horizon, small_run.data.validation) == (
