@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from typing import ClassVar
 
@@ -9,7 +10,7 @@ import numpy as np
 from etils import epath
 
 from stlight_jax.data.builders.base import Clip, ClipsBuilder, Split
-from stlight_jax.data.digits import Digits, read_idx_images
+from stlight_jax.data.digits import Digits, find_file, read_idx_images
 from stlight_jax.data.moving_mnist import GeneratedSequences
 from stlight_jax.data.npy import memory_map
 from stlight_jax.data.windows import Run
@@ -48,23 +49,15 @@ class MovingFashionMnist(ClipsBuilder):
     def open_raw(self, root: epath.Path) -> dict[str, Split]:
         """See `ClipsBuilder.open_raw`."""
         folder = root / _FOLDER if (root / _FOLDER).is_dir() else root
-        stored = _open_test(_find(folder, (_TEST_FILE,)))
-        images_file = _find(folder, _IMAGES)
+        test_file = find_file(os.fspath(folder), (_TEST_FILE,), self.name)
+        stored = _open_test(test_file)
+        images_file = find_file(os.fspath(folder), _IMAGES, self.name)
         images = Digits(read_idx_images(images_file), images_file.name)
         generated = GeneratedSequences(images, self.TRAIN_SEQUENCES, seed=0, split="train", length=_FRAMES, side=_SIDE)
-        test_file = folder / _TEST_FILE
         return {
             "train": _split("train", len(generated), generated.frames),
             "test": _split("test", stored.shape[1], lambda places: _read(test_file, stored, places)),
         }
-
-
-def _find(folder: epath.Path, names: tuple[str, ...]) -> epath.Path:
-    for name in names:
-        if (folder / name).exists():
-            return folder / name
-    found = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
-    raise InputError(f"{folder}: expected {' or '.join(names)}, found {found}")
 
 
 def _open_test(path: epath.Path) -> np.ndarray:
