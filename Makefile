@@ -1,7 +1,8 @@
 # make demo        train a small network on Moving MNIST and look at its predictions (8 minutes on two cores)
 # make test        the test suite (under ten minutes on two cores)
-# make test-long   what takes longer
+# make test-long   what takes longer (an hour or more)
 # make test-torch  what needs PyTorch, which it installs: the CPU build where the package index has one (TORCH=torch==X.Y)
+# make test-tpu    compiles for TPU slices with libtpu, which it installs (700 MB); no TPU is needed
 # make lint        linter and formatter, as .ci/run runs them
 # make clean       remove .venv and the demo's run
 # PYTHON=...       which interpreter .venv is made with; by default the newest of 3.13, 3.12, 3.11 that runs
@@ -13,7 +14,9 @@ INSTALLED := .venv/.installed
 
 WITH_TORCH := .venv/.installed-torch
 
-.PHONY: demo test test-long test-torch lint install clean
+WITH_LIBTPU := .venv/libtpu
+
+.PHONY: demo test test-long test-torch test-tpu lint install clean
 
 demo: install
 	@echo "demo: training the tiny network, then evaluating it; everything goes to runs/demo"
@@ -21,13 +24,16 @@ demo: install
 	$(BIN)/python eval.py --workdir=runs/demo
 
 test: install
-	$(BIN)/python -m pytest -m "not long and not torch" -n 2 --dist worksteal
+	$(BIN)/python -m pytest -m "not long and not torch and not tpu" -n 2 --dist worksteal
 
 test-long: install
-	$(BIN)/python -m pytest -m "long and not torch"
+	$(BIN)/python -m pytest -m "long and not torch and not tpu"
 
 test-torch: $(WITH_TORCH)
 	$(BIN)/python -m pytest -m torch
+
+test-tpu: $(WITH_LIBTPU)
+	PYTHONPATH=$(WITH_LIBTPU) $(BIN)/python -m pytest -m tpu
 
 lint: install
 	$(BIN)/ruff check .
@@ -51,6 +57,13 @@ $(WITH_TORCH): $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$wanted" && \
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev,torch]"
 	@touch $@
+
+# In a folder of its own: where JAX finds libtpu and no TPU, every start looks for one, which can take a minute.
+$(WITH_LIBTPU): $(INSTALLED)
+	@wanted="$$($(BIN)/python -c 'import importlib.metadata as m; \
+		print(*(r.split(";")[0] for r in m.requires("jax") if r.startswith("libtpu")))')"; \
+	echo "installing $$wanted into $@ ..."; \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $@ "$$wanted"
 
 clean:
 	rm -rf .venv runs/demo

@@ -14,6 +14,7 @@ COMMANDS = {
     "prepare": ("raw data sets, or your own frames, to clips with random access", "stlight_jax.data.prepare"),
     "convert": ("PyTorch weights to a checkpoint, and back", "stlight_jax.baseline.convert"),
     "compare": ("the same network in JAX and in PyTorch, number by number", "stlight_jax.baseline.compare"),
+    "compile": ("whether a config fits a TPU slice, and its speed there at best, without a TPU", "stlight_jax.pods.compile"),
     "score": ("metrics of anybody's saved predictions", "stlight_jax.evaluation.score"),
 }
 

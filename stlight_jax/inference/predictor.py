@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -27,14 +28,7 @@ class Predictor:
         device = device or jax.local_devices()[0]
         self._config, self._device = config, device
         self._variables = jax.device_put(jax.jit(batch_norm.fold)(jax.device_get(variables)), device)
-        model = STLight(config, folded=True)
-
-        def predict(variables: Any, frames: jax.Array) -> jax.Array:
-            if frames.dtype == jnp.uint8:
-                frames = to_unit_range(frames)
-            return model.apply(variables, frames)
-
-        self._predict = jax.jit(predict, compiler_options=_compiler_options(device))
+        self._predict = jax.jit(make_predict(config), compiler_options=_compiler_options(device))
 
     def __call__(self, frames: np.ndarray | jax.Array) -> jax.Array:
         """Args: frames `[b, in_frames, h, w, in_channels]`, uint8 or floats in [0, 1].
@@ -48,6 +42,18 @@ class Predictor:
         if frames.dtype != np.uint8 and not jnp.issubdtype(frames.dtype, jnp.floating):
             raise InputError(f"frames are {frames.dtype}; the network takes uint8 (0 to 255) or floats (0 to 1)")
         return self._predict(self._variables, jax.device_put(frames, self._device))
+
+
+def make_predict(config: STLightConfig) -> Callable[[Any, jax.Array], jax.Array]:
+    """What a `Predictor` compiles: takes variables with their statistics folded in, and frames."""
+    model = STLight(config, folded=True)
+
+    def predict(variables: Any, frames: jax.Array) -> jax.Array:
+        if frames.dtype == jnp.uint8:
+            frames = to_unit_range(frames)
+        return model.apply(variables, frames)
+
+    return predict
 
 
 def _compiler_options(device: jax.Device) -> dict[str, Any]:

@@ -107,7 +107,7 @@ def define_flags() -> None:
 def main() -> None:
     config = flags.FLAGS.config
     model = check(config)
-    counted = count(model, *_frame_size(config, flags.FLAGS.frame_size))
+    counted = count(model, *chosen_frame_size(config, flags.FLAGS.frame_size))
     if flags.FLAGS.json:
         print(json.dumps(counted.as_json(), indent=2))
         return
@@ -126,7 +126,8 @@ def main() -> None:
     Console().print(table)
 
 
-def _frame_size(config: Any, given: str | None) -> tuple[int, int]:
+def chosen_frame_size(config: Any, given: str | None) -> tuple[int, int]:
+    """(height, width) of a config's frames, or as `--frame_size` says. Raises InputError where neither does."""
     if given:
         sides = given.split("x")
         if len(sides) != 2 or not all(side.isdecimal() and int(side) for side in sides):

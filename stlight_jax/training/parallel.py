@@ -77,6 +77,10 @@ class Launcher(abc.ABC):
         """Shapes and dtypes of a tree that lies, or shall lie, on all devices of all processes, as checkpoints have it."""
         return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self._everywhere), tree)
 
+    def abstract_batch(self, shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
+        """A batch of all processes, for a step of `ShardMapLauncher` that is compiled ahead of time."""
+        return jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(self._mesh, PartitionSpec(AXIS)))
+
     @abc.abstractmethod
     def replicate(self, tree: Any) -> Any:
         """Puts a tree on every device. It may share memory with `tree`: a step that donates it deletes both."""

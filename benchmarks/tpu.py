@@ -1,0 +1,155 @@
+"""What the published networks need of TPUs, and may do there at best: one thing varied at a time, and no TPU needed.
+
+Needs `pip install -e ".[tpu-aot]"`. Each program takes minutes to compile; what was done before is kept in OUT, so that this
+can be interrupted.
+
+    python benchmarks/tpu.py --out=benchmarks/results/tpu
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+import runpy
+from typing import Any
+
+import jax
+import ml_collections
+from absl import app, flags
+
+from stlight_jax.cli import quiet_libraries
+from stlight_jax.config import frame_size
+from stlight_jax.pods import report
+from stlight_jax.pods.chips import LANES, describe
+from stlight_jax.pods.plan import Plan, TooLargeError, largest_batch
+from stlight_jax.pods.widths import width
+from stlight_jax.progress import say
+from stlight_jax.training.log import write_json
+
+_CONFIGS = pathlib.Path(__file__).parent.parent / "configs"
+_OUT = flags.DEFINE_string("out", "benchmarks/results/tpu", "Folder of the results.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One program: a network, where it runs, and what differs from the first case."""
+
+    label: str
+    dataset: str = "moving_mnist"
+    size: str = "L"
+    topology: str = "v5e:4x4"
+    batch: int = 16
+    kind: str = "training"
+    change: tuple[tuple[str, Any], ...] = ()
+
+    def config(self) -> ml_collections.ConfigDict:
+        """With the changes in it."""
+        config = runpy.run_path(str(_CONFIGS / f"{self.dataset}.py"))["get_config"](self.size)
+        config.model.dtype = "bfloat16"
+        for key, value in self.change:
+            section, name = key.split(".")
+            config[section][name] = value
+        return config
+
+
+CASES = (
+    Case("MMNIST L, bfloat16, v5e 4x4, 16 per chip"),
+    Case("v5e 2x2", topology="v5e:2x2"),
+    Case("v5e 16x16", topology="v5e:16x16"),
+    Case("v4 2x2x4", topology="v4:2x2x4"),
+    Case("v6e 4x4", topology="v6e:4x4"),
+    Case("float32", change=(("model.dtype", "float32"),)),
+    Case("float32, products in bfloat16", change=(("model.dtype", "float32"), ("model.precision", "bfloat16"))),
+    Case("depthwise as tap sums", change=(("model.depthwise", "taps"),)),
+    Case("XS", size="XS"),
+    Case("KTH L, 4 per chip", dataset="kth", batch=4),
+    Case("nothing rematerialised", change=(("model.rematerialise", "nothing"),)),
+    Case("blocks rematerialised", change=(("model.rematerialise", "blocks"),)),
+    Case("1 per chip", batch=1),
+    Case("hidden_dim 1408", change=(("model.hidden_dim", 1408),)),
+    Case("prediction", kind="prediction"),
+    Case("prediction, v6e", kind="prediction", topology="v6e:1x1"),
+)
+# (config, size) of all widths that were published.
+PUBLISHED = (
+    *(("moving_mnist", size) for size in ("XS", "S", "M", "L", "54M")),
+    *(("taxibj", size) for size in ("S", "M", "L")),
+    *(("kth", size) for size in ("XS", "S", "M", "L")),
+    *(("kitti_caltech", size) for size in ("15M", "13M", "11M", "8M", "7M", "5M")),
+)
+
+
+def main(_: list[str]) -> None:
+    quiet_libraries()
+    jax.config.update("jax_platforms", "cpu")
+    out = pathlib.Path(_OUT.value)
+    out.mkdir(parents=True, exist_ok=True)
+    kept = out / "tpu.json"
+    results = json.loads(kept.read_text()) if kept.exists() else {"programs": {}}
+    if results.get("versions", report.versions()) != report.versions():
+        raise SystemExit(f"{kept} was made with {results['versions']}; give another --out, or delete it")
+    results["versions"] = report.versions()
+    for case in CASES:
+        if case.label in results["programs"]:
+            continue
+        say(f"{case.label} ...")
+        results["programs"][case.label] = _compiled(case)
+        write_json(kept, results)
+    if "largest_batch_per_chip" not in results:
+        results["largest_batch_per_chip"] = _search(CASES[0])
+        write_json(kept, results)
+    _write(out, results)
+
+
+def _compiled(case: Case) -> dict[str, Any]:
+    config = case.config()
+    plan = Plan(config, frame_size(config))
+    try:
+        return getattr(plan, case.kind)(describe(case.topology), case.batch).as_json()
+    except TooLargeError as error:
+        return {"does_not_fit": True, "needed": error.needed}
+
+
+def _search(case: Case) -> dict[str, Any]:
+    config = case.config()
+    plan, slice_ = Plan(config, frame_size(config)), describe(case.topology)
+    found = largest_batch(lambda batch: plan.training(slice_, batch), slice_.chip.hbm_bytes, 32, 8, 5)
+    return {"topology": case.topology, **dataclasses.asdict(found)}
+
+
+def _write(out: pathlib.Path, results: dict[str, Any]) -> None:
+    fitting = {label: program for label, program in results["programs"].items() if "memory" in program}
+    made_with = ", ".join(f"{name} {number}" for name, number in results["versions"].items())
+    lines = [
+        f"Compiled for TPUs by {made_with}; no TPU was there. Each line differs from the first by what it says.\n\n",
+        report.table(list(fitting), list(fitting.values())),
+        *(f"{label}: does not fit\n" for label in results["programs"] if label not in fitting),
+        report.of_search(results["largest_batch_per_chip"]),
+        f"{report.BOUND}\n\nWidths and the {LANES} lanes:\n\n",
+        _widths(),
+    ]
+    text = "".join(lines)
+    (out / "tpu.txt").write_text(text)
+    training = {label: program for label, program in fitting.items() if program["program"] == "training"}
+    report.draw(out / "tpu.png", list(training), list(training.values()), "STLight on TPUs, one thing varied at a time")
+    print(text)
+
+
+def _widths() -> str:
+    lines = ["  hidden_dim  padded to  empty  nearest full widths  of 256 (v6e)  networks\n"]
+    networks: dict[tuple[int, int], list[str]] = {}
+    for dataset, size in PUBLISHED:
+        model = runpy.run_path(str(_CONFIGS / f"{dataset}.py"))["get_config"](size).model
+        networks.setdefault((model.hidden_dim, model.patch_size), []).append(f"{dataset} {size}")
+    for (hidden_dim, patch_size), names in sorted(networks.items()):
+        fit, wide = width(hidden_dim, patch_size), width(hidden_dim, patch_size, 256)
+        nearest, nearest_wide = (" ".join(str(side) for side in sorted({one.narrower, one.wider} - {0})) for one in (fit, wide))
+        lines.append(
+            f"  {hidden_dim:10}  {fit.padded:9}  {fit.padding:5.1%}  {nearest:>19}  {nearest_wide:>12}  {', '.join(names)}\n"
+        )
+    return "".join(lines)
+
+
+if __name__ == "__main__":
+    app.run(main)

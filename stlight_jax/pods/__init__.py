@@ -1,0 +1,1 @@
+"""Planning for TPU pods without one: the real programs, compiled ahead of time and read."""

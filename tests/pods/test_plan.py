@@ -1,0 +1,99 @@
+"""Bounds by hand, the search for the largest batch on a made-up compiler, widths, and refusals; no libtpu needed."""
+
+import dataclasses
+
+import pytest
+
+from stlight_jax import InputError
+from stlight_jax.pods import report
+from stlight_jax.pods.chips import CHIPS, Slice, describe
+from stlight_jax.pods.hlo import Collective, Cost
+from stlight_jax.pods.plan import Compiled, Memory, Plan, TooLargeError, bound, largest_batch
+from stlight_jax.pods.widths import width
+from tests.conftest import load_config
+
+
+def test_bounds_are_work_over_published_peaks():
+    cost = Cost(flops=1e12, product_flops=197e9, product_passes=6 * 197e9, transcendentals=0, bytes=819e6, padding_bytes=0)
+    found = bound(CHIPS["v5e"], cost, (Collective("all-reduce", 50_000_000, 2, ""),), 4)
+    assert found.products == pytest.approx(6e-3)  # 6 passes of 0.197 TFLOP at 197 TFLOP/s
+    assert found.memory == pytest.approx(1e-3)
+    assert found.network == pytest.approx(100e6 * 2 * 3 / 4 / 200e9)  # a ring sends 3/4 of the bytes twice
+    assert found.seconds == found.products
+    assert found.limited_by == "products"
+    assert bound(CHIPS["v5e"], cost, (Collective("all-reduce", 50_000_000, 2, ""),), 1).network == 0
+
+
+def made_up(batch, per_sequence=1.0, limit=16.0):
+    """A chip of `limit` GiB and a program of 1 GiB and so much for each sequence."""
+    if 1 + batch * per_sequence > limit:
+        raise TooLargeError(None)
+    memory = Memory(2**30, 0, int(batch * per_sequence * 2**30), 0)
+    return Compiled("training", Slice("v5e:1x1", CHIPS["v5e"], (None,)), batch, memory, Cost(bytes=1.0), (), 0.0)
+
+
+@pytest.mark.parametrize("per_sequence", [0.01, 0.09, 0.35, 1.0, 2.1])
+@pytest.mark.parametrize("start", [8, 16, 64])
+def test_the_search_finds_the_largest_batch(per_sequence, start):
+    asked = []
+
+    def compiled_at(batch):
+        asked.append(batch)
+        return made_up(batch, per_sequence)
+
+    found = largest_batch(compiled_at, 16 * 2**30, start, 8, limit=12)
+    true = int(15 / per_sequence) // 8 * 8
+    assert len(asked) == len(set(asked)) <= 8
+    assert found.fits <= true < found.too_large
+    assert found.too_large - found.fits <= max(8, found.fits // 8)
+    assert all(batch % 8 == 0 for batch in asked)
+
+
+def test_a_search_that_may_not_go_on_says_what_it_saw():
+    found = largest_batch(made_up, 16 * 2**30, 8, 8, limit=1)
+    assert (found.fits, found.too_large) == (8, None)
+    text = report.of_search({"topology": "v5e:1x1", **dataclasses.asdict(found)})
+    assert text == "Largest batch per chip of training on v5e:1x1: 8 fits (8: 9.00 GiB).\n"
+
+
+@pytest.mark.parametrize(
+    ("hidden_dim", "patch_size", "lanes", "padded", "narrower", "wider"),
+    [
+        (1400, 2, 128, 1408, 1280, 1408),
+        (400, 2, 128, 512, 384, 512),
+        (256, 1, 128, 256, 256, 256),
+        (96, 2, 128, 128, 0, 128),
+        (1000, 2, 256, 1024, 768, 1024),
+        (90, 3, 128, 128, 0, 1152),  # multiples of 128 and of the 9 cells of a patch
+    ],
+)
+def test_widths(hidden_dim, patch_size, lanes, padded, narrower, wider):
+    found = width(hidden_dim, patch_size, lanes)
+    assert (found.padded, found.narrower, found.wider) == (padded, narrower, wider)
+    assert found.padding == pytest.approx((padded - hidden_dim) / padded)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("v9:2x2", "--topology=v9:2x2: expected CHIP:LAYOUT, .* chips v4, v5e, v5p, v6e"),
+        ("v5e", "--topology=v5e: expected CHIP:LAYOUT"),
+        ("v5e:4x0", "expected CHIP:LAYOUT"),
+        ("v4:2x2", "--topology=v4:2x2: a v4 slice has 3 dimensions, such as v4:2x2x1"),
+    ],
+)
+def test_topologies_that_are_none(name, message):
+    with pytest.raises(InputError, match=message):
+        describe(name)
+
+
+def test_frames_that_the_network_does_not_take_are_refused():
+    with pytest.raises(InputError, match="33 x 32 pixels; model.patch_size 2"):
+        Plan(load_config("tiny"), (33, 32))
+
+
+def test_a_batch_that_cannot_be_accumulated_is_refused():
+    config = load_config("tiny")
+    config.train.accumulate = 3
+    with pytest.raises(InputError, match="--batch_per_chip=4 is no multiple of train.accumulate, 3"):
+        Plan(config, (32, 32)).training(Slice("v5e:1x1", CHIPS["v5e"], (None,)), 4)
