@@ -146,16 +146,6 @@ class Program:
         """All of them, in no particular order."""
         return list(self._collectives(self.entry, 1))
 
-    def instructions(self, computation: str | None = None, times: int = 1) -> Iterator[tuple[Instruction, int, Cost]]:
-        """All instructions that move data, of loops' bodies, too, each with its times per run and the cost of all of these."""
-        computation = computation or self.entry
-        for instruction in self._computations[computation].values():
-            for inner, turns in self._inner(computation, instruction, True):
-                yield from self.instructions(inner, times * turns)
-            cost = self._own_cost(computation, instruction)
-            if cost.bytes or cost.flops:
-                yield instruction, times, cost.times(times)
-
     @functools.cache  # noqa: B019 - a program is read once and thrown away
     def _cost(self, computation: str, loops: bool) -> Cost:
         total = Cost()
@@ -212,7 +202,10 @@ class Program:
         for instruction in self._computations[computation].values():
             kind = instruction.opcode.removesuffix("-start")
             if kind in _COLLECTIVES:
-                yield Collective(kind, sum(array.bytes for array in instruction.result), times, instruction.source)
+                # These give their operand back beside their result.
+                beside = instruction.opcode in ("all-gather-start", "collective-permute-start")
+                given = instruction.result[-1:] if beside else instruction.result
+                yield Collective(kind, sum(array.bytes for array in given), times, instruction.source)
             for inner, turns in self._inner(computation, instruction, True):
                 yield from self._collectives(inner, times * turns)
 
@@ -269,7 +262,7 @@ class Program:
 
     def _fusion_traffic(self, computation: str, instruction: Instruction) -> tuple[list[Array], list[Array]]:
         inner = self._computations[instruction.called("calls") or ""]
-        parameters = {int(part.rest.split(")")[0]): part for part in inner.values() if part.opcode == "parameter"}
+        parameters = _parameters(inner)
         updated = {self._origin(inner, part.operands[0]) for part in inner.values() if part.opcode == "dynamic-update-slice"}
         read: list[Array] = []
         for number, name in enumerate(instruction.operands):
@@ -303,23 +296,20 @@ class Program:
         for user in self._users(inner, name):
             if user.opcode in ("slice", "dynamic-slice") and user.operands[0] == name:
                 found += user.result
-            elif user.opcode == "bitcast" or (user.opcode == "fusion" and len(user.operands) > 0):
-                deeper = user.name if user.opcode == "bitcast" else None
-                if deeper is None:
-                    nested = self._computations[user.called("calls") or ""]
-                    numbers = [number for number, operand in enumerate(user.operands) if operand == name]
-                    parts = [
-                        self._slices(nested, part.name)
-                        for part in nested.values()
-                        if part.opcode == "parameter" and int(part.rest.split(")")[0]) in numbers
-                    ]
-                else:
-                    parts = [self._slices(inner, deeper)]
-                if any(part is None for part in parts):
-                    return None
-                found += [array for part in parts for array in part or []]
+                continue
+            if user.opcode == "bitcast":
+                aliases = [(inner, user.name)]
+            elif user.opcode == "fusion":
+                nested = self._computations[user.called("calls") or ""]
+                parameters = _parameters(nested)
+                aliases = [(nested, parameters[place].name) for place, given in enumerate(user.operands) if given == name]
             else:
                 return None
+            for computation, alias in aliases:
+                slices = self._slices(computation, alias)
+                if slices is None:
+                    return None
+                found += slices
         return found
 
     def _users(self, inner: dict[str, Instruction], name: str) -> list[Instruction]:
@@ -382,6 +372,11 @@ def _arrays_of(type_text: str) -> Iterator[Array]:
                 padded[dimension] = -(-shape[dimension] // int(side)) * int(side)
         size, padded_size = (-(-math.prod(sides) * bits // 8) for sides in (shape, padded))
         yield Array(dtype, shape, size, padded_size, int(space.group(1)) if space else 0)
+
+
+def _parameters(computation: dict[str, Instruction]) -> dict[int, Instruction]:
+    """By their numbers."""
+    return {int(part.rest.split(")")[0]): part for part in computation.values() if part.opcode == "parameter"}
 
 
 def _part(whole: Array, part: Array) -> Array:
