@@ -77,7 +77,7 @@ def _told(plan: Plan, kind: str, slice_: Slice, batch: int) -> Compiled | None:
     try:
         compiled = getattr(plan, kind)(slice_, batch)
     except TooLargeError as error:
-        needed = "" if error.needed is None else f": {error.needed / 2**30:.2f} of {slice_.chip.hbm_bytes / 2**30:.0f} GiB"
+        needed = "" if error.needed is None else f": temporaries alone take {error.needed / 2**30:.1f} GiB"
         say(f"  does not fit{needed}")
         return None
     say(f"  fits: {compiled.memory.total / 2**30:.2f} of {slice_.chip.hbm_bytes / 2**30:.0f} GiB, {compiled.seconds:.0f} s")

@@ -30,7 +30,7 @@ from stlight_jax.training.step import make_train_step
 
 
 class TooLargeError(Exception):
-    """A program that does not fit into a chip's memory; `needed` bytes, as far as the compiler tells."""
+    """A program that does not fit into a chip's memory; `needed`: bytes of its temporaries alone, if the compiler tells."""
 
     def __init__(self, needed: float | None):
         super().__init__("the program does not fit into a chip's memory")
@@ -258,6 +258,6 @@ def _compile(kind: str, slice_: Slice, batch_per_chip: int, function: Any, *argu
 
 
 def _needed(message: str) -> float | None:
-    """The compiler says "Used 17.25G of 15.75G hbm"."""
-    found = re.search(r"[Uu]sed ([\d.]+)([KMGT]) of", message)
+    """Of "... required for HLO temporaries (65.59G) exceeds available HBM (15.75G)" the first figure."""
+    found = re.search(r"\(([\d.]+)([KMGT])\) exceeds", message)
     return float(found.group(1)) * 2 ** {"K": 10, "M": 20, "G": 30, "T": 40}[found.group(2)] if found else None
