@@ -38,7 +38,7 @@ _ADDED_LATER = {
         "schedule": "onecycle", "batch_scaling": "none", "reference_batch_size": 16, "beta1": 0.9,
         "least_learning_rate": 1e-6, "warmup_epochs": 5, "warmup_start": 1e-5,
     },
-    "train": {"accumulate": 1, "horizon": 0},
+    "train": {"accumulate": 1, "ema_decay": 0.0, "horizon": 0},
     "parallel": {"batch_norm": "synchronised", "launcher": "pmap"},
     "evaluation": {"horizon": 0, "cycle": 0},
 }  # fmt: skip
@@ -151,6 +151,7 @@ def base_config(dataset: str, size: str) -> ml_collections.ConfigDict:
     config.train.batch_size = 16  # over all devices
     config.train.accumulate = 1  # parts of a batch that go through the network one after the other, to save memory
     config.train.epochs = 200
+    config.train.ema_decay = 0.0  # of a moving average of the weights, which is then what predicts; 0 is off
     config.train.seed = 42
     config.train.horizon = 0  # frames to predict; beyond model.out_frames they are rolled out; 0 is model.out_frames
     config.train.checkpoint_every = 625  # steps between validations, each saved with its score
@@ -213,9 +214,10 @@ def check(config: ml_collections.ConfigDict) -> STLightConfig:
         raise InputError(f"train.seed is {config.train.seed}; it must be less than 2**32")
     if config.model.dtype == "float64" and not jax.config.jax_enable_x64:
         raise InputError("model.dtype is float64, which JAX offers only with JAX_ENABLE_X64=1 in the environment")
-    for name in ("beta1", "beta1_low", "beta1_high", "beta2"):
-        if not 0 <= config.optimizer[name] < 1:
-            raise InputError(f"optimizer.{name} is {config.optimizer[name]}; it must be at least 0 and less than 1")
+    for key in ("optimizer.beta1", "optimizer.beta1_low", "optimizer.beta1_high", "optimizer.beta2", "train.ema_decay"):
+        section, name = key.split(".")
+        if not 0 <= config[section][name] < 1:
+            raise InputError(f"{key} is {config[section][name]}; it must be at least 0 and less than 1")
     model = config.copy_and_resolve_references().model
     if config.dataset == "frames":
         take_channels(model, 1)

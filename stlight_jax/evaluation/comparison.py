@@ -16,7 +16,7 @@ from stlight_jax.model.stlight import STLightConfig
 _STYLES = {"mse": ("MSE", ".2f"), "mae": ("MAE", ".2f"), "psnr": ("PSNR", ".2f"), "ssim": ("SSIM", ".4f")}
 # What makes a difference to a result, if it is not as published. Some recipes lack some of them.
 _SETTINGS = (
-    "train.epochs", "train.batch_size", "train.accumulate", "train.horizon", "train.init_from",
+    "train.epochs", "train.batch_size", "train.accumulate", "train.ema_decay", "train.horizon", "train.init_from",
     "parallel.batch_norm", "optimizer.batch_scaling", "optimizer.schedule", "optimizer.learning_rate",
     "optimizer.rise", "optimizer.div_factor", "optimizer.final_div_factor", "optimizer.beta1_low", "optimizer.beta1_high",
     "optimizer.beta1", "optimizer.beta2", "optimizer.eps", "optimizer.least_learning_rate", "optimizer.warmup_epochs",

@@ -1,8 +1,9 @@
 """Checkpoints with Orbax: asynchronous, atomic, the last few and the best kept, every file checksummed.
 
 A checkpoint is a folder named by its step. It holds two Orbax trees, `model` (parameters and batch statistics) and
-`optimizer`, and a description (config, data, value range) in Orbax's own metadata. `checksums.json` is written last; Orbax
-restores flipped bits without a word, so a folder whose files do not fit it, or that lacks it, is never used.
+`optimizer`, and a description (config, data, value range) in Orbax's own metadata. `model` is what predicts: the moving
+average in a run that keeps one, whose raw parameters and statistics are in `optimizer` then. `checksums.json` is written last;
+Orbax restores flipped bits without a word, so a folder whose files do not fit it, or that lacks it, is never used.
 """
 
 from __future__ import annotations
@@ -246,7 +247,7 @@ def load_description(directory: epath.PathLike, step: int) -> dict[str, Any]:
 
 
 def load_state(directory: epath.PathLike, step: int, like: TrainState) -> TrainState:
-    """Restores a whole state.
+    """Restores a whole state. Where only one of checkpoint and `like` has a moving average, it begins anew or is left out.
 
     Args:
       like: a state of arrays or of `jax.ShapeDtypeStruct` with shardings; gives structure, shapes, dtypes and placement.
@@ -258,8 +259,13 @@ def load_state(directory: epath.PathLike, step: int, like: TrainState) -> TrainS
             f"{directory}/{step} holds weights only, no run to go on with; start a new one in another --workdir with "
             f"--config.train.init_from={directory}/{step}"
         )
-    trees = _load(directory, step, _to_trees(like))
-    return flax.serialization.from_state_dict(like, {**trees["model"], **trees["optimizer"]})
+    averaged = _has_average(_absolute(directory) / str(step))
+    stored = like.replace(ema=like.raw_variables if averaged else None)
+    trees = _load(directory, step, _to_trees(stored))
+    average = {"ema": trees["model"] if averaged else None}
+    state = flax.serialization.from_state_dict(stored, {**trees["model"], **trees["optimizer"], **average})
+    wanted = like.ema is not None
+    return state if averaged == wanted else state.with_variables(state.raw_variables, averaged=wanted)
 
 
 def load_variables(directory: epath.PathLike, step: int, like: dict[str, Any]) -> dict[str, Any]:
@@ -270,8 +276,14 @@ def load_variables(directory: epath.PathLike, step: int, like: dict[str, Any]) -
 def _to_trees(state: TrainState) -> dict[str, Any]:
     """Plain nested dicts, so that a checkpoint can be read without our classes or optax's."""
     plain = flax.serialization.to_state_dict(state)
-    model = {name: plain.pop(name) for name in ("params", "batch_stats")}
+    model = plain.pop("ema")
+    if model is None:
+        model = {name: plain.pop(name) for name in ("params", "batch_stats")}
     return {"model": model, "optimizer": plain}
+
+
+def _has_average(path: epath.Path) -> bool:
+    return "params" in ocp.checkpointables_metadata(path).metadata["optimizer"]
 
 
 def _load(directory: epath.PathLike, step: int, like: dict[str, Any]) -> dict[str, Any]:

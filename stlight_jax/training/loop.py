@@ -122,7 +122,8 @@ class _Run:
         self.model = STLight(model_config, AXIS if config.parallel.batch_norm == "synchronised" else None)
         optimizer = functools.partial(make_optimizer, config.optimizer)
         scaling = self.training.scaling
-        self.train_step = self.launcher.train(make_train_step(self.model, optimizer, AXIS, scaling, config.train.accumulate))
+        train_step = make_train_step(self.model, optimizer, AXIS, scaling, config.train.accumulate, config.train.ema_decay)
+        self.train_step = self.launcher.train(train_step)
         self.eval_step = self.launcher.evaluate(make_eval_step(self.model, scaling))
 
     @functools.cached_property
@@ -140,10 +141,10 @@ class _Run:
 
     def starting_state(self, place: Workdir, allow_changes: bool) -> TrainState:
         """From the run's newest sound checkpoint, else from `train.init_from`, else from scratch."""
-        optimizer = make_optimizer(self.config.optimizer)
+        optimizer, averaged = make_optimizer(self.config.optimizer), self.config.train.ema_decay > 0
 
         def fresh() -> TrainState:
-            return create_state(self.model, optimizer, self.config.train.seed, self.training.shape[1:])
+            return create_state(self.model, optimizer, self.config.train.seed, self.training.shape[1:], averaged)
 
         step = None
         if self.launcher.is_first:
@@ -159,7 +160,7 @@ class _Run:
             directory, step = checkpoint.locate(self.config.train.init_from)
             say(f"starting from the weights of {directory / str(step)}")
             saved = checkpoint.load_variables(directory, step, self.launcher.abstract(state.variables))
-            state = state.replace(**self.launcher.from_checkpoint(saved))
+            state = state.with_variables(self.launcher.from_checkpoint(saved), averaged)
         return self.launcher.replicate(state)
 
     def _check_course(self, saved: dict[str, Any], place: Workdir, allow_changes: bool) -> None:

@@ -17,7 +17,7 @@ from stlight_jax.evaluation.metrics import FrameMetrics, frame_metrics
 from stlight_jax.inference.rollout import rollout
 from stlight_jax.model.stlight import STLight
 from stlight_jax.training.schedule import Hyperparameters
-from stlight_jax.training.state import TrainState
+from stlight_jax.training.state import TrainState, moving_average
 
 Metrics = dict[str, jax.Array]
 # Of inputs `[b, t, h, w, c]` in the network's range, and where these are (None: everywhere), an image `[b, 1, h, w, c]`.
@@ -30,6 +30,7 @@ def make_train_step(
     axis_name: str,
     scaling: Scaling | None = None,
     accumulate: int = 1,
+    ema_decay: float = 0.0,
 ) -> Callable[[TrainState, jax.Array, Hyperparameters], tuple[TrainState, Metrics]]:
     """A step on the mean squared error of all predicted frames (paper section 4.1), missing values left out.
 
@@ -41,6 +42,7 @@ def make_train_step(
       scaling: from stored values to the network's; None is uint8 frames 0..255.
       accumulate: in how many parts, one after the other, a device's share goes through the network. Their mean gradient is that
         of the share, but for the batch norms, which normalise each part by itself and move their running averages at each.
+      ema_decay: of the state's moving average, see `moving_average`; 0 for states that have none.
     """
 
     def train_step(state: TrainState, frames: jax.Array, hyperparameters: Hyperparameters) -> tuple[TrainState, Metrics]:
@@ -83,6 +85,9 @@ def make_train_step(
             batch_stats=batch_stats,
             opt_state=opt_state,
         )
+        if ema_decay:  # equal on all devices, as what it is made of
+            ema = moving_average(state.ema, next_state.raw_variables, ema_decay, state.step)
+            next_state = next_state.replace(ema=ema)
         return next_state, {"loss": loss, "gradient_norm": optax.tree.norm(gradients)}
 
     return train_step

@@ -49,9 +49,10 @@ def test_what_was_done_as_published_leaves_no_difference():
 
 def test_every_difference_is_named():
     changes = {"train.epochs": 3, "optimizer.weight_decay": 0.1, "train.init_from": "x", "model.dtype": "bfloat16"}
-    changes["optimizer.beta1"] = 0.8
+    changes |= {"optimizer.beta1": 0.8, "train.ema_decay": 0.999}
     assert compared(**changes, **{"data.validation": "openstl"})["differences"] == [
         "train.epochs: 3, published 200",
+        "train.ema_decay: 0.999, published 0.0",
         "train.init_from: 'x', published ''",
         "optimizer.weight_decay: 0.1, published 0.0",
         "model.dtype: 'bfloat16', published 'float32'",

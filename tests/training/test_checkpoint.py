@@ -17,7 +17,7 @@ from stlight_jax.training.state import TrainState, make_optimizer
 OPTIMIZER = ml_collections.ConfigDict({"beta2": 0.999, "eps": 1e-8, "clip_norm": 1.0, "weight_decay": 0.1})
 
 
-def make_state(step):
+def make_state(step, averaged=False):
     random = np.random.default_rng(step)
     params = {"a": {"kernel": jnp.asarray(random.standard_normal((3, 4)), jnp.float32)}, "b": jnp.arange(5.0)}
     state = make_optimizer(OPTIMIZER).init(params)
@@ -26,6 +26,9 @@ def make_state(step):
         params=params,
         batch_stats={"norm": {"mean": jnp.full(4, float(step))}},
         opt_state=jax.tree.map(lambda x: x + 1, state),
+        ema={"params": jax.tree.map(lambda x: x + 2, params), "batch_stats": {"norm": {"mean": jnp.full(4, 0.5)}}}
+        if averaged
+        else None,
     )
 
 
@@ -47,6 +50,42 @@ def test_a_state_comes_back_bit_for_bit_with_its_description(tmp_path):
     assert_equal(checkpoint.load_state(tmp_path, 7, make_state(0)), make_state(7))
     assert_equal(checkpoint.load_variables(tmp_path, 7, make_state(0).variables), make_state(7).variables)
     assert checkpoint.load_description(tmp_path, 7) == {"name": "step 7"}
+
+
+def stored(directory, step):
+    from orbax.checkpoint import v1 as ocp
+
+    return ocp.load_checkpointables(directory / str(step))
+
+
+def test_predictors_find_the_moving_average_and_a_resumed_run_its_raw_weights(tmp_path):
+    state = make_state(7, averaged=True)
+    with checkpoint.CheckpointWriter(tmp_path, 2) as writer:
+        writer.save(state, {})
+    assert_equal(checkpoint.load_variables(tmp_path, 7, make_state(0).variables), state.ema)
+    assert_equal(checkpoint.load_state(tmp_path, 7, make_state(0, averaged=True)), make_state(7, averaged=True))
+    trees = stored(tmp_path, 7)
+    assert_equal(trees["model"], state.ema)
+    assert_equal({name: trees["optimizer"][name] for name in ("params", "batch_stats")}, state.raw_variables)
+
+
+def test_without_a_moving_average_a_checkpoint_is_laid_out_as_ever(tmp_path):
+    write(tmp_path, {7: 1.0})
+    trees = stored(tmp_path, 7)
+    assert_equal(trees["model"], make_state(7).raw_variables)
+    assert trees["optimizer"].keys() == {"step", "opt_state"}
+
+
+def test_a_moving_average_begins_with_the_weights_and_can_be_dropped(tmp_path):
+    write(tmp_path, {7: 1.0})
+    begun = checkpoint.load_state(tmp_path, 7, make_state(0, averaged=True))
+    assert_equal(begun.ema, make_state(7).raw_variables)
+    assert_equal(begun.replace(ema=None), make_state(7))
+    buffers = [leaf.unsafe_buffer_pointer() for leaf in jax.tree.leaves(begun)]
+    assert len(set(buffers)) == len(buffers)  # a step is given all of them, each once
+    with checkpoint.CheckpointWriter(tmp_path / "averaged", 2) as writer:
+        writer.save(make_state(8, averaged=True), {})
+    assert_equal(checkpoint.load_state(tmp_path / "averaged", 8, make_state(0)), make_state(8))
 
 
 def test_the_newest_and_the_best_are_kept(tmp_path):

@@ -4,6 +4,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,8 +14,9 @@ import jax
 import numpy as np
 import pytest
 
-from stlight_jax import InputError
+from stlight_jax import InputError, STLight
 from stlight_jax.config import check, course_differences
+from stlight_jax.data.opening import open_test
 from stlight_jax.errors import NonFiniteLossError
 from stlight_jax.evaluation.run import evaluate_workdir
 from stlight_jax.training import checkpoint
@@ -25,6 +27,10 @@ from tests.conftest import ROOT
 
 def losses(workdir):
     return {line["step"]: line["loss"] for line in read_metrics(workdir, "train")}
+
+
+def starts(workdir):
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines() if "started" in line]
 
 
 def assert_same_state(a, b):
@@ -85,6 +91,63 @@ def test_init_from_starts_a_new_run_from_the_weights(small_run, tmp_path):
         np.testing.assert_allclose(x, y, atol=1e-9)
 
 
+def test_a_moving_average_resumes_bit_for_bit_and_is_what_is_evaluated(small_run, tmp_path):
+    small_run.train.ema_decay = 0.9
+    state = train(small_run, tmp_path)
+    shutil.rmtree(tmp_path / "checkpoints" / "6")
+    resumed = train(small_run, tmp_path)
+    assert [line["step"] for line in starts(tmp_path)] == [0, 4]
+    assert jax.tree.structure(resumed) == jax.tree.structure(state)
+    assert_same_state(resumed, state)
+
+    evaluated = evaluate_workdir(tmp_path, "last")["overall"]["stlight"]["mse"]
+    frames = open_test(small_run).frames(np.arange(5)).astype(np.float32) / 255
+    model = STLight(check(small_run))
+    by_hand = {}
+    for name, variables in (("ema", state.ema), ("raw", state.raw_variables)):
+        errors = np.asarray(model.apply(jax.device_get(variables), frames[:, :3]), np.float64) - frames[:, 3:]
+        by_hand[name] = np.square(errors).sum((2, 3, 4)).mean()
+    assert evaluated == pytest.approx(by_hand["ema"], rel=1e-5)
+    assert abs(by_hand["raw"] / by_hand["ema"] - 1) > 1e-3
+    # A new run from these weights begins with them, and so does its average.
+    small_run.train.init_from = str(tmp_path)
+    small_run.optimizer.learning_rate = 1e-12
+    again = train(small_run, tmp_path / "again")
+    for tree in (again.params, again.ema["params"]):
+        for x, y in zip(jax.tree.leaves(tree), jax.tree.leaves(state.ema["params"]), strict=True):
+            np.testing.assert_allclose(x, y, atol=1e-7)
+
+
+@pytest.mark.parametrize("launcher", ["pmap", pytest.param("shard_map", marks=pytest.mark.long)])
+def test_a_moving_average_can_be_switched_on_and_off_on_the_way(small_run, tmp_path, launcher):
+    small_run.parallel.launcher = launcher
+    small_run.train.epochs = 1
+    plain = train(small_run, tmp_path)
+    small_run.train.update(epochs=2, ema_decay=0.5)
+    with pytest.raises(InputError, match=r"train.ema_decay: 0.0 -> 0.5.* --allow_changes"):
+        train(small_run, tmp_path)
+    # At a rate of nothing parameters stand still, and statistics do not.
+    small_run.optimizer.learning_rate = 1e-12
+    averaged = train(small_run, tmp_path, allow_changes=True)
+    for before, *after in zip(
+        *(jax.tree.leaves(tree) for tree in (plain.params, averaged.params, averaged.ema["params"])), strict=True
+    ):
+        for leaf in after:
+            np.testing.assert_allclose(leaf, before, atol=1e-7)
+    assert any(
+        np.abs(of_average - raw).max() > 1e-5
+        for of_average, raw in zip(
+            jax.tree.leaves(averaged.ema["batch_stats"]), jax.tree.leaves(averaged.batch_stats), strict=True
+        )
+    )
+    small_run.train.update(epochs=3, ema_decay=0.0)
+    with pytest.raises(InputError, match=r"train.ema_decay: 0.5 -> 0.0"):
+        train(small_run, tmp_path)
+    off = train(small_run, tmp_path, allow_changes=True)
+    assert off.ema is None
+    assert int(off.step) == 9
+
+
 def test_changes_of_the_course_are_refused_and_listed(small_run, tmp_path):
     train(small_run, tmp_path)
     small_run.train.batch_size = 16
@@ -131,6 +194,8 @@ def test_a_non_finite_loss_stops_the_run_and_keeps_the_checkpoints(small_run, tm
         (lambda c: c.parallel.update(launcher="xmap"), "parallel.launcher is 'xmap'; choose one of pmap, shard_map"),
         (lambda c: c.optimizer.update(learning_rate=float("nan")), "optimizer.learning_rate is nan"),
         (lambda c: c.optimizer.update(beta2=1.0), "optimizer.beta2 is 1.0"),
+        (lambda c: c.train.update(ema_decay=1.0), "train.ema_decay is 1.0; it must be at least 0 and less than 1"),
+        (lambda c: c.train.update(ema_decay=-0.1), "train.ema_decay is -0.1"),
         (lambda c: c.train.update(seed=2**32), "train.seed is 4294967296; it must be less than"),
         (lambda c: c.train.update(keep_checkpoints=1), "train.keep_checkpoints is 1; it must be at least 2"),
         (lambda c: c.model.update(dtype="float64"), "model.dtype is float64, which JAX offers only with"),
@@ -160,6 +225,7 @@ def test_configs_of_older_checkpoints_are_taken(small_run):
         small_run.optimizer.schedule,
         small_run.evaluation.horizon,
         small_run.data.validation,
+        small_run.train.ema_decay,
     )
     before = small_run.to_dict()
     assert check(small_run).rematerialise == "elementwise"
@@ -168,6 +234,7 @@ def test_configs_of_older_checkpoints_are_taken(small_run):
         0,
         "generated",
     )
+    assert small_run.train.ema_decay == 0
     assert course_differences(before, small_run.to_dict()) == []
 
 
@@ -228,9 +295,9 @@ def resume_after_kills(small_run, tmp_path, environment, kills):
     finished = run_to_end(command(tmp_path / "cut", config), environment)
     assert finished.returncode == 0, finished.stderr
 
-    starts = [json.loads(line) for line in (tmp_path / "cut" / "metrics.jsonl").read_text().splitlines() if "started" in line]
-    assert sorted({line["step"] for line in starts}) == [line["step"] for line in starts]  # each goes on where one was killed
-    assert len(starts) == kills + 1
+    begun = [line["step"] for line in starts(tmp_path / "cut")]
+    assert sorted(set(begun)) == begun  # each goes on where one was killed
+    assert len(begun) == kills + 1
     assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
     assert len(losses(tmp_path / "cut")) == total
     rates = [

@@ -27,39 +27,41 @@ def frames(number):
 
 @functools.cache
 def trained(name, devices):
-    """Losses, parameters and evaluation after five steps."""
+    """Losses, parameters, moving average and evaluation of the parameters after five steps."""
     launcher = make_launcher(name, jax.devices()[:devices])
     model = STLight(CONFIG, AXIS)
-    state = launcher.replicate(create_state(model, OPTIMIZER(), 0, (16, 16, 1)))
-    step = launcher.train(make_train_step(model, OPTIMIZER, AXIS))
+    state = launcher.replicate(create_state(model, OPTIMIZER(), 0, (16, 16, 1), averaged=True))
+    step = launcher.train(make_train_step(model, OPTIMIZER, AXIS, ema_decay=0.9))
     losses = []
     for batch in launcher.prefetch([frames(number) for number in range(5)]):
         state, metrics = step(state, batch, RATES)
         losses.append(float(metrics["loss"]))
-    evaluation = launcher.join(launcher.evaluate(make_eval_step(model))(state.variables, launcher.split(frames(9))))
-    return losses, jax.device_get(state.params), evaluation
+    evaluation = launcher.join(launcher.evaluate(make_eval_step(model))(state.raw_variables, launcher.split(frames(9))))
+    return losses, jax.device_get(state.params), jax.device_get(state.ema), evaluation
 
 
 @pytest.mark.parametrize("name", LAUNCHERS)
 @pytest.mark.parametrize("devices", [1, 2, 4, 8])
 def test_losses_parameters_and_evaluation_do_not_depend_on_the_launcher_or_the_devices(name, devices):
-    losses, params, evaluation = trained(name, devices)
-    expected_losses, expected_params, expected_evaluation = trained("pmap", 1)
+    losses, *trees, evaluation = trained(name, devices)
+    expected_losses, *expected_trees, expected_evaluation = trained("pmap", 1)
     np.testing.assert_allclose(losses, expected_losses, rtol=1e-5)
     # As one vector: Adam scales up the rounding noise of single entries whose gradient is hardly anything else.
-    ours, expected = (np.concatenate([leaf.ravel() for leaf in jax.tree.leaves(tree)]) for tree in (params, expected_params))
-    assert np.linalg.norm(ours - expected) <= 1e-5 * np.linalg.norm(expected)
+    for pair in zip(trees, expected_trees, strict=True):
+        ours, expected = (np.concatenate([leaf.ravel() for leaf in jax.tree.leaves(tree)]) for tree in pair)
+        assert np.linalg.norm(ours - expected) <= 1e-5 * np.linalg.norm(expected)
     for ours, expected in zip(evaluation, expected_evaluation, strict=True):
         assert ours.shape == (8, 2)
         np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
 
 
+@pytest.mark.parametrize("ema_decay", [0.0, 0.9])
 @pytest.mark.parametrize("name", LAUNCHERS)
-def test_the_compiled_step_reduces_gradients_once_and_gathers_nothing(name):
+def test_the_compiled_step_reduces_gradients_once_and_gathers_nothing(name, ema_decay):
     launcher = make_launcher(name, jax.devices()[:4])
     model = STLight(CONFIG, AXIS)
-    state = launcher.replicate(create_state(model, OPTIMIZER(), 0, (16, 16, 1)))
-    step = launcher.train(make_train_step(model, OPTIMIZER, AXIS))
+    state = launcher.replicate(create_state(model, OPTIMIZER(), 0, (16, 16, 1), averaged=ema_decay > 0))
+    step = launcher.train(make_train_step(model, OPTIMIZER, AXIS, ema_decay=ema_decay))
     program = step.lower(state, launcher.split(frames(0)), RATES).compile().as_text()
     for collective in ("all-gather", "all-to-all", "collective-permute", "reduce-scatter"):
         assert collective not in program

@@ -1,5 +1,6 @@
 """The step: Adam by hand, gradients against finite differences of the loss, and the same numbers on 1, 2 and 8 devices."""
 
+import dataclasses
 import functools
 
 import flax.linen as nn
@@ -58,12 +59,13 @@ def test_clipping_and_weight_decay():
     np.testing.assert_array_equal(decayed["bias"], plain["bias"])
 
 
-def make_run(config, devices):
+def make_run(config, devices, ema_decay=0.0):
     launcher = PmapLauncher(jax.devices()[:devices])
     model = STLight(config, AXIS)
     optimizer = functools.partial(make_optimizer, optimizer_config())
-    state = launcher.replicate(create_state(model, optimizer(), 0, (16, 16, config.in_channels)))
-    return launcher, state, launcher.train(make_train_step(model, optimizer, AXIS)), model
+    state = create_state(model, optimizer(), 0, (16, 16, config.in_channels), averaged=ema_decay > 0)
+    step = launcher.train(make_train_step(model, optimizer, AXIS, ema_decay=ema_decay))
+    return launcher, launcher.replicate(state), step, model
 
 
 def batches(config, count, batch=8):
@@ -74,8 +76,6 @@ def batches(config, count, batch=8):
 
 @pytest.fixture
 def video_model(small_model):
-    import dataclasses
-
     return dataclasses.replace(small_model, in_channels=1, overlap=0, hidden_dim=16)
 
 
@@ -128,6 +128,25 @@ def test_the_old_state_is_donated(video_model):
     old = state
     state, _ = step(state, launcher.split(batches(video_model, 1)[0]), Hyperparameters(np.float32(1e-3), np.float32(0.9)))
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(old.params))
+
+
+def test_the_moving_average_is_the_formulas(video_model):
+    launcher, state, step, _ = make_run(dataclasses.replace(video_model, depth=2), 2, ema_decay=0.28)
+    average = jax.tree.map(np.float64, state.raw_variables)
+    for number, frames in enumerate(batches(video_model, 6)):
+        state, _ = step(state, launcher.split(frames), Hyperparameters(np.float32(1e-2), np.float32(0.9)))
+        decay = min(0.28, (1 + number) / (10 + number))  # 0.1, 0.18, 0.25, then 0.28
+        new = jax.device_get(state.raw_variables)
+        average = jax.tree.map(lambda old, new, decay=decay: decay * old + (1 - decay) * new, average, new)
+        ours, expected = jax.tree.leaves(state.ema), jax.tree.leaves(average)
+        assert len(ours) == len(jax.tree.leaves(new))  # parameters and running statistics
+        for leaf, wanted in zip(ours, expected, strict=True):
+            assert leaf.dtype == np.float32
+            np.testing.assert_allclose(leaf, wanted, rtol=1e-6, atol=1e-6 * np.abs(wanted).max())
+    for path in (("params", "mixers_across_skip", "near", "kernel"), ("batch_stats", "patch_encoder", "norm", "mean")):
+        kept, raw = (functools.reduce(lambda tree, name: tree[name], path, tree) for tree in (state.ema, state.raw_variables))
+        assert np.abs(kept - raw).max() > 1e-4
+    assert state.variables is state.ema
 
 
 def trained_once(model_config, frames, scaling, devices=4):
