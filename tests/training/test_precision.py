@@ -1,0 +1,58 @@
+"""What bfloat16 is for: activations of half the size, and the same training."""
+
+import functools
+
+import jax
+import numpy as np
+import pytest
+
+from stlight_jax import STLight
+from stlight_jax.config import check
+from stlight_jax.data.opening import open_training
+from stlight_jax.data.pipeline import steps_per_epoch, training_batches
+from stlight_jax.training.parallel import AXIS, make_launcher
+from stlight_jax.training.schedule import Hyperparameters, make_schedule
+from stlight_jax.training.state import create_state, make_optimizer
+from stlight_jax.training.step import make_train_step
+from tests.conftest import load_config
+
+
+def losses(config, dtype):
+    """Of each step of a whole run on one device, with its own weights, batches, rates: all but `dtype` are the config's."""
+    config.model.dtype = dtype
+    launcher = make_launcher(config.parallel.launcher, jax.devices()[:1])
+    source, _ = open_training(config)
+    batch_size, epochs = config.train.batch_size, config.train.epochs
+    per_epoch = steps_per_epoch(len(source), batch_size)
+    schedule = make_schedule(config.optimizer, per_epoch, epochs, batch_size)
+    model = STLight(check(config), AXIS)
+    optimizer = functools.partial(make_optimizer, config.optimizer)
+    state = launcher.replicate(create_state(model, optimizer(), config.train.seed, source.shape[1:]))
+    step = launcher.train(make_train_step(model, optimizer, AXIS, source.scaling))
+    found = []
+    batches = training_batches(source, batch_size, 0, epochs * per_epoch)
+    for index, batch in enumerate(launcher.prefetch(batches)):
+        rates = Hyperparameters(*(np.float32(value) for value in schedule(index)))
+        state, metrics = step(state, batch, rates)
+        found.append(float(metrics["loss"]))
+    return np.array(found)
+
+
+def assert_trains_as_well(config, last):
+    exact, half = losses(config, "float32"), losses(config, "bfloat16")
+    assert exact[0] != half[0]  # it was another computation
+    assert exact[-last:].mean() < 0.8 * exact[:5].mean()  # and it learned
+    assert half[-last:].mean() == pytest.approx(exact[-last:].mean(), rel=0.03)
+
+
+def test_bfloat16_trains_a_small_network_as_well_as_float32(small_run):
+    small_run.data.sequences_per_epoch = 800
+    small_run.optimizer.learning_rate = 3e-3
+    assert_trains_as_well(small_run, last=50)
+
+
+@pytest.mark.long
+def test_bfloat16_trains_the_tiny_network_as_well_as_float32():
+    config = load_config("tiny")
+    config.train.epochs = 3
+    assert_trains_as_well(config, last=50)
