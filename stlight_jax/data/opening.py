@@ -55,6 +55,17 @@ def open_test(config: ml_collections.ConfigDict) -> Sequences:
     return stored.windows("test", stored.clips("test"), length)
 
 
+def advice_on_slow_data(config: ml_collections.ConfigDict) -> str:
+    """What a user can do when batches come too slowly, on one line."""
+    cores = "give each process more cores (fewer processes per host)"
+    if config.dataset in GENERATED:
+        return f"sequences are made on the host as training goes; {cores}"
+    return (
+        f"a split of more than data.memory ({config.data.memory} MiB) is read from disk; raise it if the host's memory allows, "
+        f"put the prepared data on a faster disk, or {cores}"
+    )
+
+
 def _length(config: ml_collections.ConfigDict, section: str) -> int:
     return config.model.in_frames + (config[section].horizon or config.model.out_frames)
 

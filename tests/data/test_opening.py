@@ -576,3 +576,13 @@ def test_keys_that_prepared_frames_cannot_follow_are_refused(raw, tmp_path):
         open_training(load("frames", tmp_path / "out", gap=3))
     with pytest.raises(InputError, match="data.fill_value is 7.0, prepared with None"):
         open_training(load("frames", tmp_path / "out", fill_value=7.0))
+
+
+@pytest.mark.parametrize("name", [path.stem for path in sorted((ROOT / "configs").glob("*.py"))])
+def test_advice_on_slow_data_names_keys_that_there_are(name):
+    config = load(name, "")
+    advice = opening.advice_on_slow_data(config)
+    assert "fewer processes per host" in advice
+    keys = re.findall(r"data\.(\w+)", advice)
+    assert keys == (["memory"] if "memory" in config.data else [])
+    assert f"({config.data.memory} MiB)" in advice or not keys
