@@ -41,7 +41,9 @@ _ADDED_LATER = {
     "train": {"accumulate": 1, "ema_decay": 0.0, "horizon": 0},
     "parallel": {"batch_norm": "synchronised", "launcher": "pmap"},
     "evaluation": {"horizon": 0, "cycle": 0},
+    "profile": {"steps": 0, "first": 5},
 }  # fmt: skip
+_SECTIONS_ADDED_LATER = ("parallel", "profile")
 _CHOICES = {
     "data.validation": ("openstl", "held_out"),
     "data.colour_order": ("openstl", "rgb"),
@@ -63,6 +65,7 @@ _FREE = (
     "evaluation.pictures",
     "model.rematerialise",
     "parallel.launcher",
+    "profile",
     "size",
     "train.checkpoint_every",
     "train.init_from",
@@ -101,6 +104,8 @@ _RANGES = {
     "evaluation.pictures": (1, True),
     "evaluation.horizon": (0, True),
     "evaluation.cycle": (0, True),
+    "profile.steps": (0, True),
+    "profile.first": (0, True),
 }
 
 
@@ -169,6 +174,10 @@ def base_config(dataset: str, size: str) -> ml_collections.ConfigDict:
     config.evaluation.horizon = 0  # frames to predict, as train.horizon
     config.evaluation.cycle = 0  # sampling steps of a daily or weekly cycle: adds what was then as a baseline; 0 is none
     config.evaluation.pictures = 6  # sequences drawn
+
+    config.profile = ml_collections.ConfigDict()
+    config.profile.steps = 0  # to trace with JAX's profiler, each time the run is started; 0 is none
+    config.profile.first = 5  # steps before those, not counting the one that compiles
     return config
 
 
@@ -245,9 +254,10 @@ def _check_keys(config: ml_collections.ConfigDict) -> None:
         raise InputError(f"dataset is {config.get('dataset')!r}; choose one of {', '.join(DATASETS)}")
     standard = base_config(config.dataset, "")
     with config.unlocked():
-        if "parallel" not in config:  # in older checkpoints
-            config.parallel = ml_collections.ConfigDict()
-    for section in ("model", "data", "optimizer", "train", "parallel", "evaluation"):
+        for section in _SECTIONS_ADDED_LATER:
+            if section not in config:
+                config[section] = ml_collections.ConfigDict()
+    for section in ("model", "data", "optimizer", "train", "parallel", "evaluation", "profile"):
         if not isinstance(config.get(section), ml_collections.ConfigDict):
             raise InputError(f"the config has no section {section}")
         wanted = DATASETS[config.dataset] if section == "data" else set(standard[section])

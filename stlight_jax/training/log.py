@@ -36,7 +36,7 @@ class MetricsLog:
         self._writer = _tensorboard_writer(epath.Path(workdir) / "tensorboard") if tensorboard else None
 
     def write(self, step: int, kind: str, values: dict[str, float]) -> None:
-        """One line: `{"step", "kind", "time", **values}`. Kinds: "started", "compiled", "train", "validation"."""
+        """One line: `{"step", "kind", "time", **values}`. Kinds: "started", "compiled", "train", "validation", "checkpoint"."""
         line = {"step": step, "kind": kind, "time": round(time.time(), 3), **values}
         self._file.write(json.dumps(_finite(line), allow_nan=False) + "\n")
         self._file.flush()

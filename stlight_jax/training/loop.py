@@ -8,7 +8,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -18,7 +18,7 @@ from etils import epath
 from jax.experimental import multihost_utils
 
 from stlight_jax.config import check, course_differences, take_channels
-from stlight_jax.data.opening import open_training
+from stlight_jax.data.opening import advice_on_slow_data, open_training
 from stlight_jax.data.pipeline import steps_per_epoch, training_batches
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.errors import InputError, NonFiniteLossError, PreemptedError
@@ -28,11 +28,13 @@ from stlight_jax.inference.rollout import check_horizon
 from stlight_jax.model.stlight import STLight
 from stlight_jax.progress import Progress, say
 from stlight_jax.training import checkpoint, distributed
+from stlight_jax.training.clock import StepClock
 from stlight_jax.training.log import MetricsLog, NoLog, environment, write_json
 from stlight_jax.training.parallel import AXIS, make_launcher
 from stlight_jax.training.schedule import Hyperparameters, make_schedule
 from stlight_jax.training.state import TrainState, create_state, make_optimizer
 from stlight_jax.training.step import Metrics, make_eval_step, make_train_step
+from stlight_jax.training.trace import StepTrace, steps_to_trace
 from stlight_jax.training.workdir import Workdir
 
 
@@ -78,7 +80,7 @@ def train(config: ml_collections.ConfigDict, workdir: epath.PathLike, allow_chan
             _stop_requests() as stop,
         ):
             log.write(done, "started", {})
-            return run.steps(state, log, writer, stop)
+            return run.steps(state, place, log, writer, stop)
 
 
 _CHANNELS = {
@@ -184,6 +186,7 @@ class _Run:
     def steps(
         self,
         state: TrainState,
+        place: Workdir,
         log: MetricsLog | NoLog,
         writer: checkpoint.CheckpointWriter,
         stop: _StopRequests,
@@ -192,11 +195,15 @@ class _Run:
         train, first = self.config.train, int(state.step)
         part = (self.launcher.process_index, self.launcher.process_count)
         batches = training_batches(self.training, train.batch_size, first, self.total_steps, *part)
-        clock = _Throughput(train.batch_size)
+        traced = steps_to_trace(self.config.profile, first, self.total_steps) if self.launcher.is_first else range(0)
         # A step's metrics are read when the next one is under way, so that the devices never wait for the host.
         waiting: tuple[int, Hyperparameters, Metrics] | None = None
         say(f"compiling the training step for {len(self.launcher.devices)} device(s) ...")
-        with Progress("training", self.total_steps, first) as progress:
+        with (
+            Progress("training", self.total_steps, first) as progress,
+            StepClock(train.batch_size, advice_on_slow_data(self.config)) as clock,
+            StepTrace(traced, place.profile, clock) as trace,
+        ):
 
             def settle() -> None:
                 nonlocal waiting
@@ -210,40 +217,49 @@ class _Run:
                         f"learning rate {rates.learning_rate:.3g}. The checkpoints before it are kept; resume with a lower "
                         "optimizer.learning_rate or with optimizer.clip_norm, and --allow_changes"
                     )
-                clock.step_done()
+                clock.settled()
                 if done > first + 1:  # the first one's time is the compilation's
                     progress.advance(done, f"loss {values['loss']:.5f}  {clock.rate:.1f} sequences/s")
                 if done % train.log_every == 0 or done == self.total_steps:
-                    log.write(done, "train", {**values, **rates._asdict(), "sequences_per_second": clock.rate})
+                    log.write(done, "train", {**values, **rates._asdict(), **clock.figures()})
 
-            for step, batch in enumerate(self.launcher.prefetch(batches), first):
-                rates = self.schedule(step)
+            for done, batch in enumerate(clock.batches(self.launcher.prefetch(batches)), first + 1):
+                rates = self.schedule(done - 1)
                 begun = time.monotonic()
-                state, metrics = self.train_step(state, batch, _as_float32(rates))
+                with trace.step(done):
+                    state, metrics = self.train_step(state, batch, _as_float32(rates))
+                    clock.launched(metrics)
                 settle()
-                done, waiting = step + 1, (step + 1, rates, metrics)
-                if step == first:
+                waiting = done, rates, metrics
+                if done == first + 1:
                     settle()
                     log.write(done, "compiled", {"seconds": time.monotonic() - begun})
                     say(f"first step, compilation included: {time.monotonic() - begun:.1f} s")
                     progress.restart_clock(done)
-                    clock.restart()
                 stop.agree(done)
                 if done % train.checkpoint_every == 0 or done == self.total_steps or stop.requested:
                     settle()
-                    score = self._validate(state, done, log, stop)
-                    writer.save(self.launcher.to_checkpoint(state), self.description, score)
-                    clock.restart()
+                    with clock.paused("validation") as elapsed:
+                        score = self._validate(state, done, log, stop, elapsed)
+                    with clock.paused("checkpoint") as elapsed:
+                        writer.wait()
+                        waited = elapsed()
+                        writer.save(self.launcher.to_checkpoint(state), self.description, score)
+                        log.write(done, "checkpoint", {"seconds": elapsed(), "wait": waited})
                     stop.agree(done)
                 if stop.requested and done < self.total_steps:
                     writer.wait()
                     distributed.wait_for_all("saved and stopped")
                     raise PreemptedError(f"stopped as asked at step {done}, saved; run the same command to go on")
-        say(f"trained {self.total_steps} steps")
+            with clock.paused("checkpoint"):
+                writer.wait()
+        say(f"trained {self.total_steps} steps: {clock.summary()}")
         return state
 
-    def _validate(self, state: TrainState, done: int, log: MetricsLog | NoLog, stop: _StopRequests) -> dict[str, float] | None:
-        """The validation metrics; None if asked to stop, for saving must not wait."""
+    def _validate(
+        self, state: TrainState, done: int, log: MetricsLog | NoLog, stop: _StopRequests, elapsed: Callable[[], float]
+    ) -> dict[str, float] | None:
+        """The validation metrics; None if asked to stop, for saving must not wait. The log is told the seconds `elapsed`."""
         if stop.requested:
             return None
         sums = evaluate(
@@ -258,29 +274,11 @@ class _Run:
         if sums is None:
             return None
         result = sums.overall()
-        log.write(done, "validation", result)
+        log.write(done, "validation", {**result, "seconds": elapsed()})
         if not math.isfinite(result["mse"]):
             raise NonFiniteLossError(f"step {done}: the validation MSE is {result['mse']}. The checkpoints before it are kept")
         say(f"step {done}: validation MSE {result['mse']:.3f}, SSIM {result['ssim']:.4f}")
         return result
-
-
-class _Throughput:
-    """Sequences per second since the last `restart`."""
-
-    def __init__(self, batch_size: int):
-        self._batch_size = batch_size
-        self.restart()
-
-    def restart(self) -> None:
-        self._steps, self._begun = 0, time.monotonic()
-
-    def step_done(self) -> None:
-        self._steps += 1
-
-    @property
-    def rate(self) -> float:
-        return self._steps * self._batch_size / max(time.monotonic() - self._begun, 1e-9)
 
 
 def _as_float32(rates: Hyperparameters) -> Hyperparameters:

@@ -45,6 +45,11 @@ class Workdir:
         """Tables and pictures."""
         return self.path / "eval"
 
+    @property
+    def profile(self) -> epath.Path:
+        """Traces of training steps."""
+        return self.path / "profile"
+
     def create(self) -> None:
         """Makes the folder. Raises InputError if it cannot be made or written to."""
         make_writable(self.path)

@@ -27,7 +27,7 @@ def free_port():
 def flags_of(config):
     return [
         f"--config.{section}.{key}={value}"
-        for section in ("model", "data", "optimizer", "train", "parallel", "evaluation")
+        for section in ("model", "data", "optimizer", "train", "parallel", "evaluation", "profile")
         for key, value in config[section].items()
         if value != ""
     ]
@@ -99,10 +99,12 @@ def test_many_processes_make_the_run_of_one(small_run, tmp_path, launcher, proce
     small_run.train.ema_decay = 0.5  # what is validated and evaluated is the moving average
     one = train(small_run, tmp_path / "one", 1)
     small_run.parallel.launcher = launcher
+    small_run.profile.update(steps=2, first=0)
     many = train(small_run, tmp_path / "many", processes)
     assert_same_run(many, one)
     starts = [line for line in (tmp_path / "many" / "metrics.jsonl").read_text().splitlines() if '"started"' in line]
     assert len(starts) == 1  # one process writes
+    assert len(list((tmp_path / "many" / "profile").glob("plugins/profile/*/*.trace.json.gz"))) == 1  # and traces
     assert checkpoint.fault(tmp_path / "many" / "checkpoints" / "6") is None
 
     # Evaluated together, and alone: the same figures.

@@ -17,9 +17,10 @@ import pytest
 from stlight_jax import InputError, STLight
 from stlight_jax.config import check, course_differences
 from stlight_jax.data.opening import open_test
+from stlight_jax.data.pipeline import training_batches
 from stlight_jax.errors import NonFiniteLossError
 from stlight_jax.evaluation.run import evaluate_workdir
-from stlight_jax.training import checkpoint
+from stlight_jax.training import checkpoint, loop
 from stlight_jax.training.log import read_metrics
 from stlight_jax.training.loop import train
 from tests.conftest import ROOT
@@ -54,6 +55,7 @@ def test_a_run_leaves_behind_what_it_should(small_run, tmp_path):
     description = checkpoint.load_description(tmp_path / "checkpoints", 6)
     assert description["config"] == json.loads(small_run.to_json())
     assert description["value_range"]["network"] == [0.0, 1.0]
+    assert not (tmp_path / "profile").exists()
     before = (tmp_path / "metrics.jsonl").read_bytes()
     assert_same_state(train(small_run, tmp_path), state)  # complete: nothing more happens
     assert (tmp_path / "metrics.jsonl").read_bytes() == before
@@ -183,6 +185,64 @@ def test_a_non_finite_loss_stops_the_run_and_keeps_the_checkpoints(small_run, tm
     assert checkpoint.choose_step(tmp_path / "checkpoints", "last") == 3
 
 
+def test_the_log_tells_waiting_from_working(small_run, tmp_path, monkeypatch):
+    small_run.train.update(epochs=5, checkpoint_every=100)
+    figures = {}
+    for name, seconds in (("fast", 0.0), ("slow", 0.3)):
+
+        def batches(*arguments, seconds=seconds):
+            for batch in training_batches(*arguments):
+                time.sleep(seconds)
+                yield batch
+
+        monkeypatch.setattr(loop, "training_batches", batches)
+        train(small_run, tmp_path / name)
+        # The first step is the compilation; the last two batches are there before their steps, read ahead.
+        lines = read_metrics(tmp_path / name, "train")[1:-2]
+        figures[name] = {key: np.median([line[key] for line in lines]) for key in ("step_seconds", "data_wait_seconds")}
+        for line in lines:
+            assert 0 <= line["data_wait_seconds"] <= line["step_seconds"]
+            assert line["sequences_per_second"] == pytest.approx(8 / line["step_seconds"])
+    fast, slow = figures["fast"], figures["slow"]
+    assert slow["step_seconds"] > 0.299
+    # What is left of a batch's 0.3 s when the step before is done: a small part of them takes the step.
+    assert 0.5 * slow["step_seconds"] < slow["data_wait_seconds"]
+    assert fast["data_wait_seconds"] < 0.5 * fast["step_seconds"]
+    assert fast["data_wait_seconds"] < 0.2 * slow["data_wait_seconds"]
+
+
+def test_pauses_have_lines_of_their_own(small_run, tmp_path, monkeypatch):
+    evaluate, save, wait = loop.evaluate, checkpoint.CheckpointWriter.save, checkpoint.CheckpointWriter.wait
+
+    def slow(seconds, function):
+        return lambda *arguments: (time.sleep(seconds), function(*arguments))[1]
+
+    monkeypatch.setattr(loop, "evaluate", slow(0.8, evaluate))
+    monkeypatch.setattr(checkpoint.CheckpointWriter, "save", slow(0.4, save))
+    monkeypatch.setattr(checkpoint.CheckpointWriter, "wait", slow(0.2, wait))  # `save` waits, too
+    said = []
+    monkeypatch.setattr(loop, "say", said.append)
+    begun = time.monotonic()
+    train(small_run, tmp_path)
+    whole = time.monotonic() - begun
+    validations, saves = read_metrics(tmp_path, "validation"), read_metrics(tmp_path, "checkpoint")
+    assert [line["step"] for line in saves] == [2, 4, 6]
+    assert all(line["seconds"] > 0.8 for line in validations)
+    assert all(line["wait"] > 0.2 and line["seconds"] > line["wait"] + 0.6 for line in saves)
+    paused = sum(line["seconds"] for line in validations + saves)
+    steps = sum(line["step_seconds"] for line in read_metrics(tmp_path, "train")[1:])
+    assert steps < 1.6  # one of the two pauses between the steps alone
+    assert steps + paused < whole
+    summary = re.fullmatch(
+        r"trained 6 steps: (\S+) ms per step, \S+ % of it waiting for data; "
+        r"pauses: checkpoint (\S+) s, validation (\S+) s",
+        said[-1],
+    )
+    assert float(summary[1]) == pytest.approx(1000 * steps / 5, rel=0.01)
+    assert float(summary[2]) > sum(line["seconds"] for line in saves) + 0.1  # the last save's end is waited for
+    assert float(summary[3]) == pytest.approx(sum(line["seconds"] for line in validations), abs=0.1)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -201,6 +261,8 @@ def test_a_non_finite_loss_stops_the_run_and_keeps_the_checkpoints(small_run, tm
         (lambda c: c.model.update(dtype="float64"), "model.dtype is float64, which JAX offers only with"),
         (lambda c: c.train.update(epochs=10**20), "train.epochs is 1000.*; it must be less than"),
         (lambda c: c.update(dataset="mnist"), "dataset is 'mnist'; choose one of moving_mnist"),
+        (lambda c: c.profile.update(steps=-1), "profile.steps is -1; it must be at least 0"),
+        (lambda c: c.profile.update(first=-1), "profile.first is -1; it must be at least 0"),
         (lambda c: c.evaluation.__delattr__("pictures"), "the config lacks evaluation.pictures"),
         (lambda c: c.model.__delattr__("dilation"), "the config lacks model.dilation"),
         (lambda c: c.model.update(width=3), "the config has an unknown key, model.width"),
@@ -221,6 +283,7 @@ def test_impossible_runs_are_refused_before_anything_is_written(small_run, tmp_p
 def test_configs_of_older_checkpoints_are_taken(small_run):
     del (
         small_run.parallel,
+        small_run.profile,
         small_run.model.rematerialise,
         small_run.optimizer.schedule,
         small_run.evaluation.horizon,
@@ -235,13 +298,15 @@ def test_configs_of_older_checkpoints_are_taken(small_run):
         "generated",
     )
     assert small_run.train.ema_decay == 0
+    assert small_run.profile.steps == 0
+    small_run.profile.update(steps=10, first=0)  # may change on the way
     assert course_differences(before, small_run.to_dict()) == []
 
 
 def command(workdir, config, *more):
     """train.py with `config`'s values as flags, as a user would give them."""
     flags = []
-    for section in ("model", "data", "optimizer", "train", "evaluation"):
+    for section in ("model", "data", "optimizer", "train", "evaluation", "profile"):
         flags += [f"--config.{section}.{key}={value}" for key, value in config[section].items() if value != ""]
     return [sys.executable, "train.py", "--config=configs/moving_mnist.py:tiny", f"--workdir={workdir}", *flags, *more]
 
