@@ -16,7 +16,6 @@ import numpy as np
 from jax.sharding import SingleDeviceSharding
 
 from stlight_jax.config import check
-from stlight_jax.data.scaling import Scaling
 from stlight_jax.errors import InputError
 from stlight_jax.inference.predictor import make_predict
 from stlight_jax.model import batch_norm
@@ -26,7 +25,7 @@ from stlight_jax.pods.hlo import Collective, Cost, Program
 from stlight_jax.training.parallel import AXIS, ShardMapLauncher
 from stlight_jax.training.schedule import Hyperparameters
 from stlight_jax.training.state import create_state, init_variables, make_optimizer
-from stlight_jax.training.step import make_train_step
+from stlight_jax.training.step import configured_training
 
 
 class TooLargeError(Exception):
@@ -143,7 +142,7 @@ def bound(chip: Chip, cost: Cost, collectives: tuple[Collective, ...], chips: in
 
 
 class Plan:
-    """A config's programs, for frames of one size.
+    """A config's programs, for uint8 frames of one size.
 
     Args:
       config: as in `configs/`.
@@ -159,7 +158,6 @@ class Plan:
         self.config, self.model_config = config, model
         self._frame_shape = (*frame_size, model.in_channels)
         model.check_frames((1, model.in_frames, *self._frame_shape))
-        self._scaling = Scaling()
 
     def training(self, slice_: Slice, batch_per_chip: int) -> Compiled:
         """The training step. Raises TooLargeError if it does not fit, InputError for a batch that cannot be divided."""
@@ -167,14 +165,13 @@ class Plan:
         if batch_per_chip % train.accumulate:
             raise InputError(f"--batch_per_chip={batch_per_chip} is no multiple of train.accumulate, {train.accumulate}")
         launcher = ShardMapLauncher(slice_.devices)
-        model = STLight(self.model_config, AXIS if self.config.parallel.batch_norm == "synchronised" else None)
-        optimizer = functools.partial(make_optimizer, self.config.optimizer)
-        step = launcher.train(make_train_step(model, optimizer, AXIS, self._scaling, train.accumulate))
-        state = jax.eval_shape(lambda: create_state(model, optimizer(), 0, self._frame_shape))
+        model, step = configured_training(self.config, self.model_config, AXIS, scaling=None)
+        optimizer = make_optimizer(self.config.optimizer)
+        state = jax.eval_shape(lambda: create_state(model, optimizer, 0, self._frame_shape, train.ema_decay > 0))
         frames = self.model_config.in_frames + (train.horizon or self.model_config.out_frames)
         batch = launcher.abstract_batch((batch_per_chip * len(slice_.devices), frames, *self._frame_shape), np.uint8)
         rates = launcher.abstract(Hyperparameters(*(np.zeros((), np.float32) for _ in Hyperparameters._fields)))
-        return _compile("training", slice_, batch_per_chip, step, launcher.abstract(state), batch, rates)
+        return _compile("training", slice_, batch_per_chip, launcher.train(step), launcher.abstract(state), batch, rates)
 
     def prediction(self, slice_: Slice, batch_per_chip: int) -> Compiled:
         """What `Predictor` compiles. Raises TooLargeError if it does not fit."""

@@ -25,7 +25,6 @@ from stlight_jax.errors import InputError, NonFiniteLossError, PreemptedError
 from stlight_jax.evaluation.evaluator import evaluate
 from stlight_jax.evaluation.metrics import check_frame_size
 from stlight_jax.inference.rollout import check_horizon
-from stlight_jax.model.stlight import STLight
 from stlight_jax.progress import Progress, say
 from stlight_jax.training import checkpoint, distributed
 from stlight_jax.training.clock import StepClock
@@ -33,7 +32,7 @@ from stlight_jax.training.log import MetricsLog, NoLog, environment, write_json
 from stlight_jax.training.parallel import AXIS, make_launcher
 from stlight_jax.training.schedule import Hyperparameters, make_schedule
 from stlight_jax.training.state import TrainState, create_state, make_optimizer
-from stlight_jax.training.step import Metrics, make_eval_step, make_train_step
+from stlight_jax.training.step import Metrics, configured_training, make_eval_step
 from stlight_jax.training.trace import StepTrace, steps_to_trace
 from stlight_jax.training.workdir import Workdir
 
@@ -121,12 +120,9 @@ class _Run:
         if self.total_steps >= 2**31:
             raise InputError(f"{self.total_steps} steps are too many; make train.epochs or the epochs shorter")
         self.schedule = make_schedule(config.optimizer, per_epoch, config.train.epochs, config.train.batch_size)
-        self.model = STLight(model_config, AXIS if config.parallel.batch_norm == "synchronised" else None)
-        optimizer = functools.partial(make_optimizer, config.optimizer)
-        scaling = self.training.scaling
-        train_step = make_train_step(self.model, optimizer, AXIS, scaling, config.train.accumulate, config.train.ema_decay)
+        self.model, train_step = configured_training(config, model_config, AXIS, self.training.scaling)
         self.train_step = self.launcher.train(train_step)
-        self.eval_step = self.launcher.evaluate(make_eval_step(self.model, scaling))
+        self.eval_step = self.launcher.evaluate(make_eval_step(self.model, self.training.scaling))
 
     @functools.cached_property
     def description(self) -> dict[str, Any]:

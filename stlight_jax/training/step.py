@@ -10,18 +10,30 @@ import chex
 import jax
 import jax.flatten_util
 import jax.numpy as jnp
+import ml_collections
 import optax
 
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.evaluation.metrics import FrameMetrics, frame_metrics
 from stlight_jax.inference.rollout import rollout
-from stlight_jax.model.stlight import STLight
+from stlight_jax.model.stlight import STLight, STLightConfig
 from stlight_jax.training.schedule import Hyperparameters
-from stlight_jax.training.state import TrainState, moving_average
+from stlight_jax.training.state import TrainState, make_optimizer, moving_average
 
 Metrics = dict[str, jax.Array]
+TrainStep = Callable[[TrainState, jax.Array, Hyperparameters], tuple[TrainState, Metrics]]
 # Of inputs `[b, t, h, w, c]` in the network's range, and where these are (None: everywhere), an image `[b, 1, h, w, c]`.
 Baseline = Callable[[jax.Array, jax.Array | None], jax.Array]
+
+
+def configured_training(
+    config: ml_collections.ConfigDict, model_config: STLightConfig, axis_name: str, scaling: Scaling | None
+) -> tuple[STLight, TrainStep]:
+    """The network that a whole config trains, and its step."""
+    model = STLight(model_config, axis_name if config.parallel.batch_norm == "synchronised" else None)
+    optimizer = functools.partial(make_optimizer, config.optimizer)
+    train = config.train
+    return model, make_train_step(model, optimizer, axis_name, scaling, train.accumulate, train.ema_decay)
 
 
 def make_train_step(
@@ -31,7 +43,7 @@ def make_train_step(
     scaling: Scaling | None = None,
     accumulate: int = 1,
     ema_decay: float = 0.0,
-) -> Callable[[TrainState, jax.Array, Hyperparameters], tuple[TrainState, Metrics]]:
+) -> TrainStep:
     """A step on the mean squared error of all predicted frames (paper section 4.1), missing values left out.
 
     The returned function takes a state, this device's share of the batch (`[b, T + horizon, h, w, c]`; a horizon beyond T' is
