@@ -13,7 +13,7 @@ from collections.abc import Callable
 import jax
 from absl import flags, logging
 
-from stlight_jax import caches
+from stlight_jax import caches, remote
 from stlight_jax.errors import InputError, PreemptedError, StlightError
 
 
@@ -38,6 +38,11 @@ def run(main: Callable[[], None], arguments: list[str] | None = None, positional
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+    except Exception as error:
+        if not remote.is_failure(error):
+            raise
+        print(f"error: a bucket failed to answer, {type(error).__name__}: {_one_line(error)}", file=sys.stderr)
+        sys.exit(InputError.exit_status)
 
 
 def _parse(arguments: list[str], module: str) -> None:

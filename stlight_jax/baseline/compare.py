@@ -23,6 +23,7 @@ from stlight_jax.config import check
 from stlight_jax.data.opening import open_training
 from stlight_jax.data.pipeline import training_batches
 from stlight_jax.errors import InputError, ParityError
+from stlight_jax.evaluation.pictures import save_figure
 from stlight_jax.model.stlight import STLight
 from stlight_jax.progress import say, track
 from stlight_jax.training.log import environment, write_json
@@ -201,8 +202,7 @@ def draw(path: epath.PathLike, results: dict[str, Any]) -> None:
         axes[1].set(title="training loss: same weights, same batches", xlabel="step", yscale="log")
         axes[1].legend()
         axes[1].grid(alpha=0.3)
-    with epath.Path(path).open("wb") as file:
-        figure.savefig(file, format="png", dpi=120)
+    save_figure(path, figure)
 
 
 def _draw_deviations(axes: Axes, cases: dict[str, dict[str, dict[str, float]]]) -> None:

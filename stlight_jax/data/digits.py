@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from etils import epath
 
+from stlight_jax import remote
 from stlight_jax.errors import InputError
 
 DIGIT_SIDE = 28
@@ -80,6 +81,7 @@ def load_digits(split: Literal["train", "test"], source: str = "auto", root: str
 
 def find_file(root: str, names: tuple[str, ...], dataset: str = "moving_mnist", required: bool = True) -> epath.Path | None:
     """The first of `names` in `root` or, as in OpenSTL's data tree, in `root/moving_mnist`; else InputError or None."""
+    remote.ready(root)
     folder = epath.Path(root)
     if not root or not folder.is_dir():
         raise InputError(f"data.root is {str(root)!r}, which is no folder; set it to the folder that holds {names[0]}")
@@ -121,6 +123,12 @@ def prepared_tfds_builder(name: str, root: str) -> Any:
     """The TFDS builder `name` if its data are prepared below `root` (TFDS's default folder if empty), else None."""
     import tensorflow_datasets as tfds  # slow to import, and only some users need it
 
+    if remote.is_remote(root):
+        from stlight_jax.data.copies import local_folder
+        from stlight_jax.data.stored import versions
+
+        found = versions(name, epath.Path(root))
+        return tfds.builder_from_directory(str(local_folder(found[0], "dataset_info.json"))) if found else None
     builder = tfds.builder(name, data_dir=root or None)
     return builder if builder.is_prepared() else None
 

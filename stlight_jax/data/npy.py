@@ -1,4 +1,4 @@
-"""Arrays of `.npy` files without reading them."""
+"""Arrays of `.npy` files without reading them; of those in a bucket, their copies on this machine's disk."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ import os
 import numpy as np
 from etils import epath
 
+from stlight_jax.data.copies import local_file
 from stlight_jax.errors import InputError
 
 
 def memory_map(path: epath.PathLike, wanted: str) -> np.ndarray:
     """The array in a file, read where it is looked at. Raises InputError, with what was `wanted`, for any other file."""
     try:
-        array = np.load(os.fspath(path), mmap_mode="r", allow_pickle=False)
+        array = np.load(os.fspath(local_file(path)), mmap_mode="r", allow_pickle=False)
+    except InputError:
+        raise
     except (ValueError, EOFError, OSError) as error:
         raise InputError(f"{path}: {wanted}, found a file that does not load ({error})") from None
     if not isinstance(array, np.ndarray):

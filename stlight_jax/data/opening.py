@@ -13,7 +13,7 @@ import ml_collections
 import numpy as np
 from etils import epath
 
-from stlight_jax import caches
+from stlight_jax import caches, remote
 from stlight_jax.data import moving_mnist
 from stlight_jax.data.augmentation import Augmented
 from stlight_jax.data.scaling import Scaling
@@ -205,10 +205,11 @@ def _own_frames(data: ml_collections.ConfigDict) -> epath.Path:
     """Their prepared form: `data.root` itself, or made from it once and kept."""
     from stlight_jax.data import stored
     from stlight_jax.data.builders.frames import Frames
-    from stlight_jax.data.prepare import frames_options, prepare_frames
+    from stlight_jax.data.prepare import frames_options, prepare_frames, refuse_remote
 
     if not data.root:
         raise InputError("data.root is empty; give --config.data.root=PATH, a file or folder of videos, pictures or arrays")
+    remote.ready(data.root)
     raw = epath.Path(data.root).expanduser()
     if not raw.exists():
         raise InputError(f"data.root is {data.root!r}: there is no such file or folder")
@@ -217,6 +218,8 @@ def _own_frames(data: ml_collections.ConfigDict) -> epath.Path:
     if prepared is not None:
         _check_options(prepared, options)
         return prepared
+    refuse_remote(raw, "data.root", "frames")
+    remote.ready(data.prepared)
     kept = epath.Path(data.prepared or caches.folder() / "frames").expanduser()
     if os.path.realpath(kept) == os.path.realpath(raw):
         raise InputError(f"data.prepared is {data.prepared!r}, the same folder as data.root; choose another one")

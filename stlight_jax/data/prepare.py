@@ -1,7 +1,8 @@
 """`python -m stlight_jax prepare NAME --raw=FOLDER --out=FOLDER`: raw files once into clips with random access.
 
 NAME is taxibj, kth, kitti_caltech or moving_fashion_mnist (OpenSTL's layouts, as they are), or frames: anybody's videos,
-pictures or arrays. Interrupted, it leaves nothing behind and can be run again.
+pictures or arrays. Interrupted, it leaves nothing behind and can be run again. RAW is on this machine's disks; --out may be
+in a bucket, gs://: the data are prepared in a temporary folder then (TMPDIR moves it), and sent.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ import contextlib
 import dataclasses
 import json
 import os
-from collections.abc import Iterator
+import pathlib
+import tempfile
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import tensorflow_datasets as tfds
@@ -20,10 +23,12 @@ from ml_collections import config_flags
 from rich.console import Console
 from rich.table import Table
 
+from stlight_jax import remote
 from stlight_jax.config import check
 from stlight_jax.data.builders import BUILDERS
 from stlight_jax.data.builders.base import ClipsBuilder
 from stlight_jax.data.builders.frames import Frames, FramesOptions, describe
+from stlight_jax.data.copies import send
 from stlight_jax.data.stored import read_metadata
 from stlight_jax.data.windows import Run, Windows
 from stlight_jax.errors import InputError, StlightError
@@ -31,6 +36,7 @@ from stlight_jax.progress import say
 from stlight_jax.training.workdir import locked, make_writable
 
 POSITIONAL = "dataset"
+_IN_USE = "{} is being prepared by process {{process}}"
 _UNFINISHED = tfds.core.constants.INCOMPLETE_PREFIX  # of the names of folders that TFDS is writing
 
 
@@ -44,6 +50,8 @@ def define_flags() -> None:
 
 def main() -> None:
     given = flags.FLAGS
+    refuse_remote(given.raw, "--raw", given.dataset)
+    remote.ready(given.out)
     raw, out = epath.Path(given.raw).expanduser(), epath.Path(given.out).expanduser()
     if not raw.exists():
         raise InputError(f"--raw={raw}: there is no such file or folder")
@@ -59,7 +67,7 @@ def main() -> None:
         if not raw.is_dir():
             raise InputError(f"--raw={raw} is a file; the folder with the raw files of {given.dataset} is wanted")
         make_writable(out)
-        folder = prepare(BUILDERS[given.dataset](data_dir=str(out), file_format="array_record"), raw)
+        folder = prepare_in(out, lambda place: BUILDERS[given.dataset](data_dir=str(place), file_format="array_record"), raw)
     if given.dataset == "moving_fashion_mnist":
         say(f"prepared in {folder} for tfds.load; training reads the raw files, --config.data.root={raw}")
     else:
@@ -81,10 +89,9 @@ def prepare(builder: ClipsBuilder, raw: epath.Path, wait: bool = False) -> epath
     """
     folder = epath.Path(builder.data_path)
     make_writable(folder.parent)
-    with locked(folder.parent, f"{folder.parent} is being prepared by process {{process}}", wait):
-        if (folder / "dataset_info.json").exists():
-            made_from = read_metadata(folder).get("raw", "other files")
-            say(f"{folder} is prepared already, from {made_from}; remove it to prepare the data anew")
+    with locked(folder.parent, _IN_USE.format(folder.parent), wait):
+        if _is_prepared(folder):
+            pass
         elif folder.exists():
             raise InputError(f"{folder} holds no whole data set, dataset_info.json is missing; remove it")
         else:
@@ -95,24 +102,54 @@ def prepare(builder: ClipsBuilder, raw: epath.Path, wait: bool = False) -> epath
             except BaseException:
                 _remove_if_empty(folder.parent)
                 raise
-    metadata = read_metadata(folder)
-    print(count_table(type(builder), metadata), end="")
-    for remark in metadata["remarks"]:
-        say(f"  {remark}")
+    _show(type(builder), folder)
     return folder
 
 
+def prepare_in(out: epath.Path, make: Callable[[epath.Path], ClipsBuilder], raw: epath.Path, wait: bool = False) -> epath.Path:
+    """Prepares a data set below `out`, which may be in a bucket. Everything else as `prepare`.
+
+    Args:
+      make: the builder that writes below a local folder.
+    """
+    if not remote.is_remote(out):
+        return prepare(make(out), raw, wait)
+    with tempfile.TemporaryDirectory(prefix="stlight_prepared_") as temporary:
+        here = epath.Path(temporary)
+        builder = make(here)
+        folder = out / epath.Path(builder.data_path).relative_to(here)
+        with locked(folder.parent, _IN_USE.format(folder.parent), wait):
+            if _is_prepared(folder):
+                _show(type(builder), folder)
+            else:
+                send(pathlib.Path(prepare(builder, raw)), folder, last="dataset_info.json")
+    return folder
+
+
+def refuse_remote(raw: epath.PathLike, key: str, dataset: str) -> None:
+    """Raises InputError for raw files in a bucket; `key` is what names them."""
+    if remote.is_remote(raw):
+        raise InputError(
+            f"{key} is {raw}: raw files are read from this machine's disks only, and there are no prepared ones; prepare them "
+            f"where they are, python -m stlight_jax prepare {dataset} --raw=PATH --out=FOLDER, where FOLDER may be gs://..."
+        )
+
+
 def prepare_frames(raw: epath.Path, options: FramesOptions, out: epath.Path, wait: bool = False) -> epath.Path:
-    """Prepares a user's own frames in `out`, see `prepare`."""
+    """Prepares a user's own frames in `out`, see `prepare_in`."""
     make_writable(out)
-    try:
-        builder = Frames(raw=raw, options=options, data_dir=str(out), file_format="array_record")
-    except BaseException:
-        with contextlib.suppress(OSError):
-            out.rmdir()  # if it was made for nothing
-        raise
-    say(f"  {builder.sequences_found}")
-    folder = prepare(builder, raw, wait)
+
+    def make(place: epath.Path) -> Frames:
+        try:
+            builder = Frames(raw=raw, options=options, data_dir=str(place), file_format="array_record")
+        except BaseException:
+            with contextlib.suppress(OSError):
+                place.rmdir()  # if it was made for nothing
+            raise
+        say(f"  {builder.sequences_found}")
+        return builder
+
+    folder = prepare_in(out, make, raw, wait)
     metadata = read_metadata(folder)
     if json.dumps(metadata["options"], sort_keys=True) != json.dumps(dataclasses.asdict(options), sort_keys=True):  # NaN != NaN
         raise InputError(f"{folder} was prepared with other keys of data; remove it, or choose another folder")
@@ -152,6 +189,22 @@ def count_windows(builder: type[ClipsBuilder], clips: list[dict[str, Any]], leng
     runs = [Run(*run) for clip in clips for run in clip["runs"]]
     strides = [builder.strides(clip["name"], length) for clip in clips for _ in clip["runs"]]
     return len(Windows(runs, length, strides, anchor=builder.ANCHOR))
+
+
+def _is_prepared(folder: epath.Path) -> bool:
+    """Says so, too."""
+    if not (folder / "dataset_info.json").exists():
+        return False
+    made_from = read_metadata(folder).get("raw", "other files")
+    say(f"{folder} is prepared already, from {made_from}; remove it to prepare the data anew")
+    return True
+
+
+def _show(builder: type[ClipsBuilder], folder: epath.Path) -> None:
+    metadata = read_metadata(folder)
+    print(count_table(builder, metadata), end="")
+    for remark in metadata["remarks"]:
+        say(f"  {remark}")
 
 
 def _download_and_prepare(builder: ClipsBuilder, raw: epath.Path) -> None:

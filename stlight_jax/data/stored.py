@@ -13,11 +13,14 @@ import numpy as np
 import tensorflow_datasets as tfds
 from etils import epath
 
+from stlight_jax import remote
+from stlight_jax.data.copies import local_folder
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.data.windows import Run, Windows, permutation
 from stlight_jax.errors import InputError
 
 _FRAMES_AT_A_TIME = 4096
+_INFO = "dataset_info.json"  # written last
 
 
 def find_prepared(name: str, root: str, how: str) -> epath.Path | None:
@@ -29,38 +32,49 @@ def find_prepared(name: str, root: str, how: str) -> epath.Path | None:
 
     Raises InputError for data that are there in a format that has no random access.
     """
-    folder = epath.Path(root or tfds.core.constants.DATA_DIR).expanduser()
-    versions = list(folder.glob(f"{name}/*/dataset_info.json")) if folder.is_dir() else []
-    # A process that writes, or was killed while it did, has a folder of its own beside them.
-    whole = [info for info in versions if tfds.core.Version.is_valid(info.parent.name)]
-    newest_first = sorted(whole, key=lambda info: tfds.core.Version(info.parent.name), reverse=True)
-    for info in (folder / "dataset_info.json", *newest_first):
-        if info.exists():
-            found = tfds.builder_from_directory(str(info.parent))
+    place = root or tfds.core.constants.DATA_DIR
+    remote.ready(place)
+    folder = epath.Path(place).expanduser()
+    for place in (folder, *versions(name, folder)):
+        if (place / _INFO).exists():
+            found = tfds.builder_from_directory(str(_described(place)))
             if found.info.name != name:
-                raise InputError(f"{info.parent} holds the data set {found.info.name}; {name} is wanted")
+                raise InputError(f"{place} holds the data set {found.info.name}; {name} is wanted")
             if found.info.file_format is not tfds.core.FileFormat.ARRAY_RECORD:
-                raise InputError(f"{info.parent} is stored as {found.info.file_format.value}, array_record is wanted: {how}")
-            return info.parent
+                raise InputError(f"{place} is stored as {found.info.file_format.value}, array_record is wanted: {how}")
+            return place
     return None
+
+
+def versions(name: str, folder: epath.Path) -> list[epath.Path]:
+    """The folders of a data set's prepared versions below `folder`, the newest one first."""
+    infos = list(folder.glob(f"{name}/*/{_INFO}")) if folder.is_dir() else []
+    # A process that writes, or was killed while it did, has a folder of its own beside them.
+    whole = [info.parent for info in infos if tfds.core.Version.is_valid(info.parent.name)]
+    return sorted(whole, key=lambda place: tfds.core.Version(place.name), reverse=True)
 
 
 def read_metadata(folder: epath.Path) -> dict[str, Any]:
     """The metadata of a prepared data set, see `stlight_jax.data.builders.base`."""
-    return dict(tfds.builder_from_directory(str(folder)).info.metadata or {})
+    return dict(tfds.builder_from_directory(str(_described(folder))).info.metadata or {})
+
+
+def _described(folder: epath.Path) -> epath.Path:
+    """A local folder with the files that describe the data."""
+    return local_folder(folder, _INFO, lambda name: name.endswith(".json"))
 
 
 class StoredFrames:
     """The frames of one split, by their place.
 
     Args:
-      folder: of the prepared data set.
+      folder: of the prepared data set; from one in a bucket the split's files are fetched first, once per machine.
       split: its name.
       memory: up to how many bytes of frames are kept in memory; larger splits are read from disk, frame by frame.
     """
 
     def __init__(self, folder: epath.Path, split: str, memory: int):
-        builder = tfds.builder_from_directory(str(folder))
+        builder = tfds.builder_from_directory(str(_described(folder)))
         metadata = builder.info.metadata
         if not metadata or split not in metadata.get("splits", {}):
             raise InputError(f"{folder} has no split {split}; prepare the data anew")
@@ -70,6 +84,7 @@ class StoredFrames:
         self.dtype = np.dtype(metadata["dtype"])
         self._memory = memory
         self._reading = threading.Lock()
+        local_folder(folder, _INFO, set(builder.info.splits[split].filenames).__contains__)  # beside what describes them
         self._source = builder.as_data_source(split)
         if len(self._source) != self.table["frames"]:
             raise InputError(

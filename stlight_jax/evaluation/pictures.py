@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from typing import Any
 
@@ -82,8 +83,14 @@ def draw_loss_curve(path: epath.PathLike, training: Sequence[dict[str, Any]], va
     for axes in (left, right):
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
-    with epath.Path(path).open("wb") as file:
-        figure.savefig(file, format="png", dpi=120)
+    save_figure(path, figure)
+
+
+def save_figure(path: epath.PathLike, figure: Figure) -> None:
+    """As a PNG, on any disk or in a bucket."""
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=120)
+    epath.Path(path).write_bytes(content.getvalue())
 
 
 def _smoothed(values: Sequence[float]) -> np.ndarray:
@@ -134,10 +141,10 @@ def _grid(cells: list[list[Image.Image | None]], names: list[str], header: str |
 
 
 def _save(path: epath.PathLike, images: list[Image.Image]) -> None:
-    path = epath.Path(path)
-    with path.open("wb") as file:
-        if path.suffix == ".gif":
-            first, *rest = [image.quantize(256, dither=Image.Dither.NONE) for image in images]
-            first.save(file, "GIF", save_all=True, append_images=rest, duration=_MILLISECONDS, loop=0)
-        else:
-            images[0].save(file, "PNG", optimize=True)
+    path, content = epath.Path(path), io.BytesIO()
+    if path.suffix == ".gif":
+        first, *rest = [image.quantize(256, dither=Image.Dither.NONE) for image in images]
+        first.save(content, "GIF", save_all=True, append_images=rest, duration=_MILLISECONDS, loop=0)
+    else:
+        images[0].save(content, "PNG", optimize=True)
+    path.write_bytes(content.getvalue())

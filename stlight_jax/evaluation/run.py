@@ -121,6 +121,8 @@ def evaluate_workdir(
     results = report.as_json(result, checkpoints, test_set, scaling, comparison)
     text = report.as_text(results)
     print(text)
+    if not launcher.is_first:  # all have the same
+        return results
     write_json(place.evaluation / METRICS, results)
     (place.evaluation / TABLE).write_text(text)
 

@@ -9,6 +9,8 @@ import numpy as np
 from absl import flags
 from etils import epath
 
+from stlight_jax import remote
+from stlight_jax.data.copies import local_file
 from stlight_jax.data.scaling import to_unit_range
 from stlight_jax.errors import InputError
 from stlight_jax.evaluation.metrics import MetricSums, frame_metrics
@@ -38,6 +40,7 @@ def main() -> None:
     if given.saved:
         prediction, truth = (epath.Path(given.saved) / name for name in ("preds.npy", "trues.npy"))
     if given.json:
+        remote.ready(given.json)
         if epath.Path(given.json).suffix != ".json" or epath.Path(given.json).is_dir():
             raise InputError(f"--json={given.json}: expected the name of a file that ends in .json")
         make_writable(epath.Path(given.json).parent)
@@ -95,9 +98,11 @@ def score(prediction: epath.PathLike, truth: epath.PathLike, layout: str = "auto
 
 def _open(path: epath.PathLike) -> np.ndarray:
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        array = np.load(local_file(path), mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such file") from None
+    except InputError:
+        raise
     except (OSError, ValueError, EOFError) as error:
         raise InputError(f"{path} is not a whole .npy file: {error}") from None
     if not isinstance(array, np.ndarray):

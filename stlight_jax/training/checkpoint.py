@@ -21,6 +21,7 @@ from absl import logging
 from etils import epath
 from orbax.checkpoint import v1 as ocp
 
+from stlight_jax import remote
 from stlight_jax.errors import InputError
 from stlight_jax.training.state import TrainState
 
@@ -67,7 +68,7 @@ class CheckpointWriter:
         """
         self.wait()
         directory = self._checkpointer.directory
-        if not directory.is_dir():  # Orbax would wait many minutes for it
+        if not remote.is_remote(directory) and not directory.is_dir():  # Orbax would wait many minutes for it
             raise InputError(f"{directory} is gone; checkpoints cannot be written, training stops at step {int(state.step)}")
         step = int(state.step)
         response = self._checkpointer.save_checkpointables_async(
@@ -92,7 +93,8 @@ class CheckpointWriter:
             self._sealing = None
         if self._failure is not None:
             failure, self._failure = self._failure, None
-            if not isinstance(failure, OSError | ValueError):  # ValueError is how TensorStore reports a failed write
+            # ValueError is how TensorStore reports a failed write.
+            if not isinstance(failure, OSError | ValueError) and not remote.is_failure(failure):
                 raise failure
             raise InputError(f"the checkpoint in {self._checkpointer.directory} could not be written: {failure}") from failure
 
@@ -122,7 +124,9 @@ def save_variables(directory: epath.PathLike, step: int, variables: dict[str, An
         path.parent.mkdir(parents=True, exist_ok=True)
         ocp.save_checkpointables(path, {"model": variables}, custom_metadata=description)
         write_checksums(path)
-    except (OSError, ValueError) as error:
+    except Exception as error:
+        if not isinstance(error, OSError | ValueError) and not remote.is_failure(error):
+            raise
         raise InputError(f"the checkpoint {path} could not be written: {error}") from error
     return path
 
@@ -130,16 +134,16 @@ def save_variables(directory: epath.PathLike, step: int, variables: dict[str, An
 def steps(directory: epath.PathLike) -> list[int]:
     """Steps of the committed checkpoints in `directory`, ascending, sound or not."""
     directory = epath.Path(directory)
+    if remote.is_remote(directory):
+        return sorted(int(name) for name in remote.folders(directory) if _is_step(name))
     if not directory.exists():
         return []
     return sorted(int(path.name) for path in directory.iterdir() if _is_step(path.name) and path.is_dir())
 
 
 def write_checksums(directory: epath.Path) -> None:
-    """Seals a checkpoint: the SHA-256 of each of its files, written atomically."""
-    temporary = directory / f"{_CHECKSUMS}.tmp"
-    temporary.write_text(json.dumps(_checksums(directory), indent=1))
-    temporary.rename(directory / _CHECKSUMS)
+    """Seals a checkpoint: the SHA-256 of each of its files, as they can be read from there, written atomically."""
+    remote.write_at_once(directory / _CHECKSUMS, json.dumps(_checksums(directory), indent=1))
 
 
 def fault(directory: epath.PathLike) -> str | None:
@@ -149,7 +153,9 @@ def fault(directory: epath.PathLike) -> str | None:
         wanted = json.loads((directory / _CHECKSUMS).read_text())
     except FileNotFoundError:
         return _UNSEALED
-    except (ValueError, OSError):
+    except (ValueError, OSError) as error:
+        if remote.is_failure(error):
+            raise
         return f"its {_CHECKSUMS} is damaged"
     if not isinstance(wanted, dict):
         return f"its {_CHECKSUMS} is damaged"
@@ -184,9 +190,7 @@ def newest_sound_step(directory: epath.PathLike, move_faulty_to: epath.PathLike 
         logging.warning("checkpoint %d is not used: %s", step, problem)
         faulty[step] = problem
         if move_faulty_to is not None:
-            target = epath.Path(move_faulty_to)
-            target.mkdir(parents=True, exist_ok=True)
-            path.rename(target / f"{step}-{int(time.time())}")
+            remote.move_folder(path, epath.Path(move_faulty_to) / f"{step}-{int(time.time())}")
     if faulty and list(faulty.values()) != [_UNSEALED]:
         raise InputError(
             f"{directory}: no sound checkpoint is left (faulty: {', '.join(map(str, faulty))}); "
@@ -234,6 +238,7 @@ def locate(path: epath.PathLike) -> tuple[epath.Path, int]:
 
     Raises InputError where there is none.
     """
+    remote.ready(path, checkpoints=True)
     path = epath.Path(path)
     if _is_step(path.name) and not (path / "checkpoints").exists():
         return path.parent, choose_step(path.parent, path.name)
@@ -308,10 +313,13 @@ def _summary(error: Exception) -> str:
 def _absolute(directory: epath.PathLike) -> epath.Path:
     """Orbax wants absolute paths; a bucket's is absolute already."""
     directory = epath.Path(directory)
-    return directory if "://" in str(directory) else directory.absolute()
+    return directory if remote.is_remote(directory) else directory.absolute()
 
 
 def _checksums(directory: epath.Path) -> dict[str, str]:
+    if remote.is_remote(directory):
+        names = [name for name in remote.all_files(directory) if name != _CHECKSUMS]
+        return {name: hashlib.sha256(remote.read_bytes(directory / name)).hexdigest() for name in names}
     files = {}
     folders = [directory]
     while folders:
@@ -332,5 +340,7 @@ def _score(directory: epath.Path) -> float | None:
         metrics = json.loads((directory / "metrics" / "metrics").read_text())
         score = float(metrics["mse"])
         return score if math.isfinite(score) else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        if remote.is_failure(error):
+            raise
         return None

@@ -15,7 +15,9 @@ from typing import Any
 import jax
 from etils import epath
 
+from stlight_jax import remote
 from stlight_jax.progress import say
+from stlight_jax.training.mirror import Mirror
 
 METRICS_FILE = "metrics.jsonl"
 _PACKAGES = ("stlight-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow-cpu", "tensorflow")
@@ -25,15 +27,18 @@ class MetricsLog:
     """Appends one JSON object per line; TensorBoard events beside it, if asked for and the package is there.
 
     A line that an interruption cut short stays behind, on a line of its own, and `read_metrics` passes over it.
+    Nothing can be appended to what is in a bucket: there all is written to a local copy, which is sent now and then.
     """
 
     def __init__(self, workdir: epath.PathLike, tensorboard: bool):
-        self._path = epath.Path(workdir) / METRICS_FILE
+        self._mirror = Mirror(epath.Path(workdir), METRICS_FILE) if remote.is_remote(workdir) else None
+        folder = epath.Path(workdir) if self._mirror is None else self._mirror.folder
+        self._path = folder / METRICS_FILE
         cut_short = self._path.exists() and self._path.read_bytes()[-1:] not in (b"", b"\n")
         self._file = self._path.open("a")
         if cut_short:
             self._file.write("\n")
-        self._writer = _tensorboard_writer(epath.Path(workdir) / "tensorboard") if tensorboard else None
+        self._writer = _tensorboard_writer(folder / "tensorboard") if tensorboard else None
 
     def write(self, step: int, kind: str, values: dict[str, float]) -> None:
         """One line: `{"step", "kind", "time", **values}`. Kinds: "started", "compiled", "train", "validation", "checkpoint"."""
@@ -43,15 +48,25 @@ class MetricsLog:
         if self._writer is not None:
             self._writer(step, {f"{kind}/{name}": value for name, value in values.items()})
 
+    def keep(self) -> None:
+        """Puts what was written where it outlives this machine; called with each checkpoint."""
+        if self._mirror is not None:
+            self._mirror.send()
+
     def close(self) -> None:
         """Closes the file."""
         self._file.close()
+        if self._mirror is not None:
+            self._mirror.close()
 
 
 class NoLog:
     """A `MetricsLog` of a process that leaves the writing to another one."""
 
     def write(self, step: int, kind: str, values: dict[str, float]) -> None:
+        """Nothing."""
+
+    def keep(self) -> None:
         """Nothing."""
 
     def close(self) -> None:
@@ -92,10 +107,7 @@ def environment() -> dict[str, Any]:
 
 def write_json(path: epath.PathLike, content: Any) -> None:
     """Writes a JSON file in one step: a reader sees the old one or the new one. Infinite values and NaN become null."""
-    path = epath.Path(path)
-    temporary = path.parent / f"{path.name}.tmp"
-    temporary.write_text(json.dumps(_finite(content), indent=2, allow_nan=False) + "\n")
-    temporary.replace(path)
+    remote.write_at_once(epath.Path(path), json.dumps(_finite(content), indent=2, allow_nan=False) + "\n")
 
 
 def _finite(content: Any) -> Any:

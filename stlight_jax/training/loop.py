@@ -240,6 +240,7 @@ class _Run:
                     with clock.paused("checkpoint") as elapsed:
                         writer.wait()
                         waited = elapsed()
+                        log.keep()
                         writer.save(self.launcher.to_checkpoint(state), self.description, score)
                         log.write(done, "checkpoint", {"seconds": elapsed(), "wait": waited})
                     stop.agree(done)

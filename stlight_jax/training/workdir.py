@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from absl import logging
 from etils import epath
 
+from stlight_jax import remote
 from stlight_jax.errors import InputError
 from stlight_jax.progress import say
+from stlight_jax.training import lease
 
 try:
     import fcntl
@@ -23,11 +25,14 @@ class Workdir:
 
     Attributes:
       path: the folder, local or remote.
+
+    Raises InputError if it is remote and cannot be reached.
     """
 
     def __init__(self, path: epath.PathLike):
         if not str(path):
             raise InputError("--workdir is empty; name a folder for the run, such as runs/my_run")
+        remote.ready(path, checkpoints=True)
         self.path = epath.Path(path)
 
     @property
@@ -56,14 +61,14 @@ class Workdir:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Keeps a second process from training in the same local folder. Raises InputError if one already does."""
+        """Keeps a second process from training in the same folder. Raises InputError if one already does."""
         with locked(self.path, f"--workdir={self.path} is in use by process {{process}}, which trains in it"):
             yield
 
 
 @contextlib.contextmanager
 def locked(folder: epath.Path, message: str, wait: bool = False) -> Iterator[None]:
-    """Keeps a second process out of a local folder while the block runs.
+    """Keeps a second process out of a folder while the block runs.
 
     Args:
       message: said if another one is in it; `{process}` becomes its number.
@@ -71,7 +76,11 @@ def locked(folder: epath.Path, message: str, wait: bool = False) -> Iterator[Non
 
     Raises InputError if one is in it, and `wait` is off.
     """
-    if fcntl is None or "://" in str(folder):
+    if remote.is_remote(folder):
+        with lease.held(folder, message, wait):
+            yield
+        return
+    if fcntl is None:
         yield
         return
     with open(folder / ".lock", "a+") as lock:
@@ -96,12 +105,15 @@ def locked(folder: epath.Path, message: str, wait: bool = False) -> Iterator[Non
 
 def make_writable(folder: epath.Path) -> None:
     """Makes a folder and tries it, before hours of work are to be written there. Raises InputError if that fails."""
+    remote.ready(folder)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file; a folder is wanted")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f".writable-{os.getpid()}"
         probe.write_text("")
-        probe.unlink()
-    except OSError as error:
+        probe.unlink(missing_ok=True)  # another machine's process may have the same number
+    except Exception as error:
+        if not isinstance(error, OSError) and not remote.is_failure(error):
+            raise
         raise InputError(f"{folder} cannot be written to: {error}") from None

@@ -11,6 +11,7 @@ from typing import Any
 
 from etils import epath
 
+from stlight_jax import remote
 from stlight_jax.data.readers import arrays, images, netcdf, raw, videos
 from stlight_jax.data.readers.raw import RawSequence, ReadOptions
 from stlight_jax.data.readers.times import Stamps, ticks_of
@@ -46,7 +47,7 @@ def open_sequences(path: epath.PathLike, options: ReadOptions) -> list[RawSequen
         if getattr(options, key) not in choices:
             raise InputError(f"data.{key} is {getattr(options, key)!r}; choose one of {', '.join(choices)}")
     root = epath.Path(path)
-    if "://" in os.fspath(root):
+    if remote.is_remote(root):
         raise InputError(f"{root}: frames are read from local folders; copy them to this machine first")
     if not root.exists():
         raise InputError(f"{root}: there is no such file or folder")

@@ -1,0 +1,74 @@
+"""Files that grow, of a folder in a bucket: written on this machine's disk, and sent there whole now and then."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+
+from absl import logging
+from etils import epath
+
+from stlight_jax import remote
+
+_SECONDS_BETWEEN = 30.0
+
+
+class Mirror:
+    """A temporary folder whose files are sent to a remote one whenever they have changed, by a thread of its own.
+
+    A process that is killed loses what came after the last sending; what was sent is whole. A sending that fails is
+    reported and tried again with the next one: a log is no reason to stop training.
+
+    Args:
+      target: the remote folder.
+      known: name of a file that is fetched from there first, if it is there.
+
+    Attributes:
+      folder: the local one; it is gone after `close`.
+    """
+
+    def __init__(self, target: epath.Path, known: str):
+        self._target = target
+        self._temporary = tempfile.TemporaryDirectory(prefix="stlight_log_")
+        self.folder = epath.Path(self._temporary.name)
+        self._sent: dict[str, int] = {}
+        self._sending, self._ended = threading.Lock(), threading.Event()
+        if known in remote.files(target):
+            (self.folder / known).write_bytes(remote.read_bytes(target / known))
+            self._sent[known] = self._size(known)
+        self._thread = threading.Thread(target=self._send_now_and_then, name=f"sending to {target}", daemon=True)
+        self._thread.start()
+
+    def send(self) -> None:
+        """Sends what has grown since the last time, and returns when that is done."""
+        with self._sending:
+            for name in self._names():
+                size = self._size(name)
+                if self._sent.get(name) == size:
+                    continue
+                try:
+                    content = (self.folder / name).read_bytes()
+                    remote.filesystem().pipe_file(os.fspath(self._target / name), content)
+                except Exception as error:
+                    logging.warning("%s could not be written, and will be later: %s", self._target / name, error)
+                else:
+                    self._sent[name] = len(content)
+
+    def close(self) -> None:
+        """Sends what is left, and removes the local folder."""
+        self._ended.set()
+        self._thread.join()
+        self.send()
+        self._temporary.cleanup()
+
+    def _send_now_and_then(self) -> None:
+        while not self._ended.wait(_SECONDS_BETWEEN):
+            self.send()
+
+    def _names(self) -> list[str]:
+        found = [os.path.join(where, name) for where, _, names in os.walk(self.folder) for name in names]
+        return sorted(os.path.relpath(path, self.folder) for path in found)
+
+    def _size(self, name: str) -> int:
+        return os.path.getsize(self.folder / name)

@@ -1,0 +1,63 @@
+"""Two runs in one folder of a bucket: refused while the first one lives, and no longer."""
+
+import concurrent.futures
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from stlight_jax import InputError
+from stlight_jax.training import lease
+from stlight_jax.training.workdir import Workdir
+
+
+def test_a_second_run_is_refused_while_the_first_one_lives(place, quick):
+    first, second = Workdir(place).locked(), Workdir(place).locked()
+    with first, pytest.raises(InputError, match=rf"in use by process {os.getpid()} on .*; wait for it, or"), second:
+        pass
+    assert not (place / ".lock").exists()
+
+
+def test_the_lock_of_a_dead_process_is_taken_over(place, quick, caplog):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    host = lease.socket.gethostname()
+    for process, machine, seconds in ((gone.pid, host, (0, 0.5)), (os.getpid(), host, (0, 0.5)), (1, "elsewhere", (0.5, 20))):
+        (place / ".lock").write_text(json.dumps({"process": process, "host": machine, "id": "x", "beat": 3}))
+        begun = time.monotonic()
+        with Workdir(place).locked():
+            assert seconds[0] <= time.monotonic() - begun < seconds[1]
+            assert f"process {process} on {machine} ended without a word" in caplog.text
+    (place / ".lock").write_text("damaged")
+    with Workdir(place).locked():
+        pass
+
+
+def test_of_many_at_once_one_has_the_lock(place, quick):
+    inside, most, refused = [], [], []
+
+    def enter(_):
+        try:
+            with Workdir(place).locked():
+                inside.append(1)
+                most.append(len(inside))
+                time.sleep(1.5)
+                inside.pop()
+        except InputError:
+            refused.append(1)
+
+    with concurrent.futures.ThreadPoolExecutor(6) as pool:
+        list(pool.map(enter, range(6)))
+    assert most == [1]
+    assert len(refused) == 5
+
+
+def test_who_loses_the_lock_says_so(place, quick, caplog):
+    with Workdir(place).locked():
+        (place / ".lock").write_text(json.dumps({"process": 7, "host": "elsewhere", "id": "x"}))
+        time.sleep(0.5)
+    assert "process 7 on elsewhere has taken" in caplog.text
+    assert (place / ".lock").exists()  # it is theirs

@@ -1,0 +1,120 @@
+"""Runs whose folder is a bucket's: the same as on a disk, whatever happens to them."""
+
+import json
+import time
+
+import pytest
+from etils import epath
+
+from stlight_jax import remote
+from stlight_jax.evaluation.run import evaluate_workdir
+from stlight_jax.training import checkpoint, loop, mirror
+from stlight_jax.training.log import MetricsLog, read_metrics
+from stlight_jax.training.loop import train
+from tests.training.test_checkpoint import assert_equal, make_state, write
+from tests.training.test_loop import assert_same_state, check_evaluation, losses
+
+
+def test_checkpoints_come_back_and_the_newest_and_the_best_are_kept(place, server):
+    write(place, {10: 3.0, 20: 1.0, 30: 2.0, 40: None, 50: 2.5}, keep=2)
+    assert checkpoint.steps(place) == [20, 40, 50]
+    assert checkpoint.choose_step(place, "best") == 20
+    assert checkpoint.locate(place / "50") == (place, 50)
+    assert_equal(checkpoint.load_state(place, 50, make_state(0)), make_state(50))
+    assert checkpoint.load_description(place, 50) == {"name": "step 50"}
+    assert not [name for name in server.names("bucket") if name.startswith(f"{place.name}/30/")]
+    checkpoint.save_variables(place / "alone", 3, make_state(3).variables, {"name": "brought in"})
+    assert_equal(checkpoint.load_variables(place / "alone", 3, make_state(0).variables), make_state(3).variables)
+
+
+def test_incomplete_and_damaged_ones_are_moved_out_of_the_way(place, server, caplog):
+    write(place / "c", {1: 2.0, 2: 1.0, 3: 0.5}, keep=3)
+    name = max((name for name in server.names("bucket") if f"{place.name}/c/2/model/" in name), key=lambda name: len(name))
+    content = bytearray(server.data("bucket", name))
+    content[len(content) // 2] ^= 4
+    server.put("bucket", name, bytes(content), "", {})
+    (place / "c" / "3" / "checksums.json").unlink()
+    assert checkpoint.newest_sound_step(place / "c", place / "rejected") == 1
+    assert "checkpoint 3 is not used: it is incomplete" in caplog.text
+    assert "is damaged (its checksum differs)" in caplog.text
+    assert checkpoint.steps(place / "c") == [1]
+    assert [name.partition("-")[0] for name in remote.folders(place / "rejected")] == ["2", "3"]
+    write(place / "c", {3: 0.4})  # its step can be written anew
+    assert checkpoint.choose_step(place / "c", "best") == 3
+
+
+def test_a_run_that_dies_resumes_bit_for_bit_and_is_evaluated(small_run, place, server, tmp_path, monkeypatch):
+    expected = train(small_run, tmp_path / "local")
+    validate = loop._Run._validate
+
+    def die(self, state, done, *more):
+        if done == 6:
+            raise RuntimeError("dead")
+        return validate(self, state, done, *more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop._Run, "_validate", die)
+        with pytest.raises(RuntimeError, match="dead"):
+            train(small_run, place)
+    assert checkpoint.steps(place / "checkpoints") == [2, 4]
+    small_run.train.tensorboard = True
+    assert_same_state(train(small_run, place), expected)
+    assert [line["step"] for line in lines(place) if line["kind"] == "started"] == [0, 4]
+    assert losses(place) == losses(tmp_path / "local")
+    assert [(line["step"], line["mse"]) for line in read_metrics(place, "validation")] == [
+        (line["step"], line["mse"]) for line in read_metrics(tmp_path / "local", "validation")
+    ]
+    assert json.loads((place / "config.json").read_text()) == json.loads(small_run.to_json())
+    assert [path.stat().length > 100 for path in (place / "tensorboard").glob("events.*")] == [True]
+    assert not (place / ".lock").exists()
+    written = [request for request in server.requests if request.startswith("POST") and "metrics.jsonl" in request]
+    assert len(written) <= 8  # not with every line
+
+    results = evaluate_workdir(place)
+    check_evaluation(Sizes(place), results)
+    assert results == evaluate_workdir(tmp_path / "local")
+    for name in ("prediction.gif", "prediction.png", "table.txt"):
+        assert (place / "eval" / name).read_bytes() == (tmp_path / "local" / "eval" / name).read_bytes()
+
+
+class Sizes(type(epath.Path("gs://bucket"))):
+    """What `check_evaluation` looks at, with the names that pathlib has for it."""
+
+    def stat(self):
+        class Found:
+            st_size = super(Sizes, self).stat().length
+
+        return Found
+
+
+def lines(place):
+    return [json.loads(line) for line in (place / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_the_log_is_sent_with_checkpoints_and_now_and_then_and_goes_on_after_a_kill(place, server, refuse, monkeypatch, caplog):
+    log = MetricsLog(place, tensorboard=False)
+    log.write(1, "train", {"loss": 1.0})
+    assert read_metrics(place, "train") == []
+    log.keep()
+    sent = len(server.requests)
+    log.keep()
+    assert len(server.requests) == sent  # nothing new
+    assert [line["loss"] for line in read_metrics(place, "train")] == [1.0]
+    with refuse("POST"):
+        log.write(2, "train", {"loss": 2.0})
+        log.keep()
+    assert "metrics.jsonl could not be written, and will be later: Forbidden" in caplog.text
+    log.keep()
+    log.write(3, "train", {"loss": 3.0})  # the process is killed here
+    monkeypatch.setattr(mirror, "_SECONDS_BETWEEN", 0.05)
+    again = MetricsLog(place, tensorboard=False)
+    again.write(2, "started", {})
+    again.write(3, "train", {"loss": 3.0})
+    deadline = time.monotonic() + 20
+    while len(read_metrics(place, "train")) < 3 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert [line["loss"] for line in read_metrics(place, "train")] == [1.0, 2.0, 3.0]
+    again.write(4, "train", {"loss": 4.0})
+    again.close()
+    assert [line["loss"] for line in read_metrics(place, "train")] == [1.0, 2.0, 3.0, 4.0]
+    assert not again._mirror.folder.exists()
