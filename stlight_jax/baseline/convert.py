@@ -120,7 +120,7 @@ def checkpoint_from_torch(
             path = checkpoint.save_variables(place.checkpoints, step, variables, description)
     except BaseException:
         if made:
-            place.path.rmtree()
+            place.path.rmtree(missing_ok=True)  # in a bucket there is no empty folder
         raise
     say(f"wrote {path}; python eval.py --workdir={place.path} evaluates it, --config.train.init_from={place.path} trains on")
     return path

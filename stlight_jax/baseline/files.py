@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import io
 import json
 import pickle
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from typing import Any
 
 from etils import epath
 
+from stlight_jax import remote
 from stlight_jax.errors import InputError
 
 SUFFIXES = (".pt", ".pth", ".ckpt", ".safetensors")
@@ -32,6 +34,7 @@ def read_weights(path: epath.PathLike) -> dict[str, Any]:
 
     Raises InputError if there is no such file, or it is damaged, of another kind, or holds anything but data.
     """
+    remote.ready(path)
     path = epath.Path(path)
     if path.suffix not in SUFFIXES:
         raise InputError(f"{path}: expected a file of PyTorch weights, {', '.join(SUFFIXES)}")
@@ -53,16 +56,22 @@ def read_weights(path: epath.PathLike) -> dict[str, Any]:
 
 def write_weights(path: epath.PathLike, state_dict: dict[str, Any]) -> None:
     """Writes a `state_dict`; the kind of file follows from the suffix. Raises InputError for an unknown one."""
+    remote.ready(path)
     path = epath.Path(path)
     check_suffix(path)
     partial = path.with_name(f".{path.name}.partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix == ".safetensors":
-            partial.write_bytes(require("safetensors.torch").save(state_dict))
+            content = require("safetensors.torch").save(state_dict)
         else:
-            with partial.open("wb") as file:
+            with io.BytesIO() as file:
                 require("torch").save(state_dict, file)
+                content = file.getvalue()
+        if remote.is_remote(path):  # there it is written at once, or not at all
+            path.write_bytes(content)
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(content)
         partial.replace(path)
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error}") from None
@@ -79,6 +88,7 @@ def check_suffix(path: epath.PathLike) -> None:
 
 def read_key_map(path: epath.PathLike) -> dict[str, str]:
     """A JSON object, their name -> ours. Raises InputError if it is anything else."""
+    remote.ready(path)
     try:
         found = json.loads(epath.Path(path).read_text())
     except (OSError, ValueError) as error:

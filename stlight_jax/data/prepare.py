@@ -143,7 +143,7 @@ def prepare_frames(raw: epath.Path, options: FramesOptions, out: epath.Path, wai
         try:
             builder = Frames(raw=raw, options=options, data_dir=str(place), file_format="array_record")
         except BaseException:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, ValueError):  # ValueError is epath's where there are files
                 place.rmdir()  # if it was made for nothing
             raise
         say(f"  {builder.sequences_found}")
@@ -237,7 +237,7 @@ def _remove_if_empty(folder: epath.Path) -> None:
     if [path.name for path in folder.iterdir()] == [".lock"]:
         (folder / ".lock").unlink()
         folder.rmdir()
-        with contextlib.suppress(OSError):  # other data are in it
+        with contextlib.suppress(OSError, ValueError):  # other data are in it
             folder.parent.rmdir()
 
 

@@ -292,3 +292,11 @@ def test_a_preparation_that_fails_leaves_nothing_and_can_be_run_again(tmp_path):
     with contextlib.redirect_stdout(None):
         prepare(kth_in(tmp_path / "out"), epath.Path(raw))
     check_kth(tmp_path / "out")
+
+
+def test_what_is_wrong_with_raw_frames_is_said_whatever_else_is_in_the_folder(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "other").write_text("")
+    with pytest.raises(InputError, match="there is no such file or folder"):
+        prepare_frames(epath.Path(tmp_path / "nothing.npy"), FramesOptions(), epath.Path(tmp_path / "out"))
+    assert (tmp_path / "out" / "other").exists()

@@ -102,9 +102,11 @@ def test_machines_that_share_only_a_bucket_make_the_run_of_one(small_frames, pla
     for process in killed:
         process.kill()
     finish(killed)
-    last = max(checkpoint.steps(run / "checkpoints"))
-    assert last < 40
+    assert max(checkpoint.steps(run / "checkpoints")) < 40
+    left = json.loads((run / ".lock").read_text())
+    (run / ".lock").write_text(json.dumps({**left, "host": "elsewhere"}))  # where nobody can look whether it lives
     errors = end(begin(machines, *train_command(config, run)))
+    assert f"its lock on {run} is taken over" in errors[0]
     assert re.search(rf"resuming {run} at step \d+ of 40", errors[0])
     assert not errors[1].strip()
     assert_same_run(*({kind: read_metrics(of, kind) for kind in ("train", "validation")} for of in (run, tmp_path / "run")))
