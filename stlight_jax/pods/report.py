@@ -14,6 +14,7 @@ from etils import epath
 from rich.console import Console
 from rich.table import Table
 
+from stlight_jax.evaluation.pictures import save_figure
 from stlight_jax.pods.chips import LANES
 from stlight_jax.pods.plan import Compiled, Search
 from stlight_jax.pods.widths import width
@@ -142,9 +143,7 @@ def draw(path: epath.PathLike, labels: Sequence[str], programs: Sequence[dict[st
     for axes in (memory, times, throughput):
         axes.spines[["top", "right"]].set_visible(False)
     figure.suptitle(f"{title}\ncompiled without a TPU; times are bounds from published peaks, not measurements", fontsize=11)
-    image = io.BytesIO()
-    figure.savefig(image, format="png", dpi=110)
-    epath.Path(path).write_bytes(image.getvalue())
+    save_figure(path, figure)
 
 
 def _label(program: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ import jax
 import ml_collections
 from etils import epath
 
+from stlight_jax import remote
 from stlight_jax.progress import say
 from stlight_jax.training.clock import StepClock
 
@@ -63,7 +64,7 @@ class StepTrace:
             options.python_tracer_level = 0  # to note every call in Python would make the host slower than it is
             try:
                 local = self._directory
-                if _is_remote(local):  # the profiler writes to local disks
+                if remote.is_remote(local):  # the profiler writes to local disks
                     local = epath.Path(self._opened.enter_context(tempfile.TemporaryDirectory(prefix="stlight_profile_")))
                 local.mkdir(parents=True, exist_ok=True)
                 jax.profiler.start_trace(local, profiler_options=options)
@@ -91,10 +92,6 @@ class StepTrace:
             f"--logdir={self._directory} (pip install xprof, which is TensorBoard's profile plugin, too), or open the "
             ".trace.json.gz at https://ui.perfetto.dev"
         )
-
-
-def _is_remote(path: epath.Path) -> bool:
-    return "://" in str(path)
 
 
 def _copy(source: epath.Path, target: epath.Path) -> None:
