@@ -55,6 +55,8 @@ def ready(path: epath.PathLike, checkpoints: bool = False) -> None:
     bucket = text.removeprefix(_PREFIX).partition("/")[0]
     if not text.startswith(_PREFIX) or not bucket:
         raise InputError(f"{text}: a remote folder is written gs://BUCKET/FOLDER; others are not supported")
+    if set(text) & set("*?["):  # gcsfs would look for what fits them
+        raise InputError(f"{text}: names in a bucket must be without *, ? and [")
     if importlib.util.find_spec("gcsfs") is None:
         raise InputError(f"{text}: gs:// paths need pip install -e '.[gcs]'")
     _use_gcsfs()

@@ -1,6 +1,7 @@
 """A server that stands in for a bucket's, and the way to it."""
 
 import contextlib
+import re
 
 import pytest
 from etils import epath
@@ -22,7 +23,7 @@ def server():
 @pytest.fixture
 def place(server, request):
     """A folder in it, of this test alone, which must not ask for what object stores do not have."""
-    path = f"gs://bucket/{request.node.name}"
+    path = f"gs://bucket/{re.sub('[^a-z_]', '_', request.node.name)}"
     remote.ready(path, checkpoints=True)
     yield epath.Path(path)
     assert not server.unknown

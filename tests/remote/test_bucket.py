@@ -46,6 +46,7 @@ def test_the_bucket_cannot_do_what_object_stores_cannot(place, server):
         ("gs://nobucket/run", "gs://nobucket: there is no such bucket"),
         ("s3://bucket/run", "s3://bucket/run: a remote folder is written gs://BUCKET/FOLDER"),
         ("gs://", "gs://: a remote folder is written gs://BUCKET/FOLDER"),
+        ("gs://bucket/run[1]", r"gs://bucket/run\[1\]: names in a bucket must be without"),
     ],
 )
 def test_places_that_do_not_exist(server, path, message):

@@ -50,7 +50,7 @@ def begin(machines, *arguments, devices=4):
 
 
 def end(processes, wanted=0):
-    results = finish(processes)
+    results = finish(processes, 500)
     for status, _, errors in results:
         assert status == wanted, errors
         assert "Traceback" not in errors
@@ -64,7 +64,7 @@ def train_command(config, workdir):
 
 
 def wait_for(what, processes):
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + 400
     while not what():
         assert time.monotonic() < deadline
         for process in processes:

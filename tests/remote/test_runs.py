@@ -105,7 +105,8 @@ def test_the_log_is_sent_with_checkpoints_and_now_and_then_and_goes_on_after_a_k
         log.keep()
     assert "metrics.jsonl could not be written, and will be later: Forbidden" in caplog.text
     log.keep()
-    log.write(3, "train", {"loss": 3.0})  # the process is killed here
+    log.write(3, "train", {"loss": 3.0})
+    log._mirror._ended.set()  # the process is killed here
     monkeypatch.setattr(mirror, "_SECONDS_BETWEEN", 0.05)
     again = MetricsLog(place, tensorboard=False)
     again.write(2, "started", {})
