@@ -114,7 +114,7 @@ def _compiled(case: Case) -> dict[str, Any]:
 def _search(case: Case) -> dict[str, Any]:
     config = case.config()
     plan, slice_ = Plan(config, frame_size(config)), describe(case.topology)
-    found = largest_batch(lambda batch: plan.training(slice_, batch), slice_.chip.hbm_bytes, 32, 8, 5)
+    found = largest_batch(lambda batch: plan.training(slice_, batch), slice_.chip.hbm_bytes, 64, 8, 5)
     return {"topology": case.topology, **dataclasses.asdict(found)}
 
 

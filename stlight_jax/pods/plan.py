@@ -38,7 +38,7 @@ class TooLargeError(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Memory:
-    """Bytes on one chip: what goes in, what comes out on top of that (the state is updated in place), and what lies between."""
+    """Bytes on one chip at the peak: what goes in, what comes out beside that (the state is updated in place), temporaries."""
 
     arguments: int
     results: int
@@ -244,12 +244,10 @@ def _compile(kind: str, slice_: Slice, batch_per_chip: int, function: Any, *argu
         raise TooLargeError(_needed(str(error))) from None
     seconds = time.monotonic() - begun
     found = compiled.memory_analysis()
-    memory = Memory(
-        found.argument_size_in_bytes,
-        found.output_size_in_bytes - found.alias_size_in_bytes,
-        found.temp_size_in_bytes,
-        found.generated_code_size_in_bytes,
-    )
+    results = found.output_size_in_bytes - found.alias_size_in_bytes
+    # The size of all temporaries is more than is there at once.
+    temporaries = found.peak_memory_in_bytes - found.argument_size_in_bytes - results
+    memory = Memory(found.argument_size_in_bytes, results, temporaries, found.generated_code_size_in_bytes)
     program = Program(compiled.as_text())
     return Compiled(kind, slice_, batch_per_chip, memory, program.cost(), tuple(program.collectives()), seconds)
 
