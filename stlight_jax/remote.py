@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _PREFIX = "gs://"
 _SECONDS_FOR_THE_FIRST_ANSWER = 15
 # Whose errors are the network's, the account's or the bucket's, never those of what is stored there.
-_CLIENTS = {"aiohttp", "fsspec", "gcsfs", "google", "requests", "urllib3"}
+_CLIENTS = ("aiohttp.", "fsspec.", "gcsfs.", "google.api_core.", "google.auth.", "google.cloud.", "requests.", "urllib3.")
 
 
 def is_remote(path: epath.PathLike) -> bool:
@@ -38,7 +38,7 @@ def is_failure(error: BaseException) -> bool:
         return False
     if isinstance(error, OSError) and str(error).startswith("Forbidden: "):  # how gcsfs says that rights are missing
         return True
-    return any(kind.__module__.partition(".")[0] in _CLIENTS for kind in type(error).__mro__)
+    return any(f"{kind.__module__}.".startswith(_CLIENTS) for kind in type(error).__mro__)
 
 
 def ready(path: epath.PathLike, checkpoints: bool = False) -> None:

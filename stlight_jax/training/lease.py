@@ -61,6 +61,7 @@ def _take(path: epath.Path, ours: dict, message: str, wait: bool) -> None:
             pass
         theirs = _owner(path)
         if theirs is None:  # given back this moment
+            time.sleep(0.1)
             continue
         who = f"{theirs.get('process', 'unknown')} on {theirs.get('host', 'an unknown machine')}"
         said = message.replace("{process}", who)

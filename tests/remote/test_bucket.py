@@ -5,6 +5,7 @@ import json
 import random
 import time
 
+import gcsfs.retry
 import google.auth
 import google.auth.exceptions
 import pytest
@@ -91,6 +92,8 @@ def test_what_fails_on_the_way_is_no_damage_and_no_absence(place, refuse):
     assert checkpoint.newest_sound_step(place, place / "rejected") == 1
     assert not remote.is_failure(FileNotFoundError("x"))
     assert not remote.is_failure(OSError("No space left on device"))
+    assert remote.is_failure(gcsfs.retry.HttpError({"code": 500, "message": "x"}))
+    assert remote.is_failure(google.auth.exceptions.RefreshError("x"))
     with refuse("POST"), pytest.raises(InputError, match="cannot be written to: Forbidden"):
         make_writable(place)
 
