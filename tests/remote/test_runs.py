@@ -70,11 +70,16 @@ def test_a_run_that_dies_resumes_bit_for_bit_and_is_evaluated(small_run, place, 
     written = [request for request in server.requests if request.startswith("POST") and "metrics.jsonl" in request]
     assert len(written) <= 8  # not with every line
 
-    results = evaluate_workdir(place)
-    check_evaluation(Sizes(place), results)
-    assert results == evaluate_workdir(tmp_path / "local")
+    check_evaluation(Sizes(place), evaluate_workdir(place))
+
+
+@pytest.mark.long
+def test_an_evaluation_in_a_bucket_is_that_on_a_disk(small_run, place, tmp_path):
+    for run in (place, tmp_path):
+        train(small_run, run)
+    assert evaluate_workdir(place) == evaluate_workdir(tmp_path)
     for name in ("prediction.gif", "prediction.png", "table.txt"):
-        assert (place / "eval" / name).read_bytes() == (tmp_path / "local" / "eval" / name).read_bytes()
+        assert (place / "eval" / name).read_bytes() == (tmp_path / "eval" / name).read_bytes()
 
 
 class Sizes(type(epath.Path("gs://bucket"))):
