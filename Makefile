@@ -63,7 +63,8 @@ $(WITH_LIBTPU): $(INSTALLED)
 	@wanted="$$($(BIN)/python -c 'import importlib.metadata as m; \
 		print(*(r.split(";")[0] for r in m.requires("jax") if r.startswith("libtpu")))')"; \
 	echo "installing $$wanted into $@ ..."; \
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $@ "$$wanted"
+	rm -rf $@ && $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $@ "$$wanted"
+	@touch $@
 
 clean:
 	rm -rf .venv runs/demo

@@ -8,7 +8,7 @@ from ml_collections import config_flags
 
 from stlight_jax import cli
 from stlight_jax.progress import say
-from stlight_jax.training import distributed
+from stlight_jax.training import distributed, preemption
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "File in configs/, with a size: configs/moving_mnist.py:L.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: checkpoints, logs, tables, pictures.")
@@ -19,6 +19,7 @@ flags.mark_flags_as_required(["config", "workdir"])
 
 def main() -> None:
     """Trains to the end of the schedule."""
+    preemption.leave_if_asked()
     distributed.start()
     say("loading libraries ...")
     from stlight_jax.training.loop import train  # after the flags: a typo should not wait for TensorFlow

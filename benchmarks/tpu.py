@@ -1,7 +1,7 @@
 """What the published networks need of TPUs, and may do there at best: one thing varied at a time, and no TPU needed.
 
 Needs `pip install -e ".[tpu-aot]"`. Each program takes minutes to compile; what was done before is kept in OUT, so that this
-can be interrupted.
+can be interrupted; after a change of the code give another OUT, or delete it.
 
     python benchmarks/tpu.py --out=benchmarks/results/tpu
 """
@@ -83,6 +83,7 @@ PUBLISHED = (
 def main(_: list[str]) -> None:
     quiet_libraries()
     jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_enable_compilation_cache", False)
     out = pathlib.Path(_OUT.value)
     out.mkdir(parents=True, exist_ok=True)
     kept = out / "tpu.json"
@@ -90,14 +91,14 @@ def main(_: list[str]) -> None:
     if results.get("versions", report.versions()) != report.versions():
         raise SystemExit(f"{kept} was made with {results['versions']}; give another --out, or delete it")
     results["versions"] = report.versions()
+    if "largest_batch_per_chip" not in results:
+        results["largest_batch_per_chip"] = _search(CASES[0])
+        write_json(kept, results)
     for case in CASES:
         if case.label in results["programs"]:
             continue
         say(f"{case.label} ...")
         results["programs"][case.label] = _compiled(case)
-        write_json(kept, results)
-    if "largest_batch_per_chip" not in results:
-        results["largest_batch_per_chip"] = _search(CASES[0])
         write_json(kept, results)
     _write(out, results)
 
@@ -106,7 +107,8 @@ def _compiled(case: Case) -> dict[str, Any]:
     config = case.config()
     plan = Plan(config, frame_size(config))
     try:
-        return getattr(plan, case.kind)(describe(case.topology), case.batch).as_json()
+        compile_for = plan.training if case.kind == "training" else plan.prediction
+        return compile_for(describe(case.topology), case.batch).as_json()
     except TooLargeError as error:
         return {"does_not_fit": True, "needed": error.needed}
 

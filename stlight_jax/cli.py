@@ -15,6 +15,7 @@ from absl import flags, logging
 
 from stlight_jax import caches, remote
 from stlight_jax.errors import InputError, PreemptedError, StlightError
+from stlight_jax.training import distributed
 
 
 def run(main: Callable[[], None], arguments: list[str] | None = None, positional: str | None = None) -> None:
@@ -31,18 +32,25 @@ def run(main: Callable[[], None], arguments: list[str] | None = None, positional
         if positional and len(arguments) > 1 and not arguments[1].startswith("-"):
             arguments[1] = f"--{positional}={arguments[1]}"
         _parse(arguments, main.__module__)
-        main()
+        with distributed.together():
+            main()
     except StlightError as error:
         print(error if isinstance(error, PreemptedError) else f"error: {error}", file=sys.stderr)
+        distributed.leave(error, error.exit_status)
         sys.exit(error.exit_status)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         print("interrupted", file=sys.stderr)
+        distributed.leave(error, 130)
         sys.exit(130)
     except Exception as error:
-        if not remote.is_failure(error):
-            raise
-        print(f"error: a bucket failed to answer, {type(error).__name__}: {_one_line(error)}", file=sys.stderr)
-        sys.exit(InputError.exit_status)
+        if remote.is_failure(error):
+            print(f"error: a bucket failed to answer, {type(error).__name__}: {_one_line(error)}", file=sys.stderr)
+            distributed.leave(error, StlightError.exit_status)
+            sys.exit(StlightError.exit_status)
+        if jax.distributed.is_initialized():
+            traceback.print_exc()
+            distributed.leave(error, 1)
+        raise
 
 
 def _parse(arguments: list[str], module: str) -> None:

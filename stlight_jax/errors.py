@@ -27,5 +27,9 @@ class PreemptedError(StlightError):
     exit_status = 75
 
 
+class LostProcessError(StlightError):
+    """Another process of the same run is gone."""
+
+
 class ParityError(StlightError):
     """Two implementations that must agree do not."""

@@ -7,16 +7,18 @@ installed, has errors of its own and cannot be sent to another server to be test
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.util
 import logging as python_logging
 import os
 import warnings
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from etils import epath
 
-from stlight_jax.errors import InputError
+from stlight_jax.errors import InputError, StlightError
 
 if TYPE_CHECKING:
     import fsspec
@@ -103,6 +105,22 @@ def write_at_once(path: epath.Path, content: str) -> None:
     temporary = path.parent / f"{path.name}.tmp"
     temporary.write_text(content)
     temporary.replace(path)
+
+
+@contextlib.contextmanager
+def writing(path: epath.PathLike) -> Iterator[None]:
+    """Turns what a full or vanished disk does to the block into an InputError that names `path`.
+
+    What a bucket does, which may be over in an hour, becomes a StlightError.
+    """
+    try:
+        yield
+    except Exception as error:
+        if is_failure(error):
+            raise StlightError(f"{path} could not be written: {_one_line(error)}") from error
+        if isinstance(error, OSError):
+            raise InputError(f"{path} could not be written: {error}") from error
+        raise
 
 
 def move_folder(path: epath.Path, target: epath.Path) -> None:

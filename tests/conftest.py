@@ -47,6 +47,11 @@ def load_config(size: str, name: str = "moving_mnist") -> ml_collections.ConfigD
 @pytest.fixture
 def small_run() -> ml_collections.ConfigDict:
     """A run of six steps that takes seconds: 16x16 frames, 3 -> 2, two blocks."""
+    return small_config()
+
+
+def small_config() -> ml_collections.ConfigDict:
+    """What `small_run` gives."""
     config = load_config("tiny")
     config.model.update(
         in_frames=3, out_frames=2, hidden_dim=16, depth=3, near_kernel=3, far_kernel=3, dilation=2, scan_unroll=1

@@ -92,7 +92,8 @@ def evaluate_workdir(
     scaling = dataclasses.replace(scaling, missing=scaling.missing or test.scaling.missing)
     trained_on = description["data"].get("sequences")
     comparison = compare(config, model_config, test_set, checkpoints, description.get("total_steps", 0), trained_on)
-    make_writable(place.evaluation)
+    if launcher.is_first:
+        make_writable(place.evaluation)
 
     model = STLight(model_config)
     told = ", ".join(f"{name} (step {step})" for name, step in checkpoints.items())
@@ -119,10 +120,10 @@ def evaluate_workdir(
     )
 
     results = report.as_json(result, checkpoints, test_set, scaling, comparison)
-    text = report.as_text(results)
-    print(text)
     if not launcher.is_first:  # all have the same
         return results
+    text = report.as_text(results)
+    print(text)
     write_json(place.evaluation / METRICS, results)
     (place.evaluation / TABLE).write_text(text)
 

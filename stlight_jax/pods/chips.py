@@ -97,9 +97,10 @@ def describe(name: str) -> Slice:
         devices = topologies.get_topology_desc(platform="tpu", topology_name=name, **options).devices
     except jax.errors.JaxRuntimeError as error:
         raise InputError(f"--topology={name}: {str(error).splitlines()[0]}") from None
-    except (RuntimeError, ImportError):
+    except (RuntimeError, ImportError) as error:
         raise InputError(
-            "compiling for TPUs needs libtpu of the version that goes with this JAX, no TPU: pip install -e '.[tpu-aot]'"
+            "compiling for TPUs needs libtpu of the version that goes with this JAX, but no TPU: pip install -e '.[tpu-aot]' "
+            f"({str(error).splitlines()[0]})"
         ) from None
     return Slice(name, chip, tuple(devices))
 

@@ -7,7 +7,9 @@ published peaks are bounds.
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Callable
 
 import jax
 from absl import flags
@@ -39,22 +41,34 @@ def define_flags() -> None:
 def main() -> None:
     given = flags.FLAGS
     jax.config.update("jax_platforms", "cpu")  # an accelerator that is there has no part in this
+    jax.config.update("jax_enable_compilation_cache", False)  # what is compiled for no device cannot be read back
     plan = Plan(given.config, chosen_frame_size(given.config, given.frame_size))
     slices = [describe(name) for name in given.topology]
     if given.out:
         make_writable(epath.Path(given.out))
     title = f"STLight {given.config.dataset} {given.config.size}, {plan.model_config.dtype}"
-    programs = [compiled for slice_ in slices if (compiled := _told(plan, "training", slice_, given.batch_per_chip))]
-    search = _search(plan, slices[0], programs, given.batch_per_chip) if given.search else None
-    if not programs and (search is None or not search.fits):
+    batch, tried = given.batch_per_chip, {}
+    programs: list[Compiled] = []
+    for slice_ in slices:
+        try:
+            programs.append(_told(slice_, "training", plan.training, batch))
+        except TooLargeError as error:
+            if slice_ is slices[0]:
+                tried[batch] = error
+        else:
+            if slice_ is slices[0]:
+                tried[batch] = programs[-1]
+    search = _search(plan, slices[0], tried, batch) if given.search else None
+    if search is not None and search.fits not in (0, batch):
+        programs.append(tried[search.fits])
+    if not programs:
         raise InputError(
-            f"the training step does not fit a {slices[0].chip.name} chip with {given.batch_per_chip} sequences; give a "
-            "smaller --batch_per_chip, --config.model.rematerialise=blocks or --config.model.dtype=bfloat16"
+            f"the training step does not fit a {slices[0].chip.name} chip with {batch} sequences; give a smaller "
+            "--batch_per_chip, --config.model.rematerialise=blocks or --config.model.dtype=bfloat16"
         )
-    first = {slice_.chip.name: slice_ for slice_ in reversed(slices)}
-    for slice_ in first.values():
-        if compiled := _told(plan, "prediction", slice_, given.batch_per_chip):
-            programs.append(compiled)
+    for slice_ in {slice_.chip.name: slice_ for slice_ in reversed(slices)}.values():
+        with contextlib.suppress(TooLargeError):
+            programs.append(_told(slice_, "prediction", plan.prediction, batch))
     model = plan.model_config
     results = report.as_json(title, programs, slices[0].name, search, model.hidden_dim, model.patch_size)
     text = report.as_text(results)
@@ -70,30 +84,32 @@ def main() -> None:
         say(f"{', '.join((JSON, TEXT, PLOT))} are in {out}")
 
 
-def _told(plan: Plan, kind: str, slice_: Slice, batch: int) -> Compiled | None:
-    """Compiles and says so; None if it does not fit."""
+def _told(slice_: Slice, kind: str, compile_for: Callable[[Slice, int], Compiled], batch: int) -> Compiled:
+    """Compiles and says so. Raises TooLargeError if it does not fit."""
     chips = f"{len(slice_.devices)} chips of {slice_.name}" if kind == "training" else f"a {slice_.chip.name} chip"
     say(f"compiling {kind} for {chips}, {batch} sequences each (minutes) ...")
     try:
-        compiled = getattr(plan, kind)(slice_, batch)
+        compiled = compile_for(slice_, batch)
     except TooLargeError as error:
-        needed = "" if error.needed is None else f": temporaries alone take {error.needed / 2**30:.1f} GiB"
-        say(f"  does not fit{needed}")
-        return None
+        say(f"  does not fit{'' if error.needed is None else f': temporaries alone take {error.needed / 2**30:.1f} GiB'}")
+        raise
     say(f"  fits: {compiled.memory.total / 2**30:.2f} of {slice_.chip.hbm_bytes / 2**30:.0f} GiB, {compiled.seconds:.0f} s")
     return compiled
 
 
-def _search(plan: Plan, slice_: Slice, programs: list[Compiled], start: int) -> Search:
-    known = {compiled.batch_per_chip: compiled for compiled in programs if compiled.slice is slice_}
+def _search(plan: Plan, slice_: Slice, tried: dict[int, Compiled | TooLargeError], start: int) -> Search:
+    """Adds what it compiles to `tried`."""
 
     def compiled_at(batch: int) -> Compiled:
-        if batch not in known:
-            compiled = _told(plan, "training", slice_, batch)
-            if compiled is None:
-                raise TooLargeError(None)
-            known[batch] = compiled
-        return known[batch]
+        if batch not in tried:
+            try:
+                tried[batch] = _told(slice_, "training", plan.training, batch)
+            except TooLargeError as error:
+                tried[batch] = error
+        found = tried[batch]
+        if isinstance(found, TooLargeError):
+            raise found
+        return found
 
     # The batch is the second dimension of tiles of 8 x 128.
     step = math.lcm(8 if start >= 8 else 1, plan.config.train.accumulate)

@@ -34,6 +34,8 @@ _FREE = {
     "copy-done", "slice-done", "async-done", "async-update", "all-reduce-done", "all-gather-done", "collective-permute-done",
     "add-dependency", "domain",
 }  # fmt: skip
+# Beside their result, in a tuple.
+_GIVING_OPERANDS_BACK = ("all-gather-start", "collective-permute-start")
 _PASSES = {"default": 1, "high": 3, "highest": 6}
 
 
@@ -163,10 +165,10 @@ class Program:
             return [(instruction.called("to_apply") or instruction.called("calls") or "", 1)]
         if instruction.opcode == "async-start":
             return [(instruction.called("calls") or "", 1)]
-        if instruction.opcode == "conditional":  # one of them runs: the dearest
+        if instruction.opcode == "conditional":  # one of them runs: for a bound, the cheapest
             names = re.findall(r"%([\w.\-]+)", "".join(re.findall(r"branch_computations=\{([^}]*)\}", instruction.rest)))
             names += [name for kind in ("true", "false") if (name := instruction.called(f"{kind}_computation"))]
-            return [(max(names, key=lambda name: self._cost(name, loops).bytes), 1)] if names else []
+            return [(min(names, key=lambda name: self._cost(name, loops).bytes), 1)] if names else []
         return []
 
     def _turns(self, computation: str, loop: Instruction) -> int:
@@ -202,9 +204,7 @@ class Program:
         for instruction in self._computations[computation].values():
             kind = instruction.opcode.removesuffix("-start")
             if kind in _COLLECTIVES:
-                # These give their operand back beside their result.
-                beside = instruction.opcode in ("all-gather-start", "collective-permute-start")
-                given = instruction.result[-1:] if beside else instruction.result
+                given = instruction.result[-1:] if instruction.opcode in _GIVING_OPERANDS_BACK else instruction.result
                 yield Collective(kind, sum(array.bytes for array in given), times, instruction.source)
             for inner, turns in self._inner(computation, instruction, True):
                 yield from self._collectives(inner, times * turns)
@@ -249,6 +249,8 @@ class Program:
         if opcode in ("copy-start", "slice-start"):  # the operand, the result and a flag
             moved = result[1]
             return [_part(self._arrays(computation, instruction.operands[0])[0], moved)], [moved]
+        if opcode in _GIVING_OPERANDS_BACK:
+            result = result[-1:]
         if opcode in ("slice", "dynamic-slice", "gather"):
             return [_part(self._arrays(computation, instruction.operands[0])[0], result[0])], result
         if opcode == "dynamic-update-slice":

@@ -136,9 +136,15 @@ class Compiled:
 
 
 def bound(chip: Chip, cost: Cost, collectives: tuple[Collective, ...], chips: int) -> Bound:
-    """What published peaks allow at best. However `n` bytes are reduced, each chip sends 2 n (chips - 1) / chips of them."""
-    sent = sum(one.times * one.bytes for one in collectives) * 2 * (chips - 1) / chips
+    """What published peaks allow at best."""
+    sent = sum(one.times * one.bytes * _sent(one.kind, chips) for one in collectives)
     return Bound(cost.product_passes / chip.bf16_flops, cost.bytes / chip.hbm_bandwidth, sent / (chip.ici_bandwidth / 2))
+
+
+def _sent(kind: str, chips: int) -> float:
+    """How often each chip sends the bytes of a collective's result at least."""
+    others = (chips - 1) / chips
+    return {"all-reduce": 2 * others, "reduce-scatter": chips - 1, "collective-permute": 1.0}.get(kind, others)
 
 
 class Plan:
@@ -245,8 +251,9 @@ def _compile(kind: str, slice_: Slice, batch_per_chip: int, function: Any, *argu
     seconds = time.monotonic() - begun
     found = compiled.memory_analysis()
     results = found.output_size_in_bytes - found.alias_size_in_bytes
-    # The size of all temporaries is more than is there at once.
-    temporaries = found.peak_memory_in_bytes - found.argument_size_in_bytes - results
+    # All temporaries are more than are there at once, and the peak counts the small memories close to the units, too.
+    at_the_peak = found.peak_memory_in_bytes - found.argument_size_in_bytes - results
+    temporaries = min(found.temp_size_in_bytes, at_the_peak)
     memory = Memory(found.argument_size_in_bytes, results, temporaries, found.generated_code_size_in_bytes)
     program = Program(compiled.as_text())
     return Compiled(kind, slice_, batch_per_chip, memory, program.cost(), tuple(program.collectives()), seconds)

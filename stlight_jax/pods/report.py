@@ -21,7 +21,8 @@ from stlight_jax.pods.widths import width
 
 BOUND = (
     "Times and sequences/s (of the whole slice) are bounds, not measurements: what the chips' published peaks allow if\n"
-    "everything overlaps. No step of this program can be faster; real ones are slower."
+    "everything overlaps. No step of this program can be faster; real ones are slower. Arithmetic of the vector units, such\n"
+    "as GELU and sums of taps, is not in them, for no peak of theirs is published."
 )
 _MEMORY = {"arguments": "state and batch", "temporaries": "temporaries", "results": "results", "code": "code"}
 _LIMITS = {"products": "matrix units", "memory": "main memory", "network": "chip-to-chip network"}

@@ -8,11 +8,14 @@ Orbax restores flipped bits without a word, so a folder whose files do not fit i
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import itertools
 import json
+import logging as python_logging
 import math
 import threading
-import time
+from collections.abc import Iterator
 from typing import Any
 
 import flax.serialization
@@ -22,12 +25,16 @@ from etils import epath
 from orbax.checkpoint import v1 as ocp
 
 from stlight_jax import remote
-from stlight_jax.errors import InputError
+from stlight_jax.errors import InputError, NonFiniteLossError, PreemptedError
 from stlight_jax.training.state import TrainState
 
 _CHECKSUMS = "checksums.json"
 _UNSEALED = "it is incomplete (it was never sealed)"
 _policies = ocp.training.preservation_policies
+# Orbax gives a save 20 minutes by the machine's clock, which may be put forward, or stand still while the machine sleeps.
+_SAVE_SECONDS = 10 * 365 * 86_400
+# How long a process that stops on its own waits for a save that takes all of them.
+_PATIENCE_SECONDS = 5
 
 
 class CheckpointWriter:
@@ -37,27 +44,36 @@ class CheckpointWriter:
       directory: one folder per step goes here.
       keep: how many of the newest to keep, beside the one with the lowest validation MSE; at least 2, because the one
         before goes as soon as the newest is written, and that is a moment before it is sealed.
+
+    All methods raise InputError where checkpoints cannot be written; those before stay.
     """
 
     def __init__(self, directory: epath.PathLike, keep: int):
-        self._checkpointer = ocp.training.Checkpointer(
-            _absolute(directory),
-            save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
-            preservation_policy=_policies.AnyPreservationPolicy(
-                [
-                    _policies.LatestN(keep),
-                    _policies.BestN(
-                        n=1,
-                        get_metric_fn=lambda metrics: metrics["mse"],
-                        reverse=True,
-                        keep_checkpoints_without_metrics=False,
-                    ),
-                ]
-            ),
-            cleanup_tmp_directories=True,
-        )
+        self._directory = _absolute(directory)
+        context = ocp.Context()
+        context.asynchronous.timeout_secs = _SAVE_SECONDS
+        context.asynchronous.create_directories_asynchronously = False  # it waits for them by the clock, too
+        with _writing(self._directory):
+            self._checkpointer = ocp.training.Checkpointer(
+                self._directory,
+                context=context,
+                save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
+                preservation_policy=_policies.AnyPreservationPolicy(
+                    [
+                        _policies.LatestN(keep),
+                        _policies.BestN(
+                            n=1,
+                            get_metric_fn=lambda metrics: metrics["mse"],
+                            reverse=True,
+                            keep_checkpoints_without_metrics=False,
+                        ),
+                    ]
+                ),
+                cleanup_tmp_directories=True,
+            )
         self._sealing: threading.Thread | None = None
-        self._failure: BaseException | None = None
+        _failures.first = None
+        logging.get_absl_logger().addFilter(_failures)
 
     def save(self, state: TrainState, description: dict[str, Any], metrics: dict[str, float] | None = None) -> None:
         """Copies the state off the devices and returns; the rest happens behind.
@@ -67,49 +83,88 @@ class CheckpointWriter:
           metrics: "mse" decides which checkpoint is best; None where there was no validation.
         """
         self.wait()
-        directory = self._checkpointer.directory
+        directory = self._directory
         if not remote.is_remote(directory) and not directory.is_dir():  # Orbax would wait many minutes for it
             raise InputError(f"{directory} is gone; checkpoints cannot be written, training stops at step {int(state.step)}")
         step = int(state.step)
-        response = self._checkpointer.save_checkpointables_async(
-            step, _to_trees(state), force=True, metrics=metrics, custom_metadata=description
-        )
+        with _writing(directory):
+            response = self._checkpointer.save_checkpointables_async(
+                step, _to_trees(state), force=True, metrics=metrics, custom_metadata=description
+            )
 
         def seal() -> None:
             try:
                 response.result()
                 if jax.process_index() == 0:
                     write_checksums(directory / str(step))
-            except BaseException as error:  # shown by the next `wait`, in the main thread
-                self._failure = error
+            except BaseException as error:  # shown by the next `check`, in the main thread
+                _failures.first = _failures.first or error
 
         self._sealing = threading.Thread(target=seal, name=f"seal checkpoint {step}")
         self._sealing.start()
 
+    def check(self) -> None:
+        """Raises what has gone wrong in saving, as soon as it is known."""
+        if _failures.first is not None:
+            with _writing(self._directory):
+                raise _failures.first
+
     def wait(self) -> None:
         """Returns when the save in progress is complete; raises what went wrong in it."""
-        if self._sealing is not None:
-            self._sealing.join()
-            self._sealing = None
-        if self._failure is not None:
-            failure, self._failure = self._failure, None
-            # ValueError is how TensorStore reports a failed write.
-            if not isinstance(failure, OSError | ValueError) and not remote.is_failure(failure):
-                raise failure
-            raise InputError(f"the checkpoint in {self._checkpointer.directory} could not be written: {failure}") from failure
+        while self._sealing is not None and self._sealing.is_alive() and _failures.first is None:
+            self._sealing.join(1)
+        self.check()
 
     def __enter__(self) -> CheckpointWriter:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: Any) -> None:
         try:
-            self.wait()
-        except Exception as error:
             if kind is None:
-                raise
-            logging.warning("%s", error)  # what ended the run matters more
+                self.wait()
         finally:
+            # All processes meet a loss that is not finite, or agree to stop. Anything else may be this one's alone.
+            self._close(together=kind is None or issubclass(kind, NonFiniteLossError | PreemptedError))
+        if _failures.first is not None and error is not None and error.__cause__ is not _failures.first:
+            logging.warning("the checkpoint in %s could not be written: %s", self._directory, _failures.first)
+
+    def _close(self, together: bool) -> None:
+        """Waits for the save in progress, but not long for processes that may be gone, or wait for this one."""
+        together = jax.process_count() == 1 or (together and _failures.first is None)
+        try:
+            if self._sealing is not None:
+                self._sealing.join(None if together else _PATIENCE_SECONDS)
+                if self._sealing.is_alive():
+                    return
             self._checkpointer.close()
+        except Exception:
+            if _failures.first is None:  # else this is it again
+                raise
+
+
+class _Failures(python_logging.Filter):
+    """What goes wrong in saving, taken from absl's log: Orbax raises it only when all processes have done their part.
+
+    It stays after the last checkpoint, for some threads of a failed save go on until they fail, too.
+
+    Attributes:
+      first: None if nothing has gone wrong.
+    """
+
+    first: BaseException | None = None
+
+    def filter(self, record: python_logging.LogRecord) -> bool:
+        """Lets pass what is no consequence of the first failure, without traceback."""
+        if not record.exc_info or "orbax" not in record.pathname:
+            return True
+        error, record.exc_info = record.exc_info[1], None
+        if record.filename in ("async_checkpointer.py", "future.py"):
+            self.first = self.first or error
+        record.msg, record.args = f"{record.getMessage()} ({error})", ()
+        return self.first is None
+
+
+_failures = _Failures()
 
 
 def save_variables(directory: epath.PathLike, step: int, variables: dict[str, Any], description: dict[str, Any]) -> epath.Path:
@@ -120,14 +175,10 @@ def save_variables(directory: epath.PathLike, step: int, variables: dict[str, An
       description: as in `CheckpointWriter.save`.
     """
     path = _absolute(directory) / str(step)
-    try:
+    with _writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         ocp.save_checkpointables(path, {"model": variables}, custom_metadata=description)
         write_checksums(path)
-    except Exception as error:
-        if not isinstance(error, OSError | ValueError) and not remote.is_failure(error):
-            raise
-        raise InputError(f"the checkpoint {path} could not be written: {error}") from error
     return path
 
 
@@ -163,6 +214,10 @@ def fault(directory: epath.PathLike) -> str | None:
         found = _checksums(directory)
     except FileNotFoundError:
         return "it was deleted meanwhile"
+    except OSError as error:
+        if remote.is_failure(error):  # of the network; the files may be as they were
+            raise
+        return f"it cannot be read ({error})"
     for name in sorted(wanted.keys() | found.keys()):
         if name not in found:
             return f"{name} is missing"
@@ -179,24 +234,26 @@ def newest_sound_step(directory: epath.PathLike, move_faulty_to: epath.PathLike 
     Every faulty one met on the way is reported and, given a folder, moved there, so that training can write its step anew.
 
     Raises:
-      InputError: there are checkpoints, none of them sound, and one interrupted first save does not explain that.
+      InputError: there are checkpoints, none of them sound, and one interrupted first save does not explain that. They all
+        stay where they are, so that the next start does not take the run for a new one.
     """
-    faulty = {}
+    faulty, sound = {}, None
     for step in reversed(steps(directory)):
-        path = epath.Path(directory) / str(step)
-        problem = fault(path)
+        problem = fault(epath.Path(directory) / str(step))
         if problem is None:
-            return step
+            sound = step
+            break
         logging.warning("checkpoint %d is not used: %s", step, problem)
         faulty[step] = problem
-        if move_faulty_to is not None:
-            remote.move_folder(path, epath.Path(move_faulty_to) / f"{step}-{int(time.time())}")
-    if faulty and list(faulty.values()) != [_UNSEALED]:
+    if sound is None and faulty and list(faulty.values()) != [_UNSEALED]:
         raise InputError(
             f"{directory}: no sound checkpoint is left (faulty: {', '.join(map(str, faulty))}); "
             "choose another --workdir to start anew"
         )
-    return None
+    if move_faulty_to is not None:
+        for step in faulty:
+            _move(epath.Path(directory) / str(step), epath.Path(move_faulty_to))
+    return sound
 
 
 def choose_step(directory: epath.PathLike, which: str) -> int:
@@ -278,6 +335,13 @@ def load_variables(directory: epath.PathLike, step: int, like: dict[str, Any]) -
     return _load(directory, step, {"model": like})["model"]
 
 
+def _move(path: epath.Path, folder: epath.Path) -> None:
+    """Into `folder`, with a number behind its name that is free there."""
+    with remote.writing(folder):
+        names = (folder / f"{path.name}-{number}" for number in itertools.count(1))
+        remote.move_folder(path, next(name for name in names if not name.exists()))
+
+
 def _to_trees(state: TrainState) -> dict[str, Any]:
     """Plain nested dicts, so that a checkpoint can be read without our classes or optax's."""
     plain = flax.serialization.to_state_dict(state)
@@ -329,6 +393,19 @@ def _checksums(directory: epath.Path) -> dict[str, str]:
             elif path.name not in (_CHECKSUMS, f"{_CHECKSUMS}.tmp"):
                 files[str(path.relative_to(directory))] = hashlib.sha256(path.read_bytes()).hexdigest()
     return files
+
+
+@contextlib.contextmanager
+def _writing(path: epath.Path) -> Iterator[None]:
+    """As `remote.writing`; TensorStore reports what a disk does as a ValueError."""
+    try:
+        with remote.writing(f"the checkpoint in {path}"):
+            yield
+    except ValueError as error:
+        if isinstance(error, InputError):
+            raise
+        told = " ".join(str(error).split())
+        raise InputError(f"the checkpoint in {path} could not be written: {told}") from error
 
 
 def _metadata(directory: epath.Path) -> dict[str, Any]:

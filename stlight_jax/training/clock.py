@@ -9,6 +9,8 @@ from __future__ import annotations
 import collections
 import concurrent.futures
 import contextlib
+import queue
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, TypeVar
@@ -61,7 +63,9 @@ class StepClock:
 
     def __init__(self, batch_size: int, advice: str):
         self._batch_size, self._advice = batch_size, advice
-        self._watcher = concurrent.futures.ThreadPoolExecutor(1, "step clock")
+        self._to_watch: queue.SimpleQueue[tuple[Any, concurrent.futures.Future[float]] | None] = queue.SimpleQueue()
+        # A step that never ends must not keep the process from ending.
+        threading.Thread(target=self._watch, name="step clock", daemon=True).start()
         self._under_way: collections.deque[_UnderWay] = collections.deque()
         self._asked = self._had = 0.0
         self._last: tuple[float, float] | None = None  # when the last settled step was done, and the pauses before it
@@ -74,7 +78,7 @@ class StepClock:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._watcher.shutdown(wait=False)  # a step that never ends must not keep an error back
+        self._to_watch.put(None)
 
     def batches(self, source: Iterable[_Batch]) -> Iterator[_Batch]:
         """The batches of `source`, timed."""
@@ -91,7 +95,9 @@ class StepClock:
     def launched(self, results: Any) -> None:
         """To be called when a step on the last batch is under way; `results` are arrays that are ready when it is done."""
         paused = self._pauses.total()
-        self._under_way.append(_UnderWay(self._asked, self._had, paused, self._watcher.submit(_time_when_ready, results)))
+        done: concurrent.futures.Future[float] = concurrent.futures.Future()
+        self._to_watch.put((results, done))
+        self._under_way.append(_UnderWay(self._asked, self._had, paused, done))
 
     def settled(self) -> None:
         """Waits for the oldest step under way and counts it. Says so when data come too slowly."""
@@ -143,6 +149,14 @@ class StepClock:
         of_steps = [f"{1000 * seconds / steps:.4g} ms per step, {waiting:.1f} % of it waiting for data"] if steps else []
         pauses = ", ".join(f"{kind} {length:.1f} s" for kind, length in sorted(self._pauses.items()))
         return "; ".join(of_steps + ([f"pauses: {pauses}"] if pauses else []))
+
+    def _watch(self) -> None:
+        while (step := self._to_watch.get()) is not None:
+            results, done = step
+            try:
+                done.set_result(_time_when_ready(results))
+            except BaseException as error:  # raised where the step is settled
+                done.set_exception(error)
 
     def _judge(self) -> None:
         spent = self._all.since(self._judged)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import sys
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -13,11 +17,13 @@ from absl import flags
 from jax.experimental import multihost_utils
 
 from stlight_jax import progress
-from stlight_jax.errors import InputError
+from stlight_jax.errors import InputError, LostProcessError
 
 # A process that says nothing for so long is taken for dead, and takes the others down with it.
 _HEARTBEAT_SECONDS = 30
 _START_SECONDS = 300
+# How long one that fails waits for the others to fail as well, as all do where the input is to blame.
+_FAREWELL_SECONDS = 5
 
 
 def define_flags() -> None:
@@ -62,6 +68,42 @@ def start() -> None:
         raise InputError(f"the processes of this run did not find each other{where}: {str(error).splitlines()[0]}") from None
     if jax.process_index():
         progress.silence()
+
+
+@contextlib.contextmanager
+def together() -> Iterator[None]:
+    """Turns what JAX raises in the block when another process is gone into a LostProcessError."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        text = " ".join(str(error).split())
+        if not jax.distributed.is_initialized() or not any(sign in text.lower() for sign in _SIGNS_OF_LOSS):
+            raise
+        raise LostProcessError(
+            "another process of this run has failed, died or lost its connection; what it said itself tells why "
+            f"(here: {text[:200]})"
+        ) from error
+
+
+_SIGNS_OF_LOSS = ("gloo", "nccl", "peer", "connection", "coordination", "barrier", "heartbeat", "unavailable")
+
+
+def leave(error: BaseException, status: int) -> None:
+    """Ends a process of many that fails, so that the others do not wait for it; alone it does nothing.
+
+    To be called when all is said. JAX's own way out waits minutes for the others, which wait for this process all the while.
+    """
+    if not jax.distributed.is_initialized():
+        return
+    if not isinstance(error, LostProcessError):
+        farewell = threading.Thread(target=jax.distributed.shutdown, daemon=True)
+        farewell.start()
+        farewell.join(_FAREWELL_SECONDS)
+        if not farewell.is_alive():
+            return
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def check_layout() -> None:

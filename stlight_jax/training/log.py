@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import importlib.util
 import json
@@ -16,6 +17,7 @@ import jax
 from etils import epath
 
 from stlight_jax import remote
+from stlight_jax.errors import InputError
 from stlight_jax.progress import say
 from stlight_jax.training.mirror import Mirror
 
@@ -28,23 +30,27 @@ class MetricsLog:
 
     A line that an interruption cut short stays behind, on a line of its own, and `read_metrics` passes over it.
     Nothing can be appended to what is in a bucket: there all is written to a local copy, which is sent now and then.
+
+    All methods raise InputError where the folder cannot be written to.
     """
 
     def __init__(self, workdir: epath.PathLike, tensorboard: bool):
         self._mirror = Mirror(epath.Path(workdir), METRICS_FILE) if remote.is_remote(workdir) else None
         folder = epath.Path(workdir) if self._mirror is None else self._mirror.folder
         self._path = folder / METRICS_FILE
-        cut_short = self._path.exists() and self._path.read_bytes()[-1:] not in (b"", b"\n")
-        self._file = self._path.open("a")
-        if cut_short:
-            self._file.write("\n")
+        with remote.writing(self._path):
+            cut_short = self._path.exists() and self._path.read_bytes()[-1:] not in (b"", b"\n")
+            self._file = self._path.open("a")
+            if cut_short:
+                self._file.write("\n")
         self._writer = _tensorboard_writer(folder / "tensorboard") if tensorboard else None
 
     def write(self, step: int, kind: str, values: dict[str, float]) -> None:
         """One line: `{"step", "kind", "time", **values}`. Kinds: "started", "compiled", "train", "validation", "checkpoint"."""
         line = {"step": step, "kind": kind, "time": round(time.time(), 3), **values}
-        self._file.write(json.dumps(_finite(line), allow_nan=False) + "\n")
-        self._file.flush()
+        with remote.writing(self._path):
+            self._file.write(json.dumps(_finite(line), allow_nan=False) + "\n")
+            self._file.flush()
         if self._writer is not None:
             self._writer(step, {f"{kind}/{name}": value for name, value in values.items()})
 
@@ -55,7 +61,8 @@ class MetricsLog:
 
     def close(self) -> None:
         """Closes the file."""
-        self._file.close()
+        with remote.writing(self._path):
+            self._file.close()
         if self._mirror is not None:
             self._mirror.close()
 
@@ -106,8 +113,12 @@ def environment() -> dict[str, Any]:
 
 
 def write_json(path: epath.PathLike, content: Any) -> None:
-    """Writes a JSON file in one step: a reader sees the old one or the new one. Infinite values and NaN become null."""
-    remote.write_at_once(epath.Path(path), json.dumps(_finite(content), indent=2, allow_nan=False) + "\n")
+    """Writes a JSON file in one step: a reader sees the old one or the new one. Infinite values and NaN become null.
+
+    Raises InputError if it cannot be written.
+    """
+    with remote.writing(path):
+        remote.write_at_once(epath.Path(path), json.dumps(_finite(content), indent=2, allow_nan=False) + "\n")
 
 
 def _finite(content: Any) -> Any:
@@ -150,12 +161,20 @@ def _tensorboard_writer(directory: epath.Path) -> Callable[[int, dict[str, float
         return None
     import tensorflow as tf  # slow to import, and only this option needs it
 
-    writer = tf.summary.create_file_writer(str(directory))
+    @contextlib.contextmanager
+    def told() -> Iterator[None]:
+        try:
+            yield
+        except tf.errors.OpError as error:
+            raise InputError(f"{directory} could not be written: {error.message}") from error
+
+    with told():
+        writer = tf.summary.create_file_writer(str(directory))
 
     def write(step: int, values: dict[str, float]) -> None:
-        with writer.as_default():
+        with told(), writer.as_default():
             for name, value in values.items():
                 tf.summary.scalar(name, value, step)
-        writer.flush()
+            writer.flush()
 
     return write

@@ -5,17 +5,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import ml_collections
 import numpy as np
 from etils import epath
-from jax.experimental import multihost_utils
 
 from stlight_jax.config import check, course_differences, take_channels
 from stlight_jax.data.opening import advice_on_slow_data, open_training
@@ -30,6 +27,7 @@ from stlight_jax.training import checkpoint, distributed
 from stlight_jax.training.clock import StepClock
 from stlight_jax.training.log import MetricsLog, NoLog, environment, write_json
 from stlight_jax.training.parallel import AXIS, make_launcher
+from stlight_jax.training.preemption import StopRequests, stop_requests
 from stlight_jax.training.schedule import Hyperparameters, make_schedule
 from stlight_jax.training.state import TrainState, create_state, make_optimizer
 from stlight_jax.training.step import Metrics, configured_training, make_eval_step
@@ -75,8 +73,8 @@ def train(config: ml_collections.ConfigDict, workdir: epath.PathLike, allow_chan
         log = MetricsLog(place.path, config.train.tensorboard) if alone else NoLog()
         with (
             contextlib.closing(log),
+            stop_requests() as stop,  # also while the last checkpoint is written
             checkpoint.CheckpointWriter(place.checkpoints, config.train.keep_checkpoints) as writer,
-            _stop_requests() as stop,
         ):
             log.write(done, "started", {})
             return run.steps(state, place, log, writer, stop)
@@ -185,7 +183,7 @@ class _Run:
         place: Workdir,
         log: MetricsLog | NoLog,
         writer: checkpoint.CheckpointWriter,
-        stop: _StopRequests,
+        stop: StopRequests,
     ) -> TrainState:
         """Trains from `state` to the last step."""
         train, first = self.config.train, int(state.step)
@@ -232,6 +230,7 @@ class _Run:
                     log.write(done, "compiled", {"seconds": time.monotonic() - begun})
                     say(f"first step, compilation included: {time.monotonic() - begun:.1f} s")
                     progress.restart_clock(done)
+                writer.check()
                 stop.agree(done)
                 if done % train.checkpoint_every == 0 or done == self.total_steps or stop.requested:
                     settle()
@@ -254,7 +253,7 @@ class _Run:
         return state
 
     def _validate(
-        self, state: TrainState, done: int, log: MetricsLog | NoLog, stop: _StopRequests, elapsed: Callable[[], float]
+        self, state: TrainState, done: int, log: MetricsLog | NoLog, stop: StopRequests, elapsed: Callable[[], float]
     ) -> dict[str, float] | None:
         """The validation metrics; None if asked to stop, for saving must not wait. The log is told the seconds `elapsed`."""
         if stop.requested:
@@ -280,58 +279,3 @@ class _Run:
 
 def _as_float32(rates: Hyperparameters) -> Hyperparameters:
     return Hyperparameters(*(np.float32(value) for value in rates))
-
-
-class _StopRequests:
-    """Whether the run was asked to stop. Many processes agree on the step at which they do.
-
-    Attributes:
-      requested: what was agreed on.
-    """
-
-    def __init__(self) -> None:
-        self.requested = False
-        self._heard = threading.Event()
-        self._asked_at = -1
-
-    def hear(self) -> None:
-        """The request, of this process alone."""
-        self._heard.set()
-
-    def now(self) -> bool:
-        """Whether to drop at once what only this process does; many processes drop nothing."""
-        return jax.process_count() == 1 and self._heard.is_set()
-
-    def agree(self, step: int) -> None:
-        """Called by all processes after each step."""
-        if jax.process_count() == 1:
-            self.requested = self._heard.is_set()
-        elif step > self._asked_at:
-            self._asked_at = step
-            self.requested |= multihost_utils.reached_preemption_sync_point(step)
-
-
-@contextlib.contextmanager
-def _stop_requests() -> Iterator[_StopRequests]:
-    """Turns the first SIGTERM or SIGINT into a request that the loop can ask for; a second one acts as usual.
-
-    In a run of many processes JAX itself listens to SIGTERM.
-    """
-    stop = _StopRequests()
-    if threading.current_thread() is not threading.main_thread() or jax.process_count() > 1:
-        yield stop
-        return
-    previous = {}
-
-    def request(number: int, frame: Any) -> None:
-        stop.hear()
-        signal.signal(number, previous[number])
-        say("asked to stop: finishing this step and saving ...")
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        previous[number] = signal.signal(number, request)
-    try:
-        yield stop
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

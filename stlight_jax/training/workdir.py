@@ -83,7 +83,9 @@ def locked(folder: epath.Path, message: str, wait: bool = False) -> Iterator[Non
     if fcntl is None:
         yield
         return
-    with open(folder / ".lock", "a+") as lock:
+    with contextlib.ExitStack() as until_the_end:
+        with remote.writing(folder / ".lock"):
+            lock = until_the_end.enter_context(open(folder / ".lock", "a+"))
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -97,9 +99,9 @@ def locked(folder: epath.Path, message: str, wait: bool = False) -> Iterator[Non
             logging.warning("%s is not protected against a second process: no locks there (%s)", folder, error)
             yield
             return
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
+        with contextlib.suppress(OSError):  # the number is for people; that the disk is full will show elsewhere
+            lock.truncate(0)
+            os.write(lock.fileno(), str(os.getpid()).encode())
         yield
 
 

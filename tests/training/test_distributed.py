@@ -2,18 +2,24 @@
 
 import json
 import os
+import random
+import resource
 import signal
 import socket
 import subprocess
 import sys
 import time
+import types
 
+import jax
 import numpy as np
 import pytest
 
-from stlight_jax.training import checkpoint
+from stlight_jax import InputError
+from stlight_jax.training import checkpoint, distributed
 from stlight_jax.training.log import read_metrics
 from tests.conftest import ROOT
+from tests.training.test_loop import assert_same_state, newest_step, raw_trees
 
 DEVICES = 4  # of all processes together
 
@@ -33,9 +39,9 @@ def flags_of(config):
     ]
 
 
-def start(script, arguments, processes, each=None):
-    """Starts `script` in so many processes; `each`: further arguments of each of them."""
-    environment = {**os.environ, "XLA_FLAGS": f"--xla_force_host_platform_device_count={DEVICES // processes}"}
+def start(script, arguments, processes, each=None, devices=None):
+    """Starts `script` in so many processes; `each`: further arguments of each of them; `devices`: how many each has."""
+    devices = devices or [DEVICES // processes] * processes
     port = free_port()
     together = [f"--coordinator=localhost:{port}", f"--processes={processes}"] if processes > 1 else []
     return [
@@ -49,7 +55,7 @@ def start(script, arguments, processes, each=None):
                 *(each or {}).get(i, []),
             ],
             cwd=ROOT,
-            env=environment,
+            env={**os.environ, "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices[i]}"},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -129,6 +135,32 @@ def test_configs_that_differ_are_refused_by_all(small_run, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_unequal_numbers_of_devices_are_told(monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 3)
+    monkeypatch.setattr(jax, "devices", lambda: [types.SimpleNamespace(process_index=i) for i in (0, 0, 1, 2, 2)])
+    with pytest.raises(InputError, match="the processes have 2, 1, 2 devices; .* all must have as many"):
+        distributed.check_layout()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("devices", "batch_size", "message"),
+    [
+        ([1, 2], 6, "the processes have 1, 2 devices; a batch is shared equally, so all must have as many"),
+        ([2, 2], 6, "train.batch_size is 6; it must be a positive multiple of the 4 devices it is split over"),
+    ],
+)
+def test_impossible_layouts_are_refused_by_all_before_anything_is_compiled(small_run, tmp_path, devices, batch_size, message):
+    small_run.train.batch_size = batch_size
+    begun = time.monotonic()
+    for status, _, error in finish(start("train.py", train_arguments(small_run, tmp_path / "run"), 2, devices=devices), 90):
+        assert status == 2
+        assert f"error: {message}" in error
+        assert "compiling" not in error
+    assert time.monotonic() - begun < 60
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -182,14 +214,125 @@ def test_a_termination_of_one_stops_and_saves_all_and_the_run_goes_on_elsewhere(
         assert resumed[at] == pytest.approx(whole[at], rel=1e-5), at
 
 
+def assert_told_of_a_loss(status, error):
+    """Of the other processes of a run that one has left."""
+    assert status in (1, -signal.SIGABRT), error  # SIGABRT where JAX's own watch is quicker than the broken connection
+    assert "another process of this run has failed, died or lost its connection" in error or "another task died" in error
+    assert "Traceback" not in error
+
+
 @pytest.mark.long
-def test_a_death_takes_the_run_down_within_a_minute(small_run, tmp_path):
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_death_takes_the_run_down_within_a_minute(small_run, tmp_path, victim):
     small_run.train.update(epochs=4000, checkpoint_every=100_000)
     started = start("train.py", train_arguments(small_run, tmp_path / "run"), 2)
     wait_for_steps(tmp_path / "run", 3)
-    started[1].kill()
+    started[victim].kill()
     begun = time.monotonic()
-    (first, _) = finish(started, 70)
+    results = finish(started, 70)
     assert time.monotonic() - begun < 60
-    assert first[0] not in (0, None)
-    assert first[2].strip(), "it says something"
+    assert results[victim][0] == -signal.SIGKILL
+    assert_told_of_a_loss(results[1 - victim][0], results[1 - victim][2])
+
+
+def test_what_only_the_first_process_meets_ends_all(small_run, tmp_path):
+    (tmp_path / "file").write_text("")  # the others do not look at the workdir before they are told where to start
+    begun = time.monotonic()
+    first, second = finish(start("train.py", train_arguments(small_run, tmp_path / "file" / "run"), 2), 120)
+    assert first[0] == 2
+    assert "error: " in first[2]
+    assert "cannot be written to: [Errno 20] Not a directory" in first[2]
+    assert_told_of_a_loss(second[0], second[2])
+    assert time.monotonic() - begun < 90
+
+
+FAILING = """
+import runpy
+import sys
+
+sys.path[0] = "."
+from stlight_jax.training import loop
+
+original = loop.training_batches
+
+def failing(*arguments):
+    for number, batch in enumerate(original(*arguments)):
+        if number == 8 and "--process=1" in sys.argv:
+            raise RuntimeError("a defect in one of them")
+        yield batch
+
+loop.training_batches = failing
+runpy.run_path("train.py", run_name="__main__")
+"""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("what", ["log of the first", "save of the first", "save of the second", "defect of the second"])
+def test_a_failure_of_one_process_ends_all_within_a_minute(small_run, tmp_path, what):
+    workdir, at_fault = tmp_path / "run", int(what.endswith("second"))
+    small_run.train.update(epochs=400, checkpoint_every=100_000 if what.startswith("log") else 4)
+    small_run.data.validation_sequences = 2
+    script = "train.py"
+    if what.startswith("defect"):
+        script = tmp_path / "failing.py"
+        script.write_text(FAILING)
+    started = start(script, train_arguments(small_run, workdir), 2)
+    if what.startswith("defect"):
+        wait_for_steps(workdir, 4)
+    else:
+        wait_for_steps(workdir, 6)
+        size = 100 if at_fault else (workdir / "metrics.jsonl").stat().st_size + 1000
+        resource.prlimit(started[at_fault].pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+    begun = time.monotonic()
+    results = finish(started, 120)
+    assert time.monotonic() - begun < 60
+    status, _, error = results[at_fault]
+    if what.startswith("defect"):
+        assert status == 1
+        assert "RuntimeError: a defect in one of them" in error
+    else:
+        assert status == 2, error
+        (line,) = [line for line in error.splitlines() if line.startswith("error: ")]
+        assert "could not be written: " in line
+        assert "File too large" in line
+        assert "Traceback" not in error
+    assert_told_of_a_loss(results[1 - at_fault][0], results[1 - at_fault][2])
+    if not what.startswith("log"):
+        assert checkpoint.newest_sound_step(workdir / "checkpoints") >= 4
+
+
+@pytest.mark.long
+def test_two_processes_killed_twenty_times_end_with_the_parameters_of_an_undisturbed_run(small_run, tmp_path):
+    kills, generator = 20, random.Random(0)
+    small_run.train.update(epochs=3 + 2 * kills, checkpoint_every=1, keep_checkpoints=2)  # a save is always under way
+    small_run.data.validation_sequences = 2
+    total = 3 * small_run.train.epochs
+    whole = train(small_run, tmp_path / "whole", 2)
+    workdir = tmp_path / "cut"
+    for number in range(kills):
+        before = newest_step(workdir)
+        started = start("train.py", train_arguments(small_run, workdir), 2)
+        deadline = time.monotonic() + 200
+        while newest_step(workdir) == before and time.monotonic() < deadline:
+            assert [process.poll() for process in started] == [None, None]
+            time.sleep(0.002)
+        time.sleep(generator.random() * 0.5)
+        victims = generator.choice([[0], [1], [0, 1]])
+        for victim in victims:
+            started[victim].kill()
+        begun = time.monotonic()
+        for process, (status, _, error) in enumerate(finish(started, 90)):
+            if process in victims:
+                assert status == -signal.SIGKILL, (number, error)
+            else:
+                assert_told_of_a_loss(status, error)
+        assert time.monotonic() - begun < 60
+    assert kills <= newest_step(workdir) < total
+    cut = train(small_run, workdir, 2)
+    starts = [line for line in (workdir / "metrics.jsonl").read_text().splitlines() if '"started"' in line]
+    assert len(starts) == kills + 1
+    assert [line["step"] for line in cut["train"]] == list(range(1, total + 1))
+    for kind, keys in (("train", ("loss", "gradient_norm")), ("validation", ("mse", "ssim"))):
+        for key in keys:
+            assert [line[key] for line in cut[kind]] == [line[key] for line in whole[kind]]
+    assert_same_state(raw_trees(workdir, total), raw_trees(tmp_path / "whole", total))

@@ -1,0 +1,82 @@
+"""Being asked to stop: by SIGTERM or SIGINT, or by the platform through JAX."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+from jax.experimental import multihost_utils
+
+from stlight_jax.errors import PreemptedError
+from stlight_jax.progress import say
+
+
+def leave_if_asked() -> None:
+    """Until there is a state to save, SIGTERM ends the process at once, with the status of a run that can go on."""
+    signal.signal(signal.SIGTERM, _leave)
+
+
+def _leave(number: int, frame: Any) -> None:
+    os.write(2, b"stopped as asked before the first step, so nothing was saved; run the same command to go on\n")
+    os._exit(PreemptedError.exit_status)  # an exception might end in some library's `except`
+
+
+class StopRequests:
+    """Whether the run was asked to stop. Many processes agree on the step at which they do.
+
+    Attributes:
+      requested: what was agreed on.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._heard = threading.Event()
+        self._asked_at = -1
+
+    def hear(self) -> None:
+        """The request, of this process alone."""
+        self._heard.set()
+
+    def now(self) -> bool:
+        """Whether to drop at once what only this process does; many processes drop nothing."""
+        return jax.process_count() == 1 and self._heard.is_set()
+
+    def agree(self, step: int) -> None:
+        """Called by all processes after each step."""
+        if jax.process_count() == 1:
+            self.requested = self._heard.is_set()
+        elif step > self._asked_at:
+            self._asked_at = step
+            self.requested |= multihost_utils.reached_preemption_sync_point(step)
+
+
+@contextlib.contextmanager
+def stop_requests() -> Iterator[StopRequests]:
+    """Turns the first SIGTERM or SIGINT into a request that the loop can ask for; a second one acts as usual.
+
+    In a run of many processes JAX itself listens to SIGTERM.
+    """
+    stop = StopRequests()
+    if threading.current_thread() is not threading.main_thread() or jax.process_count() > 1:
+        yield stop
+        return
+    previous = {}
+
+    def request(number: int, frame: Any) -> None:
+        stop.hear()
+        signal.signal(number, previous[number])
+        say("asked to stop: finishing this step and saving ...")
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        before = signal.signal(number, request)
+        previous[number] = signal.SIG_DFL if before is _leave else before
+    try:
+        yield stop
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
