@@ -128,6 +128,7 @@ def _write(out: pathlib.Path, results: dict[str, Any]) -> None:
         report.table(list(fitting), list(fitting.values())),
         *(f"{label}: does not fit\n" for label in results["programs"] if label not in fitting),
         report.of_search(results["largest_batch_per_chip"]),
+        *(f"{remark}\n" for remark in results.get("remarks", [])),
         f"{report.BOUND}\n\nWidths and the {LANES} lanes:\n\n",
         _widths(),
     ]
