@@ -122,20 +122,26 @@ def _search(case: Case) -> dict[str, Any]:
 
 def _write(out: pathlib.Path, results: dict[str, Any]) -> None:
     fitting = {label: program for label, program in results["programs"].items() if "memory" in program}
+    remarks = results.get("remarks", [])
     made_with = ", ".join(f"{name} {number}" for name, number in results["versions"].items())
     lines = [
         f"Compiled for TPUs by {made_with}; no TPU was there. Each line differs from the first by what it says.\n\n",
         report.table(list(fitting), list(fitting.values())),
         *(f"{label}: does not fit\n" for label in results["programs"] if label not in fitting),
         report.of_search(results["largest_batch_per_chip"]),
-        *(f"{remark}\n" for remark in results.get("remarks", [])),
+        *(f"{remark}\n" for remark in remarks),
         f"{report.BOUND}\n\nWidths and the {LANES} lanes:\n\n",
         _widths(),
     ]
     text = "".join(lines)
     (out / "tpu.txt").write_text(text)
     training = {label: program for label, program in fitting.items() if program["program"] == "training"}
-    report.draw(out / "tpu.png", list(training), list(training.values()), "STLight on TPUs, one thing varied at a time")
+    report.draw(
+        out / "tpu.png",
+        list(training),
+        list(training.values()),
+        "\n".join(["STLight on TPUs, one thing varied at a time", *remarks]),
+    )
     print(text)
 
 

@@ -114,7 +114,7 @@ def of_search(found: dict[str, Any]) -> str:
 
 
 def draw(path: epath.PathLike, labels: Sequence[str], programs: Sequence[dict[str, Any]], title: str) -> None:
-    """Draws memory, bounds and throughput of programs beside each other, as a PNG."""
+    """Draws memory, bounds and throughput of programs beside each other, as a PNG; throughput with that of all chips."""
     figure = matplotlib.figure.Figure(figsize=(14, 2.2 + 0.42 * len(programs)), layout="constrained")
     memory, times, throughput = figure.subplots(1, 3, sharey=True)
     places = range(len(programs))
@@ -128,16 +128,17 @@ def draw(path: epath.PathLike, labels: Sequence[str], programs: Sequence[dict[st
         capacity = program["memory"]["capacity"] / 2**30
         memory.plot([capacity] * 2, [place - 0.42, place + 0.42], color="black", label="capacity" if first else None)
         bound = program["bound_not_a_measurement"]
-        for number, ((part, name), colour) in enumerate(zip(_LIMITS.items(), _COLOURS, strict=False)):
-            times.barh(place + (number - 1) * 0.26, 1e3 * bound[part], 0.26, color=colour, label=name if first else None)
+        for (part, name), colour in zip(_LIMITS.items(), _COLOURS, strict=False):
+            times.plot(1e3 * bound[part], place, "o", color=colour, label=name if first else None)
         per_chip = bound["sequences_per_second"] / program["chips"]
         throughput.barh(place, per_chip, color="#66aa77")
         total = f" {bound['sequences_per_second']:,.0f} on {program['chips']}"
         throughput.annotate(total, (per_chip, place), va="center", fontsize=8)
     memory.set(title="Memory per chip (GiB)", yticks=list(places), yticklabels=list(labels))
     memory.invert_yaxis()
-    times.set(title="Least time per step (ms), as bound by")
-    throughput.set(title="Sequences/s per chip, at most (and on all chips)")
+    times.set(title="Least time per step (ms), as bound by", xscale="log")
+    times.grid(alpha=0.3)
+    throughput.set(title="Sequences/s per chip, at most")
     throughput.margins(x=0.35)
     for axes in (memory, times):
         axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.05 - 0.5 / len(programs)), ncols=3, frameon=False)
