@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import json
 import os
+import pathlib
 import socket
 import threading
 import time
@@ -21,6 +22,7 @@ from stlight_jax.progress import say
 
 _BEAT_SECONDS = 10.0
 _STALE_SECONDS = 35.0
+_BOOT_ID = pathlib.Path("/proc/sys/kernel/random/boot_id")
 _held_here: set[str] = set()
 
 
@@ -32,7 +34,7 @@ def held(folder: epath.Path, message: str, wait: bool = False) -> Iterator[None]
     or at once if that process was on the same machine.
     """
     path = folder / ".lock"
-    ours = {"process": os.getpid(), "host": socket.gethostname(), "id": uuid.uuid4().hex}
+    ours = {"process": os.getpid(), "host": socket.gethostname(), **_machine(), "id": uuid.uuid4().hex}
     _take(path, ours, message, wait)
     _held_here.add(ours["id"])
     ended = threading.Event()
@@ -92,10 +94,22 @@ def _changed(path: epath.Path, before: dict) -> bool:
     return False
 
 
+def _machine() -> dict[str, str]:
+    """What tells machines, and containers in which processes are numbered anew, apart that have one name. Empty if unknown."""
+    try:
+        return {"boot": _BOOT_ID.read_text().strip(), "processes": os.readlink("/proc/self/ns/pid")}
+    except OSError:
+        return {}
+
+
 def _is_dead(owner: dict) -> bool:
-    if owner.get("host") != socket.gethostname() or not isinstance(owner.get("process"), int):
+    """Whether its process is known to be gone. (Only that of this machine and container can be looked for.)"""
+    here = _machine()
+    if not here or any(owner.get(name) != value for name, value in {"host": socket.gethostname(), **here}.items()):
         return False
-    if owner["process"] == os.getpid():  # containers number their processes alike
+    if not isinstance(owner.get("process"), int):
+        return False
+    if owner["process"] == os.getpid():
         return owner.get("id") not in _held_here
     try:
         os.kill(owner["process"], 0)

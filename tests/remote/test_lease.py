@@ -21,16 +21,29 @@ def test_a_second_run_is_refused_while_the_first_one_lives(place, quick):
     assert not (place / ".lock").exists()
 
 
-def test_the_lock_of_a_dead_process_is_taken_over(place, quick, caplog):
+def test_the_lock_of_a_dead_process_is_taken_over(place, quick, caplog, monkeypatch, tmp_path):
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     host = lease.socket.gethostname()
-    for process, machine, seconds in ((gone.pid, host, (0, 0.5)), (os.getpid(), host, (0, 0.5)), (1, "elsewhere", (0.5, 20))):
-        (place / ".lock").write_text(json.dumps({"process": process, "host": machine, "id": "x", "beat": 3}))
+    here = {"host": host, "boot": lease._BOOT_ID.read_text().strip(), "processes": os.readlink("/proc/self/ns/pid")}
+    at_once, when_stale = (0, 0.5), (0.5, 20)
+    for process, machine, seconds in (
+        (gone.pid, here, at_once),
+        (os.getpid(), here, at_once),
+        (1, {**here, "host": "elsewhere"}, when_stale),
+        (gone.pid, {**here, "boot": "another machine of this name"}, when_stale),
+        (gone.pid, {**here, "processes": "pid:[1]"}, when_stale),  # of a container that has the name of its machine
+        (gone.pid, {"host": host}, when_stale),  # it does not say
+    ):
+        (place / ".lock").write_text(json.dumps({"process": process, **machine, "id": "x", "beat": 3}))
         begun = time.monotonic()
         with Workdir(place).locked():
             assert seconds[0] <= time.monotonic() - begun < seconds[1]
-            assert f"process {process} on {machine} ended without a word" in caplog.text
+            assert f"process {process} on {machine['host']} ended without a word" in caplog.text
+        caplog.clear()
+    monkeypatch.setattr(lease, "_BOOT_ID", tmp_path / "nothing")  # nobody says
+    assert lease._machine() == {}
+    assert not lease._is_dead({"process": gone.pid, "host": host})
     (place / ".lock").write_text("damaged")
     with Workdir(place).locked():
         pass
