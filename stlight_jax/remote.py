@@ -97,6 +97,30 @@ def read_bytes(path: epath.PathLike) -> bytes:
     return filesystem().cat_file(os.fspath(path))
 
 
+def read_version(path: epath.PathLike) -> tuple[bytes, int]:
+    """All of a remote file, and which version of it that is."""
+    headers, content = filesystem().call("GET", "b/{}/o/{}", *_bucket_and_name(path), alt="media")
+    return content, int(headers["x-goog-generation"])
+
+
+def replace_version(path: epath.PathLike, content: bytes, version: int) -> int:
+    """Writes a remote file in the place of one version of it, or of none, 0, and returns the new one.
+
+    Raises FileExistsError if another version is there, or none: somebody else was faster, or the bucket had written this
+    already when the answer was lost.
+    """
+    bucket, name = _bucket_and_name(path)
+    service = filesystem()
+    where = f"{service.base.replace('/storage/v1/', '/upload/storage/v1/')}b/{{}}/o"
+    about = {"uploadType": "media", "name": name, "ifGenerationMatch": str(version)}
+    return int(service.call("POST", where, bucket, data=content, json_out=True, **about)["generation"])
+
+
+def delete_version(path: epath.PathLike, version: int) -> None:
+    """Deletes a remote file. Raises FileExistsError if another version is there, FileNotFoundError if none is."""
+    filesystem().call("DELETE", "b/{}/o/{}", *_bucket_and_name(path), ifGenerationMatch=str(version))
+
+
 def write_at_once(path: epath.Path, content: str) -> None:
     """Writes a text file such that a reader sees the old one or the new one, on any disk or in a bucket."""
     if is_remote(path):
@@ -140,6 +164,11 @@ def remove_folder(path: epath.Path) -> None:
     names = all_files(path)
     if names:
         filesystem().rm([os.fspath(path / name) for name in names])
+
+
+def _bucket_and_name(path: epath.PathLike) -> tuple[str, str]:
+    bucket, _, name = os.fspath(path).removeprefix(_PREFIX).partition("/")
+    return bucket, name
 
 
 def _listed(path: epath.PathLike) -> list[dict[str, Any]]:

@@ -34,62 +34,103 @@ def held(folder: epath.Path, message: str, wait: bool = False) -> Iterator[None]
     or at once if that process was on the same machine.
     """
     path = folder / ".lock"
-    ours = {"process": os.getpid(), "host": socket.gethostname(), **_machine(), "id": uuid.uuid4().hex}
-    _take(path, ours, message, wait)
-    _held_here.add(ours["id"])
+    lease = _Lease(path)
+    lease.take(message, wait)
+    _held_here.add(lease.id)
     ended = threading.Event()
-    beating = threading.Thread(target=_beat, args=(path, ours, ended), name=f"lock of {folder}", daemon=True)
+    beating = threading.Thread(target=lease.beat_until, args=(ended,), name=f"lock of {folder}", daemon=True)
     beating.start()
     try:
         yield
     finally:
         ended.set()
         beating.join()
-        _held_here.discard(ours["id"])
-        try:
-            if _is_of(_owner(path), ours):
-                path.unlink(missing_ok=True)
-        except Exception as error:
-            logging.warning("%s could not be deleted: %s", path, error)
+        _held_here.discard(lease.id)
+        lease.give_back()
 
 
-def _take(path: epath.Path, ours: dict, message: str, wait: bool) -> None:
-    told = False
-    while True:
-        try:
-            remote.filesystem().pipe_file(os.fspath(path), _content(ours, 0), mode="create")
-            return
-        except FileExistsError:
-            pass
-        theirs = _owner(path)
-        if theirs is None:  # given back this moment
-            time.sleep(0.1)
-            continue
-        who = f"{theirs.get('process', 'unknown')} on {theirs.get('host', 'an unknown machine')}"
-        said = message.replace("{process}", who)
-        if not _is_dead(theirs):
-            if not told:
-                say(f"{said}, or did a moment ago; looking whether it still does ...")
-                told = True
-            changed = _changed(path, theirs)
-            if changed and not wait:
-                raise InputError(f"{said}; wait for it, or name another folder")
-            if changed:
+class _Lease:
+    """The object, and the version of it that is ours: nobody writes in the place of one that he has not seen."""
+
+    def __init__(self, path: epath.Path):
+        self.id = uuid.uuid4().hex
+        self._path = path
+        self._ours = {"process": os.getpid(), "host": socket.gethostname(), **_machine(), "id": self.id}
+        self._beats = itertools.count()
+        self._version = 0
+        self._lost = False
+
+    def take(self, message: str, wait: bool) -> None:
+        told = False
+        while True:
+            if self._write(0):
+                return
+            theirs, version = _owner(self._path)
+            if theirs is None:  # given back this moment
+                time.sleep(0.1)
                 continue
-        logging.warning("process %s ended without a word; its lock on %s is taken over", who, path.parent)
-        # Of several that take it over at once, the last one to write has it.
-        remote.filesystem().pipe_file(os.fspath(path), _content(ours, 0))
-        time.sleep(_BEAT_SECONDS / 5)
-        if _is_of(_owner(path), ours):
+            who = f"{theirs.get('process', 'unknown')} on {theirs.get('host', 'an unknown machine')}"
+            said = message.replace("{process}", who)
+            if not _is_dead(theirs):
+                if not told:
+                    say(f"{said}, or did a moment ago; looking whether it still does ...")
+                    told = True
+                changed = _changed(self._path, version)
+                if changed and not wait:
+                    raise InputError(f"{said}; wait for it, or name another folder")
+                if changed:
+                    continue
+            if self._write(version):
+                logging.warning("process %s ended without a word; its lock on %s is taken over", who, self._path.parent)
+                return
+
+    def beat_until(self, ended: threading.Event) -> None:
+        while not self._lost and not ended.wait(_BEAT_SECONDS):
+            try:
+                self._beat()
+            except Exception as error:  # the network's, mostly; the run goes on, and so does this
+                logging.warning("%s could not be written: %s", self._path, error)
+
+    def give_back(self) -> None:
+        if self._lost:
             return
+        try:
+            remote.delete_version(self._path, self._version)
+        except (FileExistsError, FileNotFoundError):
+            pass  # it is another's
+        except Exception as error:
+            logging.warning("%s could not be deleted: %s", self._path, error)
+
+    def _beat(self) -> None:
+        if not self._write(self._version):
+            self._lost = True
+            owner = _owner(self._path)[0] or {}
+            logging.error(
+                "process %s on %s has taken %s over; both write there now, end one of them",
+                owner.get("process"),
+                owner.get("host"),
+                self._path.parent,
+            )
+
+    def _write(self, version: int) -> bool:
+        """Whether it is ours now, after having been that version."""
+        content = json.dumps({**self._ours, "beat": next(self._beats)}).encode()
+        try:
+            self._version = remote.replace_version(self._path, content, version)
+        except FileExistsError:
+            owner, found = _owner(self._path)
+            if owner is None or owner.get("id") != self.id:
+                return False
+            self._version = found  # was written, only the answer was lost
+        return True
 
 
-def _changed(path: epath.Path, before: dict) -> bool:
+def _changed(path: epath.Path, before: int) -> bool:
     """Whether its owner is alive: the object changes, or goes, within the time in which a living one writes it."""
     deadline = time.monotonic() + _STALE_SECONDS
     while time.monotonic() < deadline:
         time.sleep(_BEAT_SECONDS / 10)
-        if _owner(path) != before:
+        if _owner(path)[1] != before:
             return True
     return False
 
@@ -120,39 +161,14 @@ def _is_dead(owner: dict) -> bool:
     return False
 
 
-def _beat(path: epath.Path, ours: dict, ended: threading.Event) -> None:
-    for beat in itertools.count(1):
-        if ended.wait(_BEAT_SECONDS):
-            return
-        try:
-            owner = _owner(path)
-            if owner is not None and not _is_of(owner, ours):
-                logging.error(
-                    "process %s on %s has taken %s over; both write there now, end one of them",
-                    owner.get("process"),
-                    owner.get("host"),
-                    path.parent,
-                )
-                return
-            remote.filesystem().pipe_file(os.fspath(path), _content(ours, beat))
-        except Exception as error:  # the network's, mostly; the run goes on, and so does this
-            logging.warning("%s could not be written: %s", path, error)
-
-
-def _content(owner: dict, beat: int) -> bytes:
-    return json.dumps({**owner, "beat": beat}).encode()
-
-
-def _owner(path: epath.Path) -> dict | None:
-    """What the lock says; None if there is none."""
+def _owner(path: epath.Path) -> tuple[dict | None, int]:
+    """What the lock says, None if there is none, and its version."""
     try:
-        found = json.loads(remote.read_bytes(path))
+        content, version = remote.read_version(path)
     except FileNotFoundError:
-        return None
+        return None, 0
+    try:
+        found = json.loads(content)
     except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _is_of(owner: dict | None, ours: dict) -> bool:
-    return owner is not None and owner.get("id") == ours["id"]
+        found = {}
+    return found if isinstance(found, dict) else {}, version

@@ -12,6 +12,7 @@ import pytest
 from stlight_jax import InputError
 from stlight_jax.training import lease
 from stlight_jax.training.workdir import Workdir
+from tests.fake_gcs import Refused
 
 
 def test_a_second_run_is_refused_while_the_first_one_lives(place, quick):
@@ -74,3 +75,38 @@ def test_who_loses_the_lock_says_so(place, quick, caplog):
         time.sleep(0.5)
     assert "process 7 on elsewhere has taken" in caplog.text
     assert (place / ".lock").exists()  # it is theirs
+
+
+def test_of_two_that_take_a_lock_over_the_slower_one_is_refused(place, quick, monkeypatch):
+    (place / ".lock").write_text(json.dumps({"process": 7, "host": "elsewhere", "id": "x", "beat": 3}))
+    look, theirs = lease._changed, json.dumps({"process": 8, "host": "faster", "id": "y", "beat": 0})
+
+    def be_overtaken(path, version):
+        if look(path, version):
+            return True
+        (place / ".lock").write_text(theirs)  # between our last look and our writing
+        monkeypatch.setattr(lease, "_changed", lambda path, version: True)
+        return False
+
+    monkeypatch.setattr(lease, "_changed", be_overtaken)
+    with pytest.raises(InputError, match="in use by process 8 on faster"), Workdir(place).locked():
+        pass
+    assert (place / ".lock").read_text() == theirs  # not for a moment was it ours
+
+
+def test_a_lock_whose_answers_are_lost_is_kept(place, server, quick, monkeypatch):
+    put = server.put
+
+    def put_and_fail(bucket, name, *more):
+        put(bucket, name, *more)
+        monkeypatch.setattr(server, "put", put)
+        raise Refused(503, "written, but nobody is told")
+
+    monkeypatch.setattr(server, "put", put_and_fail)
+    with Workdir(place).locked():
+        monkeypatch.setattr(server, "put", put_and_fail)
+        time.sleep(4)  # gcsfs tries again after 1 to 2 seconds
+        second = Workdir(place).locked()
+        with pytest.raises(InputError, match="in use"), second:
+            pass
+    assert not (place / ".lock").exists()
