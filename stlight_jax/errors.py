@@ -27,6 +27,10 @@ class PreemptedError(StlightError):
     exit_status = 75
 
 
+class TakenOverError(StlightError):
+    """Another process has taken over the folder that this one was writing to."""
+
+
 class LostProcessError(StlightError):
     """Another process of the same run is gone."""
 

@@ -17,7 +17,7 @@ from absl import logging
 from etils import epath
 
 from stlight_jax import remote
-from stlight_jax.errors import InputError
+from stlight_jax.errors import InputError, TakenOverError
 from stlight_jax.progress import say
 
 _BEAT_SECONDS = 10.0
@@ -26,22 +26,36 @@ _BOOT_ID = pathlib.Path("/proc/sys/kernel/random/boot_id")
 _held_here: set[str] = set()
 
 
+class Lock:
+    """Of a folder on a disk, which nobody can take over."""
+
+    lost = False
+
+    def check(self, ask: bool = False) -> None:
+        """Raises TakenOverError if another process has taken the folder over, as far as is known, or as the bucket says now.
+
+        Args:
+          ask: the bucket. If it does not answer, what is known counts.
+        """
+
+
 @contextlib.contextmanager
-def held(folder: epath.Path, message: str, wait: bool = False) -> Iterator[None]:
+def held(folder: epath.Path, message: str, wait: bool = False) -> Iterator[Lock]:
     """Keeps a second process out of a remote folder while the block runs. Arguments and errors as `workdir.locked`'s.
 
     A process that was killed leaves its lock behind; the next one takes it over when it has seen it unchanged for a while,
-    or at once if that process was on the same machine.
+    or at once if that process was on the same machine, and in the same container if any. One that was not dead, only stopped
+    or cut off for so long, finds its lock lost when it is back, and must write no more: the block is to `check` the lock.
     """
     path = folder / ".lock"
     lease = _Lease(path)
-    lease.take(message, wait)
     _held_here.add(lease.id)
+    lease.take(message, wait)
     ended = threading.Event()
     beating = threading.Thread(target=lease.beat_until, args=(ended,), name=f"lock of {folder}", daemon=True)
     beating.start()
     try:
-        yield
+        yield lease
     finally:
         ended.set()
         beating.join()
@@ -49,7 +63,7 @@ def held(folder: epath.Path, message: str, wait: bool = False) -> Iterator[None]
         lease.give_back()
 
 
-class _Lease:
+class _Lease(Lock):
     """The object, and the version of it that is ours: nobody writes in the place of one that he has not seen."""
 
     def __init__(self, path: epath.Path):
@@ -58,7 +72,18 @@ class _Lease:
         self._ours = {"process": os.getpid(), "host": socket.gethostname(), **_machine(), "id": self.id}
         self._beats = itertools.count()
         self._version = 0
-        self._lost = False
+        self._told = False
+        self._in_turn = threading.Lock()
+
+    def check(self, ask: bool = False) -> None:
+        if ask:
+            self._beat()
+        if self.lost:
+            self._told = True
+            raise TakenOverError(
+                f"another run has taken {self._path.parent} over, or deleted its lock, while this one was stopped or cut off; "
+                "this one ends, and what is there, earlier checkpoints too, stays as it is"
+            )
 
     def take(self, message: str, wait: bool) -> None:
         told = False
@@ -85,14 +110,13 @@ class _Lease:
                 return
 
     def beat_until(self, ended: threading.Event) -> None:
-        while not self._lost and not ended.wait(_BEAT_SECONDS):
-            try:
-                self._beat()
-            except Exception as error:  # the network's, mostly; the run goes on, and so does this
-                logging.warning("%s could not be written: %s", self._path, error)
+        while not ended.wait(_BEAT_SECONDS):
+            self._beat()
 
     def give_back(self) -> None:
-        if self._lost:
+        if self.lost:
+            if not self._told:
+                logging.error("another process has taken %s over, or deleted its lock, meanwhile", self._path.parent)
             return
         try:
             remote.delete_version(self._path, self._version)
@@ -102,15 +126,11 @@ class _Lease:
             logging.warning("%s could not be deleted: %s", self._path, error)
 
     def _beat(self) -> None:
-        if not self._write(self._version):
-            self._lost = True
-            owner = _owner(self._path)[0] or {}
-            logging.error(
-                "process %s on %s has taken %s over; both write there now, end one of them",
-                owner.get("process"),
-                owner.get("host"),
-                self._path.parent,
-            )
+        with self._in_turn:
+            try:
+                self.lost = self.lost or not self._write(self._version)
+            except Exception as error:  # the network's, mostly; the run goes on, and so does this
+                logging.warning("%s could not be written: %s", self._path, error)
 
     def _write(self, version: int) -> bool:
         """Whether it is ours now, after having been that version."""

@@ -19,6 +19,7 @@ from etils import epath
 from stlight_jax import remote
 from stlight_jax.errors import InputError
 from stlight_jax.progress import say
+from stlight_jax.training.lease import Lock
 from stlight_jax.training.mirror import Mirror
 
 METRICS_FILE = "metrics.jsonl"
@@ -31,11 +32,16 @@ class MetricsLog:
     A line that an interruption cut short stays behind, on a line of its own, and `read_metrics` passes over it.
     Nothing can be appended to what is in a bucket: there all is written to a local copy, which is sent now and then.
 
+    Args:
+      workdir: where the files go.
+      tensorboard: whether events are wanted.
+      lock: of `workdir`; nothing is sent there when it is lost.
+
     All methods raise InputError where the folder cannot be written to.
     """
 
-    def __init__(self, workdir: epath.PathLike, tensorboard: bool):
-        self._mirror = Mirror(epath.Path(workdir), METRICS_FILE) if remote.is_remote(workdir) else None
+    def __init__(self, workdir: epath.PathLike, tensorboard: bool, lock: Lock | None = None):
+        self._mirror = Mirror(epath.Path(workdir), METRICS_FILE, lock or Lock()) if remote.is_remote(workdir) else None
         folder = epath.Path(workdir) if self._mirror is None else self._mirror.folder
         self._path = folder / METRICS_FILE
         with remote.writing(self._path):
@@ -61,10 +67,12 @@ class MetricsLog:
 
     def close(self) -> None:
         """Closes the file."""
-        with remote.writing(self._path):
-            self._file.close()
-        if self._mirror is not None:
-            self._mirror.close()
+        try:
+            with remote.writing(self._path):
+                self._file.close()
+        finally:
+            if self._mirror is not None:
+                self._mirror.close()
 
 
 class NoLog:

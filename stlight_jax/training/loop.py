@@ -25,6 +25,7 @@ from stlight_jax.inference.rollout import check_horizon
 from stlight_jax.progress import Progress, say
 from stlight_jax.training import checkpoint, distributed
 from stlight_jax.training.clock import StepClock
+from stlight_jax.training.lease import Lock
 from stlight_jax.training.log import MetricsLog, NoLog, environment, write_json
 from stlight_jax.training.parallel import AXIS, make_launcher
 from stlight_jax.training.preemption import StopRequests, stop_requests
@@ -49,6 +50,7 @@ def train(config: ml_collections.ConfigDict, workdir: epath.PathLike, allow_chan
     Raises:
       InputError: the config, the data or the folder do not permit a run.
       NonFiniteLossError: with step and learning rate; the checkpoints before it stay.
+      TakenOverError: another process has taken a folder in a bucket over, while this one was stopped or cut off.
       PreemptedError: after SIGTERM or SIGINT, when the state is saved.
     """
     place = Workdir(workdir)
@@ -61,7 +63,7 @@ def train(config: ml_collections.ConfigDict, workdir: epath.PathLike, allow_chan
     alone = run.launcher.is_first
     if alone:
         place.create()
-    with place.locked() if alone else contextlib.nullcontext():
+    with place.locked() if alone else contextlib.nullcontext(Lock()) as lock:
         state = run.starting_state(place, allow_changes)
         done = int(state.step)
         if done >= run.total_steps:
@@ -70,14 +72,14 @@ def train(config: ml_collections.ConfigDict, workdir: epath.PathLike, allow_chan
         if alone:
             write_json(place.path / "config.json", config.to_dict())
             write_json(place.path / "environment.json", environment())
-        log = MetricsLog(place.path, config.train.tensorboard) if alone else NoLog()
+        log = MetricsLog(place.path, config.train.tensorboard, lock) if alone else NoLog()
         with (
             contextlib.closing(log),
             stop_requests() as stop,  # also while the last checkpoint is written
             checkpoint.CheckpointWriter(place.checkpoints, config.train.keep_checkpoints) as writer,
         ):
             log.write(done, "started", {})
-            return run.steps(state, place, log, writer, stop)
+            return run.steps(state, place, lock, log, writer, stop)
 
 
 _CHANNELS = {
@@ -181,6 +183,7 @@ class _Run:
         self,
         state: TrainState,
         place: Workdir,
+        lock: Lock,
         log: MetricsLog | NoLog,
         writer: checkpoint.CheckpointWriter,
         stop: StopRequests,
@@ -231,6 +234,7 @@ class _Run:
                     say(f"first step, compilation included: {time.monotonic() - begun:.1f} s")
                     progress.restart_clock(done)
                 writer.check()
+                lock.check()
                 stop.agree(done)
                 if done % train.checkpoint_every == 0 or done == self.total_steps or stop.requested:
                     settle()
@@ -239,6 +243,7 @@ class _Run:
                     with clock.paused("checkpoint") as elapsed:
                         writer.wait()
                         waited = elapsed()
+                        lock.check(ask=True)
                         log.keep()
                         writer.save(self.launcher.to_checkpoint(state), self.description, score)
                         log.write(done, "checkpoint", {"seconds": elapsed(), "wait": waited})

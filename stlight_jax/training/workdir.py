@@ -60,14 +60,14 @@ class Workdir:
         make_writable(self.path)
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> Iterator[lease.Lock]:
         """Keeps a second process from training in the same folder. Raises InputError if one already does."""
-        with locked(self.path, f"--workdir={self.path} is in use by process {{process}}, which trains in it"):
-            yield
+        with locked(self.path, f"--workdir={self.path} is in use by process {{process}}, which trains in it") as lock:
+            yield lock
 
 
 @contextlib.contextmanager
-def locked(folder: epath.Path, message: str, wait: bool = False) -> Iterator[None]:
+def locked(folder: epath.Path, message: str, wait: bool = False) -> Iterator[lease.Lock]:
     """Keeps a second process out of a folder while the block runs.
 
     Args:
@@ -77,32 +77,32 @@ def locked(folder: epath.Path, message: str, wait: bool = False) -> Iterator[Non
     Raises InputError if one is in it, and `wait` is off.
     """
     if remote.is_remote(folder):
-        with lease.held(folder, message, wait):
-            yield
+        with lease.held(folder, message, wait) as lock:
+            yield lock
         return
     if fcntl is None:
-        yield
+        yield lease.Lock()
         return
     with contextlib.ExitStack() as until_the_end:
         with remote.writing(folder / ".lock"):
-            lock = until_the_end.enter_context(open(folder / ".lock", "a+"))
+            file = until_the_end.enter_context(open(folder / ".lock", "a+"))
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            lock.seek(0)
-            said = message.replace("{process}", lock.read().strip() or "unknown")
+            file.seek(0)
+            said = message.replace("{process}", file.read().strip() or "unknown")
             if not wait:
                 raise InputError(f"{said}; wait for it, or name another folder") from None
             say(f"{said}; waiting for it ...")
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            fcntl.flock(file, fcntl.LOCK_EX)
         except OSError as error:
             logging.warning("%s is not protected against a second process: no locks there (%s)", folder, error)
-            yield
+            yield lease.Lock()
             return
         with contextlib.suppress(OSError):  # the number is for people; that the disk is full will show elsewhere
-            lock.truncate(0)
-            os.write(lock.fileno(), str(os.getpid()).encode())
-        yield
+            file.truncate(0)
+            os.write(file.fileno(), str(os.getpid()).encode())
+        yield lease.Lock()
 
 
 def make_writable(folder: epath.Path) -> None:

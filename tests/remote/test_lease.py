@@ -10,6 +10,7 @@ import time
 import pytest
 
 from stlight_jax import InputError
+from stlight_jax.errors import TakenOverError
 from stlight_jax.training import lease
 from stlight_jax.training.workdir import Workdir
 from tests.fake_gcs import Refused
@@ -69,12 +70,38 @@ def test_of_many_at_once_one_has_the_lock(place, quick):
     assert len(refused) == 5
 
 
-def test_who_loses_the_lock_says_so(place, quick, caplog):
-    with Workdir(place).locked():
-        (place / ".lock").write_text(json.dumps({"process": 7, "host": "elsewhere", "id": "x"}))
+def test_who_loses_the_lock_knows_it_at_the_next_beat_or_when_he_asks_and_leaves_it(place, quick, monkeypatch, caplog):
+    theirs = json.dumps({"process": 7, "host": "elsewhere", "id": "x"})
+    with Workdir(place).locked() as lock:
+        (place / ".lock").write_text(theirs)
         time.sleep(0.5)
-    assert "process 7 on elsewhere has taken" in caplog.text
-    assert (place / ".lock").exists()  # it is theirs
+    assert f"another process has taken {place} over" in caplog.text  # nobody has checked
+    with pytest.raises(TakenOverError, match=f"another run has taken {place} over"):
+        lock.check()
+    assert (place / ".lock").read_text() == theirs
+
+    monkeypatch.setattr(lease, "_BEAT_SECONDS", 100)
+    for change in (lambda: (place / ".lock").write_text(theirs), (place / ".lock").unlink):
+        (place / ".lock").unlink(missing_ok=True)
+        caplog.clear()
+        with Workdir(place).locked() as lock:
+            lock.check(ask=True)
+            change()
+            lock.check()
+            for ask in (True, False):
+                with pytest.raises(TakenOverError):
+                    lock.check(ask)
+        assert caplog.text == ""
+        assert not (place / ".lock").exists() or (place / ".lock").read_text() == theirs
+
+
+def test_a_bucket_that_does_not_answer_takes_no_lock_away(place, quick, refuse, caplog):
+    with Workdir(place).locked() as lock:
+        with refuse("POST"):
+            lock.check(ask=True)
+        assert f"{place}/.lock could not be written: Forbidden" in caplog.text
+        lock.check(ask=True)
+    assert not (place / ".lock").exists()
 
 
 def test_of_two_that_take_a_lock_over_the_slower_one_is_refused(place, quick, monkeypatch):

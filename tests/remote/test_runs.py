@@ -1,14 +1,16 @@
 """Runs whose folder is a bucket's: the same as on a disk, whatever happens to them."""
 
 import json
+import tempfile
 import time
 
 import pytest
 from etils import epath
 
-from stlight_jax import remote
+from stlight_jax import InputError, remote
+from stlight_jax.errors import TakenOverError
 from stlight_jax.evaluation.run import evaluate_workdir
-from stlight_jax.training import checkpoint, loop, mirror
+from stlight_jax.training import checkpoint, lease, loop, mirror
 from stlight_jax.training.log import MetricsLog, read_metrics
 from stlight_jax.training.loop import train
 from tests.training.test_checkpoint import assert_equal, make_state, write
@@ -73,6 +75,39 @@ def test_a_run_that_dies_resumes_bit_for_bit_and_is_evaluated(small_run, place, 
     check_evaluation(Sizes(place), evaluate_workdir(place))
 
 
+@pytest.mark.parametrize("beat", [0.05, 1000])
+def test_a_run_whose_folder_is_taken_over_stops_and_writes_no_more(
+    small_run, place, server, tmp_path, monkeypatch, caplog, beat
+):
+    def contents():
+        return {name: server.data("bucket", name) for name in server.names("bucket") if name.startswith(f"{place.name}/")}
+
+    validate, theirs = loop._Run._validate, {}
+
+    def lose(self, state, done, *more):
+        if done == 4:
+            deadline = time.monotonic() + 60
+            while "2/checksums.json" not in " ".join(contents()) and time.monotonic() < deadline:
+                time.sleep(0.05)
+            for name in (".lock", "metrics.jsonl"):
+                (place / name).write_text(json.dumps({"process": 7, "host": "elsewhere", "id": "x"}))
+            theirs.update(contents())
+            time.sleep(0.5)
+        return validate(self, state, done, *more)
+
+    monkeypatch.setattr(loop._Run, "_validate", lose)
+    monkeypatch.setattr(lease, "_BEAT_SECONDS", beat)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(TakenOverError, match=f"another run has taken {place} over") as caught:
+        train(small_run, place)
+    assert caught.value.exit_status == 1
+    assert contents() == theirs
+    assert checkpoint.steps(place / "checkpoints") == [2]
+    (kept,) = tmp_path.glob("stlight_log_*")
+    assert f"not all of the log is in {place}; it is kept in {kept}" in caplog.text
+    assert max(losses(kept)) == 4
+
+
 @pytest.mark.long
 def test_an_evaluation_in_a_bucket_is_that_on_a_disk(small_run, place, tmp_path):
     for run in (place, tmp_path):
@@ -124,3 +159,27 @@ def test_the_log_is_sent_with_checkpoints_and_now_and_then_and_goes_on_after_a_k
     again.close()
     assert [line["loss"] for line in read_metrics(place, "train")] == [1.0, 2.0, 3.0, 4.0]
     assert not again._mirror.folder.exists()
+
+
+def test_a_log_that_could_not_be_sent_is_kept_here(place, refuse, caplog):
+    log = MetricsLog(place, tensorboard=False)
+    log.write(1, "train", {"loss": 1.0})
+    with refuse("POST"):
+        log.close()
+    kept = log._mirror.folder
+    assert caplog.messages[-1] == f"not all of the log is in {place}; it is kept in {kept}"
+    assert [line["loss"] for line in read_metrics(kept, "train")] == [1.0]
+
+
+def test_a_log_whose_file_fails_to_close_is_sent_all_the_same(place, monkeypatch):
+    log = MetricsLog(place, tensorboard=False)
+    log.write(1, "train", {"loss": 1.0})
+
+    def fail():
+        raise OSError("no space left")
+
+    monkeypatch.setattr(log, "_file", type("", (), {"close": staticmethod(fail)}))
+    with pytest.raises(InputError, match="could not be written: no space left"):
+        log.close()
+    assert [line["loss"] for line in read_metrics(place, "train")] == [1.0]
+    assert not log._mirror.folder.exists()
