@@ -17,15 +17,17 @@ import re
 import shutil
 import threading
 from collections.abc import Callable, Collection, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from etils import epath
-from fsspec.callbacks import Callback
 
 from stlight_jax import caches, remote
 from stlight_jax.errors import InputError
 from stlight_jax.progress import Progress, say
 from stlight_jax.training.workdir import locked, make_writable
+
+if TYPE_CHECKING:
+    from fsspec.callbacks import Callback
 
 _AT_ONCE = 4
 _MIB = 2**20
@@ -82,14 +84,19 @@ def send(folder: pathlib.Path, target: epath.Path, last: str) -> None:
     try:
         with _shown(f"sending to {target}", sum(path.stat().st_size for path in files)) as counted:
             _all_of([functools.partial(put, path, counted()) for path in files])
-        there = remote.files(target)
-        for path in files:
-            if _crc32c(path) != there[path.name]["crc32c"]:
-                raise InputError(f"{target / path.name} was damaged on the way; do this again")
+        _check_arrived(files, target)
+        bucket.put_file(os.path.join(folder, last), os.fspath(target / last))
+        _check_arrived([pathlib.Path(folder, last)], target)
     except BaseException:
         remote.remove_folder(target)
         raise
-    bucket.put_file(os.path.join(folder, last), os.fspath(target / last))
+
+
+def _check_arrived(files: Collection[pathlib.Path], target: epath.Path) -> None:
+    there = remote.files(target)
+    for path in files:
+        if _crc32c(path) != there.get(path.name, {}).get("crc32c"):
+            raise InputError(f"{target / path.name} was damaged or lost on the way; do this again")
 
 
 def _fetch(folder: epath.Path, files: dict[str, dict[str, Any]], version: str) -> epath.Path:
@@ -157,6 +164,8 @@ def _all_of(tasks: Collection[Callable[[], None]]) -> None:
 @contextlib.contextmanager
 def _shown(title: str, size: int) -> Iterator[Callable[[], Callback]]:
     """Shows how many MiB are done, if they are many; gives what makes a counter for a file."""
+    from fsspec.callbacks import Callback  # comes with the packages for buckets only
+
     if size < _WORTH_A_LINE:
         yield Callback
         return

@@ -1,6 +1,8 @@
 """Data in a bucket: sent there, fetched once per machine, and the same as on a disk."""
 
 import concurrent.futures
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from stlight_jax.data.npy import memory_map
 from stlight_jax.data.opening import open_test, open_training
 from stlight_jax.data.prepare import prepare_frames
 from stlight_jax.data.stored import StoredFrames, find_prepared
-from tests.conftest import load_config
+from tests.conftest import ROOT, load_config
 from tests.data.test_digits import idx, write_tfds
 
 
@@ -77,9 +79,32 @@ def test_prepared_data_are_sent_and_give_the_same_windows_as_local_ones(place, s
 
     record.unlink()
     monkeypatch.setattr(copies, "_crc32c", lambda path: "other")
-    with pytest.raises(InputError, match="was damaged on the way"):
+    with pytest.raises(InputError, match="was damaged or lost on the way"):
         prepare_frames(raw, FramesOptions(), place / "damaged")
     assert not remote.all_files(place / "damaged")
+
+
+@pytest.mark.parametrize("lost", ["a", "last"])
+def test_a_file_that_is_not_there_after_it_was_sent_is_named(place, server, tmp_path, monkeypatch, lost):
+    for name in ("a", "b", "last"):
+        (tmp_path / name).write_text(name)
+    put = server.put
+
+    def lose(bucket, name, *more):
+        stored = put(bucket, name, *more)
+        if name.endswith(f"/{lost}"):
+            del server.buckets[bucket][name]
+        return stored
+
+    monkeypatch.setattr(server, "put", lose)
+    with pytest.raises(InputError, match=f"{place}/sent/{lost} was damaged or lost on the way"):
+        copies.send(tmp_path, place / "sent", "last")
+    assert not remote.all_files(place / "sent")
+
+
+def test_local_data_need_no_package_for_buckets():
+    code = "import sys; sys.modules['fsspec'] = None; import stlight_jax.data.copies, stlight_jax.data.opening"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
 def test_several_processes_of_a_machine_fetch_once(place, server, raw, caches):
