@@ -97,7 +97,8 @@ def evaluate_workdir(
 
     model = STLight(model_config)
     told = ", ".join(f"{name} (step {step})" for name, step in checkpoints.items())
-    say(f"evaluating {told} of {place.path} on {len(test):,} sequences")
+    averaged = f", moving averages of decay {config.train.ema_decay}," if config.train.ema_decay else ""
+    say(f"evaluating {told} of {place.path}{averaged} on {len(test):,} sequences")
     fresh = jax.eval_shape(functools.partial(init_variables, model, 0, test.shape[1:]))
     models = {
         name: launcher.from_checkpoint(checkpoint.load_variables(place.checkpoints, step, launcher.abstract(fresh)))

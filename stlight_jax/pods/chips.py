@@ -99,8 +99,8 @@ def describe(name: str) -> Slice:
         raise InputError(f"--topology={name}: {str(error).splitlines()[0]}") from None
     except (RuntimeError, ImportError) as error:
         raise InputError(
-            "compiling for TPUs needs libtpu of the version that goes with this JAX, but no TPU: pip install -e '.[tpu-aot]' "
-            f"({str(error).splitlines()[0]})"
+            "libtpu is not installed, or not the version that goes with this JAX; compiling for TPUs needs it, and no TPU: "
+            f"pip install -e '.[tpu-aot]' ({str(error).splitlines()[0]})"
         ) from None
     return Slice(name, chip, tuple(devices))
 

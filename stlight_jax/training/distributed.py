@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -52,6 +53,11 @@ def start() -> None:
             raise InputError(
                 f"--process is {given.process}; it must be at least 0 and less than --processes, {given.processes}"
             )
+        host, _, port = given.coordinator.rpartition(":")
+        if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
+            raise InputError(f"--coordinator is {given.coordinator}; it must be HOST:PORT, such as host0:1234")
+        if given.processes > 1:
+            progress.say(f"process {given.process} of {given.processes} waits for the others at {given.coordinator} ...")
         arguments = {
             "coordinator_address": given.coordinator, "num_processes": given.processes, "process_id": given.process,
         }  # fmt: skip
@@ -59,6 +65,8 @@ def start() -> None:
         arguments = {}  # JAX asks SLURM or the pod itself
     else:
         return
+    # A handler in Python would not be called while this waits for the others; JAX puts its own in the place afterwards.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
         jax.distributed.initialize(
             **arguments, heartbeat_timeout_seconds=_HEARTBEAT_SECONDS, initialization_timeout=_START_SECONDS

@@ -166,6 +166,8 @@ def test_impossible_layouts_are_refused_by_all_before_anything_is_compiled(small
     [
         (["--coordinator=localhost:1"], "--coordinator is given; several processes need"),
         (["--coordinator=localhost:1", "--processes=2", "--process=2"], "--process is 2; it must be at least 0 and less than"),
+        (["--coordinator=localhost", "--processes=2", "--process=0"], "--coordinator is localhost; it must be HOST:PORT"),
+        (["--coordinator=localhost:abc", "--processes=1", "--process=0"], "it must be HOST:PORT, such as host0:1234"),
     ],
 )
 def test_flags_that_do_not_belong_together(small_run, tmp_path, flags, message):

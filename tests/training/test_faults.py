@@ -49,7 +49,7 @@ class Started:
         while not condition():
             assert self._process.poll() is None, self.said
             assert time.monotonic() < deadline, self.said
-            time.sleep(0.002)
+            time.sleep(0.005)
 
     def until_step(self, step):
         self.until(lambda: newest_step(self.workdir) >= step)
@@ -76,9 +76,9 @@ class Started:
 
 
 def run_config():
-    """Sixty steps that are saved one by one."""
+    """Thirty steps that are saved one by one."""
     config = small_config()
-    config.train.update(epochs=20, checkpoint_every=1, keep_checkpoints=3)
+    config.train.update(epochs=10, checkpoint_every=1, keep_checkpoints=3)
     config.data.validation_sequences = 2
     return config
 
@@ -96,8 +96,8 @@ def assert_goes_on_to_the_end(workdir, whole, start):
     """Run again, it resumes at `start` and ends with the parameters and losses of the run that nothing happened to."""
     result = run_to_end(command(workdir, run_config()), ENVIRONMENT)
     assert result.returncode == 0, result.stderr
-    assert (f"resuming {workdir} at step {start} of 60" in result.stderr) == (start > 0), result.stderr
-    assert_same_state(raw_trees(workdir, 60), raw_trees(whole, 60))
+    assert (f"resuming {workdir} at step {start} of 30" in result.stderr) == (start > 0), result.stderr
+    assert_same_state(raw_trees(workdir, 30), raw_trees(whole, 30))
     assert losses(workdir) == losses(whole)
 
 
@@ -252,7 +252,7 @@ def test_a_disk_that_is_full_when_a_checkpoint_is_saved(whole, request, tmp_path
         assert "No space left on device" in again.error()
         filler.unlink()
     saved = assert_checkpoints_are_sound(workdir)
-    assert 5 <= saved < 60
+    assert 5 <= saved < 30
     assert_goes_on_to_the_end(workdir, whole, saved)
 
 
@@ -378,13 +378,13 @@ def test_a_whole_process_does_not_mind_the_clock(whole, tmp_path):
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
     }
     started = Started(run_config(), tmp_path / "run", environment)
-    for step, jump in ((5, "+1d"), (15, "-1d"), (25, "+365d"), (35, "-365d")):
+    for step, jump in ((4, "+1d"), (9, "-1d"), (14, "+365d"), (19, "-365d")):
         started.until_step(step)
         setting.write_text(jump)
     assert started.end() == 0
     stamps = [line["time"] for line in read_metrics(tmp_path / "run", "train")]
     assert max(stamps) - min(stamps) > 600 * 86_400  # it did jump
-    assert_same_state(raw_trees(tmp_path / "run", 60), raw_trees(whole, 60))
+    assert_same_state(raw_trees(tmp_path / "run", 30), raw_trees(whole, 30))
     assert losses(tmp_path / "run") == losses(whole)
 
 
@@ -446,7 +446,7 @@ def test_sigterm_at_random_moments_of_the_start(whole, tmp_path):
         started.signal(signal.SIGTERM)
         assert started.end() == 75, (tenths, started.said)
         assert "stopped as asked" in started.said
-        if newest_step(workdir) == 60:
+        if newest_step(workdir) == 30:
             break
     assert_goes_on_to_the_end(workdir, whole, newest_step(workdir))
 
