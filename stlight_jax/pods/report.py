@@ -91,8 +91,8 @@ def table(labels: Sequence[str], programs: Sequence[dict[str, Any]]) -> str:
     columns = Table(box=rich.box.SIMPLE_HEAD, pad_edge=False)
     columns.add_column("per chip and step")
     for column in (
-        "memory GiB", "TFLOP", "GB moved", "padding", "FLOP/byte", "collectives", "MB", "at least ms", "limited by", "at most seq/s",
-        "compiled in s",
+        "memory GiB", "TFLOP", "GB moved", "padding", "FLOP/byte", "collectives", "MB", "at least ms", "limited by",
+        "at most seq/s", "compiled in s",
     ):  # fmt: skip
         columns.add_column(column, justify="right")
     for label, program in zip(labels, programs, strict=True):
