@@ -10,6 +10,8 @@ import traceback
 import warnings
 from collections.abc import Callable
 
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what importing JAX reads, and would set to 1
+
 import jax
 from absl import flags, logging
 
@@ -107,7 +109,6 @@ def _keep_compiled_programs() -> None:
 
 def quiet_libraries() -> None:
     """Keeps warnings meant for developers of the libraries off a user's screen; ours stay. To be called before their import."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # TensorFlow computes nothing here, and would announce it
     warnings.filterwarnings("ignore", module=r"(orbax|flax|jax|tensorflow)(\.|$)")
     sys.unraisablehook = _pass_over

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
@@ -20,8 +21,9 @@ def silence() -> None:
 
 
 def say(message: str) -> None:
-    """Prints what is being done now, above any bar."""
-    console.print(message, markup=False, soft_wrap=True)
+    """Prints what is being done now, above any bar. What cannot be printed now, for want of space, comes with the next line."""
+    with contextlib.suppress(OSError):
+        console.print(message, markup=False, soft_wrap=True)
 
 
 class Progress:

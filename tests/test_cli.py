@@ -1,6 +1,7 @@
 """The commands as a clumsy user meets them: one line, the right exit status, no traceback."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -12,6 +13,18 @@ from tests.conftest import ROOT
 
 def run(*arguments):
     return subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120)
+
+
+def test_a_second_start_says_no_more_than_the_first(tmp_path):
+    """JAX 0.10 on a CPU takes every program read back for one of another machine, and says so at great length."""
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    for chosen in ("TF_CPP_MIN_LOG_LEVEL", "JAX_COMPILATION_CACHE_DIR"):
+        environment.pop(chosen, None)
+    code = "from stlight_jax import cli\nimport jax\ncli.run(lambda: jax.jit(lambda x: x @ x)(jax.numpy.ones((9, 9))))"
+    for _ in range(2):
+        result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
+        assert (result.returncode, result.stderr) == (0, "")
+    assert list(tmp_path.rglob("jit__lambda*"))
 
 
 def test_inspect_json_gives_the_published_counts():

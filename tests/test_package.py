@@ -4,15 +4,30 @@ import ast
 import subprocess
 import sys
 
+import pytest
+
+import stlight_jax
 from tests.conftest import ROOT
 
 PACKAGE = ROOT / "stlight_jax"
 
 
-def test_importing_the_package_imports_no_tensorflow_torch_or_orbax():
-    code = "import sys, stlight_jax; print([m for m in ('tensorflow', 'torch', 'orbax') if m in sys.modules])"
+@pytest.mark.parametrize(
+    ("statement", "libraries"),
+    [
+        ("import stlight_jax", ("jax", "flax", "tensorflow", "torch", "orbax")),
+        ("from stlight_jax import *", ("tensorflow", "torch", "orbax")),
+    ],
+)
+def test_importing_the_package_imports_no_more_than_it_needs(statement, libraries):
+    code = f"import sys\n{statement}\nprint([library for library in {libraries} if library in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert result.stdout.strip() == "[]", result.stderr
+
+
+def test_what_the_package_lacks_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="has no attribute 'Forecast'"):
+        _ = stlight_jax.Forecast
 
 
 def imported(path):

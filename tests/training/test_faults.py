@@ -13,8 +13,9 @@ import time
 
 import jax
 import pytest
+import rich.console
 
-from stlight_jax import InputError
+from stlight_jax import InputError, progress
 from stlight_jax.training import checkpoint, loop
 from stlight_jax.training.log import MetricsLog, read_metrics
 from stlight_jax.training.parallel import make_launcher
@@ -173,6 +174,18 @@ def test_a_full_disk_ends_the_run_and_leaves_what_was_saved(small_run, tmp_path,
     for place in ("cut", "whole"):
         loop.train(small_run, tmp_path / place)
     assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
+
+
+def test_a_line_that_finds_no_space_does_not_end_a_run(tmp_path, limited, monkeypatch):
+    """`train.py 2> on_the_full_disk`: the line is printed with the next one for which there is space."""
+    with (tmp_path / "said").open("w") as file:
+        monkeypatch.setattr(progress, "console", rich.console.Console(file=file))
+        limited(10)
+        progress.say("step one")
+        progress.say("step two")
+        limited(resource.RLIM_INFINITY)
+        progress.say("step three")
+    assert (tmp_path / "said").read_text().endswith("step two\nstep three\n")
 
 
 def test_a_log_that_cannot_be_written_is_told_in_one_line(tmp_path, limited):
