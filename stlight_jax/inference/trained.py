@@ -87,7 +87,7 @@ def load(path: epath.PathLike, which: str = "best") -> TrainedModel:
     if str(path) in shipped() and not place.exists():
         place = epath.Path(_SHIPPED / f"{path}{SUFFIX}")
     if place.suffix == SUFFIX:
-        return _read(place)
+        return _read(place, str(path))
     if not place.exists():
         named = f", or the name of a shipped network ({', '.join(shipped())})" if "/" not in str(path) else ""
         raise InputError(f"{path}: there is no such folder or file{named}")
@@ -142,7 +142,7 @@ def _abstract(config: STLightConfig) -> dict[str, Any]:
     return jax.eval_shape(functools.partial(init_variables, STLight(config), 0, (side, side, config.in_channels)))
 
 
-def _read(path: epath.Path) -> TrainedModel:
+def _read(path: epath.Path, source: str) -> TrainedModel:
     if not path.exists():
         raise InputError(f"{path}: there is no such file")
     try:
@@ -168,7 +168,7 @@ def _read(path: epath.Path) -> TrainedModel:
         program = parts.get(_PROGRAM)
         if program is None:  # else the program itself says what it takes
             _check_fit(path, config, variables)
-        return TrainedModel(config, variables, content["description"], str(path), program, content.get("exported"))
+        return TrainedModel(config, variables, content["description"], source, program, content.get("exported"))
     except (zipfile.BadZipFile, KeyError, TypeError, ValueError, EOFError, OSError) as error:
         if isinstance(error, InputError) or remote.is_failure(error):
             raise
