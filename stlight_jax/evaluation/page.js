@@ -21,7 +21,7 @@
       const said = `${position + 1} of ${length}`;
       where.textContent = said;
       const longest = panels.reduce((a, b) => (b.row.frames.length > a.row.frames.length ? b : a));
-      scrubber.setAttribute("aria-valuetext", `frame ${said}, ${longest.caption(position)}`);
+      scrubber.setAttribute("aria-valuetext", `${said}: ${longest.row.name} ${longest.caption(position)}`);
     }
 
     function step(by) {
@@ -72,6 +72,7 @@
       const cell = element("div", { class: "panel" }, grid);
       const label = `${row.name}: ${clip.title}`;
       const canvas = element("canvas", { width: clip.width, height: clip.height, role: "img", "aria-label": label }, cell);
+      element("b", {}, cell).textContent = row.name;
       const under = element("span", {}, cell);
       const context = canvas.getContext("2d");
       const sheet = new Image();
@@ -80,11 +81,11 @@
         row,
         caption(at) {
           const number = row.frames[Math.min(at, row.frames.length - 1)];
-          return row.name === "input" ? `input ${number} of ${row.of}` : `lead time ${number} of ${row.of}`;
+          return `${row.name === "input" ? "frame" : "lead time"} ${number} of ${row.of}`;
         },
         draw(at) {
           position = at;
-          under.textContent = row.name === "input" ? panel.caption(at) : `${row.name}, ${panel.caption(at)}`;
+          under.textContent = panel.caption(at);
           if (!sheet.complete || !sheet.naturalWidth) return;
           const frame = Math.min(at, row.frames.length - 1);
           const left = (frame % row.columns) * clip.width;
@@ -131,7 +132,7 @@
       drawn = plot.clientWidth;
       plot.replaceChildren();
       legend.replaceChildren();
-      output.textContent = "";
+      output.textContent = "Point at the chart, or focus it and use the arrow keys, to read values.";
       const lines = view.lines.map((line) => ({
         ...line,
         index: names.indexOf(line.name),

@@ -23,8 +23,8 @@ from stlight_jax.training.log import finite
 
 _HERE = pathlib.Path(__file__)
 _SHARPNESS = (
-    "Squared differences between neighbouring pixels of the predictions, summed, over those of the true frames: 1 is as sharp "
-    "as the truth, less is blur, more is noise. Being sharp is not being right. "
+    "Sharpness: squared differences between neighbouring pixels of the predictions, summed, over those of the true frames. "
+    "1 is as sharp as the truth, less is blur, more is noise. Being sharp is not being right. "
 )
 _PLAYER = """<div id="player" class="player" role="group" tabindex="0"
  aria-label="Animated sequences: space plays and pauses, the arrow keys step">
@@ -49,6 +49,7 @@ def write_page(
     results: dict[str, Any] | None = None,
     clips: Sequence[Clip] = (),
     gallery_title: str = "Sequences",
+    gallery_remarks: Sequence[str] = (),
     sharpness: dict[str, Any] | None = None,
     training: dict[str, Sequence[dict[str, Any]]] | None = None,
     config: dict[str, Any] | None = None,
@@ -61,7 +62,7 @@ def write_page(
       title, subtitle, remarks: text for its head.
       results: of `report.as_json`, read from `metrics.json` or not; or as much of it as `report.summary` needs.
       clips: for the gallery, in order. About 6 MB of pictures are taken in; see `sprites.gallery`.
-      gallery_title: its heading.
+      gallery_title, gallery_remarks: its heading, and what is said below it.
       sharpness: "sequences", how many it was measured on, and "per_lead_time".
       training: "train" and "validation", lines of the metrics log.
       config: plain data, shown as it is.
@@ -82,13 +83,15 @@ def write_page(
     if results is not None:
         sections.append(_section("metrics", "Metrics", _metrics(results)))
     if shown:
-        sections.append(_section("gallery", gallery_title, _PLAYER + _list(said)))
-    if results is not None:
-        sections.append(_section("lead-time", "Lead time", drawn([lead_time_chart(report.summary(results).lead_times)])))
+        sections.append(_section("gallery", gallery_title, _PLAYER + _list([*gallery_remarks, *said])))
+    against_lead_time = [] if results is None else [lead_time_chart(report.summary(results).lead_times)]
+    explained = ""
     if sharpness is not None:
+        against_lead_time.append(sharpness_chart(sharpness))
         sample = f"Measured on {sharpness['sequences']:,} sequences, evenly spaced." if "sequences" in sharpness else ""
-        explained = f'<p class="explained">{escape(_SHARPNESS + sample)}</p>'
-        sections.append(_section("sharpness", "Sharpness", explained + drawn([sharpness_chart(sharpness)])))
+        explained = _list([_SHARPNESS + sample])
+    if against_lead_time:
+        sections.append(_section("lead-time", "Lead time", drawn(against_lead_time) + explained))
     curves = training_charts(training.get("train", ()), training.get("validation", ())) if training else []
     if curves:
         sections.append(_section("training", "Training", drawn(curves)))
@@ -166,13 +169,17 @@ def _table(headings: Sequence[str], rows: Sequence[Sequence[str]], caption: str,
 
 
 def _definitions(values: dict[str, Any]) -> str:
-    listed = "".join(f"<dt>{escape(str(name))}</dt><dd>{escape(_plain(value))}</dd>" for name, value in values.items())
+    """A dict's own entries stand on lines of their own."""
+    listed = ""
+    for name, value in values.items():
+        lines = [f"{key}: {_plain(part)}" for key, part in value.items()] if isinstance(value, dict) else [_plain(value)]
+        listed += f"<dt>{escape(str(name))}</dt>" + "".join(f"<dd>{escape(line)}</dd>" for line in lines)
     return f"<dl>{listed}</dl>"
 
 
 def _plain(value: Any) -> str:
     if isinstance(value, dict):
-        return "; ".join(f"{name}: {_plain(part)}" for name, part in value.items())
+        return ", ".join(f"{name} {_plain(part)}" for name, part in value.items())
     if isinstance(value, list | tuple):
         return ", ".join(_plain(part) for part in value)
     return str(value)

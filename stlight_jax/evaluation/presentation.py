@@ -43,8 +43,9 @@ def present(
         title=f"{place.path.name}: {results['test_set']['name']}",
         subtitle=f"STLight, {name} checkpoint, step {step:,}: {horizon} frames ahead on {count:,} test sequences",
         results=results,
-        clips=_clips(samples, results["sequence_mse"], count),
+        clips=_clips(samples, results["sequence_mse"]),
         gallery_title="Best, median and worst sequences",
+        gallery_remarks=["By the MSE of the whole sequence. Sequences are numbered from 0, in the order of the test set."],
         sharpness=results["sharpness"],
         training=log,
         config=config.to_dict(),
@@ -53,7 +54,7 @@ def present(
     return PAGE, ANIMATION, STRIP, LOSS_CURVE
 
 
-def _clips(samples: Samples, sequence_mse: dict[str, Any], count: int) -> list[Clip]:
+def _clips(samples: Samples, sequence_mse: dict[str, Any]) -> list[Clip]:
     """The best, median and worst sequences, each once."""
     found: dict[int, tuple[str, float]] = {}
     for kind in ("best", "median", "worst"):
@@ -63,7 +64,7 @@ def _clips(samples: Samples, sequence_mse: dict[str, Any], count: int) -> list[C
         return []
     clips = []
     for (index, (kind, mse)), *parts in zip(found.items(), *samples.of(list(found)), strict=True):
-        clips.append(Clip(f"{kind.capitalize()}: sequence {index:,} of {count:,}", *parts, note=f"MSE {mse:.4g}"))
+        clips.append(Clip(f"{kind.capitalize()}: sequence {index}", *parts, note=f"MSE {mse:.4g}"))
     return clips
 
 
