@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from stlight_jax.evaluation.pictures import smoothed
+from stlight_jax.evaluation.samples import evenly_spaced
 
 _MOST_POINTS = 400  # of a line; a chart is not wider in pixels
 _MOST_ROWS = 50  # of a table of steps
@@ -102,9 +103,7 @@ def _per_lead_time(values: Sequence[float]) -> tuple[list[int], list[float]]:
 
 
 def _thinned(values: Sequence[Any], most: int) -> list[Any]:
-    if len(values) <= most:
-        return list(values)
-    return [values[index] for index in np.rint(np.linspace(0, len(values) - 1, most)).astype(int)]
+    return [values[index] for index in evenly_spaced(len(values), most)]
 
 
 def _cell(value: float | None) -> str:

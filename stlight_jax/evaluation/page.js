@@ -160,7 +160,7 @@
         written(svg, short(tick), { x: left - 7, y: atY(tick) + 4, "text-anchor": "end" });
       }
       const whole = points.every(([x]) => Number.isInteger(x));
-      for (const tick of ticks(horizontal, width / 80).filter((at) => !whole || Number.isInteger(at))) {
+      for (const tick of ticks(horizontal, width / 50).filter((at) => !whole || Number.isInteger(at))) {
         written(svg, short(tick), { x: atX(tick), y: height - bottom + 17, "text-anchor": "middle" });
       }
       shape("line", { class: "axis", x1: left, x2: width - right, y1: height - bottom, y2: height - bottom }, svg);

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from stlight_jax.evaluation.pictures import brightening, pixels
+from stlight_jax.evaluation.samples import evenly_spaced
 
 # The longest side of a frame and the most frames of a row, from good to the least that still shows something.
 _SIZES = ((256, 48), (192, 48), (128, 48), (128, 24), (96, 24), (64, 12))
@@ -81,15 +82,11 @@ def _encoded(clip: Clip, scale: float, side: int, most: int) -> dict[str, Any]:
     width, height = max(1, round(width * factor)), max(1, round(height * factor))
     encoded = []
     for name, frames in rows:
-        chosen = _evenly_spaced(len(frames), most)
+        chosen = evenly_spaced(len(frames), most)
         source, columns = _sprite(pixels(frames[chosen] * scale, error=name == "difference"), width, height)
         numbers = (chosen + 1).tolist()
         encoded.append({"name": name, "source": source, "columns": columns, "frames": numbers, "of": len(frames)})
     return {"title": clip.title, "note": clip.note, "width": width, "height": height, "rows": encoded}
-
-
-def _evenly_spaced(count: int, most: int) -> np.ndarray:
-    return np.rint(np.linspace(0, count - 1, min(most, count))).astype(int)
 
 
 def _sprite(frames: np.ndarray, width: int, height: int) -> tuple[str, int]:
