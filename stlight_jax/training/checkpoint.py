@@ -304,6 +304,11 @@ def locate(path: epath.PathLike) -> tuple[epath.Path, int]:
     return directory, choose_step(directory, "last")
 
 
+def fingerprint(directory: epath.PathLike, step: int) -> str:
+    """The SHA-256 of the list of a checkpoint's checksums, which no other checkpoint has."""
+    return hashlib.sha256((epath.Path(directory) / str(step) / _CHECKSUMS).read_bytes()).hexdigest()
+
+
 def load_description(directory: epath.PathLike, step: int) -> dict[str, Any]:
     """The description that was saved with a checkpoint."""
     return _metadata(epath.Path(directory) / str(step))["custom_metadata"]
