@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import re
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -30,11 +30,17 @@ class Stamps:
       name: of the coordinate, or its units.
       values: int64 microseconds since 1970 if `dated`, else numbers, int64 or float64, in a unit only the user knows.
       dated: whether these are calendar dates.
+      key: of the coordinate in its file.
+      stored: `[t]`, the coordinate as it is there.
+      attributes: such as units and calendar, of netCDF.
     """
 
     name: str
     values: np.ndarray
     dated: bool
+    key: str = ""
+    stored: np.ndarray | None = None
+    attributes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 class Ticks(NamedTuple):
@@ -58,6 +64,10 @@ def parse_stamps(values: np.ndarray, name: str, source: str) -> Stamps:
       InputError: a stamp that is none of these, or not a time.
     """
     values = np.asarray(values)
+    return dataclasses.replace(_parsed(values, name, source), key=name, stored=values)
+
+
+def _parsed(values: np.ndarray, name: str, source: str) -> Stamps:
     if values.dtype.kind == "M":
         return Stamps(name, _checked(values.astype("M8[us]"), values, name, source), True)
     if values.dtype.kind in "OSU":
