@@ -104,8 +104,8 @@ class _Archive:
                         size = dtype.itemsize * math.prod(shape)
                         if not dtype.hasobject and stream.tell() + size != entry.file_size:
                             raise InputError(
-                                f"{self._path}: the header of {key} declares {dtype} {list(shape)}, {size:,} bytes, the archive "
-                                f"has {entry.file_size - stream.tell():,} of it; the file is damaged or made to do harm"
+                                f"{self._path}: the header of {key} declares {dtype} {list(shape)}, {size:,} bytes, the "
+                                f"archive has {entry.file_size - stream.tell():,} of it; the file is damaged or made to do harm"
                             )
                         opened = functools.partial(self._opened, key, in_columns, size)
                         members.append(Member(key, shape, dtype, opened))

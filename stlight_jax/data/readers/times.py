@@ -173,7 +173,7 @@ def _from_digits(texts: list[str]) -> np.ndarray:
     return np.where(valid, days.astype("M8[us]") + (60 * minutes + second) * np.timedelta64(1, "s"), nothing)
 
 
-def _usual_difference(series: Sequence[np.ndarray]) -> float | None:
+def usual_difference(series: Sequence[np.ndarray]) -> float | None:
     """The most frequent positive difference between neighbours; None if there are none."""
     differences = np.concatenate([np.diff(values) for values in series])
     values, counts = np.unique(differences[differences > 0], return_counts=True)
@@ -190,10 +190,10 @@ def _usual_difference(series: Sequence[np.ndarray]) -> float | None:
 
 def _of_one_step(stamps: list[Stamps]) -> tuple[float | None, list[Stamps]]:
     """The most frequent sampling step, and those that have it; a single frame goes along with any."""
-    step = _usual_difference([item.values for item in stamps])
+    step = usual_difference([item.values for item in stamps])
     if step is None:
-        return _usual_difference([np.unique(np.concatenate([item.values for item in stamps]))]), stamps
-    own = [_usual_difference([item.values]) for item in stamps]
+        return usual_difference([np.unique(np.concatenate([item.values for item in stamps]))]), stamps
+    own = [usual_difference([item.values]) for item in stamps]
     group = [item for item, it in zip(stamps, own, strict=True) if it is None or 0.5 * step <= it <= 1.5 * step]
     return step, group or stamps
 
