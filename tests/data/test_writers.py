@@ -173,9 +173,14 @@ def test_what_is_interrupted_leaves_nothing_and_keeps_what_was_there(tmp_path, k
     path = tmp_path / ("a" if kind == "folder" else f"a.{kind}")
     path.write_text("before")
     frames = frames_of((4, 16, 16, 1))
-    with pytest.raises(error), opening.opened(path, opening.kind_of(path), form(frames)) as take:
-        take(frames[:2])
-        raise error
+
+    def stop_on_the_way():
+        with opening.opened(path, opening.kind_of(path), form(frames)) as take:
+            take(frames[:2])
+            raise error
+
+    with pytest.raises(error):
+        stop_on_the_way()
     assert [item.name for item in tmp_path.iterdir()] == [path.name]
     assert path.read_text() == "before"
 
