@@ -7,12 +7,14 @@ from stlight_jax.errors import InputError
 from stlight_jax.version import __version__
 
 if TYPE_CHECKING:
+    from stlight_jax.inference.forecaster import Forecaster
     from stlight_jax.inference.predictor import Predictor
     from stlight_jax.model.stlight import STLight, STLightConfig
 
-__all__ = ["InputError", "Predictor", "STLight", "STLightConfig", "__version__"]
+__all__ = ["Forecaster", "InputError", "Predictor", "STLight", "STLightConfig", "__version__"]
 
 _PLACES = {
+    "Forecaster": "stlight_jax.inference.forecaster",
     "Predictor": "stlight_jax.inference.predictor",
     "STLight": "stlight_jax.model.stlight",
     "STLightConfig": "stlight_jax.model.stlight",

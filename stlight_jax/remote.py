@@ -121,14 +121,20 @@ def delete_version(path: epath.PathLike, version: int) -> None:
     filesystem().call("DELETE", "b/{}/o/{}", *_bucket_and_name(path), ifGenerationMatch=str(version))
 
 
-def write_at_once(path: epath.Path, content: str) -> None:
-    """Writes a text file such that a reader sees the old one or the new one, on any disk or in a bucket."""
+def write_at_once(path: epath.Path, content: str | bytes) -> None:
+    """Writes a file such that a reader sees the old one or the new one, on any disk or in a bucket."""
+    content = content.encode() if isinstance(content, str) else content
     if is_remote(path):
-        filesystem().pipe_file(os.fspath(path), content.encode())
+        filesystem().pipe_file(os.fspath(path), content)
         return
     temporary = path.parent / f"{path.name}.tmp"
-    temporary.write_text(content)
-    temporary.replace(path)
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
 
 
 @contextlib.contextmanager

@@ -78,6 +78,25 @@ class Scaling:
         here = jnp.isfinite(values) if self.fill is None else frames != jnp.asarray(self.fill, frames.dtype)
         return jnp.where(here, values, jnp.asarray(self.filling, jnp.float32)), here
 
+    def for_channels(self, channels: int) -> Scaling:
+        """Of the first so many channels."""
+        return dataclasses.replace(
+            self,
+            **{key: getattr(self, key)[:channels] for key in ("low", "high", "filling") if len(getattr(self, key)) > 1},
+        )
+
+    def to_network_on_host(self, frames: np.ndarray) -> np.ndarray:
+        """`[..., c]` numbers of any type -> float32 in the network's range, in NumPy; missing values are not looked for.
+
+        The same numbers as from `to_network` for the types that data are stored in.
+        """
+        if (self.low, self.high) == ((0.0,), (255.0,)) and frames.dtype.kind in "iu":
+            return frames.astype(np.float32) / np.float32(255)
+        low, span = self._low_and_span()
+        if frames.dtype.itemsize > 4:
+            return ((frames - low.astype(np.float64)) / span).astype(np.float32)
+        return (frames.astype(np.float32) - low) / span
+
     def on_host(self, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """As `to_network`, in NumPy and float64; missing values stay as they are."""
         low, high = (np.asarray(values, np.float64) for values in (self.low, self.high))

@@ -10,7 +10,7 @@ from absl import flags
 from etils import epath
 
 from stlight_jax import remote
-from stlight_jax.data.copies import local_file
+from stlight_jax.data.npy import memory_map
 from stlight_jax.data.scaling import to_unit_range
 from stlight_jax.errors import InputError
 from stlight_jax.evaluation.metrics import MetricSums, frame_metrics
@@ -97,16 +97,7 @@ def score(prediction: epath.PathLike, truth: epath.PathLike, layout: str = "auto
 
 
 def _open(path: epath.PathLike) -> np.ndarray:
-    try:
-        array = np.load(local_file(path), mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError:
-        raise InputError(f"{path}: there is no such file") from None
-    except InputError:
-        raise
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path} is not a whole .npy file: {error}") from None
-    if not isinstance(array, np.ndarray):
-        raise InputError(f"{path} is an archive of arrays; save one array as .npy")
+    array = memory_map(path, "expected a whole .npy file with one array")
     if array.ndim not in (4, 5) or 0 in array.shape:
         raise InputError(f"{path} has shape {list(array.shape)}; expected [n, t, c, h, w], [n, t, h, w, c] or [n, t, h, w]")
     if array.dtype != np.uint8 and array.dtype.kind != "f":

@@ -28,7 +28,7 @@ class Predictor:
         device = device or jax.local_devices()[0]
         self._config, self._device = config, device
         self._variables = jax.device_put(jax.jit(batch_norm.fold)(jax.device_get(variables)), device)
-        self._predict = jax.jit(make_predict(config), compiler_options=_compiler_options(device))
+        self._predict = jax.jit(make_predict(config), compiler_options=compiler_options(device))
 
     def __call__(self, frames: np.ndarray | jax.Array) -> jax.Array:
         """Args: frames `[b, in_frames, h, w, in_channels]`, uint8 or floats in [0, 1].
@@ -56,7 +56,7 @@ def make_predict(config: STLightConfig) -> Callable[[Any, jax.Array], jax.Array]
     return predict
 
 
-def _compiler_options(device: jax.Device) -> dict[str, Any]:
+def compiler_options(device: jax.Device) -> dict[str, Any]:
     """XLA makes loops for half of an AVX-512 register if it is not told to use it all: a twentieth to a tenth of the time."""
     wide = device.platform == "cpu" and "avx512f" in caches.processor_features()
     return {"xla_cpu_prefer_vector_width": 512} if wide else {}

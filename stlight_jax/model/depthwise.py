@@ -22,7 +22,8 @@ product of a pointwise layer takes 3.1 there, and "native" 300 to 2000 (`benchma
 | | gradients | 4.0 | 0.5 |
 
 "auto" takes "cpu" where a program is compiled for a CPU ("taps" if there is no compiler, or if the machine's own platform
-is another one) and "native" elsewhere. On GPUs nothing has been measured; their libraries have depthwise kernels.
+is another one) and "native" elsewhere; "portable" takes "taps" instead of "cpu", so that the program can be exported. On GPUs
+nothing has been measured; their libraries have depthwise kernels.
 """
 
 from __future__ import annotations
@@ -39,8 +40,9 @@ from jax import lax
 from stlight_jax.errors import InputError
 from stlight_jax.model import cpu_kernels
 
-Implementation = Literal["auto", "native", "taps", "cpu"]
-IMPLEMENTATIONS: tuple[Implementation, ...] = ("auto", "native", "taps", "cpu")
+Implementation = Literal["auto", "native", "taps", "cpu", "portable"]
+IMPLEMENTATIONS: tuple[Implementation, ...] = ("auto", "native", "taps", "cpu", "portable")
+_BY_PLATFORM = ("auto", "portable")
 
 _STRETCH = 16
 _NHWC = ("NHWC", "HWIO", "NHWC")
@@ -214,7 +216,7 @@ def _with_own_gradients(x, kernel, dilation, implementation, precision):
             return _cpu(x, kernel, dilation, flip=False)
         return _taps(x, kernel, dilation)
 
-    if implementation != "auto":
+    if implementation not in _BY_PLATFORM:
         return on_cpu(x, kernel)
     return lax.platform_dependent(x, kernel, cpu=on_cpu, default=lambda x, kernel: _native(x, kernel, dilation, precision))
 
@@ -228,7 +230,7 @@ def _backward(dilation, implementation, precision, residuals, cotangent):
         gradients = _cpu_gradients if _use_cpu_kernels(x, kernel, implementation) else _taps_gradients
         return gradients(x, kernel, cotangent, dilation)
 
-    if implementation != "auto":
+    if implementation not in _BY_PLATFORM:
         return on_cpu(*residuals, cotangent)
     return lax.platform_dependent(
         *residuals,

@@ -21,6 +21,8 @@ def steps_to_trace(profile: ml_collections.ConfigDict, done: int, total: int) ->
     first = done + 1 + profile.first + 1  # the very first step compiles
     if profile.steps and first > total:
         say(f"no step is traced: profile.first is {profile.first}, and {total - done} steps are left")
+    elif profile.steps and first + profile.steps > total + 1:
+        say(f"only {total + 1 - first} steps are traced instead of {profile.steps}: the run ends at step {total}")
     return range(first, min(first + profile.steps, total + 1))
 
 

@@ -77,7 +77,7 @@ def test_uint8_is_scaled(tmp_path):
         (np.zeros((2, 3, 1, 16, 16), np.int32), "holds int32; expected floats"),
         (np.full((2, 3, 1, 16, 16), np.nan, np.float32), "sequence 0 holds values that are not finite"),
         (np.full((2, 3, 1, 16, 16), 255, np.float32), r"holds values from 255 to 255; expected floats in \[0, 1\]"),
-        (np.array({}, object), "is not a whole .npy file"),
+        (np.array({}, object), "expected a whole .npy file with one array, found a file that does not load"),
     ],
 )
 def test_unusable_predictions_are_refused(saved, array, message):
@@ -94,9 +94,9 @@ def test_true_frames_in_other_units_are_refused(saved):
 
 def test_unusable_files_are_refused(saved):
     (saved / "cut.npy").write_bytes((saved / "preds.npy").read_bytes()[:500])
-    with pytest.raises(InputError, match="cut.npy is not a whole .npy file"):
+    with pytest.raises(InputError, match="cut.npy: expected a whole .npy file"):
         score(saved / "cut.npy", saved / "trues.npy")
-    with pytest.raises(InputError, match="gone.npy: there is no such file"):
+    with pytest.raises(InputError, match="gone.npy: .* found no such file"):
         score(saved / "gone.npy", saved / "trues.npy")
     with pytest.raises(InputError, match="--layout=chw: choose one of"):
         score(saved / "preds.npy", saved / "trues.npy", "chw")

@@ -148,8 +148,18 @@ def test_digits_and_published_arrays_come_from_a_bucket(place, caches, tmp_path)
     np.save(tmp_path / "x.npy", images[::-1])
     (place / "x.npy").write_bytes((tmp_path / "x.npy").read_bytes())
     np.testing.assert_array_equal(memory_map(place / "x.npy", ""), images[::-1])
-    with pytest.raises(InputError, match="y.npy: an array, found a file that does not load"):
+    with pytest.raises(InputError, match="y.npy: an array, found no such file"):
         memory_map(place / "y.npy", "an array")
+
+
+def test_a_bucket_that_refuses_an_array_is_no_damaged_file(place, caches, tmp_path, refuse):
+    """It is the bucket's fault, which may be over in an hour, and ends a command with another status."""
+    np.save(tmp_path / "x.npy", np.zeros(3))
+    (place / "x.npy").write_bytes((tmp_path / "x.npy").read_bytes())
+    with refuse("x.npy"), pytest.raises(Exception, match="403|Forbidden") as error:
+        memory_map(place / "x.npy", "an array")
+    assert not isinstance(error.value, InputError)
+    assert remote.is_failure(error.value)
 
 
 def test_digits_that_tfds_prepared_come_from_a_bucket(place, caches, tmp_path):

@@ -69,7 +69,8 @@ def test_the_steps_asked_for_are_traced_to_their_end(small_run, tmp_path, said):
 def test_which_steps_are_traced(said, steps, first, done, total, traced):
     profile = ml_collections.ConfigDict({"steps": steps, "first": first})
     assert list(trace.steps_to_trace(profile, done, total)) == traced
-    assert said == []
+    fewer = ["only 2 steps are traced instead of 10: the run ends at step 100"]
+    assert said == (fewer if len(traced) < steps else [])
 
 
 def test_a_trace_that_would_begin_after_the_end_is_said(said):

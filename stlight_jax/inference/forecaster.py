@@ -1,0 +1,358 @@
+"""From anybody's frames to the frames that follow, in the same units."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import numpy as np
+from absl import logging
+from etils import epath
+
+from stlight_jax.data.scaling import Scaling
+from stlight_jax.errors import InputError
+from stlight_jax.inference import trained
+from stlight_jax.inference.programs import Programs
+from stlight_jax.inference.rollout import check_horizon
+from stlight_jax.inference.tiles import Tiling
+from stlight_jax.inference.trained import TrainedModel
+from stlight_jax.model.stlight import STLightConfig
+from stlight_jax.progress import say
+
+ROLLOUTS = ("blocks", "frames")
+_MOST_SEQUENCES = 64  # in one pass
+_FAR = 0.5  # of the trained range; values further outside are told
+# Measured on programs for CPUs; `tests/inference/test_forecaster.py` holds them to it.
+_GRID_COPIES, _FRAME_COPIES = 5, 3
+_SCALED_ALREADY = 0.02  # of the trained range; values that fill less of it look as if they were in other units
+
+
+class Forecaster:
+    """Predicts future frames from frames in their own units.
+
+    Values that are missing (NaN, masked, or the fill value that the network was trained with) are shown to the network as in
+    training; a pixel that is missing in all frames the network sees is missing in its predictions again.
+
+    Args:
+      model: what predicts, see `load`.
+      rollout: beyond T' frames predictions are fed back, in "blocks" of T' frames, or in single "frames": the first one of each
+        pass, T' times the work.
+      tile: side of the tiles that frames are cut into, in pixels; None cuts only what `memory` does not hold.
+      overlap: of neighbouring tiles, in pixels; see `stlight_jax.inference.tiles`. None: twice the receptive radius, where the
+        predictions are those of whole frames, but at most a quarter of a tile; then seams are blended.
+      memory: bytes that a pass may take, about.
+      value_range: the (lowest, highest) value of these frames' units that mean what the lowest and highest of the trained range
+        mean; None if the units are those trained on.
+      device: JAX's default one if None.
+
+    Attributes:
+      model: the network's `STLightConfig`.
+      scaling: from the units of frames to the network's range.
+      description: what its checkpoint says, see `TrainedModel`.
+    """
+
+    def __init__(
+        self,
+        model: TrainedModel,
+        *,
+        rollout: str = "blocks",
+        tile: int | None = None,
+        overlap: int | None = None,
+        memory: int = 2 * 2**30,
+        value_range: tuple[float, float] | None = None,
+        device: jax.Device | None = None,
+    ):
+        if rollout not in ROLLOUTS:
+            raise InputError(f"rollout is {rollout!r}; choose one of {', '.join(ROLLOUTS)}")
+        self.model: STLightConfig = model.config
+        self.scaling: Scaling = model.scaling if value_range is None else _in_units(model.scaling, *value_range)
+        self.description = model.description
+        self._source, self._rollout, self._memory = model.source, rollout, memory
+        self._tiling = self._plan(tile, overlap)
+        self._always_tiled = tile is not None
+        self._programs = Programs(model, device or jax.local_devices()[0])
+        self._said: set[str] = set()
+
+    @classmethod
+    def load(
+        cls,
+        path: epath.PathLike,
+        *,
+        checkpoint: str = "best",
+        compute_dtype: str | None = None,
+        use_program: bool = True,
+        **settings: Any,
+    ) -> Forecaster:
+        """Loads a trained network.
+
+        Args:
+          path: a workdir, the folder of one of its checkpoints, a `.stlight` file, or the name of a shipped network.
+          checkpoint: of a workdir: "best" (lowest validation MSE), "last" or a step.
+          compute_dtype: "float32" or "bfloat16", of activations; None as it was trained, or exported.
+          use_program: run a file's exported program; False runs its weights by this package's own code.
+          settings: as for `Forecaster`.
+
+        Raises:
+          InputError: nothing is there, it is damaged, of another version, or expired.
+        """
+        model = trained.load(path, checkpoint)
+        if not use_program:
+            model = dataclasses.replace(model, program=None, config=dataclasses.replace(model.config, depthwise="auto"))
+        if compute_dtype not in (None, model.config.dtype):
+            if model.program is not None:
+                raise InputError(
+                    f"{path} was exported with dtype {model.config.dtype}; export it with --dtype={compute_dtype}, or give "
+                    "use_program=False"
+                )
+            model = dataclasses.replace(model, config=dataclasses.replace(model.config, dtype=compute_dtype))
+        return cls(model, **settings)
+
+    @property
+    def compilations(self) -> int:
+        """How many programs have been compiled."""
+        return len(self._programs)
+
+    def __call__(
+        self, frames: np.ndarray, horizon: int | None = None, dtype: str | np.dtype | type | None = None
+    ) -> np.ndarray | np.ma.MaskedArray:
+        """Predicts the frames that follow.
+
+        Args:
+          frames: `[t, h, w]`, `[t, h, w, c]` or `[b, t, h, w, c]`, numbers of any type in the data's own units; a masked array,
+            NaN or the data's fill value say what is missing. Of more than T frames the last T are used.
+          horizon: how many frames to predict; T' if None.
+          dtype: of the result; that of `frames` if None (float32 for booleans). Integers are rounded, and cut off at what
+            their type holds.
+
+        Returns:
+          `[horizon, h, w]` where frames have no channels axis and c' is 1, `[horizon, h, w, c']` or `[b, horizon, h, w, c']`.
+          Missing values are NaN in floats and the data's fill value in integers; a masked array for a masked array, or where
+          integers have no fill value.
+
+        Raises:
+          InputError: too few frames, another number of channels, nothing but missing values.
+        """
+        given = self._understood(frames)
+        horizon = self._horizon(horizon)
+        dtype = given.dtype if dtype is None else np.dtype(dtype)
+        if dtype.kind not in "iuf":
+            raise InputError(f"dtype is {dtype}; predictions are integers or floats")
+        filling = np.asarray(self._inputs_scaling.filling, np.float32)
+        seen = given.values if given.here is None else np.where(given.here, given.values, filling)
+        lost = None if given.here is None else ~given.here.any(axis=1, keepdims=True)  # [b, 1, h, w, c]
+        blocks: list[np.ndarray] = []
+        ready = 0
+        while ready < horizon:
+            block = self._pass(seen)
+            if self._rollout == "frames" and horizon > self.model.out_frames:
+                block = block[:, :1]
+            blocks.append(block)
+            ready += block.shape[1]
+            if ready < horizon:
+                fed = block if lost is None else np.where(lost, filling, block)
+                seen = np.concatenate([seen, fed], axis=1)[:, -self.model.in_frames :]
+        prediction = np.concatenate(blocks, axis=1)[:, :horizon]
+        return self._in_own_units(prediction, given, dtype)
+
+    def warmup(self, shape: tuple[int, ...], horizon: int | None = None) -> None:
+        """Compiles what frames of this shape will need, before they come. Args and errors as for a call."""
+        batch, height, width = self._check_shape(tuple(shape))
+        self._horizon(horizon)
+        for tiled in self._compiled_shapes(batch, height, width):
+            self._programs.compiled(tiled)
+
+    @property
+    def _inputs_scaling(self) -> Scaling:
+        return self.scaling.for_channels(self.model.in_channels)
+
+    def _horizon(self, horizon: int | None) -> int:
+        if horizon is None:
+            return self.model.out_frames
+        if isinstance(horizon, bool) or not isinstance(horizon, int | np.integer) or horizon < 1:
+            raise InputError(f"horizon is {horizon!r}; it must be a whole number, at least 1")
+        check_horizon("horizon", int(horizon), self.model)
+        return int(horizon)
+
+    def _check_shape(self, shape: tuple[int, ...]) -> tuple[int, int, int]:
+        """-> batch, height, width."""
+        model = self.model
+        if len(shape) not in (3, 4, 5):
+            raise InputError(f"frames have shape {list(shape)}; expected [t, h, w], [t, h, w, c] or [b, t, h, w, c]")
+        if 0 in shape:
+            raise InputError(f"frames have shape {list(shape)}: there is nothing in them")
+        full = (1, *shape, 1) if len(shape) == 3 else (1, *shape) if len(shape) == 4 else shape
+        if full[4] != model.in_channels:
+            hint = "; a batch without channels needs a last axis of 1: frames[..., None]" if len(shape) == 4 else ""
+            if len(shape) == 3:
+                hint = " (without an axis of channels there is one)"
+            raise InputError(
+                f"frames have shape {list(shape)}, {full[4]} channel(s); {self._source} takes {model.in_channels}{hint}"
+            )
+        if full[1] < model.in_frames:
+            raise InputError(
+                f"frames have shape {list(shape)}: {full[1]} frame(s); {self._source} needs {model.in_frames} to predict"
+            )
+        return full[0], full[2], full[3]
+
+    def _understood(self, frames: Any) -> _Given:
+        masked = isinstance(frames, np.ma.MaskedArray)
+        array = frames if masked else np.asarray(frames)
+        if array.dtype.kind not in "biuf":
+            raise InputError(f"frames are {array.dtype}; expected integers, floats or booleans")
+        batch, height, width = self._check_shape(array.shape)
+        model, scaling = self.model, self._inputs_scaling
+        rank = array.ndim
+        array = array.reshape(batch, -1, height, width, model.in_channels)
+        if array.shape[1] > model.in_frames:
+            self._say_once(f"{array.shape[1]} frames are given; the last {model.in_frames} are used")
+            array = array[:, -model.in_frames :]
+        mask = np.ma.getmaskarray(array) if masked else None
+        data = np.ma.getdata(array) if masked else array
+        dtype = np.dtype(np.float32) if data.dtype.kind == "b" else data.dtype
+        missing = ~np.isfinite(data) if data.dtype.kind == "f" else np.zeros((), bool)
+        if scaling.fill is not None:
+            with np.errstate(over="ignore"):  # of float16, where it would be infinite, and that is missing, too
+                missing = missing | (data == scaling.fill)
+        missing = missing if mask is None else missing | mask
+        here = np.broadcast_to(~missing, data.shape) if missing.any() else None
+        if here is not None and not here.any(axis=(1, 2, 3, 4)).all():
+            which = int(np.argmin(here.any(axis=(1, 2, 3, 4))))
+            where = f"sequence {which} of the frames" if batch > 1 else "the frames"
+            raise InputError(f"{where}: all values are missing or not finite; there is nothing to predict from")
+        self._check_range(data, here, scaling)
+        values = scaling.to_network_on_host(data).astype(self._programs.dtype)
+        return _Given(values, here, rank, dtype, masked)
+
+    def _check_range(self, data: np.ndarray, here: np.ndarray | None, scaling: Scaling) -> None:
+        """Tells values that the network cannot know what to do with, once."""
+        low, high = min(scaling.low), max(scaling.high)
+        shown = data if here is None else data[here]
+        lowest, highest = float(shown.min()), float(shown.max())
+        told = f"the frames' values are {lowest:g} to {highest:g}; {self._source} was trained on {low:g} to {high:g}"
+        span = high - low
+        if lowest < low - _FAR * span or highest > high + _FAR * span:
+            self._warn_once("far", f"{told}: far outside, the prediction may be meaningless; are the units the same?")
+        elif data.dtype.kind == "f" and lowest >= 0 and 0 < highest <= 1 and span * _SCALED_ALREADY >= 1:
+            self._warn_once("scaled", f"{told}: they look as if they were scaled already; give value_range=(0, 1) if they are")
+
+    def _say_once(self, message: str) -> None:
+        if "given" not in self._said:
+            self._said.add("given")
+            say(message)
+
+    def _warn_once(self, key: str, message: str) -> None:
+        if key not in self._said:
+            self._said.add(key)
+            logging.warning("%s", message)
+
+    def _plan(self, tile: int | None, overlap: int | None) -> Tiling:
+        if self._memory < 2**20:
+            raise InputError(f"memory is {self._memory} bytes; a pass needs a MiB at least")
+        if tile is None:
+            tile = max(int((self._memory / _bytes_per_pixel(self.model)) ** 0.5), self.model.patch_size)
+        return Tiling.of(self.model, tile, overlap)
+
+    def _layout(self, height: int, width: int) -> tuple[Tiling, int, int, int]:
+        """How frames of a size are cut, their sides in whole patches, and how many tiles go through the network at once."""
+        patch = self.model.patch_size
+        height, width = (-(-side // patch) * patch for side in (height, width))
+        per_pixel = _bytes_per_pixel(self.model)
+        whole = Tiling(height, width, 0, 0)
+        tiling = self._tiling if self._always_tiled or height * width * per_pixel > self._memory else whole
+        pixels = min(tiling.height, height) * min(tiling.width, width)
+        at_once = int(np.clip(self._memory // (pixels * per_pixel), 1, _MOST_SEQUENCES))
+        return tiling, height, width, 1 << (at_once.bit_length() - 1)
+
+    def _compiled_shapes(self, batch: int, height: int, width: int) -> list[tuple[int, ...]]:
+        """The shapes in which a batch passes the network."""
+        tiling, height, width, most = self._layout(height, width)
+        jobs = batch * sum(1 for _ in tiling.tiles(height, width))
+        model = self.model
+        size = (model.in_frames, min(tiling.height, height), min(tiling.width, width), model.in_channels)
+        return [(count, *size) for count in sorted({_bucket(min(most, jobs - first), most) for first in range(0, jobs, most)})]
+
+    def _pass(self, frames: np.ndarray) -> np.ndarray:
+        """`[b, T, h, w, c] -> [b, T', h, w, c']`, in the network's range, for any b, h and w."""
+        batch, _, height, width, _ = frames.shape
+        tiling, padded_height, padded_width, most = self._layout(height, width)
+        beyond = ((0, 0), (0, 0), (0, padded_height - height), (0, padded_width - width), (0, 0))
+        if padded_height > height or padded_width > width:
+            frames = np.pad(frames, beyond, mode="edge")
+        tiles = list(tiling.tiles(padded_height, padded_width))
+        shape = (batch, self.model.out_frames, padded_height, padded_width, self.model.out_channels)
+        result = np.zeros(shape, frames.dtype)
+        jobs = [(sequence, tile) for sequence in range(batch) for tile in tiles]
+        for first in range(0, len(jobs), most):
+            some = jobs[first : first + most]
+            fillers = [some[-1]] * (_bucket(len(some), most) - len(some))
+            inputs = np.stack([frames[sequence, :, tile.rows, tile.columns] for sequence, tile in some + fillers])
+            outputs = np.asarray(self._programs(inputs))
+            for (sequence, tile), output in zip(some, outputs, strict=False):
+                if len(tiles) == 1:
+                    result[sequence] = output
+                else:
+                    result[sequence, :, tile.rows, tile.columns] += output * tile.weights[:, :, None]
+        return result[:, :, :height, :width]
+
+    def _in_own_units(self, prediction: np.ndarray, given: _Given, dtype: np.dtype) -> np.ndarray | np.ma.MaskedArray:
+        channels = self.model.out_channels
+        values = self.scaling.for_channels(channels).from_network(prediction)
+        if dtype.kind == "f":
+            values = values.astype(dtype)
+        else:
+            limits = np.iinfo(dtype)
+            values = np.clip(np.rint(values.astype(np.float64)), limits.min, limits.max).astype(dtype)
+        gone = self._lost_again(given, values.shape)
+        fill = np.nan if dtype.kind == "f" else self.scaling.fill
+        marked = fill is not None and (dtype.kind == "f" or limits.min <= fill <= limits.max)
+        if gone is not None and marked:
+            values[gone] = fill
+        shape = values.shape[1:-1] if given.rank == 3 and channels == 1 else values.shape[given.rank < 5 :]
+        if given.masked or (gone is not None and not marked):
+            return np.ma.MaskedArray(values.reshape(shape), False if gone is None else gone.reshape(shape))
+        return values.reshape(shape)
+
+    def _lost_again(self, given: _Given, shape: tuple[int, ...]) -> np.ndarray | None:
+        """Where predictions `[b, t', h, w, c']` are missing: where nothing was seen."""
+        if given.here is None:
+            return None
+        lost = ~given.here.any(axis=1, keepdims=True)  # [b, 1, h, w, c]
+        lost = lost[..., : shape[-1]] if shape[-1] <= lost.shape[-1] else lost.all(-1, keepdims=True)
+        return np.broadcast_to(lost, shape) if lost.any() else None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Given:
+    """Frames as they were given.
+
+    Attributes:
+      values: float `[b, T, h, w, c]` in the network's range, anything where they are missing.
+      here: bool like them; None if nothing is missing.
+      rank: number of axes that they had.
+      dtype: that predictions get.
+      masked: whether they were a masked array.
+    """
+
+    values: np.ndarray
+    here: np.ndarray | None
+    rank: int
+    dtype: np.dtype
+    masked: bool
+
+
+def _in_units(scaling: Scaling, low: float, high: float) -> Scaling:
+    return dataclasses.replace(scaling, low=(float(low),), high=(float(high),))
+
+
+def _bucket(count: int, most: int) -> int:
+    """The size of the batch that so many go through the network in: a power of two, so that few programs serve all."""
+    return min(most, 1 << (count - 1).bit_length())
+
+
+def _bytes_per_pixel(model: STLightConfig) -> float:
+    """Of memory that a pass takes, about: a few copies of the patch grid, the frames before and after."""
+    width = {"float32": 4, "bfloat16": 2, "float64": 8}[model.dtype]
+    grid = _GRID_COPIES * width * model.hidden_dim / model.patch_size**2
+    seen, predicted = model.in_frames * model.in_channels, model.out_frames * model.out_channels
+    return grid + _FRAME_COPIES * max(width, 4) * (seen + predicted)

@@ -1,0 +1,83 @@
+"""What computes one pass of the network, compiled ahead for each shape: from the model's code, or from an exported program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.traverse_util
+import jax
+import numpy as np
+from jax import export
+
+from stlight_jax.errors import InputError
+from stlight_jax.inference.predictor import compiler_options, make_predict
+from stlight_jax.inference.trained import TrainedModel
+from stlight_jax.model import batch_norm
+
+
+class Programs:
+    """One pass, `[b, T, h, w, c] -> [b, T', h, w, c']` in the network's range, for any `b`, and any `h` and `w` that the patch
+    divides; a program is compiled for each shape.
+
+    Args:
+      model: what is run: its exported program if it has one, the network's code otherwise.
+      device: where.
+
+    Raises InputError for a program that has expired, or is not for this device's platform.
+    """
+
+    def __init__(self, model: TrainedModel, device: jax.Device):
+        self._device = device
+        self.dtype = np.dtype(np.float64 if model.config.dtype == "float64" else np.float32)
+        function: Callable[[Any, jax.Array], jax.Array]
+        if model.program is None:
+            variables = jax.jit(batch_norm.fold)(jax.device_get(model.variables))
+            function = make_predict(model.config)
+        else:
+            variables = model.variables
+            function = _deserialised(model, device.platform)
+        self._variables = jax.device_put(variables, device)
+        self._function = jax.jit(function, compiler_options=compiler_options(device))
+        self._compiled: dict[tuple[int, ...], jax.stages.Compiled] = {}
+
+    def __len__(self) -> int:
+        """How many have been compiled."""
+        return len(self._compiled)
+
+    def compiled(self, shape: tuple[int, ...]) -> jax.stages.Compiled:
+        """The program for frames `[b, T, h, w, c]`, compiled at its first use."""
+        if shape not in self._compiled:
+            device = jax.sharding.SingleDeviceSharding(self._device)
+            frames = jax.ShapeDtypeStruct(shape, self.dtype, sharding=device)
+            self._compiled[shape] = self._function.lower(self._variables, frames).compile()
+        return self._compiled[shape]
+
+    def __call__(self, frames: np.ndarray) -> jax.Array:
+        """One pass; returns before it is computed."""
+        return self.compiled(frames.shape)(self._variables, jax.device_put(frames, self._device))
+
+
+def _deserialised(model: TrainedModel, platform: str) -> Callable[[Any, jax.Array], jax.Array]:
+    told = model.exported
+    anew = "export it anew, or run its weights by this package's own code (use_program=False)"
+    try:
+        program = export.deserialize(bytearray(model.program))
+    except Exception as error:  # JAX has no type of its own for what it cannot read
+        raise InputError(
+            f"{model.source}: its program was made by JAX {told['jax']} on {told['created']}, to be read until "
+            f"{told['expires']}; JAX {jax.__version__} cannot read it ({_first_line(error)}); {anew}"
+        ) from None
+    ours = {"gpu": "cuda"}.get(platform, platform)
+    if ours not in program.platforms:
+        raise InputError(f"{model.source}: its program is for {', '.join(program.platforms)}, this device is {ours}; {anew}")
+    wanted = jax.tree.unflatten(program.in_tree, program.in_avals)[0][0]
+    found = flax.traverse_util.flatten_dict(model.variables, sep="/")
+    for name, aval in flax.traverse_util.flatten_dict(wanted, sep="/").items():
+        if name not in found or (found[name].shape, found[name].dtype) != (aval.shape, aval.dtype):
+            raise InputError(f"{model.source} is damaged: its weights are not those of its program ({name})")
+    return program.call
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

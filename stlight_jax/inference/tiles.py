@@ -1,0 +1,96 @@
+"""Frames larger than memory allows, in overlapping tiles that are blended."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+
+from stlight_jax.errors import InputError
+from stlight_jax.model.stlight import STLightConfig
+
+
+def receptive_radius(config: STLightConfig) -> int:
+    """How many pixels away an input can be that a predicted pixel depends on, at most: a multiple of the patch."""
+    near, far = config.near_kernel // 2, config.far_kernel // 2 * config.dilation
+    encoder = -(-(config.encoder_kernel - config.patch_size) // (2 * config.patch_size))
+    return config.patch_size * (config.depth * (near + far) + encoder)
+
+
+@dataclasses.dataclass(frozen=True)
+class Tile:
+    """A part of a frame, and how much its prediction counts.
+
+    Attributes:
+      rows, columns: where it lies.
+      weights: float32 `[rows, columns]`; over all tiles of a frame they add up to 1.
+    """
+
+    rows: slice
+    columns: slice
+    weights: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Tiling:
+    """How frames are cut.
+
+    Attributes:
+      height, width: of a tile, at most.
+      overlap: pixels that neighbouring tiles share, at least. From two receptive radii on, the blended prediction is that of
+        the whole frame.
+      margin: pixels at a cut edge that do not count, because what lies beyond the cut would have changed them.
+    """
+
+    height: int
+    width: int
+    overlap: int
+    margin: int
+
+    @classmethod
+    def of(cls, config: STLightConfig, side: int, overlap: int | None = None) -> Tiling:
+        """Square tiles.
+
+        Args:
+          side: of a tile, in pixels; rounded down to whole patches.
+          overlap: in pixels, rounded up to whole patches; None is two receptive radii, at most a quarter of the side.
+
+        Raises InputError if the tiles are smaller than a patch, or nothing is left of them beside the overlap.
+        """
+        patch, radius = config.patch_size, receptive_radius(config)
+        rounded = side // patch * patch
+        if rounded < patch:
+            raise InputError(f"tile is {side}; it must be at least model.patch_size, {patch}")
+        if overlap is None:
+            overlap = min(2 * radius, rounded // 4)
+        if overlap < 0:
+            raise InputError(f"overlap is {overlap}; it must be at least 0")
+        overlap = -(-overlap // patch) * patch
+        if overlap >= rounded:
+            raise InputError(f"overlap is {overlap} with a tile of {rounded}; it must be less than the tile")
+        # The inner half of a small overlap blends; its outer quarters are the worst that a cut leaves.
+        return cls(rounded, rounded, overlap, min(radius, overlap // 4 if overlap < 2 * radius else radius))
+
+    def tiles(self, height: int, width: int) -> Iterator[Tile]:
+        """The tiles of a frame, all of one size: the last ones of a row or column reach further back."""
+        columns = self._along(width, self.width)
+        for rows, row_weights in self._along(height, self.height):
+            for across, column_weights in columns:
+                yield Tile(rows, across, row_weights[:, None] * column_weights)
+
+    def _along(self, length: int, side: int) -> list[tuple[slice, np.ndarray]]:
+        """Places and weights along one axis."""
+        if length <= side:
+            return [(slice(0, length), np.ones(length, np.float32))]
+        count = -(-(length - self.overlap) // (side - self.overlap))
+        firsts = [min(number * (side - self.overlap), length - side) for number in range(count)]
+        inside = np.arange(side) + 0.5
+        raw = np.zeros((count, length))
+        for number, first in enumerate(firsts):
+            from_left = inside if first > 0 else np.full(side, np.inf)  # the frame's own edges are no cuts
+            from_right = inside[::-1] if first + side < length else np.full(side, np.inf)
+            beyond_margin = np.minimum(from_left, from_right) - self.margin
+            raw[number, first : first + side] = np.clip(beyond_margin, 0, max(self.overlap - 2 * self.margin, 1))
+        weights = (raw / raw.sum(0)).astype(np.float32)
+        return [(slice(first, first + side), of[first : first + side]) for first, of in zip(firsts, weights, strict=True)]

@@ -1,0 +1,199 @@
+"""Trained networks with all that prediction needs, wherever they lie: workdirs, checkpoints, `.stlight` files, shipped ones.
+
+A `.stlight` file is a zip archive of `model.json` (network, scaling, where it comes from, a SHA-256 of every other part),
+`weights.npz` (float32, {"params", "batch_stats"} with "/" between the names) and, if it was exported, `program.bin`, a program
+for several platforms that runs without this package's network (`jax.export`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import io
+import json
+import pathlib
+import zipfile
+from typing import Any
+
+import jax
+import ml_collections
+import numpy as np
+from etils import epath
+from flax import traverse_util
+
+from stlight_jax import remote
+from stlight_jax.config import check
+from stlight_jax.data.scaling import Scaling
+from stlight_jax.errors import InputError
+from stlight_jax.model.stlight import STLight, STLightConfig
+from stlight_jax.training.state import init_variables
+from stlight_jax.version import __version__
+
+SUFFIX = ".stlight"
+_SHIPPED = pathlib.Path(__file__).parent / "shipped"
+_FORMAT = 1
+_DESCRIPTION, _WEIGHTS, _PROGRAM = "model.json", "weights.npz", "program.bin"
+_MOST_BYTES = {_DESCRIPTION: 16 * 2**20, _WEIGHTS: 16 * 2**30, _PROGRAM: 2**30}
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedModel:
+    """A network and what it was trained on.
+
+    Attributes:
+      config: of the network.
+      variables: {"params", "batch_stats"}, NumPy or JAX arrays.
+      description: what its checkpoint says: "config", "data", "scaling", "frame_size", "channels" and more, where known.
+      source: where it was loaded from, for people.
+      program: serialised by `jax.export`; None unless it was exported.
+      exported: {"created", "expires", "jax", "platforms", "dtype"} of the program.
+    """
+
+    config: STLightConfig
+    variables: dict[str, Any]
+    description: dict[str, Any]
+    source: str = ""
+    program: bytes | None = None
+    exported: dict[str, Any] | None = None
+
+    @functools.cached_property
+    def scaling(self) -> Scaling:
+        """From values in the data's units to the network's range."""
+        if "scaling" in self.description:
+            return Scaling.from_json(self.description["scaling"])
+        low, high = self.description.get("value_range", {"stored": (0, 255)})["stored"]  # of weights from elsewhere
+        low, high = (tuple(value) if isinstance(value, list) else (float(value),) for value in (low, high))
+        return Scaling("uint8" if (low, high) == ((0.0,), (255.0,)) else "float32", low, high)
+
+
+def shipped() -> list[str]:
+    """Names of the trained networks that come with the package."""
+    return sorted(path.stem for path in _SHIPPED.glob(f"*{SUFFIX}"))
+
+
+def load(path: epath.PathLike, which: str = "best") -> TrainedModel:
+    """Loads a trained network.
+
+    Args:
+      path: a workdir, the folder of one of its checkpoints, a `.stlight` file, or the name of a shipped network.
+      which: of a workdir: "best" (lowest validation MSE), "last" or a step.
+
+    Raises:
+      InputError: there is nothing of these, it is damaged, or of a version that is not known here.
+    """
+    remote.ready(path, checkpoints=True)
+    place = epath.Path(path).expanduser()
+    if str(path) in shipped() and not place.exists():
+        place = epath.Path(_SHIPPED / f"{path}{SUFFIX}")
+    if place.suffix == SUFFIX:
+        return _read(place, str(path))
+    if not place.exists():
+        named = f", or the name of a shipped network ({', '.join(shipped())})" if "/" not in str(path) else ""
+        raise InputError(f"{path}: there is no such folder or file{named}")
+    if not place.is_dir():
+        raise InputError(f"{path} is a file; expected a workdir, the folder of a checkpoint, or a file that ends in {SUFFIX}")
+    return _from_checkpoint(place, which)
+
+
+def write(path: epath.PathLike, model: TrainedModel) -> None:
+    """Writes a `.stlight` file, whole or not at all. Raises InputError if it cannot be written."""
+    weights = io.BytesIO()
+    flat = traverse_util.flatten_dict(jax.device_get(model.variables), sep="/")
+    np.savez(weights, **{name: np.asarray(value) for name, value in flat.items()})
+    parts = {_WEIGHTS: weights.getvalue(), **({} if model.program is None else {_PROGRAM: model.program})}
+    content = {
+        "format": _FORMAT,
+        "stlight_jax": __version__,
+        "model": dataclasses.asdict(model.config),
+        "description": model.description,
+        "exported": model.exported,
+        "sha256": {name: hashlib.sha256(part).hexdigest() for name, part in parts.items()},
+    }
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, part in {_DESCRIPTION: json.dumps(content, indent=1).encode(), **parts}.items():
+            file.writestr(zipfile.ZipInfo(name), part, zipfile.ZIP_DEFLATED)  # without the time, so that equal is equal
+    with remote.writing(path):
+        remote.write_at_once(epath.Path(path), archive.getvalue())
+
+
+def _from_checkpoint(place: epath.Path, which: str) -> TrainedModel:
+    from stlight_jax.training import checkpoint  # Orbax is slow to import, and `.stlight` files do without
+
+    if (place / "checkpoints").exists() or not place.name.isdigit():
+        directory = place / "checkpoints"
+        step = checkpoint.choose_step(directory, which)
+    else:
+        directory, step = checkpoint.locate(place)
+    description = checkpoint.load_description(directory, step)
+    if not isinstance(description, dict) or "config" not in description:
+        raise InputError(f"{directory / str(step)} was not written by this package, or by a version that is not known here")
+    config = check(ml_collections.ConfigDict(description["config"]))
+    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), _abstract(config))
+    variables = checkpoint.load_variables(directory, step, like)
+    averaged = bool(description["config"].get("train", {}).get("ema_decay", 0))
+    return TrainedModel(config, variables, {**description, "step": step, "averaged": averaged}, source=f"{place}, step {step}")
+
+
+def _abstract(config: STLightConfig) -> dict[str, Any]:
+    side = config.patch_size
+    return jax.eval_shape(functools.partial(init_variables, STLight(config), 0, (side, side, config.in_channels)))
+
+
+def _read(path: epath.Path, source: str) -> TrainedModel:
+    if not path.exists():
+        raise InputError(f"{path}: there is no such file")
+    try:
+        parts = _unpacked(path)
+        content = json.loads(parts[_DESCRIPTION])
+        if content["format"] != _FORMAT:
+            raise InputError(
+                f"{path} has format {content['format']}, written by stlight_jax {content.get('stlight_jax', '?')}; this is "
+                f"{__version__}, which knows format {_FORMAT}: install a newer stlight_jax, or export it anew"
+            )
+        for name, digest in content["sha256"].items():
+            if hashlib.sha256(parts[name]).hexdigest() != digest:
+                raise InputError(f"{path} is damaged: the checksum of its {name} differs; get a whole copy")
+        known = {field.name for field in dataclasses.fields(STLightConfig)}
+        unknown = sorted(content["model"].keys() - known)
+        if unknown:
+            raise InputError(
+                f"{path} has model keys that are not known here ({', '.join(unknown)}); install a newer stlight_jax"
+            )
+        config = STLightConfig(**content["model"])
+        with np.load(io.BytesIO(parts[_WEIGHTS]), allow_pickle=False) as arrays:
+            variables = traverse_util.unflatten_dict(dict(arrays.items()), sep="/")
+        program = parts.get(_PROGRAM)
+        if program is None:  # else the program itself says what it takes
+            _check_fit(path, config, variables)
+        return TrainedModel(config, variables, content["description"], source, program, content.get("exported"))
+    except (zipfile.BadZipFile, KeyError, TypeError, ValueError, EOFError, OSError) as error:
+        if isinstance(error, InputError) or remote.is_failure(error):
+            raise
+        raise InputError(f"{path} is damaged, or no {SUFFIX} file: {type(error).__name__}: {error}") from None
+
+
+def _unpacked(path: epath.Path) -> dict[str, bytes]:
+    """Its parts; none is read beyond the size that it may have, whatever its headers say."""
+    parts = {}
+    with zipfile.ZipFile(io.BytesIO(path.read_bytes())) as file:
+        for name in file.namelist():
+            if name not in _MOST_BYTES:
+                raise InputError(f"{path} holds {name!r}, which does not belong into a {SUFFIX} file")
+            declared = file.getinfo(name).file_size
+            if declared > _MOST_BYTES[name]:
+                raise InputError(f"{path}: its {name} would unpack to {declared:,} bytes, more than {_MOST_BYTES[name]:,}")
+            with file.open(name) as stream:  # which ends with an error where more comes than is declared
+                parts[name] = stream.read(declared + 1)
+    return parts
+
+
+def _check_fit(path: epath.Path, config: STLightConfig, variables: dict[str, Any]) -> None:
+    wanted = traverse_util.flatten_dict(_abstract(config), sep="/")
+    found = traverse_util.flatten_dict(variables, sep="/")
+    for name in sorted(wanted.keys() | found.keys()):
+        shapes = [list(of[name].shape) if name in of else "nothing" for of in (wanted, found)]
+        if shapes[0] != shapes[1]:
+            raise InputError(f"{path} is damaged: {name} should be {shapes[0]}, it is {shapes[1]}")

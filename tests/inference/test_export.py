@@ -1,0 +1,116 @@
+"""One file that predicts without the network's code."""
+
+import dataclasses
+import datetime
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from stlight_jax import Forecaster, InputError
+from stlight_jax.inference import export, programs, trained
+from tests.conftest import ROOT
+
+FRESH = """
+import sys
+import numpy as np
+from stlight_jax.model.stlight import STLight
+
+def gone(*_, **__):
+    raise AssertionError("the network's code ran")
+
+STLight.__call__ = gone
+from stlight_jax import Forecaster
+frames = np.load(sys.argv[2])
+forecaster = Forecaster.load(sys.argv[1])
+np.save(sys.argv[3], forecaster(frames, horizon=5, dtype="float64"))
+forecaster(frames[0])
+forecaster(frames[:, :, :7, :9])
+"""
+
+
+def test_a_fresh_process_predicts_the_same_without_the_networks_code(grey, tmp_path):
+    frames = np.random.default_rng(0).integers(0, 256, (3, 3, 8, 12, 1), np.uint8)
+    np.save(tmp_path / "frames.npy", frames)
+    trained.write(tmp_path / "model.stlight", export.exported(grey))
+    arguments = [tmp_path / "model.stlight", tmp_path / "frames.npy", tmp_path / "predicted.npy"]
+    result = subprocess.run(
+        [sys.executable, "-c", FRESH, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=200, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    live = Forecaster(grey)(frames, horizon=5, dtype="float64")
+    # In the network's range, of which 255 is the end.
+    np.testing.assert_allclose(np.load(arguments[2]) / 255, live / 255, rtol=1e-6, atol=1e-6)
+
+
+def test_the_program_is_for_all_platforms_and_any_batch(grey):
+    program = jax.export.deserialize(bytearray(export.exported(grey).program))
+    assert program.platforms == ("cpu", "cuda", "tpu")
+    assert [str(size) for size in program.in_avals[-1].shape] == ["batch", "3", "2*height", "2*width", "1"]
+
+
+def test_a_program_that_jax_cannot_read_any_more_is_refused_and_its_weights_still_predict(grey, tmp_path, monkeypatch):
+    def expired(_):
+        raise ValueError(
+            "Exported being deserialized seems to be older than the 6-month backward-compatibility window\nand more"
+        )
+
+    model = export.exported(grey)
+    created, expires = (datetime.date.fromisoformat(model.exported[key]) for key in ("created", "expires"))
+    assert expires - created == datetime.timedelta(days=182)
+    trained.write(tmp_path / "model.stlight", model)
+    monkeypatch.setattr(programs.export, "deserialize", expired)
+    with pytest.raises(InputError, match=f"to be read until {expires}; JAX .* cannot read it .*6-month") as error:
+        Forecaster.load(tmp_path / "model.stlight")
+    assert "\n" not in str(error.value)
+    frames = np.zeros((3, 8, 12), np.uint8)
+    by_weights = Forecaster.load(tmp_path / "model.stlight", use_program=False)
+    np.testing.assert_array_equal(by_weights(frames), Forecaster(grey)(frames))
+
+
+def test_other_programs_are_refused(grey, tmp_path):
+    for change, message in (
+        ({"program": b"no program"}, "cannot read it"),
+        ({"program": export.exported(grey, ("tpu",)).program}, "its program is for tpu, this device is cpu"),
+        ({"variables": {"params": {}, "batch_stats": {}}}, "its weights are not those of its program"),
+    ):
+        trained.write(tmp_path / "model.stlight", dataclasses.replace(export.exported(grey), **change))
+        with pytest.raises(InputError, match=message):
+            Forecaster.load(tmp_path / "model.stlight")
+
+
+def test_bfloat16_is_chosen_when_it_is_exported(grey, tmp_path):
+    narrow = dataclasses.replace(grey, config=dataclasses.replace(grey.config, dtype="bfloat16"))
+    trained.write(tmp_path / "narrow.stlight", export.exported(narrow))
+    frames = np.random.default_rng(0).integers(0, 256, (3, 8, 12), np.uint8)
+    np.testing.assert_allclose(
+        Forecaster.load(tmp_path / "narrow.stlight")(frames).astype(int), Forecaster(narrow)(frames), atol=3
+    )
+    with pytest.raises(InputError, match="was exported with dtype bfloat16; export it with --dtype=float32"):
+        Forecaster.load(tmp_path / "narrow.stlight", compute_dtype="float32")
+
+
+def command(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "stlight_jax", "export", *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+
+
+def test_the_command_writes_a_file_and_says_how_it_compares(grey, tmp_path):
+    trained.write(tmp_path / "plain.stlight", grey)
+    arguments = [f"--workdir={tmp_path}/plain.stlight", f"--out={tmp_path}/model.stlight"]
+    result = command(*arguments)
+    assert result.returncode == 0, result.stderr
+    assert "JAX promises to read it until" in " ".join(result.stdout.split())
+    (row,) = [line for line in result.stdout.splitlines() if line.startswith("│ file")]
+    assert float(row.split("│")[-2]) < 1e-6
+    again = command(*arguments)
+    assert (again.returncode, again.stderr.count("\n")) == (2, 1)
+    assert "model.stlight exists; name another file, or give --overwrite" in again.stderr
+    assert "expected the name of a file that ends in .stlight" in command(arguments[0], f"--out={tmp_path}/model.bin").stderr

@@ -1,0 +1,236 @@
+"""Frames in anybody's units, sizes and numbers."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from stlight_jax import Forecaster, InputError
+from stlight_jax.inference.forecaster import ROLLOUTS
+from stlight_jax.inference.tiles import receptive_radius
+from tests.model import reference
+
+
+def random_frames(shape, low=0, high=256, dtype=np.uint8, seed=1):
+    return np.random.default_rng(seed).integers(low, high, shape).astype(dtype)
+
+
+def in_numpy(model, frames):
+    """The prediction in NumPy, in the network's range."""
+    return reference.stlight(model.config, model.variables["params"], model.variables["batch_stats"], frames)
+
+
+def test_equals_numpy_in_the_units_of_the_data(fields):
+    """Two channels of kelvins and metres, say, and one back, as whole numbers and as floats."""
+    frames = random_frames((2, 3, 8, 12, 2), dtype=np.uint16, low=[100, 5], high=[1100, 9])
+    expected = 100 + 1000 * in_numpy(fields, (frames - np.array([100.0, 5])) / np.array([1000.0, 4]))
+    forecaster = Forecaster(fields)
+    np.testing.assert_allclose(forecaster(frames, dtype=np.float64), expected, rtol=1e-4)
+    assert np.abs(forecaster(frames).astype(float) - np.clip(expected, 0, 65535)).max() < 0.6
+    assert forecaster(frames).dtype == np.uint16
+    for dtype in (np.float16, np.float32, np.float64, np.int64):
+        assert forecaster(frames.astype(dtype)).dtype == dtype
+    np.testing.assert_allclose(forecaster(frames.astype(np.float64)), expected, rtol=1e-4)
+
+
+def test_the_axes_come_back_as_they_went(grey, fields):
+    forecaster = Forecaster(grey)
+    frames = random_frames((2, 3, 8, 12, 1))
+    batch = forecaster(frames)
+    assert batch.shape == (2, 2, 8, 12, 1)
+    np.testing.assert_array_equal(forecaster(frames[1]), batch[1])
+    np.testing.assert_array_equal(forecaster(frames[1, ..., 0]), batch[1, ..., 0])
+    assert Forecaster(fields)(random_frames((3, 8, 12, 2), 100, 200, np.uint16)).shape == (4, 8, 12, 1)
+
+
+def test_the_last_frames_are_used_and_that_is_said_once(grey, capsys):
+    forecaster = Forecaster(grey)
+    frames = random_frames((7, 8, 12))
+    np.testing.assert_array_equal(forecaster(frames), forecaster(frames[-3:]))
+    forecaster(frames)
+    assert capsys.readouterr().err.count("7 frames are given; the last 3 are used") == 1
+
+
+@pytest.mark.parametrize(("height", "width"), [(7, 12), (9, 11), (1, 1)])
+def test_any_size_is_padded_and_cropped(grey, height, width):
+    frames = random_frames((1, 3, height, width, 1))
+    padded = np.pad(frames, ((0, 0), (0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    expected = 255 * in_numpy(grey, padded / 255)[:, :, :height, :width]
+    np.testing.assert_allclose(Forecaster(grey)(frames, dtype="float32"), expected, rtol=1e-4, atol=1e-2)
+
+
+def test_what_is_missing_is_filled_as_in_training_and_missing_again(fields):
+    frames = random_frames((2, 3, 8, 12, 2), dtype=np.uint16, low=[100, 5], high=[1100, 9])
+    lost = np.zeros(frames.shape, bool)
+    lost[:, :, 2:4, 5:7] = True  # in all frames
+    lost[0, 1, 6, 6] = True  # in one of them
+    unit = np.where(lost, [0.5, 0.25], (frames - np.array([100.0, 5])) / np.array([1000.0, 4]))
+    expected = 100 + 1000 * in_numpy(fields, unit)
+    expected[:, :, 2:4, 5:7] = np.nan
+    forecaster = Forecaster(fields)
+    by_nan = forecaster(np.where(lost, np.nan, frames))
+    np.testing.assert_allclose(by_nan, expected, rtol=1e-4, atol=1e-2)
+    by_infinity = forecaster(np.where(lost, np.inf, frames))
+    np.testing.assert_array_equal(by_infinity, by_nan)
+    by_fill = forecaster(np.where(lost, 65535, frames).astype(np.uint16))
+    assert by_fill.dtype == np.uint16
+    assert not isinstance(by_fill, np.ma.MaskedArray)
+    np.testing.assert_array_equal(by_fill == 65535, np.isnan(expected))
+    masked = forecaster(np.ma.MaskedArray(frames, lost))
+    np.testing.assert_array_equal(masked.mask, np.isnan(expected))
+    np.testing.assert_array_equal(masked.compressed(), by_fill[~np.isnan(expected)])
+
+
+def test_integers_without_a_fill_value_come_back_masked(grey):
+    frames = np.ma.MaskedArray(random_frames((3, 8, 12)), False)
+    frames[:, 0, 0] = np.ma.masked
+    prediction = Forecaster(grey)(frames)
+    assert prediction.mask[:, 0, 0].all()
+    assert prediction.mask.sum() == 2
+
+
+@pytest.mark.parametrize("rollout", ROLLOUTS)
+def test_long_horizons_feed_predictions_back(grey, rollout):
+    """Pixels that nobody ever saw are filled again each time."""
+    frames = random_frames((1, 3, 8, 12, 1)).astype(np.float32)
+    frames[:, :, 0, 0] = np.nan
+    seen, blocks = np.where(np.isnan(frames), 0.25, frames / 255), []
+    for _ in range(7):
+        block = in_numpy(grey, seen)[:, : 2 if rollout == "blocks" else 1]
+        blocks.append(block.copy())
+        block[:, :, 0, 0] = 0.25
+        seen = np.concatenate([seen, block], axis=1)[:, -3:]
+    expected = 255 * np.concatenate(blocks, axis=1)[:, :7]
+    expected[:, :, 0, 0] = np.nan
+    prediction = Forecaster(grey, rollout=rollout)(frames, horizon=7)
+    assert prediction.shape == (1, 7, 8, 12, 1)
+    np.testing.assert_allclose(prediction, expected, rtol=1e-3, atol=0.05)
+
+
+def test_a_short_horizon_is_cut_from_one_pass(grey):
+    frames = random_frames((3, 8, 12))
+    np.testing.assert_array_equal(Forecaster(grey)(frames, horizon=1), Forecaster(grey)(frames)[:1])
+    np.testing.assert_array_equal(Forecaster(grey, rollout="frames")(frames), Forecaster(grey)(frames))
+
+
+def test_tiles_equal_whole_frames_where_they_overlap_enough(grey):
+    radius = receptive_radius(grey.config)
+    frames = random_frames((2, 3, 71, 90, 1))
+    whole = Forecaster(grey)(frames, dtype="float32")
+    tiled = Forecaster(grey, tile=3 * radius + 10, overlap=2 * radius)
+    np.testing.assert_allclose(tiled(frames, dtype="float32"), whole, rtol=1e-5, atol=1e-3)
+    assert len([1 for _ in tiled._tiling.tiles(72, 90)]) > 1
+
+
+def test_seams_of_small_overlaps_stay_near_the_cuts(grey):
+    """Where a tile alone counts, and no cut is within the receptive radius, nothing has changed."""
+    radius = receptive_radius(grey.config)
+    side = 4 * radius
+    frames = random_frames((1, 3, side, 2 * side, 1))
+    whole = Forecaster(grey)(frames, dtype="float32")
+    difference = np.abs(Forecaster(grey, tile=side + 4, overlap=8)(frames, dtype="float32") - whole).max(axis=(0, 1, 2, 4))
+    near = np.abs(np.arange(2 * side) - side) < radius + 8
+    assert difference[~near].max() < 1e-3
+    assert difference[near].max() > 0.1
+
+
+def test_memory_bounds_every_program(grey):
+    """By what XLA says that its programs take, for the frames of a camera."""
+    memory = 3 * 2**20
+    forecaster = Forecaster(grey, memory=memory)
+    frames = random_frames((2, 3, 480, 640, 1))
+    forecaster(frames)
+    programs = list(forecaster._programs._compiled.values())
+    assert programs
+    for program in programs:
+        assert program.memory_analysis().temp_size_in_bytes < memory
+
+
+def test_batches_of_any_size_share_a_few_programs(grey):
+    forecaster = Forecaster(grey)
+    one_by_one = np.concatenate([forecaster(random_frames((1, 3, 8, 12, 1), seed=n)) for n in range(20)])
+    assert forecaster.compilations == 1
+    for batch in range(1, 20):
+        frames = np.concatenate([random_frames((1, 3, 8, 12, 1), seed=n) for n in range(batch)])
+        np.testing.assert_allclose(forecaster(frames).astype(int), one_by_one[:batch], atol=1)
+    assert forecaster.compilations == 6  # 1, 2, 4, 8, 16, 32
+    forecaster(random_frames((200, 3, 8, 12, 1)))
+    assert forecaster.compilations == 7  # 64, three times, and 8 again
+
+
+def test_warming_up_leaves_nothing_to_compile(grey):
+    forecaster = Forecaster(grey, tile=16, overlap=4)
+    for shape in ((3, 8, 12), (5, 3, 9, 12, 1), (3, 3, 50, 70, 1)):
+        forecaster.warmup(shape, horizon=5)
+        before = forecaster.compilations
+        forecaster(random_frames(shape), horizon=5)
+        assert forecaster.compilations == before > 0
+    with pytest.raises(InputError, match="2 frame"):
+        forecaster.warmup((2, 8, 12))
+
+
+def test_bfloat16_is_near_float32(grey):
+    frames = random_frames((3, 8, 12))
+    wide = Forecaster(grey)(frames, dtype="float32")
+    config = dataclasses.replace(grey.config, dtype="bfloat16")
+    narrow = Forecaster(dataclasses.replace(grey, config=config))(frames, dtype="float32")
+    error = np.abs(narrow - wide).max() / np.abs(wide).max()
+    assert 1e-5 < error < 0.05
+
+
+def test_other_units_are_declared(grey):
+    """Grey levels in [0, 1] for a network that was trained on 0 to 255."""
+    frames = random_frames((3, 8, 12))
+    expected = Forecaster(grey)(frames, dtype="float32") / 255
+    scaled = Forecaster(grey, value_range=(0, 1))(frames.astype(np.float32) / 255)
+    np.testing.assert_allclose(scaled, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_values_out_of_range_are_told_once_with_both_ranges(grey, caplog):
+    forecaster = Forecaster(grey)
+    for _ in range(2):
+        forecaster(random_frames((3, 8, 12), -500, 400, np.int16))
+        forecaster(np.random.default_rng(0).random((3, 8, 12)) / 2 + 0.25)
+    far, scaled = caplog.messages
+    assert far.startswith("the frames' values are -")
+    assert "trained on 0 to 255: far outside" in far
+    assert "give value_range=(0, 1)" in scaled
+
+
+@pytest.mark.parametrize(
+    ("frames", "message"),
+    [
+        (np.zeros((8, 12)), r"shape \[8, 12\]; expected \[t, h, w\], \[t, h, w, c\] or \[b, t, h, w, c\]"),
+        (np.zeros((2, 8, 12)), r"2 frame\(s\); the grey network needs 3"),
+        (np.zeros((3, 8, 12, 3)), r"3 channel\(s\); the grey network takes 1; a batch without channels"),
+        (np.zeros((1, 3, 0, 12, 1)), "there is nothing in them"),
+        (np.full((3, 8, 12), np.nan), "the frames: all values are missing or not finite"),
+        (np.stack([np.zeros((3, 8, 12, 1)), np.full((3, 8, 12, 1), np.inf)]), "sequence 1 of the frames: all values"),
+        (np.zeros((3, 8, 12), complex), "frames are complex128"),
+        (np.array([["a"]]), "frames are <U1"),
+    ],
+)
+def test_frames_that_cannot_be_are_refused(grey, frames, message):
+    with pytest.raises(InputError, match=message):
+        Forecaster(grey)(frames)
+
+
+@pytest.mark.parametrize(
+    ("settings", "call", "message"),
+    [
+        ({"rollout": "steps"}, {}, "rollout is 'steps'; choose one of blocks, frames"),
+        ({"memory": 1}, {}, "memory is 1 bytes"),
+        ({"value_range": (3, 3)}, {}, "the value range is 3 to 3"),
+        ({}, {"horizon": 0}, "horizon is 0; it must be a whole number, at least 1"),
+        ({}, {"horizon": 2.5}, "horizon is 2.5"),
+        ({}, {"dtype": "complex64"}, "dtype is complex64"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(grey, settings, call, message):
+    with pytest.raises(InputError, match=message):
+        Forecaster(grey, **settings)(np.zeros((3, 8, 12)), **call)
+
+
+def test_a_network_that_sees_more_channels_than_it_predicts_cannot_be_rolled_out(fields):
+    with pytest.raises(InputError, match="horizon is 5, more than model.out_frames 4"):
+        Forecaster(fields)(np.full((3, 8, 12, 2), 100.0), horizon=5)

@@ -1,0 +1,149 @@
+"""Trained networks from workdirs, checkpoints and files, and what can be wrong with them."""
+
+import dataclasses
+import io
+import json
+import zipfile
+
+import jax
+import numpy as np
+import pytest
+
+from stlight_jax import Forecaster, InputError
+from stlight_jax.inference import trained
+from stlight_jax.training import checkpoint, loop
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run of three steps with a moving average, one checkpoint each."""
+    from tests.conftest import small_config
+
+    config = small_config()
+    config.train.update(epochs=1, checkpoint_every=1, keep_checkpoints=3, ema_decay=0.5)
+    workdir = tmp_path_factory.mktemp("run")
+    loop.train(config, workdir)
+    return workdir
+
+
+def assert_same_weights(a, b):
+    for x, y in zip(jax.tree.leaves(a.variables), jax.tree.leaves(b.variables), strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
+def test_a_workdir_and_a_checkpoint_give_what_predicts(run):
+    best = trained.load(run)
+    assert best.description["averaged"]
+    assert best.description["step"] == checkpoint.choose_step(run / "checkpoints", "best")
+    assert best.scaling.dtype == "uint8"
+    last = trained.load(run, "last")
+    assert_same_weights(last, trained.load(run / "checkpoints" / "3"))
+    assert_same_weights(last, trained.load(run, "3"))
+    with pytest.raises(AssertionError):
+        assert_same_weights(last, trained.load(run, "1"))
+    with pytest.raises(InputError, match="--checkpoint=7: expected best, last or one of 1, 2, 3"):
+        trained.load(run, "7")
+
+
+def test_a_file_is_what_was_written(run, tmp_path):
+    model = trained.load(run)
+    trained.write(tmp_path / "a.stlight", model)
+    read = trained.load(tmp_path / "a.stlight")
+    assert_same_weights(model, read)
+    assert (read.config, read.description) == (model.config, json.loads(json.dumps(model.description)))
+    trained.write(tmp_path / "b.stlight", read)
+    assert (tmp_path / "a.stlight").read_bytes() == (tmp_path / "b.stlight").read_bytes()
+
+
+def test_weights_from_elsewhere_bring_their_value_range(grey):
+    without = dataclasses.replace(grey, description={"value_range": {"stored": [0, 1000], "network": [0, 1]}})
+    assert (without.scaling.low, without.scaling.high) == ((0.0,), (1000.0,))
+    assert dataclasses.replace(grey, description={}).scaling.high == (255.0,)
+
+
+def rewritten(path, change):
+    """The archive with its parts changed, checksums as they were."""
+    with zipfile.ZipFile(path) as file:
+        parts = {name: file.read(name) for name in file.namelist()}
+    parts = change(parts)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, part in parts.items():
+            file.writestr(name, part)
+
+
+def with_description(parts, **changes):
+    return {**parts, "model.json": json.dumps({**json.loads(parts["model.json"]), **changes})}
+
+
+def other_weights(parts):
+    content = io.BytesIO()
+    np.savez(content, something=np.zeros(3))
+    return {**parts, "weights.npz": content.getvalue()}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda parts: with_description(parts, format=9),
+            "has format 9, written by stlight_jax .*; this is .*, which knows format 1",
+        ),
+        (lambda parts: with_description(parts, model={"hidden_dim": 8, "heads": 3}), r"keys that are not known here \(heads\)"),
+        (other_weights, "the checksum of its weights.npz differs"),
+        (lambda parts: with_description(other_weights(parts), sha256={}), "damaged: .* should be .*, it is nothing"),
+        (lambda parts: {"weights.npz": parts["weights.npz"]}, "damaged, or no .stlight file: KeyError: 'model.json'"),
+        (lambda parts: {**parts, "run.sh": b"echo"}, "holds 'run.sh', which does not belong"),
+        (
+            lambda parts: {**parts, "model.json": b"\0" * (17 * 2**20)},
+            "its model.json would unpack to 17,825,792 bytes, more than",
+        ),
+        (lambda parts: {**parts, "model.json": b"{"}, "damaged, or no .stlight file: JSONDecodeError"),
+    ],
+)
+def test_damaged_files_are_refused_in_one_line(grey, tmp_path, change, message):
+    path = tmp_path / "model.stlight"
+    trained.write(path, grey)
+    rewritten(path, change)
+    with pytest.raises(InputError, match=message) as error:
+        trained.load(path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_that_holds_more_than_it_says_is_not_unpacked(grey, tmp_path):
+    """The declared sizes of a zip archive are lies that anyone can write."""
+    path = tmp_path / "model.stlight"
+    trained.write(path, grey)
+    rewritten(path, lambda parts: {**parts, "model.json": b" " * (64 * 2**20)})
+    content = path.read_bytes().replace((64 * 2**20).to_bytes(4, "little"), (100).to_bytes(4, "little"))
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="is damaged, or no .stlight file"):
+        trained.load(path)
+
+
+@pytest.mark.parametrize("cut", [0, 100, -100])
+def test_a_file_that_is_cut_off_is_refused(grey, tmp_path, cut):
+    path = tmp_path / "model.stlight"
+    trained.write(path, grey)
+    path.write_bytes(path.read_bytes()[:cut])
+    with pytest.raises(InputError, match="is damaged, or no .stlight file: BadZipFile"):
+        trained.load(path)
+
+
+def test_what_is_not_there_is_refused(tmp_path):
+    (tmp_path / "text.txt").write_text("")
+    for path, message in (
+        (tmp_path / "nothing", "there is no such folder or file"),
+        ("tinny", "there is no such folder or file, or the name of a shipped network"),
+        (tmp_path / "nothing.stlight", "there is no such file"),
+        (tmp_path / "text.txt", "is a file; expected a workdir, the folder of a checkpoint, or a file that ends in .stlight"),
+        (tmp_path, "no checkpoint here"),
+    ):
+        with pytest.raises(InputError, match=message):
+            Forecaster.load(path)
+
+
+def test_a_file_that_cannot_be_written_leaves_nothing(grey, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="could not be written"):
+        trained.write(tmp_path / "file" / "model.stlight", grey)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
