@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group
 from rich.table import Table
 
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.evaluation import comparison as comparisons
-from stlight_jax.evaluation.evaluator import Evaluation
+
+if TYPE_CHECKING:  # it imports TensorFlow, which tables do without
+    from stlight_jax.evaluation.evaluator import Evaluation
 
 DEFINITIONS = [
     "MSE, MAE: summed over pixels and channels, averaged over frames. PSNR, SSIM: of predictions clipped to [0, 1].",

@@ -16,7 +16,6 @@ from stlight_jax.data.scaling import Scaling
 from stlight_jax.data.writers import opening
 from stlight_jax.data.writers.form import Form, finished
 from stlight_jax.errors import InputError
-from stlight_jax.evaluation import pictures
 from stlight_jax.inference.along import Window
 from stlight_jax.inference.verification import in_network_range
 from stlight_jax.training.workdir import make_writable
@@ -144,6 +143,8 @@ def _names(names: Sequence[str], endings: Sequence[str]) -> list[str]:
 
 
 def _draw(path: pathlib.Path, scaling: Scaling, window: Window, prediction: np.ndarray) -> None:
+    from stlight_jax.evaluation import pictures  # matplotlib, which other files do without
+
     channels = prediction.shape[-1]
     prediction = prediction[:_MOST_COLUMNS]
     truth = np.full(prediction.shape, np.nan, np.float32)

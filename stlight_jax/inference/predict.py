@@ -175,6 +175,8 @@ def _check(request: Request) -> None:
     """What can be judged before anything is read. Raises InputError."""
     if remote.is_remote(request.input):
         raise InputError(f"{request.input}: frames are read from local folders; copy them to this machine first")
+    if not pathlib.Path(request.input).expanduser().exists():
+        raise InputError(f"{request.input}: there is no such file or folder")
     if request.horizon is not None and request.horizon < 1:
         raise InputError(f"--horizon={request.horizon}: give at least 1")
     for key, value, ending in (("json", request.json, ".json"), ("report", request.report, ".html")):
@@ -244,10 +246,10 @@ def _tell(reading: readings.Reading, plan: Plan, model: Any, total: int, destina
     height, width, channels = view.shape
     each = f", every {sequence.step}" if sequence.step else ""
     these = f"{plan.horizon} frame{'s' * (plan.horizon > 1)} from {model.in_frames}"
-    how = f"{total:,} forecasts" if plan.rolling else f"frame {view.place(plan.starts[0][0])} on"
+    how = f"{total:,} times" if plan.rolling else f"from frame {view.place(plan.starts[0][0])} on"
     say(
         f"{which}: {sequence.frames:,} frames of {height} x {width}, {channels} channel{'s' * (channels > 1)}, {sequence.dtype}"
-        f"{each}; predicting {how}, {these}, to {destination.path}"
+        f"{each}; predicting {these}, {how}, to {destination.path}"
     )
     if reading.taken:
         say("as in training: " + ", ".join(f"--{key}={value}" for key, value in reading.taken.items()))
