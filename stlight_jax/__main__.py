@@ -15,6 +15,7 @@ COMMANDS = {
     "convert": ("PyTorch weights to a checkpoint, and back", "stlight_jax.baseline.convert"),
     "compare": ("the same network in JAX and in PyTorch, number by number", "stlight_jax.baseline.compare"),
     "compile": ("whether a config fits a TPU slice, and its speed there at best, without a TPU", "stlight_jax.pods.compile"),
+    "predict": ("what comes next, of a video, pictures, an array or a netCDF variable", "stlight_jax.inference.predict"),
     "export": ("a trained network to one file that predicts, for CPUs, GPUs and TPUs", "stlight_jax.inference.export"),
     "score": ("metrics of anybody's saved predictions", "stlight_jax.evaluation.score"),
 }

@@ -37,14 +37,17 @@ def brightening(frames: Sequence[np.ndarray]) -> float:
     return 1 / brightest if 0 < brightest < 0.5 else 1.0
 
 
-def draw_strip(path: epath.PathLike, inputs: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> None:
+def draw_strip(path: epath.PathLike, inputs: np.ndarray, truth: np.ndarray | None, prediction: np.ndarray) -> None:
     """One sequence as a PNG: rows input, truth, prediction, error; a column per frame.
 
     Args:
-      inputs, truth, prediction: floats in [0, 1], `[t, h, w, c]` (t of the inputs may differ).
+      inputs, truth, prediction: floats in [0, 1], `[t, h, w, c]` (t of the inputs may differ). Without truth its row, and that
+        of the error, are left out.
     """
-    rows = {"input": inputs, "truth": truth, "prediction": prediction, "error": prediction - truth}
-    columns = max(len(inputs), len(truth))
+    rows = {"input": inputs, "prediction": prediction}
+    if truth is not None:
+        rows = {"input": inputs, "truth": truth, "prediction": prediction, "error": prediction - truth}
+    columns = max(len(inputs), len(prediction))
     cells = [
         [_picture(frames[time], name) if time < len(frames) else None for time in range(columns)]
         for name, frames in rows.items()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from rich.console import Console, Group
@@ -11,8 +11,10 @@ from rich.table import Table
 
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.evaluation import comparison as comparisons
-from stlight_jax.evaluation.evaluator import Evaluation
 from stlight_jax.evaluation.samples import best_median_worst
+
+if TYPE_CHECKING:  # it imports TensorFlow, which tables do without
+    from stlight_jax.evaluation.evaluator import Evaluation
 
 DEFINITIONS = [
     "MSE, MAE: summed over pixels and channels, averaged over frames. PSNR, SSIM: of predictions clipped to [0, 1].",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import re
 import zipfile
 from collections.abc import Iterator
@@ -13,11 +14,20 @@ import numpy as np
 from etils import epath
 
 from stlight_jax.data.readers.members import Cut, Member, damage_named, resolve_layout
-from stlight_jax.data.readers.raw import RawSequence, ReadOptions, needed, refuse_array_options
+from stlight_jax.data.readers.raw import (
+    Origin,
+    RawSequence,
+    ReadOptions,
+    memory_available,
+    needed,
+    refuse_array_options,
+)
 from stlight_jax.data.readers.times import Stamps, parse_stamps
 from stlight_jax.errors import InputError
 
 TIME_NAMES = re.compile(r"((valid|date)_?)?times?|dates?|time_?stamps?|t|(days|hours|minutes|seconds|milliseconds)(_.*)?")
+_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+_BYTES_AT_A_TIME = 2**20
 _SPACE_NAMES = re.compile(r"x|y|z|lats?|lons?|latitudes?|longitudes?|rows?|columns?|cols?|height|width|levels?|channels?")
 
 
@@ -35,18 +45,18 @@ def open_npy(path: epath.Path, name: str, options: ReadOptions) -> list[tuple[Ra
     with damage_named(path):
         array = np.lib.format.open_memmap(path, mode="r")
     member = Member("", array.shape, array.dtype, opened)
-    return [(sequence, None) for sequence in _cut(path, name, member, options, None).sequences()]
+    return [(sequence, None) for sequence in _cut(path, "npy", name, member, options, None).sequences()]
 
 
 def open_npz(path: epath.Path, name: str, options: ReadOptions) -> list[tuple[RawSequence, Stamps | None]]:
-    """Sequences in a .npz file, and their times; an array is loaded when its first frame is asked for.
+    """Sequences in a .npz file, and their times; an array is unpacked frame by frame.
 
     Raises InputError: a damaged file, no array or several that could be meant, wrong types, shapes, masks or times.
     """
     archive = _Archive(path)
     with damage_named(path):
         members = archive.members()
-    return _open_members(path, name, members, options)
+    return _open_members(path, "npz", name, members, options)
 
 
 def open_hdf5(path: epath.Path, name: str, options: ReadOptions) -> list[tuple[RawSequence, Stamps | None]]:
@@ -69,50 +79,95 @@ def open_hdf5(path: epath.Path, name: str, options: ReadOptions) -> list[tuple[R
             if item.shape is not None:  # a dataset may be empty
                 key = item.name.lstrip("/")
                 members.append(Member(key, item.shape, item.dtype, functools.partial(opened, key)))
-    return _open_members(path, name, members, options)
+    return _open_members(path, "hdf5", name, members, options)
 
 
 class _Archive:
-    """A .npz file. It keeps the array it loaded last: the items of an n-axis are read one after the other."""
+    """A .npz file, read forwards: the items of an n-axis come one after the other, and so do their frames."""
 
     def __init__(self, path: epath.Path):
         self._path = path
-        self._key = ""
-        self._array: np.ndarray | None = None
+        self._streams: dict[str, _Stream] = {}
 
     def members(self) -> list[Member]:
-        """What its headers say."""
+        """What its headers say. Raises InputError where they do not agree with the archive's directory."""
         members = []
         with zipfile.ZipFile(self._path) as file:
-            for entry in file.namelist():
-                if not entry.endswith(".npy"):
+            for entry in file.infolist():
+                if not entry.filename.endswith(".npy"):
                     continue
                 with file.open(entry) as stream:
-                    read_header = {
-                        (1, 0): np.lib.format.read_array_header_1_0,
-                        (2, 0): np.lib.format.read_array_header_2_0,
-                    }.get(np.lib.format.read_magic(stream))
+                    read_header = _HEADERS.get(np.lib.format.read_magic(stream))
                     if read_header is not None:  # newer headers belong to records, which are no frames
-                        shape, _, dtype = read_header(stream)
-                        key = entry.removesuffix(".npy")
-                        members.append(Member(key, shape, dtype, functools.partial(self._opened, key)))
+                        shape, in_columns, dtype = read_header(stream)
+                        key = entry.filename.removesuffix(".npy")
+                        size = dtype.itemsize * math.prod(shape)
+                        if not dtype.hasobject and stream.tell() + size != entry.file_size:
+                            raise InputError(
+                                f"{self._path}: the header of {key} declares {dtype} {list(shape)}, {size:,} bytes, the "
+                                f"archive has {entry.file_size - stream.tell():,} of it; the file is damaged or made to do harm"
+                            )
+                        opened = functools.partial(self._opened, key, in_columns, size)
+                        members.append(Member(key, shape, dtype, opened))
         return members
 
     @contextlib.contextmanager
-    def _opened(self, key: str) -> Iterator[np.ndarray]:
-        if self._array is None or self._key != key:
-            self._array = None  # before the next one is loaded
-            with np.load(self._path, allow_pickle=False) as file:
-                self._array, self._key = file[key], key
-        yield self._array
+    def _opened(self, key: str, in_columns: bool, size: int) -> Iterator[Any]:
+        if key not in self._streams:
+            self._streams[key] = _Stream(self._path, key) if not in_columns else self._whole(key, size)
+        yield self._streams[key]
+
+    def _whole(self, key: str, size: int) -> np.ndarray:
+        """An array in Fortran's order has its last axis outside: there are no frames to read one by one."""
+        if size > memory_available() / 2:
+            raise InputError(
+                f"{self._path}#{key} is stored in Fortran's order and has {size / 2**20:,.0f} MiB, more than this machine can "
+                f"hold; save it with numpy.ascontiguousarray"
+            )
+        with np.load(self._path, allow_pickle=False) as file:
+            return file[key]
+
+
+class _Stream:
+    """An array in C order in a .npz file, of which slices along the outer axes are read; going back begins anew."""
+
+    def __init__(self, path: epath.Path, key: str):
+        self._file = zipfile.ZipFile(path)
+        self._stream = self._file.open(f"{key}.npy")
+        shape, _, self._dtype = _HEADERS[np.lib.format.read_magic(self._stream)](self._stream)
+        self._shape, self._start = tuple(shape), self._stream.tell()
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        """Args: numbers, then at most one slice, then whole axes."""
+        index = index if isinstance(index, tuple) else (index,)
+        shape, place = list(self._shape), 0
+        for part in index:
+            inner = math.prod(shape[1:])
+            if isinstance(part, slice):
+                first, last, _ = part.indices(shape[0])
+                place, shape = place + first * inner, [last - first, *shape[1:]]
+                break
+            place, shape = place + part * inner, shape[1:]
+        at = self._start + place * self._dtype.itemsize
+        if self._stream.tell() != at:
+            self._stream.seek(at)
+        array = np.empty(shape, self._dtype)
+        content = memoryview(array.reshape(-1).view(np.uint8))
+        done = 0
+        while done < len(content):
+            count = self._stream.readinto(content[done : done + _BYTES_AT_A_TIME])
+            if not count:
+                raise EOFError("the array is cut off")
+            done += count
+        return array
 
 
 def _open_members(
-    path: epath.Path, name: str, members: list[Member], options: ReadOptions
+    path: epath.Path, kind: str, name: str, members: list[Member], options: ReadOptions
 ) -> list[tuple[RawSequence, Stamps | None]]:
     chosen = choose(path, members, options)
     mask = _named(path, members, options.mask, "mask") if options.mask else None
-    cuts = [_cut(path, f"{name}#{member.key}", member, options, mask) for member in chosen]
+    cuts = [_cut(path, kind, f"{name}#{member.key}", member, options, mask) for member in chosen]
     if len({_frame_of(cut) for cut in cuts}) > 1:
         raise InputError(f"{path} holds arrays of different frames; choose one with --config.data.variable: {listed(chosen)}")
     stamps = _Times(path, members, options, {cut.sizes["t"] for cut in cuts})
@@ -146,9 +201,9 @@ def _named(path: epath.Path, members: list[Member], key: str, option: str) -> Me
     raise InputError(f"{path}: data.{option} is {key!r}, which it does not hold; it holds {listed(members)}")
 
 
-def _cut(path: epath.Path, name: str, member: Member, options: ReadOptions, mask: Member | None) -> Cut:
+def _cut(path: epath.Path, kind: str, name: str, member: Member, options: ReadOptions, mask: Member | None) -> Cut:
     label = f"{path}#{member.key}" if member.key else str(path)
-    return Cut(label, name, member, resolve_layout(label, member.shape, options.layout), options, mask)
+    return Cut(label, Origin(path, kind), name, member, resolve_layout(label, member.shape, options.layout), options, mask)
 
 
 def _frame_of(cut: Cut) -> tuple[Any, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import struct
 import zlib
 from collections.abc import Callable, Iterator
@@ -11,7 +13,7 @@ import numpy as np
 from etils import epath
 from PIL import Image, ImageSequence
 
-from stlight_jax.data.readers.raw import RawSequence, ReadOptions, in_blocks, integer_fill, refuse_array_options
+from stlight_jax.data.readers.raw import Origin, RawSequence, ReadOptions, in_blocks, integer_fill, refuse_array_options
 from stlight_jax.errors import InputError
 
 # Video codecs and JPEG colour grey slightly.
@@ -41,16 +43,18 @@ def is_colourful(rgb: np.ndarray) -> bool:
 class Pictures:
     """Frames that Pillow reads; whether they are grey or rgb is said when the sequence is made."""
 
-    def __init__(self, name: str, frames: int, opened: Callable[[], Iterator[_Picture]], options: ReadOptions):
-        self._name, self._frames, self._opened, self._options = name, frames, opened, options
-        first = next(opened())
+    def __init__(
+        self, name: str, frames: int, opened: Callable[[int], Iterator[_Picture]], options: ReadOptions, origin: Origin
+    ):
+        self._name, self._frames, self._opened, self._options, self._origin = name, frames, opened, options, origin
+        first = next(opened(0))
         self._size, self._deep = first.image.size, _is_deep(first)
 
     def is_colourful(self) -> bool:
         """Looks at the frames until one has colours. Raises InputError for damaged ones."""
         return any(
             picture.image.mode not in ("1", "L", "LA") and not _is_deep(picture) and is_colourful(_as_array(picture, True))
-            for picture in self._opened()
+            for picture in self._opened(0)
         )
 
     def sequence(self, rgb: bool) -> RawSequence:
@@ -69,11 +73,12 @@ class Pictures:
             ticks=None,
             step="",
             remarks=(),
-            blocks=lambda: in_blocks(self._arrays(rgb), shape, dtype),
+            blocks=lambda first=0: in_blocks(self._arrays(rgb, first), shape, dtype),
+            origin=dataclasses.replace(self._origin, dtype=dtype),
         )
 
-    def _arrays(self, rgb: bool) -> Iterator[np.ndarray]:
-        for picture in self._opened():
+    def _arrays(self, rgb: bool, first: int) -> Iterator[np.ndarray]:
+        for picture in self._opened(first):
             if picture.image.size != self._size:
                 sizes = [f"{width} x {height}" for width, height in (picture.image.size, self._size)]
                 raise InputError(
@@ -92,11 +97,11 @@ def open_folder(folder: epath.Path, files: list[epath.Path], name: str, options:
     """
     refuse_array_options(folder, options, "a folder of pictures", keys=("variable", "time", "mask"))
 
-    def opened() -> Iterator[_Picture]:
-        for file in files:
+    def opened(first: int) -> Iterator[_Picture]:
+        for file in files[first:]:
             yield from _opened(file, animated=False)
 
-    return Pictures(name, len(files), opened, options)
+    return Pictures(name, len(files), opened, options, Origin(folder, "pictures"))
 
 
 def open_gif(path: epath.Path, name: str, options: ReadOptions) -> Pictures:
@@ -104,10 +109,11 @@ def open_gif(path: epath.Path, name: str, options: ReadOptions) -> Pictures:
     refuse_array_options(path, options, "a GIF", keys=("variable", "time", "mask"))
     try:
         with Image.open(path) as image:
-            frames = image.n_frames
+            frames, milliseconds = image.n_frames, image.info.get("duration")
     except _DAMAGE as error:
         raise _damaged(path, error) from None
-    return Pictures(name, frames, lambda: _opened(path, animated=True), options)
+    origin = Origin(path, "gif", rate=1000 / milliseconds if milliseconds else None)
+    return Pictures(name, frames, lambda first: itertools.islice(_opened(path, animated=True), first, None), options, origin)
 
 
 def _opened(path: epath.Path, animated: bool) -> Iterator[_Picture]:

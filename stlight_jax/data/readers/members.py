@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from stlight_jax.data.readers.raw import RawSequence, ReadOptions, frames_per_block, integer_fill
+from stlight_jax.data.readers.raw import Origin, RawSequence, ReadOptions, frames_per_block, integer_fill, memory_available
 from stlight_jax.errors import InputError
 
 NUMERIC = "biuf"
@@ -85,6 +85,7 @@ class Cut:
 
     Attributes:
       label: of the member, for messages.
+      origin: of its frames.
       name: of the sequences; item i of an n-axis is name[i].
       member: the array.
       axes: a letter of "nthwc" for each of its axes, in any order.
@@ -95,6 +96,7 @@ class Cut:
     """
 
     label: str
+    origin: Origin
     name: str
     member: Member
     axes: str
@@ -110,6 +112,12 @@ class Cut:
             raise InputError(
                 f"{self.label} has shape {list(self.member.shape)}, its mask {self.mask.key!r} {list(self.mask.shape)}; "
                 f"expected [h, w], [t, h, w] or the shape of the data"
+            )
+        frame_bytes = self.sizes["h"] * self.sizes["w"] * self.sizes["c"] * self.member.dtype.itemsize
+        if frame_bytes > memory_available() / 4:  # a header may promise anything
+            raise InputError(
+                f"{self.label} has shape {list(self.member.shape)}: a single frame has {frame_bytes / 2**20:,.0f} MiB, more "
+                f"than this machine can hold; is the file what it should be?"
             )
 
     @functools.cached_property
@@ -145,11 +153,18 @@ class Cut:
                 step="",
                 remarks=remarks if item == 0 else (),  # they hold for all items, and there may be thousands
                 blocks=functools.partial(self._blocks, item, shape),
+                origin=dataclasses.replace(
+                    self.origin,
+                    key=self.member.key,
+                    axes=self.axes,
+                    dtype=self.member.dtype.newbyteorder("="),
+                    item=item if "n" in self.axes else None,
+                ),
             )
             for item in range(self.sizes["n"])
         ]
 
-    def _blocks(self, item: int, shape: tuple[int, int, int]) -> Iterator[np.ndarray]:
+    def _blocks(self, item: int, shape: tuple[int, int, int], first: int = 0) -> Iterator[np.ndarray]:
         size = frames_per_block(shape, self.dtype)
         no_mask = contextlib.nullcontext(None)
         with (
@@ -157,11 +172,11 @@ class Cut:
             self.member.opened() as stored,
             no_mask if self.mask is None else self.mask.opened() as masked,
         ):
-            for first in range(0, self.sizes["t"], size):
-                place = {"n": item, "t": slice(first, min(first + size, self.sizes["t"]))}
+            for start in range(first, self.sizes["t"], size):
+                place = {"n": item, "t": slice(start, min(start + size, self.sizes["t"]))}
                 block = _sliced(stored, self.axes, place)  # [t, h, w, c]
                 missing = None if masked is None else _sliced(masked, self._mask_axes(), place) != 0
-                yield self._converted(block, missing, first)
+                yield self._converted(block, missing, start)
 
     def _mask_axes(self) -> str | None:
         if self.mask.shape == self.member.shape:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +13,7 @@ from etils import epath
 
 from stlight_jax.data.readers.arrays import TIME_NAMES, listed
 from stlight_jax.data.readers.members import NUMERIC, Cut, Member, damage_named, resolve_layout
-from stlight_jax.data.readers.raw import RawSequence, ReadOptions, needed
+from stlight_jax.data.readers.raw import Origin, RawSequence, ReadOptions, needed
 from stlight_jax.data.readers.times import Stamps, parse_stamps
 from stlight_jax.errors import InputError
 
@@ -47,7 +48,17 @@ def open_netcdf(path: epath.Path, name: str, options: ReadOptions) -> list[tuple
         if options.mask and options.mask not in data:
             raise InputError(f"{path}: data.mask is {options.mask!r}, which it does not hold; it holds {_names(data)}")
         mask = _member(path, data, options.mask) if options.mask else None
-        cut = Cut(label, f"{name}#{key}", _member(path, data, key), axes, options, mask, always_float=True, remarks=remarks)
+        cut = Cut(
+            label,
+            Origin(path, "netcdf"),
+            f"{name}#{key}",
+            _member(path, data, key),
+            axes,
+            options,
+            mask,
+            always_float=True,
+            remarks=remarks,
+        )
         stamps = None if options.time == "none" else _stamps(path, data, time, options)
     return [(sequence, stamps) for sequence in cut.sequences()]
 
@@ -159,4 +170,5 @@ def _stamps(path: epath.Path, data: Any, dim: str, options: ReadOptions) -> Stam
         with contextlib.suppress(ValueError, OverflowError):
             decoded = xarray.decode_cf(xarray.Dataset({key: (dim, values, variable.attrs)}))[key].values
             values = decoded if decoded.dtype.kind == "M" else values
-    return parse_stamps(values, units if values.dtype.kind in "iuf" else str(key), str(path))
+    stamps = parse_stamps(values, units if values.dtype.kind in "iuf" else str(key), str(path))
+    return dataclasses.replace(stamps, key=str(key), stored=variable.values, attributes=dict(variable.attrs))

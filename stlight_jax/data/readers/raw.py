@@ -5,13 +5,18 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import itertools
+import os
 from collections.abc import Callable, Iterator
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 from etils import epath
 
 from stlight_jax.errors import InputError
+
+if TYPE_CHECKING:
+    from stlight_jax.data.readers.times import Stamps
 
 LAYOUTS = ("auto", "thw", "thwc", "tchw", "nthw", "nthwc", "ntchw")
 CHANNELS = ("auto", "grey", "rgb")
@@ -39,6 +44,29 @@ class ReadOptions:
     mask: str = ""
 
 
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """Where a sequence lies and how it is stored there, for those who write its continuation.
+
+    Attributes:
+      path: the file, or the folder of pictures.
+      kind: "video", "gif", "pictures", "npy", "npz", "hdf5" or "netcdf".
+      key: the array in the file; "" if there is only one.
+      axes: a letter of "nthwc" for each axis of the array; "" of videos and pictures.
+      dtype: as stored, in this machine's byte order; None of videos, which have 8 bits.
+      item: place along the n-axis; None without one.
+      rate: frames per second of a video or GIF.
+    """
+
+    path: epath.Path
+    kind: str
+    key: str = ""
+    axes: str = ""
+    dtype: np.dtype | None = None
+    item: int | None = None
+    rate: float | None = None
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class RawSequence:
     """A sequence of frames that is still in its file.
@@ -53,8 +81,10 @@ class RawSequence:
         of time; None: no times, frames follow each other.
       step: the sampling step for people, as "1 h"; "" if unknown.
       remarks: what the user should know.
-      blocks: yields `[n, h, w, c]` in order, about 32 MiB or one frame each; can be called again. It raises InputError for
-        damage that only reading shows.
+      blocks: yields `[n, h, w, c]` in order, about 32 MiB or one frame each, from the first frame on or from the one whose
+        place it is given; can be called again. It raises InputError for damage that only reading shows.
+      origin: where it lies.
+      stamps: the moments that `ticks` come from.
     """
 
     name: str
@@ -65,7 +95,9 @@ class RawSequence:
     ticks: np.ndarray | None
     step: str
     remarks: tuple[str, ...]
-    blocks: Callable[[], Iterator[np.ndarray]]
+    blocks: Callable[..., Iterator[np.ndarray]]
+    origin: Origin | None = None
+    stamps: Stamps | None = None
 
 
 def needed(package: str, extra: str, path: epath.PathLike) -> ModuleType:
@@ -95,6 +127,18 @@ def integer_fill(path: epath.PathLike, fill_value: float | None, dtype: np.dtype
             f"give a whole number from {limits.min} to {limits.max}, or None"
         )
     return float(fill_value)
+
+
+def memory_available() -> float:
+    """Bytes that this machine can still give; infinite where nobody says."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:
+            return next(1024.0 * int(line.split()[1]) for line in file if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration, ValueError):
+        try:
+            return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+        except (AttributeError, OSError, ValueError):
+            return float("inf")
 
 
 def frames_per_block(shape: tuple[int, int, int], dtype: np.dtype) -> int:

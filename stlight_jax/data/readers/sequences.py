@@ -13,12 +13,12 @@ from etils import epath
 
 from stlight_jax import remote
 from stlight_jax.data.readers import arrays, images, netcdf, raw, videos
-from stlight_jax.data.readers.raw import RawSequence, ReadOptions
+from stlight_jax.data.readers.raw import Origin, RawSequence, ReadOptions
 from stlight_jax.data.readers.times import Stamps, ticks_of
 from stlight_jax.errors import InputError
 from stlight_jax.progress import say
 
-__all__ = ["RawSequence", "ReadOptions", "open_sequences"]
+__all__ = ["Origin", "RawSequence", "ReadOptions", "open_sequences"]
 
 _VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
 _PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
@@ -69,7 +69,9 @@ def _with_ticks(found: list[tuple[RawSequence, Stamps | None]]) -> list[RawSeque
             times = next(ticks)
             remarks = () if id(stamps) in said else (f"times are those of {stamps.name!r}", *times.remarks)
             said.add(id(stamps))
-            sequence = dataclasses.replace(sequence, ticks=times.ticks, step=times.step, remarks=(*sequence.remarks, *remarks))
+            sequence = dataclasses.replace(
+                sequence, ticks=times.ticks, step=times.step, remarks=(*sequence.remarks, *remarks), stamps=stamps
+            )
         sequences.append(sequence)
     return sequences
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import re
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -30,11 +30,17 @@ class Stamps:
       name: of the coordinate, or its units.
       values: int64 microseconds since 1970 if `dated`, else numbers, int64 or float64, in a unit only the user knows.
       dated: whether these are calendar dates.
+      key: of the coordinate in its file.
+      stored: `[t]`, the coordinate as it is there.
+      attributes: such as units and calendar, of netCDF.
     """
 
     name: str
     values: np.ndarray
     dated: bool
+    key: str = ""
+    stored: np.ndarray | None = None
+    attributes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 class Ticks(NamedTuple):
@@ -58,6 +64,10 @@ def parse_stamps(values: np.ndarray, name: str, source: str) -> Stamps:
       InputError: a stamp that is none of these, or not a time.
     """
     values = np.asarray(values)
+    return dataclasses.replace(_parsed(values, name, source), key=name, stored=values)
+
+
+def _parsed(values: np.ndarray, name: str, source: str) -> Stamps:
     if values.dtype.kind == "M":
         return Stamps(name, _checked(values.astype("M8[us]"), values, name, source), True)
     if values.dtype.kind in "OSU":
@@ -163,7 +173,7 @@ def _from_digits(texts: list[str]) -> np.ndarray:
     return np.where(valid, days.astype("M8[us]") + (60 * minutes + second) * np.timedelta64(1, "s"), nothing)
 
 
-def _usual_difference(series: Sequence[np.ndarray]) -> float | None:
+def usual_difference(series: Sequence[np.ndarray]) -> float | None:
     """The most frequent positive difference between neighbours; None if there are none."""
     differences = np.concatenate([np.diff(values) for values in series])
     values, counts = np.unique(differences[differences > 0], return_counts=True)
@@ -180,10 +190,10 @@ def _usual_difference(series: Sequence[np.ndarray]) -> float | None:
 
 def _of_one_step(stamps: list[Stamps]) -> tuple[float | None, list[Stamps]]:
     """The most frequent sampling step, and those that have it; a single frame goes along with any."""
-    step = _usual_difference([item.values for item in stamps])
+    step = usual_difference([item.values for item in stamps])
     if step is None:
-        return _usual_difference([np.unique(np.concatenate([item.values for item in stamps]))]), stamps
-    own = [_usual_difference([item.values]) for item in stamps]
+        return usual_difference([np.unique(np.concatenate([item.values for item in stamps]))]), stamps
+    own = [usual_difference([item.values]) for item in stamps]
     group = [item for item, it in zip(stamps, own, strict=True) if it is None or 0.5 * step <= it <= 1.5 * step]
     return step, group or stamps
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,7 +10,15 @@ import numpy as np
 from etils import epath
 
 from stlight_jax.data.readers.images import is_colourful
-from stlight_jax.data.readers.raw import RawSequence, ReadOptions, in_blocks, integer_fill, needed, refuse_array_options
+from stlight_jax.data.readers.raw import (
+    Origin,
+    RawSequence,
+    ReadOptions,
+    in_blocks,
+    integer_fill,
+    needed,
+    refuse_array_options,
+)
 from stlight_jax.data.readers.times import duration_text
 from stlight_jax.errors import InputError
 
@@ -30,7 +39,8 @@ class Video:
             if self._declared:
                 # Of the frames that a container declares, some are never shown.
                 self._declared -= sum(_is_hidden(packet) for packet in self._packets(container, stream))
-        self._step = duration_text(1e6 / float(rate)) if rate else ""
+        self._rate = float(rate) if rate else None
+        self._step = duration_text(1e6 / self._rate) if self._rate else ""
         first = next(self._decoded(), None)
         if first is None:
             raise InputError(f"{path} is a video without frames")
@@ -54,7 +64,8 @@ class Video:
             ticks=None,
             step=self._step,
             remarks=(),
-            blocks=lambda: in_blocks(self._arrays(rgb), shape, dtype),
+            blocks=lambda first=0: in_blocks(itertools.islice(self._arrays(rgb), first, None), shape, dtype),
+            origin=Origin(self._path, "video", rate=self._rate),
         )
 
     def _arrays(self, rgb: bool) -> Iterator[np.ndarray]:

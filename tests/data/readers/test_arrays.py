@@ -1,6 +1,9 @@
 """npy, npz and HDF5: axes, types, missing values, times, and one clear line for whatever is wrong."""
 
+import io
 import sys
+import tracemalloc
+import zipfile
 
 import numpy as np
 import pytest
@@ -229,15 +232,55 @@ def test_members_of_equal_form_are_sequences_and_others_a_question(tmp_path):
         open_all(path, variable="c")
 
 
-def test_an_array_is_loaded_once_for_all_its_items(tmp_path, monkeypatch):
-    np.savez(tmp_path / "a.npz", x=np.stack([FRAMES] * 5))
-    sequences = open_all(tmp_path / "a.npz")
-    loads = []
-    load = np.load
-    monkeypatch.setattr(np, "load", lambda *args, **kwargs: loads.append(args) or load(*args, **kwargs))
+def test_an_archive_is_unpacked_once_for_all_its_items_and_never_as_a_whole(tmp_path, monkeypatch):
+    frames = np.zeros((4, 400, 60, 60), np.float32)
+    frames[:] = np.arange(400, dtype=np.float32)[:, None, None]
+    np.savez_compressed(tmp_path / "a.npz", x=frames)
+    monkeypatch.setattr(raw, "BLOCK_BYTES", 2**18)
+    sequences = open_all(tmp_path / "a.npz", layout="nthw")
+    opened = []
+    open_entry = zipfile.ZipFile.open
+    monkeypatch.setattr(zipfile.ZipFile, "open", lambda *args, **kwargs: opened.append(args) or open_entry(*args, **kwargs))
+    tracemalloc.start()
     for sequence in sequences:
-        read(sequence)
-    assert len(loads) == 1
+        seen = [block[:, 0, 0, 0].copy() for block in sequence.blocks()]
+        assert np.array_equal(np.concatenate(seen), np.arange(400))
+    assert tracemalloc.get_traced_memory()[1] < frames.nbytes / 8
+    tracemalloc.stop()
+    assert len(opened) == 1
+    again = np.concatenate(list(sequences[1].blocks(398)))  # back to what is behind
+    assert np.array_equal(again[:, 0, 0, 0], [398, 399])
+
+
+def test_an_archive_that_declares_other_sizes_than_it_has_is_refused_before_anything_is_unpacked(tmp_path):
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f8", "fortran_order": False, "shape": (2**20, 2**10, 2**10)})
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as file:
+        file.writestr("x.npy", header.getvalue() + bytes(800))
+    with pytest.raises(
+        InputError, match=r"the header of x declares float64 \[1048576, 1024, 1024\], .* the archive has 800 of it"
+    ):
+        open_all(tmp_path / "a.npz")
+
+
+def test_a_frame_beyond_this_machines_memory_is_refused(tmp_path):
+    with pytest.importorskip("h5py").File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("x", (10, 2**24, 2**24), np.float32, chunks=(1, 64, 64))
+    with pytest.raises(InputError, match="a single frame has .* MiB, more than this machine can hold"):
+        open_all(tmp_path / "a.h5")
+
+
+@pytest.mark.parametrize("kind", ["npy", "npz", "h5"])
+def test_blocks_begin_where_they_are_asked_to(tmp_path, kind):
+    path = tmp_path / f"a.{kind}"
+    if kind == "npy":
+        np.save(path, FRAMES)
+    elif kind == "npz":
+        np.savez(path, x=FRAMES)
+    else:
+        with pytest.importorskip("h5py").File(path, "w") as file:
+            file["x"] = FRAMES
+    assert np.array_equal(np.concatenate(list(open_one(path).blocks(4))), FRAMES[4:])
 
 
 @pytest.mark.parametrize("option", ["variable", "time", "mask"])

@@ -1,0 +1,1 @@
+"""Predicted frames as anybody's files: videos, pictures, arrays, netCDF."""

@@ -1,0 +1,166 @@
+"""What all writers are told of the frames to come, and how values become those of a file."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+import shutil
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from stlight_jax.data.readers.raw import Origin
+from stlight_jax.data.readers.times import Stamps
+from stlight_jax.errors import InputError
+
+# Takes float32 [n, h, w, c] in the data's own units, NaN where values are missing: the next frames.
+Write = Callable[[np.ndarray], None]
+_FEWEST_DIGITS = 5
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Form:
+    """Frames as they are to be written, one item of the n-axis after the other, and in it one window after the other.
+
+    Attributes:
+      origin: where the frames lie that these continue; its axes and names are kept.
+      frames: of a sequence, or of a window if there are any.
+      shape: of a frame, (h, w, c).
+      dtype: of values in arrays.
+      fill: stands for missing values; None: NaN, in floats.
+      low, high: the values that become 0 and 255 in pictures, one or one for each channel.
+      items: of an n-axis; None: without one.
+      starts: the place of the first frame of each window in its sequence; None: frames follow each other.
+      first: the place of the first frame, by which pictures are numbered.
+      stamps: the moments of the frames, or of the starts.
+      rate: frames per second.
+    """
+
+    origin: Origin
+    frames: int
+    shape: tuple[int, int, int]
+    dtype: np.dtype
+    fill: float | None = None
+    low: tuple[float, ...] = (0.0,)
+    high: tuple[float, ...] = (255.0,)
+    items: int | None = None
+    starts: np.ndarray | None = None
+    first: int = 0
+    stamps: Stamps | None = None
+    rate: float = 10.0
+
+    @property
+    def key(self) -> str:
+        """The name of the array."""
+        return self.origin.key or "frames"
+
+    @property
+    def total(self) -> int:
+        """Frames in all items and windows."""
+        return (self.items or 1) * (1 if self.starts is None else len(self.starts)) * self.frames
+
+    @property
+    def axes(self) -> str:
+        """The letters of a frame's axes, in the order of the origin's."""
+        kept = [letter for letter in self.origin.axes if letter in "hwc"] or ["h", "w", "c"]
+        if "c" not in kept and self.shape[-1] > 1:
+            kept.append("c")
+        return "".join(kept)
+
+    @property
+    def array_shape(self) -> tuple[int, ...]:
+        """Of an array with everything: [items, windows, frames, ...], the first two if there are any."""
+        sizes = dict(zip("hwc", self.shape, strict=True))
+        windows = () if self.starts is None else (len(self.starts),)
+        items = () if self.items is None else (self.items,)
+        return (*items, *windows, self.frames, *(sizes[letter] for letter in self.axes))
+
+    @property
+    def is_eight_bit(self) -> bool:
+        """Whether values are those of a picture, 0 to 255."""
+        return self.dtype == np.uint8 and (set(self.low), set(self.high)) == ({0.0}, {255.0})
+
+    def name_of(self, frame: int) -> str:
+        """Of a picture, without its ending: its place."""
+        digits = max(_FEWEST_DIGITS, len(str(self.first + self.total - 1)))
+        return f"{self.first + frame:0{digits}}"
+
+
+def as_stored(frames: np.ndarray, form: Form) -> np.ndarray:
+    """Frames `[n, h, w, c]` in their units -> `[n, ...]` with the axes and the type of the form."""
+    return as_type(in_order(frames, form.axes), form.dtype, form.fill)
+
+
+def in_order(frames: np.ndarray, axes: str) -> np.ndarray:
+    """`[n, h, w, c]` -> `[n, ...]` with these letters' axes; without a "c" there is one channel."""
+    if "c" not in axes:
+        return frames[..., 0].transpose(0, *(1 + "hw".index(letter) for letter in axes))
+    return frames.transpose(0, *(1 + "hwc".index(letter) for letter in axes))
+
+
+def as_type(values: np.ndarray, dtype: np.dtype, fill: float | None) -> np.ndarray:
+    """Floats with NaN where values are missing -> `dtype`, with `fill` there.
+
+    Whole numbers are rounded and kept within what their type can hold; a value that is there never becomes the fill value.
+    """
+    missing = np.isnan(values)
+    if dtype.kind == "f":
+        return values.astype(dtype) if fill is None else np.where(missing, fill, values).astype(dtype)
+    values = np.where(missing, 0, values)
+    if dtype.kind == "b":
+        return values > 0.5
+    limits = np.iinfo(dtype)
+    # Floats cannot hold the largest integers of 64 bits.
+    most = np.nextafter(float(limits.max), 0) if dtype.itemsize == 8 else limits.max
+    stored = np.clip(np.rint(values.astype(np.float64)), limits.min, most).astype(dtype)
+    if fill is not None:
+        fill = int(fill)
+        stored[(stored == fill) & ~missing] = fill - 1 if fill == limits.max else fill + 1
+        stored[missing] = fill
+    return stored
+
+
+def as_grey_levels(frames: np.ndarray, form: Form) -> np.ndarray:
+    """Frames `[n, h, w, c]` in their units -> uint8, black where values are missing."""
+    low, high = (np.asarray(values, np.float32) for values in (form.low, form.high))
+    levels = frames if form.is_eight_bit else (frames - low) / (high - low) * 255
+    return np.rint(np.clip(np.nan_to_num(levels), 0, 255)).astype(np.uint8)
+
+
+@contextlib.contextmanager
+def finished(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Gives another name beside `path` to write to, and moves what is there to its place when the block is done.
+
+    A failed or interrupted block leaves nothing, and what was at `path` before stays. Raises InputError for disks that cannot
+    be written to.
+    """
+    temporary = path.with_name(f".{path.stem}.unfinished-{os.getpid()}{path.suffix}")
+    replaced = path.with_name(f".{path.stem}.replaced-{os.getpid()}{path.suffix}")
+    try:
+        with named(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with named(path):
+            if path.is_dir():  # only a file takes another's place in one step
+                path.rename(replaced)
+            temporary.replace(path)
+    finally:
+        for left in (temporary, replaced):
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                with contextlib.suppress(OSError):  # what could not be made is not there, and the disk may be gone
+                    left.unlink()
+
+
+@contextlib.contextmanager
+def named(path: pathlib.Path) -> Iterator[None]:
+    """Turns what full disks and missing rights raise into InputError."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (OSError, RuntimeError) as error:  # netCDF4 raises the latter
+        raise InputError(f"{path} could not be written: {error}") from None

@@ -1,0 +1,157 @@
+"""netCDF: a variable that goes on, with its coordinates, attributes, units, calendar and packing."""
+
+from __future__ import annotations
+
+import contextlib
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from stlight_jax.data.readers.raw import needed
+from stlight_jax.data.writers.form import Form, Write, as_type, in_order
+from stlight_jax.data.writers.times import as_dates
+
+_NAMES = {"n": "sequence", "h": "y", "w": "x", "c": "channel"}
+
+
+@contextlib.contextmanager
+def netcdf(path: pathlib.Path, form: Form) -> Iterator[Write]:
+    """A variable with its coordinates; windows have dimensions `window` and `lead`."""
+    netCDF4 = needed("netCDF4", "netcdf", path)
+    with contextlib.ExitStack() as open_files:
+        target = open_files.enter_context(netCDF4.Dataset(str(path), "w"))
+        if form.origin.kind == "netcdf":
+            source = open_files.enter_context(netCDF4.Dataset(str(form.origin.path)))
+            write = _continued(target, source, form)
+        else:
+            write = _new(target, form)
+        yield write
+
+
+def _continued(target: Any, source: Any, form: Form) -> Write:
+    source.set_auto_maskandscale(False)
+    old = source[form.origin.key]
+    attributes = {name: old.getncattr(name) for name in old.ncattrs()}
+    target.setncatts({name: source.getncattr(name) for name in source.ncattrs()})
+    of_letters = dict(zip(form.origin.axes, old.dimensions, strict=True))
+    time, sizes = of_letters["t"], {of_letters[a]: b for a, b in zip("hwc", form.shape, strict=True) if a in of_letters}
+    outer = (time,) if form.starts is None else ("window", "lead")
+    place = old.dimensions.index(time)
+    dims = (*old.dimensions[:place], *outer, *old.dimensions[place + 1 :])
+    if "c" not in of_letters and form.shape[-1] > 1:
+        of_letters, dims, sizes = {**of_letters, "c": "channel"}, (*dims, "channel"), {**sizes, "channel": form.shape[-1]}
+    for dim in dims:
+        known = source.dimensions.get(dim)
+        size = _outer_size(dim, time, form) or sizes.get(dim) or len(known)
+        target.createDimension(dim, None if known is not None and known.isunlimited() else size)
+    as_it_was = form.dtype == form.origin.dtype and "_Unsigned" not in attributes
+    packing = {name: attributes[name] for name in ("scale_factor", "add_offset") if name in attributes} if as_it_was else {}
+    dtype = old.dtype if as_it_was else form.dtype
+    fill = attributes.get("_FillValue", attributes.get("missing_value")) if as_it_was else form.fill
+    if fill is None:
+        fill = form.fill
+    new = _variable(target, form.key, dtype, dims, fill, bool(packing))
+    left_out = ("_FillValue",) if as_it_was else ("_FillValue", "missing_value", "scale_factor", "add_offset", "_Unsigned")
+    new.setncatts({name: value for name, value in attributes.items() if name not in left_out})
+    same = {dim for dim in old.dimensions if dim != time and sizes.get(dim, 0) in (0, len(source.dimensions[dim]))}
+    _copy_coordinates(target, source, form.key, time, same)
+    _write_times(target, form, time)
+    return _writer(new, {of_letters[a]: a for a in "hwc" if a in of_letters}, of_letters.get("n"), form, packing, fill)
+
+
+def _copy_coordinates(target: Any, source: Any, key: str, time: str, dims: set[str]) -> None:
+    """Everything that does not depend on time and lies along dimensions whose sizes stay, with the bounds of cells."""
+    wanted = [name for name, item in source.variables.items() if name != key and set(item.dimensions) <= dims]
+    bounds = {getattr(source[name], "bounds", None) for name in wanted}
+    wanted += [
+        name for name in bounds if name in source.variables and name not in wanted and time not in source[name].dimensions
+    ]
+    for name in wanted:
+        item = source[name]
+        for dim in item.dimensions:
+            if dim not in target.dimensions:
+                target.createDimension(dim, len(source.dimensions[dim]))
+        attributes = {name: item.getncattr(name) for name in item.ncattrs()}
+        new = target.createVariable(name, item.dtype, item.dimensions, fill_value=attributes.pop("_FillValue", None))
+        new.set_auto_maskandscale(False)
+        new.setncatts(attributes)
+        new[...] = item[...]
+
+
+def _new(target: Any, form: Form) -> Write:
+    time = (form.stamps.key.rsplit("/", 1)[-1] if form.stamps is not None else "") or "time"
+    outer = (time,) if form.starts is None else ("window", "lead")
+    item = () if form.items is None else (_NAMES["n"],)
+    dims = (*item, *outer, *(_NAMES[letter] for letter in form.axes))
+    sizes = {_NAMES[letter]: size for letter, size in zip("nhwc", (form.items, *form.shape), strict=True)}
+    for dim in dims:
+        target.createDimension(dim, _outer_size(dim, time, form) or sizes[dim])
+    dtype = np.dtype(np.int8) if form.dtype.kind == "b" else form.dtype
+    variable = _variable(target, form.key.rsplit("/", 1)[-1], dtype, dims, form.fill, False)
+    _write_times(target, form, time)
+    return _writer(variable, {_NAMES[letter]: letter for letter in form.axes}, _NAMES["n"], form, {}, form.fill)
+
+
+def _outer_size(dim: str, time: str, form: Form) -> int:
+    if form.starts is None:
+        return form.frames if dim == time else 0
+    return {"window": len(form.starts), "lead": form.frames}.get(dim, 0)
+
+
+def _variable(target: Any, key: str, dtype: Any, dims: tuple[str, ...], fill: Any, packed: bool) -> Any:
+    """Its fill value is the one there is, NaN of floats, and of packed numbers the one that netCDF has for all."""
+    dtype = np.dtype(dtype)
+    if fill is None and dtype.kind == "f":
+        fill = np.nan
+    if fill is None and packed:
+        fill = needed("netCDF4", "netcdf", key).default_fillvals[dtype.str[1:]]
+    variable = target.createVariable(key, dtype, dims, fill_value=None if fill is None else dtype.type(fill))
+    variable.set_auto_maskandscale(False)
+    return variable
+
+
+def _write_times(target: Any, form: Form, time: str) -> None:
+    stamps, key, dim = form.stamps, time, time
+    if form.starts is not None:
+        key, dim = f"start_{time}", "window"
+        target.createVariable("start", np.int64, ("window",))[:] = form.starts
+        target.createVariable("lead", np.int32, ("lead",))[:] = np.arange(1, form.frames + 1)
+    if stamps is None:
+        return
+    if form.starts is None and form.origin.kind == "netcdf":
+        key = stamps.key
+    values, attributes = stamps.stored, {name: value for name, value in stamps.attributes.items() if name != "bounds"}
+    if stamps.dated and form.origin.kind != "netcdf":
+        values = as_dates(stamps)
+        unit = {"s": "seconds", "ms": "milliseconds", "us": "microseconds"}[np.datetime_data(values.dtype)[0]]
+        values = values.astype(np.int64)
+        attributes = {"units": f"{unit} since 1970-01-01 00:00:00", "calendar": "proleptic_gregorian", "standard_name": "time"}
+    if values.dtype.kind in "SUO":
+        values = np.array([value.decode() if isinstance(value, bytes) else str(value) for value in values], object)
+    variable = target.createVariable(key, str if values.dtype.kind == "O" else values.dtype, (dim,))
+    variable.setncatts(attributes)
+    variable[:] = values
+
+
+def _writer(variable: Any, letters: dict[str, str], item: str | None, form: Form, packing: dict[str, Any], fill: Any) -> Write:
+    """Args: letters: of the dimensions of a frame; item: the dimension of the n-axis."""
+    fill = fill if fill is not None or not packing else variable.getncattr("_FillValue")
+    fill = None if fill is None or np.isnan(fill) else fill
+    axes = "".join(letters[dim] for dim in variable.dimensions if dim in letters)
+    outer = [dim for dim in variable.dimensions if dim not in letters and dim != item]
+    order = [*([item] if form.items is not None else []), *outer]
+    sizes = form.array_shape[: len(order)]
+    done = 0
+
+    def write(frames: np.ndarray) -> None:
+        nonlocal done
+        if packing:
+            frames = (frames.astype(np.float64) - packing.get("add_offset", 0)) / packing.get("scale_factor", 1)
+        for values in as_type(in_order(frames, axes), variable.dtype, fill):
+            place = {dim: int(number) for dim, number in zip(order, np.unravel_index(done, sizes), strict=True)}
+            variable[tuple(place.get(dim, slice(None)) for dim in variable.dimensions)] = values
+            done += 1
+
+    return write

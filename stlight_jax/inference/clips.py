@@ -1,0 +1,132 @@
+"""The forecasts of a plan as they are made, and a few of them to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from stlight_jax.data.scaling import Scaling
+from stlight_jax.inference.along import Window, forecasts, windows_along
+from stlight_jax.inference.plan import Plan
+from stlight_jax.inference.reading import named_by_flags
+from stlight_jax.inference.verification import in_network_range
+
+if TYPE_CHECKING:
+    from stlight_jax.inference.forecaster import Forecaster
+
+_CLIPS = 4
+_MOST_AT_ONCE, _BYTES_AT_ONCE = 8, 64 * 2**20
+
+
+class Clip(NamedTuple):
+    """One forecast to look at: floats `[t, h, w, c]` in the network's range, NaN where values are missing.
+
+    Attributes:
+      title: which it is.
+      inputs: the frames the network saw.
+      truth: what came then, as far as it is known; None if nobody knows.
+      prediction: what the network says came then.
+      note: how good it was.
+    """
+
+    title: str
+    inputs: np.ndarray
+    truth: np.ndarray | None
+    prediction: np.ndarray
+    note: str = ""
+
+
+class Run:
+    """The forecasts of a plan. Those in whose inputs there is no value are missing themselves.
+
+    Attributes:
+      total: how many there are.
+      empty: how many of those made had no value to see.
+    """
+
+    def __init__(self, forecaster: Forecaster, plan: Plan):
+        self._forecaster, self._plan = forecaster, plan
+        self.total, self.empty = sum(map(len, plan.starts)), 0
+        most = max(view.shape for view in plan.views)
+        bytes_each = 4 * (forecaster.model.in_frames + plan.horizon) * int(np.prod(most))
+        self._at_once = int(min(self.total, np.clip(_BYTES_AT_ONCE // bytes_each, 1, _MOST_AT_ONCE)))
+
+    def all(self) -> Iterator[tuple[Window, np.ndarray]]:
+        """Every window with its prediction `[horizon, h, w, c]`, float32 in the data's units."""
+        for window, prediction in forecasts(self._predict, self._windows(self._plan.starts), self._at_once):
+            self.empty += bool(np.isnan(window.inputs).all())
+            yield window, prediction
+
+    def again(self, view: int, start: int) -> tuple[Window, np.ndarray]:
+        """One of them once more."""
+        starts: list[list[int]] = [[] for _ in self._plan.views]
+        starts[view].append(start)
+        return next(forecasts(self._predict, self._windows(starts), self._at_once))
+
+    def name_of(self, window: Window) -> str:
+        """For people."""
+        view = self._plan.views[window.view]
+        return f"{view.sequence.name}, frame {view.place(window.start)}"
+
+    def _windows(self, starts: list[list[int]]) -> Iterator[Window]:
+        in_frames = self._forecaster.model.in_frames
+        for number, (view, own, truth) in enumerate(zip(self._plan.views, starts, self._plan.truths, strict=True)):
+            with named_by_flags():
+                for window in windows_along(view, number, own, in_frames, self._plan.horizon):
+                    yield window if truth is None else window._replace(truth=truth)
+
+    def _predict(self, inputs: np.ndarray) -> np.ndarray:
+        empty = np.isnan(inputs).all(axis=(1, 2, 3, 4))
+        if empty.all():
+            shape = (len(inputs), self._plan.horizon, *inputs.shape[2:4], self._forecaster.model.out_channels)
+            return np.full(shape, np.nan, np.float32)
+        inputs[empty] = inputs[~empty][0]  # something has to be there
+        prediction = self._forecaster(inputs, self._plan.horizon, dtype="float32")
+        prediction = np.ma.filled(prediction, np.nan) if isinstance(prediction, np.ma.MaskedArray) else np.asarray(prediction)
+        return np.where(empty[:, None, None, None, None], np.float32(np.nan), prediction) if empty.any() else prediction
+
+
+class Clips:
+    """A few forecasts to look at: all of few, else the first, and the best, median and worst by their error.
+
+    Of many only the first is kept; the others are made again when they are known.
+    """
+
+    def __init__(self) -> None:
+        self._kept: list[tuple[Window, np.ndarray, float | None]] = []
+        self._errors: list[tuple[float, int, int]] = []
+        self._count = 0
+
+    def add(self, window: Window, prediction: np.ndarray, error: float | None) -> None:
+        """Args: error: None where it is not known."""
+        self._count += 1
+        if self._count <= _CLIPS:
+            # Copies: these may be parts of a whole batch.
+            kept = window._replace(inputs=window.inputs.copy(), truth=window.truth.copy())
+            self._kept.append((kept, prediction.copy(), error))
+        elif self._count == _CLIPS + 1:
+            del self._kept[1:]
+        if error is not None:
+            self._errors.append((error, window.view, window.start))
+
+    def chosen(self, run: Run, scaling: Scaling) -> list[Clip]:
+        """Those that are to be shown."""
+        clips = [_clip("", run, scaling, *kept) for kept in self._kept]
+        if self._count > _CLIPS and self._errors:
+            ordered = sorted(self._errors)
+            for name, (error, view, start) in (
+                ("best", ordered[0]),
+                ("median", ordered[len(ordered) // 2]),
+                ("worst", ordered[-1]),
+            ):
+                clips.append(_clip(f"{name}: ", run, scaling, *run.again(view, start), error))
+        return clips
+
+
+def _clip(name: str, run: Run, scaling: Scaling, window: Window, prediction: np.ndarray, error: float | None) -> Clip:
+    channels = prediction.shape[-1]
+    truth = in_network_range(scaling, window.truth[..., :channels]) if len(window.truth) else None
+    inputs, prediction = in_network_range(scaling, window.inputs), in_network_range(scaling, prediction)
+    return Clip(f"{name}{run.name_of(window)}", inputs, truth, prediction, "" if error is None else f"MSE {error:.4g}")

@@ -1,0 +1,156 @@
+"""Where predictions go: which files, of which kind, and that nothing is overwritten unasked."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import re
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from stlight_jax import remote
+from stlight_jax.data.readers.raw import RawSequence
+from stlight_jax.data.scaling import Scaling
+from stlight_jax.data.writers import opening
+from stlight_jax.data.writers.form import Form, finished
+from stlight_jax.errors import InputError
+from stlight_jax.inference.along import Window
+from stlight_jax.inference.verification import in_network_range
+from stlight_jax.training.workdir import make_writable
+
+_LISTED = "mp4, gif, png, npy, npz, h5, nc"
+_MOST_COLUMNS = 40  # of a strip
+
+
+class Destination:
+    """What is written for some sequences, decided before anything is read.
+
+    Args:
+      source: the input's path.
+      sequences: of the input.
+      out: the user's --out; "" stands for the input's name with `_predicted`, in the current folder.
+      kind: the user's --kind, or "".
+
+    Attributes:
+      path: the file or folder.
+      kinds: of each sequence's file, see `stlight_jax.data.writers.opening.KINDS`.
+      stacked: whether the sequences are items of one array's n-axis, and go into one array again.
+
+    Raises InputError for endings and kinds that do not exist or do not fit.
+    """
+
+    def __init__(self, source: pathlib.Path, sequences: Sequence[RawSequence], out: str, kind: str):
+        if kind and kind not in opening.KINDS:
+            raise InputError(f"--kind={kind}: choose one of {', '.join(opening.KINDS)}")
+        if remote.is_remote(out):
+            raise InputError(f"--out={out}: predictions are written to local disks; copy them from there")
+        origins = [sequence.origin for sequence in sequences]
+        asked = pathlib.Path(out).expanduser() if out else None
+        named = opening.kind_of(asked) if asked is not None and asked.suffix else kind
+        if named is None:
+            raise InputError(f"--out={out}: nothing writes {asked.suffix}; end it in one of {_LISTED}, or in none for a folder")
+        if kind and named != kind:
+            raise InputError(f"--out={out} and --kind={kind} are of different kinds; leave one of them out")
+        many = len(sequences) > 1
+        self.kinds = [named or opening.kind_for(origin.kind) for origin in origins]
+        one_array = len({(origin.path, origin.key) for origin in origins}) == 1 and origins[0].item is not None
+        self.stacked = one_array and self.kinds[0] in opening.ARRAYS
+        self._in_folder = many and not self.stacked
+        if asked is not None and not asked.suffix and not self._in_folder:
+            if self.kinds[0] != "pictures" and (named or self.stacked):
+                raise InputError(f"--out={out} has no ending; name the file {out}{opening.ending_of(self.kinds[0])}")
+            self.kinds = ["pictures"]
+        if asked is not None and asked.suffix and self._in_folder:
+            raise InputError(
+                f"--out={out}: {source} holds {len(sequences)} sequences, each of which goes into a file of its own; give a "
+                f"folder without an ending, and --kind={named}"
+            )
+        ending = "" if self._in_folder else opening.ending_of(self.kinds[0])
+        name = source.resolve().name if source.is_dir() else source.stem
+        self.path = asked or pathlib.Path(f"{name}_predicted{ending}")
+        self._source = source
+        self._names = _names([sequence.name for sequence in sequences], [opening.ending_of(kind) for kind in self.kinds])
+
+    def check(self, forms: Sequence[Form], overwrite: bool, rolling: bool) -> None:
+        """Args: forms: of the file, or of each sequence's.
+
+        Raises InputError if the files cannot hold them, if there is something already, or if nothing can be written there.
+        """
+        for form, kind in zip(forms, self.kinds, strict=False):
+            if kind == "png" and rolling:
+                raise InputError(f"{self.path}: a strip shows one forecast; with --rolling write another kind of file")
+            opening.check_kind(kind, form, self.path)
+        check_free(self.path, self._source, overwrite)
+
+    @contextlib.contextmanager
+    def writing(self, forms: Sequence[Form], scaling: Scaling) -> Iterator[Callable[[Window, np.ndarray], None]]:
+        """Gives a function that takes a window and what of its prediction is to be written, in the order of the sequences."""
+        with contextlib.ExitStack() as outer:
+            folder = outer.enter_context(finished(self.path)) if self._in_folder else None
+            if folder is not None:
+                folder.mkdir()
+            current = outer.enter_context(contextlib.ExitStack())
+            number, write = -1, None
+
+            def take(window: Window, prediction: np.ndarray) -> None:
+                nonlocal number, write
+                view = 0 if self.stacked else window.view
+                path = self.path if folder is None else folder / self._names[view]
+                if self.kinds[view] == "png":
+                    with finished(path) as temporary:
+                        _draw(temporary, scaling, window, prediction)
+                    return
+                if view != number:
+                    current.close()
+                    number, write = view, current.enter_context(opening.opened(path, self.kinds[view], forms[view]))
+                write(prediction)
+
+            yield take
+
+
+def check_free(path: pathlib.Path, source: pathlib.Path, overwrite: bool) -> None:
+    """Makes sure of the folder that `path` is to be in. Raises InputError if `path` is there, or cannot be written."""
+    if path.exists():
+        if not overwrite:
+            raise InputError(f"{path} is there already; give another name, or --overwrite to replace it")
+        if source.exists() and (path.samefile(source) or path.resolve() in source.resolve().parents):
+            raise InputError(f"{path} is, or holds, the input; give another name")
+        others = [item.name for item in path.iterdir() if not _may_be_ours(item)] if path.is_dir() else []
+        if others:
+            raise InputError(f"{path} is a folder with {others[0]} in it, which is no prediction; give another name")
+    make_writable(path.parent)
+
+
+def _may_be_ours(item: pathlib.Path) -> bool:
+    if item.is_dir():
+        return all(_may_be_ours(inner) for inner in item.iterdir())
+    return opening.kind_of(item) not in (None, "pictures")
+
+
+def _names(names: Sequence[str], endings: Sequence[str]) -> list[str]:
+    """Of files, one for each sequence, flat and without letters that are special somewhere."""
+    results: dict[str, None] = {}
+    for name, ending in zip(names, endings, strict=True):
+        plain = re.sub(r"[^\w.-]+", "_", os.path.splitext(name)[0] if "#" not in name else name).strip("_.")
+        plain, number = plain or "frames", 2
+        unique = plain
+        while f"{unique}{ending}" in results:
+            unique, number = f"{plain}_{number}", number + 1
+        results[f"{unique}{ending}"] = None
+    return list(results)
+
+
+def _draw(path: pathlib.Path, scaling: Scaling, window: Window, prediction: np.ndarray) -> None:
+    from stlight_jax.evaluation import pictures  # matplotlib, which other files do without
+
+    channels = prediction.shape[-1]
+    prediction = prediction[:_MOST_COLUMNS]
+    truth = np.full(prediction.shape, np.nan, np.float32)
+    known = window.truth[:_MOST_COLUMNS]
+    truth[: len(known)] = known[..., :channels]
+    inputs, truth, prediction = (
+        in_network_range(scaling, frames) for frames in (window.inputs[-_MOST_COLUMNS:, ..., :channels], truth, prediction)
+    )
+    pictures.draw_strip(path, inputs, truth if len(known) else None, prediction)

@@ -1,0 +1,276 @@
+"""`python -m stlight_jax predict INPUT`: forecasts of a video, pictures, an array or a netCDF variable, in a file of its kind.
+
+INPUT is a video, a GIF, a folder of pictures, a .npy, .npz, HDF5 or netCDF file, or a folder of several of these.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from absl import flags
+
+from stlight_jax import remote
+from stlight_jax.data.writers.form import Form
+from stlight_jax.errors import InputError
+from stlight_jax.inference import reading as readings
+from stlight_jax.inference.clips import Clip, Clips, Run
+from stlight_jax.inference.destination import Destination, check_free
+from stlight_jax.inference.plan import Plan, make_plan
+from stlight_jax.inference.verification import Verification, as_text
+from stlight_jax.progress import Progress, say
+from stlight_jax.training.log import write_json
+
+if TYPE_CHECKING:
+    from stlight_jax.inference.forecaster import Forecaster
+
+POSITIONAL = "input"
+_FLOATS = ("float16", "float32", "float64")
+_USUAL_RATE = 10.0  # frames per second, where the input has none
+
+
+def define_flags() -> None:
+    flags.DEFINE_string("input", None, "What to predict from: a file or a folder; the first argument, too.")
+    flags.DEFINE_string("workdir", None, "The model: a run's folder, a checkpoint or a .stlight file.")
+    flags.DEFINE_string("model", None, "The model: the name of one that ships, such as tiny.")
+    flags.DEFINE_string("checkpoint", "best", "Of a run: best, last or a step.")
+    flags.DEFINE_integer("horizon", None, "Frames to predict; the model's own number if not given.")
+    flags.DEFINE_integer(
+        "start", None, "Place of the first predicted frame, from the end if negative; default: after the last."
+    )
+    flags.DEFINE_string("truth", None, "File or folder of the true frames from there on, where INPUT does not have them.")
+    flags.DEFINE_bool("rolling", False, "Forecast all along INPUT, from --start or the first possible frame on.")
+    flags.DEFINE_integer("every", None, "With --rolling: frames from one forecast to the next; default: the horizon.")
+    flags.DEFINE_string("out", "", "Where to: .mp4 .gif .png .npy .npz .h5 .nc, or a folder; default: INPUT_predicted.")
+    flags.DEFINE_string("kind", "", "Of the output, instead of INPUT's: mp4, gif, pictures, png, npy, npz, h5 or nc.")
+    flags.DEFINE_bool("overwrite", False, "Replace files that are there.")
+    flags.DEFINE_string("json", None, "Write what was done, and the metrics, to this file, too.")
+    flags.DEFINE_string("report", "", "A page to look at; default: beside the output, ending in .html; none leaves it out.")
+    flags.DEFINE_enum("dtype", None, _FLOATS, "Of arrays that are written; default: INPUT's.")
+    flags.DEFINE_enum("rollout", "blocks", ["blocks", "frames"], "How horizons beyond the model's are reached.")
+    flags.DEFINE_integer("tile", None, "Side of the tiles in which large frames go through the model; chosen by itself.")
+    flags.DEFINE_integer("overlap", None, "Pixels that tiles share.")
+    flags.DEFINE_list("value_range", None, "LOW,HIGH of INPUT's units that mean what the trained range's ends mean.")
+    flags.DEFINE_string("variable", None, "Array in a .npz, HDF5 or netCDF file; this and what follows: as in training.")
+    flags.DEFINE_string("time", None, "Its time coordinate; none ignores times.")
+    flags.DEFINE_string("layout", None, "Axes of arrays: thw, thwc, tchw, nthw, nthwc or ntchw.")
+    flags.DEFINE_enum("channels", None, ["grey", "rgb"], "Of videos and pictures; default: as the model has them.")
+    flags.DEFINE_string("fill_value", None, "The number that stands for missing values, or none.")
+    flags.DEFINE_string("mask", None, "Array in the same file, not 0 where values are missing.")
+    flags.DEFINE_integer("frame_step", None, "2 takes every other frame.")
+    flags.DEFINE_integer("height", None, "Resize frames to this, with --width.")
+    flags.DEFINE_integer("width", None, "Resize frames to this, with --height.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What is to be predicted, and where to; the flags of the command under their names.
+
+    Attributes:
+      reading: the options among `stlight_jax.inference.reading.KEYS` that the user has set.
+    """
+
+    input: str
+    out: str = ""
+    kind: str = ""
+    horizon: int | None = None
+    start: int | None = None
+    truth: str | None = None
+    rolling: bool = False
+    every: int | None = None
+    overwrite: bool = False
+    json: str | None = None
+    report: str = ""
+    dtype: str | None = None
+    reading: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def main() -> None:
+    given = flags.FLAGS
+    if not given.input:
+        raise InputError("name what to predict from: predict INPUT --workdir=RUN, or --model=tiny")
+    if bool(given.workdir) == bool(given.model):
+        raise InputError("give either --workdir=RUN, a model you have trained, or --model=NAME, one that ships such as tiny")
+    request = Request(
+        **{field.name: given[field.name].value for field in dataclasses.fields(Request) if field.name != "reading"},
+        reading={key: given[key].value for key in readings.KEYS if given[key].value is not None},
+    )
+    if "fill_value" in request.reading:
+        request.reading["fill_value"] = _fill_value(request.reading["fill_value"])
+    _check(request)
+    from stlight_jax.inference.forecaster import Forecaster  # JAX's programs take a while to come, bad flags do not
+
+    settings = {key: given[key].value for key in ("checkpoint", "rollout", "tile", "overlap")}
+    if given.value_range is not None:
+        settings["value_range"] = _value_range(given.value_range)
+    predict(request, Forecaster.load(given.workdir or given.model, **settings))
+
+
+def predict(request: Request, forecaster: Forecaster) -> dict[str, Any]:
+    """Makes the forecasts and writes them; prints tables where the truth is known.
+
+    Returns what `--json` holds: what was done and, with truth, metrics.
+
+    Raises InputError for input, options or an output that cannot be.
+    """
+    _check(request)
+    model, source = forecaster.model, pathlib.Path(request.input).expanduser()
+    reading = readings.decide(source, request.reading, forecaster.description, model.in_channels)
+    sequences = readings.open_input(source, reading)
+    plan = make_plan(
+        sequences,
+        reading,
+        model,
+        horizon=request.horizon,
+        start=request.start,
+        rolling=request.rolling,
+        every=request.every,
+        truth=request.truth,
+    )
+    destination = Destination(source, sequences, request.out, request.kind)
+    page = _page(request, destination.path)
+    forms = [
+        _form(request, reading, forecaster, plan, view, destination.stacked)
+        for view in range(1 if destination.stacked else len(plan.views))
+    ]
+    destination.check(forms, request.overwrite, request.rolling)
+    for beside in (page, request.json):
+        if beside:
+            check_free(pathlib.Path(beside).expanduser(), source, request.overwrite)
+    run = Run(forecaster, plan)
+    _tell(reading, plan, model, run.total, destination, forms[0])
+    verification = Verification(forecaster.scaling, plan.horizon, model.out_channels)
+    clips = Clips()
+    with destination.writing(forms, forecaster.scaling) as write, Progress("predicting", run.total, unit="window") as progress:
+        for done, (window, prediction) in enumerate(run.all(), 1):
+            write(window, prediction[: plan.frames_written(window.view, window.start)])
+            clips.add(window, prediction, verification.add(window, prediction))
+            progress.advance(done)
+        if run.empty == run.total:
+            raise InputError(
+                f"{source}: all values of the frames to predict from are missing; there is nothing to predict from"
+            )
+    results = _results(forecaster, plan, run, source, destination.path) | (verification.results() or {})
+    say(f"wrote {destination.path}")
+    if "overall" in results:
+        print(as_text(results))
+    if request.json:
+        write_json(request.json, results)
+        say(f"wrote {request.json}")
+    if page is not None:
+        _write_report(page, results, clips.chosen(run, forecaster.scaling))
+    return results
+
+
+def _write_report(path: pathlib.Path, results: dict[str, Any], clips: Sequence[Clip]) -> None:
+    """A page with the results, which have no metrics where the truth is not known, and the clips."""
+    del results, clips
+    say(f"{path} is not written: this version draws no pages")
+
+
+def _check(request: Request) -> None:
+    """What can be judged before anything is read. Raises InputError."""
+    if remote.is_remote(request.input):
+        raise InputError(f"{request.input}: frames are read from local folders; copy them to this machine first")
+    if not pathlib.Path(request.input).expanduser().exists():
+        raise InputError(f"{request.input}: there is no such file or folder")
+    if request.horizon is not None and request.horizon < 1:
+        raise InputError(f"--horizon={request.horizon}: give at least 1")
+    for key, value, ending in (("json", request.json, ".json"), ("report", request.report, ".html")):
+        if value and value != "none" and pathlib.Path(value).suffix != ending:
+            raise InputError(f"--{key}={value}: expected the name of a file that ends in {ending}")
+        if value and remote.is_remote(value):
+            raise InputError(f"--{key}={value}: it is written to local disks; copy it from there")
+    if request.dtype not in (None, *_FLOATS):
+        raise InputError(f"--dtype={request.dtype}: choose one of {', '.join(_FLOATS)}")
+
+
+def _fill_value(text: str) -> float | None:
+    if text == "none":
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(f"--fill_value={text}: give a number, or none") from None
+
+
+def _value_range(texts: list[str]) -> tuple[float, float]:
+    try:
+        low, high = map(float, texts)
+    except ValueError:
+        raise InputError(f"--value_range={','.join(texts)}: give two numbers, such as 0,1") from None
+    return low, high
+
+
+def _page(request: Request, out: pathlib.Path) -> pathlib.Path | None:
+    if request.report == "none":
+        return None
+    return pathlib.Path(request.report).expanduser() if request.report else out.with_name(f"{out.stem}.html")
+
+
+def _form(request: Request, reading: readings.Reading, forecaster: Forecaster, plan: Plan, number: int, stacked: bool) -> Form:
+    """How the predictions of a view, or of all that are items of one array, are written."""
+    view, starts, scaling = plan.views[number], plan.starts[number], forecaster.scaling
+    origin, channels = view.sequence.origin, forecaster.model.out_channels
+    natural = origin.dtype or view.sequence.dtype
+    fill = reading.options.fill_value
+    if reading.options.mask and fill is None and natural.kind != "f":  # nothing stands for what the mask covers
+        natural = np.dtype(np.float32)
+    dtype = np.dtype(request.dtype) if request.dtype else natural
+    apart = plan.rolling and not plan.joined
+    return Form(
+        origin=origin,
+        frames=sum(plan.frames_written(number, start) for start in starts) if not apart else plan.horizon,
+        shape=(*view.shape[:2], channels),
+        dtype=dtype,
+        fill=fill if dtype.kind not in "b" else None,
+        low=scaling.low[:channels],
+        high=scaling.high[:channels],
+        items=len(plan.views) if stacked else None,
+        starts=np.array([view.place(start) for start in starts]) if apart else None,
+        first=view.place(starts[0]) if starts else 0,
+        stamps=plan.stamps(number),
+        rate=(origin.rate or _USUAL_RATE) / (view.step if origin.rate else 1),
+    )
+
+
+def _tell(reading: readings.Reading, plan: Plan, model: Any, total: int, destination: Destination, form: Form) -> None:
+    """What is going to be done, in a line, and what about it may surprise."""
+    view = plan.views[0]
+    sequence = view.sequence
+    count = len(plan.views)
+    which = f"{count:,} sequences, the first {sequence.name}" if count > 1 else sequence.name
+    height, width, channels = view.shape
+    each = f", every {sequence.step}" if sequence.step else ""
+    these = f"{plan.horizon} frame{'s' * (plan.horizon > 1)} from {model.in_frames}"
+    how = f"{total:,} times" if plan.rolling else f"from frame {view.place(plan.starts[0][0])} on"
+    say(
+        f"{which}: {sequence.frames:,} frames of {height} x {width}, {channels} channel{'s' * (channels > 1)}, {sequence.dtype}"
+        f"{each}; predicting {these}, {how}, to {destination.path}"
+    )
+    if reading.taken:
+        say("as in training: " + ", ".join(f"--{key}={value}" for key, value in reading.taken.items()))
+    for remark in dict.fromkeys(remark for view in plan.views for remark in view.sequence.remarks):
+        say(f"  {remark}")
+    if plan.left_out:
+        say(f"{plan.left_out:,} forecast{'s' * (plan.left_out > 1)} left out, across gaps in time")
+    if any(kind in ("mp4", "gif", "pictures") for kind in destination.kinds) and not form.is_eight_bit:
+        deep = form.dtype == np.uint16 and form.origin.kind == "pictures" and destination.kinds[0] == "pictures"
+        if not deep:
+            say(f"values are mapped from {min(form.low):g}..{max(form.high):g} to 0..255 for pictures")
+
+
+def _results(forecaster: Forecaster, plan: Plan, run: Run, source: pathlib.Path, out: pathlib.Path) -> dict[str, Any]:
+    return {
+        "model": forecaster.description.get("name"),
+        "input": str(source),
+        "output": str(out),
+        "sequences": len(plan.views),
+        "horizon": plan.horizon,
+        "windows": run.total,
+        "windows_left_out_across_gaps": plan.left_out,
+        "windows_without_values": run.empty,
+    }

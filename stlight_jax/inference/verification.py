@@ -1,0 +1,130 @@
+"""How good forecasts were, where the truth is known: metrics per lead time, beside the last frame copied."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from stlight_jax.data.scaling import Scaling
+from stlight_jax.evaluation.metrics import MetricSums, check_frame_size, frame_metrics
+from stlight_jax.evaluation.report import DEFINITIONS, tables
+from stlight_jax.inference.along import Window
+
+_NAMES = {"stlight": "STLight", "copy_last_frame": "last frame copied"}
+
+
+class Verification:
+    """Sums over windows, whose truth may end before the horizon.
+
+    Attributes:
+      windows: how many had any truth.
+    """
+
+    def __init__(self, scaling: Scaling, horizon: int, out_channels: int):
+        self._scaling, self._horizon, self._channels = scaling, horizon, out_channels
+        self._sums: dict[str, MetricSums] = {}
+        # In the data's own units: squared errors and counts, [horizon, out_channels].
+        self._squares = {name: np.zeros((horizon, out_channels)) for name in _NAMES}
+        self._counts = np.zeros((horizon, out_channels))
+        self._step = jax.jit(frame_metrics)
+        self.windows = 0
+
+    def add(self, window: Window, prediction: np.ndarray) -> float | None:
+        """Args: prediction: `[horizon, h, w, c]` in the data's units.
+
+        Returns its mean squared error per frame, summed over pixels, in the network's range; None without truth.
+
+        Raises InputError for frames too small to judge.
+        """
+        known = len(window.truth)
+        truth = np.full(prediction.shape, np.nan, np.float32)
+        truth[:known] = window.truth[..., : self._channels]
+        here = ~np.isnan(truth) & ~np.isnan(prediction)
+        if not here.any():
+            return None
+        check_frame_size(*prediction.shape[1:3])
+        self.windows += 1
+        of_model, copied = None, copy_last_frame(window.inputs[..., : self._channels], self._scaling)
+        guesses = {"stlight": prediction, "copy_last_frame": np.broadcast_to(copied, prediction.shape)}
+        self._counts += here.sum((1, 2))
+        target = in_network_range(self._scaling, truth, here)
+        for name, guess in guesses.items():
+            error = np.where(here, guess.astype(np.float64) - truth, 0)
+            self._squares[name] += np.square(error).sum((1, 2))
+            metrics = self._step(in_network_range(self._scaling, guess, here)[None], target[None], here[None])
+            sums = MetricSums.of(metrics, np.array([True]))
+            self._sums[name] = sums if name not in self._sums else self._sums[name] + sums
+            of_model = sums.overall()["mse"] if name == "stlight" else of_model
+        return of_model
+
+    def results(self) -> dict[str, Any] | None:
+        """Plain data; None if no window had any truth.
+
+        "overall" and "per_lead_time" are of {"stlight", "copy_last_frame"}; "rmse_in_units" is of single values, in the data's
+        units, over all channels (None where these have ranges of their own) and of each channel; "rmse_per_value" is the first
+        of these, where it is there.
+        """
+        if not self._sums:
+            return None
+        units = {name: self._rmse_in_units(squares) for name, squares in self._squares.items()}
+        results = {
+            "windows_with_truth": self.windows,
+            "overall": {name: sums.overall() for name, sums in self._sums.items()},
+            "per_lead_time": {name: sums.per_lead_time() for name, sums in self._sums.items()},
+            "rmse_in_units": units,
+        }
+        if self._scaling.common_span is not None:
+            results["rmse_per_value"] = {name: of["overall"] for name, of in units.items()}
+        return results
+
+    def _rmse_in_units(self, squares: np.ndarray) -> dict[str, Any]:
+        def root(squares: np.ndarray, counts: np.ndarray) -> list[float]:
+            with np.errstate(invalid="ignore", divide="ignore"):
+                return np.sqrt(squares / counts).tolist()
+
+        counts, common = self._counts, self._scaling.common_span is not None
+        return {
+            "overall": root(squares.sum(keepdims=True), counts.sum(keepdims=True))[0][0] if common else None,
+            "per_channel": root(squares.sum(0), counts.sum(0)),
+            "per_lead_time": root(squares.sum(1), counts.sum(1)) if common else None,
+        }
+
+
+def copy_last_frame(inputs: np.ndarray, scaling: Scaling) -> np.ndarray:
+    """The last frame of `[t, h, w, c]`; where a value of it is missing, the last one there is, or what the network is shown.
+
+    Returns float32 `[h, w, c]`, in the units of the inputs.
+    """
+    channels = inputs.shape[-1]
+    low, high, filling = (np.asarray(values, np.float64)[:channels] for values in (scaling.low, scaling.high, scaling.filling))
+    filling = filling * (high - low) + low
+    last = np.broadcast_to(filling, inputs.shape[1:]).astype(np.float32)
+    for frame in inputs:
+        last = np.where(np.isnan(frame), last, frame)
+    return last.astype(np.float32)
+
+
+def in_network_range(scaling: Scaling, frames: np.ndarray, here: np.ndarray | None = None) -> np.ndarray:
+    """Frames in the data's units -> float32 in the network's range; 0 where not `here`, if that is given."""
+    low, high = (np.asarray(values, np.float64) for values in (scaling.low, scaling.high))
+    channels = frames.shape[-1]
+    values = ((frames - low[:channels]) / (high - low)[:channels]).astype(np.float32)
+    return values if here is None else np.where(here, values, np.float32(0))
+
+
+def as_text(results: dict[str, Any]) -> str:
+    """Tables, overall and per lead time, of `Verification.results`."""
+    count = results["windows_with_truth"]
+    leads, units = results["per_lead_time"], results["rmse_in_units"]
+    columns = {"MSE, copy": leads["copy_last_frame"]["mse"]}
+    if units["stlight"]["per_lead_time"] is not None:
+        columns["RMSE, units"] = units["stlight"]["per_lead_time"]
+    remarks = []
+    for name, shown in _NAMES.items():
+        of = units[name]
+        each = [of["overall"]] if of["overall"] is not None else of["per_channel"]
+        remarks.append(f"RMSE of a single value in the data's units, {shown}: {', '.join(f'{value:.4g}' for value in each)}.")
+    overall = {shown: results["overall"][name] for name, shown in _NAMES.items()}
+    return tables(f"{count:,} forecast{'s' * (count > 1)}", overall, leads["stlight"], columns, [*remarks, *DEFINITIONS])

@@ -1,0 +1,323 @@
+"""Written files, read by the libraries that others read them with."""
+
+import pathlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from stlight_jax import InputError
+from stlight_jax.data.readers.sequences import Origin, ReadOptions, open_sequences
+from stlight_jax.data.readers.times import parse_stamps
+from stlight_jax.data.writers import opening
+from stlight_jax.data.writers.form import Form, as_type
+from stlight_jax.data.writers.times import continued
+
+RNG = np.random.default_rng(0)
+NOWHERE = pathlib.Path("frames")
+
+
+def form(frames, dtype=np.uint8, axes="thwc", **settings):
+    """Of frames `[t, h, w, c]`, or what the settings make of them."""
+    settings = {"origin": Origin(NOWHERE, "npy", "rain", axes, np.dtype(dtype)), "frames": len(frames), **settings}
+    return Form(shape=frames.shape[1:], dtype=np.dtype(dtype), **settings)
+
+
+def write(path, frames, how, blocks=2):
+    """In a few blocks, as they come."""
+    with opening.opened(path, opening.kind_of(path), how) as take:
+        for block in np.array_split(frames, blocks):
+            take(block)
+    return path
+
+
+def frames_of(shape, high=255):
+    return (RNG.random(shape) * high).astype(np.float32)
+
+
+@pytest.mark.parametrize("kind", ["npy", "npz", "h5", "nc"])
+@pytest.mark.parametrize(("dtype", "high"), [(np.uint8, 255), (np.int16, 20000), (np.float32, 1), (np.float64, 1), (bool, 1)])
+def test_arrays_keep_their_type_and_axes(tmp_path, kind, dtype, high):
+    frames = frames_of((5, 6, 7, 2), high)
+    truth = frames if np.dtype(dtype).kind == "f" else np.rint(frames)
+    path = write(tmp_path / f"a.{kind}", frames, form(frames, dtype, "tchw"))
+    truth = truth.transpose(0, 3, 1, 2).astype(dtype)
+    if kind == "npy":
+        found = np.load(path)
+    elif kind == "npz":
+        found = np.load(path)["rain"]
+    elif kind == "h5":
+        with pytest.importorskip("h5py").File(path) as file:
+            found = file["rain"][...]
+    else:
+        with pytest.importorskip("xarray").open_dataset(path) as data:
+            assert data["rain"].dims == ("time", "channel", "y", "x")
+            found = data["rain"].values
+    if kind != "nc" or dtype is not bool:  # netCDF has no bool
+        assert found.dtype == dtype
+    np.testing.assert_array_equal(found, truth)
+
+
+def test_one_channel_is_written_as_it_was(tmp_path):
+    frames = frames_of((3, 6, 7, 1))
+    assert np.load(write(tmp_path / "a.npy", frames, form(frames, axes="thw"))).shape == (3, 6, 7)
+    assert np.load(write(tmp_path / "b.npy", frames, form(frames, axes="thwc"))).shape == (3, 6, 7, 1)
+    two = frames_of((3, 6, 7, 2))  # of a model that gives more channels than it sees
+    assert np.load(write(tmp_path / "c.npy", two, form(two, axes="thw"))).shape == (3, 6, 7, 2)
+
+
+@pytest.mark.parametrize("kind", ["npy", "npz", "h5", "nc"])
+def test_items_and_windows_are_the_outer_axes(tmp_path, kind):
+    frames = frames_of((2 * 3 * 4, 6, 7, 1), 1)  # two items, three windows, four frames
+    how = form(frames[:4], np.float32, "nthw", items=2, starts=np.array([4, 7, 10]))
+    path = write(tmp_path / f"a.{kind}", frames, how, blocks=6)
+    truth = frames.reshape(2, 3, 4, 6, 7)
+    if kind == "npy":
+        np.testing.assert_array_equal(np.load(path), truth)
+    elif kind == "npz":
+        found = np.load(path)
+        np.testing.assert_array_equal(found["rain"], truth)
+        assert found["start"].tolist() == [4, 7, 10]
+    elif kind == "h5":
+        with pytest.importorskip("h5py").File(path) as file:
+            np.testing.assert_array_equal(file["rain"][...], truth)
+            assert file["start"][...].tolist() == [4, 7, 10]
+    else:
+        with pytest.importorskip("xarray").open_dataset(path) as data:
+            assert data["rain"].dims == ("sequence", "window", "lead", "y", "x")
+            np.testing.assert_array_equal(data["rain"].values, truth)
+            assert data["start"].values.tolist() == [4, 7, 10]
+            assert data["lead"].values.tolist() == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "fill", "value", "stored"),
+    [
+        (np.uint8, None, -3.0, 0),
+        (np.uint8, None, 300.0, 255),
+        (np.uint8, None, 2.5, 2),  # to the even one, as NumPy rounds
+        (np.uint16, 65535, np.nan, 65535),
+        (np.uint16, 65535, 70000.0, 65534),  # never what stands for missing
+        (np.int16, 0, 0.2, 1),
+        (np.int64, None, 1e30, 9223372036854774784),
+        (np.float32, -9999.0, np.nan, -9999.0),
+        (bool, None, 0.7, True),
+    ],
+)
+def test_values_become_what_their_type_can_hold(dtype, fill, value, stored):
+    assert as_type(np.array([value], np.float32), np.dtype(dtype), fill)[0] == stored
+
+
+def test_nan_stays_nan_in_floats():
+    assert np.isnan(as_type(np.array([np.nan], np.float32), np.dtype(np.float64), None)[0])
+
+
+@pytest.mark.parametrize("size", [(16, 24), (17, 23)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_videos(tmp_path, size, channels):
+    av = pytest.importorskip("av")
+    smooth = np.add.outer(np.linspace(0, 120, size[0]), np.linspace(0, 100, size[1]))
+    frames = np.stack([smooth + 5 * time for time in range(6)])[..., None].repeat(channels, -1).astype(np.float32)
+    path = write(tmp_path / "a.mp4", frames, form(frames, rate=25.0))
+    with av.open(str(path)) as container:
+        assert float(container.streams.video[0].average_rate) == 25
+        found = np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+    assert found.shape == (6, *size, 3)
+    assert np.abs(found - frames).max() <= 6
+    (sequence,) = open_sequences(path, ReadOptions(channels="grey"))  # our own reader finds them as well
+    grey = np.concatenate(list(sequence.blocks()))
+    assert np.abs(grey - frames[..., :1]).mean() < 3
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_gifs_keep_every_frame_even_equal_ones(tmp_path, channels):
+    frames = np.zeros((5, 9, 8, channels), np.float32)
+    frames[3:] = np.rint(frames_of((2, 9, 8, channels)))
+    path = write(tmp_path / "a.gif", frames, form(frames, rate=5.0))
+    with Image.open(path) as image:
+        assert image.n_frames == 5
+        assert image.info["duration"] == 200
+        found = []
+        for place in range(5):
+            image.seek(place)
+            found.append(np.asarray(image.convert("RGB")))
+    np.testing.assert_array_equal(np.stack(found), np.broadcast_to(frames, (5, 9, 8, 3)))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_folders_of_pictures_are_numbered_by_the_frames(tmp_path, channels):
+    frames = np.rint(frames_of((4, 9, 8, channels)))
+    path = write(tmp_path / "a", frames, form(frames, first=98))
+    assert sorted(item.name for item in path.iterdir()) == ["00098.png", "00099.png", "00100.png", "00101.png"]
+    found = np.stack([np.asarray(Image.open(item)) for item in sorted(path.iterdir())])
+    np.testing.assert_array_equal(found, frames if channels == 3 else frames[..., 0])
+
+
+def test_deep_pictures_stay_deep(tmp_path):
+    frames = np.rint(frames_of((2, 9, 8, 1), 60000))
+    how = form(frames, np.uint16, origin=Origin(NOWHERE, "pictures", dtype=np.dtype(np.uint16)))
+    path = write(tmp_path / "a", frames, how)
+    found = np.stack([np.asarray(Image.open(item)) for item in sorted(path.iterdir())])
+    np.testing.assert_array_equal(found, frames[..., 0])
+
+
+def test_other_values_are_mapped_to_grey_levels(tmp_path):
+    frames = np.array([-1.0, 0.0, 1.5, 3.0, np.nan], np.float32).reshape(1, 1, 5, 1)
+    path = write(tmp_path / "a", frames, form(frames, np.float32, low=(0.0,), high=(3.0,)), blocks=1)
+    assert np.asarray(Image.open(path / "00000.png")).tolist() == [[0, 0, 128, 255, 0]]
+
+
+@pytest.mark.parametrize("kind", ["mp4", "gif", "npy", "npz", "h5", "nc", "folder"])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+def test_what_is_interrupted_leaves_nothing_and_keeps_what_was_there(tmp_path, kind, error):
+    path = tmp_path / ("a" if kind == "folder" else f"a.{kind}")
+    path.write_text("before")
+    frames = frames_of((4, 16, 16, 1))
+
+    def stop_on_the_way():
+        with opening.opened(path, opening.kind_of(path), form(frames)) as take:
+            take(frames[:2])
+            raise error
+
+    with pytest.raises(error):
+        stop_on_the_way()
+    assert [item.name for item in tmp_path.iterdir()] == [path.name]
+    assert path.read_text() == "before"
+
+
+def test_too_few_frames_are_no_file(tmp_path):
+    frames = frames_of((4, 16, 16, 1))
+    with pytest.raises(InputError, match="4 frames were announced, 2 came"):
+        write(tmp_path / "a.npy", frames[:2], form(frames))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_disk_that_cannot_be_written_to_is_named(tmp_path):
+    frames = frames_of((4, 16, 16, 1))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="file/a.npy could not be written"):
+        write(tmp_path / "file" / "a.npy", frames, form(frames))
+
+
+@pytest.mark.parametrize(
+    ("stored", "further"),
+    [
+        (np.array(["2020-02-28T22", "2020-02-28T23"], "M8[h]"), np.array(["2020-02-29T00", "2020-02-29T01"], "M8[h]")),
+        (["2019123122", "2019123123"], ["2020010100", "2020010101"]),
+        ([b"2014123147", b"2014123148"], [b"2015010101", b"2015010102"]),  # DeepST's half hours
+        (["2020-01-01 23:30", "2020-01-01 23:45"], ["2020-01-02 00:00", "2020-01-02 00:15"]),
+        (["2020-01-31T23:59:58Z", "2020-01-31T23:59:59Z"], ["2020-02-01T00:00:00Z", "2020-02-01T00:00:01Z"]),
+        ([20191231, 20200101], [20200102, 20200103]),
+        ([20200101, 20200201, 20200301], [20200401, 20200501]),  # months, not 29 or 31 days
+        (["2020-10-31", "2020-11-30", "2020-12-31"], ["2021-01-31", "2021-02-28"]),
+        (["2020-01", "2020-02", "2020-03"], ["2020-04", "2020-05"]),
+        ([3, 5, 7], [9, 11]),
+        ([0.5, 1.0], [1.5, 2.0]),
+    ],
+)
+def test_times_go_on_as_they_are_written(stored, further):
+    stamps = parse_stamps(np.asarray(stored), "time", "a.npz")
+    found = continued(stamps, np.zeros(0, int), len(stored) - 1, 2)
+    assert found.stored.tolist() == np.asarray(further).tolist()
+    assert found.stored.dtype == np.asarray(stored).dtype
+
+
+def test_times_in_other_files(tmp_path):
+    frames = frames_of((2, 7, 7, 1), 1)
+    stamps = parse_stamps(np.array(["2020-02-28T23", "2020-02-29T00"], "M8[h]"), "time", "a.npz")
+    how = form(frames, np.float32, "thw", stamps=stamps)
+    found = np.load(write(tmp_path / "a.npz", frames, how))
+    assert found["time"].dtype == "M8[h]"
+    with pytest.importorskip("xarray").open_dataset(write(tmp_path / "a.nc", frames, how)) as data:
+        assert (data["time"].values == stamps.stored).all()
+    with pytest.importorskip("h5py").File(write(tmp_path / "a.h5", frames, how)) as file:
+        assert file["time"][...].tolist() == [b"2020-02-28T23", b"2020-02-29T00"]
+
+
+def continue_netcdf(tmp_path, data, encoding=None, steps=3, **settings):
+    """Writes a data set, and frames that continue its variable `rain`; returns what our reader found, and the path."""
+    data.to_netcdf(tmp_path / "a.nc", encoding=encoding)
+    (sequence,) = open_sequences(tmp_path / "a.nc", ReadOptions(variable="rain"))
+    frames = frames_of((steps, *sequence.shape), 3)
+    frames[0, 0, 0] = np.nan
+    stamps = continued(sequence.stamps, np.zeros(0, int), sequence.frames - 1, steps)
+    how = Form(sequence.origin, steps, sequence.shape, sequence.origin.dtype, stamps=stamps, **settings)
+    return frames, write(tmp_path / "b.nc", frames, how)
+
+
+def test_netcdf_goes_on_with_coordinates_attributes_packing_and_times(tmp_path):
+    xarray, netCDF4 = pytest.importorskip("xarray"), pytest.importorskip("netCDF4")
+    hours = np.datetime64("2020-02-28T20") + np.arange(4) * np.timedelta64(1, "h")
+    data = xarray.Dataset(
+        {
+            "rain": (("lat", "time", "lon"), frames_of((7, 4, 8), 3), {"units": "mm", "grid_mapping": "crs"}),
+            "crs": ((), 1, {"grid_mapping_name": "latitude_longitude"}),
+            "other": (("time", "lat", "lon"), np.zeros((4, 7, 8))),
+        },
+        {
+            "time": ("time", hours, {"long_name": "valid"}),
+            "lat": ("lat", np.linspace(50, 53, 7), {"units": "degrees_north"}),
+            "lon": ("lon", np.linspace(3, 7, 8)),
+            "area": (("lat", "lon"), np.ones((7, 8))),
+        },
+        {"title": "radar", "Conventions": "CF-1.8"},
+    )
+    encoding = {
+        "rain": {"dtype": "int16", "scale_factor": 0.01, "add_offset": 1.0, "_FillValue": -1},
+        "time": {"units": "minutes since 2019-01-01", "calendar": "standard", "dtype": "int32"},
+    }
+    frames, path = continue_netcdf(tmp_path, data, encoding)
+    with xarray.open_dataset(path) as found:
+        assert (found["time"].values == hours[-1] + np.arange(1, 4) * np.timedelta64(1, "h")).all()
+        assert found["time"].attrs["long_name"] == "valid"
+        assert found["rain"].dims == ("lat", "time", "lon")
+        assert found["rain"].attrs["units"] == "mm"
+        assert found.attrs == data.attrs
+        np.testing.assert_allclose(found["rain"].values, frames[..., 0].transpose(1, 0, 2), atol=0.0051)
+        assert np.isnan(found["rain"].values).sum() == 1
+        for name in ("lat", "lon", "area"):
+            xarray.testing.assert_identical(found[name].variable, data[name].variable)
+        assert found["crs"].attrs == data["crs"].attrs
+        assert "other" not in found
+    with netCDF4.Dataset(path) as found:
+        assert found["time"].units == "minutes since 2019-01-01"
+        assert found["time"].dtype == np.int32
+        assert found["rain"].dtype == np.int16
+        assert (found["rain"].scale_factor, found["rain"].add_offset, found["rain"]._FillValue) == (0.01, 1.0, -1)
+
+
+@pytest.mark.parametrize(
+    ("calendar", "units", "values", "further"),
+    [
+        ("noleap", "days since 2000-01-01", [31, 59, 90], [120, 151, 181]),  # 1 February, March, April: months
+        ("360_day", "days since 2000-01-01", [0, 30, 60], [90, 120, 150]),
+        ("noleap", "days since 2000-02-27", [0, 1, 2], [3, 4, 5]),
+        ("standard", "months since 2000-01-01", [0, 1, 2], [3, 4, 5]),
+        ("standard", "hours since 2000-01-01", [0.0, 0.5, 1.0], [1.5, 2.0, 2.5]),
+    ],
+)
+def test_netcdf_times_of_every_calendar(tmp_path, calendar, units, values, further):
+    xarray, netCDF4 = pytest.importorskip("xarray"), pytest.importorskip("netCDF4")
+    time = xarray.Variable("time", values, {"units": units, "calendar": calendar})
+    data = xarray.Dataset({"rain": (("time", "y", "x"), frames_of((3, 7, 8)))}, {"time": time})
+    _, path = continue_netcdf(tmp_path, data)
+    with netCDF4.Dataset(path) as found:
+        assert found["time"][:].tolist() == further
+        assert (found["time"].units, found["time"].calendar) == (units, calendar)
+
+
+def test_netcdf_of_floats_keeps_its_fill_value(tmp_path):
+    xarray, netCDF4 = pytest.importorskip("xarray"), pytest.importorskip("netCDF4")
+    days = np.datetime64("2020-01-01") + np.arange(3)
+    data = xarray.Dataset({"rain": (("time", "y", "x"), frames_of((3, 7, 8)))}, {"time": days})
+    _, path = continue_netcdf(tmp_path, data, {"rain": {"_FillValue": -9999.0}})
+    with netCDF4.Dataset(path) as found:
+        found.set_auto_mask(False)
+        assert found["rain"][0, 0, 0] == found["rain"]._FillValue == np.float32(-9999)
+
+
+def test_a_gif_or_a_video_of_two_channels_is_refused(tmp_path):
+    frames = frames_of((2, 8, 8, 2))
+    for kind in ("mp4", "gif", "pictures"):
+        with pytest.raises(InputError, match="frames of 2 channels are no pictures; write .npy, .npz, .h5, .nc"):
+            opening.check_kind(kind, form(frames), tmp_path / "a")
