@@ -63,7 +63,7 @@ def write_page(
       results: of `report.as_json`, read from `metrics.json` or not; or as much of it as `report.summary` needs.
       clips: for the gallery, in order. About 6 MB of pictures are taken in; see `sprites.gallery`.
       gallery_title, gallery_remarks: its heading, and what is said below it.
-      sharpness: "sequences", how many it was measured on, and "per_lead_time".
+      sharpness: "per_lead_time", and how many "sequences" of a test set it was measured on, or how many "clips".
       training: "train" and "validation", lines of the metrics log.
       config: plain data, shown as it is.
       provenance: name -> text, number, or a dict or list of such.
@@ -89,6 +89,7 @@ def write_page(
     if sharpness is not None:
         against_lead_time.append(sharpness_chart(sharpness))
         sample = f"Measured on {sharpness['sequences']:,} sequences, evenly spaced." if "sequences" in sharpness else ""
+        sample = f"Measured on the {sharpness['clips']} forecasts shown." if "clips" in sharpness else sample
         explained = _list([_SHARPNESS + sample])
     if against_lead_time:
         sections.append(_section("lead-time", "Lead time", drawn(against_lead_time) + explained))

@@ -101,6 +101,8 @@ def summary(results: dict[str, Any]) -> Summary:
     rows = {name: overall[key] for key, name in names.items() if overall.get(key) is not None}
     lead_times = {name: leads[key] for key, name in names.items() if key in leads}
     remarks, title = list(DEFINITIONS), "metrics"
+    if "windows_with_truth" in results:
+        title = f"{results['windows_with_truth']:,} forecasts"
     if "test_set" in results:
         title = f"{results['test_set']['sequences']:,} test sequences"
         remarks = _remarks(results["test_set"])
