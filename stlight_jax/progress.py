@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import signal
+import threading
 import time
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import rich.console
 import rich.progress
@@ -27,13 +29,17 @@ def say(message: str) -> None:
 
 
 class Progress:
-    """A context manager that shows how far `total` units of work are, with whatever figures `advance` is given."""
+    """A context manager that shows how far `total` units of work are, with whatever figures `advance` is given.
+
+    Ctrl-C ends the work at the next `advance`, if not before: the exception may end in some library's `except`.
+    """
 
     def __init__(self, title: str, total: int, done: int = 0, unit: str = "step"):
         self._title, self._total, self._done, self._unit = title, total, done, unit
         self._first, self._started = done, time.monotonic()
         self._last_line = self._started
         self._bar = None
+        self._interrupted = self._listening = False
         if console.is_terminal:
             self._bar = rich.progress.Progress(
                 rich.progress.TextColumn("{task.description}"),
@@ -48,9 +54,15 @@ class Progress:
     def __enter__(self) -> Progress:
         if self._bar is not None:
             self._bar.start()
+        in_main_thread = threading.current_thread() is threading.main_thread()
+        self._listening = in_main_thread and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        if self._listening:
+            signal.signal(signal.SIGINT, self._interrupt)
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._listening:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         if self._bar is not None:
             self._bar.stop()
 
@@ -59,7 +71,9 @@ class Progress:
         self._first, self._started = done, time.monotonic()
 
     def advance(self, done: int, figures: str = "") -> None:
-        """Shows that `done` of the total is done."""
+        """Shows that `done` of the total is done. Raises KeyboardInterrupt if Ctrl-C was pressed, and nobody has heard it."""
+        if self._interrupted:
+            raise KeyboardInterrupt
         self._done = done
         if self._bar is not None:
             self._bar.update(self._task, completed=done, figures=figures, eta=self._eta())
@@ -67,6 +81,10 @@ class Progress:
             self._last_line = time.monotonic()
             parts = [f"{self._title}: {self._unit} {done}/{self._total}", figures, f"ETA {self._eta()}"]
             say("  ".join(part for part in parts if part))
+
+    def _interrupt(self, number: int, frame: Any) -> None:
+        self._interrupted = True
+        signal.default_int_handler(number, frame)
 
     def _eta(self) -> str:
         fresh = self._done - self._first

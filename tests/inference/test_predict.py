@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import signal
 import subprocess
 import sys
@@ -419,7 +420,9 @@ def test_clips_for_a_page(tmp_path, monkeypatch):
     ]
     for clip, start in zip(shown, wanted, strict=True):
         np.testing.assert_allclose(clip.inputs, frames[start - 3 : start] / 255, rtol=1e-5)
-        np.testing.assert_allclose(clip.truth, frames[start : start + 2] / 255, rtol=1e-5)
+        known = frames[start : start + 2] / 255
+        np.testing.assert_allclose(clip.truth[: len(known)], known, rtol=1e-5)
+        assert np.isnan(clip.truth[len(known) :]).all()
         np.testing.assert_allclose(clip.prediction, Line().of(frames[None, start - 3 : start], 2)[0] / 255, rtol=1e-4)
         assert float(clip.note.removeprefix("MSE ")) == pytest.approx(errors[start], rel=1e-3)
 
@@ -435,7 +438,7 @@ def test_a_page_shows_forecasts_with_and_without_truth(tmp_path):
     text = pathlib.Path("c.html").read_text()
     for heading in ("Metrics", "Forecasts", "Lead time", "Provenance"):
         assert f">{heading}</h2>" in text
-    content = json.loads(text.partition('type="application/json">')[2].partition("</script>")[0])
+    content = json.loads(text.partition('id="data">')[2].partition("</script>")[0])
     (clip,) = content["clips"]
     assert [(row["name"], row["of"]) for row in clip["rows"]] == [
         ("input", 3), ("truth", 2), ("prediction", 2), ("difference", 2),

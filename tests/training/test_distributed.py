@@ -82,8 +82,8 @@ def train_arguments(config, workdir):
     return ["--config=configs/moving_mnist.py:tiny", f"--workdir={workdir}", *flags_of(config)]
 
 
-def train(config, workdir, processes):
-    for status, _, error in finish(start("train.py", train_arguments(config, workdir), processes)):
+def train(config, workdir, processes, seconds=240):
+    for status, _, error in finish(start("train.py", train_arguments(config, workdir), processes), seconds):
         assert status == 0, error
     return {kind: read_metrics(workdir, kind) for kind in ("train", "validation")}
 
@@ -309,7 +309,7 @@ def test_two_processes_killed_twenty_times_end_with_the_parameters_of_an_undistu
     small_run.train.update(epochs=3 + 2 * kills, checkpoint_every=1, keep_checkpoints=2)  # a save is always under way
     small_run.data.validation_sequences = 2
     total = 3 * small_run.train.epochs
-    whole = train(small_run, tmp_path / "whole", 2)
+    whole = train(small_run, tmp_path / "whole", 2, seconds=900)
     workdir = tmp_path / "cut"
     for number in range(kills):
         before = newest_step(workdir)
@@ -330,7 +330,7 @@ def test_two_processes_killed_twenty_times_end_with_the_parameters_of_an_undistu
                 assert_told_of_a_loss(status, error)
         assert time.monotonic() - begun < 60
     assert kills <= newest_step(workdir) < total
-    cut = train(small_run, workdir, 2)
+    cut = train(small_run, workdir, 2, seconds=900)
     starts = [line for line in (workdir / "metrics.jsonl").read_text().splitlines() if '"started"' in line]
     assert len(starts) == kills + 1
     assert [line["step"] for line in cut["train"]] == list(range(1, total + 1))
