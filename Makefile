@@ -22,6 +22,7 @@ demo: install
 	@echo "demo: training the tiny network, then evaluating it; everything goes to runs/demo"
 	$(BIN)/python train.py --config=configs/moving_mnist.py:tiny --workdir=runs/demo
 	$(BIN)/python eval.py --workdir=runs/demo
+	@echo "demo: open runs/demo/eval/report.html in a browser to see it move"
 
 test: install
 	$(BIN)/python -m pytest -m "not long and not torch and not tpu" -n 2 --dist worksteal

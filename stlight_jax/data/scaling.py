@@ -56,7 +56,12 @@ class Scaling:
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Scaling:
-        """From what `as_json` gave."""
+        """From what `as_json` gave. Raises InputError for what another version gave."""
+        unknown = sorted(content.keys() - {field.name for field in dataclasses.fields(cls)})
+        if unknown:
+            raise InputError(
+                f"its scaling has keys that are not known here ({', '.join(unknown)}); install a newer stlight_jax"
+            )
         return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in content.items()})
 
     def as_json(self) -> dict[str, Any]:

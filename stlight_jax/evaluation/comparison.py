@@ -92,12 +92,27 @@ def paper_result(comparison: dict[str, Any] | None) -> dict[str, float] | None:
     return None
 
 
-def as_text(comparison: dict[str, Any], ours: dict[str, dict[str, float]]) -> str:
-    """The published table with rows of ours below, and what differs. Args: ours, name -> metrics."""
-    table = Table("", title=f"{comparison['title']}: published ({comparison['source']}), and this run")
-    for heading in ("M params", "G MAC", *(_STYLES[metric][0] for metric in comparison["metrics"]), ""):
-        table.add_column(heading, justify="right")
-    notes = []
+class Published(NamedTuple):
+    """A published table beside this run, as text.
+
+    Attributes:
+      title: of the table.
+      headings: of the columns after the names; the last one is empty.
+      theirs, ours: rows of as many cells as there are headings, and the name before them.
+      remarks: sentences: notes, the recipe, and what differs.
+    """
+
+    title: str
+    headings: list[str]
+    theirs: list[list[str]]
+    ours: list[list[str]]
+    remarks: list[str]
+
+
+def side_by_side(comparison: dict[str, Any], ours: dict[str, dict[str, float]]) -> Published:
+    """The published table, rows of ours, and what differs. Args: ours, name -> metrics."""
+    headings = ["M params", "G MAC", *(_STYLES[metric][0] for metric in comparison["metrics"]), ""]
+    notes, theirs = [], []
     for row in comparison["rows"]:
         mark = ""
         if row["note"]:
@@ -105,30 +120,45 @@ def as_text(comparison: dict[str, Any], ours: dict[str, dict[str, float]]) -> st
             mark = f"[{notes.index(row['note']) + 1}]"
         if row["name"] == comparison["this_size"]:
             mark += " this network"
-        table.add_row(row["name"], *_as_published(comparison, row), _plain(mark))
-    table.add_section()
+        theirs.append([row["name"], *_as_published(comparison, row), mark.strip()])
     mark = "comparable" if comparison["comparable"] else "NOT comparable"
-    for name, values in ours.items():
-        table.add_row(name, *_figures(comparison, {**comparison["network"], **values}), mark)
+    rows = [[name, *_figures(comparison, {**comparison["network"], **values}), mark] for name, values in ours.items()]
+    same = "Same here: the definitions of the metrics (SSIM with data range 2)"
+    remarks = [
+        *(f"[{number}] {note}" for number, note in enumerate(notes, 1)),
+        f"Published: {comparison['recipe']}.",
+        f"{same}{', and the test set' if comparison['comparable'] else ''}.",
+    ]
+    if comparison["chosen_on_test_set"]:
+        remarks.append("As in OpenSTL, the best checkpoint was chosen on the test set itself.")
+    if comparison["dataset"] in _WITH_LPIPS:
+        remarks.append("OpenSTL also lists LPIPS, whose weights do not come with this package.")
+    remarks += [f"Differs: {difference}." for difference in comparison["differences"]]
+    title = f"{comparison['title']}: published ({comparison['source']}), and this run"
+    return Published(title, headings, theirs, rows, remarks)
+
+
+def as_text(comparison: dict[str, Any], ours: dict[str, dict[str, float]]) -> str:
+    """`side_by_side` for a screen or a file."""
+    said = side_by_side(comparison, ours)
+    table = Table("", title=said.title)
+    for heading in said.headings:
+        table.add_column(heading, justify="right")
+    for row in said.theirs:
+        table.add_row(*row[:-1], _plain(row[-1]))
+    table.add_section()
+    for row in said.ours:
+        table.add_row(*row)
     console = Console(width=120, color_system=None)
     with console.capture() as capture:
         console.print(table)
-        for number, note in enumerate(notes, 1):
-            console.print(f"[{number}] {note}", markup=False, highlight=False, soft_wrap=True)
-        console.print(f"Published: {comparison['recipe']}.", markup=False, highlight=False, soft_wrap=True)
-        same = "Same here: the definitions of the metrics (SSIM with data range 2)"
-        console.print(f"{same}{', and the test set' if comparison['comparable'] else ''}.", highlight=False, soft_wrap=True)
-        if comparison["chosen_on_test_set"]:
-            console.print("As in OpenSTL, the best checkpoint was chosen on the test set itself.", highlight=False)
-        if comparison["dataset"] in _WITH_LPIPS:
-            console.print("OpenSTL also lists LPIPS, whose weights do not come with this package.", highlight=False)
-        for difference in comparison["differences"]:
-            console.print(f"Differs: {difference}.", markup=False, highlight=False, soft_wrap=True)
+        for remark in said.remarks:
+            console.print(remark, markup=False, highlight=False, soft_wrap=True)
     return capture.get()
 
 
 def _plain(text: str) -> str:
-    return text.strip().replace("[", "\\[")
+    return text.replace("[", "\\[")
 
 
 def _as_published(comparison: dict[str, Any], row: dict[str, Any]) -> list[str]:

@@ -12,7 +12,7 @@ from stlight_jax.data.pipeline import evaluation_batches
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.data.sequences import Sequences
 from stlight_jax.errors import InputError
-from stlight_jax.evaluation.metrics import BestConstantImage, MetricSums
+from stlight_jax.evaluation.metrics import BestConstantImage, MetricSums, SequenceErrors
 from stlight_jax.progress import track
 from stlight_jax.training.parallel import Launcher
 
@@ -40,12 +40,14 @@ class Evaluation:
       models: name -> the network with some checkpoint's weights.
       baselines: name -> a prediction that needs no training.
       best_constant_image_mse: MSE per lead time of the one image with the lowest MSE over all target frames.
+      sequence_mse: of the first model, float64 `[n]`, NaN where nothing of a sequence could be judged.
       cycle: None unless it was asked for.
     """
 
     models: dict[str, MetricSums]
     baselines: dict[str, MetricSums]
     best_constant_image_mse: list[float]
+    sequence_mse: np.ndarray
     cycle: Cycle | None = None
 
 
@@ -118,17 +120,18 @@ def evaluate_with_baselines(
     def add(name: str, metrics: Any, mask: np.ndarray) -> None:
         sums[name] = _plus(sums.get(name), MetricSums.of(metrics, mask))
 
-    constant = BestConstantImage()
+    constant, errors = BestConstantImage(), SequenceErrors(len(source))
     share = batch_size // launcher.process_count
     for number, (frames, mask) in enumerate(_batches(source, batch_size, launcher, title)):
+        first = number * batch_size + launcher.process_index * share
         batch = launcher.split(frames)
         of_models = {name: launcher.join(step(variables, batch)) for name, variables in models.items()}
         for name, metrics in of_models.items():
             add(f"model {name}", metrics, mask)
+        errors.add(first, next(iter(of_models.values())), mask)
         for name, baseline in baseline_steps.items():
             add(name, launcher.join(baseline(some, batch)), mask)
         if cycle:
-            first = number * batch_size + launcher.process_index * share
             indices = np.minimum(first + np.arange(share), len(source) - 1)
             past = source.frames_before(indices, cycle, horizon)
             if past is None:
@@ -139,11 +142,13 @@ def evaluate_with_baselines(
         values, here = scaling.on_host(frames[mask][:, in_frames:])
         constant.add(values[..., :out_channels], None if here is None else here[..., :out_channels])
     sums = {name: of.over_processes(launcher.sum_over_processes) for name, of in sums.items()}
-    constant.over_processes(launcher.sum_over_processes)
+    for kept in (constant, errors):
+        kept.over_processes(launcher.sum_over_processes)
     return Evaluation(
         {name: sums[f"model {name}"] for name in models},
         {name: sums[name] for name in baseline_steps},
         constant.mse_per_lead_time(),
+        errors.mse(),
         Cycle(cycle, sums["cycle"], sums["cycle model"]) if cycle else None,
     )
 

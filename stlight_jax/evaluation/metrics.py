@@ -221,6 +221,32 @@ def _by_openstls_names(sums: dict[str, np.ndarray], frames: dict[str, np.ndarray
     }
 
 
+class SequenceErrors:
+    """The MSE of every single sequence, kept by its index in the whole set.
+
+    Args:
+      count: sequences of the whole set, over all processes.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._squares, self._frames = np.zeros(count), np.zeros(count)
+
+    def add(self, first: int, metrics: FrameMetrics, mask: np.ndarray) -> None:
+        """Args: first, the index of the batch's first sequence; metrics `[b, t]` each; mask bool `[b]`, False for fillers."""
+        indices = first + np.flatnonzero(mask)
+        there = np.asarray(metrics.values)[mask] > 0
+        self._squares[indices] = np.asarray(metrics.squared_error, np.float64)[mask].sum(1, where=there)
+        self._frames[indices] = there.sum(1)
+
+    def over_processes(self, add: Callable[[Any], Any]) -> None:
+        """Takes in the sequences of all processes, see `MetricSums.over_processes`: what is not one's own is zero."""
+        self._squares, self._frames = add((self._squares, self._frames))
+
+    def mse(self) -> np.ndarray:
+        """float64 `[n]`, summed over pixels and channels, averaged over frames; NaN where nothing could be judged."""
+        return np.where(self._frames > 0, self._squares / np.maximum(self._frames, 1), np.nan)
+
+
 class BestConstantImage:
     """MSE of the one image that, predicted for every frame, has the lowest: the mean of all target frames.
 

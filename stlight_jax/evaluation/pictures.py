@@ -25,10 +25,16 @@ def displayed(inputs: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> 
 
     Args: floats in the network's range, NaN where values are missing.
     """
-    shown = np.concatenate([inputs[..., : truth.shape[-1]].ravel(), truth.ravel()])
-    brightest = float(np.nanpercentile(shown, _BRIGHTEST))
-    scale = 1 / brightest if 0 < brightest < 0.5 else 1.0
+    scale = brightening([inputs[..., : truth.shape[-1]], truth])
     return inputs * scale, truth * scale, prediction * scale
+
+
+def brightening(frames: Sequence[np.ndarray]) -> float:
+    """What to multiply frames with before they are shown, alike: above 1 if nearly all of their values are small."""
+    shown = np.concatenate([part.ravel() for part in frames])
+    shown = shown[~np.isnan(shown)]
+    brightest = float(np.percentile(shown, _BRIGHTEST)) if shown.size else 0.0
+    return 1 / brightest if 0 < brightest < 0.5 else 1.0
 
 
 def draw_strip(path: epath.PathLike, inputs: np.ndarray, truth: np.ndarray | None, prediction: np.ndarray) -> None:
@@ -78,7 +84,7 @@ def draw_loss_curve(path: epath.PathLike, training: Sequence[dict[str, Any]], va
     steps, losses = [line["step"] for line in training], [line["loss"] for line in training]
     marker = "." if len(steps) < 20 else None  # a single point is no line
     left.plot(steps, losses, color="0.75", linewidth=0.8, marker=marker, label="logged steps")
-    left.plot(steps, _smoothed(losses), color="tab:blue", label="smoothed")
+    left.plot(steps, smoothed(losses), color="tab:blue", label="smoothed")
     left.set(title="training loss (MSE per pixel)", xlabel="step", yscale="log")
     left.legend()
     right.plot([line["step"] for line in validation], [line["mse"] for line in validation], marker="o", color="tab:orange")
@@ -96,29 +102,34 @@ def save_figure(path: epath.PathLike, figure: Figure) -> None:
     epath.Path(path).write_bytes(content.getvalue())
 
 
-def _smoothed(values: Sequence[float]) -> np.ndarray:
+def smoothed(values: Sequence[float]) -> np.ndarray:
     """Mean over a centred window of a twentieth of the values, shorter at both ends."""
     half = max(1, len(values) // 40)
     return np.array([np.mean(values[max(0, at - half) : at + half + 1]) for at in range(len(values))])
 
 
-def _picture(frame: np.ndarray, kind: str) -> Image.Image:
-    """`[h, w, c]` -> an image; colour for three channels, the first one in grey otherwise; slate where values are missing.
+def pixels(frames: np.ndarray, error: bool = False) -> np.ndarray:
+    """Frames `[..., h, w, c]` -> uint8 `[..., h, w, 3]`; slate where values are missing (NaN in every channel).
 
-    Errors: red too bright, blue too dark, black right.
+    Colour for three channels, the first one in grey otherwise. Errors: red too bright, blue too dark, black right.
     """
-    missing = np.isnan(frame).all(-1)
-    frame = np.nan_to_num(frame)
-    if kind == "error":
-        shown = frame if frame.shape[-1] == 3 else frame[..., :1]
+    missing = np.isnan(frames).all(-1)
+    frames = np.nan_to_num(frames)
+    if error:
+        shown = frames if frames.shape[-1] == 3 else frames[..., :1]
         largest = np.abs(shown).argmax(-1, keepdims=True)  # a mean over colours would cancel
         signed = np.take_along_axis(shown, largest, -1)[..., 0]
         channels = np.stack([np.maximum(signed, 0), np.maximum(np.abs(signed) - 0.5, 0), np.maximum(-signed, 0)], -1)
     else:
-        channels = frame if frame.shape[-1] == 3 else np.repeat(frame[..., :1], 3, -1)
-    pixels = np.rint(np.clip(channels, 0, 1) * 255).astype(np.uint8)
-    pixels[missing] = _MISSING
-    image = Image.fromarray(pixels)
+        channels = frames if frames.shape[-1] == 3 else np.repeat(frames[..., :1], 3, -1)
+    coloured = np.rint(np.clip(channels, 0, 1) * 255).astype(np.uint8)
+    coloured[missing] = _MISSING
+    return coloured
+
+
+def _picture(frame: np.ndarray, kind: str) -> Image.Image:
+    """`[h, w, c]` -> an image that is large enough to be seen."""
+    image = Image.fromarray(pixels(frame, error=kind == "error"))
     scale = max(1, -(-_CELL // max(image.size)))
     return image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 from rich.console import Console, Group
 from rich.table import Table
 
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.evaluation import comparison as comparisons
+from stlight_jax.evaluation.samples import best_median_worst
 
 if TYPE_CHECKING:  # it imports TensorFlow, which tables do without
     from stlight_jax.evaluation.evaluator import Evaluation
@@ -26,6 +28,7 @@ _COLUMNS = {
     "ssim": ("SSIM", ".4f"),
     "ssim_unit_range": ("SSIM, range 1", ".4f"),
 }
+_QUANTILES = (0, 0.05, 0.25, 0.5, 0.75, 0.95, 1)
 
 
 def as_json(
@@ -58,6 +61,7 @@ def as_json(
             **{name: of.per_lead_time() for name, of in sums.items()},
             "best_constant_image": {"mse": constant},
         },
+        "sequence_mse": _of_sequences(evaluation.sequence_mse),
         "published": comparison,
     }
     if scaling.common_span is not None:
@@ -74,42 +78,64 @@ def as_json(
     return results
 
 
-def as_text(results: dict[str, Any]) -> str:
-    """The tables of `as_json`'s results, for a screen or a file."""
-    test_set, overall, leads, checkpoints = (results[key] for key in ("test_set", "overall", "per_lead_time", "checkpoints"))
-    first, *others = checkpoints
-    names = {
-        "stlight": f"STLight, {first}, step {checkpoints[first]:,}",
-        **{f"stlight_{name}": f"STLight, {name}, step {checkpoints[name]:,}" for name in others},
-        "copy_last_frame": "copy last frame",
-        "mean_of_inputs": "mean of the inputs",
-        "best_constant_image": "best constant image",
-        "paper": "paper, this size",
-    }
-    rows = {name: overall[key] for key, name in names.items() if overall[key] is not None}
-    remarks = ["Best constant image: the mean of the test frames themselves, which no forecast knows."]
+class Summary(NamedTuple):
+    """What is said of an evaluation, by the names that people read.
+
+    Attributes:
+      title: of the table.
+      rows: name -> metric -> value; a metric that a row lacks is not there.
+      lead_times: name -> metric -> a value per lead time; the first name is the network's.
+      remarks: sentences.
+    """
+
+    title: str
+    rows: dict[str, dict[str, float]]
+    lead_times: dict[str, dict[str, list[float]]]
+    remarks: list[str]
+
+
+def summary(results: dict[str, Any]) -> Summary:
+    """Of `as_json`'s results, or of a part of them: "overall" and "per_lead_time" with "stlight" are enough."""
+    overall, leads = results["overall"], results["per_lead_time"]
+    names = _names(results.get("checkpoints", {}))
+    rows = {name: overall[key] for key, name in names.items() if overall.get(key) is not None}
+    lead_times = {name: leads[key] for key, name in names.items() if key in leads}
+    remarks, title = list(DEFINITIONS), "metrics"
+    if "windows_with_truth" in results:
+        title = f"{results['windows_with_truth']:,} forecasts"
+    if "test_set" in results:
+        title = f"{results['test_set']['sequences']:,} test sequences"
+        remarks = _remarks(results["test_set"])
+    if "best_constant_image" in overall:
+        remarks.append("Best constant image: the mean of the test frames themselves, which no forecast knows.")
     if "cycle" in results:
         cycle = results["cycle"]
-        rows[f"{cycle['steps']} steps before"] = cycle["overall"]
-        if cycle["sequences"] < test_set["sequences"]:
+        before = f"{cycle['steps']} steps before"
+        rows[before], lead_times[before] = cycle["overall"], cycle["per_lead_time"]
+        if cycle["sequences"] < results["test_set"]["sequences"]:
             rows["STLight, on those"] = cycle["stlight_on_those"]
-            remarks.append(f"What was {cycle['steps']} steps before is known for {cycle['sequences']:,} sequences.")
+            remarks.append(f"What was {before} is known for {cycle['sequences']:,} sequences.")
     if "rmse_per_value" in results:
-        per_value = results["rmse_per_value"]
-        listed = ", ".join(f"{names[name]} {value:.4g}" for name, value in per_value.items())
+        listed = ", ".join(f"{names[key]} {value:.4g}" for key, value in results["rmse_per_value"].items())
         remarks.append(f"RMSE of a single value in the data's units: {listed}.")
+    return Summary(title, rows, lead_times, remarks)
+
+
+def as_text(results: dict[str, Any]) -> str:
+    """The tables of `as_json`'s results, for a screen or a file."""
+    leads = results["per_lead_time"]
     baselines = {"MSE, copy": leads["copy_last_frame"]["mse"], "MSE, constant": leads["best_constant_image"]["mse"]}
-    text = tables(
-        f"{test_set['sequences']:,} test sequences",
-        rows,
-        leads["stlight"],
-        baselines,
-        [*_remarks(test_set), *remarks],
-    )
+    said = summary(results)
+    text = tables(said.title, said.rows, leads["stlight"], baselines, said.remarks)
     if results["published"] is None:
         return text
-    ours = {name: overall[key] for key, name in names.items() if key.startswith("stlight")}
-    return text + "\n" + comparisons.as_text(results["published"], ours)
+    return text + "\n" + comparisons.as_text(results["published"], ours(results))
+
+
+def ours(results: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """Of `as_json`'s results, those of the network: name -> metric -> value."""
+    named = _names(results["checkpoints"]).items()
+    return {name: results["overall"][key] for key, name in named if key.startswith("stlight")}
 
 
 def tables(
@@ -128,13 +154,14 @@ def tables(
       mse_of_baselines: further columns beside it.
       remarks: lines of text.
     """
-    summary = Table("", title=title)
-    for heading, _ in _COLUMNS.values():
-        summary.add_column(heading, justify="right")
-    for name, values in overall.items():
-        summary.add_row(name, *(_cell(values.get(metric), style) for metric, (_, style) in _COLUMNS.items()))
+    headings, rows = cells(overall)
+    whole = Table("", title=title)
+    for heading in headings:
+        whole.add_column(heading, justify="right")
+    for row in rows:
+        whole.add_row(*row)
     by_lead = Table("lead time", title=f"per lead time{' (MSE also of the baselines)' if mse_of_baselines else ''}")
-    for heading in (*(heading for heading, _ in _COLUMNS.values()), *mse_of_baselines):
+    for heading in (*headings, *mse_of_baselines):
         by_lead.add_column(heading, justify="right")
     for lead in range(len(per_lead_time["mse"])):
         by_lead.add_row(
@@ -144,8 +171,39 @@ def tables(
         )
     console = Console(width=110, color_system=None)
     with console.capture() as capture:
-        console.print(Group(summary, by_lead))
+        console.print(Group(whole, by_lead))
     return capture.get() + "\n".join(remarks) + "\n"
+
+
+def cells(rows: dict[str, dict[str, float]]) -> tuple[list[str], list[list[str]]]:
+    """Headings of the metrics, and of each of a `Summary`'s rows its name and its values as text."""
+    headings = [heading for heading, _ in _COLUMNS.values()]
+    return headings, [
+        [name, *(_cell(values.get(metric), style) for metric, (_, style) in _COLUMNS.items())] for name, values in rows.items()
+    ]
+
+
+def _names(checkpoints: dict[str, int]) -> dict[str, str]:
+    """The keys of results -> what people read, in the order of the table."""
+    keys = [("stlight" if not i else f"stlight_{name}", name) for i, name in enumerate(checkpoints)]
+    return {
+        **({key: f"STLight, {name}, step {checkpoints[name]:,}" for key, name in keys} or {"stlight": "STLight"}),
+        "copy_last_frame": "copy last frame",
+        "mean_of_inputs": "mean of the inputs",
+        "best_constant_image": "best constant image",
+        "paper": "paper, this size",
+    }
+
+
+def _of_sequences(mse: np.ndarray) -> dict[str, Any]:
+    """Quantiles of the sequences' MSE, and which sequences stand for the best, the median and the worst."""
+    known = mse[~np.isnan(mse)]
+    quantiles = {f"{q:g}": float(np.quantile(known, q)) for q in _QUANTILES} if known.size else {}
+    chosen = {
+        kind: [{"index": index, "mse": float(mse[index])} for index in indices]
+        for kind, indices in best_median_worst(mse).items()
+    }
+    return {"quantiles": quantiles, **chosen}
 
 
 def _remarks(test_set: dict[str, Any]) -> list[str]:

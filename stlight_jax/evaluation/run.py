@@ -1,4 +1,4 @@
-"""The evaluation of a training run's checkpoint: table, JSON and pictures in its workdir."""
+"""The evaluation of a training run's checkpoint: tables, JSON, pictures and a page in its workdir."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 
 import jax
 import ml_collections
-import numpy as np
 from etils import epath
 
 from stlight_jax.config import check
@@ -16,15 +15,17 @@ from stlight_jax.data.opening import open_test
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.data.sequences import Sequences
 from stlight_jax.errors import InputError
-from stlight_jax.evaluation import pictures, report
+from stlight_jax.evaluation import report
 from stlight_jax.evaluation.comparison import compare
 from stlight_jax.evaluation.evaluator import evaluate_with_baselines
-from stlight_jax.inference.predictor import Predictor
-from stlight_jax.inference.rollout import check_horizon, rollout
+from stlight_jax.evaluation.presentation import present
+from stlight_jax.evaluation.samples import Samples, evenly_spaced
+from stlight_jax.evaluation.sharpness import Sharpness
+from stlight_jax.inference.rollout import check_horizon
 from stlight_jax.model.stlight import STLight
 from stlight_jax.progress import say
 from stlight_jax.training import checkpoint
-from stlight_jax.training.log import read_metrics, write_json
+from stlight_jax.training.log import write_json
 from stlight_jax.training.parallel import make_launcher
 from stlight_jax.training.state import init_variables
 from stlight_jax.training.step import (
@@ -33,20 +34,13 @@ from stlight_jax.training.step import (
     make_eval_step,
     make_given_step,
     mean_of_inputs,
-    split_frames,
 )
 from stlight_jax.training.workdir import Workdir, make_writable
 
-TABLE, METRICS, ANIMATION, STRIP, LOSS_CURVE = (
-    "table.txt",
-    "metrics.json",
-    "prediction.gif",
-    "prediction.png",
-    "loss_curve.png",
-)
-
+TABLE, METRICS = "table.txt", "metrics.json"
 
 _BASELINES = {"copy_last_frame": copy_last_frame, "mean_of_inputs": mean_of_inputs}
+_SHARPNESS_SEQUENCES = 64
 
 
 def evaluate_workdir(
@@ -121,30 +115,26 @@ def evaluate_workdir(
     )
 
     results = report.as_json(result, checkpoints, test_set, scaling, comparison)
+    samples = Samples(test, model, next(iter(models.values())), scaling)
+    results["sharpness"] = _sharpness(samples, len(test))
     if not launcher.is_first:  # all have the same
         return results
     text = report.as_text(results)
     print(text)
     write_json(place.evaluation / METRICS, results)
     (place.evaluation / TABLE).write_text(text)
-
     say("drawing pictures ...")
-    shown = test.frames(np.linspace(0, len(test) - 1, min(config.evaluation.pictures, len(test))).astype(int))
-    inputs, truth, here = split_frames(shown, model, scaling)
-    prediction = rollout(Predictor(model_config, next(iter(models.values()))), inputs, truth.shape[1])
-    if here is not None:
-        inputs = np.where(scaling.to_network(shown)[1][:, : model_config.in_frames], inputs, np.nan)
-        truth, prediction = (np.where(here, part, np.nan) for part in (truth, prediction))
-    drawn = pictures.displayed(*(np.asarray(part) for part in (inputs, truth, prediction)))
-    pictures.draw_strip(place.evaluation / STRIP, *(part[0] for part in drawn))
-    pictures.animate(place.evaluation / ANIMATION, *drawn)
-    pictures.draw_loss_curve(
-        place.evaluation / LOSS_CURVE,
-        read_metrics(place.path, "train"),
-        read_metrics(place.path, "validation"),
-    )
-    say(f"tables and pictures are in {place.evaluation}: {', '.join((TABLE, METRICS, ANIMATION, STRIP, LOSS_CURVE))}")
+    drawn = present(place, results, samples, config, description)
+    say(f"tables and pictures are in {place.evaluation}: {', '.join((TABLE, METRICS, *drawn))}")
     return results
+
+
+def _sharpness(samples: Samples, count: int) -> dict[str, Any]:
+    """Of sequences from all over the test set: how many, and a value per lead time."""
+    indices, sharpness = evenly_spaced(count, _SHARPNESS_SEQUENCES), Sharpness()
+    for sample in samples.batches(indices):
+        sharpness.add(sample.truth, sample.prediction)
+    return {"sequences": len(indices), "per_lead_time": sharpness.per_lead_time()}
 
 
 def _checked(test: Sequences, scaling: Scaling, trained_on: dict[str, Any], on_purpose: bool) -> dict[str, Any]:

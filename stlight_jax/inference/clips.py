@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from stlight_jax.data.scaling import Scaling
+from stlight_jax.evaluation.sprites import Clip
 from stlight_jax.inference.along import Window, forecasts, windows_along
 from stlight_jax.inference.plan import Plan
 from stlight_jax.inference.reading import named_by_flags
@@ -18,24 +19,6 @@ if TYPE_CHECKING:
 
 _CLIPS = 4
 _MOST_AT_ONCE, _BYTES_AT_ONCE = 8, 64 * 2**20
-
-
-class Clip(NamedTuple):
-    """One forecast to look at: floats `[t, h, w, c]` in the network's range, NaN where values are missing.
-
-    Attributes:
-      title: which it is.
-      inputs: the frames the network saw.
-      truth: what came then, as far as it is known; None if nobody knows.
-      prediction: what the network says came then.
-      note: how good it was.
-    """
-
-    title: str
-    inputs: np.ndarray
-    truth: np.ndarray | None
-    prediction: np.ndarray
-    note: str = ""
 
 
 class Run:
@@ -116,17 +99,22 @@ class Clips:
         clips = [_clip("", run, scaling, *kept) for kept in self._kept]
         if self._count > _CLIPS and self._errors:
             ordered = sorted(self._errors)
+            shown = {(window.view, window.start) for window, _, _ in self._kept}
             for name, (error, view, start) in (
                 ("best", ordered[0]),
                 ("median", ordered[len(ordered) // 2]),
                 ("worst", ordered[-1]),
             ):
-                clips.append(_clip(f"{name}: ", run, scaling, *run.again(view, start), error))
+                if (view, start) not in shown:
+                    shown.add((view, start))
+                    clips.append(_clip(f"{name}: ", run, scaling, *run.again(view, start), error))
         return clips
 
 
 def _clip(name: str, run: Run, scaling: Scaling, window: Window, prediction: np.ndarray, error: float | None) -> Clip:
-    channels = prediction.shape[-1]
-    truth = in_network_range(scaling, window.truth[..., :channels]) if len(window.truth) else None
+    truth = None
+    if len(window.truth):  # of what is not known yet, all is missing
+        truth = np.full(prediction.shape, np.nan, np.float32)
+        truth[: len(window.truth)] = in_network_range(scaling, window.truth[..., : prediction.shape[-1]])
     inputs, prediction = in_network_range(scaling, window.inputs), in_network_range(scaling, prediction)
     return Clip(f"{name}{run.name_of(window)}", inputs, truth, prediction, "" if error is None else f"MSE {error:.4g}")

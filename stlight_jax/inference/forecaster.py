@@ -50,6 +50,7 @@ class Forecaster:
       model: the network's `STLightConfig`.
       scaling: from the units of frames to the network's range.
       description: what its checkpoint says, see `TrainedModel`.
+      source: where it was loaded from, for people.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class Forecaster:
         self.model: STLightConfig = model.config
         self.scaling: Scaling = model.scaling if value_range is None else _in_units(model.scaling, *value_range)
         self.description = model.description
-        self._source, self._rollout, self._memory = model.source, rollout, memory
+        self.source, self._rollout, self._memory = model.source, rollout, memory
         self._tiling = self._plan(tile, overlap)
         self._always_tiled = tile is not None
         self._programs = Programs(model, device or jax.local_devices()[0])
@@ -187,11 +188,11 @@ class Forecaster:
             if len(shape) == 3:
                 hint = " (without an axis of channels there is one)"
             raise InputError(
-                f"frames have shape {list(shape)}, {full[4]} channel(s); {self._source} takes {model.in_channels}{hint}"
+                f"frames have shape {list(shape)}, {full[4]} channel(s); {self.source} takes {model.in_channels}{hint}"
             )
         if full[1] < model.in_frames:
             raise InputError(
-                f"frames have shape {list(shape)}: {full[1]} frame(s); {self._source} needs {model.in_frames} to predict"
+                f"frames have shape {list(shape)}: {full[1]} frame(s); {self.source} needs {model.in_frames} to predict"
             )
         return full[0], full[2], full[3]
 
@@ -229,7 +230,7 @@ class Forecaster:
         low, high = min(scaling.low), max(scaling.high)
         shown = data if here is None else data[here]
         lowest, highest = float(shown.min()), float(shown.max())
-        told = f"the frames' values are {lowest:g} to {highest:g}; {self._source} was trained on {low:g} to {high:g}"
+        told = f"the frames' values are {lowest:g} to {highest:g}; {self.source} was trained on {low:g} to {high:g}"
         span = high - low
         if lowest < low - _FAR * span or highest > high + _FAR * span:
             self._warn_once("far", f"{told}: far outside, the prediction may be meaningless; are the units the same?")

@@ -6,6 +6,7 @@ INPUT is a video, a GIF, a folder of pictures, a .npy, .npz, HDF5 or netCDF file
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import pathlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -16,13 +17,16 @@ from absl import flags
 from stlight_jax import remote
 from stlight_jax.data.writers.form import Form
 from stlight_jax.errors import InputError
+from stlight_jax.evaluation.page import write_page
+from stlight_jax.evaluation.sharpness import Sharpness
+from stlight_jax.evaluation.sprites import Clip
 from stlight_jax.inference import reading as readings
-from stlight_jax.inference.clips import Clip, Clips, Run
+from stlight_jax.inference.clips import Clips, Run
 from stlight_jax.inference.destination import Destination, check_free
 from stlight_jax.inference.plan import Plan, make_plan
 from stlight_jax.inference.verification import Verification, as_text
 from stlight_jax.progress import Progress, say
-from stlight_jax.training.log import write_json
+from stlight_jax.training.log import environment, write_json
 
 if TYPE_CHECKING:
     from stlight_jax.inference.forecaster import Forecaster
@@ -161,14 +165,43 @@ def predict(request: Request, forecaster: Forecaster) -> dict[str, Any]:
         write_json(request.json, results)
         say(f"wrote {request.json}")
     if page is not None:
-        _write_report(page, results, clips.chosen(run, forecaster.scaling))
+        _write_report(page, results, clips.chosen(run, forecaster.scaling), forecaster)
     return results
 
 
-def _write_report(path: pathlib.Path, results: dict[str, Any], clips: Sequence[Clip]) -> None:
-    """A page with the results, which have no metrics where the truth is not known, and the clips."""
-    del results, clips
-    say(f"{path} is not written: this version draws no pages")
+def _write_report(path: pathlib.Path, results: dict[str, Any], clips: Sequence[Clip], forecaster: Forecaster) -> None:
+    """A page with the clips and, where the truth is known, metrics."""
+    known = [clip for clip in clips if clip.truth is not None]
+    sharpness = Sharpness()
+    for clip in known:
+        sharpness.add(clip.truth[None], clip.prediction[None])
+    description, here = forecaster.description, environment()
+    windows, model = results["windows"], forecaster.source
+    write_page(
+        path,
+        title=f"{pathlib.Path(results['input']).name}: predicted",
+        subtitle=f"STLight, {model}: {results['horizon']} frames ahead, {windows:,} forecast{'s' * (windows > 1)}",
+        results=results if "overall" in results else None,
+        clips=clips,
+        gallery_title="Forecasts",
+        gallery_remarks=["MSE is of a whole forecast, summed over pixels, averaged over frames."] if known else [],
+        sharpness={"clips": len(known), "per_lead_time": sharpness.per_lead_time()} if known else None,
+        config=description.get("config"),
+        provenance={
+            "input": results["input"],
+            "output": results["output"],
+            "model": model,
+            "checkpoint": f"step {description['step']:,}" if "step" in description else "not known",
+            "weights": "moving averages" if description.get("averaged") else "as trained, no moving averages",
+            "trained on": description.get("data", "not known"),
+            "predicted": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+            "python": here["python"],
+            **here["packages"],
+            "devices": here["devices"],
+            "platform": here["platform"],
+        },
+    )
+    say(f"wrote {path}, a page to look at")
 
 
 def _check(request: Request) -> None:
@@ -265,7 +298,7 @@ def _tell(reading: readings.Reading, plan: Plan, model: Any, total: int, destina
 
 def _results(forecaster: Forecaster, plan: Plan, run: Run, source: pathlib.Path, out: pathlib.Path) -> dict[str, Any]:
     return {
-        "model": forecaster.description.get("name"),
+        "model": forecaster.source,
         "input": str(source),
         "output": str(out),
         "sequences": len(plan.views),

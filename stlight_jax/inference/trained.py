@@ -129,7 +129,10 @@ def _from_checkpoint(place: epath.Path, which: str) -> TrainedModel:
     description = checkpoint.load_description(directory, step)
     if not isinstance(description, dict) or "config" not in description:
         raise InputError(f"{directory / str(step)} was not written by this package, or by a version that is not known here")
-    config = check(ml_collections.ConfigDict(description["config"]))
+    try:
+        config = check(ml_collections.ConfigDict(description["config"]))
+    except InputError as error:
+        raise InputError(f"{directory / str(step)}: {error}; was it written by another version of stlight_jax?") from None
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), _abstract(config))
     variables = checkpoint.load_variables(directory, step, like)

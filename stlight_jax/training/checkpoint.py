@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import flax.serialization
+import flax.traverse_util
 import jax
 from absl import logging
 from etils import epath
@@ -303,6 +304,11 @@ def locate(path: epath.PathLike) -> tuple[epath.Path, int]:
     return directory, choose_step(directory, "last")
 
 
+def fingerprint(directory: epath.PathLike, step: int) -> str:
+    """The SHA-256 of the list of a checkpoint's checksums, which no other checkpoint has."""
+    return hashlib.sha256((epath.Path(directory) / str(step) / _CHECKSUMS).read_bytes()).hexdigest()
+
+
 def load_description(directory: epath.PathLike, step: int) -> dict[str, Any]:
     """The description that was saved with a checkpoint."""
     return _metadata(epath.Path(directory) / str(step))["custom_metadata"]
@@ -358,10 +364,25 @@ def _has_average(path: epath.Path) -> bool:
 def _load(directory: epath.PathLike, step: int, like: dict[str, Any]) -> dict[str, Any]:
     abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like)
     path = _absolute(directory) / str(step)
+    _check_fit(path, abstract)
     try:
         return ocp.load_checkpointables(path, abstract)
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"checkpoint {path} does not fit this model and optimizer: {_summary(error)}") from error
+
+
+def _check_fit(path: epath.Path, wanted: dict[str, Any]) -> None:
+    """Raises InputError that names an array which is missing, or of another shape; Orbax would fail at length."""
+    stored = ocp.checkpointables_metadata(path).metadata
+    for item, tree in wanted.items():
+        here = flax.traverse_util.flatten_dict(stored.get(item, {}), sep="/")
+        for name, array in flax.traverse_util.flatten_dict(tree, sep="/").items():
+            found = list(here[name].shape) if name in here else "not there"
+            if found != list(array.shape):
+                raise InputError(
+                    f"checkpoint {path} does not fit this model and optimizer: {item}/{name} should be {list(array.shape)}, "
+                    f"it is {found}"
+                )
 
 
 def _is_step(name: str) -> bool:

@@ -55,7 +55,7 @@ class MetricsLog:
         """One line: `{"step", "kind", "time", **values}`. Kinds: "started", "compiled", "train", "validation", "checkpoint"."""
         line = {"step": step, "kind": kind, "time": round(time.time(), 3), **values}
         with remote.writing(self._path):
-            self._file.write(json.dumps(_finite(line), allow_nan=False) + "\n")
+            self._file.write(json.dumps(finite(line), allow_nan=False) + "\n")
             self._file.flush()
         if self._writer is not None:
             self._writer(step, {f"{kind}/{name}": value for name, value in values.items()})
@@ -126,15 +126,15 @@ def write_json(path: epath.PathLike, content: Any) -> None:
     Raises InputError if it cannot be written.
     """
     with remote.writing(path):
-        remote.write_at_once(epath.Path(path), json.dumps(_finite(content), indent=2, allow_nan=False) + "\n")
+        remote.write_at_once(epath.Path(path), json.dumps(finite(content), indent=2, allow_nan=False) + "\n")
 
 
-def _finite(content: Any) -> Any:
-    """JSON knows no infinity (the PSNR of an exact frame) and no NaN."""
+def finite(content: Any) -> Any:
+    """The same with None for infinity (the PSNR of an exact frame) and NaN, which JSON does not know."""
     if isinstance(content, dict):
-        return {key: _finite(value) for key, value in content.items()}
+        return {key: finite(value) for key, value in content.items()}
     if isinstance(content, list | tuple):
-        return [_finite(value) for value in content]
+        return [finite(value) for value in content]
     return None if isinstance(content, float) and not math.isfinite(content) else content
 
 

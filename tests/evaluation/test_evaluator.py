@@ -7,7 +7,7 @@ import pytest
 from stlight_jax import InputError
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.evaluation.evaluator import evaluate, evaluate_with_baselines
-from stlight_jax.evaluation.metrics import frame_metrics
+from stlight_jax.evaluation.metrics import FrameMetrics, SequenceErrors, frame_metrics
 from stlight_jax.model.stlight import STLight, STLightConfig
 from stlight_jax.training.parallel import PmapLauncher
 from stlight_jax.training.step import copy_last_frame, make_baseline_step, make_given_step, mean_of_inputs
@@ -89,6 +89,7 @@ def test_every_row_equals_numpy():
     ):
         np.testing.assert_allclose(sums.per_lead_time()["mse"], squared(prediction), rtol=1e-5)
     np.testing.assert_allclose(result.best_constant_image_mse, squared(targets.mean((0, 1))), rtol=1e-9)
+    np.testing.assert_allclose(result.sequence_mse, np.square(0.5 - targets).sum((2, 3, 4)).mean(1), rtol=1e-5)
     # 22 steps before the first target of window i is frame i + 1, so all are known; 24 before, the first one is not.
     assert result.cycle.baseline.count == 5
     before = np.stack([source.array[i + 1 : i + 1 + AHEAD] for i in range(5)]) / 255.0
@@ -116,8 +117,28 @@ def test_missing_values_count_nowhere():
     expected = np.nansum(np.square(constant - targets), (2, 3, 4)).sum(0) / there.sum(0)
     np.testing.assert_allclose(result.best_constant_image_mse, expected, rtol=1e-9)
     assert np.isfinite(result.models["best"].overall()["ssim"])
+    np.testing.assert_allclose(result.sequence_mse, squared.sum(1) / there.sum(1), rtol=1e-5)
     per_value = np.sqrt(np.nanmean(np.square(0.25 - targets)))
     assert result.models["best"].rmse_per_value() == pytest.approx(per_value, rel=1e-5)
+
+
+def test_errors_of_sequences_find_their_places_whatever_the_batches_and_processes():
+    random = np.random.default_rng(3)
+    squares, values = random.random((11, 2)), np.full((11, 2), 9.0)
+    values[4], values[7, 0] = 0, 0  # of sequence 4 nothing is there, of sequence 7 the first frame is not
+    expected = squares.mean(1)
+    expected[4], expected[7] = np.nan, squares[7, 1]
+    fields = dict.fromkeys(FrameMetrics._fields, squares)
+    processes = [SequenceErrors(11), SequenceErrors(11)]
+    for first in range(0, 16, 2):  # batches of four, two of each on either process; the last one is filled up
+        indices = np.minimum([first, first + 1], 10)
+        metrics = FrameMetrics(**{name: of[indices] for name, of in {**fields, "values": values}.items()})
+        processes[first // 2 % 2].add(first, metrics, np.array([first, first + 1]) < 11)
+    shared = []
+    for process in processes:
+        process.over_processes(lambda own: shared.append(own) or own)
+    processes[0].over_processes(lambda own: tuple(ours + theirs for ours, theirs in zip(*shared, strict=True)))
+    np.testing.assert_allclose(processes[0].mse(), expected, rtol=1e-12)
 
 
 def test_baselines_take_what_is_there():

@@ -19,7 +19,9 @@ def sums(values):
 
 def evaluation(**further):
     baselines = {"copy_last_frame": sums([10.0, np.inf]), "mean_of_inputs": sums([5.0, 5.5])}
-    return Evaluation({"best": sums([1.0, 3.0]), "last": sums([2.0, 4.0])}, baselines, [7.0, 9.0], **further)
+    return Evaluation(
+        {"best": sums([1.0, 3.0]), "last": sums([2.0, 4.0])}, baselines, [7.0, 9.0], np.array([3.0, 1.0]), **further
+    )
 
 
 def test_results_carry_both_checkpoints_baselines_and_lead_times():
@@ -31,6 +33,9 @@ def test_results_carry_both_checkpoints_baselines_and_lead_times():
     assert results["overall"]["paper"] is None
     assert results["per_lead_time"]["stlight"]["mse"] == [1.0, 3.0]
     np.testing.assert_allclose(results["rmse_per_value"]["stlight"], 255 * np.sqrt(2 / 50))
+    assert results["sequence_mse"]["quantiles"]["0.25"] == 1.5
+    assert results["sequence_mse"]["best"] == [{"index": 1, "mse": 1.0}]
+    assert results["sequence_mse"]["worst"] == [{"index": 0, "mse": 3.0}]
     text = as_text(results)
     for expected in (
         "STLight, best, step 5",

@@ -1,10 +1,18 @@
 """What `evaluate_workdir` refuses, and whole evaluations of odd networks, on small files of a user's own."""
 
+import json
+
+import jax
 import numpy as np
 import pytest
 
 from stlight_jax import InputError
+from stlight_jax.config import check
+from stlight_jax.data.opening import open_test
+from stlight_jax.data.scaling import Scaling
 from stlight_jax.evaluation.run import evaluate_workdir
+from stlight_jax.model.stlight import STLight
+from stlight_jax.training import checkpoint
 from stlight_jax.training.loop import train
 from tests.conftest import load_config
 
@@ -40,11 +48,46 @@ def test_fewer_channels_out_than_in_with_ranges_of_their_own_and_gaps(run):
     assert "rmse_per_value" not in results
 
 
+def test_the_page_and_the_metrics_know_single_sequences(run):
+    config, workdir = run
+    state = train(config, workdir)
+    results = evaluate_workdir(workdir, "last")
+    kept = json.loads((workdir / "eval" / "metrics.json").read_text())
+    assert kept["sequence_mse"] == results["sequence_mse"]
+    test, model = open_test(config), STLight(check(config))
+    count = len(test)
+    assert count % 8  # the last batch is filled up
+
+    description = checkpoint.load_description(workdir / "checkpoints", int(state.step))
+    frames, here = Scaling.from_json(description["scaling"]).to_network(test.frames(np.arange(count)))
+    prediction = np.asarray(jax.jit(model.apply)(jax.device_get(state.variables), frames[:, :3]), np.float64)
+    truth = np.where(here, frames, np.nan)[:, 3:].astype(np.float64)
+    mse = np.nansum(np.square(prediction - truth), (2, 3, 4)).mean(1)
+    order = np.argsort(mse)
+    of = kept["sequence_mse"]
+    assert [one["index"] for one in of["best"]] == order[:2].tolist()
+    assert [one["index"] for one in of["worst"]] == order[::-1][:2].tolist()
+    assert np.mean([one["mse"] for one in of["median"]]) == pytest.approx(np.median(mse[order[1:-1]]), rel=1e-2)
+    for name, quantile in of["quantiles"].items():
+        assert quantile == pytest.approx(np.quantile(mse, float(name)), rel=1e-5)
+    assert kept["overall"]["stlight"]["mse"] == pytest.approx(mse.mean(), rel=1e-5)
+
+    def energy(frames):
+        return sum(np.nansum(np.square(np.diff(frames, axis=axis)), (0, 2, 3, 4)) for axis in (2, 3))
+
+    sharp = energy(np.where(np.isnan(truth), np.nan, prediction)) / energy(truth)
+    np.testing.assert_allclose(kept["sharpness"]["per_lead_time"], sharp, rtol=1e-4)
+    page = (workdir / "eval" / "report.html").read_text()
+    for title in (f"Best: sequence {order[0]}", f"Best: sequence {order[1]}", f"Worst: sequence {order[-1]}"):
+        assert page.count(f'"title":"{title}"') == 1
+
+
 def test_a_longer_horizon_is_rolled_out(run):
     config, workdir = run
     train(config, workdir)
     results = evaluate_workdir(workdir, "last", horizon=5)
     assert len(results["per_lead_time"]["stlight"]["mse"]) == 5
+    assert len(results["sharpness"]["per_lead_time"]) == 5
     with pytest.raises(InputError, match="evaluation.cycle is 4, less than the 5 sampling steps"):
         evaluate_workdir(workdir, "last", horizon=5, cycle=4)
 

@@ -38,6 +38,7 @@ class Line:
         )  # fmt: skip
         self.scaling = scaling or Scaling()
         self.description = {"name": "line", **description}
+        self.source = "line"
         self.calls = []
 
     def __call__(self, frames, horizon=None, dtype=None):
@@ -403,7 +404,7 @@ def test_clips_for_a_page(tmp_path, monkeypatch):
     pages = []
     monkeypatch.setattr(predict_module, "_write_report", lambda *page: pages.append(page))
     results = run(saved(tmp_path / "a.npy", frames), rolling=True, out="b.npy", report="")
-    ((path, of, shown),) = pages
+    ((path, of, shown, _),) = pages
     assert path.name == "b.html"
     assert of is results
     errors = {}
@@ -421,6 +422,24 @@ def test_clips_for_a_page(tmp_path, monkeypatch):
         np.testing.assert_allclose(clip.truth, frames[start : start + 2] / 255, rtol=1e-5)
         np.testing.assert_allclose(clip.prediction, Line().of(frames[None, start - 3 : start], 2)[0] / 255, rtol=1e-4)
         assert float(clip.note.removeprefix("MSE ")) == pytest.approx(errors[start], rel=1e-3)
+
+
+def test_a_page_shows_forecasts_with_and_without_truth(tmp_path):
+    """The last forecast is known in part: what is not known of its truth is missing."""
+    source = saved(tmp_path / "a.npy", movie(12))
+    run(source, out="b.npy", report="")
+    text = pathlib.Path("b.html").read_text()
+    assert "a.npy: predicted" in text
+    assert ">Metrics<" not in text
+    run(source, start=11, out="c.npy", report="c.html")
+    text = pathlib.Path("c.html").read_text()
+    for heading in ("Metrics", "Forecasts", "Lead time", "Provenance"):
+        assert f">{heading}</h2>" in text
+    content = json.loads(text.partition('type="application/json">')[2].partition("</script>")[0])
+    (clip,) = content["clips"]
+    assert [(row["name"], row["of"]) for row in clip["rows"]] == [
+        ("input", 3), ("truth", 2), ("prediction", 2), ("difference", 2),
+    ]  # fmt: skip
 
 
 def test_what_is_there_is_kept_unless_told_otherwise(tmp_path, current_folder):

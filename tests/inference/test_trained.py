@@ -61,6 +61,28 @@ def test_weights_from_elsewhere_bring_their_value_range(grey):
     assert dataclasses.replace(grey, description={}).scaling.high == (255.0,)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda of: of["config"]["model"].update(heads=3),
+            "/7: the config has an unknown key, model.heads; was it written by another",
+        ),
+        (lambda of: of["config"]["model"].pop("depth"), "/7: the config lacks model.depth; was it written by another version"),
+        (lambda of: of["config"]["model"].update(depth=5), r"/7 does not fit .* should be \[1, 96\], it is \[2, 96\]"),
+        (lambda of: of["scaling"].update(offset=3), r"its scaling has keys that are not known here \(offset\)"),
+        (lambda of: of.clear(), "/7 was not written by this package, or by a version that is not known here"),
+    ],
+)
+def test_checkpoints_of_other_versions_are_refused_in_one_line(tmp_path, change, message):
+    tiny = trained.load("tiny")
+    change(tiny.description)
+    checkpoint.save_variables(tmp_path / "checkpoints", 7, jax.device_put(tiny.variables), tiny.description)
+    with pytest.raises(InputError, match=message) as error:
+        Forecaster.load(tmp_path / "checkpoints" / "7")
+    assert "\n" not in str(error.value)
+
+
 def rewritten(path, change):
     """The archive with its parts changed, checksums as they were."""
     with zipfile.ZipFile(path) as file:

@@ -120,7 +120,7 @@ def test_machines_that_share_only_a_bucket_make_the_run_of_one(small_frames, pla
     for row in ("stlight", "copy_last_frame", "mean_of_inputs"):
         for metric, value in theirs[row].items():
             assert ours[row][metric] == pytest.approx(value, rel=1e-5, abs=1e-6), (row, metric)
-    for name in ("prediction.gif", "prediction.png", "loss_curve.png", "table.txt"):
+    for name in ("prediction.gif", "prediction.png", "loss_curve.png", "table.txt", "report.html"):
         assert len((run / "eval" / name).read_bytes()) > 500
 
     # Elsewhere: on from its weights, and evaluated on a local copy of the data.

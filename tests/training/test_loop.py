@@ -72,7 +72,7 @@ def test_a_run_leaves_behind_what_it_should(small_run, tmp_path):
 
 def check_evaluation(workdir, results):
     assert json.loads((workdir / "eval" / "metrics.json").read_text())["overall"]["stlight"]["mse"] > 0
-    for name in ("table.txt", "prediction.gif", "prediction.png", "loss_curve.png"):
+    for name in ("table.txt", "prediction.gif", "prediction.png", "loss_curve.png", "report.html"):
         assert (workdir / "eval" / name).stat().st_size > 500, name
     assert "NOT the published test set" in (workdir / "eval" / "table.txt").read_text()
     assert results["overall"]["paper"] is None
