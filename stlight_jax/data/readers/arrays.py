@@ -28,6 +28,7 @@ from stlight_jax.errors import InputError
 TIME_NAMES = re.compile(r"((valid|date)_?)?times?|dates?|time_?stamps?|t|(days|hours|minutes|seconds|milliseconds)(_.*)?")
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 _BYTES_AT_A_TIME = 2**20
+_MUCH = 2**28  # bytes; less than that any machine has
 _SPACE_NAMES = re.compile(r"x|y|z|lats?|lons?|latitudes?|longitudes?|rows?|columns?|cols?|height|width|levels?|channels?")
 
 
@@ -132,6 +133,7 @@ class _Stream:
     """An array in C order in a .npz file, of which slices along the outer axes are read; going back begins anew."""
 
     def __init__(self, path: epath.Path, key: str):
+        self._label = f"{path}#{key}"
         self._file = zipfile.ZipFile(path)
         self._stream = self._file.open(f"{key}.npy")
         shape, _, self._dtype = _HEADERS[np.lib.format.read_magic(self._stream)](self._stream)
@@ -151,6 +153,9 @@ class _Stream:
         at = self._start + place * self._dtype.itemsize
         if self._stream.tell() != at:
             self._stream.seek(at)
+        size = math.prod(shape) * self._dtype.itemsize
+        if size > _MUCH and size > memory_available() / 2:
+            raise InputError(f"{self._label}: {size / 2**20:,.0f} MiB are needed at once, more than this machine can hold")
         array = np.empty(shape, self._dtype)
         content = memoryview(array.reshape(-1).view(np.uint8))
         done = 0

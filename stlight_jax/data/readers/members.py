@@ -21,6 +21,7 @@ _AUTO_LAYOUTS = {3: "thw", 4: "thwc", 5: "nthwc"}
 _MOST_AUTO_CHANNELS = 16
 _FEWEST_AUTO_ROWS = 5
 _EXACT_IN_FLOAT32 = 2**24
+_MOST_SEQUENCES = 10**7
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -118,6 +119,11 @@ class Cut:
             raise InputError(
                 f"{self.label} has shape {list(self.member.shape)}: a single frame has {frame_bytes / 2**20:,.0f} MiB, more "
                 f"than this machine can hold; is the file what it should be?"
+            )
+        if self.sizes["n"] > _MOST_SEQUENCES:
+            raise InputError(
+                f"{self.label} has shape {list(self.member.shape)}: {self.sizes['n']:,} sequences, at most {_MOST_SEQUENCES:,} "
+                "can be read; is the file, or --config.data.layout, what it should be?"
             )
 
     @functools.cached_property
