@@ -73,7 +73,7 @@ class CheckpointWriter:
                 cleanup_tmp_directories=True,
             )
         self._sealing: threading.Thread | None = None
-        _failures.first = None
+        _failures.reset()
         logging.get_absl_logger().addFilter(_failures)
 
     def save(self, state: TrainState, description: dict[str, Any], metrics: dict[str, float] | None = None) -> None:
@@ -98,6 +98,7 @@ class CheckpointWriter:
                 response.result()
                 if jax.process_index() == 0:
                     write_checksums(directory / str(step))
+                _failures.succeeded()
             except BaseException as error:  # shown by the next `check`, in the main thread
                 _failures.first = _failures.first or error
 
@@ -152,17 +153,31 @@ class _Failures(python_logging.Filter):
       first: None if nothing has gone wrong.
     """
 
-    first: BaseException | None = None
+    def __init__(self) -> None:
+        super().__init__()
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets everything."""
+        self.first: BaseException | None = None
+        self._others: list[str] = []
 
     def filter(self, record: python_logging.LogRecord) -> bool:
-        """Lets pass what is no consequence of the first failure, without traceback."""
+        """Keeps back what Orbax says of errors: of a failed save a line is told in the end, not what led to it."""
         if not record.exc_info or "orbax" not in record.pathname:
             return True
-        error, record.exc_info = record.exc_info[1], None
+        error = record.exc_info[1]
         if record.filename in ("async_checkpointer.py", "future.py"):
             self.first = self.first or error
-        record.msg, record.args = f"{record.getMessage()} ({error})", ()
-        return self.first is None
+        else:
+            self._others.append(f"{record.getMessage()} ({error})")
+        return False
+
+    def succeeded(self) -> None:
+        """A save is complete: tells of the errors in spite of which it is."""
+        others, self._others = self._others, []
+        for told in others:
+            logging.warning("%s", told)
 
 
 _failures = _Failures()
