@@ -335,7 +335,8 @@ def test_a_folder_that_is_not_or_no_longer_writable(whole, tmp_path, immutable):
     assert f"error: {workdir} cannot be written to: [Errno 1] Operation not permitted" in Started(run_config(), workdir).error()
     for folder in (workdir, workdir / "checkpoints"):
         subprocess.run(["chattr", "-i", folder], check=True)
-    assert_goes_on_to_the_end(workdir, whole, assert_checkpoints_are_sound(workdir))
+    # An old one may have been on its way out: emptied, but not removed.
+    assert_goes_on_to_the_end(workdir, whole, checkpoint.newest_sound_step(workdir / "checkpoints"))
 
 
 @pytest.mark.long
