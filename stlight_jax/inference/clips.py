@@ -66,7 +66,10 @@ class Run:
             shape = (len(inputs), self._plan.horizon, *inputs.shape[2:4], self._forecaster.model.out_channels)
             return np.full(shape, np.nan, np.float32)
         inputs[empty] = inputs[~empty][0]  # something has to be there
-        prediction = self._forecaster(inputs, self._plan.horizon, dtype="float32")
+        # What is missing is NaN by now; to integers the forecaster would apply the training data's fill value.
+        prediction = self._forecaster(
+            inputs.astype(np.float32) if inputs.dtype.kind in "iu" else inputs, self._plan.horizon, dtype="float32"
+        )
         prediction = np.ma.filled(prediction, np.nan) if isinstance(prediction, np.ma.MaskedArray) else np.asarray(prediction)
         return np.where(empty[:, None, None, None, None], np.float32(np.nan), prediction) if empty.any() else prediction
 

@@ -11,6 +11,7 @@ from absl import logging
 from etils import epath
 
 from stlight_jax.data.scaling import Scaling
+from stlight_jax.data.writers.form import as_type
 from stlight_jax.errors import InputError
 from stlight_jax.inference import trained
 from stlight_jax.inference.programs import Programs
@@ -31,7 +32,7 @@ _SCALED_ALREADY = 0.02  # of the trained range; values that fill less of it look
 class Forecaster:
     """Predicts future frames from frames in their own units.
 
-    Values that are missing (NaN, masked, or the fill value that the network was trained with) are shown to the network as in
+    Values that are missing (NaN, masked, or in integers the training data's fill value) are shown to the network as in
     training; a pixel that is missing in all frames the network sees is missing in its predictions again.
 
     Args:
@@ -43,7 +44,7 @@ class Forecaster:
         predictions are those of whole frames, but at most a quarter of a tile; then seams are blended.
       memory: bytes that a pass may take, about.
       value_range: the (lowest, highest) value of these frames' units that mean what the lowest and highest of the trained range
-        mean; None if the units are those trained on.
+        mean; None if the units are those trained on. In other units the training data's fill value stands for nothing.
       device: JAX's default one if None.
 
     Attributes:
@@ -99,7 +100,7 @@ class Forecaster:
         """
         model = trained.load(path, checkpoint)
         if not use_program:
-            model = dataclasses.replace(model, program=None, config=dataclasses.replace(model.config, depthwise="auto"))
+            model = trained.without_program(model)
         if compute_dtype not in (None, model.config.dtype):
             if model.program is not None:
                 raise InputError(
@@ -121,7 +122,8 @@ class Forecaster:
 
         Args:
           frames: `[t, h, w]`, `[t, h, w, c]` or `[b, t, h, w, c]`, numbers of any type in the data's own units; a masked array,
-            NaN or the data's fill value say what is missing. Of more than T frames the last T are used.
+            in floats NaN (or infinite values), and in integers the data's fill value say what is missing. Of more than T frames
+            the last T are used.
           horizon: how many frames to predict; T' if None.
           dtype: of the result; that of `frames` if None (float32 for booleans). Integers are rounded, and cut off at what
             their type holds.
@@ -212,9 +214,8 @@ class Forecaster:
         data = np.ma.getdata(array) if masked else array
         dtype = np.dtype(np.float32) if data.dtype.kind == "b" else data.dtype
         missing = ~np.isfinite(data) if data.dtype.kind == "f" else np.zeros((), bool)
-        if scaling.fill is not None:
-            with np.errstate(over="ignore"):  # of float16, where it would be infinite, and that is missing, too
-                missing = missing | (data == scaling.fill)
+        if scaling.fill is not None and data.dtype.kind in "iu":
+            missing = missing | (data == scaling.fill)
         missing = missing if mask is None else missing | mask
         here = np.broadcast_to(~missing, data.shape) if missing.any() else None
         if here is not None and not here.any(axis=(1, 2, 3, 4)).all():
@@ -234,7 +235,7 @@ class Forecaster:
         span = high - low
         if lowest < low - _FAR * span or highest > high + _FAR * span:
             self._warn_once("far", f"{told}: far outside, the prediction may be meaningless; are the units the same?")
-        elif data.dtype.kind == "f" and lowest >= 0 and 0 < highest <= 1 and span * _SCALED_ALREADY >= 1:
+        elif lowest >= 0 and 0 < highest <= 1 and span * _SCALED_ALREADY >= 1:
             self._warn_once("scaled", f"{told}: they look as if they were scaled already; give value_range=(0, 1) if they are")
 
     def _say_once(self, message: str) -> None:
@@ -299,16 +300,12 @@ class Forecaster:
     def _in_own_units(self, prediction: np.ndarray, given: _Given, dtype: np.dtype) -> np.ndarray | np.ma.MaskedArray:
         channels = self.model.out_channels
         values = self.scaling.for_channels(channels).from_network(prediction)
-        if dtype.kind == "f":
-            values = values.astype(dtype)
-        else:
-            limits = np.iinfo(dtype)
-            values = np.clip(np.rint(values.astype(np.float64)), limits.min, limits.max).astype(dtype)
         gone = self._lost_again(given, values.shape)
-        fill = np.nan if dtype.kind == "f" else self.scaling.fill
-        marked = fill is not None and (dtype.kind == "f" or limits.min <= fill <= limits.max)
-        if gone is not None and marked:
-            values[gone] = fill
+        fill = self.scaling.fill
+        marked = dtype.kind == "f" or (fill is not None and np.iinfo(dtype).min <= fill <= np.iinfo(dtype).max)
+        if gone is not None:
+            values = np.where(gone, np.nan if marked else 0, values)
+        values = as_type(values, dtype, fill if dtype.kind != "f" and marked else None)
         shape = values.shape[1:-1] if given.rank == 3 and channels == 1 else values.shape[given.rank < 5 :]
         if given.masked or (gone is not None and not marked):
             return np.ma.MaskedArray(values.reshape(shape), False if gone is None else gone.reshape(shape))
@@ -343,7 +340,7 @@ class _Given:
 
 
 def _in_units(scaling: Scaling, low: float, high: float) -> Scaling:
-    return dataclasses.replace(scaling, low=(float(low),), high=(float(high),))
+    return dataclasses.replace(scaling, low=(float(low),), high=(float(high),), fill=None)
 
 
 def _bucket(count: int, most: int) -> int:

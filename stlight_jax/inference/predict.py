@@ -105,8 +105,13 @@ def main() -> None:
     if "fill_value" in request.reading:
         request.reading["fill_value"] = _fill_value(request.reading["fill_value"])
     _check(request)
-    from stlight_jax.inference.forecaster import Forecaster  # JAX's programs take a while to come, bad flags do not
+    from stlight_jax.inference.forecaster import Forecaster
+    from stlight_jax.inference.trained import shipped  # JAX's programs take a while to come, bad flags do not
 
+    if given.model and given.model not in shipped():
+        raise InputError(
+            f"--model={given.model}: choose one of {', '.join(shipped())}; folders and files of your own go to --workdir"
+        )
     settings = {key: given[key].value for key in ("checkpoint", "rollout", "tile", "overlap")}
     if given.value_range is not None:
         settings["value_range"] = _value_range(given.value_range)

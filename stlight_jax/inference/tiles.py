@@ -63,7 +63,7 @@ class Tiling:
         if rounded < patch:
             raise InputError(f"tile is {side}; it must be at least model.patch_size, {patch}")
         if overlap is None:
-            overlap = min(2 * radius, rounded // 4)
+            overlap = min(2 * radius, rounded // 4 // patch * patch)
         if overlap < 0:
             raise InputError(f"overlap is {overlap}; it must be at least 0")
         overlap = -(-overlap // patch) * patch

@@ -14,6 +14,7 @@ import io
 import json
 import pathlib
 import zipfile
+import zlib
 from typing import Any
 
 import jax
@@ -34,7 +35,7 @@ SUFFIX = ".stlight"
 _SHIPPED = pathlib.Path(__file__).parent / "shipped"
 _FORMAT = 1
 _DESCRIPTION, _WEIGHTS, _PROGRAM = "model.json", "weights.npz", "program.bin"
-_MOST_BYTES = {_DESCRIPTION: 16 * 2**20, _WEIGHTS: 16 * 2**30, _PROGRAM: 2**30}
+_MOST_BYTES = {_DESCRIPTION: 16 * 2**20, _PROGRAM: 64 * 2**20}  # of weights as many as their network needs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +48,7 @@ class TrainedModel:
       description: what its checkpoint says: "config", "data", "scaling", "frame_size", "channels" and more, where known.
       source: where it was loaded from, for people.
       program: serialised by `jax.export`; None unless it was exported.
-      exported: {"created", "expires", "jax", "platforms", "dtype"} of the program.
+      exported: {"created", "expires", "jax", "platforms"} of the program.
     """
 
     config: STLightConfig
@@ -76,16 +77,17 @@ def load(path: epath.PathLike, which: str = "best") -> TrainedModel:
     """Loads a trained network.
 
     Args:
-      path: a workdir, the folder of one of its checkpoints, a `.stlight` file, or the name of a shipped network.
+      path: a workdir, the folder of one of its checkpoints, a `.stlight` file, or the name of a shipped network, which goes
+        before a folder of that name ("./tiny" is the folder).
       which: of a workdir: "best" (lowest validation MSE), "last" or a step.
 
     Raises:
       InputError: there is nothing of these, it is damaged, or of a version that is not known here.
     """
+    if str(path) in shipped():
+        return _read(epath.Path(_SHIPPED / f"{path}{SUFFIX}"), str(path))
     remote.ready(path, checkpoints=True)
     place = epath.Path(path).expanduser()
-    if str(path) in shipped() and not place.exists():
-        place = epath.Path(_SHIPPED / f"{path}{SUFFIX}")
     if place.suffix == SUFFIX:
         return _read(place, str(path))
     if not place.exists():
@@ -149,16 +151,24 @@ def _read(path: epath.Path, source: str) -> TrainedModel:
     if not path.exists():
         raise InputError(f"{path}: there is no such file")
     try:
-        parts = _unpacked(path)
-        content = json.loads(parts[_DESCRIPTION])
+        return _unpacked(path, source)
+    except (zipfile.BadZipFile, zlib.error, KeyError, TypeError, ValueError, EOFError, OSError, MemoryError) as error:
+        if isinstance(error, InputError) or remote.is_failure(error):
+            raise
+        raise InputError(f"{path} is damaged, or no {SUFFIX} file: {type(error).__name__}: {error}") from None
+
+
+def _unpacked(path: epath.Path, source: str) -> TrainedModel:
+    with zipfile.ZipFile(io.BytesIO(path.read_bytes())) as file:
+        for name in file.namelist():
+            if name not in (_DESCRIPTION, _WEIGHTS, _PROGRAM):
+                raise InputError(f"{path} holds {name!r}, which does not belong into a {SUFFIX} file")
+        content = json.loads(_part(path, file, _DESCRIPTION, _MOST_BYTES[_DESCRIPTION]))
         if content["format"] != _FORMAT:
             raise InputError(
                 f"{path} has format {content['format']}, written by stlight_jax {content.get('stlight_jax', '?')}; this is "
                 f"{__version__}, which knows format {_FORMAT}: install a newer stlight_jax, or export it anew"
             )
-        for name, digest in content["sha256"].items():
-            if hashlib.sha256(parts[name]).hexdigest() != digest:
-                raise InputError(f"{path} is damaged: the checksum of its {name} differs; get a whole copy")
         known = {field.name for field in dataclasses.fields(STLightConfig)}
         unknown = sorted(content["model"].keys() - known)
         if unknown:
@@ -166,37 +176,56 @@ def _read(path: epath.Path, source: str) -> TrainedModel:
                 f"{path} has model keys that are not known here ({', '.join(unknown)}); install a newer stlight_jax"
             )
         config = STLightConfig(**content["model"])
-        with np.load(io.BytesIO(parts[_WEIGHTS]), allow_pickle=False) as arrays:
-            variables = traverse_util.unflatten_dict(dict(arrays.items()), sep="/")
-        program = parts.get(_PROGRAM)
-        if program is None:  # else the program itself says what it takes
-            _check_fit(path, config, variables)
-        return TrainedModel(config, variables, content["description"], source, program, content.get("exported"))
-    except (zipfile.BadZipFile, KeyError, TypeError, ValueError, EOFError, OSError) as error:
-        if isinstance(error, InputError) or remote.is_failure(error):
-            raise
-        raise InputError(f"{path} is damaged, or no {SUFFIX} file: {type(error).__name__}: {error}") from None
+        limit = _most_bytes_of_weights(config)
+        parts = {_WEIGHTS: _part(path, file, _WEIGHTS, limit)}
+        if _PROGRAM in file.namelist():
+            parts[_PROGRAM] = _part(path, file, _PROGRAM, _MOST_BYTES[_PROGRAM])
+    for name, digest in content["sha256"].items():
+        if hashlib.sha256(parts[name]).hexdigest() != digest:
+            raise InputError(f"{path} is damaged: the checksum of its {name} differs; get a whole copy")
+    with zipfile.ZipFile(io.BytesIO(parts[_WEIGHTS])) as file:
+        if sum(entry.file_size for entry in file.infolist()) > limit:
+            raise InputError(f"{path}: its weights would unpack to more than the {limit:,} bytes that its network can have")
+    with np.load(io.BytesIO(parts[_WEIGHTS]), allow_pickle=False) as arrays:
+        variables = traverse_util.unflatten_dict(dict(arrays.items()), sep="/")
+    model = TrainedModel(config, variables, content["description"], source, parts.get(_PROGRAM), content.get("exported"))
+    if model.program is None:
+        _check_fit(model)
+    else:  # which says itself what it takes
+        missing = {"created", "expires", "jax", "platforms"} - (model.exported or {}).keys()
+        if missing:
+            raise InputError(f"{path} is damaged: it does not say of its program: {', '.join(sorted(missing))}")
+    return model
 
 
-def _unpacked(path: epath.Path) -> dict[str, bytes]:
-    """Its parts; none is read beyond the size that it may have, whatever its headers say."""
-    parts = {}
-    with zipfile.ZipFile(io.BytesIO(path.read_bytes())) as file:
-        for name in file.namelist():
-            if name not in _MOST_BYTES:
-                raise InputError(f"{path} holds {name!r}, which does not belong into a {SUFFIX} file")
-            declared = file.getinfo(name).file_size
-            if declared > _MOST_BYTES[name]:
-                raise InputError(f"{path}: its {name} would unpack to {declared:,} bytes, more than {_MOST_BYTES[name]:,}")
-            with file.open(name) as stream:  # which ends with an error where more comes than is declared
-                parts[name] = stream.read(declared + 1)
-    return parts
+def _part(path: epath.Path, file: zipfile.ZipFile, name: str, most: int) -> bytes:
+    """A part of the archive, which is not unpacked beyond the size it may have, whatever its headers say."""
+    declared = file.getinfo(name).file_size
+    if declared > most:
+        raise InputError(f"{path}: its {name} would unpack to {declared:,} bytes, more than {most:,}")
+    return file.read(name)  # which ends with an error where more comes than is declared
 
 
-def _check_fit(path: epath.Path, config: STLightConfig, variables: dict[str, Any]) -> None:
-    wanted = traverse_util.flatten_dict(_abstract(config), sep="/")
-    found = traverse_util.flatten_dict(variables, sep="/")
+def _most_bytes_of_weights(config: STLightConfig) -> int:
+    """In float64, with room for headers; no code of the network runs for it, for an exported program does without."""
+    hidden, seen, predicted = config.hidden_dim, config.in_frames * config.in_channels, config.out_frames * config.out_channels
+    a_dozen = 12  # vectors: biases, and four of each norm
+    encoder = hidden * (seen * config.encoder_kernel**2 + a_dozen)
+    block = hidden * (config.near_kernel**2 + config.far_kernel**2 + hidden + a_dozen)
+    return 8 * (encoder + config.depth * block + predicted * (hidden + 1)) + 2**20
+
+
+def without_program(model: TrainedModel) -> TrainedModel:
+    """The same weights, to be run by this package's code. Raises InputError if they are not its network's."""
+    model = dataclasses.replace(model, program=None, exported=None, config=dataclasses.replace(model.config, depthwise="auto"))
+    _check_fit(model)
+    return model
+
+
+def _check_fit(model: TrainedModel) -> None:
+    wanted = traverse_util.flatten_dict(_abstract(model.config), sep="/")
+    found = traverse_util.flatten_dict(model.variables, sep="/")
     for name in sorted(wanted.keys() | found.keys()):
-        shapes = [list(of[name].shape) if name in of else "nothing" for of in (wanted, found)]
-        if shapes[0] != shapes[1]:
-            raise InputError(f"{path} is damaged: {name} should be {shapes[0]}, it is {shapes[1]}")
+        said = [f"{of[name].dtype} {list(of[name].shape)}" if name in of else "nothing" for of in (wanted, found)]
+        if said[0] != said[1]:
+            raise InputError(f"{model.source} is damaged: {name} should be {said[0]}, it is {said[1]}")

@@ -127,6 +127,8 @@ class CheckpointWriter:
         finally:
             # All processes meet a loss that is not finite, or agree to stop. Anything else may be this one's alone.
             self._close(together=kind is None or issubclass(kind, NonFiniteLossError | PreemptedError))
+        if _failures.first is None:
+            logging.get_absl_logger().removeFilter(_failures)
         if _failures.first is not None and error is not None and error.__cause__ is not _failures.first:
             logging.warning("the checkpoint in %s could not be written: %s", self._directory, _failures.first)
 

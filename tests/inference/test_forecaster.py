@@ -72,6 +72,8 @@ def test_what_is_missing_is_filled_as_in_training_and_missing_again(fields):
     np.testing.assert_allclose(by_nan, expected, rtol=1e-4, atol=1e-2)
     by_infinity = forecaster(np.where(lost, np.inf, frames))
     np.testing.assert_array_equal(by_infinity, by_nan)
+    as_number = forecaster(np.where(lost, 65535, frames).astype(np.float32))  # a number like others, in floats
+    assert np.isfinite(as_number).all()
     by_fill = forecaster(np.where(lost, 65535, frames).astype(np.uint16))
     assert by_fill.dtype == np.uint16
     assert not isinstance(by_fill, np.ma.MaskedArray)
@@ -79,6 +81,20 @@ def test_what_is_missing_is_filled_as_in_training_and_missing_again(fields):
     masked = forecaster(np.ma.MaskedArray(frames, lost))
     np.testing.assert_array_equal(masked.mask, np.isnan(expected))
     np.testing.assert_array_equal(masked.compressed(), by_fill[~np.isnan(expected)])
+
+
+def test_no_value_that_is_there_becomes_the_fill_value(grey):
+    """A network that predicts values below 0 for frames in which 0 means missing, as it does at one dead pixel."""
+    scaling = dataclasses.asdict(grey.scaling) | {"fill": 0.0, "missing": True}
+    forecaster = Forecaster(dataclasses.replace(grey, description={"scaling": scaling}))
+    frames = random_frames((3, 8, 12), 1, 255)
+    frames[:, 4, 5] = 0
+    exact = forecaster(frames, dtype="float32")
+    assert np.isnan(exact[:, 4, 5]).all()
+    assert (exact < 0).any()  # which would be cut off at the fill value
+    prediction = forecaster(frames)
+    np.testing.assert_array_equal(np.argwhere(prediction[0] == 0), [[4, 5]])
+    assert (prediction == 0).sum() == len(prediction)
 
 
 def test_integers_without_a_fill_value_come_back_masked(grey):
@@ -184,13 +200,15 @@ def test_other_units_are_declared(grey):
     expected = Forecaster(grey)(frames, dtype="float32") / 255
     scaled = Forecaster(grey, value_range=(0, 1))(frames.astype(np.float32) / 255)
     np.testing.assert_allclose(scaled, expected, rtol=1e-4, atol=1e-5)
+    filled = dataclasses.replace(grey, description={"scaling": dataclasses.asdict(grey.scaling) | {"fill": 7.0}})
+    assert Forecaster(filled, value_range=(0, 1000)).scaling.fill is None
 
 
 def test_values_out_of_range_are_told_once_with_both_ranges(grey, caplog):
     forecaster = Forecaster(grey)
     for _ in range(2):
         forecaster(random_frames((3, 8, 12), -500, 400, np.int16))
-        forecaster(np.random.default_rng(0).random((3, 8, 12)) / 2 + 0.25)
+        forecaster(np.random.default_rng(0).random((3, 8, 12)) > 0.5)
     far, scaled = caplog.messages
     assert far.startswith("the frames' values are -")
     assert "trained on 0 to 255: far outside" in far

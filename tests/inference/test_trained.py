@@ -103,6 +103,22 @@ def other_weights(parts):
     return {**parts, "weights.npz": content.getvalue()}
 
 
+def large_weights(parts):
+    """Zeros, which a few kilobytes hold."""
+    content = io.BytesIO()
+    np.savez_compressed(content, zeros=np.zeros(2**22))
+    return with_description({**parts, "weights.npz": content.getvalue()}, sha256={})
+
+
+def absurd_header(parts):
+    """An array that says that it has 10**15 values."""
+    header, content = io.BytesIO(), io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": (10**15,)})
+    with zipfile.ZipFile(content, "w") as file:
+        file.writestr("params.npy", header.getvalue() + bytes(16))
+    return with_description({**parts, "weights.npz": content.getvalue()}, sha256={})
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -113,8 +129,12 @@ def other_weights(parts):
         (lambda parts: with_description(parts, model={"hidden_dim": 8, "heads": 3}), r"keys that are not known here \(heads\)"),
         (other_weights, "the checksum of its weights.npz differs"),
         (lambda parts: with_description(other_weights(parts), sha256={}), "damaged: .* should be .*, it is nothing"),
-        (lambda parts: {"weights.npz": parts["weights.npz"]}, "damaged, or no .stlight file: KeyError: 'model.json'"),
+        (lambda parts: {"weights.npz": parts["weights.npz"]}, "damaged, or no .stlight file: KeyError: .*model.json"),
         (lambda parts: {**parts, "run.sh": b"echo"}, "holds 'run.sh', which does not belong"),
+        (large_weights, r"its weights would unpack to more than the [\d,]+ bytes that its network can have"),
+        (lambda parts: {**parts, "weights.npz": bytes(32 * 2**20)}, "its weights.npz would unpack to 33,554,432 bytes, more"),
+        (absurd_header, "is damaged, or no .stlight file: (MemoryError|ValueError)"),
+        (lambda parts: {**parts, "program.bin": b"x"}, "does not say of its program: created, expires, jax, platforms"),
         (
             lambda parts: {**parts, "model.json": b"\0" * (17 * 2**20)},
             "its model.json would unpack to 17,825,792 bytes, more than",
