@@ -3,6 +3,7 @@
 import os
 import pathlib
 import runpy
+import signal
 import tempfile
 
 # Before jax is imported, here and in every process that the tests start. Compiled programs are shared through a folder.
@@ -19,6 +20,11 @@ import pytest
 from stlight_jax import STLightConfig
 
 ROOT = pathlib.Path(__file__).parent.parent
+
+
+def pytest_configure() -> None:
+    """A shell that starts the tests in the background lets them, and all that they start, ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

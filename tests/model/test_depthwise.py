@@ -81,7 +81,7 @@ def test_gradients_are_batched(implementation):
         np.testing.assert_allclose(of_kernel[index], alone_kernel, atol=1e-4)
 
 
-@pytest.mark.parametrize("side", [1, 3, 5, 7, 9, 11, 13])
+@pytest.mark.parametrize("side", [1, 3, 5, 7, 9, *(pytest.param(side, marks=pytest.mark.long) for side in (11, 13))])
 def test_kernels_equal_numpy_whatever_the_side(side):
     check((side, side, 1, 9, 40), "cpu", 20)
 

@@ -108,7 +108,8 @@ def test_machines_that_share_only_a_bucket_make_the_run_of_one(small_frames, pla
     errors = end(begin(machines, *train_command(config, run)))
     assert f"its lock on {run} is taken over" in errors[0]
     assert re.search(rf"resuming {run} at step \d+ of 40", errors[0])
-    assert all(re.match(r"[IW]\d{4} ", line) for line in errors[1].splitlines())  # TensorStore's; we say nothing there
+    # The libraries' own logs; we say nothing there.
+    assert [line for line in errors[1].splitlines() if not re.match(r"[IWE]\d{4} ", line)] == []
     assert_same_run(*({kind: read_metrics(of, kind) for kind in ("train", "validation")} for of in (run, tmp_path / "run")))
     for machine in machines:
         (copy,) = (machine / "cache" / "stlight_jax" / "fetched").iterdir()

@@ -45,6 +45,7 @@ def test_incomplete_and_damaged_ones_are_moved_out_of_the_way(place, server, cap
     assert checkpoint.choose_step(place / "c", "best") == 3
 
 
+@pytest.mark.long
 def test_a_run_that_dies_resumes_bit_for_bit_and_is_evaluated(small_run, place, server, tmp_path, monkeypatch):
     expected = train(small_run, tmp_path / "local")
     validate = loop._Run._validate
@@ -75,7 +76,7 @@ def test_a_run_that_dies_resumes_bit_for_bit_and_is_evaluated(small_run, place, 
     check_evaluation(Sizes(place), evaluate_workdir(place))
 
 
-@pytest.mark.parametrize("beat", [0.05, 1000])
+@pytest.mark.parametrize("beat", [0.05, pytest.param(1000, marks=pytest.mark.long)])
 def test_a_run_whose_folder_is_taken_over_stops_and_writes_no_more(
     small_run, place, server, tmp_path, monkeypatch, caplog, beat
 ):

