@@ -247,7 +247,7 @@ def _compile(kind: str, slice_: Slice, batch_per_chip: int, function: Any, *argu
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error) and "Ran out of memory" not in str(error):
             raise
-        raise TooLargeError(_needed(str(error))) from None
+        raise TooLargeError(hbm_needed(str(error))) from None
     seconds = time.monotonic() - begun
     found = compiled.memory_analysis()
     results = found.output_size_in_bytes - found.alias_size_in_bytes
@@ -259,7 +259,14 @@ def _compile(kind: str, slice_: Slice, batch_per_chip: int, function: Any, *argu
     return Compiled(kind, slice_, batch_per_chip, memory, program.cost(), tuple(program.collectives()), seconds)
 
 
-def _needed(message: str) -> float | None:
-    """Of "... required for HLO temporaries (65.59G) exceeds available HBM (15.75G)" the first figure."""
-    found = re.search(r"\(([\d.]+)([KMGT])\) exceeds", message)
-    return float(found.group(1)) * 2 ** {"K": 10, "M": 20, "G": 30, "T": 40}[found.group(2)] if found else None
+def hbm_needed(message: str) -> float | None:
+    """The bytes that a program needs by the compiler's message that they are not there; None if it does not say so.
+
+    One version's words are "required for HLO temporaries (65.59G) exceeds available HBM (15.75G)", another's "Ran out of
+    memory in memory space hbm. Used 64.00G of 15.75G hbm."
+    """
+    found = re.search(r"\(([\d.]+)([KMGT])\) exceeds|Used ([\d.]+)([KMGT]) of", message)
+    if not found:
+        return None
+    figure, unit = (group for group in found.groups() if group)
+    return float(figure) * 2 ** {"K": 10, "M": 20, "G": 30, "T": 40}[unit]

@@ -8,7 +8,7 @@ from stlight_jax import InputError
 from stlight_jax.pods import report
 from stlight_jax.pods.chips import CHIPS, Slice, describe
 from stlight_jax.pods.hlo import Collective, Cost
-from stlight_jax.pods.plan import Compiled, Memory, Plan, TooLargeError, bound, largest_batch
+from stlight_jax.pods.plan import Compiled, Memory, Plan, TooLargeError, bound, hbm_needed, largest_batch
 from stlight_jax.pods.widths import width
 from tests.conftest import load_config
 
@@ -30,6 +30,19 @@ def made_up(batch, per_sequence=1.0, limit=16.0):
         raise TooLargeError(None)
     memory = Memory(2**30, 0, int(batch * per_sequence * 2**30), 0)
     return Compiled("training", Slice("v5e:1x1", CHIPS["v5e"], (None,)), batch, memory, Cost(bytes=1.0), (), 0.0)
+
+
+@pytest.mark.parametrize(
+    ("message", "gibibytes"),
+    [
+        ("RESOURCE_EXHAUSTED: required for HLO temporaries (65.59G) exceeds available HBM (15.75G)", 65.59),
+        ("Ran out of memory in memory space hbm. Used 64.00G of 15.75G hbm. Exceeded hbm capacity by 48.25G.", 64),
+        ("Ran out of memory in memory space hbm. Used 1.50T of 15.75G hbm.", 1536),
+        ("RESOURCE_EXHAUSTED: nothing more is known", None),
+    ],
+)
+def test_the_compilers_message_tells_what_is_needed(message, gibibytes):
+    assert hbm_needed(message) == (gibibytes and pytest.approx(gibibytes * 2**30))
 
 
 @pytest.mark.parametrize("per_sequence", [0.01, 0.09, 0.35, 1.0, 2.1])
