@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -68,7 +69,7 @@ class Forecaster:
         if rollout not in ROLLOUTS:
             raise InputError(f"rollout is {rollout!r}; choose one of {', '.join(ROLLOUTS)}")
         self.model: STLightConfig = model.config
-        self.scaling: Scaling = model.scaling if value_range is None else _in_units(model.scaling, *value_range)
+        self.scaling: Scaling = model.scaling if value_range is None else _in_units(model.scaling, value_range)
         self.description = model.description
         self.source, self._rollout, self._memory = model.source, rollout, memory
         self._tiling = self._plan(tile, overlap)
@@ -115,8 +116,19 @@ class Forecaster:
         """How many programs have been compiled."""
         return len(self._programs)
 
+    def __repr__(self) -> str:
+        model, scaling = self.model, self.scaling
+        return (
+            f"Forecaster({self.source!r}: {model.in_frames} -> {model.out_frames} frames, {model.in_channels} -> "
+            f"{model.out_channels} channel(s), {min(scaling.low):g} to {max(scaling.high):g})"
+        )
+
     def __call__(
-        self, frames: np.ndarray, horizon: int | None = None, dtype: str | np.dtype | type | None = None
+        self,
+        frames: np.ndarray,
+        horizon: int | None = None,
+        dtype: str | np.dtype | type | None = None,
+        ready: Callable[[int], None] | None = None,
     ) -> np.ndarray | np.ma.MaskedArray:
         """Predicts the frames that follow.
 
@@ -127,6 +139,7 @@ class Forecaster:
           horizon: how many frames to predict; T' if None.
           dtype: of the result; that of `frames` if None (float32 for booleans). Integers are rounded, and cut off at what
             their type holds.
+          ready: told after each pass how many frames are predicted by then.
 
         Returns:
           `[horizon, h, w]` where frames have no channels axis and c' is 1, `[horizon, h, w, c']` or `[b, horizon, h, w, c']`.
@@ -138,21 +151,21 @@ class Forecaster:
         """
         given = self._understood(frames)
         horizon = self._horizon(horizon)
-        dtype = given.dtype if dtype is None else np.dtype(dtype)
-        if dtype.kind not in "iuf":
-            raise InputError(f"dtype is {dtype}; predictions are integers or floats")
+        dtype = given.dtype if dtype is None else _number_type(dtype)
         filling = np.asarray(self._inputs_scaling.filling, np.float32)
         seen = given.values if given.here is None else np.where(given.here, given.values, filling)
         lost = None if given.here is None else ~given.here.any(axis=1, keepdims=True)  # [b, 1, h, w, c]
         blocks: list[np.ndarray] = []
-        ready = 0
-        while ready < horizon:
+        count = 0
+        while count < horizon:
             block = self._pass(seen)
             if self._rollout == "frames" and horizon > self.model.out_frames:
                 block = block[:, :1]
             blocks.append(block)
-            ready += block.shape[1]
-            if ready < horizon:
+            count += block.shape[1]
+            if ready is not None:
+                ready(min(count, horizon))
+            if count < horizon:
                 fed = block if lost is None else np.where(lost, filling, block)
                 seen = np.concatenate([seen, fed], axis=1)[:, -self.model.in_frames :]
         prediction = np.concatenate(blocks, axis=1)[:, :horizon]
@@ -160,6 +173,8 @@ class Forecaster:
 
     def warmup(self, shape: tuple[int, ...], horizon: int | None = None) -> None:
         """Compiles what frames of this shape will need, before they come. Args and errors as for a call."""
+        if not isinstance(shape, tuple | list) or not all(isinstance(side, int | np.integer) for side in shape):
+            raise InputError(f"shape is {shape!r}; expected that of frames, such as (10, 64, 64)")
         batch, height, width = self._check_shape(tuple(shape))
         self._horizon(horizon)
         for tiled in self._compiled_shapes(batch, height, width):
@@ -213,7 +228,8 @@ class Forecaster:
         mask = np.ma.getmaskarray(array) if masked else None
         data = np.ma.getdata(array) if masked else array
         dtype = np.dtype(np.float32) if data.dtype.kind == "b" else data.dtype
-        missing = ~np.isfinite(data) if data.dtype.kind == "f" else np.zeros((), bool)
+        with np.errstate(over="ignore"):  # what float32 cannot hold is infinite to the network
+            missing = ~np.isfinite(data.astype(np.float32, copy=False)) if data.dtype.kind == "f" else np.zeros((), bool)
         if scaling.fill is not None and data.dtype.kind in "iu":
             missing = missing | (data == scaling.fill)
         missing = missing if mask is None else missing | mask
@@ -223,7 +239,8 @@ class Forecaster:
             where = f"sequence {which} of the frames" if batch > 1 else "the frames"
             raise InputError(f"{where}: all values are missing or not finite; there is nothing to predict from")
         self._check_range(data, here, scaling)
-        values = scaling.to_network_on_host(data).astype(self._programs.dtype)
+        with np.errstate(over="ignore", invalid="ignore"):  # where values are missing
+            values = scaling.to_network_on_host(data).astype(self._programs.dtype)
         return _Given(values, here, rank, dtype, masked)
 
     def _check_range(self, data: np.ndarray, here: np.ndarray | None, scaling: Scaling) -> None:
@@ -236,7 +253,9 @@ class Forecaster:
         if lowest < low - _FAR * span or highest > high + _FAR * span:
             self._warn_once("far", f"{told}: far outside, the prediction may be meaningless; are the units the same?")
         elif lowest >= 0 and 0 < highest <= 1 and span * _SCALED_ALREADY >= 1:
-            self._warn_once("scaled", f"{told}: they look as if they were scaled already; give value_range=(0, 1) if they are")
+            self._warn_once(
+                "scaled", f"{told}: they look as if they were scaled already; if they are, load with value_range=(0, 1)"
+            )
 
     def _say_once(self, message: str) -> None:
         if "given" not in self._said:
@@ -339,8 +358,24 @@ class _Given:
     masked: bool
 
 
-def _in_units(scaling: Scaling, low: float, high: float) -> Scaling:
-    return dataclasses.replace(scaling, low=(float(low),), high=(float(high),), fill=None)
+def _in_units(scaling: Scaling, value_range: tuple[float, float]) -> Scaling:
+    try:
+        low, high = (float(value) for value in value_range)
+    except (TypeError, ValueError):
+        raise InputError(f"value_range is {value_range!r}; expected two numbers, such as (0, 1)") from None
+    if not (np.isfinite([low, high]).all() and low < high):
+        raise InputError(f"value_range is {low:g}, {high:g}; expected two numbers, the first one less than the second")
+    return dataclasses.replace(scaling, low=(low,), high=(high,), fill=None)
+
+
+def _number_type(dtype: str | np.dtype | type) -> np.dtype:
+    try:
+        found = np.dtype(dtype)
+    except TypeError:
+        raise InputError(f"dtype is {dtype!r}; expected integers or floats, such as 'float32'") from None
+    if found.kind not in "iuf":
+        raise InputError(f"dtype is {found}; expected integers or floats, such as 'float32'")
+    return found
 
 
 def _bucket(count: int, most: int) -> int:

@@ -118,7 +118,9 @@ def test_long_horizons_feed_predictions_back(grey, rollout):
         seen = np.concatenate([seen, block], axis=1)[:, -3:]
     expected = 255 * np.concatenate(blocks, axis=1)[:, :7]
     expected[:, :, 0, 0] = np.nan
-    prediction = Forecaster(grey, rollout=rollout)(frames, horizon=7)
+    told = []
+    prediction = Forecaster(grey, rollout=rollout)(frames, horizon=7, ready=told.append)
+    assert told == ([2, 4, 6, 7] if rollout == "blocks" else list(range(1, 8)))
     assert prediction.shape == (1, 7, 8, 12, 1)
     np.testing.assert_allclose(prediction, expected, rtol=1e-3, atol=0.05)
 
@@ -183,6 +185,8 @@ def test_warming_up_leaves_nothing_to_compile(grey):
         assert forecaster.compilations == before > 0
     with pytest.raises(InputError, match="2 frame"):
         forecaster.warmup((2, 8, 12))
+    with pytest.raises(InputError, match="shape is 64; expected that of frames"):
+        forecaster.warmup(64)
 
 
 def test_bfloat16_is_near_float32(grey):
@@ -212,7 +216,7 @@ def test_values_out_of_range_are_told_once_with_both_ranges(grey, caplog):
     far, scaled = caplog.messages
     assert far.startswith("the frames' values are -")
     assert "trained on 0 to 255: far outside" in far
-    assert "give value_range=(0, 1)" in scaled
+    assert "load with value_range=(0, 1)" in scaled
 
 
 @pytest.mark.parametrize(
@@ -224,6 +228,7 @@ def test_values_out_of_range_are_told_once_with_both_ranges(grey, caplog):
         (np.zeros((1, 3, 0, 12, 1)), "there is nothing in them"),
         (np.full((3, 8, 12), np.nan), "the frames: all values are missing or not finite"),
         (np.stack([np.zeros((3, 8, 12, 1)), np.full((3, 8, 12, 1), np.inf)]), "sequence 1 of the frames: all values"),
+        (np.full((3, 8, 12), 1e300), "the frames: all values are missing or not finite"),
         (np.zeros((3, 8, 12), complex), "frames are complex128"),
         (np.array([["a"]]), "frames are <U1"),
     ],
@@ -238,7 +243,9 @@ def test_frames_that_cannot_be_are_refused(grey, frames, message):
     [
         ({"rollout": "steps"}, {}, "rollout is 'steps'; choose one of blocks, frames"),
         ({"memory": 1}, {}, "memory is 1 bytes"),
-        ({"value_range": (3, 3)}, {}, "the value range is 3 to 3"),
+        ({"value_range": (3, 3)}, {}, "value_range is 3, 3; expected two numbers, the first one less than the second"),
+        ({"value_range": 3}, {}, "value_range is 3; expected two numbers"),
+        ({}, {"dtype": "foo"}, "dtype is 'foo'; expected integers or floats"),
         ({}, {"horizon": 0}, "horizon is 0; it must be a whole number, at least 1"),
         ({}, {"horizon": 2.5}, "horizon is 2.5"),
         ({}, {"dtype": "complex64"}, "dtype is complex64"),

@@ -60,7 +60,9 @@ def damage_named(path: Any) -> Iterator[None]:
 
 
 def resolve_layout(label: str, shape: tuple[int, ...], layout: str) -> str:
-    """The axes of an array; raises InputError if it has not that many, or if "auto" would be a guess."""
+    """The axes of an array; raises InputError if it has not that many, or nothing in it, or if "auto" would be a guess."""
+    if 0 in shape:
+        raise InputError(f"{label} has shape {list(shape)}; expected at least one frame and one pixel")
     if layout == "auto":
         if len(shape) not in _AUTO_LAYOUTS:
             raise InputError(f"{label} has shape {list(shape)}; expected frames: [t, h, w], [t, h, w, c] or [n, t, h, w, c]")
@@ -75,8 +77,6 @@ def resolve_layout(label: str, shape: tuple[int, ...], layout: str) -> str:
             )
     if len(layout) != len(shape):
         raise InputError(f"{label} has shape {list(shape)}; --config.data.layout={layout} asks for {len(layout)} axes")
-    if 0 in shape:
-        raise InputError(f"{label} has shape {list(shape)}; expected at least one frame and one pixel")
     return layout
 
 

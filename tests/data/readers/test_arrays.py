@@ -172,6 +172,8 @@ def test_values_that_float32_cannot_hold_are_named(tmp_path, frames, message):
         (np.zeros((4, 2, 16, 8)), "auto", "2 x 16 with 8 channels; say .*tchw"),
         (np.zeros((4, 5, 3, 9, 20)), "auto", "layout=ntchw or nthwc"),
         (np.zeros((4, 5, 6)), "tchw", "layout=tchw asks for 4 axes"),
+        (np.zeros((12, 0, 32)), "auto", r"shape \[12, 0, 32\]; expected at least one frame and one pixel"),
+        (np.zeros((0, 0)), "auto", r"shape \[0, 0\]; expected at least one frame and one pixel"),
         (np.zeros((0, 5, 6)), "auto", "expected at least one frame"),
         (np.zeros((4, 5, 6), complex), "auto", "holds complex128; expected integers, floats or bool"),
         (np.full((4, 5, 6), "x"), "auto", "holds <U1; expected integers"),
