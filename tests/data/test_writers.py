@@ -185,6 +185,47 @@ def test_what_is_interrupted_leaves_nothing_and_keeps_what_was_there(tmp_path, k
     assert path.read_text() == "before"
 
 
+def folder_of_before(tmp_path):
+    path = tmp_path / "a"
+    path.mkdir()
+    (path / "00000.png").write_text("before")
+    return path
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError("the disk is full")])
+def test_a_folder_stays_if_the_new_one_cannot_take_its_place(tmp_path, monkeypatch, error):
+    path, frames = folder_of_before(tmp_path), frames_of((4, 16, 16, 1))
+
+    def fail(self, target):
+        raise error
+
+    monkeypatch.setattr(pathlib.Path, "replace", fail)
+    with pytest.raises(KeyboardInterrupt if error is KeyboardInterrupt else InputError):
+        write(path, frames, form(frames))
+    assert [item.name for item in tmp_path.iterdir()] == ["a"]
+    assert [item.read_text() for item in path.iterdir()] == ["before"]
+
+
+def test_a_folder_stays_if_it_cannot_be_moved_aside(tmp_path, monkeypatch):
+    path, frames = folder_of_before(tmp_path), frames_of((4, 16, 16, 1))
+
+    def fail(self, target):
+        raise PermissionError("not yours")
+
+    monkeypatch.setattr(pathlib.Path, "rename", fail)
+    with pytest.raises(InputError, match="a could not be written: not yours"):
+        write(path, frames, form(frames))
+    assert [item.name for item in tmp_path.iterdir()] == ["a"]
+    assert [item.read_text() for item in path.iterdir()] == ["before"]
+
+
+def test_a_finished_folder_takes_the_place_of_another(tmp_path):
+    path, frames = folder_of_before(tmp_path), frames_of((4, 16, 16, 1))
+    write(path, frames, form(frames, first=7))
+    assert [item.name for item in tmp_path.iterdir()] == ["a"]
+    assert sorted(item.name for item in path.iterdir()) == ["00007.png", "00008.png", "00009.png", "00010.png"]
+
+
 def test_too_few_frames_are_no_file(tmp_path):
     frames = frames_of((4, 16, 16, 1))
     with pytest.raises(InputError, match="4 frames were announced, 2 came"):

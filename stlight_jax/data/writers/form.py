@@ -137,22 +137,38 @@ def finished(path: pathlib.Path) -> Iterator[pathlib.Path]:
     be written to.
     """
     temporary = path.with_name(f".{path.stem}.unfinished-{os.getpid()}{path.suffix}")
-    replaced = path.with_name(f".{path.stem}.replaced-{os.getpid()}{path.suffix}")
     try:
         with named(path):
             path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         with named(path):
-            if path.is_dir():  # only a file takes another's place in one step
-                path.rename(replaced)
-            temporary.replace(path)
+            _put(temporary, path)
     finally:
-        for left in (temporary, replaced):
-            if left.is_dir():
-                shutil.rmtree(left, ignore_errors=True)
-            else:
-                with contextlib.suppress(OSError):  # what could not be made is not there, and the disk may be gone
-                    left.unlink()
+        _remove(temporary)
+
+
+def _put(temporary: pathlib.Path, path: pathlib.Path) -> None:
+    """Moves a finished file or folder to its place; whatever comes between, there is the old content or the new."""
+    if not path.is_dir():  # only a file takes another's place in one step
+        temporary.replace(path)
+        return
+    replaced = path.with_name(f".{path.stem}.replaced-{os.getpid()}{path.suffix}")
+    try:
+        path.rename(replaced)
+        temporary.replace(path)
+    finally:
+        if path.exists():
+            _remove(replaced)
+        else:
+            replaced.rename(path)
+
+
+def _remove(path: pathlib.Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):  # what could not be made is not there, and the disk may be gone
+            path.unlink()
 
 
 @contextlib.contextmanager
