@@ -267,6 +267,7 @@ def _form(request: Request, reading: readings.Reading, forecaster: Forecaster, p
         first=view.place(starts[0]) if starts else 0,
         stamps=plan.stamps(number),
         rate=(origin.rate or _USUAL_RATE) / (view.step if origin.rate else 1),
+        asked=bool(request.dtype),
     )
 
 

@@ -282,7 +282,7 @@ def continue_netcdf(tmp_path, data, encoding=None, steps=3, **settings):
     frames = frames_of((steps, *sequence.shape), 3)
     frames[0, 0, 0] = np.nan
     stamps = continued(sequence.stamps, np.zeros(0, int), sequence.frames - 1, steps)
-    how = Form(sequence.origin, steps, sequence.shape, sequence.origin.dtype, stamps=stamps, **settings)
+    how = Form(sequence.origin, steps, sequence.shape, **{"dtype": sequence.origin.dtype, "stamps": stamps, **settings})
     return frames, write(tmp_path / "b.nc", frames, how)
 
 
@@ -304,7 +304,7 @@ def test_netcdf_goes_on_with_coordinates_attributes_packing_and_times(tmp_path):
         {"title": "radar", "Conventions": "CF-1.8"},
     )
     encoding = {
-        "rain": {"dtype": "int16", "scale_factor": 0.01, "add_offset": 1.0, "_FillValue": -1},
+        "rain": {"dtype": "int16", "scale_factor": 0.01, "add_offset": 1.0, "_FillValue": -32768},
         "time": {"units": "minutes since 2019-01-01", "calendar": "standard", "dtype": "int32"},
     }
     frames, path = continue_netcdf(tmp_path, data, encoding)
@@ -324,7 +324,7 @@ def test_netcdf_goes_on_with_coordinates_attributes_packing_and_times(tmp_path):
         assert found["time"].units == "minutes since 2019-01-01"
         assert found["time"].dtype == np.int32
         assert found["rain"].dtype == np.int16
-        assert (found["rain"].scale_factor, found["rain"].add_offset, found["rain"]._FillValue) == (0.01, 1.0, -1)
+        assert (found["rain"].scale_factor, found["rain"].add_offset, found["rain"]._FillValue) == (0.01, 1.0, -32768)
 
 
 @pytest.mark.parametrize(
@@ -355,6 +355,61 @@ def test_netcdf_of_floats_keeps_its_fill_value(tmp_path):
     with netCDF4.Dataset(path) as found:
         found.set_auto_mask(False)
         assert found["rain"][0, 0, 0] == found["rain"]._FillValue == np.float32(-9999)
+
+
+def three_days(**attributes):
+    xarray = pytest.importorskip("xarray")
+    days = np.datetime64("2020-01-01") + np.arange(3)
+    return xarray.Dataset({"rain": (("time", "y", "x"), frames_of((3, 7, 8), 3), attributes)}, {"time": days})
+
+
+@pytest.mark.parametrize(
+    ("encoding", "asked"),
+    [
+        ({"dtype": "int16", "_FillValue": -1}, "float32"),
+        ({"dtype": "int16", "_FillValue": -1, "scale_factor": 0.5}, "float32"),
+        ({"dtype": "int16", "_FillValue": -1, "scale_factor": 0.5}, "float64"),
+        ({"dtype": "uint8", "_FillValue": 255, "scale_factor": 0.5}, "float32"),
+    ],
+)
+def test_netcdf_of_integers_is_written_in_the_floats_that_are_asked_for(tmp_path, encoding, asked):
+    netCDF4 = pytest.importorskip("netCDF4")
+    frames, path = continue_netcdf(tmp_path, three_days(), {"rain": encoding}, dtype=np.dtype(asked), asked=True)
+    with netCDF4.Dataset(path) as found:
+        found.set_auto_maskandscale(False)
+        assert found["rain"].dtype == asked
+        assert not {"scale_factor", "add_offset", "missing_value"} & set(found["rain"].ncattrs())
+        np.testing.assert_array_equal(found["rain"][...], frames[..., 0])
+
+
+@pytest.mark.parametrize("settings", [{}, {"dtype": np.dtype(np.float64), "asked": True}])
+def test_netcdf_that_goes_on_hides_nothing_beyond_the_range_of_what_was_there(tmp_path, settings):
+    netCDF4 = pytest.importorskip("netCDF4")
+    data = three_days(valid_range=np.int16([10000, 20000]), valid_min=np.int16(10000), actual_range=[0.0, 1.0])
+    encoding = {"rain": {"dtype": "int16", "_FillValue": -1, "scale_factor": 0.01}}
+    frames, path = continue_netcdf(tmp_path, data, encoding, **settings)
+    with netCDF4.Dataset(path) as found:  # which masks what is not within the valid range
+        values = found["rain"][...]
+        assert np.ma.getmaskarray(values).tolist() == np.isnan(frames[..., 0]).tolist()
+        np.testing.assert_allclose(values.filled(np.nan), frames[..., 0], atol=0.0051)
+        assert "actual_range" not in found["rain"].ncattrs()
+
+
+def test_an_item_of_netcdf_goes_into_a_file_without_the_axis_of_items(tmp_path):
+    xarray = pytest.importorskip("xarray")
+    data = xarray.Dataset(
+        {"rain": (("member", "time", "y", "x"), frames_of((3, 4, 7, 8)))},
+        {"time": np.datetime64("2020-01-01") + np.arange(4), "member": [10, 20, 30], "y": np.arange(7.0)},
+    )
+    data.to_netcdf(tmp_path / "a.nc")
+    sequences = open_sequences(tmp_path / "a.nc", ReadOptions(variable="rain", layout="nthw"))
+    frames = frames_of((2, 7, 8, 1))
+    how = Form(sequences[1].origin, 2, (7, 8, 1), np.dtype(np.float32))
+    with xarray.open_dataset(write(tmp_path / "b.nc", frames, how)) as found:
+        assert found["rain"].dims == ("time", "y", "x")
+        assert found["y"].values.tolist() == np.arange(7.0).tolist()
+        assert "member" not in found.variables
+        np.testing.assert_array_equal(found["rain"].values, frames[..., 0])
 
 
 def test_a_gif_or_a_video_of_two_channels_is_refused(tmp_path):

@@ -36,6 +36,7 @@ class Form:
       first: the place of the first frame, by which pictures are numbered.
       stamps: the moments of the frames, or of the starts.
       rate: frames per second.
+      asked: whether the user has chosen `dtype`; else packed values are packed again.
     """
 
     origin: Origin
@@ -50,6 +51,7 @@ class Form:
     first: int = 0
     stamps: Stamps | None = None
     rate: float = 10.0
+    asked: bool = False
 
     @property
     def key(self) -> str:
