@@ -1,5 +1,7 @@
 """Written files, read by the libraries that others read them with."""
 
+import calendar
+import dataclasses
 import pathlib
 
 import numpy as np
@@ -252,6 +254,10 @@ def test_a_disk_that_cannot_be_written_to_is_named(tmp_path):
         ([20200101, 20200201, 20200301], [20200401, 20200501]),  # months, not 29 or 31 days
         (["2020-10-31", "2020-11-30", "2020-12-31"], ["2021-01-31", "2021-02-28"]),
         (["2020-01", "2020-02", "2020-03"], ["2020-04", "2020-05"]),
+        (np.array(["2021-07", "2021-08", "2021-09"], "M8[M]"), np.array(["2021-10", "2021-11"], "M8[M]")),
+        (["2020-11-29", "2020-12-29", "2021-01-29"], ["2021-02-28", "2021-03-29"]),
+        (["2020-01-30", "2020-02-29", "2020-03-30"], ["2020-04-29", "2020-05-29"]),  # every 30 days
+        (["2021-01-30", "2021-02-27", "2021-03-30"], ["2021-04-29", "2021-05-30"]),  # the last day but one
         ([3, 5, 7], [9, 11]),
         ([0.5, 1.0], [1.5, 2.0]),
     ],
@@ -261,6 +267,30 @@ def test_times_go_on_as_they_are_written(stored, further):
     found = continued(stamps, np.zeros(0, int), len(stored) - 1, 2)
     assert found.stored.tolist() == np.asarray(further).tolist()
     assert found.stored.dtype == np.asarray(stored).dtype
+
+
+def date_of(year, month, day):
+    """Of the month that so many make, by the calendar module."""
+    year, month = year + (month - 1) // 12, (month - 1) % 12 + 1
+    return np.datetime64(f"{year}-{month:02}-{min(day, calendar.monthrange(year, month)[1]):02}T06", "h")
+
+
+@pytest.mark.parametrize("day", [1, 15, 28, 29, 30, 31])
+@pytest.mark.parametrize("apart", [1, 3, 12])
+@pytest.mark.parametrize("units", ["", "hours since 2000-01-01", "days since 1850-01-01 03:00"])
+def test_months_and_years_go_on_by_the_calendar(day, apart, units):
+    for first in range(1, 13):
+        dates = np.array([date_of(2021, first + apart * place, day) for place in range(11)])
+        stored = dates
+        if units:
+            origin = np.datetime64(units.split(" since ")[1].replace(" ", "T"), "h")
+            stored = (dates - origin) / np.timedelta64(1, units[0] if units[0] == "h" else "D")
+        attributes = {"units": units} if units else {}
+        seen = dataclasses.replace(parse_stamps(dates, "time", "a.nc"), stored=stored, attributes=attributes)
+        after = 4 if day > 28 else 2  # days that no month lacks are told apart by three
+        found = continued(seen, np.arange(after + 1), after, 10 - after)
+        assert found.values.astype("M8[us]").astype("M8[h]").tolist() == dates.tolist()
+        assert found.stored.tolist() == stored.tolist()
 
 
 def test_times_in_other_files(tmp_path):
@@ -328,23 +358,27 @@ def test_netcdf_goes_on_with_coordinates_attributes_packing_and_times(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("calendar", "units", "values", "further"),
+    ("kind", "units", "values", "further"),
     [
         ("noleap", "days since 2000-01-01", [31, 59, 90], [120, 151, 181]),  # 1 February, March, April: months
         ("360_day", "days since 2000-01-01", [0, 30, 60], [90, 120, 150]),
+        ("noleap", "days since 2001-01-01", [30, 58, 89], [119, 150, 180]),  # ends of January, February, March
+        ("noleap", "days since 2001-01-01", [181, 212, 243], [273, 304, 334]),  # 1 July, August, September
+        ("standard", "days since 2001-01-01", [0, 365, 730], [1095, 1461, 1826]),  # years, of which 2004 is a leap year
+        ("standard", "days since 2001-06-30", [0, 92, 184], [274, 365, 457]),  # ends of quarters
         ("noleap", "days since 2000-02-27", [0, 1, 2], [3, 4, 5]),
         ("standard", "months since 2000-01-01", [0, 1, 2], [3, 4, 5]),
         ("standard", "hours since 2000-01-01", [0.0, 0.5, 1.0], [1.5, 2.0, 2.5]),
     ],
 )
-def test_netcdf_times_of_every_calendar(tmp_path, calendar, units, values, further):
+def test_netcdf_times_of_every_calendar(tmp_path, kind, units, values, further):
     xarray, netCDF4 = pytest.importorskip("xarray"), pytest.importorskip("netCDF4")
-    time = xarray.Variable("time", values, {"units": units, "calendar": calendar})
+    time = xarray.Variable("time", values, {"units": units, "calendar": kind})
     data = xarray.Dataset({"rain": (("time", "y", "x"), frames_of((3, 7, 8)))}, {"time": time})
     _, path = continue_netcdf(tmp_path, data)
     with netCDF4.Dataset(path) as found:
         assert found["time"][:].tolist() == further
-        assert (found["time"].units, found["time"].calendar) == (units, calendar)
+        assert (found["time"].units, found["time"].calendar) == (units, kind)
 
 
 def test_netcdf_of_floats_keeps_its_fill_value(tmp_path):
