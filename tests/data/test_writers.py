@@ -110,6 +110,12 @@ def test_values_become_what_their_type_can_hold(dtype, fill, value, stored):
     assert as_type(np.array([value], np.float32), np.dtype(dtype), fill)[0] == stored
 
 
+@pytest.mark.parametrize(("dtype", "fill"), [(np.uint8, None), (np.int32, None), (bool, None), (bool, 1.0)])
+def test_missing_values_that_nothing_stands_for_are_an_error(dtype, fill):
+    with pytest.raises(ValueError, match="1 values are NaN"):
+        as_type(np.array([np.nan, 1], np.float32), np.dtype(dtype), fill)
+
+
 def test_nan_stays_nan_in_floats():
     assert np.isnan(as_type(np.array([np.nan], np.float32), np.dtype(np.float64), None)[0])
 

@@ -106,22 +106,40 @@ def as_type(values: np.ndarray, dtype: np.dtype, fill: float | None) -> np.ndarr
     """Floats with NaN where values are missing -> `dtype`, with `fill` there.
 
     Whole numbers are rounded and kept within what their type can hold; a value that is there never becomes the fill value.
+
+    Raises ValueError for missing values that nothing can stand for.
     """
     missing = np.isnan(values)
     if dtype.kind == "f":
         return values.astype(dtype) if fill is None else np.where(missing, fill, values).astype(dtype)
-    values = np.where(missing, 0, values)
+    if missing.any() and (fill is None or dtype.kind == "b"):
+        raise ValueError(
+            f"{missing.sum()} values are NaN, for which {dtype} has nothing; a float type, or a fill value, is needed"
+        )
     if dtype.kind == "b":
         return values > 0.5
-    limits = np.iinfo(dtype)
-    # Floats cannot hold the largest integers of 64 bits.
-    most = np.nextafter(float(limits.max), 0) if dtype.itemsize == 8 else limits.max
-    stored = np.clip(np.rint(values.astype(np.float64)), limits.min, most).astype(dtype)
+    values = np.where(missing, 0, values)
+    stored = np.clip(np.rint(values.astype(np.float64)), *_ends(dtype)).astype(dtype)
     if fill is not None:
         fill = int(fill)
-        stored[(stored == fill) & ~missing] = fill - 1 if fill == limits.max else fill + 1
+        stored[(stored == fill) & ~missing] = fill - 1 if fill == np.iinfo(dtype).max else fill + 1
         stored[missing] = fill
     return stored
+
+
+def can_hold(dtype: np.dtype, fill: float) -> bool:
+    """Whether `fill` can stand for missing values in arrays of such a type, beside all others."""
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        return fill % 1 == 0 and limits.min <= fill <= limits.max
+    return dtype.kind == "f" and (not np.isfinite(fill) or abs(fill) <= float(np.finfo(dtype).max))
+
+
+def _ends(dtype: np.dtype) -> tuple[float, float]:
+    """The least and the largest float that an integer type can hold."""
+    limits = np.iinfo(dtype)
+    # Floats cannot hold the largest integers of 64 bits.
+    return limits.min, np.nextafter(float(limits.max), 0) if dtype.itemsize == 8 else limits.max
 
 
 def as_grey_levels(frames: np.ndarray, form: Form) -> np.ndarray:
