@@ -15,7 +15,7 @@ import numpy as np
 from absl import flags
 
 from stlight_jax import remote
-from stlight_jax.data.writers.form import Form
+from stlight_jax.data.writers.form import Form, can_hold
 from stlight_jax.errors import InputError
 from stlight_jax.evaluation.page import write_page
 from stlight_jax.evaluation.sharpness import Sharpness
@@ -257,6 +257,8 @@ def _form(request: Request, reading: readings.Reading, forecaster: Forecaster, p
     fill = reading.options.fill_value
     if reading.options.mask and fill is None and natural.kind != "f":  # nothing stands for what the mask covers
         natural = np.dtype(np.float32)
+    if fill is not None and natural.kind != "f" and not can_hold(natural, fill):
+        natural = np.dtype(np.float32)
     dtype = np.dtype(request.dtype) if request.dtype else natural
     apart = plan.rolling and not plan.joined
     return Form(
@@ -264,7 +266,7 @@ def _form(request: Request, reading: readings.Reading, forecaster: Forecaster, p
         frames=sum(plan.frames_written(number, start) for start in starts) if not apart else plan.horizon,
         shape=(*view.shape[:2], channels),
         dtype=dtype,
-        fill=fill if dtype.kind not in "b" else None,
+        fill=fill if fill is not None and can_hold(dtype, fill) else None,
         low=scaling.low[:channels],
         high=scaling.high[:channels],
         items=len(plan.views) if stacked else None,
@@ -272,6 +274,7 @@ def _form(request: Request, reading: readings.Reading, forecaster: Forecaster, p
         first=view.place(starts[0]) if starts else 0,
         stamps=plan.stamps(number),
         rate=(origin.rate or _USUAL_RATE) / (view.step if origin.rate else 1),
+        asked=bool(request.dtype),
     )
 
 
@@ -293,12 +296,25 @@ def _tell(reading: readings.Reading, plan: Plan, model: Any, total: int, destina
         say("as in training: " + ", ".join(f"--{key}={value}" for key, value in reading.taken.items()))
     for remark in dict.fromkeys(remark for view in plan.views for remark in view.sequence.remarks):
         say(f"  {remark}")
+    for remark in _remarks(form, form.origin.dtype or sequence.dtype, reading.options.fill_value):
+        say(f"  {remark}")
     if plan.left_out:
         say(f"{plan.left_out:,} forecast{'s' * (plan.left_out > 1)} left out, across gaps in time")
     if any(kind in ("mp4", "gif", "pictures") for kind in destination.kinds) and not form.is_eight_bit:
         deep = form.dtype == np.uint16 and form.origin.kind == "pictures" and destination.kinds[0] == "pictures"
         if not deep:
             say(f"values are mapped from {min(form.low):g}..{max(form.high):g} to 0..255 for pictures")
+
+
+def _remarks(form: Form, natural: np.dtype, fill: float | None) -> list[str]:
+    """What of the input's type and fill value the output does not have, though nobody asked for that."""
+    remarks = []
+    if form.dtype != natural and not form.asked:
+        what = "missing values" if fill is None else f"the fill value {fill:g}"
+        remarks.append(f"{natural} has no place for {what}; arrays are written as {form.dtype}")
+    if fill is not None and form.fill is None:
+        remarks.append(f"{form.dtype} cannot hold the fill value {fill:g}; missing values are written as NaN")
+    return remarks
 
 
 def _results(forecaster: Forecaster, plan: Plan, run: Run, source: pathlib.Path, out: pathlib.Path) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """Written files, read by the libraries that others read them with."""
 
+import calendar
+import dataclasses
 import pathlib
 
 import numpy as np
@@ -108,6 +110,12 @@ def test_values_become_what_their_type_can_hold(dtype, fill, value, stored):
     assert as_type(np.array([value], np.float32), np.dtype(dtype), fill)[0] == stored
 
 
+@pytest.mark.parametrize(("dtype", "fill"), [(np.uint8, None), (np.int32, None), (bool, None), (bool, 1.0)])
+def test_missing_values_that_nothing_stands_for_are_an_error(dtype, fill):
+    with pytest.raises(ValueError, match="1 values are NaN"):
+        as_type(np.array([np.nan, 1], np.float32), np.dtype(dtype), fill)
+
+
 def test_nan_stays_nan_in_floats():
     assert np.isnan(as_type(np.array([np.nan], np.float32), np.dtype(np.float64), None)[0])
 
@@ -185,6 +193,47 @@ def test_what_is_interrupted_leaves_nothing_and_keeps_what_was_there(tmp_path, k
     assert path.read_text() == "before"
 
 
+def folder_of_before(tmp_path):
+    path = tmp_path / "a"
+    path.mkdir()
+    (path / "00000.png").write_text("before")
+    return path
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError("the disk is full")])
+def test_a_folder_stays_if_the_new_one_cannot_take_its_place(tmp_path, monkeypatch, error):
+    path, frames = folder_of_before(tmp_path), frames_of((4, 16, 16, 1))
+
+    def fail(self, target):
+        raise error
+
+    monkeypatch.setattr(pathlib.Path, "replace", fail)
+    with pytest.raises(KeyboardInterrupt if error is KeyboardInterrupt else InputError):
+        write(path, frames, form(frames))
+    assert [item.name for item in tmp_path.iterdir()] == ["a"]
+    assert [item.read_text() for item in path.iterdir()] == ["before"]
+
+
+def test_a_folder_stays_if_it_cannot_be_moved_aside(tmp_path, monkeypatch):
+    path, frames = folder_of_before(tmp_path), frames_of((4, 16, 16, 1))
+
+    def fail(self, target):
+        raise PermissionError("not yours")
+
+    monkeypatch.setattr(pathlib.Path, "rename", fail)
+    with pytest.raises(InputError, match="a could not be written: not yours"):
+        write(path, frames, form(frames))
+    assert [item.name for item in tmp_path.iterdir()] == ["a"]
+    assert [item.read_text() for item in path.iterdir()] == ["before"]
+
+
+def test_a_finished_folder_takes_the_place_of_another(tmp_path):
+    path, frames = folder_of_before(tmp_path), frames_of((4, 16, 16, 1))
+    write(path, frames, form(frames, first=7))
+    assert [item.name for item in tmp_path.iterdir()] == ["a"]
+    assert sorted(item.name for item in path.iterdir()) == ["00007.png", "00008.png", "00009.png", "00010.png"]
+
+
 def test_too_few_frames_are_no_file(tmp_path):
     frames = frames_of((4, 16, 16, 1))
     with pytest.raises(InputError, match="4 frames were announced, 2 came"):
@@ -211,6 +260,10 @@ def test_a_disk_that_cannot_be_written_to_is_named(tmp_path):
         ([20200101, 20200201, 20200301], [20200401, 20200501]),  # months, not 29 or 31 days
         (["2020-10-31", "2020-11-30", "2020-12-31"], ["2021-01-31", "2021-02-28"]),
         (["2020-01", "2020-02", "2020-03"], ["2020-04", "2020-05"]),
+        (np.array(["2021-07", "2021-08", "2021-09"], "M8[M]"), np.array(["2021-10", "2021-11"], "M8[M]")),
+        (["2020-11-29", "2020-12-29", "2021-01-29"], ["2021-02-28", "2021-03-29"]),
+        (["2020-01-30", "2020-02-29", "2020-03-30"], ["2020-04-29", "2020-05-29"]),  # every 30 days
+        (["2021-01-30", "2021-02-27", "2021-03-30"], ["2021-04-29", "2021-05-30"]),  # the last day but one
         ([3, 5, 7], [9, 11]),
         ([0.5, 1.0], [1.5, 2.0]),
     ],
@@ -220,6 +273,30 @@ def test_times_go_on_as_they_are_written(stored, further):
     found = continued(stamps, np.zeros(0, int), len(stored) - 1, 2)
     assert found.stored.tolist() == np.asarray(further).tolist()
     assert found.stored.dtype == np.asarray(stored).dtype
+
+
+def date_of(year, month, day):
+    """Of the month that so many make, by the calendar module."""
+    year, month = year + (month - 1) // 12, (month - 1) % 12 + 1
+    return np.datetime64(f"{year}-{month:02}-{min(day, calendar.monthrange(year, month)[1]):02}T06", "h")
+
+
+@pytest.mark.parametrize("day", [1, 15, 28, 29, 30, 31])
+@pytest.mark.parametrize("apart", [1, 3, 12])
+@pytest.mark.parametrize("units", ["", "hours since 2000-01-01", "days since 1850-01-01 03:00"])
+def test_months_and_years_go_on_by_the_calendar(day, apart, units):
+    for first in range(1, 13):
+        dates = np.array([date_of(2021, first + apart * place, day) for place in range(11)])
+        stored = dates
+        if units:
+            origin = np.datetime64(units.split(" since ")[1].replace(" ", "T"), "h")
+            stored = (dates - origin) / np.timedelta64(1, units[0] if units[0] == "h" else "D")
+        attributes = {"units": units} if units else {}
+        seen = dataclasses.replace(parse_stamps(dates, "time", "a.nc"), stored=stored, attributes=attributes)
+        after = 4 if day > 28 else 2  # days that no month lacks are told apart by three
+        found = continued(seen, np.arange(after + 1), after, 10 - after)
+        assert found.values.astype("M8[us]").astype("M8[h]").tolist() == dates.tolist()
+        assert found.stored.tolist() == stored.tolist()
 
 
 def test_times_in_other_files(tmp_path):
@@ -241,7 +318,7 @@ def continue_netcdf(tmp_path, data, encoding=None, steps=3, **settings):
     frames = frames_of((steps, *sequence.shape), 3)
     frames[0, 0, 0] = np.nan
     stamps = continued(sequence.stamps, np.zeros(0, int), sequence.frames - 1, steps)
-    how = Form(sequence.origin, steps, sequence.shape, sequence.origin.dtype, stamps=stamps, **settings)
+    how = Form(sequence.origin, steps, sequence.shape, **{"dtype": sequence.origin.dtype, "stamps": stamps, **settings})
     return frames, write(tmp_path / "b.nc", frames, how)
 
 
@@ -263,7 +340,7 @@ def test_netcdf_goes_on_with_coordinates_attributes_packing_and_times(tmp_path):
         {"title": "radar", "Conventions": "CF-1.8"},
     )
     encoding = {
-        "rain": {"dtype": "int16", "scale_factor": 0.01, "add_offset": 1.0, "_FillValue": -1},
+        "rain": {"dtype": "int16", "scale_factor": 0.01, "add_offset": 1.0, "_FillValue": -32768},
         "time": {"units": "minutes since 2019-01-01", "calendar": "standard", "dtype": "int32"},
     }
     frames, path = continue_netcdf(tmp_path, data, encoding)
@@ -283,27 +360,31 @@ def test_netcdf_goes_on_with_coordinates_attributes_packing_and_times(tmp_path):
         assert found["time"].units == "minutes since 2019-01-01"
         assert found["time"].dtype == np.int32
         assert found["rain"].dtype == np.int16
-        assert (found["rain"].scale_factor, found["rain"].add_offset, found["rain"]._FillValue) == (0.01, 1.0, -1)
+        assert (found["rain"].scale_factor, found["rain"].add_offset, found["rain"]._FillValue) == (0.01, 1.0, -32768)
 
 
 @pytest.mark.parametrize(
-    ("calendar", "units", "values", "further"),
+    ("kind", "units", "values", "further"),
     [
         ("noleap", "days since 2000-01-01", [31, 59, 90], [120, 151, 181]),  # 1 February, March, April: months
         ("360_day", "days since 2000-01-01", [0, 30, 60], [90, 120, 150]),
+        ("noleap", "days since 2001-01-01", [30, 58, 89], [119, 150, 180]),  # ends of January, February, March
+        ("noleap", "days since 2001-01-01", [181, 212, 243], [273, 304, 334]),  # 1 July, August, September
+        ("standard", "days since 2001-01-01", [0, 365, 730], [1095, 1461, 1826]),  # years, of which 2004 is a leap year
+        ("standard", "days since 2001-06-30", [0, 92, 184], [274, 365, 457]),  # ends of quarters
         ("noleap", "days since 2000-02-27", [0, 1, 2], [3, 4, 5]),
         ("standard", "months since 2000-01-01", [0, 1, 2], [3, 4, 5]),
         ("standard", "hours since 2000-01-01", [0.0, 0.5, 1.0], [1.5, 2.0, 2.5]),
     ],
 )
-def test_netcdf_times_of_every_calendar(tmp_path, calendar, units, values, further):
+def test_netcdf_times_of_every_calendar(tmp_path, kind, units, values, further):
     xarray, netCDF4 = pytest.importorskip("xarray"), pytest.importorskip("netCDF4")
-    time = xarray.Variable("time", values, {"units": units, "calendar": calendar})
+    time = xarray.Variable("time", values, {"units": units, "calendar": kind})
     data = xarray.Dataset({"rain": (("time", "y", "x"), frames_of((3, 7, 8)))}, {"time": time})
     _, path = continue_netcdf(tmp_path, data)
     with netCDF4.Dataset(path) as found:
         assert found["time"][:].tolist() == further
-        assert (found["time"].units, found["time"].calendar) == (units, calendar)
+        assert (found["time"].units, found["time"].calendar) == (units, kind)
 
 
 def test_netcdf_of_floats_keeps_its_fill_value(tmp_path):
@@ -314,6 +395,61 @@ def test_netcdf_of_floats_keeps_its_fill_value(tmp_path):
     with netCDF4.Dataset(path) as found:
         found.set_auto_mask(False)
         assert found["rain"][0, 0, 0] == found["rain"]._FillValue == np.float32(-9999)
+
+
+def three_days(**attributes):
+    xarray = pytest.importorskip("xarray")
+    days = np.datetime64("2020-01-01") + np.arange(3)
+    return xarray.Dataset({"rain": (("time", "y", "x"), frames_of((3, 7, 8), 3), attributes)}, {"time": days})
+
+
+@pytest.mark.parametrize(
+    ("encoding", "asked"),
+    [
+        ({"dtype": "int16", "_FillValue": -1}, "float32"),
+        ({"dtype": "int16", "_FillValue": -1, "scale_factor": 0.5}, "float32"),
+        ({"dtype": "int16", "_FillValue": -1, "scale_factor": 0.5}, "float64"),
+        ({"dtype": "uint8", "_FillValue": 255, "scale_factor": 0.5}, "float32"),
+    ],
+)
+def test_netcdf_of_integers_is_written_in_the_floats_that_are_asked_for(tmp_path, encoding, asked):
+    netCDF4 = pytest.importorskip("netCDF4")
+    frames, path = continue_netcdf(tmp_path, three_days(), {"rain": encoding}, dtype=np.dtype(asked), asked=True)
+    with netCDF4.Dataset(path) as found:
+        found.set_auto_maskandscale(False)
+        assert found["rain"].dtype == asked
+        assert not {"scale_factor", "add_offset", "missing_value"} & set(found["rain"].ncattrs())
+        np.testing.assert_array_equal(found["rain"][...], frames[..., 0])
+
+
+@pytest.mark.parametrize("settings", [{}, {"dtype": np.dtype(np.float64), "asked": True}])
+def test_netcdf_that_goes_on_hides_nothing_beyond_the_range_of_what_was_there(tmp_path, settings):
+    netCDF4 = pytest.importorskip("netCDF4")
+    data = three_days(valid_range=np.int16([10000, 20000]), valid_min=np.int16(10000), actual_range=[0.0, 1.0])
+    encoding = {"rain": {"dtype": "int16", "_FillValue": -1, "scale_factor": 0.01}}
+    frames, path = continue_netcdf(tmp_path, data, encoding, **settings)
+    with netCDF4.Dataset(path) as found:  # which masks what is not within the valid range
+        values = found["rain"][...]
+        assert np.ma.getmaskarray(values).tolist() == np.isnan(frames[..., 0]).tolist()
+        np.testing.assert_allclose(values.filled(np.nan), frames[..., 0], atol=0.0051)
+        assert "actual_range" not in found["rain"].ncattrs()
+
+
+def test_an_item_of_netcdf_goes_into_a_file_without_the_axis_of_items(tmp_path):
+    xarray = pytest.importorskip("xarray")
+    data = xarray.Dataset(
+        {"rain": (("member", "time", "y", "x"), frames_of((3, 4, 7, 8)))},
+        {"time": np.datetime64("2020-01-01") + np.arange(4), "member": [10, 20, 30], "y": np.arange(7.0)},
+    )
+    data.to_netcdf(tmp_path / "a.nc")
+    sequences = open_sequences(tmp_path / "a.nc", ReadOptions(variable="rain", layout="nthw"))
+    frames = frames_of((2, 7, 8, 1))
+    how = Form(sequences[1].origin, 2, (7, 8, 1), np.dtype(np.float32))
+    with xarray.open_dataset(write(tmp_path / "b.nc", frames, how)) as found:
+        assert found["rain"].dims == ("time", "y", "x")
+        assert found["y"].values.tolist() == np.arange(7.0).tolist()
+        assert "member" not in found.variables
+        np.testing.assert_array_equal(found["rain"].values, frames[..., 0])
 
 
 def test_a_gif_or_a_video_of_two_channels_is_refused(tmp_path):

@@ -382,6 +382,29 @@ def test_fill_values_stand_for_what_is_missing_in_the_output(tmp_path):
     assert (found[:, 1, 2] == 65535).all()
 
 
+@pytest.mark.parametrize(("dtype", "fill"), [(np.int32, 1e20), (np.int32, 0.5), (np.int64, 1e20), (bool, 1.0)])
+def test_a_fill_value_that_integers_cannot_hold_makes_floats_of_them(tmp_path, capsys, dtype, fill):
+    frames = movie(dtype=np.float32).astype(dtype)
+    frames[:, 2, 3] = 0
+    model = Line(scaling=Scaling("float32", (0.0,), (200.0,)))
+    run(saved(tmp_path / "a.npz", frames), model, out="b.npz", reading={"fill_value": fill}, start=-2)
+    found, told = np.load("b.npz")["rain"], capsys.readouterr().err
+    assert found.dtype == np.float32
+    name = np.dtype(dtype).name
+    assert f"{name} has no place for the fill value {fill:g}; arrays are written as float32" in told
+    if dtype is not bool:
+        np.testing.assert_allclose(found, model.of(frames[None, -5:-2], 2)[0, ..., 0], rtol=1e-6)
+
+
+def test_a_fill_value_that_a_small_float_cannot_hold_becomes_nan(tmp_path, capsys):
+    frames = movie(dtype=np.float32)
+    frames[:, 2, 3] = 1e20
+    model = Line(scaling=Scaling("float32", (0.0,), (200.0,)))
+    run(saved(tmp_path / "a.npy", frames), model, out="b.npy", dtype="float16", reading={"fill_value": 1e20})
+    assert np.isnan(np.load("b.npy")).sum() == np.isnan(np.load("b.npy")[:, 2, 3]).sum() == 2
+    assert "float16 cannot hold the fill value 1e+20; missing values are written as NaN" in capsys.readouterr().err
+
+
 def test_resizing_and_another_number_of_channels(tmp_path):
     frames = movie(size=(16, 20), channels=3)
     run(saved(tmp_path / "a.npy", frames), Line(in_channels=3, out_channels=1), out="b.npy", reading={"height": 8, "width": 10})

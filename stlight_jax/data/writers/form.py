@@ -36,6 +36,7 @@ class Form:
       first: the place of the first frame, by which pictures are numbered.
       stamps: the moments of the frames, or of the starts.
       rate: frames per second.
+      asked: whether the user has chosen `dtype`; else packed values are packed again.
     """
 
     origin: Origin
@@ -50,6 +51,7 @@ class Form:
     first: int = 0
     stamps: Stamps | None = None
     rate: float = 10.0
+    asked: bool = False
 
     @property
     def key(self) -> str:
@@ -104,22 +106,40 @@ def as_type(values: np.ndarray, dtype: np.dtype, fill: float | None) -> np.ndarr
     """Floats with NaN where values are missing -> `dtype`, with `fill` there.
 
     Whole numbers are rounded and kept within what their type can hold; a value that is there never becomes the fill value.
+
+    Raises ValueError for missing values that nothing can stand for.
     """
     missing = np.isnan(values)
     if dtype.kind == "f":
         return values.astype(dtype) if fill is None else np.where(missing, fill, values).astype(dtype)
-    values = np.where(missing, 0, values)
+    if missing.any() and (fill is None or dtype.kind == "b"):
+        raise ValueError(
+            f"{missing.sum()} values are NaN, for which {dtype} has nothing; a float type, or a fill value, is needed"
+        )
     if dtype.kind == "b":
         return values > 0.5
-    limits = np.iinfo(dtype)
-    # Floats cannot hold the largest integers of 64 bits.
-    most = np.nextafter(float(limits.max), 0) if dtype.itemsize == 8 else limits.max
-    stored = np.clip(np.rint(values.astype(np.float64)), limits.min, most).astype(dtype)
+    values = np.where(missing, 0, values)
+    stored = np.clip(np.rint(values.astype(np.float64)), *_ends(dtype)).astype(dtype)
     if fill is not None:
         fill = int(fill)
-        stored[(stored == fill) & ~missing] = fill - 1 if fill == limits.max else fill + 1
+        stored[(stored == fill) & ~missing] = fill - 1 if fill == np.iinfo(dtype).max else fill + 1
         stored[missing] = fill
     return stored
+
+
+def can_hold(dtype: np.dtype, fill: float) -> bool:
+    """Whether `fill` can stand for missing values in arrays of such a type, beside all others."""
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        return fill % 1 == 0 and limits.min <= fill <= limits.max
+    return dtype.kind == "f" and (not np.isfinite(fill) or abs(fill) <= float(np.finfo(dtype).max))
+
+
+def _ends(dtype: np.dtype) -> tuple[float, float]:
+    """The least and the largest float that an integer type can hold."""
+    limits = np.iinfo(dtype)
+    # Floats cannot hold the largest integers of 64 bits.
+    return limits.min, np.nextafter(float(limits.max), 0) if dtype.itemsize == 8 else limits.max
 
 
 def as_grey_levels(frames: np.ndarray, form: Form) -> np.ndarray:
@@ -137,22 +157,38 @@ def finished(path: pathlib.Path) -> Iterator[pathlib.Path]:
     be written to.
     """
     temporary = path.with_name(f".{path.stem}.unfinished-{os.getpid()}{path.suffix}")
-    replaced = path.with_name(f".{path.stem}.replaced-{os.getpid()}{path.suffix}")
     try:
         with named(path):
             path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         with named(path):
-            if path.is_dir():  # only a file takes another's place in one step
-                path.rename(replaced)
-            temporary.replace(path)
+            _put(temporary, path)
     finally:
-        for left in (temporary, replaced):
-            if left.is_dir():
-                shutil.rmtree(left, ignore_errors=True)
-            else:
-                with contextlib.suppress(OSError):  # what could not be made is not there, and the disk may be gone
-                    left.unlink()
+        _remove(temporary)
+
+
+def _put(temporary: pathlib.Path, path: pathlib.Path) -> None:
+    """Moves a finished file or folder to its place; whatever comes between, there is the old content or the new."""
+    if not path.is_dir():  # only a file takes another's place in one step
+        temporary.replace(path)
+        return
+    replaced = path.with_name(f".{path.stem}.replaced-{os.getpid()}{path.suffix}")
+    try:
+        path.rename(replaced)
+        temporary.replace(path)
+    finally:
+        if path.exists():
+            _remove(replaced)
+        else:
+            replaced.rename(path)
+
+
+def _remove(path: pathlib.Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):  # what could not be made is not there, and the disk may be gone
+            path.unlink()
 
 
 @contextlib.contextmanager

@@ -14,6 +14,9 @@ from stlight_jax.data.writers.form import Form, Write, as_type, in_order
 from stlight_jax.data.writers.times import as_dates
 
 _NAMES = {"n": "sequence", "h": "y", "w": "x", "c": "channel"}
+_PACKING = ("scale_factor", "add_offset")
+# Of the values that were there, and packed as these are; readers would take predicted ones beyond them for missing.
+_RANGES = ("valid_range", "valid_min", "valid_max", "actual_range")
 
 
 @contextlib.contextmanager
@@ -40,22 +43,27 @@ def _continued(target: Any, source: Any, form: Form) -> Write:
     outer = (time,) if form.starts is None else ("window", "lead")
     place = old.dimensions.index(time)
     dims = (*old.dimensions[:place], *outer, *old.dimensions[place + 1 :])
+    if form.items is None:  # of several, which have files of their own
+        dims = tuple(dim for dim in dims if dim != of_letters.get("n"))
     if "c" not in of_letters and form.shape[-1] > 1:
         of_letters, dims, sizes = {**of_letters, "c": "channel"}, (*dims, "channel"), {**sizes, "channel": form.shape[-1]}
     for dim in dims:
         known = source.dimensions.get(dim)
         size = _outer_size(dim, time, form) or sizes.get(dim) or len(known)
         target.createDimension(dim, None if known is not None and known.isunlimited() else size)
+    packing = {name: attributes[name] for name in _PACKING if name in attributes}
     as_it_was = form.dtype == form.origin.dtype and "_Unsigned" not in attributes
-    packing = {name: attributes[name] for name in ("scale_factor", "add_offset") if name in attributes} if as_it_was else {}
+    if form.asked and (packing or old.dtype != form.dtype):  # the origin's type is that of unpacked values
+        as_it_was = False
+    packing = packing if as_it_was else {}
     dtype = old.dtype if as_it_was else form.dtype
     fill = attributes.get("_FillValue", attributes.get("missing_value")) if as_it_was else form.fill
-    if fill is None:
+    if fill is None and not packing:
         fill = form.fill
     new = _variable(target, form.key, dtype, dims, fill, bool(packing))
-    left_out = ("_FillValue",) if as_it_was else ("_FillValue", "missing_value", "scale_factor", "add_offset", "_Unsigned")
+    left_out = ("_FillValue", *_RANGES, *(() if as_it_was else ("missing_value", "_Unsigned", *_PACKING)))
     new.setncatts({name: value for name, value in attributes.items() if name not in left_out})
-    same = {dim for dim in old.dimensions if dim != time and sizes.get(dim, 0) in (0, len(source.dimensions[dim]))}
+    same = {dim for dim in set(old.dimensions) & set(dims) - {time} if sizes.get(dim, 0) in (0, len(source.dimensions[dim]))}
     _copy_coordinates(target, source, form.key, time, same)
     _write_times(target, form, time)
     return _writer(new, {of_letters[a]: a for a in "hwc" if a in of_letters}, of_letters.get("n"), form, packing, fill)

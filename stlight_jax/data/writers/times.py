@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,7 +13,26 @@ from stlight_jax.data.readers.times import Stamps, usual_difference
 
 # Steps of the last year, for monthly data, tell months from days.
 _LOOKED_AT = 13
+_FEWEST_MONTHS = 3
 _ZONE = re.compile(r"(Z|[+-]\d\d:?\d\d)$")
+
+
+class _Months(NamedTuple):
+    """Moments by the calendar, `[t]`.
+
+    Attributes:
+      months: since the year 0.
+      days: in these, from 1 on.
+      lengths: of the months, in days.
+      times: of day.
+      even: whether the steps between the moments are all the same.
+    """
+
+    months: np.ndarray
+    days: np.ndarray
+    lengths: np.ndarray
+    times: np.ndarray
+    even: bool
 
 
 def continued(stamps: Stamps, places: np.ndarray, after: int, further: int) -> Stamps | None:
@@ -25,22 +45,26 @@ def continued(stamps: Stamps, places: np.ndarray, after: int, further: int) -> S
     step = usual_difference([stamps.values])
     if step is None and further:
         return None
-    ahead = np.arange(1, further + 1)
-    seen = stamps.values[max(0, after + 1 - _LOOKED_AT) : after + 1]
-    values = np.concatenate([stamps.values[places], _after(seen, step, ahead, stamps.dated)])
     stored = stamps.values if stamps.stored is None else stamps.stored
     if not further:
-        return dataclasses.replace(stamps, values=values, stored=stored[places])
+        return dataclasses.replace(stamps, values=stamps.values[places], stored=stored[places])
+    ahead = np.arange(1, further + 1)
+    seen = slice(max(0, after + 1 - _LOOKED_AT), after + 1)
+    values = _after(stamps.values[seen], step, ahead, stamps.dated)
     if " since " in str(stamps.attributes.get("units", "")):
-        new = _since(stored, after, ahead, stamps.attributes)
+        new = _since(stored, seen, ahead, stamps.attributes)
+        if not stamps.dated:  # numbers of a calendar of its own
+            values = new
     elif stored.dtype.kind == "M":
-        new = values[len(places) :].astype("M8[us]").astype(stored.dtype)
+        new = values.astype("M8[us]").astype(stored.dtype)
     elif not stamps.dated:
-        new = _as_numbers(stored, values[len(places) :])
+        new = _as_numbers(stored, values)
     else:
         write = _form(stored[after], stamps.values[after])
-        new = np.array([write(moment) for moment in values[len(places) :]], None if stored.dtype.kind == "O" else stored.dtype)
-    return dataclasses.replace(stamps, values=values, stored=np.concatenate([stored[places], new]))
+        new = np.array([write(moment) for moment in values], None if stored.dtype.kind == "O" else stored.dtype)
+    return dataclasses.replace(
+        stamps, values=np.concatenate([stamps.values[places], values]), stored=np.concatenate([stored[places], new])
+    )
 
 
 def as_dates(stamps: Stamps) -> np.ndarray:
@@ -51,49 +75,85 @@ def as_dates(stamps: Stamps) -> np.ndarray:
     return stamps.values.astype("M8[us]")
 
 
-def _after(seen: np.ndarray, step: float | None, ahead: np.ndarray, dated: bool) -> np.ndarray:
+def _after(seen: np.ndarray, step: float, ahead: np.ndarray, dated: bool) -> np.ndarray:
     """Args: seen: the stamps up to the last one; ahead: how many steps after that."""
-    if not len(ahead):
-        return seen[:0]
     if dated:
         dates = seen.astype("M8[us]")
-        months = dates.astype("M8[M]")
-        for anchor in (months, months + np.timedelta64(1, "M")):  # counted from the first of the month, or from the last
-            rest = dates - anchor.astype("M8[us]")
-            per_step = _months_per_step(months.astype(np.int64), np.unique(rest), np.diff(seen))
-            if per_step:
-                return ((anchor[-1] + (per_step * ahead).astype("m8[M]")).astype("M8[us]") + rest[-1]).astype(np.int64)
+        months, days = dates.astype("M8[M]"), dates.astype("M8[D]")
+        numbers = months.astype(np.int64) + 12 * 1970
+        in_month = (days - months.astype("M8[D]")).astype(np.int64) + 1
+        own = _Months(numbers, in_month, _days_in(numbers), dates - days, _are_even(seen))
+        by_calendar = _by_calendar(own, ahead, _days_in)
+        if by_calendar is not None:
+            firsts = (by_calendar[0] - 12 * 1970).astype("M8[M]").astype("M8[D]")
+            return (firsts + (by_calendar[1] - 1) + (dates - days)[-1]).astype(np.int64)
     further = seen[-1] + step * ahead
     return np.rint(further).astype(np.int64) if dated else further.astype(np.result_type(seen.dtype, type(step)))
 
 
-def _months_per_step(months: np.ndarray, rests: np.ndarray, steps: np.ndarray) -> int:
-    """How many calendar months lie between stamps that follow months, 0 for others."""
-    between = np.unique(np.diff(months))
-    by_calendar = len(months) > 2 and len(rests) == 1 and len(between) == 1 and len(np.unique(steps)) > 1
-    return int(between[0]) if by_calendar and between[0] > 0 else 0
-
-
-def _since(stored: np.ndarray, after: int, ahead: np.ndarray, attributes: Any) -> np.ndarray:
+def _since(stored: np.ndarray, seen: slice, ahead: np.ndarray, attributes: Any) -> np.ndarray:
     """Numbers of netCDF in their own units and calendar."""
     import cftime  # comes with netCDF4
 
-    step = usual_difference([stored])
-    evenly = _as_numbers(stored, stored[after] + step * ahead)
+    evenly = _as_numbers(stored, stored[seen][-1] + usual_difference([stored]) * ahead)
     units, calendar = str(attributes["units"]), str(attributes.get("calendar", "standard")).lower()
     try:
-        dates = cftime.num2date(stored[max(0, after + 1 - _LOOKED_AT) : after + 1], units, calendar)
+        dates = cftime.num2date(stored[seen], units, calendar)
         last = dates[-1]
-        months = np.array([12 * date.year + date.month - 1 for date in dates])
-        rests = np.unique([(date - date.replace(day=1, hour=0, minute=0, second=0, microsecond=0)) for date in dates])
-        per_step = _months_per_step(months, rests, np.diff(stored[max(0, after + 1 - _LOOKED_AT) : after + 1]))
-        if not per_step:
+
+        def in_month(month: int, day: int) -> Any:
+            return last.replace(year=int(month // 12), month=int(month % 12 + 1), day=int(day))
+
+        own = _Months(
+            np.array([12 * date.year + date.month - 1 for date in dates]),
+            np.array([date.day for date in dates]),
+            np.array([date.daysinmonth for date in dates]),
+            np.array([date - date.replace(hour=0, minute=0, second=0, microsecond=0) for date in dates]),
+            _are_even(stored[seen]),
+        )
+        by_calendar = _by_calendar(own, ahead, lambda months: np.array([in_month(month, 1).daysinmonth for month in months]))
+        if by_calendar is None:
             return evenly
-        number = months[-1] + per_step * ahead
-        further = [last.replace(year=int(month // 12), month=int(month % 12 + 1)) for month in number]
+        further = [in_month(month, day) for month, day in zip(*by_calendar, strict=True)]
         return _as_numbers(stored, np.asarray(cftime.date2num(further, units, calendar)))
     except (ValueError, OverflowError):  # units without a calendar, such as months since
         return evenly
+
+
+def _by_calendar(
+    seen: _Months, ahead: np.ndarray, days_in: Callable[[np.ndarray], np.ndarray]
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """The months and the days in them that follow, so many steps of whole months ahead; None if the steps are no months.
+
+    The day stays, in shorter months as their last one, or its distance from the last of the month does. Days that move while
+    the steps are equal are no months: 30 January, 29 February and 30 March are 30 days apart. Ends of months are, though.
+
+    Args:
+      days_in: of months, how many days they have.
+    """
+    between = np.unique(np.diff(seen.months))
+    if len(seen.months) < _FEWEST_MONTHS or len(between) != 1 or between[0] < 1 or len(np.unique(seen.times)) > 1:
+        return None
+    day, from_last = seen.days.max(), np.unique(seen.lengths - seen.days)
+    months = seen.months[-1] + between[0] * ahead
+    lengths = days_in(months)
+    if (seen.days == day).all():
+        return months, np.minimum(day, lengths)
+    if len(from_last) == 1 and not (seen.even and from_last[0]):
+        return months, np.maximum(lengths - from_last[0], 1)
+    if not seen.even and (seen.days == np.minimum(day, seen.lengths)).all():
+        return months, np.minimum(day, lengths)
+    return None
+
+
+def _are_even(moments: np.ndarray) -> bool:
+    return len(np.unique(np.diff(moments))) == 1
+
+
+def _days_in(months: np.ndarray) -> np.ndarray:
+    """Args: months: since the year 0."""
+    firsts = (np.stack([months, months + 1]) - 12 * 1970).astype("M8[M]").astype("M8[D]")
+    return (firsts[1] - firsts[0]).astype(np.int64)
 
 
 def _as_numbers(stored: np.ndarray, further: np.ndarray) -> np.ndarray:
