@@ -133,16 +133,17 @@ def windows_along(view: View, number: int, starts: Sequence[int], in_frames: int
     end = starts[0] - in_frames if len(starts) else 0
     for start in starts:
         low, high = start - in_frames, start + known_after(view, start, horizon)
+        while held and held[0][0] + len(held[0][1]) <= low:
+            held.popleft()
         while end < high:
             block = next(blocks, None)
             if block is None:
                 raise InputError(
                     f"{view.sequence.name}: {view.sequence.frames} frames were announced, fewer came; is the file whole?"
                 )
-            held.append((end, block))
+            if end + len(block) > low:  # forecasts may lie far apart
+                held.append((end, block))
             end += len(block)
-        while held and held[0][0] + len(held[0][1]) <= low:
-            held.popleft()
         frames = np.concatenate([block[max(0, low - first) : high - first] for first, block in held if first < high])
         yield Window(number, start, frames[:in_frames], frames[in_frames:])
 
