@@ -140,10 +140,11 @@ def predict(request: Request, forecaster: Forecaster) -> dict[str, Any]:
         _form(request, reading, forecaster, plan, view, destination.stacked)
         for view in range(1 if destination.stacked else len(plan.views))
     ]
-    destination.check(forms, request.overwrite, request.rolling)
+    read_from = [source, *([pathlib.Path(request.truth).expanduser()] if request.truth else [])]
+    destination.check(forms, read_from, request.overwrite, request.rolling)
     for beside in (page, request.json):
         if beside:
-            check_free(pathlib.Path(beside).expanduser(), source, request.overwrite)
+            check_free(pathlib.Path(beside).expanduser(), (), request.overwrite)
     run = Run(forecaster, plan)
     _tell(reading, plan, model, run.total, destination, forms[0])
     verification = Verification(forecaster.scaling, plan.horizon, model.out_channels)

@@ -140,8 +140,9 @@ def test_every_kind_goes_on_in_its_own_kind(tmp_path, current_folder, kind):
         assert np.abs(found.astype(int) - truth).max() <= 8  # a lossy codec, both ways
         return
     else:
-        assert [item.name for item in sorted(out.iterdir())] == [f"{place:05}.png" for place in range(12, 16)]
-        found = np.stack([np.asarray(Image.open(item)) for item in sorted(out.iterdir())])[..., None]
+        pictures = sorted(out.glob("*.png"))
+        assert [item.name for item in pictures] == [f"{place:05}.png" for place in range(12, 16)]
+        found = np.stack([np.asarray(Image.open(item)) for item in pictures])[..., None]
     assert found.dtype == np.uint8
     np.testing.assert_array_equal(found, truth)
 
@@ -332,7 +333,7 @@ def test_items_of_one_array_are_stacked_and_other_sequences_files_of_a_folder(tm
     np.testing.assert_array_equal(np.load("b.npy"), truth)
     assert {shape[0] for shape in model.calls} == {8}
     run(tmp_path / "a.npy", out="c", kind="gif")
-    assert len(list((tmp_path / "here" / "c").iterdir())) == 10
+    assert len(list((tmp_path / "here" / "c").glob("*.gif"))) == 10
     run(tmp_path / "a.npy", rolling=True, every=1, out="d.npy")
     assert np.load("d.npy").shape == (10, 3, 2, 8, 10, 1)
     folder = tmp_path / "many"
@@ -346,7 +347,7 @@ def test_items_of_one_array_are_stacked_and_other_sequences_files_of_a_folder(tm
     with pytest.raises(InputError, match="holds 2 sequences, each of which goes into a file of its own"):
         run(folder, out="e.npy")
     run(folder, out="f", kind="png", start=4)
-    assert len(list((tmp_path / "here" / "f").iterdir())) == 2
+    assert len(list((tmp_path / "here" / "f").glob("*.png"))) == 2
 
 
 def test_reading_as_in_training(tmp_path, capsys):
@@ -453,7 +454,7 @@ def test_what_is_there_is_kept_unless_told_otherwise(tmp_path, current_folder):
         run(source, out="b.npy")
     run(source, out="b.npy", overwrite=True)
     assert np.load("b.npy").shape == (2, 8, 10)
-    with pytest.raises(InputError, match="is, or holds, the input"):
+    with pytest.raises(InputError, match="a.npy is, or holds, what is read from"):
         run(source, out=str(source), overwrite=True)
     (current_folder / "c").mkdir()
     (current_folder / "c" / "letter.txt").write_text("dear")
