@@ -44,6 +44,12 @@ class Plan(NamedTuple):
         """Whether forecasts all along a sequence join to one sequence."""
         return self.rolling and self.every == self.horizon
 
+    def knows_truth(self, view: int) -> bool:
+        """Whether anything of what is predicted of a view is known."""
+        if self.truths[view] is not None:
+            return len(self.truths[view]) > 0
+        return any(known_after(self.views[view], start, self.horizon) for start in self.starts[view])
+
     def frames_written(self, view: int, start: int) -> int:
         """Of the forecast there: a joined sequence ends where its input does."""
         return min(self.horizon, self.views[view].frames - start) if self.joined else self.horizon

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from stlight_jax.data.scaling import Scaling
-from stlight_jax.evaluation.metrics import MetricSums, check_frame_size, frame_metrics
+from stlight_jax.evaluation.metrics import SSIM_WINDOW, MetricSums, frame_metrics
 from stlight_jax.evaluation.report import DEFINITIONS, tables
 from stlight_jax.inference.along import Window
 
@@ -34,17 +34,15 @@ class Verification:
     def add(self, window: Window, prediction: np.ndarray) -> float | None:
         """Args: prediction: `[horizon, h, w, c]` in the data's units.
 
-        Returns its mean squared error per frame, summed over pixels, in the network's range; None without truth.
-
-        Raises InputError for frames too small to judge.
+        Returns its mean squared error per frame, summed over pixels, in the network's range; None without truth, and for frames
+        that are too small to judge.
         """
         known = len(window.truth)
         truth = np.full(prediction.shape, np.nan, np.float32)
         truth[:known] = window.truth[..., : self._channels]
         here = ~np.isnan(truth) & ~np.isnan(prediction)
-        if not here.any():
+        if not here.any() or is_too_small(prediction.shape[1:3]):
             return None
-        check_frame_size(*prediction.shape[1:3])
         self.windows += 1
         of_model, copied = None, copy_last_frame(window.inputs[..., : self._channels], self._scaling)
         guesses = {"stlight": prediction, "copy_last_frame": np.broadcast_to(copied, prediction.shape)}
@@ -90,6 +88,11 @@ class Verification:
             "per_channel": root(squares.sum(0), counts.sum(0)),
             "per_lead_time": root(squares.sum(1), counts.sum(1)) if common else None,
         }
+
+
+def is_too_small(size: tuple[int, ...]) -> bool:
+    """Whether frames of (height, width) cannot be judged: SSIM has a window."""
+    return min(size) < SSIM_WINDOW
 
 
 def copy_last_frame(inputs: np.ndarray, scaling: Scaling) -> np.ndarray:

@@ -230,6 +230,21 @@ def test_metrics_are_those_that_numpy_computes(tmp_path, capsys):
     assert json.loads((tmp_path / "here" / "b.json").read_text())["per_lead_time"]["stlight"]["mse"][3] is None
 
 
+@pytest.mark.parametrize("settings", [{"start": -3}, {"rolling": True}, {"truth": "true.npy"}])
+def test_frames_too_small_to_judge_are_predicted_all_the_same(tmp_path, current_folder, capsys, settings):
+    frames = movie(size=(4, 6), dtype=np.float32)
+    saved(current_folder / "true.npy", frames)
+    results = run(saved(tmp_path / "a.npy", frames), out="b.npy", report="", json="b.json", **settings)
+    assert np.isfinite(np.load("b.npy")).all()
+    assert "overall" not in results
+    assert pathlib.Path("b.html").exists()
+    shown = capsys.readouterr()
+    assert shown.err.count("no metrics of frames of 4 x 6: SSIM needs at least 7 x 7") == 1
+    assert shown.out == ""
+    run(tmp_path / "a.npy", out="c.npy")
+    assert "no metrics" not in capsys.readouterr().err  # there is no truth
+
+
 def test_truth_from_another_file_is_found_by_its_dates(tmp_path):
     frames = movie(14)
     hours = np.datetime64("2020-01-01T00") + np.arange(14)
@@ -502,6 +517,8 @@ def test_interrupted_it_leaves_nothing(tmp_path, current_folder):
         (movie(), {"truth": "nowhere.npy"}, "nowhere.npy: there is no such file or folder"),
         (movie(), {"reading": {"layout": "nthwc"}}, "--layout=nthwc asks for 5 axes"),
         (movie(), {"reading": {"variable": "x"}}, "--variable is 'x', but a .npy file has no named arrays; leave"),
+        (movie(), {"reading": {"fill_value": np.nan}}, "--fill_value=nan: give a number, or none"),
+        (movie(dtype=np.float32), {"reading": {"fill_value": np.inf}}, "--fill_value=inf: give a number, or none"),
         (movie(), {"reading": {"height": 8}}, "--height=8 and --width=0: give both or neither"),
     ],
 )  # fmt: skip
@@ -543,6 +560,7 @@ def test_bad_flags_are_status_2_and_one_line(tmp_path):
     wanted = {
         ("a.npy", "--workdir=runs/a", "--model=tiny"): "error: give either --workdir=RUN, a model you have trained, or",
         ("gs://bucket/a.npy", "--model=tiny"): "error: gs://bucket/a.npy: frames are read from local folders; copy them",
+        ("a.npy", "--model=tiny", "--fill_value=-inf"): "error: --fill_value=-inf: give a number, or none",
         ("nowhere.npy", "--model=tiny"): "error: nowhere.npy: there is no such file or folder",
     }
     (tmp_path / "a.npy").touch()
