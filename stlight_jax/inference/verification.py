@@ -9,10 +9,10 @@ import numpy as np
 
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.evaluation.metrics import SSIM_WINDOW, MetricSums, frame_metrics
-from stlight_jax.evaluation.report import DEFINITIONS, tables
+from stlight_jax.evaluation.report import summary, tables
 from stlight_jax.inference.along import Window
 
-_NAMES = {"stlight": "STLight", "copy_last_frame": "last frame copied"}
+_JUDGED = ("stlight", "copy_last_frame")
 
 
 class Verification:
@@ -26,7 +26,7 @@ class Verification:
         self._scaling, self._horizon, self._channels = scaling, horizon, out_channels
         self._sums: dict[str, MetricSums] = {}
         # In the data's own units: squared errors and counts, [horizon, out_channels].
-        self._squares = {name: np.zeros((horizon, out_channels)) for name in _NAMES}
+        self._squares = {name: np.zeros((horizon, out_channels)) for name in _JUDGED}
         self._counts = np.zeros((horizon, out_channels))
         self._step = jax.jit(frame_metrics)
         self.windows = 0
@@ -119,15 +119,9 @@ def in_network_range(scaling: Scaling, frames: np.ndarray, here: np.ndarray | No
 
 def as_text(results: dict[str, Any]) -> str:
     """Tables, overall and per lead time, of `Verification.results`."""
-    count = results["windows_with_truth"]
-    leads, units = results["per_lead_time"], results["rmse_in_units"]
+    leads, per_lead_time = results["per_lead_time"], results["rmse_in_units"]["stlight"]["per_lead_time"]
     columns = {"MSE, copy": leads["copy_last_frame"]["mse"]}
-    if units["stlight"]["per_lead_time"] is not None:
-        columns["RMSE, units"] = units["stlight"]["per_lead_time"]
-    remarks = []
-    for name, shown in _NAMES.items():
-        of = units[name]
-        each = [of["overall"]] if of["overall"] is not None else of["per_channel"]
-        remarks.append(f"RMSE of a single value in the data's units, {shown}: {', '.join(f'{value:.4g}' for value in each)}.")
-    overall = {shown: results["overall"][name] for name, shown in _NAMES.items()}
-    return tables(f"{count:,} forecast{'s' * (count > 1)}", overall, leads["stlight"], columns, [*remarks, *DEFINITIONS])
+    if per_lead_time is not None:
+        columns["RMSE, units"] = per_lead_time
+    said = summary(results)
+    return tables(said.title, said.rows, leads["stlight"], columns, said.remarks)

@@ -1,5 +1,6 @@
 """`stlight predict`: files in, files of their kind out; right along long sequences, and one clear line for what cannot be."""
 
+import html
 import json
 import os
 import pathlib
@@ -225,7 +226,8 @@ def test_metrics_are_those_that_numpy_computes(tmp_path, capsys):
         assert units["overall"] == pytest.approx(np.sqrt(np.nanmean(np.square(errors))), rel=1e-5)
         np.testing.assert_allclose(units["per_lead_time"][:3], np.sqrt(np.nanmean(np.square(errors), (1, 2, 3))), rtol=1e-5)
     shown = capsys.readouterr().out
-    assert "last frame copied" in shown
+    assert "copy last frame" in shown
+    assert "1 forecast\n" in shown
     assert f"{results['rmse_in_units']['stlight']['overall']:.4g}" in shown
     assert json.loads((tmp_path / "here" / "b.json").read_text())["per_lead_time"]["stlight"]["mse"][3] is None
 
@@ -243,6 +245,20 @@ def test_frames_too_small_to_judge_are_predicted_all_the_same(tmp_path, current_
     assert shown.out == ""
     run(tmp_path / "a.npy", out="c.npy")
     assert "no metrics" not in capsys.readouterr().err  # there is no truth
+
+
+def test_a_page_and_the_terminal_say_the_same_of_channels_with_ranges_of_their_own(tmp_path, capsys):
+    frames = movie(channels=2, dtype=np.float32)
+    model = Line(in_channels=2, out_channels=2, scaling=Scaling("float32", (0.0, 20.0), (200.0, 220.5)))
+    results = run(saved(tmp_path / "a.npy", frames), model, start=-2, out="b.npy", report="")
+    assert "rmse_per_value" not in results
+    listed = []
+    for name, guess in (("STLight", model.of(frames[None, 7:10], 2)[0]), ("copy last frame", frames[9:10])):
+        each = np.sqrt(np.square(guess - frames[10:].astype(float)).mean((0, 1, 2)))
+        listed.append(f"{name} {each[0]:.4g}, {each[1]:.4g}")
+    remark = f"RMSE of a single value in each channel's units: {'; '.join(listed)}."
+    assert remark in capsys.readouterr().out
+    assert remark in html.unescape(pathlib.Path("b.html").read_text())
 
 
 def test_truth_from_another_file_is_found_by_its_dates(tmp_path):
