@@ -227,7 +227,7 @@ def test_metrics_are_those_that_numpy_computes(tmp_path, capsys):
         np.testing.assert_allclose(units["per_lead_time"][:3], np.sqrt(np.nanmean(np.square(errors), (1, 2, 3))), rtol=1e-5)
     shown = capsys.readouterr().out
     assert "copy last frame" in shown
-    assert "1 forecast\n" in shown
+    assert "1 forecast " in shown
     assert f"{results['rmse_in_units']['stlight']['overall']:.4g}" in shown
     assert json.loads((tmp_path / "here" / "b.json").read_text())["per_lead_time"]["stlight"]["mse"][3] is None
 
