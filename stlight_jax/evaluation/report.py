@@ -102,7 +102,8 @@ def summary(results: dict[str, Any]) -> Summary:
     lead_times = {name: leads[key] for key, name in names.items() if key in leads}
     remarks, title = list(DEFINITIONS), "metrics"
     if "windows_with_truth" in results:
-        title = f"{results['windows_with_truth']:,} forecasts"
+        count = results["windows_with_truth"]
+        title = f"{count:,} forecast{'s' * (count > 1)}"
     if "test_set" in results:
         title = f"{results['test_set']['sequences']:,} test sequences"
         remarks = _remarks(results["test_set"])
@@ -118,6 +119,10 @@ def summary(results: dict[str, Any]) -> Summary:
     if "rmse_per_value" in results:
         listed = ", ".join(f"{names[key]} {value:.4g}" for key, value in results["rmse_per_value"].items())
         remarks.append(f"RMSE of a single value in the data's units: {listed}.")
+    elif "rmse_in_units" in results:  # channels have units of their own
+        of_channels = {names[key]: of["per_channel"] for key, of in results["rmse_in_units"].items()}
+        listed = "; ".join(f"{name} {', '.join(f'{value:.4g}' for value in values)}" for name, values in of_channels.items())
+        remarks.append(f"RMSE of a single value in each channel's units: {listed}.")
     return Summary(title, rows, lead_times, remarks)
 
 

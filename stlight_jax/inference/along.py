@@ -53,7 +53,9 @@ class View:
         return self.phase + number * self.step
 
     def gap(self, first: int, last: int) -> int | None:
-        """The first place between `first` and `last` (not included) that is not one step after the one before; None: no gap."""
+        """The first place after `first` and before `last` that is not one step after the one before it; None: no gap."""
+        if first < 0:
+            raise ValueError(f"a view has no place {first}")
         ticks = self.sequence.ticks
         if ticks is None:
             return None
@@ -106,10 +108,15 @@ def starts_along(view: View, first: int, every: int, in_frames: int, horizon: in
     return whole, len(candidates) - len(whole)
 
 
-def known_after(view: View, start: int, horizon: int) -> int:
-    """How many of the frames to predict from place `start` on are there, one step after the other."""
+def known_after(view: View, start: int, horizon: int, *, since: int | None = None) -> int:
+    """How many of the frames to predict from place `start` on are there, one step after the other.
+
+    Args:
+      since: the first place that counts for that: `start` where the frame before it is no part of the forecast; None: the last
+        input, which lies right before `start`.
+    """
     end = min(start + horizon, view.frames)
-    torn = view.gap(start - 1, end)
+    torn = view.gap(start - 1 if since is None else since, end)
     return (end if torn is None else torn) - start
 
 
@@ -126,16 +133,17 @@ def windows_along(view: View, number: int, starts: Sequence[int], in_frames: int
     end = starts[0] - in_frames if len(starts) else 0
     for start in starts:
         low, high = start - in_frames, start + known_after(view, start, horizon)
+        while held and held[0][0] + len(held[0][1]) <= low:
+            held.popleft()
         while end < high:
             block = next(blocks, None)
             if block is None:
                 raise InputError(
                     f"{view.sequence.name}: {view.sequence.frames} frames were announced, fewer came; is the file whole?"
                 )
-            held.append((end, block))
+            if end + len(block) > low:  # forecasts may lie far apart
+                held.append((end, block))
             end += len(block)
-        while held and held[0][0] + len(held[0][1]) <= low:
-            held.popleft()
         frames = np.concatenate([block[max(0, low - first) : high - first] for first, block in held if first < high])
         yield Window(number, start, frames[:in_frames], frames[in_frames:])
 

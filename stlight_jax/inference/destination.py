@@ -14,7 +14,7 @@ from stlight_jax import remote
 from stlight_jax.data.readers.raw import RawSequence
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.data.writers import opening
-from stlight_jax.data.writers.form import Form, finished
+from stlight_jax.data.writers.form import Form, finished, named
 from stlight_jax.errors import InputError
 from stlight_jax.inference.along import Window
 from stlight_jax.inference.verification import in_network_range
@@ -22,6 +22,7 @@ from stlight_jax.training.workdir import make_writable
 
 _LISTED = "mp4, gif, png, npy, npz, h5, nc"
 _MOST_COLUMNS = 40  # of a strip
+_MARK = ".stlight_predicted"  # in folders: the names of what was written there, which is all that may be replaced
 
 
 class Destination:
@@ -48,33 +49,32 @@ class Destination:
             raise InputError(f"--out={out}: predictions are written to local disks; copy them from there")
         origins = [sequence.origin for sequence in sequences]
         asked = pathlib.Path(out).expanduser() if out else None
-        named = opening.kind_of(asked) if asked is not None and asked.suffix else kind
-        if named is None:
+        ending_kind = opening.kind_of(asked) if asked is not None and asked.suffix else kind
+        if ending_kind is None:
             raise InputError(f"--out={out}: nothing writes {asked.suffix}; end it in one of {_LISTED}, or in none for a folder")
-        if kind and named != kind:
+        if kind and ending_kind != kind:
             raise InputError(f"--out={out} and --kind={kind} are of different kinds; leave one of them out")
         many = len(sequences) > 1
-        self.kinds = [named or opening.kind_for(origin.kind) for origin in origins]
+        self.kinds = [ending_kind or opening.kind_for(origin.kind) for origin in origins]
         one_array = len({(origin.path, origin.key) for origin in origins}) == 1 and origins[0].item is not None
         self.stacked = one_array and self.kinds[0] in opening.ARRAYS
         self._in_folder = many and not self.stacked
         if asked is not None and not asked.suffix and not self._in_folder:
-            if self.kinds[0] != "pictures" and (named or self.stacked):
+            if self.kinds[0] != "pictures" and (ending_kind or self.stacked):
                 raise InputError(f"--out={out} has no ending; name the file {out}{opening.ending_of(self.kinds[0])}")
             self.kinds = ["pictures"]
         if asked is not None and asked.suffix and self._in_folder:
             raise InputError(
                 f"--out={out}: {source} holds {len(sequences)} sequences, each of which goes into a file of its own; give a "
-                f"folder without an ending, and --kind={named}"
+                f"folder without an ending, and --kind={ending_kind}"
             )
         ending = "" if self._in_folder else opening.ending_of(self.kinds[0])
         name = source.resolve().name if source.is_dir() else source.stem
         self.path = asked or pathlib.Path(f"{name}_predicted{ending}")
-        self._source = source
         self._names = _names([sequence.name for sequence in sequences], [opening.ending_of(kind) for kind in self.kinds])
 
-    def check(self, forms: Sequence[Form], overwrite: bool, rolling: bool) -> None:
-        """Args: forms: of the file, or of each sequence's.
+    def check(self, forms: Sequence[Form], read_from: Sequence[pathlib.Path], overwrite: bool, rolling: bool) -> None:
+        """Args: forms: of the file, or of each sequence's; read_from: the input, and the truth if it lies elsewhere.
 
         Raises InputError if the files cannot hold them, if there is something already, or if nothing can be written there.
         """
@@ -82,7 +82,11 @@ class Destination:
             if kind == "png" and rolling:
                 raise InputError(f"{self.path}: a strip shows one forecast; with --rolling write another kind of file")
             opening.check_kind(kind, form, self.path)
-        check_free(self.path, self._source, overwrite)
+        check_free(self.path, read_from, overwrite, folder=self._is_folder)
+
+    @property
+    def _is_folder(self) -> bool:
+        return self._in_folder or self.kinds[0] == "pictures"
 
     @contextlib.contextmanager
     def writing(self, forms: Sequence[Form], scaling: Scaling) -> Iterator[Callable[[Window, np.ndarray], None]]:
@@ -108,25 +112,59 @@ class Destination:
                 write(prediction)
 
             yield take
+            current.close()
+            if self._is_folder:
+                with named(self.path):
+                    _mark(folder or self.path)
 
 
-def check_free(path: pathlib.Path, source: pathlib.Path, overwrite: bool) -> None:
-    """Makes sure of the folder that `path` is to be in. Raises InputError if `path` is there, or cannot be written."""
+def check_free(path: pathlib.Path, read_from: Sequence[pathlib.Path], overwrite: bool, *, folder: bool = False) -> None:
+    """Makes sure of the folder that `path` is to be in.
+
+    Args:
+      read_from: files and folders that must stay as they are.
+      folder: whether `path` is to be a folder.
+
+    Raises InputError if something else is there that must not go, or if `path` cannot be written.
+    """
+    for other in read_from:
+        if _lies_in(other, path):
+            raise InputError(f"{path} is, or holds, what is read from {other}; name another place with --out")
+        if _lies_in(path, other):
+            raise InputError(f"{path} lies in {other}, which is read from; name another place with --out")
     if path.exists():
+        if path.is_dir() != folder:
+            there, wanted = ("folder", "file") if path.is_dir() else ("file", "folder")
+            raise InputError(f"{path} is a {there}, predictions go into a {wanted}; give another name")
         if not overwrite:
             raise InputError(f"{path} is there already; give another name, or --overwrite to replace it")
-        if source.exists() and (path.samefile(source) or path.resolve() in source.resolve().parents):
-            raise InputError(f"{path} is, or holds, the input; give another name")
-        others = [item.name for item in path.iterdir() if not _may_be_ours(item)] if path.is_dir() else []
-        if others:
-            raise InputError(f"{path} is a folder with {others[0]} in it, which is no prediction; give another name")
+        foreign = _foreign(path) if folder else None
+        if foreign is not None:
+            raise InputError(f"{path} is a folder with {foreign} in it, which predict has not written; give another name")
     make_writable(path.parent)
 
 
-def _may_be_ours(item: pathlib.Path) -> bool:
-    if item.is_dir():
-        return all(_may_be_ours(inner) for inner in item.iterdir())
-    return opening.kind_of(item) not in (None, "pictures")
+def _lies_in(path: pathlib.Path, other: pathlib.Path) -> bool:
+    """Whether `path` is `other`, or below it."""
+    resolved = path.resolve()
+    return other.exists() and any(place.exists() and place.samefile(other) for place in (resolved, *resolved.parents))
+
+
+def _mark(folder: pathlib.Path) -> None:
+    """Keeps, in a folder just written, a list of what was written there."""
+    (folder / _MARK).write_text("".join(f"{name}\n" for name in _files_below(folder)), encoding="utf-8")
+
+
+def _foreign(folder: pathlib.Path) -> str | None:
+    """A file in a folder that is not on the list there."""
+    mark = folder / _MARK
+    ours = {_MARK, *mark.read_text(encoding="utf-8", errors="replace").splitlines()} if mark.is_file() else set()
+    return next((name for name in _files_below(folder) if name not in ours), None)
+
+
+def _files_below(folder: pathlib.Path) -> list[str]:
+    items = sorted(item for item in folder.rglob("*") if item.is_symlink() or not item.is_dir())
+    return [item.relative_to(folder).as_posix() for item in items]
 
 
 def _names(names: Sequence[str], endings: Sequence[str]) -> list[str]:

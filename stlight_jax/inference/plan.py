@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from stlight_jax.data.readers.raw import RawSequence
-from stlight_jax.data.readers.times import Stamps, usual_difference
+from stlight_jax.data.readers.times import Stamps, duration_text, usual_difference
 from stlight_jax.data.writers.times import continued
 from stlight_jax.errors import InputError
 from stlight_jax.inference.along import View, known_after, starts_along
@@ -43,6 +43,12 @@ class Plan(NamedTuple):
     def joined(self) -> bool:
         """Whether forecasts all along a sequence join to one sequence."""
         return self.rolling and self.every == self.horizon
+
+    def knows_truth(self, view: int) -> bool:
+        """Whether anything of what is predicted of a view is known."""
+        if self.truths[view] is not None:
+            return len(self.truths[view]) > 0
+        return any(known_after(self.views[view], start, self.horizon) for start in self.starts[view])
 
     def frames_written(self, view: int, start: int) -> int:
         """Of the forecast there: a joined sequence ends where its input does."""
@@ -163,13 +169,14 @@ def _truths(views: list[View], starts: list[list[int]], reading: Reading, horizo
         )
     results: list[np.ndarray | None] = []
     for view, (start,), sequence in zip(views, starts, sequences, strict=True):
-        own = View(sequence, reading.frame_step, 0, reading.size)
+        place = _first_true(view, start, sequence, truth)
+        own = View(sequence, reading.frame_step, place % reading.frame_step, reading.size)
         if own.shape != view.shape:
             raise InputError(
                 f"--truth={truth}: {sequence.name} has frames of shape {list(own.shape)}, the input {list(view.shape)}"
             )
-        first = _first_true(view, start, own, truth)
-        end = first + known_after(own, first, horizon)
+        first = place // reading.frame_step
+        end = first + known_after(own, first, horizon, since=first)
         parts, place = [], first
         for block in own.blocks(first):
             parts.append(block[: end - place])
@@ -180,16 +187,22 @@ def _truths(views: list[View], starts: list[list[int]], reading: Reading, horizo
     return results
 
 
-def _first_true(view: View, start: int, truth: View, path: str) -> int:
-    ours, theirs = view.stamps, truth.stamps
+def _first_true(view: View, start: int, truth: RawSequence, path: str) -> int:
+    """The place, in all of the true frames, of the first one predicted."""
+    ours, theirs = view.sequence.stamps, truth.stamps
     if ours is None or theirs is None or not (ours.dated and theirs.dated):
         return 0
-    further = continued(ours, np.zeros(0, int), start - 1, 1)
+    further = continued(view.stamps, np.zeros(0, int), start - 1, 1)
     if further is None:
         return 0
+    our_step, their_step = (usual_difference([stamps.values]) for stamps in (ours, theirs))
+    if our_step and their_step and not 0.5 <= their_step / our_step <= 1.5:
+        raise InputError(
+            f"--truth={path}: {truth.name} has a frame every {duration_text(their_step)}, the input every "
+            f"{duration_text(our_step)}; give true frames at the input's sampling step"
+        )
     nearest = int(np.abs(theirs.values - further.values[0]).argmin())
-    step = usual_difference([ours.values]) or 0
-    if abs(theirs.values[nearest] - further.values[0]) > step / 2:
+    if abs(theirs.values[nearest] - further.values[0]) > (their_step or our_step or 0) / 2:
         wanted = np.datetime64(int(further.values[0]), "us").astype("M8[s]")
-        raise InputError(f"--truth={path}: {truth.sequence.name} has no frame of {wanted}, the first one predicted")
+        raise InputError(f"--truth={path}: {truth.name} has no frame of {wanted}, the first one predicted")
     return nearest

@@ -17,6 +17,7 @@ from absl import flags
 from stlight_jax import remote
 from stlight_jax.data.writers.form import Form, can_hold
 from stlight_jax.errors import InputError
+from stlight_jax.evaluation.metrics import SSIM_WINDOW
 from stlight_jax.evaluation.page import write_page
 from stlight_jax.evaluation.sharpness import Sharpness
 from stlight_jax.evaluation.sprites import Clip
@@ -24,7 +25,7 @@ from stlight_jax.inference import reading as readings
 from stlight_jax.inference.clips import Clips, Run
 from stlight_jax.inference.destination import Destination, check_free
 from stlight_jax.inference.plan import Plan, make_plan
-from stlight_jax.inference.verification import Verification, as_text
+from stlight_jax.inference.verification import Verification, as_text, is_too_small
 from stlight_jax.progress import Progress, say
 from stlight_jax.training.log import environment, write_json
 
@@ -145,10 +146,11 @@ def predict(request: Request, forecaster: Forecaster) -> dict[str, Any]:
         _form(request, reading, forecaster, plan, view, destination.stacked)
         for view in range(1 if destination.stacked else len(plan.views))
     ]
-    destination.check(forms, request.overwrite, request.rolling)
+    read_from = [source, *([pathlib.Path(request.truth).expanduser()] if request.truth else [])]
+    destination.check(forms, read_from, request.overwrite, request.rolling)
     for beside in (page, request.json):
         if beside:
-            check_free(pathlib.Path(beside).expanduser(), source, request.overwrite)
+            check_free(pathlib.Path(beside).expanduser(), (), request.overwrite)
     run = Run(forecaster, plan)
     _tell(reading, plan, model, run.total, destination, forms[0])
     verification = Verification(forecaster.scaling, plan.horizon, model.out_channels)
@@ -222,6 +224,9 @@ def _check(request: Request) -> None:
             raise InputError(f"--{key}={value}: expected the name of a file that ends in {ending}")
         if value and remote.is_remote(value):
             raise InputError(f"--{key}={value}: it is written to local disks; copy it from there")
+    fill = request.reading.get("fill_value")
+    if fill is not None and not np.isfinite(fill):
+        raise InputError(f"--fill_value={fill:g}: give a number, or none; in floats NaN are missing anyway")
     if request.dtype not in (None, *_FLOATS):
         raise InputError(f"--dtype={request.dtype}: choose one of {', '.join(_FLOATS)}")
 
@@ -298,6 +303,12 @@ def _tell(reading: readings.Reading, plan: Plan, model: Any, total: int, destina
         say(f"  {remark}")
     for remark in _remarks(form, form.origin.dtype or sequence.dtype, reading.options.fill_value):
         say(f"  {remark}")
+    small = {
+        view.shape[:2] for number, view in enumerate(plan.views) if is_too_small(view.shape[:2]) and plan.knows_truth(number)
+    }
+    if small:
+        height, width = min(small)
+        say(f"no metrics of frames of {height} x {width}: SSIM needs at least {SSIM_WINDOW} x {SSIM_WINDOW}")
     if plan.left_out:
         say(f"{plan.left_out:,} forecast{'s' * (plan.left_out > 1)} left out, across gaps in time")
     if any(kind in ("mp4", "gif", "pictures") for kind in destination.kinds) and not form.is_eight_bit:

@@ -8,11 +8,11 @@ import jax
 import numpy as np
 
 from stlight_jax.data.scaling import Scaling
-from stlight_jax.evaluation.metrics import MetricSums, check_frame_size, frame_metrics
-from stlight_jax.evaluation.report import DEFINITIONS, tables
+from stlight_jax.evaluation.metrics import SSIM_WINDOW, MetricSums, frame_metrics
+from stlight_jax.evaluation.report import summary, tables
 from stlight_jax.inference.along import Window
 
-_NAMES = {"stlight": "STLight", "copy_last_frame": "last frame copied"}
+_JUDGED = ("stlight", "copy_last_frame")
 
 
 class Verification:
@@ -26,7 +26,7 @@ class Verification:
         self._scaling, self._horizon, self._channels = scaling, horizon, out_channels
         self._sums: dict[str, MetricSums] = {}
         # In the data's own units: squared errors and counts, [horizon, out_channels].
-        self._squares = {name: np.zeros((horizon, out_channels)) for name in _NAMES}
+        self._squares = {name: np.zeros((horizon, out_channels)) for name in _JUDGED}
         self._counts = np.zeros((horizon, out_channels))
         self._step = jax.jit(frame_metrics)
         self.windows = 0
@@ -34,17 +34,15 @@ class Verification:
     def add(self, window: Window, prediction: np.ndarray) -> float | None:
         """Args: prediction: `[horizon, h, w, c]` in the data's units.
 
-        Returns its mean squared error per frame, summed over pixels, in the network's range; None without truth.
-
-        Raises InputError for frames too small to judge.
+        Returns its mean squared error per frame, summed over pixels, in the network's range; None without truth, and for frames
+        that are too small to judge.
         """
         known = len(window.truth)
         truth = np.full(prediction.shape, np.nan, np.float32)
         truth[:known] = window.truth[..., : self._channels]
         here = ~np.isnan(truth) & ~np.isnan(prediction)
-        if not here.any():
+        if not here.any() or is_too_small(prediction.shape[1:3]):
             return None
-        check_frame_size(*prediction.shape[1:3])
         self.windows += 1
         of_model, copied = None, copy_last_frame(window.inputs[..., : self._channels], self._scaling)
         guesses = {"stlight": prediction, "copy_last_frame": np.broadcast_to(copied, prediction.shape)}
@@ -92,6 +90,11 @@ class Verification:
         }
 
 
+def is_too_small(size: tuple[int, ...]) -> bool:
+    """Whether frames of (height, width) cannot be judged: SSIM has a window."""
+    return min(size) < SSIM_WINDOW
+
+
 def copy_last_frame(inputs: np.ndarray, scaling: Scaling) -> np.ndarray:
     """The last frame of `[t, h, w, c]`; where a value of it is missing, the last one there is, or what the network is shown.
 
@@ -116,15 +119,9 @@ def in_network_range(scaling: Scaling, frames: np.ndarray, here: np.ndarray | No
 
 def as_text(results: dict[str, Any]) -> str:
     """Tables, overall and per lead time, of `Verification.results`."""
-    count = results["windows_with_truth"]
-    leads, units = results["per_lead_time"], results["rmse_in_units"]
+    leads, per_lead_time = results["per_lead_time"], results["rmse_in_units"]["stlight"]["per_lead_time"]
     columns = {"MSE, copy": leads["copy_last_frame"]["mse"]}
-    if units["stlight"]["per_lead_time"] is not None:
-        columns["RMSE, units"] = units["stlight"]["per_lead_time"]
-    remarks = []
-    for name, shown in _NAMES.items():
-        of = units[name]
-        each = [of["overall"]] if of["overall"] is not None else of["per_channel"]
-        remarks.append(f"RMSE of a single value in the data's units, {shown}: {', '.join(f'{value:.4g}' for value in each)}.")
-    overall = {shown: results["overall"][name] for name, shown in _NAMES.items()}
-    return tables(f"{count:,} forecast{'s' * (count > 1)}", overall, leads["stlight"], columns, [*remarks, *DEFINITIONS])
+    if per_lead_time is not None:
+        columns["RMSE, units"] = per_lead_time
+    said = summary(results)
+    return tables(said.title, said.rows, leads["stlight"], columns, said.remarks)

@@ -1,5 +1,6 @@
 """`stlight predict`: files in, files of their kind out; right along long sequences, and one clear line for what cannot be."""
 
+import html
 import json
 import os
 import pathlib
@@ -140,8 +141,9 @@ def test_every_kind_goes_on_in_its_own_kind(tmp_path, current_folder, kind):
         assert np.abs(found.astype(int) - truth).max() <= 8  # a lossy codec, both ways
         return
     else:
-        assert [item.name for item in sorted(out.iterdir())] == [f"{place:05}.png" for place in range(12, 16)]
-        found = np.stack([np.asarray(Image.open(item)) for item in sorted(out.iterdir())])[..., None]
+        pictures = sorted(out.glob("*.png"))
+        assert [item.name for item in pictures] == [f"{place:05}.png" for place in range(12, 16)]
+        found = np.stack([np.asarray(Image.open(item)) for item in pictures])[..., None]
     assert found.dtype == np.uint8
     np.testing.assert_array_equal(found, truth)
 
@@ -224,9 +226,40 @@ def test_metrics_are_those_that_numpy_computes(tmp_path, capsys):
         assert units["overall"] == pytest.approx(np.sqrt(np.nanmean(np.square(errors))), rel=1e-5)
         np.testing.assert_allclose(units["per_lead_time"][:3], np.sqrt(np.nanmean(np.square(errors), (1, 2, 3))), rtol=1e-5)
     shown = capsys.readouterr().out
-    assert "last frame copied" in shown
+    assert "copy last frame" in shown
+    assert "1 forecast " in shown
     assert f"{results['rmse_in_units']['stlight']['overall']:.4g}" in shown
     assert json.loads((tmp_path / "here" / "b.json").read_text())["per_lead_time"]["stlight"]["mse"][3] is None
+
+
+@pytest.mark.parametrize("settings", [{"start": -3}, {"rolling": True}, {"truth": "true.npy"}])
+def test_frames_too_small_to_judge_are_predicted_all_the_same(tmp_path, current_folder, capsys, settings):
+    frames = movie(size=(4, 6), dtype=np.float32)
+    saved(current_folder / "true.npy", frames)
+    results = run(saved(tmp_path / "a.npy", frames), out="b.npy", report="", json="b.json", **settings)
+    assert np.isfinite(np.load("b.npy")).all()
+    assert "overall" not in results
+    assert pathlib.Path("b.html").exists()
+    shown = capsys.readouterr()
+    assert shown.err.count("no metrics of frames of 4 x 6: SSIM needs at least 7 x 7") == 1
+    assert shown.out == ""
+    run(tmp_path / "a.npy", out="c.npy")
+    assert "no metrics" not in capsys.readouterr().err  # there is no truth
+
+
+def test_a_page_and_the_terminal_say_the_same_of_channels_with_ranges_of_their_own(tmp_path, capsys):
+    frames = movie(channels=2, dtype=np.float32)
+    frames += RNG.normal(0, 5, frames.shape).astype(np.float32)
+    model = Line(in_channels=2, out_channels=2, scaling=Scaling("float32", (0.0, 20.0), (200.0, 220.5)))
+    results = run(saved(tmp_path / "a.npy", frames), model, start=-2, out="b.npy", report="")
+    assert "rmse_per_value" not in results
+    listed = []
+    for name, guess in (("STLight", model.of(frames[None, 7:10], 2)[0]), ("copy last frame", frames[9:10])):
+        each = np.sqrt(np.square(guess - frames[10:].astype(float)).mean((0, 1, 2)))
+        listed.append(f"{name} {each[0]:.4g}, {each[1]:.4g}")
+    remark = f"RMSE of a single value in each channel's units: {'; '.join(listed)}."
+    assert remark in capsys.readouterr().out
+    assert remark in html.unescape(pathlib.Path("b.html").read_text())
 
 
 def test_truth_from_another_file_is_found_by_its_dates(tmp_path):
@@ -332,7 +365,7 @@ def test_items_of_one_array_are_stacked_and_other_sequences_files_of_a_folder(tm
     np.testing.assert_array_equal(np.load("b.npy"), truth)
     assert {shape[0] for shape in model.calls} == {8}
     run(tmp_path / "a.npy", out="c", kind="gif")
-    assert len(list((tmp_path / "here" / "c").iterdir())) == 10
+    assert len(list((tmp_path / "here" / "c").glob("*.gif"))) == 10
     run(tmp_path / "a.npy", rolling=True, every=1, out="d.npy")
     assert np.load("d.npy").shape == (10, 3, 2, 8, 10, 1)
     folder = tmp_path / "many"
@@ -346,7 +379,7 @@ def test_items_of_one_array_are_stacked_and_other_sequences_files_of_a_folder(tm
     with pytest.raises(InputError, match="holds 2 sequences, each of which goes into a file of its own"):
         run(folder, out="e.npy")
     run(folder, out="f", kind="png", start=4)
-    assert len(list((tmp_path / "here" / "f").iterdir())) == 2
+    assert len(list((tmp_path / "here" / "f").glob("*.png"))) == 2
 
 
 def test_reading_as_in_training(tmp_path, capsys):
@@ -476,7 +509,7 @@ def test_what_is_there_is_kept_unless_told_otherwise(tmp_path, current_folder):
         run(source, out="b.npy")
     run(source, out="b.npy", overwrite=True)
     assert np.load("b.npy").shape == (2, 8, 10)
-    with pytest.raises(InputError, match="is, or holds, the input"):
+    with pytest.raises(InputError, match="a.npy is, or holds, what is read from"):
         run(source, out=str(source), overwrite=True)
     (current_folder / "c").mkdir()
     (current_folder / "c" / "letter.txt").write_text("dear")
@@ -524,6 +557,8 @@ def test_interrupted_it_leaves_nothing(tmp_path, current_folder):
         (movie(), {"truth": "nowhere.npy"}, "nowhere.npy: there is no such file or folder"),
         (movie(), {"reading": {"layout": "nthwc"}}, "--layout=nthwc asks for 5 axes"),
         (movie(), {"reading": {"variable": "x"}}, "--variable is 'x', but a .npy file has no named arrays; leave"),
+        (movie(), {"reading": {"fill_value": np.nan}}, "--fill_value=nan: give a number, or none"),
+        (movie(dtype=np.float32), {"reading": {"fill_value": np.inf}}, "--fill_value=inf: give a number, or none"),
         (movie(), {"reading": {"height": 8}}, "--height=8 and --width=0: give both or neither"),
     ],
 )  # fmt: skip
@@ -565,6 +600,7 @@ def test_bad_flags_are_status_2_and_one_line(tmp_path):
     wanted = {
         ("a.npy", "--workdir=runs/a", "--model=tiny"): "error: give either --workdir=RUN, a model you have trained, or",
         ("gs://bucket/a.npy", "--model=tiny"): "error: gs://bucket/a.npy: frames are read from local folders; copy them",
+        ("a.npy", "--model=tiny", "--fill_value=-inf"): "error: --fill_value=-inf: give a number, or none",
         ("nowhere.npy", "--model=tiny"): "error: nowhere.npy: there is no such file or folder",
     }
     (tmp_path / "a.npy").touch()
@@ -611,7 +647,7 @@ def test_ctrl_c_is_status_130_and_leaves_nothing(tmp_path, digits):
     assert err.endswith("interrupted\n")
     assert "Traceback" not in err
     assert out == ""
-    assert [item.name for item in tmp_path.iterdir()] == ["a.npy", "here"]
+    assert {item.name for item in tmp_path.iterdir()} == {"a.npy", "here"}
 
 
 def test_radar_taxi_and_kth(test_data, monkeypatch, tmp_path):

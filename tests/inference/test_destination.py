@@ -1,0 +1,110 @@
+"""`--overwrite` replaces predictions, and nothing else."""
+
+import pathlib
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from stlight_jax import InputError
+from tests.inference.test_predict import movie, run, saved
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def content(folder):
+    return {str(item): item.read_bytes() for item in pathlib.Path(folder).rglob("*") if item.is_file()}
+
+
+def refused(message, source, **settings):
+    """With and without --overwrite; everything stays as it was."""
+    before = content(".")
+    for overwrite in (True, False):
+        with pytest.raises(InputError, match=message if overwrite else ".") as told:
+            run(source, overwrite=overwrite, **settings)
+        assert "\n" not in str(told.value)
+        assert content(".") == before
+
+
+def test_a_folder_of_ones_own_stays_whatever_is_in_it(here):
+    source = saved(here / "a.npy", movie())
+    (here / "mine").mkdir()
+    np.save("mine/precious.npy", np.arange(9))
+    refused("mine is a folder with precious.npy in it, which predict has not written", source, out="mine")
+    pictures = saved(here / "other", movie())
+    pictures.joinpath("frame0.png").rename(pictures / "00012.png")
+    refused("other is a folder with 00012.png in it", source, out="other")
+
+
+def test_a_folder_of_predictions_is_replaced_as_long_as_nothing_else_is_in_it(here):
+    source = saved(here / "a.npy", movie(12))
+    run(source, out="b", horizon=4)
+    run(source, out="b", horizon=2, overwrite=True)
+    assert sorted(item.name for item in pathlib.Path("b").glob("*.png")) == ["00012.png", "00013.png"]
+    shutil.copytree("b", "c")
+    run(source, out="c", horizon=3, overwrite=True)  # it may have been moved
+    assert len(list(pathlib.Path("c").glob("*.png"))) == 3
+    np.save("b/precious.npy", np.arange(9))
+    refused("b is a folder with precious.npy in it", source, out="b")
+    (here / "empty").mkdir()
+    run(source, out="empty", overwrite=True)
+    assert len(list(pathlib.Path("empty").glob("*.png"))) == 2
+
+
+def test_a_folder_of_several_files_is_replaced_too(here):
+    (here / "many").mkdir()
+    for name in "ab":
+        saved(here / "many" / f"{name}.npy", movie())
+    for kind in ("npy", "pictures"):
+        run("many", out=f"b_{kind}", kind=kind)
+        run("many", out=f"b_{kind}", kind=kind, start=5, overwrite=True)
+    assert sorted(item.name for item in pathlib.Path("b_npy").glob("*.npy")) == ["a.npy", "b.npy"]
+    assert len(list(pathlib.Path("b_pictures").rglob("*.png"))) == 4
+    np.save("b_pictures/a/precious.npy", np.arange(9))
+    refused("b_pictures is a folder with a/precious.npy in it", "many", out="b_pictures", kind="pictures")
+
+
+def test_a_folder_of_predictions_can_be_predicted_from(here):
+    run(saved(here / "a.npy", movie(12)), out="b", horizon=4)
+    run("b", out="c.npy")
+    assert len(np.load("c.npy")) == 2
+
+
+def test_what_is_read_is_never_replaced(here):
+    source = saved(here / "a.npy", movie(12))
+    saved(here / "t.npy", movie(4))
+    saved(here / "pics", movie())
+    refused("t.npy is, or holds, what is read from t.npy", source, truth="t.npy", out="t.npy")
+    refused("frame2.png lies in pics, which is read from", "pics", out="pics/frame2.png")
+    refused("new.npy lies in pics, which is read from", "pics", out="pics/new.npy")
+    refused("pics is, or holds, what is read from", "pics", out="pics")
+    saved(here / "truth", movie(4))
+    refused("next.png lies in truth, which is read from", "pics", truth="truth", out="truth/next.png")
+    (here / "deep" / "er").mkdir(parents=True)
+    refused("deep is, or holds, what is read from", saved(here / "deep" / "er" / "a.npy", movie()), out="deep")
+    (here / "link.npy").symlink_to(source)
+    refused("a.npy is, or holds, what is read from", "link.npy", out="a.npy")
+
+
+def test_a_file_does_not_take_the_place_of_a_folder_or_the_other_way_round(here):
+    source = saved(here / "a.npy", movie())
+    pathlib.Path("b").write_text("mine")
+    refused("b is a file, predictions go into a folder; give another name", source, out="b")
+    pathlib.Path("c.npy").mkdir()
+    refused("c.npy is a folder, predictions go into a file; give another name", source, out="c.npy")
+    for name in ("d.json", "d.html"):
+        pathlib.Path(name).mkdir()
+    refused("d.json is a folder", source, out="d.npy", json="d.json")
+    refused("d.html is a folder", source, out="d.npy", report="d.html")
+
+
+def test_a_strip_is_replaced(here):
+    source = saved(here / "a.npy", movie())
+    for _ in range(2):
+        run(source, out="b.png", overwrite=True)
+    assert Image.open("b.png").width > 0
