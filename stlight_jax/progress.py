@@ -82,6 +82,10 @@ class Progress:
             parts = [f"{self._title}: {self._unit} {done}/{self._total}", figures, f"ETA {self._eta()}"]
             say("  ".join(part for part in parts if part))
 
+    def note(self, figures: str) -> None:
+        """Shows figures of what is on its way. Raises KeyboardInterrupt as `advance`."""
+        self.advance(self._done, figures)
+
     def _interrupt(self, number: int, frame: Any) -> None:
         self._interrupted = True
         signal.default_int_handler(number, frame)

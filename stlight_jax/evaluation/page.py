@@ -89,7 +89,9 @@ def write_page(
     if sharpness is not None:
         against_lead_time.append(sharpness_chart(sharpness))
         sample = f"Measured on {sharpness['sequences']:,} sequences, evenly spaced." if "sequences" in sharpness else ""
-        sample = f"Measured on the {sharpness['clips']} forecasts shown." if "clips" in sharpness else sample
+        if "clips" in sharpness:
+            count = sharpness["clips"]
+            sample = f"Measured on the {count} forecasts shown." if count > 1 else "Measured on the forecast shown."
         explained = _list([_SHARPNESS + sample])
     if against_lead_time:
         sections.append(_section("lead-time", "Lead time", drawn(against_lead_time) + explained))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +13,6 @@ from stlight_jax.evaluation.sprites import Clip
 from stlight_jax.inference.along import Window, forecasts, windows_along
 from stlight_jax.inference.plan import Plan
 from stlight_jax.inference.reading import named_by_flags
-from stlight_jax.inference.verification import in_network_range
 
 if TYPE_CHECKING:
     from stlight_jax.inference.forecaster import Forecaster
@@ -36,9 +36,14 @@ class Run:
         bytes_each = 4 * (forecaster.model.in_frames + plan.horizon) * int(np.prod(most))
         self._at_once = int(min(self.total, np.clip(_BYTES_AT_ONCE // bytes_each, 1, _MOST_AT_ONCE)))
 
-    def all(self) -> Iterator[tuple[Window, np.ndarray]]:
-        """Every window with its prediction `[horizon, h, w, c]`, float32 in the data's units."""
-        for window, prediction in forecasts(self._predict, self._windows(self._plan.starts), self._at_once):
+    def all(self, ready: Callable[[int], None]) -> Iterator[tuple[Window, np.ndarray]]:
+        """Every window with its prediction `[horizon, h, w, c]`, float32 in the data's units.
+
+        Args:
+          ready: told how many frames of the next forecasts are there.
+        """
+        predict = functools.partial(self._predict, ready=ready)
+        for window, prediction in forecasts(predict, self._windows(self._plan.starts), self._at_once):
             self.empty += bool(np.isnan(window.inputs).all())
             yield window, prediction
 
@@ -60,16 +65,15 @@ class Run:
                 for window in windows_along(view, number, own, in_frames, self._plan.horizon):
                     yield window if truth is None else window._replace(truth=truth)
 
-    def _predict(self, inputs: np.ndarray) -> np.ndarray:
+    def _predict(self, inputs: np.ndarray, ready: Callable[[int], None] | None = None) -> np.ndarray:
         empty = np.isnan(inputs).all(axis=(1, 2, 3, 4))
         if empty.all():
             shape = (len(inputs), self._plan.horizon, *inputs.shape[2:4], self._forecaster.model.out_channels)
             return np.full(shape, np.nan, np.float32)
         inputs[empty] = inputs[~empty][0]  # something has to be there
         # What is missing is NaN by now; to integers the forecaster would apply the training data's fill value.
-        prediction = self._forecaster(
-            inputs.astype(np.float32) if inputs.dtype.kind in "iu" else inputs, self._plan.horizon, dtype="float32"
-        )
+        inputs = inputs.astype(np.float32) if inputs.dtype.kind in "iu" else inputs
+        prediction = self._forecaster(inputs, self._plan.horizon, dtype="float32", ready=ready)
         prediction = np.ma.filled(prediction, np.nan) if isinstance(prediction, np.ma.MaskedArray) else np.asarray(prediction)
         return np.where(empty[:, None, None, None, None], np.float32(np.nan), prediction) if empty.any() else prediction
 
@@ -99,25 +103,30 @@ class Clips:
 
     def chosen(self, run: Run, scaling: Scaling) -> list[Clip]:
         """Those that are to be shown."""
-        clips = [_clip("", run, scaling, *kept) for kept in self._kept]
-        if self._count > _CLIPS and self._errors:
-            ordered = sorted(self._errors)
-            shown = {(window.view, window.start) for window, _, _ in self._kept}
-            for name, (error, view, start) in (
+        if self._count <= _CLIPS:
+            return [_clip("", run, scaling, *kept) for kept in self._kept]
+        ((first, *of_first),) = self._kept
+        names = {(first.view, first.start): ["first"]}
+        ordered = sorted(self._errors)
+        if ordered:
+            for name, (_, view, start) in (
                 ("best", ordered[0]),
                 ("median", ordered[len(ordered) // 2]),
                 ("worst", ordered[-1]),
             ):
-                if (view, start) not in shown:
-                    shown.add((view, start))
-                    clips.append(_clip(f"{name}: ", run, scaling, *run.again(view, start), error))
+                names.setdefault((view, start), []).append(name)
+        errors = {(view, start): error for error, view, start in ordered}
+        clips = []
+        for place, of_place in names.items():
+            made = (first, *of_first) if place == (first.view, first.start) else (*run.again(*place), errors[place])
+            clips.append(_clip(f"{' and '.join(of_place).capitalize()}: ", run, scaling, *made))
         return clips
 
 
 def _clip(name: str, run: Run, scaling: Scaling, window: Window, prediction: np.ndarray, error: float | None) -> Clip:
-    truth = None
+    truth, out_scaling = None, scaling.for_channels(prediction.shape[-1])
     if len(window.truth):  # of what is not known yet, all is missing
         truth = np.full(prediction.shape, np.nan, np.float32)
-        truth[: len(window.truth)] = in_network_range(scaling, window.truth[..., : prediction.shape[-1]])
-    inputs, prediction = in_network_range(scaling, window.inputs), in_network_range(scaling, prediction)
+        truth[: len(window.truth)] = out_scaling.to_network_on_host(window.truth[..., : prediction.shape[-1]])
+    inputs, prediction = scaling.to_network_on_host(window.inputs), out_scaling.to_network_on_host(prediction)
     return Clip(f"{name}{run.name_of(window)}", inputs, truth, prediction, "" if error is None else f"MSE {error:.4g}")

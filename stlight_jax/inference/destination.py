@@ -17,7 +17,6 @@ from stlight_jax.data.writers import opening
 from stlight_jax.data.writers.form import Form, finished, named
 from stlight_jax.errors import InputError
 from stlight_jax.inference.along import Window
-from stlight_jax.inference.verification import in_network_range
 from stlight_jax.training.workdir import make_writable
 
 _LISTED = "mp4, gif, png, npy, npz, h5, nc"
@@ -71,6 +70,7 @@ class Destination:
         ending = "" if self._in_folder else opening.ending_of(self.kinds[0])
         name = source.resolve().name if source.is_dir() else source.stem
         self.path = asked or pathlib.Path(f"{name}_predicted{ending}")
+        self._overwrite = False
         self._names = _names([sequence.name for sequence in sequences], [opening.ending_of(kind) for kind in self.kinds])
 
     def check(self, forms: Sequence[Form], read_from: Sequence[pathlib.Path], overwrite: bool, rolling: bool) -> None:
@@ -83,6 +83,7 @@ class Destination:
                 raise InputError(f"{self.path}: a strip shows one forecast; with --rolling write another kind of file")
             opening.check_kind(kind, form, self.path)
         check_free(self.path, read_from, overwrite, folder=self._is_folder)
+        self._overwrite = overwrite
 
     @property
     def _is_folder(self) -> bool:
@@ -92,7 +93,7 @@ class Destination:
     def writing(self, forms: Sequence[Form], scaling: Scaling) -> Iterator[Callable[[Window, np.ndarray], None]]:
         """Gives a function that takes a window and what of its prediction is to be written, in the order of the sequences."""
         with contextlib.ExitStack() as outer:
-            folder = outer.enter_context(finished(self.path)) if self._in_folder else None
+            folder = outer.enter_context(finished(self.path, replace=self._overwrite)) if self._in_folder else None
             if folder is not None:
                 folder.mkdir()
             current = outer.enter_context(contextlib.ExitStack())
@@ -103,12 +104,13 @@ class Destination:
                 view = 0 if self.stacked else window.view
                 path = self.path if folder is None else folder / self._names[view]
                 if self.kinds[view] == "png":
-                    with finished(path) as temporary:
+                    with finished(path, replace=self._overwrite) as temporary:
                         _draw(temporary, scaling, window, prediction)
                     return
                 if view != number:
                     current.close()
-                    number, write = view, current.enter_context(opening.opened(path, self.kinds[view], forms[view]))
+                    opened = opening.opened(path, self.kinds[view], forms[view], replace=self._overwrite)
+                    number, write = view, current.enter_context(opened)
                 write(prediction)
 
             yield take
@@ -133,6 +135,8 @@ def check_free(path: pathlib.Path, read_from: Sequence[pathlib.Path], overwrite:
         if _lies_in(path, other):
             raise InputError(f"{path} lies in {other}, which is read from; name another place with --out")
     if path.exists():
+        if not path.is_dir() and not path.is_file():
+            raise InputError(f"{path} is neither a file nor a folder; give another name")
         if path.is_dir() != folder:
             there, wanted = ("folder", "file") if path.is_dir() else ("file", "folder")
             raise InputError(f"{path} is a {there}, predictions go into a {wanted}; give another name")
@@ -188,7 +192,6 @@ def _draw(path: pathlib.Path, scaling: Scaling, window: Window, prediction: np.n
     truth = np.full(prediction.shape, np.nan, np.float32)
     known = window.truth[:_MOST_COLUMNS]
     truth[: len(known)] = known[..., :channels]
-    inputs, truth, prediction = (
-        in_network_range(scaling, frames) for frames in (window.inputs[-_MOST_COLUMNS:, ..., :channels], truth, prediction)
-    )
+    inputs = window.inputs[-_MOST_COLUMNS:, ..., :channels]
+    inputs, truth, prediction = map(scaling.for_channels(channels).to_network_on_host, (inputs, truth, prediction))
     pictures.draw_strip(path, inputs, truth if len(known) else None, prediction)

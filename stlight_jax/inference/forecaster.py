@@ -254,7 +254,7 @@ class Forecaster:
             self._warn_once("far", f"{told}: far outside, the prediction may be meaningless; are the units the same?")
         elif lowest >= 0 and 0 < highest <= 1 and span * _SCALED_ALREADY >= 1:
             self._warn_once(
-                "scaled", f"{told}: they look as if they were scaled already; if they are, load with value_range=(0, 1)"
+                "scaled", f"{told}: they look as if they were scaled already; if they are, say so with the value range 0, 1"
             )
 
     def _say_once(self, message: str) -> None:

@@ -156,7 +156,12 @@ def predict(request: Request, forecaster: Forecaster) -> dict[str, Any]:
     verification = Verification(forecaster.scaling, plan.horizon, model.out_channels)
     clips = Clips()
     with destination.writing(forms, forecaster.scaling) as write, Progress("predicting", run.total, unit="window") as progress:
-        for done, (window, prediction) in enumerate(run.all(), 1):
+
+        def ready(frames: int) -> None:
+            if plan.horizon > model.out_frames:  # in more than one pass, which may take long
+                progress.note(f"frame {frames:,}/{plan.horizon:,}")
+
+        for done, (window, prediction) in enumerate(run.all(ready), 1):
             write(window, prediction[: plan.frames_written(window.view, window.start)])
             clips.add(window, prediction, verification.add(window, prediction))
             progress.advance(done)
@@ -313,8 +318,9 @@ def _tell(reading: readings.Reading, plan: Plan, model: Any, total: int, destina
         say(f"{plan.left_out:,} forecast{'s' * (plan.left_out > 1)} left out, across gaps in time")
     if any(kind in ("mp4", "gif", "pictures") for kind in destination.kinds) and not form.is_eight_bit:
         deep = form.dtype == np.uint16 and form.origin.kind == "pictures" and destination.kinds[0] == "pictures"
-        if not deep:
-            say(f"values are mapped from {min(form.low):g}..{max(form.high):g} to 0..255 for pictures")
+        ends = min(form.low), max(form.high)
+        if not deep and ends != (0, 255):
+            say(f"values are mapped from {ends[0]:g}..{ends[1]:g} to 0..255 for pictures")
 
 
 def _remarks(form: Form, natural: np.dtype, fill: float | None) -> list[str]:

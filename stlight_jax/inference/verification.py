@@ -23,7 +23,7 @@ class Verification:
     """
 
     def __init__(self, scaling: Scaling, horizon: int, out_channels: int):
-        self._scaling, self._horizon, self._channels = scaling, horizon, out_channels
+        self._scaling, self._horizon, self._channels = scaling.for_channels(out_channels), horizon, out_channels
         self._sums: dict[str, MetricSums] = {}
         # In the data's own units: squared errors and counts, [horizon, out_channels].
         self._squares = {name: np.zeros((horizon, out_channels)) for name in _JUDGED}
@@ -47,11 +47,15 @@ class Verification:
         of_model, copied = None, copy_last_frame(window.inputs[..., : self._channels], self._scaling)
         guesses = {"stlight": prediction, "copy_last_frame": np.broadcast_to(copied, prediction.shape)}
         self._counts += here.sum((1, 2))
-        target = in_network_range(self._scaling, truth, here)
+
+        def seen(frames: np.ndarray) -> np.ndarray:
+            return np.where(here, self._scaling.to_network_on_host(frames), np.float32(0))[None]
+
+        target = seen(truth)
         for name, guess in guesses.items():
             error = np.where(here, guess.astype(np.float64) - truth, 0)
             self._squares[name] += np.square(error).sum((1, 2))
-            metrics = self._step(in_network_range(self._scaling, guess, here)[None], target[None], here[None])
+            metrics = self._step(seen(guess), target, here[None])
             sums = MetricSums.of(metrics, np.array([True]))
             self._sums[name] = sums if name not in self._sums else self._sums[name] + sums
             of_model = sums.overall()["mse"] if name == "stlight" else of_model
@@ -100,21 +104,11 @@ def copy_last_frame(inputs: np.ndarray, scaling: Scaling) -> np.ndarray:
 
     Returns float32 `[h, w, c]`, in the units of the inputs.
     """
-    channels = inputs.shape[-1]
-    low, high, filling = (np.asarray(values, np.float64)[:channels] for values in (scaling.low, scaling.high, scaling.filling))
-    filling = filling * (high - low) + low
-    last = np.broadcast_to(filling, inputs.shape[1:]).astype(np.float32)
+    scaling = scaling.for_channels(inputs.shape[-1])
+    last = np.broadcast_to(scaling.from_network(np.asarray(scaling.filling)), inputs.shape[1:])
     for frame in inputs:
         last = np.where(np.isnan(frame), last, frame)
     return last.astype(np.float32)
-
-
-def in_network_range(scaling: Scaling, frames: np.ndarray, here: np.ndarray | None = None) -> np.ndarray:
-    """Frames in the data's units -> float32 in the network's range; 0 where not `here`, if that is given."""
-    low, high = (np.asarray(values, np.float64) for values in (scaling.low, scaling.high))
-    channels = frames.shape[-1]
-    values = ((frames - low[:channels]) / (high - low)[:channels]).astype(np.float32)
-    return values if here is None else np.where(here, values, np.float32(0))
 
 
 def as_text(results: dict[str, Any]) -> str:

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from stlight_jax import InputError
-from tests.inference.test_predict import movie, run, saved
+from stlight_jax.inference.destination import check_free
+from tests.inference.test_predict import Line, movie, run, saved
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +55,29 @@ def test_a_folder_of_predictions_is_replaced_as_long_as_nothing_else_is_in_it(he
     (here / "empty").mkdir()
     run(source, out="empty", overwrite=True)
     assert len(list(pathlib.Path("empty").glob("*.png"))) == 2
+
+
+@pytest.mark.parametrize("kind", ["npy", "pictures"])
+def test_what_comes_to_be_there_meanwhile_stays(here, monkeypatch, kind):
+    """Two runs with one destination, or a user who copies something there."""
+    place = here / ("b.npy" if kind == "npy" else "b")
+    first_steps = Line.__call__
+
+    def late(self, *args, **kwargs):
+        place.mkdir() if kind == "pictures" else place.write_text("precious")
+        return first_steps(self, *args, **kwargs)
+
+    monkeypatch.setattr(Line, "__call__", late)
+    source = saved(here / "a.npy", movie(12))
+    with pytest.raises(InputError, match=r"b(\.npy)? has come to be there meanwhile, from somewhere else; it stays as it is"):
+        run(source, out=place.name, kind=kind)
+    assert list(place.iterdir()) == [] if kind == "pictures" else place.read_text() == "precious"
+    assert {item.name for item in here.iterdir()} == {"a.npy", place.name}
+
+
+def test_devices_are_no_destination(here):
+    with pytest.raises(InputError, match="is neither a file nor a folder"):
+        check_free(pathlib.Path("/dev/null"), (), overwrite=True)
 
 
 def test_a_folder_of_several_files_is_replaced_too(here):

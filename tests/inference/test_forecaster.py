@@ -216,7 +216,7 @@ def test_values_out_of_range_are_told_once_with_both_ranges(grey, caplog):
     far, scaled = caplog.messages
     assert far.startswith("the frames' values are -")
     assert "trained on 0 to 255: far outside" in far
-    assert "load with value_range=(0, 1)" in scaled
+    assert "if they are, say so with the value range 0, 1" in scaled
 
 
 @pytest.mark.parametrize(

@@ -150,17 +150,19 @@ def as_grey_levels(frames: np.ndarray, form: Form) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def finished(path: pathlib.Path) -> Iterator[pathlib.Path]:
+def finished(path: pathlib.Path, *, replace: bool = True) -> Iterator[pathlib.Path]:
     """Gives another name beside `path` to write to, and moves what is there to its place when the block is done.
 
     A failed or interrupted block leaves nothing, and what was at `path` before stays. Raises InputError for disks that cannot
-    be written to.
+    be written to, and if something is at `path` that is not to be replaced.
     """
     temporary = path.with_name(f".{path.stem}.unfinished-{os.getpid()}{path.suffix}")
     try:
         with named(path):
             path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
+        if path.exists() and not replace:
+            raise InputError(f"{path} has come to be there meanwhile, from somewhere else; it stays as it is")
         with named(path):
             _put(temporary, path)
     finally:

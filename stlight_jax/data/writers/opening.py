@@ -76,13 +76,14 @@ def check_kind(kind: str, form: Form, path: pathlib.Path) -> None:
 
 
 @contextlib.contextmanager
-def opened(path: pathlib.Path, kind: str, form: Form) -> Iterator[Write]:
+def opened(path: pathlib.Path, kind: str, form: Form, *, replace: bool = True) -> Iterator[Write]:
     """Gives a function that takes the next frames; the file has its name when the block is done, and all frames came.
 
-    Raises InputError if it cannot be written, or fewer or more frames come than the form has.
+    Raises InputError if it cannot be written, if fewer or more frames come than the form has, and if something is there by then
+    that is not to be replaced.
     """
     done = 0
-    with finished(path) as temporary, contextlib.ExitStack() as open_files:
+    with finished(path, replace=replace) as temporary, contextlib.ExitStack() as open_files:
         with named(path):
             write = open_files.enter_context(_WRITERS[kind][1](temporary, form))
 
