@@ -4,11 +4,16 @@ import json
 import subprocess
 import sys
 
+import jax
 import pytest
+from jax import export
 
-from stlight_jax import InputError
+from stlight_jax import InputError, STLight
+from stlight_jax.inference import trained
+from stlight_jax.inference.export import exported
 from stlight_jax.model.count import count
 from stlight_jax.pods.chips import CHIPS, describe
+from stlight_jax.pods.hlo import Program
 from stlight_jax.pods.plan import Plan, TooLargeError
 from stlight_jax.training.state import init_variables
 from tests.conftest import ROOT, load_config
@@ -64,11 +69,7 @@ def test_its_work_is_three_times_the_forward_pass(training):
 
 
 def test_memory_holds_the_state_and_is_updated_in_place(training):
-    import jax
-
     model = Plan(small(), (32, 32)).model_config
-    from stlight_jax import STLight
-
     variables = jax.eval_shape(lambda: init_variables(STLight(model), 0, (32, 32, 1)))
     parameters = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
     frames = 16 * 20 * 32 * 32
@@ -94,6 +95,21 @@ def test_what_does_not_fit_is_said_with_its_size():
         Plan(small(hidden_dim=1024), (512, 512)).prediction(describe("v5e:1x1"), 128)
     activations = 128 * 256 * 256 * 1024 * 2  # one grid of them, in bfloat16
     assert caught.value.needed > max(2 * activations, CHIPS["v5e"].hbm_bytes)
+
+
+@pytest.mark.parametrize("batch", [1, 16])
+def test_an_exported_program_compiles(batch):
+    model = exported(trained.load("tiny"))
+    (device,) = describe("v5e:1x1").devices
+    place = jax.sharding.SingleDeviceSharding(device)
+    variables = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), model.variables)
+    frames = jax.ShapeDtypeStruct((batch, 10, 32, 32, 1), "float32", sharding=place)
+    compiled = jax.jit(export.deserialize(bytearray(model.program)).call).lower(variables, frames).compile()
+    assert compiled.out_info.shape == (batch, 10, 32, 32, 1)
+    products = 2 * batch * sum(part.true for part in count(model.config, 32, 32).parts if "norm" not in part.name)
+    assert Program(compiled.as_text()).cost().product_flops == pytest.approx(
+        products, rel=0.3
+    )  # taps at the border are no work
 
 
 def test_the_command(tmp_path):
