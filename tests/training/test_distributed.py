@@ -220,7 +220,7 @@ def assert_told_of_a_loss(status, error):
     """Of the other processes of a run that one has left."""
     assert status in (1, -signal.SIGABRT), error  # SIGABRT where JAX's own watch is quicker than the broken connection
     assert "another process of this run has failed, died or lost its connection" in error or "another task died" in error
-    assert "Traceback" not in error
+    assert "Traceback (most recent call last)" not in error  # the watch names functions of the runtime, some of that name
 
 
 @pytest.mark.long
@@ -317,7 +317,7 @@ def test_two_processes_killed_twenty_times_end_with_the_parameters_of_an_undistu
         before = newest_step(workdir)
         started = start("train.py", train_arguments(small_run, workdir), 2)
         deadline = time.monotonic() + 200
-        while newest_step(workdir) == before and time.monotonic() < deadline:
+        while newest_step(workdir) <= before and time.monotonic() < deadline:
             assert [process.poll() for process in started] == [None, None]
             time.sleep(0.002)
         time.sleep(generator.random() * 0.5)
