@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import pathlib
 import re
@@ -14,14 +15,14 @@ from stlight_jax import remote
 from stlight_jax.data.readers.raw import RawSequence
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.data.writers import opening
-from stlight_jax.data.writers.form import Form, finished, named
+from stlight_jax.data.writers.atomic import finished, foreign_in
+from stlight_jax.data.writers.form import Form
 from stlight_jax.errors import InputError
 from stlight_jax.inference.along import Window
 from stlight_jax.training.workdir import make_writable
 
 _LISTED = "mp4, gif, png, npy, npz, h5, nc"
 _MOST_COLUMNS = 40  # of a strip
-_MARK = ".stlight_predicted"  # in folders: the names of what was written there, which is all that may be replaced
 
 
 class Destination:
@@ -73,20 +74,41 @@ class Destination:
         self._overwrite = False
         self._names = _names([sequence.name for sequence in sequences], [opening.ending_of(kind) for kind in self.kinds])
 
-    def check(self, forms: Sequence[Form], read_from: Sequence[pathlib.Path], overwrite: bool, rolling: bool) -> None:
-        """Args: forms: of the file, or of each sequence's; read_from: the input, and the truth if it lies elsewhere.
+    @property
+    def page(self) -> pathlib.Path:
+        """Of the same name, beside it."""
+        return self.path.with_name(f"{self.path.name if self.is_folder else self.path.stem}.html")
 
-        Raises InputError if the files cannot hold them, if there is something already, or if nothing can be written there.
+    def check(
+        self,
+        forms: Sequence[Form],
+        beside: Sequence[pathlib.Path],
+        read_from: Sequence[pathlib.Path],
+        *,
+        overwrite: bool,
+        rolling: bool,
+    ) -> None:
+        """Raises InputError if the files cannot hold the forms, if there is something already, or if nothing can be written.
+
+        Args:
+          forms: of the file, or of each sequence's.
+          beside: other files that will be written.
+          read_from: the input's and the truth's files and folders.
         """
         for form, kind in zip(forms, self.kinds, strict=False):
             if kind == "png" and rolling:
                 raise InputError(f"{self.path}: a strip shows one forecast; with --rolling write another kind of file")
             opening.check_kind(kind, form, self.path)
-        check_free(self.path, read_from, overwrite, folder=self._is_folder)
+        check_free(self.path, read_from, overwrite, folder=self.is_folder)
+        for path in beside:
+            if path.resolve().is_relative_to(self.path.resolve()):
+                raise InputError(f"{path} lies in {self.path}, the folder of predictions; write it somewhere else")
+            check_free(path, read_from, overwrite)
         self._overwrite = overwrite
 
     @property
-    def _is_folder(self) -> bool:
+    def is_folder(self) -> bool:
+        """Whether there is more than one file."""
         return self._in_folder or self.kinds[0] == "pictures"
 
     @contextlib.contextmanager
@@ -102,22 +124,21 @@ class Destination:
             def take(window: Window, prediction: np.ndarray) -> None:
                 nonlocal number, write
                 view = 0 if self.stacked else window.view
-                path = self.path if folder is None else folder / self._names[view]
-                if self.kinds[view] == "png":
-                    with finished(path, replace=self._overwrite) as temporary:
-                        _draw(temporary, scaling, window, prediction)
-                    return
                 if view != number:
                     current.close()
-                    opened = opening.opened(path, self.kinds[view], forms[view], replace=self._overwrite)
-                    number, write = view, current.enter_context(opened)
+                    path = self.path if folder is None else folder / self._names[view]
+                    if self.kinds[view] == "png":
+                        strip = current.enter_context(finished(path, replace=self._overwrite))
+                        write = functools.partial(_draw, strip, scaling, window)
+                    else:
+                        write = current.enter_context(
+                            opening.opened(path, self.kinds[view], forms[view], replace=self._overwrite)
+                        )
+                    number = view
                 write(prediction)
 
             yield take
             current.close()
-            if self._is_folder:
-                with named(self.path):
-                    _mark(folder or self.path)
 
 
 def check_free(path: pathlib.Path, read_from: Sequence[pathlib.Path], overwrite: bool, *, folder: bool = False) -> None:
@@ -131,9 +152,11 @@ def check_free(path: pathlib.Path, read_from: Sequence[pathlib.Path], overwrite:
     """
     for other in read_from:
         if _lies_in(other, path):
-            raise InputError(f"{path} is, or holds, what is read from {other}; name another place with --out")
+            raise InputError(f"{path} is, or holds, what is read from {other}; name another place")
         if _lies_in(path, other):
-            raise InputError(f"{path} lies in {other}, which is read from; name another place with --out")
+            raise InputError(f"{path} lies in {other}, which is read from; name another place")
+    if os.path.islink(path) and not path.exists():
+        raise InputError(f"{path} is a link to {os.readlink(path)}, which is not there; give another name")
     if path.exists():
         if not path.is_dir() and not path.is_file():
             raise InputError(f"{path} is neither a file nor a folder; give another name")
@@ -142,7 +165,7 @@ def check_free(path: pathlib.Path, read_from: Sequence[pathlib.Path], overwrite:
             raise InputError(f"{path} is a {there}, predictions go into a {wanted}; give another name")
         if not overwrite:
             raise InputError(f"{path} is there already; give another name, or --overwrite to replace it")
-        foreign = _foreign(path) if folder else None
+        foreign = foreign_in(path) if folder else None
         if foreign is not None:
             raise InputError(f"{path} is a folder with {foreign} in it, which predict has not written; give another name")
     make_writable(path.parent)
@@ -152,23 +175,6 @@ def _lies_in(path: pathlib.Path, other: pathlib.Path) -> bool:
     """Whether `path` is `other`, or below it."""
     resolved = path.resolve()
     return other.exists() and any(place.exists() and place.samefile(other) for place in (resolved, *resolved.parents))
-
-
-def _mark(folder: pathlib.Path) -> None:
-    """Keeps, in a folder just written, a list of what was written there."""
-    (folder / _MARK).write_text("".join(f"{name}\n" for name in _files_below(folder)), encoding="utf-8")
-
-
-def _foreign(folder: pathlib.Path) -> str | None:
-    """A file in a folder that is not on the list there."""
-    mark = folder / _MARK
-    ours = {_MARK, *mark.read_text(encoding="utf-8", errors="replace").splitlines()} if mark.is_file() else set()
-    return next((name for name in _files_below(folder) if name not in ours), None)
-
-
-def _files_below(folder: pathlib.Path) -> list[str]:
-    items = sorted(item for item in folder.rglob("*") if item.is_symlink() or not item.is_dir())
-    return [item.relative_to(folder).as_posix() for item in items]
 
 
 def _names(names: Sequence[str], endings: Sequence[str]) -> list[str]:

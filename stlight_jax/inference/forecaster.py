@@ -12,7 +12,7 @@ from absl import logging
 from etils import epath
 
 from stlight_jax.data.scaling import Scaling
-from stlight_jax.data.writers.form import as_type
+from stlight_jax.data.writers.form import as_type, can_hold
 from stlight_jax.errors import InputError
 from stlight_jax.inference import trained
 from stlight_jax.inference.programs import Programs
@@ -147,7 +147,7 @@ class Forecaster:
           integers have no fill value.
 
         Raises:
-          InputError: too few frames, another number of channels, nothing but missing values.
+          InputError: too few frames, another number of channels, nothing but missing values, predictions that are not finite.
         """
         given = self._understood(frames)
         horizon = self._horizon(horizon)
@@ -161,6 +161,7 @@ class Forecaster:
             block = self._pass(seen)
             if self._rollout == "frames" and horizon > self.model.out_frames:
                 block = block[:, :1]
+            self._check_finite(block, count)
             blocks.append(block)
             count += block.shape[1]
             if ready is not None:
@@ -173,7 +174,7 @@ class Forecaster:
 
     def warmup(self, shape: tuple[int, ...], horizon: int | None = None) -> None:
         """Compiles what frames of this shape will need, before they come. Args and errors as for a call."""
-        if not isinstance(shape, tuple | list) or not all(isinstance(side, int | np.integer) for side in shape):
+        if not isinstance(shape, tuple | list) or not all(isinstance(side, int | np.integer) and side >= 0 for side in shape):
             raise InputError(f"shape is {shape!r}; expected that of frames, such as (10, 64, 64)")
         batch, height, width = self._check_shape(tuple(shape))
         self._horizon(horizon)
@@ -316,12 +317,22 @@ class Forecaster:
                     result[sequence, :, tile.rows, tile.columns] += output * tile.weights[:, :, None]
         return result[:, :, :height, :width]
 
+    def _check_finite(self, block: np.ndarray, before: int) -> None:
+        """Args: block: predictions `[b, t, h, w, c]`; before: how many frames came before them."""
+        finite = np.isfinite(block).all(axis=(0, 2, 3, 4))
+        if not finite.all():
+            first = before + int(finite.argmin()) + 1
+            raise InputError(
+                f"{self.source} predicts values that are not finite, first in frame {first}; choose another checkpoint"
+                + (f", or a horizon below {first}" if first > 1 else "")
+            )
+
     def _in_own_units(self, prediction: np.ndarray, given: _Given, dtype: np.dtype) -> np.ndarray | np.ma.MaskedArray:
         channels = self.model.out_channels
         values = self.scaling.for_channels(channels).from_network(prediction)
         gone = self._lost_again(given, values.shape)
         fill = self.scaling.fill
-        marked = dtype.kind == "f" or (fill is not None and np.iinfo(dtype).min <= fill <= np.iinfo(dtype).max)
+        marked = dtype.kind == "f" or (fill is not None and can_hold(dtype, fill))
         if gone is not None:
             values = np.where(gone, np.nan if marked else 0, values)
         values = as_type(values, dtype, fill if dtype.kind != "f" and marked else None)

@@ -29,6 +29,7 @@ class Plan(NamedTuple):
       every: frames from one of these to the next.
       left_out: how many of these a gap in time forbids.
       truths: for each view the true frames, if they do not lie in the view itself, else None.
+      read_from: the files that all these frames lie in.
     """
 
     views: list[View]
@@ -38,6 +39,7 @@ class Plan(NamedTuple):
     every: int
     left_out: int
     truths: list[np.ndarray | None]
+    read_from: list[pathlib.Path]
 
     @property
     def joined(self) -> bool:
@@ -111,8 +113,10 @@ def make_plan(
             f"{sequences[0].name}: nowhere are {model.in_frames} frames, and those to predict, without a gap in time; ignore "
             "times with --time=none"
         )
-    truths = _truths(views, starts, reading, horizon, truth) if truth else [None] * len(views)
-    return Plan(views, starts, horizon, rolling, every, left_out, truths)
+    true = open_input(pathlib.Path(truth).expanduser(), reading) if truth else []
+    truths = _truths(views, starts, reading, horizon, true, f"--truth={truth}") if truth else [None] * len(views)
+    read_from = [pathlib.Path(path) for path in dict.fromkeys(sequence.origin.path for sequence in (*sequences, *true))]
+    return Plan(views, starts, horizon, rolling, every, left_out, truths, read_from)
 
 
 def _check_channels(sequence: RawSequence, model: STLightConfig) -> None:
@@ -160,21 +164,22 @@ def _check_gap(view: View, start: int, in_frames: int) -> None:
         )
 
 
-def _truths(views: list[View], starts: list[list[int]], reading: Reading, horizon: int, truth: str) -> list[np.ndarray | None]:
-    """The true frames in files of their own: by their dates, if both have dates, else from the first frame on."""
-    sequences = open_input(pathlib.Path(truth).expanduser(), reading)
+def _truths(
+    views: list[View], starts: list[list[int]], reading: Reading, horizon: int, sequences: Sequence[RawSequence], said: str
+) -> list[np.ndarray | None]:
+    """The true frames in files of their own: by their dates, if both have dates, else from the first frame on.
+
+    Args:
+      said: what the user has named them by.
+    """
     if len(sequences) != len(views):
-        raise InputError(
-            f"--truth={truth} holds {len(sequences)} sequence(s), the input {len(views)}; there must be one for each"
-        )
+        raise InputError(f"{said} holds {len(sequences)} sequence(s), the input {len(views)}; there must be one for each")
     results: list[np.ndarray | None] = []
     for view, (start,), sequence in zip(views, starts, sequences, strict=True):
-        place = _first_true(view, start, sequence, truth)
+        place = _first_true(view, start, sequence, said)
         own = View(sequence, reading.frame_step, place % reading.frame_step, reading.size)
         if own.shape != view.shape:
-            raise InputError(
-                f"--truth={truth}: {sequence.name} has frames of shape {list(own.shape)}, the input {list(view.shape)}"
-            )
+            raise InputError(f"{said}: {sequence.name} has frames of shape {list(own.shape)}, the input {list(view.shape)}")
         first = place // reading.frame_step
         end = first + known_after(own, first, horizon, since=first)
         parts, place = [], first
@@ -187,7 +192,7 @@ def _truths(views: list[View], starts: list[list[int]], reading: Reading, horizo
     return results
 
 
-def _first_true(view: View, start: int, truth: RawSequence, path: str) -> int:
+def _first_true(view: View, start: int, truth: RawSequence, said: str) -> int:
     """The place, in all of the true frames, of the first one predicted."""
     ours, theirs = view.sequence.stamps, truth.stamps
     if ours is None or theirs is None or not (ours.dated and theirs.dated):
@@ -198,11 +203,11 @@ def _first_true(view: View, start: int, truth: RawSequence, path: str) -> int:
     our_step, their_step = (usual_difference([stamps.values]) for stamps in (ours, theirs))
     if our_step and their_step and not 0.5 <= their_step / our_step <= 1.5:
         raise InputError(
-            f"--truth={path}: {truth.name} has a frame every {duration_text(their_step)}, the input every "
+            f"{said}: {truth.name} has a frame every {duration_text(their_step)}, the input every "
             f"{duration_text(our_step)}; give true frames at the input's sampling step"
         )
     nearest = int(np.abs(theirs.values - further.values[0]).argmin())
     if abs(theirs.values[nearest] - further.values[0]) > (their_step or our_step or 0) / 2:
         wanted = np.datetime64(int(further.values[0]), "us").astype("M8[s]")
-        raise InputError(f"--truth={path}: {truth.name} has no frame of {wanted}, the first one predicted")
+        raise InputError(f"{said}: {truth.name} has no frame of {wanted}, the first one predicted")
     return nearest

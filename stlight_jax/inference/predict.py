@@ -15,6 +15,7 @@ import numpy as np
 from absl import flags
 
 from stlight_jax import remote
+from stlight_jax.data.writers.atomic import finished
 from stlight_jax.data.writers.form import Form, can_hold
 from stlight_jax.errors import InputError
 from stlight_jax.evaluation.metrics import SSIM_WINDOW
@@ -23,7 +24,7 @@ from stlight_jax.evaluation.sharpness import Sharpness
 from stlight_jax.evaluation.sprites import Clip
 from stlight_jax.inference import reading as readings
 from stlight_jax.inference.clips import Clips, Run
-from stlight_jax.inference.destination import Destination, check_free
+from stlight_jax.inference.destination import Destination
 from stlight_jax.inference.plan import Plan, make_plan
 from stlight_jax.inference.verification import Verification, as_text, is_too_small
 from stlight_jax.progress import Progress, say
@@ -141,16 +142,18 @@ def predict(request: Request, forecaster: Forecaster) -> dict[str, Any]:
         truth=request.truth,
     )
     destination = Destination(source, sequences, request.out, request.kind)
-    page = _page(request, destination.path)
+    page, table = _beside(request, destination)
     forms = [
         _form(request, reading, forecaster, plan, view, destination.stacked)
         for view in range(1 if destination.stacked else len(plan.views))
     ]
-    read_from = [source, *([pathlib.Path(request.truth).expanduser()] if request.truth else [])]
-    destination.check(forms, read_from, request.overwrite, request.rolling)
-    for beside in (page, request.json):
-        if beside:
-            check_free(pathlib.Path(beside).expanduser(), (), request.overwrite)
+    destination.check(
+        forms,
+        [path for path in (page, table) if path is not None],
+        [source, *plan.read_from],
+        overwrite=request.overwrite,
+        rolling=request.rolling,
+    )
     run = Run(forecaster, plan)
     _tell(reading, plan, model, run.total, destination, forms[0])
     verification = Verification(forecaster.scaling, plan.horizon, model.out_channels)
@@ -173,11 +176,14 @@ def predict(request: Request, forecaster: Forecaster) -> dict[str, Any]:
     say(f"wrote {destination.path}")
     if "overall" in results:
         print(as_text(results))
-    if request.json:
-        write_json(request.json, results)
-        say(f"wrote {request.json}")
+    if table is not None:
+        with finished(table, replace=request.overwrite) as temporary:
+            write_json(temporary, results)
+        say(f"wrote {table}")
     if page is not None:
-        _write_report(page, results, clips.chosen(run, forecaster.scaling), forecaster)
+        with finished(page, replace=request.overwrite) as temporary:
+            _write_report(temporary, results, clips.chosen(run, forecaster.scaling), forecaster)
+        say(f"wrote {page}, a page to look at")
     return results
 
 
@@ -213,7 +219,6 @@ def _write_report(path: pathlib.Path, results: dict[str, Any], clips: Sequence[C
             "platform": here["platform"],
         },
     )
-    say(f"wrote {path}, a page to look at")
 
 
 def _check(request: Request) -> None:
@@ -253,10 +258,10 @@ def _value_range(texts: list[str]) -> tuple[float, float]:
     return low, high
 
 
-def _page(request: Request, out: pathlib.Path) -> pathlib.Path | None:
-    if request.report == "none":
-        return None
-    return pathlib.Path(request.report).expanduser() if request.report else out.with_name(f"{out.stem}.html")
+def _beside(request: Request, destination: Destination) -> tuple[pathlib.Path | None, pathlib.Path | None]:
+    """Of the page and of the JSON, None for what is not wanted."""
+    page = pathlib.Path(request.report).expanduser() if request.report else destination.page
+    return None if request.report == "none" else page, pathlib.Path(request.json).expanduser() if request.json else None
 
 
 def _form(request: Request, reading: readings.Reading, forecaster: Forecaster, plan: Plan, number: int, stacked: bool) -> Form:

@@ -84,12 +84,12 @@ def load(path: epath.PathLike, which: str = "best") -> TrainedModel:
     Raises:
       InputError: there is nothing of these, it is damaged, or of a version that is not known here.
     """
+    if (str(path) in shipped() or epath.Path(path).suffix == SUFFIX) and which != "best":
+        raise InputError(f"{path} holds one checkpoint; {which!r} cannot be chosen from it")
     if str(path) in shipped():
         return _read(epath.Path(_SHIPPED / f"{path}{SUFFIX}"), str(path))
     remote.ready(path, checkpoints=True)
     place = epath.Path(path).expanduser()
-    if place.suffix == SUFFIX and which != "best":
-        raise InputError(f"{path} holds one checkpoint; {which!r} cannot be chosen from it")
     if place.suffix == SUFFIX:
         return _read(place, str(path))
     if not place.exists():

@@ -265,7 +265,7 @@ def hbm_needed(message: str) -> float | None:
     One version's words are "required for HLO temporaries (65.59G) exceeds available HBM (15.75G)", another's "Ran out of
     memory in memory space hbm. Used 64.00G of 15.75G hbm."
     """
-    found = re.search(r"\(([\d.]+)([KMGT])\) exceeds|Used ([\d.]+)([KMGT]) of", message)
+    found = re.search(r"\(([\d.]+)([KMGT])\) exceeds available HBM|Used ([\d.]+)([KMGT]) of [\d.]+[KMGT] hbm", message)
     if not found:
         return None
     figure, unit = (group for group in found.groups() if group)

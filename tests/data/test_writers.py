@@ -103,6 +103,9 @@ def test_items_and_windows_are_the_outer_axes(tmp_path, kind):
         (np.int16, 0, 0.2, 1),
         (np.int64, None, 1e30, 9223372036854774784),
         (np.float32, -9999.0, np.nan, -9999.0),
+        (np.float64, -999.9, np.nan, -999.9),  # not the nearest float32
+        (np.float64, 1e300, np.nan, 1e300),
+        (np.float16, None, -70000.0, -65504.0),
         (bool, None, 0.7, True),
     ],
 )
@@ -156,8 +159,8 @@ def test_gifs_keep_every_frame_even_equal_ones(tmp_path, channels):
 def test_folders_of_pictures_are_numbered_by_the_frames(tmp_path, channels):
     frames = np.rint(frames_of((4, 9, 8, channels)))
     path = write(tmp_path / "a", frames, form(frames, first=98))
-    assert sorted(item.name for item in path.iterdir()) == ["00098.png", "00099.png", "00100.png", "00101.png"]
-    found = np.stack([np.asarray(Image.open(item)) for item in sorted(path.iterdir())])
+    assert sorted(item.name for item in path.glob("*.png")) == ["00098.png", "00099.png", "00100.png", "00101.png"]
+    found = np.stack([np.asarray(Image.open(item)) for item in sorted(path.glob("*.png"))])
     np.testing.assert_array_equal(found, frames if channels == 3 else frames[..., 0])
 
 
@@ -165,7 +168,7 @@ def test_deep_pictures_stay_deep(tmp_path):
     frames = np.rint(frames_of((2, 9, 8, 1), 60000))
     how = form(frames, np.uint16, origin=Origin(NOWHERE, "pictures", dtype=np.dtype(np.uint16)))
     path = write(tmp_path / "a", frames, how)
-    found = np.stack([np.asarray(Image.open(item)) for item in sorted(path.iterdir())])
+    found = np.stack([np.asarray(Image.open(item)) for item in sorted(path.glob("*.png"))])
     np.testing.assert_array_equal(found, frames[..., 0])
 
 
@@ -195,9 +198,8 @@ def test_what_is_interrupted_leaves_nothing_and_keeps_what_was_there(tmp_path, k
 
 def folder_of_before(tmp_path):
     path = tmp_path / "a"
-    path.mkdir()
-    (path / "00000.png").write_text("before")
-    return path
+    frames = frames_of((1, 16, 16, 1))
+    return write(path, frames, form(frames, first=3), blocks=1)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError("the disk is full")])
@@ -211,7 +213,7 @@ def test_a_folder_stays_if_the_new_one_cannot_take_its_place(tmp_path, monkeypat
     with pytest.raises(KeyboardInterrupt if error is KeyboardInterrupt else InputError):
         write(path, frames, form(frames))
     assert [item.name for item in tmp_path.iterdir()] == ["a"]
-    assert [item.read_text() for item in path.iterdir()] == ["before"]
+    assert [item.name for item in path.glob("*.png")] == ["00003.png"]
 
 
 def test_a_folder_stays_if_it_cannot_be_moved_aside(tmp_path, monkeypatch):
@@ -224,14 +226,30 @@ def test_a_folder_stays_if_it_cannot_be_moved_aside(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="a could not be written: not yours"):
         write(path, frames, form(frames))
     assert [item.name for item in tmp_path.iterdir()] == ["a"]
-    assert [item.read_text() for item in path.iterdir()] == ["before"]
+    assert [item.name for item in path.glob("*.png")] == ["00003.png"]
 
 
 def test_a_finished_folder_takes_the_place_of_another(tmp_path):
     path, frames = folder_of_before(tmp_path), frames_of((4, 16, 16, 1))
     write(path, frames, form(frames, first=7))
     assert [item.name for item in tmp_path.iterdir()] == ["a"]
-    assert sorted(item.name for item in path.iterdir()) == ["00007.png", "00008.png", "00009.png", "00010.png"]
+    assert sorted(item.name for item in path.glob("*.png")) == ["00007.png", "00008.png", "00009.png", "00010.png"]
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_folder_that_has_got_another_file_stays(tmp_path, replaced):
+    path, frames = folder_of_before(tmp_path) if replaced else tmp_path / "a", frames_of((4, 16, 16, 1))
+
+    def write_while_a_file_comes():
+        with opening.opened(path, "pictures", form(frames)) as take:
+            take(frames)
+            path.mkdir(exist_ok=True)
+            (path / "mine.txt").write_text("precious")
+
+    with pytest.raises(InputError, match=r"a is a folder with mine.txt in it, which has come there meanwhile; it stays"):
+        write_while_a_file_comes()
+    assert [item.name for item in tmp_path.iterdir()] == ["a"]
+    assert (path / "mine.txt").read_text() == "precious"
 
 
 def test_too_few_frames_are_no_file(tmp_path):
@@ -264,6 +282,14 @@ def test_a_disk_that_cannot_be_written_to_is_named(tmp_path):
         (["2020-11-29", "2020-12-29", "2021-01-29"], ["2021-02-28", "2021-03-29"]),
         (["2020-01-30", "2020-02-29", "2020-03-30"], ["2020-04-29", "2020-05-29"]),  # every 30 days
         (["2021-01-30", "2021-02-27", "2021-03-30"], ["2021-04-29", "2021-05-30"]),  # the last day but one
+        (["2021-06-29", "2021-07-30", "2021-08-30"], ["2021-09-30", "2021-10-31"]),  # every 31 days, not the last but one
+        (["2020-02-01", "2020-03-01", "2020-04-01", "2020-06-01", "2020-07-01", "2020-08-01"], ["2020-09-01", "2020-10-01"]),
+        (  # the middle of months, as climate models have it
+            np.array(["2019-11-16T00", "2019-12-16T12", "2020-01-16T12", "2020-02-15T12"], "M8[h]"),
+            np.array(["2020-03-16T12", "2020-04-16T00"], "M8[h]"),
+        ),
+        (np.array([126, 127], np.int8), np.array([128, 129])),  # which the file's type cannot hold
+        (np.array([-3, -2], np.int8), np.array([-1, 0], np.int8)),
         ([3, 5, 7], [9, 11]),
         ([0.5, 1.0], [1.5, 2.0]),
     ],
@@ -272,7 +298,7 @@ def test_times_go_on_as_they_are_written(stored, further):
     stamps = parse_stamps(np.asarray(stored), "time", "a.npz")
     found = continued(stamps, np.zeros(0, int), len(stored) - 1, 2)
     assert found.stored.tolist() == np.asarray(further).tolist()
-    assert found.stored.dtype == np.asarray(stored).dtype
+    assert found.stored.dtype == np.asarray(further).dtype
 
 
 def date_of(year, month, day):
@@ -372,6 +398,8 @@ def test_netcdf_goes_on_with_coordinates_attributes_packing_and_times(tmp_path):
         ("noleap", "days since 2001-01-01", [181, 212, 243], [273, 304, 334]),  # 1 July, August, September
         ("standard", "days since 2001-01-01", [0, 365, 730], [1095, 1461, 1826]),  # years, of which 2004 is a leap year
         ("standard", "days since 2001-06-30", [0, 92, 184], [274, 365, 457]),  # ends of quarters
+        ("noleap", "days since 2001-01-01", [15.5, 45.0, 74.5], [105.0, 135.5, 166.0]),  # the middle of months
+        ("noleap", "days since 2001-01-01", np.int8([100, 113, 126]), [139, 152, 165]),
         ("noleap", "days since 2000-02-27", [0, 1, 2], [3, 4, 5]),
         ("standard", "months since 2000-01-01", [0, 1, 2], [3, 4, 5]),
         ("standard", "hours since 2000-01-01", [0.0, 0.5, 1.0], [1.5, 2.0, 2.5]),
@@ -385,6 +413,17 @@ def test_netcdf_times_of_every_calendar(tmp_path, kind, units, values, further):
     with netCDF4.Dataset(path) as found:
         assert found["time"][:].tolist() == further
         assert (found["time"].units, found["time"].calendar) == (units, kind)
+
+
+def test_a_time_coordinate_hides_none_of_the_times_to_come(tmp_path):
+    xarray, netCDF4 = pytest.importorskip("xarray"), pytest.importorskip("netCDF4")
+    attributes = {"units": "hours since 2020-01-01", "valid_max": 2, "valid_range": [0, 2], "actual_range": [0, 2]}
+    time = xarray.Variable("time", [0, 1, 2], attributes)
+    data = xarray.Dataset({"rain": (("time", "y", "x"), frames_of((3, 7, 8)))}, {"time": time})
+    _, path = continue_netcdf(tmp_path, data)
+    with netCDF4.Dataset(path) as found:
+        assert found["time"][:].filled(-1).tolist() == [3, 4, 5]
+        assert set(found["time"].ncattrs()) == {"units"}
 
 
 def test_netcdf_of_floats_keeps_its_fill_value(tmp_path):
@@ -420,6 +459,17 @@ def test_netcdf_of_integers_is_written_in_the_floats_that_are_asked_for(tmp_path
         assert found["rain"].dtype == asked
         assert not {"scale_factor", "add_offset", "missing_value"} & set(found["rain"].ncattrs())
         np.testing.assert_array_equal(found["rain"][...], frames[..., 0])
+
+
+def test_packed_netcdf_without_a_fill_value_gets_that_of_netcdf(tmp_path):
+    """A fill value that the user names is one of the unpacked values, and cannot stand among the packed ones."""
+    xarray, netCDF4 = pytest.importorskip("xarray"), pytest.importorskip("netCDF4")
+    data = three_days(scale_factor=0.01)
+    data["rain"] = data["rain"].astype(np.int16)
+    frames, path = continue_netcdf(tmp_path, data, fill=-1.0)
+    with xarray.open_dataset(path) as found:
+        assert found["rain"].encoding["_FillValue"] == netCDF4.default_fillvals["i2"]
+        np.testing.assert_allclose(found["rain"].values, frames[..., 0], atol=0.0051)
 
 
 @pytest.mark.parametrize("settings", [{}, {"dtype": np.dtype(np.float64), "asked": True}])

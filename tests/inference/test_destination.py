@@ -75,6 +75,52 @@ def test_what_comes_to_be_there_meanwhile_stays(here, monkeypatch, kind):
     assert {item.name for item in here.iterdir()} == {"a.npy", place.name}
 
 
+@pytest.mark.parametrize("before", [True, False])
+def test_what_comes_into_a_folder_meanwhile_stays_with_overwrite_too(here, monkeypatch, before):
+    first_steps, source = Line.__call__, saved(here / "a.npy", movie(12))
+    if before:
+        run(source, out="b", kind="pictures")
+
+    def late(self, *args, **kwargs):
+        (here / "b").mkdir(exist_ok=True)
+        (here / "b" / "precious.txt").write_text("mine")
+        return first_steps(self, *args, **kwargs)
+
+    monkeypatch.setattr(Line, "__call__", late)
+    with pytest.raises(InputError, match=r"b is a folder with precious.txt in it, which has come there meanwhile"):
+        run(source, out="b", kind="pictures", overwrite=True)
+    assert (here / "b" / "precious.txt").read_text() == "mine"
+    assert len(list((here / "b").glob("*.png"))) == (2 if before else 0)
+    assert {item.name for item in here.iterdir()} == {"a.npy", "b"}
+
+
+@pytest.mark.parametrize("name", ["r.html", "r.json"])
+def test_a_page_or_figures_that_come_meanwhile_stay(here, monkeypatch, name):
+    first_steps = Line.__call__
+
+    def late(self, *args, **kwargs):
+        pathlib.Path(name).write_text("precious")
+        return first_steps(self, *args, **kwargs)
+
+    monkeypatch.setattr(Line, "__call__", late)
+    source = saved(here / "a.npy", movie(12))
+    with pytest.raises(InputError, match=f"{name} has come to be there meanwhile"):
+        run(source, out="b.npy", report="r.html", json="r.json")
+    assert pathlib.Path(name).read_text() == "precious"
+
+
+def test_pages_and_figures_lie_beside_what_they_belong_to(here):
+    source = saved(here / "a.npy", movie(12))
+    saved(here / "pics", movie())
+    refused("r.json lies in b, the folder of predictions", source, out="b", json="b/r.json")
+    refused("b/deep/r.html lies in b, the folder of predictions", source, out="b", report="b/deep/r.html")
+    refused("r.html lies in pics, which is read from", "pics", out="b", report="pics/r.html")
+    saved(here / "radar.2020", movie())
+    run("radar.2020", report="")
+    run("pics", out="deep.er.npy", report="")
+    assert {item.name for item in here.glob("*.html")} == {"radar.2020_predicted.html", "deep.er.html"}
+
+
 def test_devices_are_no_destination(here):
     with pytest.raises(InputError, match="is neither a file nor a folder"):
         check_free(pathlib.Path("/dev/null"), (), overwrite=True)
@@ -113,6 +159,13 @@ def test_what_is_read_is_never_replaced(here):
     refused("deep is, or holds, what is read from", saved(here / "deep" / "er" / "a.npy", movie()), out="deep")
     (here / "link.npy").symlink_to(source)
     refused("a.npy is, or holds, what is read from", "link.npy", out="a.npy")
+    (here / "links").mkdir()
+    (here / "links" / "b.npy").symlink_to(source)
+    refused("a.npy is, or holds, what is read from", "links", out="a.npy")
+    refused("r.html lies in truth, which is read from", "pics", truth="truth", out="b", report="truth/r.html")
+    (here / "gone.npy").symlink_to("nowhere.npy")
+    with pytest.raises(InputError, match="gone.npy is a link to nowhere.npy, which is not there"):
+        run(source, out="gone.npy")
 
 
 def test_a_file_does_not_take_the_place_of_a_folder_or_the_other_way_round(here):
@@ -125,6 +178,11 @@ def test_a_file_does_not_take_the_place_of_a_folder_or_the_other_way_round(here)
         pathlib.Path(name).mkdir()
     refused("d.json is a folder", source, out="d.npy", json="d.json")
     refused("d.html is a folder", source, out="d.npy", report="d.html")
+
+
+def test_a_strip_of_nothing_is_not_written(here):
+    source = saved(here / "a.npy", np.full((12, 8, 10, 1), np.nan, np.float32))
+    refused("all values of the frames to predict from are missing", source, out="b.png")
 
 
 def test_a_strip_is_replaced(here):

@@ -125,6 +125,24 @@ def test_long_horizons_feed_predictions_back(grey, rollout):
     np.testing.assert_allclose(prediction, expected, rtol=1e-3, atol=0.05)
 
 
+@pytest.mark.parametrize(("value", "frame"), [(np.nan, 1), (np.inf, 4)])
+def test_predictions_that_are_not_finite_are_told(grey, monkeypatch, value, frame):
+    """Training that went astray leaves such weights; and predictions may grow without end when they are fed back."""
+    forecaster, passes = Forecaster(grey), []
+
+    def astray(frames):
+        passes.append(frames)
+        block = np.ones((1, 2, 8, 12, 1), np.float32)
+        block[0, (frame - 1) % 2, 3, 4] = value if len(passes) == (frame + 1) // 2 else 0
+        return block
+
+    monkeypatch.setattr(forecaster, "_pass", astray)
+    message = f"values that are not finite, first in frame {frame}; choose another checkpoint"
+    with pytest.raises(InputError, match=message) as told:
+        forecaster(random_frames((3, 8, 12)), horizon=7)
+    assert str(told.value).endswith("a horizon below 4") == (frame == 4)
+
+
 def test_a_short_horizon_is_cut_from_one_pass(grey):
     frames = random_frames((3, 8, 12))
     np.testing.assert_array_equal(Forecaster(grey)(frames, horizon=1), Forecaster(grey)(frames)[:1])

@@ -456,15 +456,26 @@ def test_a_window_without_any_value_is_missing_and_does_not_end_a_long_run(tmp_p
     assert np.isfinite(found[[0, 1, 2]]).all()
 
 
+def kept_pages(monkeypatch):
+    """What pages are made of; they are empty."""
+    pages = []
+
+    def keep(path, *content):
+        path.touch()
+        pages.append((path, *content))
+
+    monkeypatch.setattr(predict_module, "_write_report", keep)
+    return pages
+
+
 def test_clips_for_a_page(tmp_path, monkeypatch):
     frames = movie(40, dtype=np.float32)
     frames += 30 * RNG.random(frames.shape).astype(np.float32)
     frames[30] += 100
-    pages = []
-    monkeypatch.setattr(predict_module, "_write_report", lambda *page: pages.append(page))
+    pages = kept_pages(monkeypatch)
     results = run(saved(tmp_path / "a.npy", frames), rolling=True, out="b.npy", report="")
-    ((path, of, shown, _),) = pages
-    assert path.name == "b.html"
+    ((_, of, shown, _),) = pages
+    assert (tmp_path / "here" / "b.html").is_file()
     assert of is results
     errors = {}
     for start in range(3, 40, 2):
@@ -490,8 +501,7 @@ def test_clips_for_a_page(tmp_path, monkeypatch):
 def test_the_first_clip_may_be_the_best_too(tmp_path, monkeypatch):
     frames = movie(40, dtype=np.float32)
     frames[5:] += 30 * RNG.random(frames[5:].shape).astype(np.float32)  # only the first forecast can be right
-    pages = []
-    monkeypatch.setattr(predict_module, "_write_report", lambda *page: pages.append(page))
+    pages = kept_pages(monkeypatch)
     run(saved(tmp_path / "a.npy", frames), rolling=True, out="b.npy", report="")
     assert [clip.title.partition(":")[0] for clip in pages[0][2]] == ["First and best", "Median", "Worst"]
 

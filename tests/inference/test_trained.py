@@ -184,6 +184,13 @@ def test_what_is_not_there_is_refused(tmp_path):
             Forecaster.load(path)
 
 
+def test_what_holds_one_checkpoint_has_no_other(grey, tmp_path):
+    trained.write(tmp_path / "a.stlight", grey)
+    for name in ("tiny", tmp_path / "a.stlight"):
+        with pytest.raises(InputError, match="holds one checkpoint; 'last' cannot be chosen from it"):
+            trained.load(name, "last")
+
+
 def test_a_file_that_cannot_be_written_leaves_nothing(grey, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="could not be written"):

@@ -39,6 +39,7 @@ def made_up(batch, per_sequence=1.0, limit=16.0):
         ("Ran out of memory in memory space hbm. Used 64.00G of 15.75G hbm. Exceeded hbm capacity by 48.25G.", 64),
         ("Ran out of memory in memory space hbm. Used 1.50T of 15.75G hbm.", 1536),
         ("RESOURCE_EXHAUSTED: nothing more is known", None),
+        ("Ran out of memory in memory space vmem. Used 17.50M of 16.00M vmem. Exceeded vmem capacity by 1.50M.", None),
     ],
 )
 def test_the_compilers_message_tells_what_is_needed(message, gibibytes):

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import os
-import pathlib
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 
 from stlight_jax.data.readers.raw import Origin
 from stlight_jax.data.readers.times import Stamps
-from stlight_jax.errors import InputError
 
 # Takes float32 [n, h, w, c] in the data's own units, NaN where values are missing: the next frames.
 Write = Callable[[np.ndarray], None]
@@ -105,13 +100,19 @@ def in_order(frames: np.ndarray, axes: str) -> np.ndarray:
 def as_type(values: np.ndarray, dtype: np.dtype, fill: float | None) -> np.ndarray:
     """Floats with NaN where values are missing -> `dtype`, with `fill` there.
 
-    Whole numbers are rounded and kept within what their type can hold; a value that is there never becomes the fill value.
+    What a type cannot hold becomes the least or the largest it can. Whole numbers are rounded, and a value that is there never
+    becomes the fill value.
 
     Raises ValueError for missing values that nothing can stand for.
     """
     missing = np.isnan(values)
     if dtype.kind == "f":
-        return values.astype(dtype) if fill is None else np.where(missing, fill, values).astype(dtype)
+        if dtype.itemsize < values.dtype.itemsize:
+            values = np.clip(values, np.finfo(dtype).min, np.finfo(dtype).max)
+        stored = values.astype(dtype)
+        if fill is not None:
+            stored[missing] = fill
+        return stored
     if missing.any() and (fill is None or dtype.kind == "b"):
         raise ValueError(
             f"{missing.sum()} values are NaN, for which {dtype} has nothing; a float type, or a fill value, is needed"
@@ -147,58 +148,3 @@ def as_grey_levels(frames: np.ndarray, form: Form) -> np.ndarray:
     low, high = (np.asarray(values, np.float32) for values in (form.low, form.high))
     levels = frames if form.is_eight_bit else (frames - low) / (high - low) * 255
     return np.rint(np.clip(np.nan_to_num(levels), 0, 255)).astype(np.uint8)
-
-
-@contextlib.contextmanager
-def finished(path: pathlib.Path, *, replace: bool = True) -> Iterator[pathlib.Path]:
-    """Gives another name beside `path` to write to, and moves what is there to its place when the block is done.
-
-    A failed or interrupted block leaves nothing, and what was at `path` before stays. Raises InputError for disks that cannot
-    be written to, and if something is at `path` that is not to be replaced.
-    """
-    temporary = path.with_name(f".{path.stem}.unfinished-{os.getpid()}{path.suffix}")
-    try:
-        with named(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        if path.exists() and not replace:
-            raise InputError(f"{path} has come to be there meanwhile, from somewhere else; it stays as it is")
-        with named(path):
-            _put(temporary, path)
-    finally:
-        _remove(temporary)
-
-
-def _put(temporary: pathlib.Path, path: pathlib.Path) -> None:
-    """Moves a finished file or folder to its place; whatever comes between, there is the old content or the new."""
-    if not path.is_dir():  # only a file takes another's place in one step
-        temporary.replace(path)
-        return
-    replaced = path.with_name(f".{path.stem}.replaced-{os.getpid()}{path.suffix}")
-    try:
-        path.rename(replaced)
-        temporary.replace(path)
-    finally:
-        if path.exists():
-            _remove(replaced)
-        else:
-            replaced.rename(path)
-
-
-def _remove(path: pathlib.Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        with contextlib.suppress(OSError):  # what could not be made is not there, and the disk may be gone
-            path.unlink()
-
-
-@contextlib.contextmanager
-def named(path: pathlib.Path) -> Iterator[None]:
-    """Turns what full disks and missing rights raise into InputError."""
-    try:
-        yield
-    except InputError:
-        raise
-    except (OSError, RuntimeError) as error:  # netCDF4 raises the latter
-        raise InputError(f"{path} could not be written: {error}") from None

@@ -130,7 +130,8 @@ def _write_times(target: Any, form: Form, time: str) -> None:
         return
     if form.starts is None and form.origin.kind == "netcdf":
         key = stamps.key
-    values, attributes = stamps.stored, {name: value for name, value in stamps.attributes.items() if name != "bounds"}
+    left_out = ("bounds", *_RANGES)
+    values, attributes = stamps.stored, {name: value for name, value in stamps.attributes.items() if name not in left_out}
     if stamps.dated and form.origin.kind != "netcdf":
         values = as_dates(stamps)
         unit = {"s": "seconds", "ms": "milliseconds", "us": "microseconds"}[np.datetime_data(values.dtype)[0]]

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from stlight_jax.data.writers import arrays, netcdf, pictures
-from stlight_jax.data.writers.form import Form, Write, finished, named
+from stlight_jax.data.writers.atomic import finished, named
+from stlight_jax.data.writers.form import Form, Write
 from stlight_jax.errors import InputError
 
 # kind: (the ending of its files, the writer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -14,6 +15,9 @@ from stlight_jax.data.readers.times import Stamps, usual_difference
 # Steps of the last year, for monthly data, tell months from days.
 _LOOKED_AT = 13
 _FEWEST_MONTHS = 3
+_SECOND = 1_000_000  # microseconds
+_DAY = 86_400 * _SECOND
+_FIRST = {"day": 1, "hour": 0, "minute": 0, "second": 0, "microsecond": 0}
 _ZONE = re.compile(r"(Z|[+-]\d\d:?\d\d)$")
 
 
@@ -22,17 +26,15 @@ class _Months(NamedTuple):
 
     Attributes:
       months: since the year 0.
-      days: in these, from 1 on.
+      within: from the start of the month, in microseconds.
       lengths: of the months, in days.
-      times: of day.
-      even: whether the steps between the moments are all the same.
+      moments: in any unit.
     """
 
     months: np.ndarray
-    days: np.ndarray
+    within: np.ndarray
     lengths: np.ndarray
-    times: np.ndarray
-    even: bool
+    moments: np.ndarray
 
 
 def continued(stamps: Stamps, places: np.ndarray, after: int, further: int) -> Stamps | None:
@@ -79,14 +81,12 @@ def _after(seen: np.ndarray, step: float, ahead: np.ndarray, dated: bool) -> np.
     """Args: seen: the stamps up to the last one; ahead: how many steps after that."""
     if dated:
         dates = seen.astype("M8[us]")
-        months, days = dates.astype("M8[M]"), dates.astype("M8[D]")
+        months = dates.astype("M8[M]")
         numbers = months.astype(np.int64) + 12 * 1970
-        in_month = (days - months.astype("M8[D]")).astype(np.int64) + 1
-        own = _Months(numbers, in_month, _days_in(numbers), dates - days, _are_even(seen))
+        own = _Months(numbers, (dates - months.astype("M8[us]")).astype(np.int64), _days_in(numbers), seen)
         by_calendar = _by_calendar(own, ahead, _days_in)
         if by_calendar is not None:
-            firsts = (by_calendar[0] - 12 * 1970).astype("M8[M]").astype("M8[D]")
-            return (firsts + (by_calendar[1] - 1) + (dates - days)[-1]).astype(np.int64)
+            return (by_calendar[0] - 12 * 1970).astype("M8[M]").astype("M8[us]").astype(np.int64) + by_calendar[1]
     further = seen[-1] + step * ahead
     return np.rint(further).astype(np.int64) if dated else further.astype(np.result_type(seen.dtype, type(step)))
 
@@ -99,22 +99,22 @@ def _since(stored: np.ndarray, seen: slice, ahead: np.ndarray, attributes: Any) 
     units, calendar = str(attributes["units"]), str(attributes.get("calendar", "standard")).lower()
     try:
         dates = cftime.num2date(stored[seen], units, calendar)
-        last = dates[-1]
 
-        def in_month(month: int, day: int) -> Any:
-            return last.replace(year=int(month // 12), month=int(month % 12 + 1), day=int(day))
+        def first_of(month: int) -> Any:
+            return dates[-1].replace(year=int(month // 12), month=int(month % 12 + 1), **_FIRST)
 
         own = _Months(
             np.array([12 * date.year + date.month - 1 for date in dates]),
-            np.array([date.day for date in dates]),
+            np.array([(date - date.replace(**_FIRST)) // datetime.timedelta(microseconds=1) for date in dates]),
             np.array([date.daysinmonth for date in dates]),
-            np.array([date - date.replace(hour=0, minute=0, second=0, microsecond=0) for date in dates]),
-            _are_even(stored[seen]),
+            stored[seen],
         )
-        by_calendar = _by_calendar(own, ahead, lambda months: np.array([in_month(month, 1).daysinmonth for month in months]))
+        by_calendar = _by_calendar(own, ahead, lambda months: np.array([first_of(month).daysinmonth for month in months]))
         if by_calendar is None:
             return evenly
-        further = [in_month(month, day) for month, day in zip(*by_calendar, strict=True)]
+        further = [
+            first_of(month) + datetime.timedelta(microseconds=int(within)) for month, within in zip(*by_calendar, strict=True)
+        ]
         return _as_numbers(stored, np.asarray(cftime.date2num(further, units, calendar)))
     except (ValueError, OverflowError):  # units without a calendar, such as months since
         return evenly
@@ -123,31 +123,41 @@ def _since(stored: np.ndarray, seen: slice, ahead: np.ndarray, attributes: Any) 
 def _by_calendar(
     seen: _Months, ahead: np.ndarray, days_in: Callable[[np.ndarray], np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray] | None:
-    """The months and the days in them that follow, so many steps of whole months ahead; None if the steps are no months.
+    """The months that follow and where in them, so many steps of whole months ahead; None if the steps are no months.
 
-    The day stays, in shorter months as their last one, or its distance from the last of the month does. Days that move while
-    the steps are equal are no months: 30 January, 29 February and 30 March are 30 days apart. Ends of months are, though.
+    The day stays, in shorter months as their last one, or its distance from the last of the month does, or the part of the
+    month that is over, such as half of it. Days that move while the steps are equal are no months: 30 January, 29 February and
+    30 March are 30 days apart. Ends of months are, though. What lies before the last gap in time does not count.
 
     Args:
       days_in: of months, how many days they have.
+
+    Returns: months, and microseconds in them.
     """
-    between = np.unique(np.diff(seen.months))
-    if len(seen.months) < _FEWEST_MONTHS or len(between) != 1 or between[0] < 1 or len(np.unique(seen.times)) > 1:
+    steps = np.diff(seen.months)
+    if len(steps) and (steps != steps[-1]).any():
+        after_gap = len(steps) - int((steps != steps[-1])[::-1].argmax())
+        seen, steps = _Months(*(values[after_gap:] for values in seen)), steps[after_gap:]
+    if len(seen.months) < _FEWEST_MONTHS or steps[-1] < 1:
         return None
-    day, from_last = seen.days.max(), np.unique(seen.lengths - seen.days)
-    months = seen.months[-1] + between[0] * ahead
+    months = seen.months[-1] + steps[-1] * ahead
     lengths = days_in(months)
-    if (seen.days == day).all():
-        return months, np.minimum(day, lengths)
-    if len(from_last) == 1 and not (seen.even and from_last[0]):
-        return months, np.maximum(lengths - from_last[0], 1)
-    if not seen.even and (seen.days == np.minimum(day, seen.lengths)).all():
-        return months, np.minimum(day, lengths)
+    if np.ptp(seen.within % _DAY) == 0:
+        days, moving = seen.within // _DAY + 1, len(np.unique(np.diff(seen.moments))) > 1
+        day, from_last = days.max(), np.unique(seen.lengths - days)
+        ours = None
+        if (days == day).all():
+            ours = np.minimum(day, lengths)
+        elif len(from_last) == 1 and (moving or not from_last[0]):
+            ours = np.maximum(lengths - from_last[0], 1)
+        elif moving and (days == np.minimum(day, seen.lengths)).all():
+            ours = np.minimum(day, lengths)
+        if ours is not None:
+            return months, (ours - 1) * _DAY + seen.within[-1] % _DAY
+    part = seen.within[-1] / seen.lengths[-1]
+    if np.abs(seen.within - part * seen.lengths).max() < _SECOND:
+        return months, np.rint(part * lengths).astype(np.int64)
     return None
-
-
-def _are_even(moments: np.ndarray) -> bool:
-    return len(np.unique(np.diff(moments))) == 1
 
 
 def _days_in(months: np.ndarray) -> np.ndarray:
@@ -157,10 +167,13 @@ def _days_in(months: np.ndarray) -> np.ndarray:
 
 
 def _as_numbers(stored: np.ndarray, further: np.ndarray) -> np.ndarray:
-    """In the type they have in the file, if it can hold them."""
-    if stored.dtype.kind == "f" or not (further % 1).any():
+    """In the type they have in the file if it can hold them, else in 64 bits."""
+    if stored.dtype.kind == "f":
         return further.astype(stored.dtype)
-    return further.astype(np.float64)
+    if (further % 1).any():
+        return further.astype(np.float64)
+    limits = np.iinfo(stored.dtype)
+    return further.astype(stored.dtype if limits.min <= further.min() and further.max() <= limits.max else np.int64)
 
 
 def _form(example: Any, moment: int) -> Any:
