@@ -16,8 +16,9 @@ def trained(small_model):
     model = STLight(small_model)
     variables = init_variables(model, 0, (8, 12, 2))
     frames = np.random.default_rng(0).random((4, 3, 8, 12, 2), np.float32)
+    train = jax.jit(lambda v: model.apply(v, frames, train=True, mutable=["batch_stats"]))
     for _ in range(20):
-        _, updates = jax.jit(lambda v: model.apply(v, frames, train=True, mutable=["batch_stats"]))(variables)
+        _, updates = train(variables)
         variables = {**variables, **updates}
     return variables
 

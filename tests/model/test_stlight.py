@@ -14,12 +14,16 @@ from tests.model import reference
 
 
 def random_variables(config, frames, seed=0):
-    """Fresh parameters with every bias, scale and statistic moved off its starting value."""
-    variables = jax.jit(STLight(config).init)(jax.random.key(seed), frames)
+    """Kernels that keep activations about one, and every bias, scale and statistic off its starting value."""
     random = np.random.default_rng(seed)
-    leaves, tree = jax.tree.flatten(variables)
-    moved = [leaf * random.uniform(0.5, 1.5, leaf.shape) + 0.1 * random.uniform(0, 1, leaf.shape) for leaf in leaves]
-    return jax.tree.unflatten(tree, [jnp.asarray(leaf, jnp.float32) for leaf in moved])
+
+    def value(path, leaf):
+        if path[-1].key != "kernel":
+            return random.uniform(0.5, 1.5, leaf.shape).astype(np.float32)
+        fan_in = np.prod(leaf.shape[-4:-1])  # of stacked blocks each
+        return (random.standard_normal(leaf.shape) / fan_in**0.5).astype(np.float32)
+
+    return jax.tree_util.tree_map_with_path(value, jax.eval_shape(STLight(config).init, jax.random.key(0), frames))
 
 
 def random_frames(config, height, width, batch=2, seed=1):
@@ -66,7 +70,7 @@ def test_training_normalises_by_the_batch_and_moves_the_running_statistics(small
     frames = random_frames(small_model, 8, 8)
     variables = random_variables(small_model, frames)
     model = STLight(small_model)
-    _, updates = model.apply(variables, frames, train=True, mutable=["batch_stats"])
+    _, updates = jax.jit(lambda *given: model.apply(*given, train=True, mutable=["batch_stats"]))(variables, frames)
     encoder = variables["params"]["patch_encoder"]
     folded = np.concatenate([frames[:, t] for t in range(small_model.in_frames)], -1).astype(np.float64)
     x = reference.convolution(folded, np.asarray(encoder["conv"]["kernel"], np.float64), 2, 1)
@@ -133,17 +137,18 @@ def test_encoder_bias_has_no_gradient_in_training_only(small_model):
         out = model.apply({**variables, "params": params}, frames, train=train, mutable=["batch_stats"])[0]
         return jnp.sum(jnp.square(out))
 
-    assert not np.any(jax.grad(loss)(variables["params"], True)["patch_encoder"]["bias"])
-    assert np.all(jax.grad(loss)(variables["params"], False)["patch_encoder"]["bias"])
+    gradients = jax.jit(jax.grad(loss), static_argnums=1)
+    assert not np.any(gradients(variables["params"], True)["patch_encoder"]["bias"])
+    assert np.all(gradients(variables["params"], False)["patch_encoder"]["bias"])
 
 
 def test_bfloat16_activations_keep_float32_parameters_and_output(small_model):
     frames = random_frames(small_model, 8, 8)
     variables = random_variables(small_model, frames)
-    exact = STLight(small_model).apply(variables, frames)
+    exact = jax.jit(STLight(small_model).apply)(variables, frames)
     half = STLight(dataclasses.replace(small_model, dtype="bfloat16"))
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(jax.jit(half.init)(jax.random.key(0), frames)))
-    rounded = half.apply(variables, frames)
+    rounded = jax.jit(half.apply)(variables, frames)
     assert rounded.dtype == jnp.float32
     error = np.abs(rounded - exact).max() / np.abs(exact).max()
     assert 1e-5 < error < 0.05

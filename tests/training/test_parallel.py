@@ -27,21 +27,31 @@ def frames(number):
 
 @functools.cache
 def trained(name, devices):
-    """Losses, parameters, moving average and evaluation of the parameters after five steps."""
+    """Losses, parameters, moving average and evaluation of the parameters after twenty steps."""
     launcher = make_launcher(name, jax.devices()[:devices])
     model = STLight(CONFIG, AXIS)
     state = launcher.replicate(create_state(model, OPTIMIZER(), 0, (16, 16, 1), averaged=True))
     step = launcher.train(make_train_step(model, OPTIMIZER, AXIS, ema_decay=0.9))
     losses = []
-    for batch in launcher.prefetch([frames(number) for number in range(5)]):
+    for batch in launcher.prefetch([frames(number) for number in range(20)]):
         state, metrics = step(state, batch, RATES)
         losses.append(float(metrics["loss"]))
     evaluation = launcher.join(launcher.evaluate(make_eval_step(model))(state.raw_variables, launcher.split(frames(9))))
     return losses, jax.device_get(state.params), jax.device_get(state.ema), evaluation
 
 
-@pytest.mark.parametrize("name", LAUNCHERS)
-@pytest.mark.parametrize("devices", [1, 2, 4, 8])
+@pytest.mark.parametrize(
+    ("name", "devices"),
+    [
+        ("pmap", 2),
+        ("pmap", 8),
+        ("shard_map", 8),
+        *(
+            pytest.param(*case, marks=pytest.mark.long)
+            for case in (("shard_map", 1), ("shard_map", 2), ("pmap", 4), ("shard_map", 4))
+        ),
+    ],
+)
 def test_losses_parameters_and_evaluation_do_not_depend_on_the_launcher_or_the_devices(name, devices):
     losses, *trees, evaluation = trained(name, devices)
     expected_losses, *expected_trees, expected_evaluation = trained("pmap", 1)
