@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 from stlight_jax import InputError
-from stlight_jax.training import checkpoint, distributed
+from stlight_jax.evaluation.run import evaluate_workdir
+from stlight_jax.training import checkpoint, distributed, loop
 from stlight_jax.training.log import read_metrics
 from tests.conftest import ROOT
 from tests.training.test_loop import assert_same_state, newest_step, raw_trees
@@ -85,6 +86,10 @@ def train_arguments(config, workdir):
 def train(config, workdir, processes, seconds=240):
     for status, _, error in finish(start("train.py", train_arguments(config, workdir), processes), seconds):
         assert status == 0, error
+    return metrics(workdir)
+
+
+def metrics(workdir):
     return {kind: read_metrics(workdir, kind) for kind in ("train", "validation")}
 
 
@@ -103,22 +108,21 @@ def assert_same_run(ours, theirs):
 def test_many_processes_make_the_run_of_one(small_run, tmp_path, launcher, processes):
     small_run.data.validation_sequences = 13  # so that processes have unequal shares of the last batch
     small_run.train.ema_decay = 0.5  # what is validated and evaluated is the moving average
-    one = train(small_run, tmp_path / "one", 1)
+    loop.train(small_run, tmp_path / "one")
     small_run.parallel.launcher = launcher
     small_run.profile.update(steps=2, first=0)
     many = train(small_run, tmp_path / "many", processes)
-    assert_same_run(many, one)
+    assert_same_run(many, metrics(tmp_path / "one"))
     starts = [line for line in (tmp_path / "many" / "metrics.jsonl").read_text().splitlines() if '"started"' in line]
     assert len(starts) == 1  # one process writes
     assert len(list((tmp_path / "many" / "profile").glob("plugins/profile/*/*.trace.json.gz"))) == 1  # and traces
     assert checkpoint.fault(tmp_path / "many" / "checkpoints" / "6") is None
 
     # Evaluated together, and alone: the same figures.
-    figures = []
-    for number in (processes, 1):
-        for status, _, error in finish(start("eval.py", [f"--workdir={tmp_path}/many"], number)):
-            assert status == 0, error
-        figures.append(json.loads((tmp_path / "many" / "eval" / "metrics.json").read_text()))
+    for status, _, error in finish(start("eval.py", [f"--workdir={tmp_path}/many"], processes)):
+        assert status == 0, error
+    together = json.loads((tmp_path / "many" / "eval" / "metrics.json").read_text())
+    figures = [together, evaluate_workdir(tmp_path / "many")]
     for row in ("stlight", "copy_last_frame", "mean_of_inputs"):
         for metric, value in figures[1]["overall"][row].items():
             assert figures[0]["overall"][row][metric] == pytest.approx(value, rel=1e-5), (row, metric)

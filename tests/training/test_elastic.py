@@ -72,7 +72,7 @@ def check_resuming(config, folder, monkeypatch, save_at, saved_on, cases):
 
 
 def test_a_run_saved_on_eight_devices_goes_on_with_fewer(small_run, tmp_path, monkeypatch):
-    check_resuming(small_run, tmp_path, monkeypatch, 2, 8, [("pmap", 1), ("shard_map", 2)])
+    check_resuming(small_run, tmp_path, monkeypatch, 2, 8, [("shard_map", 2)])
 
 
 @pytest.mark.long

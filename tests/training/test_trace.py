@@ -93,10 +93,8 @@ def test_an_error_closes_the_trace(small_run, tmp_path, monkeypatch, said):
     with pytest.raises(OSError, match="the disk is gone"):
         train(small_run, tmp_path / "broken")
     assert steps_in(tmp_path / "broken" / "profile") == [2, 3]
-    monkeypatch.undo()
-    small_run.profile.update(steps=1)
-    train(small_run, tmp_path / "next")  # nothing is left open that would be in its way
-    assert steps_in(tmp_path / "next" / "profile") == [2]
+    with jax.profiler.trace(tmp_path / "next"):  # nothing is left open that would be in its way
+        pass
 
 
 def test_sigterm_closes_the_trace(small_run, tmp_path):
