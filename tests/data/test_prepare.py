@@ -107,6 +107,7 @@ def check_kth(out):
     assert [path.name for path in out.iterdir()] == ["kth"]
 
 
+@pytest.mark.long
 def test_a_preparation_that_is_killed_is_cleaned_up_and_made_anew(blocked):
     process, raw, out, mend = blocked
     assert len(unfinished(out)) == 2  # the data, and TFDS's folder for downloads

@@ -9,7 +9,6 @@ import pytest
 
 from stlight_jax import InputError, STLight, STLightConfig
 from stlight_jax.model.stlight import fold_time, pixel_shuffle, unfold_time
-from stlight_jax.training.state import init_variables
 from tests.model import reference
 
 
@@ -83,7 +82,7 @@ def test_training_normalises_by_the_batch_and_moves_the_running_statistics(small
 def test_rematerialisation_changes_no_gradient(small_model):
     frames = np.random.default_rng(0).random((2, 3, 8, 8, 2), np.float32)
     deep = dataclasses.replace(small_model, depth=12)
-    variables = init_variables(STLight(deep), 0, (8, 8, 2))
+    variables = random_variables(deep, frames)
 
     def gradients(what):
         model = STLight(dataclasses.replace(deep, rematerialise=what))

@@ -118,11 +118,17 @@ def test_many_processes_make_the_run_of_one(small_run, tmp_path, launcher, proce
     assert len(list((tmp_path / "many" / "profile").glob("plugins/profile/*/*.trace.json.gz"))) == 1  # and traces
     assert checkpoint.fault(tmp_path / "many" / "checkpoints" / "6") is None
 
-    # Evaluated together, and alone: the same figures.
+
+@pytest.mark.long
+@pytest.mark.parametrize("processes", [2, 4])
+def test_many_processes_evaluate_as_one(small_run, tmp_path, processes):
+    small_run.data.test_sequences = 13  # so that processes have unequal shares of the last batch
+    loop.train(small_run, tmp_path / "many")
     for status, _, error in finish(start("eval.py", [f"--workdir={tmp_path}/many"], processes)):
         assert status == 0, error
     together = json.loads((tmp_path / "many" / "eval" / "metrics.json").read_text())
     figures = [together, evaluate_workdir(tmp_path / "many")]
+    assert [found["test_set"]["sequences"] for found in figures] == [13, 13]
     for row in ("stlight", "copy_last_frame", "mean_of_inputs"):
         for metric, value in figures[1]["overall"][row].items():
             assert figures[0]["overall"][row][metric] == pytest.approx(value, rel=1e-5), (row, metric)
