@@ -3,6 +3,7 @@
 # make test-long   what takes longer (an hour or more)
 # make test-torch  what needs PyTorch, which it installs: the CPU build where the package index has one (TORCH=torch==X.Y)
 # make test-tpu    compiles for TPU slices with libtpu, which it installs (700 MB); no TPU is needed
+# make test-gpu    what needs an NVIDIA GPU: the same numbers there as on a CPU (installs JAX for CUDA)
 # make lint        linter and formatter, as .ci/run runs them
 # make clean       remove .venv and the demo's run
 # PYTHON=...       which interpreter .venv is made with; by default the newest of 3.13, 3.12, 3.11 that runs
@@ -16,7 +17,9 @@ WITH_TORCH := .venv/.installed-torch
 
 WITH_LIBTPU := .venv/libtpu
 
-.PHONY: demo test test-long test-torch test-tpu lint install clean
+WITH_CUDA := .venv/.installed-cuda
+
+.PHONY: demo test test-long test-torch test-tpu test-gpu lint install clean
 
 demo: install
 	@echo "demo: training the tiny network, then evaluating it; everything goes to runs/demo"
@@ -25,16 +28,19 @@ demo: install
 	@echo "demo: open runs/demo/eval/report.html in a browser to see it move"
 
 test: install
-	$(BIN)/python -m pytest -m "not long and not torch and not tpu" -n 2 --dist worksteal
+	$(BIN)/python -m pytest -m "not long and not torch and not tpu and not gpu" -n 2 --dist worksteal
 
 test-long: install
-	$(BIN)/python -m pytest -m "long and not torch and not tpu"
+	$(BIN)/python -m pytest -m "long and not torch and not tpu and not gpu"
 
 test-torch: $(WITH_TORCH)
 	$(BIN)/python -m pytest -m torch
 
 test-tpu: $(WITH_LIBTPU)
 	PYTHONPATH=$(WITH_LIBTPU) $(BIN)/python -m pytest -m tpu
+
+test-gpu: $(WITH_CUDA)
+	STLIGHT_TEST_PLATFORMS=cuda,cpu $(BIN)/python -m pytest -m gpu
 
 lint: install
 	$(BIN)/ruff check .
@@ -57,6 +63,10 @@ $(WITH_TORCH): $(INSTALLED)
 	echo "installing $$wanted into .venv ..."; \
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$wanted" && \
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev,torch]"
+	@touch $@
+
+$(WITH_CUDA): $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev,gpu]"
 	@touch $@
 
 # In a folder of its own: where JAX finds libtpu and no TPU, every start looks for one, which can take a minute.

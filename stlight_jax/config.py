@@ -127,7 +127,7 @@ def base_config(dataset: str, size: str) -> ml_collections.ConfigDict:
     config.model.near_kernel = 3
     config.model.far_kernel = 7
     config.model.dilation = 3
-    config.model.depthwise = "auto"  # auto | native | taps | cpu
+    config.model.depthwise = "auto"  # auto | native | phases | taps | cpu
     config.model.precision = "float32"  # of matrix products: float32 | tensorfloat32 | bfloat16
     config.model.dtype = "float32"  # of activations: float32 | bfloat16
     config.model.rematerialise = "elementwise"  # computed again in training to save memory: nothing | elementwise | blocks

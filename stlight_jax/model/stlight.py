@@ -42,7 +42,7 @@ class STLightConfig:
       near_kernel: k1, side of the first depthwise kernel; odd.
       far_kernel: k2, side of the second, dilated one; odd.
       dilation: of the far kernel.
-      depthwise: "auto", "native", "taps", "cpu" or "portable"; see `stlight_jax.model.depthwise`.
+      depthwise: "auto", "native", "phases", "taps", "cpu" or "portable"; see `stlight_jax.model.depthwise`.
       precision: of matrix products on accelerators that offer less than float32: "float32" (full), "tensorfloat32"
         (three bfloat16 passes on a TPU) or "bfloat16" (the platform's fastest).
       dtype: of activations: "float32", "bfloat16" or "float64". Parameters and batch statistics stay float32

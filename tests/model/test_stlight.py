@@ -164,7 +164,7 @@ def test_bfloat16_activations_keep_float32_parameters_and_output(small_model):
         ({"depth": 2.0}, "model.depth is 2.0; it must be a whole number"),
         ({"overlap": -1}, "model.overlap is -1"),
         ({"in_frames": 0}, "model.in_frames is 0"),
-        ({"depthwise": "fast"}, "model.depthwise is 'fast'; choose one of auto, native, taps"),
+        ({"depthwise": "fast"}, "model.depthwise is 'fast'; choose one of auto, native, phases, taps"),
         ({"dtype": "float8"}, "model.dtype is 'float8'"),
         ({"precision": 32}, "model.precision is 32"),
     ],
