@@ -1,4 +1,4 @@
-"""Speed against PyTorch: `python benchmarks/speed.py --network=d256`. One table, one chart, JSON beside them.
+"""Speed against PyTorch: `python benchmarks/speed.py --network=d256 [--device=gpu]`. One table, one chart, JSON beside them.
 
 Every contestant lives in a process of its own, which all but one sleep in: ours with its own kernels and with XLA's grouped
 convolution, and the PyTorch reference in eager mode, in channels_last and compiled. They take turns for several rounds, so that
@@ -21,7 +21,7 @@ from absl import flags
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
-from speed_worker import NETWORKS
+from speed_worker import NETWORKS, PRECISIONS
 
 from stlight_jax import STLightConfig, cli
 from stlight_jax.errors import InputError
@@ -29,14 +29,23 @@ from stlight_jax.model.count import count
 from stlight_jax.progress import say
 from stlight_jax.training.log import write_json
 
-MODES = ["jax:auto", "jax:native", "jax:taps", "torch:eager", "torch:channels_last", "torch:compile"]
+MODES = ["jax:auto", "jax:native", "jax:phases", "jax:taps", "torch:eager", "torch:channels_last", "torch:compile"]
 TASKS = ("train", "throughput", "latency")
-# Large arrays in large pages: a tenth of a training step of ours, and PyTorch gets the same.
-_ENVIRONMENT = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+# On a CPU large arrays in large pages: a tenth of a training step of ours, and PyTorch gets the same. A GPU is shared by all.
+_ENVIRONMENT = {
+    "cpu": {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1", "JAX_PLATFORMS": "cpu"},
+    "gpu": {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "JAX_PLATFORMS": "cuda"},
+}
 _WORKER = pathlib.Path(__file__).with_name("speed_worker.py")
 
 _NETWORK = flags.DEFINE_enum("network", "d256", list(NETWORKS), "Which network.")
-_MODES = flags.DEFINE_list("modes", [name for name in MODES if name != "jax:taps"], f"Who runs; of {', '.join(MODES)}.")
+_DEVICE = flags.DEFINE_enum("device", "cpu", list(_ENVIRONMENT), "Where.")
+_PRECISION = flags.DEFINE_enum(
+    "precision", "float32", list(PRECISIONS), "float32; on a GPU also with TF32 products, or bfloat16 with float32 parameters."
+)
+_MODES = flags.DEFINE_list(
+    "modes", [mode for mode in MODES if mode not in ("jax:phases", "jax:taps")], f"Who runs; of {', '.join(MODES)}."
+)
 _TASKS = flags.DEFINE_list("tasks", list(TASKS), "What is timed.")
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "Turns of each contestant.", lower_bound=1)
 _SECONDS = flags.DEFINE_float("seconds", 4.0, "Of each turn, about.")
@@ -52,7 +61,7 @@ class Contestant:
         python = _TORCH_PYTHON.value if framework == "torch" else sys.executable
         command = [python, str(_WORKER), framework, mode, json.dumps(spec)]
         self.name = name
-        environment = os.environ | _ENVIRONMENT
+        environment = os.environ | _ENVIRONMENT[_DEVICE.value]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
 
     def order(self, **order: Any) -> dict[str, Any]:
@@ -73,14 +82,18 @@ class Contestant:
 
 def main() -> None:
     """Runs the contest and writes its table, chart and figures."""
-    spec = NETWORKS[_NETWORK.value]
+    if _DEVICE.value == "cpu" and _PRECISION.value != "float32":
+        raise InputError(f"--precision={_PRECISION.value} is for --device=gpu; CPUs are timed in float32")
+    spec = NETWORKS[_NETWORK.value] | {"device": _DEVICE.value, "precision": _PRECISION.value}
     results: dict[str, Any] = {
         "network": _NETWORK.value,
         "shape": spec["network"],
         "side": spec["side"],
         "batch": spec["batch"],
+        "precision": _PRECISION.value,
+        "device": _DEVICE.value,
         "cpu": _cpu_model(),
-        "environment": _ENVIRONMENT,
+        "environment": _ENVIRONMENT[_DEVICE.value],
         "timings": {},
         "contestants": {},
     }
@@ -90,17 +103,25 @@ def main() -> None:
         _contest(task, contestants, results)
         if task == "train":
             _memory(contestants, results)
+        _write(results)
     for contestant in contestants:
         contestant.close()
+    print(as_text(results))
+    say(f"wrote {_name()}.txt, .json and .png to {_OUT.value}")
+
+
+def _write(results: dict[str, Any]) -> None:
+    """What there is by now: a contest takes long, and may be cut short."""
     results["summary"] = summary(results)
-    text = as_text(results)
-    print(text)
     out = pathlib.Path(_OUT.value)
     out.mkdir(parents=True, exist_ok=True)
-    write_json(out / f"speed_{_NETWORK.value}.json", results)
-    (out / f"speed_{_NETWORK.value}.txt").write_text(text)
-    draw(out / f"speed_{_NETWORK.value}.png", results)
-    say(f"wrote speed_{_NETWORK.value}.txt, .json and .png to {out}")
+    write_json(out / f"{_name()}.json", results)
+    (out / f"{_name()}.txt").write_text(as_text(results))
+    draw(out / f"{_name()}.png", results)
+
+
+def _name() -> str:
+    return f"speed_{_NETWORK.value}" + (f"_gpu_{_PRECISION.value}" if _DEVICE.value == "gpu" else "")
 
 
 def _check_modes() -> None:
@@ -139,7 +160,7 @@ def _contest(task: str, contestants: list[Contestant], results: dict[str, Any]) 
 
 
 def _memory(contestants: list[Contestant], results: dict[str, Any]) -> None:
-    """Growth of the peak over ten steps, of those whose steps are quick enough to have warmed up."""
+    """What training needs, of those whose steps are quick enough to have warmed up."""
     for contestant in contestants:
         if results["timings"]["train"][contestant.name][-1][-1] < _SECONDS.value:
             say(f"memory of {contestant.name} ...")
@@ -192,8 +213,8 @@ def as_text(results: dict[str, Any]) -> str:
     found, spec = results["summary"], results
     console = Console(width=150, color_system=None)
     with console.capture() as capture:
-        title = f"{spec['network']}: milliseconds, median (quartiles); batch {spec['batch']}, latency at batch 1"
-        table = Table("", title=title)
+        what = f"{spec['network']}, {spec['precision']}, batch {spec['batch']} (latency: 1)"
+        table = Table("", title=f"{what}: milliseconds, median (quartiles)")
         names = list(results["contestants"])
         for name in names:
             table.add_column(name, justify="right")
@@ -207,7 +228,8 @@ def as_text(results: dict[str, Any]) -> str:
         memory = [about.get("memory") for about in results["contestants"].values()]
         if any(memory):
             for row, key in (("peak MiB", "peak_mib"), ("growth in 10 steps, MiB", "growth_mib")):
-                table.add_row(row, *("-" if value is None else f"{value[key]:.0f}" for value in memory))
+                if any(value and key in value for value in memory):
+                    table.add_row(row, *(f"{value[key]:.0f}" if value and key in value else "-" for value in memory))
         console.print(table)
     lines = [capture.get()]
     for task, ratio in found["against_best_torch"].items():
@@ -228,7 +250,10 @@ def draw(path: pathlib.Path, results: dict[str, Any]) -> None:
     seconds = results["summary"]["seconds"]
     tasks = [task for task in TASKS if task in seconds]
     figure = Figure(figsize=(3.2 * len(tasks) + 1.2, 3), layout="constrained")
-    figure.suptitle(f"{results['network']}, batch {results['batch']}: speed beside the best PyTorch mode", fontsize=11)
+    figure.suptitle(
+        f"{results['network']}, {results['precision']}, batch {results['batch']}: speed beside the best PyTorch mode",
+        fontsize=11,
+    )
     for axes, task in zip(figure.subplots(1, len(tasks), squeeze=False, sharey=True)[0], tasks, strict=True):
         medians = {name: spread["median"] for name, spread in seconds[task].items()}
         torch = [value for name, value in medians.items() if name.startswith("torch:")] or list(medians.values())

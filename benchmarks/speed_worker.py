@@ -1,12 +1,14 @@
 """One contestant of `speed.py`, in a process of its own: reads orders as JSON lines, answers with timings.
 
 Orders: {"task": TASK, "prepare": true} builds and warms up; {"task": TASK, "seconds": S} times calls for about S seconds.
-Tasks: train (forward, backward, Adam), throughput (forward, whole batch), latency (forward, batch 1), memory (growth of the
-peak resident size over ten training steps); JAX also matmul_inference and matmul_train, the network's matrix products alone.
+Tasks: train (forward, backward, Adam), throughput (forward, whole batch), latency (forward, batch 1), memory (of training: on
+a CPU growth of the peak resident size over ten steps, on a GPU the peak of what was allocated there); JAX also matmul_inference
+and matmul_train, the network's matrix products alone. Inputs lie on the device before the clock starts.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import pathlib
@@ -23,6 +25,13 @@ NETWORKS = {
     "tiny": {"network": {**_FRAMES, "hidden_dim": 96, "depth": 6, "far_kernel": 5}, "side": 32, "batch": 8, "scan_unroll": 6},
     "d256": {"network": {**_FRAMES, "hidden_dim": 256, "depth": 16, "far_kernel": 7}, "side": 64, "batch": 4},
     "XS": {"network": {**_FRAMES, "hidden_dim": 800, "depth": 16, "far_kernel": 7}, "side": 64, "batch": 2},
+    "L": {"network": {**_FRAMES, "hidden_dim": 1400, "depth": 16, "far_kernel": 7}, "side": 64, "batch": 16},
+}
+# What both frameworks call the same: model.dtype and model.precision here, PyTorch's switches there.
+PRECISIONS = {
+    "float32": {"dtype": "float32", "precision": "float32"},
+    "tensorfloat32": {"dtype": "float32", "precision": "tensorfloat32"},
+    "bfloat16": {"dtype": "bfloat16", "precision": "bfloat16"},
 }
 _SLOW_SECONDS = 60.0  # a first call that takes longer is not repeated to warm up
 ROOT = pathlib.Path(__file__).parent.parent
@@ -46,7 +55,7 @@ def main() -> None:
                 ready[task]()
             answer: dict[str, Any] = {"first_call_seconds": first, "versions": contestant.versions}
         elif task == "memory":
-            answer = {"growth_mib": _memory_growth(ready["train"]), "peak_mib": _peak_mib()}
+            answer = contestant.device_memory() or {"growth_mib": _memory_growth(ready["train"]), "peak_mib": _peak_mib()}
         else:
             answer = {"seconds": _timed(ready[task], order["seconds"])}
         print(json.dumps(answer), flush=True)
@@ -83,11 +92,17 @@ class JaxContestant:
         from stlight_jax import STLight, STLightConfig
         from stlight_jax.training.parallel import PmapLauncher
 
-        self.config = STLightConfig(**spec["network"], depthwise=mode, scan_unroll=spec.get("scan_unroll", 1))
+        arithmetic = PRECISIONS[spec["precision"]]
+        self.config = STLightConfig(**spec["network"], **arithmetic, depthwise=mode, scan_unroll=spec.get("scan_unroll", 1))
         self.model, self.side, self.batch = STLight(self.config), spec["side"], spec["batch"]
         self.optimizer = ml_collections.ConfigDict({"beta2": 0.999, "eps": 1e-8, "clip_norm": 0.0, "weight_decay": 0.0})
         self.launcher = PmapLauncher(jax.local_devices()[:1])
-        self.versions = {"python": sys.version.split()[0], "jax": jax.__version__}
+        self.versions = {"python": sys.version.split()[0], "jax": jax.__version__, "device": jax.devices()[0].device_kind}
+
+    def device_memory(self) -> dict[str, float] | None:
+        """Where the device counts what is allocated."""
+        statistics = self.launcher.devices[0].memory_stats()
+        return {"peak_mib": statistics["peak_bytes_in_use"] / 2**20} if statistics else None
 
     def build(self, task: str) -> Callable[[], None]:
         """A call that returns when its work is done."""
@@ -98,17 +113,18 @@ class JaxContestant:
         return self._matmuls(training=task == "matmul_train")
 
     def _forward(self, batch: int) -> Callable[[], None]:
+        import jax
+
         from stlight_jax.inference.predictor import Predictor
         from stlight_jax.training.state import init_variables
 
         shape = (self.side, self.side, self.config.in_channels)
         predict = Predictor(self.config, init_variables(self.model, 0, shape))
         frames = np.random.default_rng(0).random((batch, self.config.in_frames, *shape), np.float32)
+        frames = jax.device_put(frames)
         return lambda: predict(frames).block_until_ready()
 
     def _train(self) -> Callable[[], None]:
-        import functools
-
         import jax
 
         from stlight_jax import STLight
@@ -122,12 +138,12 @@ class JaxContestant:
         frame = (self.side, self.side, self.config.in_channels)
         state = self.launcher.replicate(create_state(self.model, optimizer(), 0, frame))
         length = self.config.in_frames + self.config.out_frames
-        batch = np.random.default_rng(0).integers(0, 256, (self.batch, length, *frame), dtype=np.uint8)
+        batch = self.launcher.split(np.random.default_rng(0).integers(0, 256, (self.batch, length, *frame), dtype=np.uint8))
         rates = Hyperparameters(np.float32(1e-3), np.float32(0.9))
 
         def call() -> None:
             nonlocal state
-            state, metrics = step(state, self.launcher.split(batch), rates)
+            state, metrics = step(state, batch, rates)
             jax.block_until_ready((state, metrics))
 
         return call
@@ -149,13 +165,17 @@ class JaxContestant:
             "reassembly": (c.hidden_dim // c.patch_size**2, c.out_frames * c.out_channels),
         }
         arrays = {
-            name: jnp.asarray(random.standard_normal(shape) / np.sqrt(shape[-2]), jnp.float32) for name, shape in shapes.items()
+            name: jnp.asarray(random.standard_normal(shape) / np.sqrt(shape[-2]), c.dtype) for name, shape in shapes.items()
         }
+        precision = {"float32": "highest", "tensorfloat32": "high", "bfloat16": "default"}[c.precision]
+
+        def product(x: Any, kernel: Any) -> Any:
+            return matmul(x, kernel, precision)
 
         def forward(weights: dict[str, Any], patches: Any) -> Any:
-            x = matmul(patches, weights["encoder"], None)
-            x, _ = jax.lax.scan(lambda x, weight: (matmul(x, weight, None), None), x, weights["pointwise"])
-            return matmul(x.reshape(cells * c.patch_size**2, -1), weights["reassembly"], None)
+            x = product(patches, weights["encoder"])
+            x, _ = jax.lax.scan(lambda x, weight: (product(x, weight), None), x, weights["pointwise"])
+            return product(x.reshape(cells * c.patch_size**2, -1), weights["reassembly"])
 
         patches = arrays.pop("patches")
         if not training:
@@ -171,43 +191,67 @@ class TorchContestant:
     def __init__(self, mode: str, spec: dict[str, Any]):
         import torch
 
+        self.device = torch.device("cuda" if spec["device"] == "gpu" else "cpu")
+        self.autocast = functools.partial(torch.autocast, "cuda", torch.bfloat16, enabled=spec["precision"] == "bfloat16")
+        for switch in (torch.backends.cuda.matmul, torch.backends.cudnn):
+            switch.allow_tf32 = spec["precision"] != "float32"
+        torch.backends.cudnn.benchmark = True  # tries its algorithms, as XLA does
+
         path = ROOT / "stlight_jax" / "baseline" / "network.py"
         loader = importlib.util.spec_from_file_location("network", path)
         network = importlib.util.module_from_spec(loader)
         loader.loader.exec_module(network)
         torch.manual_seed(0)
         self.model, self.mode, self.side, self.batch = network.STLight(**spec["network"]), mode, spec["side"], spec["batch"]
+        self.model = self.model.to(self.device)
         self.network = spec["network"]
         if mode == "channels_last":
             self.model = self.model.to(memory_format=torch.channels_last)
-        self.called = torch.compile(self.model) if mode == "compile" else self.model
+        # On a GPU with CUDA graphs, which take the calls' overhead away as XLA's do.
+        how = {"mode": "reduce-overhead"} if self.device.type == "cuda" else {}
+        self.called = torch.compile(self.model, **how) if mode == "compile" else self.model
         self.versions = {"python": sys.version.split()[0], "torch": torch.__version__, "threads": torch.get_num_threads()}
+
+    def device_memory(self) -> dict[str, float] | None:
+        """On a GPU."""
+        import torch
+
+        return {"peak_mib": torch.cuda.max_memory_allocated() / 2**20} if self.device.type == "cuda" else None
 
     def build(self, task: str) -> Callable[[], None]:
         """A call that returns when its work is done."""
         import torch
         import torch.nn.functional as F
 
+        done = torch.cuda.synchronize if self.device.type == "cuda" else lambda: None
         batch = 1 if task == "latency" else self.batch
-        inputs = torch.rand(batch, self.network["in_frames"], self.network["in_channels"], self.side, self.side)
+
+        def random_frames(time: str, channels: str) -> torch.Tensor:
+            return torch.rand(batch, self.network[time], self.network[channels], self.side, self.side, device=self.device)
+
+        inputs = random_frames("in_frames", "in_channels")
         if task != "train":
             model, called = self.model, self.called
 
             def forward() -> None:
                 model.eval()
-                with torch.inference_mode():
+                with torch.inference_mode(), self.autocast():
                     called(inputs)
+                done()
 
             return forward
-        targets = torch.rand(batch, self.network["out_frames"], self.network["out_channels"], self.side, self.side)
+        targets = random_frames("out_frames", "out_channels")
         # The fused form of Adam is the fastest of PyTorch's.
         optimizer = torch.optim.Adam(self.model.parameters(), 1e-3, fused=True)
 
         def step() -> None:
             self.model.train()
             optimizer.zero_grad(set_to_none=True)
-            F.mse_loss(self.called(inputs), targets).backward()
+            with self.autocast():
+                loss = F.mse_loss(self.called(inputs), targets)
+            loss.backward()
             optimizer.step()
+            done()
 
         return step
 
