@@ -19,6 +19,7 @@ from jax.experimental import multihost_utils
 
 from stlight_jax import progress
 from stlight_jax.errors import InputError, LostProcessError
+from stlight_jax.training import clusters
 
 # A process that says nothing for so long is taken for dead, and takes the others down with it.
 _HEARTBEAT_SECONDS = 30
@@ -35,11 +36,12 @@ def define_flags() -> None:
 
 
 def start() -> None:
-    """Joins the other processes of a run, if there are any: by the flags, or on SLURM and TPU pods by what these tell.
+    """Joins the other processes of a run, if there are any: by the flags, or on SLURM and TPU VMs by what these tell.
 
-    To be called before anything else of JAX. Processes other than the first one say nothing from then on.
+    To be called before anything else of JAX. Processes other than the first one say nothing from then on. Where the others do
+    not come within five minutes, it ends the process with one line and the status of an InputError.
 
-    Raises InputError for flags that do not belong together, and if the others do not come.
+    Raises InputError for flags that do not belong together, and for layouts that SLURM cannot have meant.
     """
     given = flags.FLAGS
     named = {name: given[name].value for name in ("coordinator", "processes", "process")}
@@ -61,21 +63,47 @@ def start() -> None:
         arguments = {
             "coordinator_address": given.coordinator, "num_processes": given.processes, "process_id": given.process,
         }  # fmt: skip
-    elif _of_slurm() or _of_a_pod():
-        arguments = {}  # JAX asks SLURM or the pod itself
+    elif clusters.of_slurm():
+        arguments = clusters.slurm_arguments()  # all else JAX asks SLURM itself
+    elif clusters.on_a_tpu_vm():
+        arguments = {}
     else:
         return
+    where = f" at {given.coordinator}" if by_flags else ""
     # A handler in Python would not be called while this waits for the others; JAX puts its own in the place afterwards.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
-        jax.distributed.initialize(
-            **arguments, heartbeat_timeout_seconds=_HEARTBEAT_SECONDS, initialization_timeout=_START_SECONDS
-        )
+        with _patience(where):
+            jax.distributed.initialize(
+                **arguments, heartbeat_timeout_seconds=_HEARTBEAT_SECONDS, initialization_timeout=2 * _START_SECONDS
+            )
     except (RuntimeError, ValueError) as error:
-        where = f" at {given.coordinator}" if by_flags else ""
+        if isinstance(error, ValueError) and clusters.on_a_tpu_vm():
+            return  # told to look at its own chips only; `check_layout` has the last word
         raise InputError(f"the processes of this run did not find each other{where}: {str(error).splitlines()[0]}") from None
     if jax.process_index():
         progress.silence()
+
+
+@contextlib.contextmanager
+def _patience(where: str) -> Iterator[None]:
+    """Ends the process if the block takes too long. JAX's own end of waiting is an abort with a stack trace of its runtime."""
+
+    def give_up() -> None:
+        line = (
+            f"error: the processes of this run did not find each other{where} in {_START_SECONDS} seconds; see whether all of "
+            "them were started and are alive, and whether the first one's host and port can be reached from the others\n"
+        )
+        os.write(2, line.encode())
+        os._exit(InputError.exit_status)
+
+    waiting = threading.Timer(_START_SECONDS, give_up)
+    waiting.daemon = True
+    waiting.start()
+    try:
+        yield
+    finally:
+        waiting.cancel()
 
 
 @contextlib.contextmanager
@@ -115,7 +143,12 @@ def leave(error: BaseException, status: int) -> None:
 
 
 def check_layout() -> None:
-    """Raises InputError unless every process has as many devices as every other one."""
+    """Raises InputError unless every process knows of the others, and has as many devices as every other one."""
+    if jax.process_count() > 1 and not jax.distributed.is_initialized():
+        raise InputError(
+            f"this host's devices belong to {jax.process_count()} processes, and it has not joined the others; start the same "
+            "command on all of them with --coordinator, --processes and --process"
+        )
     counts = np.bincount([device.process_index for device in jax.devices()], minlength=jax.process_count())
     if counts.min() != counts.max():
         raise InputError(
@@ -149,11 +182,3 @@ def wait_for_all(where: str) -> None:
     """Returns when every process has come to `where`."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(where)
-
-
-def _of_slurm() -> bool:
-    return int(os.environ.get("SLURM_NTASKS", "1")) > 1 and "SLURM_PROCID" in os.environ
-
-
-def _of_a_pod() -> bool:
-    return "," in os.environ.get("TPU_WORKER_HOSTNAMES", "")
