@@ -52,8 +52,9 @@ def make_train_step(
 
     Args:
       scaling: from stored values to the network's; None is uint8 frames 0..255.
-      accumulate: in how many parts, one after the other, a device's share goes through the network. Their mean gradient is that
-        of the share, but for the batch norms, which normalise each part by itself and move their running averages at each.
+      accumulate: in how many parts k, one after the other, a device's share goes through the network; part j has the sequences
+        j, j + k, ... Their mean gradient is that of the share, but for the batch norms, which normalise each part (over all
+        devices) by itself and move their running averages at each.
       ema_decay: of the state's moving average, see `moving_average`; 0 for states that have none.
     """
 
@@ -76,7 +77,8 @@ def make_train_step(
         if accumulate == 1:
             (loss, batch_stats), gradients = gradients_of(state.batch_stats, inputs, targets, here)
         else:
-            parts = jax.tree.map(lambda x: x.reshape(accumulate, -1, *x.shape[1:]), (inputs, targets, here))
+            # Every k-th sequence makes a part, so that parts, and what norms see, do not depend on the number of devices.
+            parts = jax.tree.map(lambda x: x.reshape(-1, accumulate, *x.shape[1:]).swapaxes(0, 1), (inputs, targets, here))
 
             def add(total: Any, part: Any) -> tuple[Any, None]:
                 batch_stats, loss, gradients = total

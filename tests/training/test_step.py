@@ -228,13 +228,22 @@ def test_accumulation_normalises_each_part_by_itself(video_model):
     plain = in_training(video_model)
     variables = create_state(STLight(video_model), make_optimizer(optimizer_config()), 0, (16, 16, 1)).variables
     losses = []
-    for part in frames.reshape(4, 2, *frames.shape[1:]).astype(np.float32) / 255:
+    for part in (frames[first::4].astype(np.float32) / 255 for first in range(4)):
         prediction, updates = plain(variables, part[:, :3])
         variables = {**variables, **updates}
         losses.append(jnp.mean(jnp.square(prediction - part[:, 3:])))
     assert metrics["loss"] == pytest.approx(float(np.mean(losses)), rel=1e-5)
     for ours, expected in zip(jax.tree.leaves(state.batch_stats), jax.tree.leaves(variables["batch_stats"]), strict=True):
         np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_accumulation_does_not_depend_on_the_devices(video_model):
+    frames = batches(video_model, 1)[0]
+    (alone, alone_state), (many, many_state) = (one_step(video_model, frames, 2, devices=number) for number in (1, 4))
+    assert many["loss"] == pytest.approx(alone["loss"], rel=1e-5)
+    assert many["gradient_norm"] == pytest.approx(alone["gradient_norm"], rel=1e-5)
+    for ours, expected in zip(jax.tree.leaves(many_state.batch_stats), jax.tree.leaves(alone_state.batch_stats), strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_local_batch_norms_see_their_devices_share_and_average_what_they_keep(video_model):
