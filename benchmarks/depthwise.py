@@ -1,6 +1,7 @@
 """Depthwise convolution by each implementation: `python benchmarks/depthwise.py`. Medians in milliseconds.
 
-On a GPU: `--shape=16,32,32,1400 --dtype=bfloat16 --implementations=native,phases,taps`.
+On a GPU, beside PyTorch:
+`--shape=16,32,32,1400 --dtype=bfloat16 --implementations=native,phases,torch:nchw,torch:channels_last`.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ _IMPLEMENTATIONS = flags.DEFINE_list(
     "implementations", ["taps", "cpu"], f"Of {', '.join(IMPLEMENTATIONS)}; on a CPU the gradients of native take minutes."
 )
 _ROUNDS = flags.DEFINE_integer("rounds", 15, "Turns of each.", lower_bound=1)
+_TORCH = ("torch:nchw", "torch:channels_last")
 _CALLS = 5  # of a turn, one after the other, so that a GPU need not wait for the next
 _KERNELS = ((7, 3), (5, 3), (3, 1))  # side, dilation
 
@@ -38,8 +40,9 @@ def main() -> None:
     """Runs all implementations in turns and prints their table."""
     if len(_SHAPE.value) != 4 or not all(side.isdigit() and int(side) for side in _SHAPE.value):
         raise InputError(f"--shape is {','.join(_SHAPE.value)}; it must be four whole numbers: batch,height,width,channels")
-    if unknown := set(_IMPLEMENTATIONS.value) - set(IMPLEMENTATIONS):
-        raise InputError(f"--implementations names {', '.join(sorted(unknown))}; choose among {', '.join(IMPLEMENTATIONS)}")
+    known = (*IMPLEMENTATIONS, *_TORCH)
+    if unknown := set(_IMPLEMENTATIONS.value) - set(known):
+        raise InputError(f"--implementations names {', '.join(sorted(unknown))}; choose among {', '.join(known)}")
     shape = tuple(int(side) for side in _SHAPE.value)
     random = np.random.default_rng(0)
     x, cotangent = (jnp.asarray(random.standard_normal(shape), _DTYPE.value) for _ in range(2))
@@ -50,20 +53,60 @@ def main() -> None:
     table = Table("", *names, title=f"milliseconds, {list(shape)} {_DTYPE.value}")
     for side, dilation in _KERNELS:
         kernel = jnp.asarray(random.standard_normal((side, side, 1, shape[-1])), _DTYPE.value)
-        calls: dict[str, dict[str, Callable]] = {"forward": {}, "gradients": {}}
+        calls: dict[str, dict[str, Callable]] = {"forward": {}, "input gradient": {}, "filter gradient": {}}
         for name in names:
+            if name in _TORCH:
+                for what, call in torch_calls(name, shape, side, dilation).items():
+                    calls[what][name] = call
+                continue
             op = functools.partial(depthwise_conv, dilation=dilation, implementation=name, precision=jax.lax.Precision.HIGHEST)
             calls["forward"][name] = functools.partial(jax.jit(op), x, kernel)
-            calls["gradients"][name] = functools.partial(jax.jit(gradients(op)), x, kernel, cotangent)
+            of_input = jax.jit(lambda x, kernel, cotangent, op=op: jax.vjp(lambda x: op(x, kernel), x)[1](cotangent))
+            of_kernel = jax.jit(lambda x, kernel, cotangent, op=op: jax.vjp(lambda k: op(x, k), kernel)[1](cotangent))
+            calls["input gradient"][name] = functools.partial(of_input, x, kernel, cotangent)
+            calls["filter gradient"][name] = functools.partial(of_kernel, x, kernel, cotangent)
         for what, by_name in calls.items():
             times = in_turns(by_name, _ROUNDS.value)
             table.add_row(f"{side}x{side}, dilation {dilation}: {what}", *(f"{1e3 * times[name]:.2f}" for name in names))
     Console(width=110).print(table, f"{environment()['devices'][0]}, jax {jax.__version__}", highlight=False)
 
 
-def gradients(op: Callable) -> Callable:
-    """With respect to both arguments of `op`, given a cotangent; the compiler leaves the forward pass out."""
-    return lambda x, kernel, cotangent: jax.vjp(op, x, kernel)[1](cotangent)
+def torch_calls(name: str, shape: tuple[int, ...], side: int, dilation: int) -> dict[str, Callable]:
+    """PyTorch's convolution and its gradients on random arrays, on a GPU if there is one; they return when they are done."""
+    import torch
+    import torch.nn.functional as F
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.backends.cudnn.benchmark, torch.backends.cudnn.allow_tf32 = True, False
+    batch, height, width, channels = shape
+    layout = torch.channels_last if name == "torch:channels_last" else torch.contiguous_format
+    kinds = {"device": device, "dtype": getattr(torch, _DTYPE.value)}
+    x, cotangent = (torch.randn(batch, channels, height, width, **kinds).to(memory_format=layout) for _ in range(2))
+    kernel = torch.randn(channels, 1, side, side, **kinds)
+
+    def forward() -> torch.Tensor:
+        return F.conv2d(x, kernel, padding=side // 2 * dilation, dilation=dilation, groups=channels)
+
+    def gradient(argument: torch.Tensor) -> Callable:
+        argument.requires_grad_()
+        y = forward()
+        argument.requires_grad_(False)
+        return lambda: torch.autograd.grad(y, [argument], cotangent, retain_graph=True)
+
+    def until_done(call: Callable) -> Callable:
+        def done() -> None:
+            call()
+            if device == "cuda":
+                torch.cuda.synchronize()
+
+        return done
+
+    def without_graph() -> None:
+        with torch.no_grad():
+            forward()
+
+    calls = {"forward": without_graph, "input gradient": gradient(x), "filter gradient": gradient(kernel)}
+    return {what: until_done(call) for what, call in calls.items()}
 
 
 def in_turns(calls: dict[str, Callable], rounds: int) -> dict[str, float]:
