@@ -84,14 +84,14 @@ def torch_calls(name: str, shape: tuple[int, ...], side: int, dilation: int) -> 
     x, cotangent = (torch.randn(batch, channels, height, width, **kinds).to(memory_format=layout) for _ in range(2))
     kernel = torch.randn(channels, 1, side, side, **kinds)
 
-    def forward() -> torch.Tensor:
+    def convolved(x: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
         return F.conv2d(x, kernel, padding=side // 2 * dilation, dilation=dilation, groups=channels)
 
-    def gradient(argument: torch.Tensor) -> Callable:
-        argument.requires_grad_()
-        y = forward()
-        argument.requires_grad_(False)
-        return lambda: torch.autograd.grad(y, [argument], cotangent, retain_graph=True)
+    def gradient(place: int) -> Callable:
+        arguments = [x, kernel]
+        arguments[place] = arguments[place].detach().requires_grad_()
+        y = convolved(*arguments)
+        return lambda: torch.autograd.grad(y, [arguments[place]], cotangent, retain_graph=True)
 
     def until_done(call: Callable) -> Callable:
         def done() -> None:
@@ -101,11 +101,7 @@ def torch_calls(name: str, shape: tuple[int, ...], side: int, dilation: int) -> 
 
         return done
 
-    def without_graph() -> None:
-        with torch.no_grad():
-            forward()
-
-    calls = {"forward": without_graph, "input gradient": gradient(x), "filter gradient": gradient(kernel)}
+    calls = {"forward": lambda: convolved(x, kernel), "input gradient": gradient(0), "filter gradient": gradient(1)}
     return {what: until_done(call) for what, call in calls.items()}
 
 
