@@ -112,5 +112,6 @@ def _search(plan: Plan, slice_: Slice, tried: dict[int, Compiled | TooLargeError
         return found
 
     # The batch is the second dimension of tiles of 8 x 128.
-    step = math.lcm(8 if start >= 8 else 1, plan.config.train.accumulate)
-    return largest_batch(compiled_at, slice_.chip.hbm_bytes, -(-start // step) * step, step, 8)
+    fine = plan.config.train.accumulate
+    step = math.lcm(8 if start >= 8 else 1, fine)
+    return largest_batch(compiled_at, slice_.chip.hbm_bytes, -(-start // step) * step, step, 8, fine)

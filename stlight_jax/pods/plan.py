@@ -209,8 +209,12 @@ class Search:
     tried: dict[int, float | None]
 
 
-def largest_batch(compiled_at: Callable[[int], Compiled], capacity: float, start: int, step: int, limit: int) -> Search:
+def largest_batch(
+    compiled_at: Callable[[int], Compiled], capacity: float, start: int, step: int, limit: int, fine: int = 1
+) -> Search:
     """Searches the largest batch per chip whose program fits, to an eighth of itself (or `step`, where that is more).
+
+    Where even one `step` is too large, it goes on below that in steps of `fine`.
 
     Args:
       compiled_at: compiles for a batch per chip; raises TooLargeError.
@@ -218,6 +222,7 @@ def largest_batch(compiled_at: Callable[[int], Compiled], capacity: float, start
       start: where to begin; a multiple of `step`.
       step: batches tried are multiples of it.
       limit: how many compilations at most.
+      fine: a divisor of `step`.
     """
     fits, too_large = 0, None
     tried: dict[int, float | None] = {}
@@ -231,6 +236,8 @@ def largest_batch(compiled_at: Callable[[int], Compiled], capacity: float, start
             tried[batch], fits = float(memory.total), batch
             # Memory grows with the batch, but for the parameters and what belongs to them.
             guess = int((capacity - memory.arguments - memory.code) / ((memory.temporaries + memory.results) / batch))
+        if too_large == step:  # the smallest of these multiples
+            step = fine
         if too_large is None:
             batch = max(guess // step, fits // step + 1) * step
         elif too_large - fits <= max(step, fits // 8):

@@ -46,9 +46,12 @@ def test_the_compilers_message_tells_what_is_needed(message, gibibytes):
     assert hbm_needed(message) == (gibibytes and pytest.approx(gibibytes * 2**30))
 
 
-@pytest.mark.parametrize("per_sequence", [0.01, 0.09, 0.35, 1.0, 2.1])
+# 15 GiB are there for the sequences. From 8 on the search is in steps of 8.
+@pytest.mark.parametrize(
+    ("per_sequence", "true"), [(0.01, 1496), (0.09, 160), (0.35, 40), (1.0, 8), (2.1, 7), (8.0, 1), (15.1, 0)]
+)
 @pytest.mark.parametrize("start", [8, 16, 64])
-def test_the_search_finds_the_largest_batch(per_sequence, start):
+def test_the_search_finds_the_largest_batch(per_sequence, true, start):
     asked = []
 
     def compiled_at(batch):
@@ -56,11 +59,22 @@ def test_the_search_finds_the_largest_batch(per_sequence, start):
         return made_up(batch, per_sequence)
 
     found = largest_batch(compiled_at, 16 * 2**30, start, 8, limit=12)
-    true = int(15 / per_sequence) // 8 * 8
     assert len(asked) == len(set(asked)) <= 8
     assert found.fits <= true < found.too_large
-    assert found.too_large - found.fits <= max(8, found.fits // 8)
-    assert all(batch % 8 == 0 for batch in asked)
+    assert found.too_large - found.fits <= (max(8, found.fits // 8) if true >= 8 else 1)
+    assert all(batch % 8 == 0 for batch in asked if batch > 8)
+
+
+def test_the_search_below_a_step_keeps_to_batches_that_can_be_accumulated():
+    asked = []
+
+    def compiled_at(batch):
+        asked.append(batch)
+        return made_up(batch, 2.1)
+
+    found = largest_batch(compiled_at, 16 * 2**30, 24, 24, limit=8, fine=3)
+    assert (found.fits, found.too_large) == (6, 9)  # of the 7 that there is space for
+    assert all(batch % 3 == 0 for batch in asked)
 
 
 def test_a_search_that_may_not_go_on_says_what_it_saw():
