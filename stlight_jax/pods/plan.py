@@ -135,6 +135,28 @@ class Compiled:
         }
 
 
+@dataclasses.dataclass(frozen=True)
+class Misfit:
+    """A program that does not fit a chip of a slice; kind and batch as in `Compiled`, `needed` as in `TooLargeError`."""
+
+    kind: str
+    slice: Slice
+    batch_per_chip: int
+    needed: float | None
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data, sizes in bytes."""
+        return {
+            "program": self.kind,
+            "topology": self.slice.name,
+            "chips": len(self.slice.devices),
+            "batch_per_chip": self.batch_per_chip,
+            "does_not_fit": True,
+            "needed": self.needed,
+            "capacity": int(self.slice.chip.hbm_bytes),
+        }
+
+
 def bound(chip: Chip, cost: Cost, collectives: tuple[Collective, ...], chips: int) -> Bound:
     """What published peaks allow at best."""
     sent = sum(one.times * one.bytes * _sent(one.kind, chips) for one in collectives)
