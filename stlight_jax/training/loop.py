@@ -238,7 +238,7 @@ class _Run:
                     progress.restart_clock(done)
                 writer.check()
                 lock.check()
-                stop.agree(done)
+                stop.agree()
                 if done % train.checkpoint_every == 0 or done == self.total_steps or stop.requested:
                     settle()
                     with clock.paused("validation") as elapsed:
@@ -250,7 +250,7 @@ class _Run:
                         log.keep()
                         writer.save(self.launcher.to_checkpoint(state), self.description, score)
                         log.write(done, "checkpoint", {"seconds": elapsed(), "wait": waited})
-                    stop.agree(done)
+                    stop.agree()
                 if stop.requested and done < self.total_steps:
                     writer.wait()
                     distributed.wait_for_all("saved and stopped")
@@ -273,7 +273,7 @@ class _Run:
             self.validation,
             self.launcher.rounded_up(self.config.evaluation.batch_size),
             f"validating at step {done}",
-            stop.now,
+            stop.agree,
         )
         if sums is None:
             return None

@@ -14,11 +14,13 @@ import types
 import jax
 import numpy as np
 import pytest
+from jax.experimental import multihost_utils
 
 from stlight_jax import InputError
 from stlight_jax.evaluation.run import evaluate_workdir
 from stlight_jax.training import checkpoint, distributed, loop
 from stlight_jax.training.log import read_metrics
+from stlight_jax.training.preemption import StopRequests
 from tests.conftest import ROOT
 from tests.training.test_loop import assert_same_state, newest_step, raw_trees
 
@@ -192,6 +194,29 @@ def wait_for_steps(workdir, steps):
             return
         time.sleep(0.05)
     raise AssertionError("training did not get going")
+
+
+def test_processes_count_the_moments_at_which_they_may_stop(monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    counted = []
+    monkeypatch.setattr(multihost_utils, "reached_preemption_sync_point", lambda moment: counted.append(moment) or moment == 3)
+    stop = StopRequests()
+    assert [stop.agree() for _ in range(5)] == [False, False, True, True, True]
+    assert stop.requested
+    assert counted == [1, 2, 3, 4, 5]
+
+
+def test_a_termination_of_one_saves_and_stops_both_and_waits_for_no_validation(small_run, tmp_path):
+    small_run.train.update(epochs=400, checkpoint_every=1)
+    small_run.data.validation_sequences = 40_000
+    started = start("train.py", train_arguments(small_run, tmp_path / "run"), 2)
+    wait_for_steps(tmp_path / "run", 1)
+    started[1].send_signal(signal.SIGTERM)
+    results = finish(started, 120)
+    assert [status for status, _, _ in results] == [75, 75], results
+    assert "stopped as asked at step 1, saved; run the same command to go on" in results[0][2]
+    assert read_metrics(tmp_path / "run", "validation") == []
+    assert checkpoint.choose_step(tmp_path / "run" / "checkpoints", "last") == 1
 
 
 @pytest.mark.long
