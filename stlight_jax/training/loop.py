@@ -78,7 +78,7 @@ def train(config: ml_collections.ConfigDict, workdir: epath.PathLike, allow_chan
         with (
             contextlib.closing(log),
             stop_requests() as stop,  # also while the last checkpoint is written
-            checkpoint.CheckpointWriter(place.checkpoints, config.train.keep_checkpoints) as writer,
+            checkpoint.CheckpointWriter(place.checkpoints, config.train.keep_checkpoints, lock) as writer,
         ):
             log.write(done, "started", {})
             return run.steps(state, place, lock, log, writer, stop)
