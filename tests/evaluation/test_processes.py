@@ -4,11 +4,13 @@ import functools
 import json
 
 import jax
+import jax.numpy as jnp
 import pytest
 
 from stlight_jax.evaluation import run
-from stlight_jax.training import loop
+from stlight_jax.training import checkpoint, loop
 from stlight_jax.training.parallel import make_launcher
+from stlight_jax.training.state import create_state, make_optimizer
 from tests.training.test_distributed import assert_told_of_a_loss, finish, start
 
 # All that is refused, one after the other; then an evaluation, and a death in the middle of the next one.
@@ -35,9 +37,11 @@ distributed._SECONDS_TO_APPEAR = 0.2
 def main():
     distributed.start()
     import jax
+    import ml_collections
 
     from stlight_jax import InputError
     from stlight_jax.evaluation import run
+    from stlight_jax.training import checkpoint, loop
 
     workdir, own, first = epath.Path(flags.FLAGS.workdir), epath.Path(flags.FLAGS.own), jax.process_index() == 0
     refused = []
@@ -53,6 +57,16 @@ def main():
     own.mkdir()
     attempt(distributed.check_shared, own)
     attempt(distributed.check_shared, workdir)
+    config = ml_collections.ConfigDict(checkpoint.load_description(workdir / "checkpoints", 3)["config"])
+    attempt(loop.train, ml_collections.ConfigDict({**config, "train": {**config.train, "seed": 0 if first else 7}}), own)
+    open_training = loop.open_training
+
+    def open_others(config):
+        training, validation = open_training(config)
+        return training, validation if first else dataclasses.replace(validation, seed=1)
+
+    loop.open_training = open_others
+    attempt(loop.train, config, own)
     attempt(run.evaluate_workdir, workdir, "2" if first else "3")
     attempt(run.evaluate_workdir, workdir, horizon=4 if first else None)
     open_test, choose = run.open_test, run._choose
@@ -72,11 +86,14 @@ cli.run(main)
 
 @pytest.fixture
 def trained(small_run, tmp_path, monkeypatch):
-    for module in (loop, run):
-        monkeypatch.setattr(module, "make_launcher", functools.partial(make_launcher, devices=jax.devices()[:1]))
+    """A workdir with two checkpoints, the first one the best; what is trained makes no difference."""
+    monkeypatch.setattr(run, "make_launcher", functools.partial(make_launcher, devices=jax.devices()[:1]))
     small_run.data.test_sequences = 13  # so that processes have unequal shares of the last batch
-    small_run.train.epochs = 1
-    loop.train(small_run, tmp_path / "run")
+    of_run = loop._Run(small_run)
+    with checkpoint.CheckpointWriter(tmp_path / "run" / "checkpoints", 2) as writer:
+        for step in (2, 3):
+            state = create_state(of_run.model, make_optimizer(small_run.optimizer), step, of_run.training.shape[1:])
+            writer.save(state.replace(step=jnp.int32(step)), of_run.description, {"mse": float(step)})
     return tmp_path / "run"
 
 
@@ -93,13 +110,16 @@ def test_two_processes_agree_evaluate_as_one_and_end_together(trained, tmp_path)
         assert found["told"] == [{"steps": {"best": 4, "last": 6}, "text": "told"}, None, "x" * 1000]
         shared, *others = found["refused"]
         assert shared.startswith(f"--workdir={own[process]} is not the same folder on all hosts: not on that of process 1. ")
-        assert [text.split(" differs between")[0] for text in others] == ["--checkpoint", "--horizon", "the test data"]
+        assert [text.split(" differs between")[0] for text in others] == [
+            "the config", "the validation data", "--checkpoint", "--horizon", "the test data",
+        ]  # fmt: skip
+        assert others[0].endswith(": of those numbered 0 to 1, 1 disagree with the first; start all of them alike")
         assert [path.name for path in own[process].iterdir()] == ["said.json"]
     assert not list(trained.glob(".seen*"))
 
     together = json.loads((trained / "eval" / "metrics.json").read_text())
     alone = run.evaluate_workdir(trained)
-    assert [found["checkpoints"] for found in (*said, together)] == [alone["checkpoints"]] * 3
+    assert [found["checkpoints"] for found in (*said, together, alone)] == [{"best": 2, "last": 3}] * 4
     for row in ("stlight", "copy_last_frame", "mean_of_inputs"):
         for metric, value in alone["overall"][row].items():
             assert together["overall"][row][metric] == pytest.approx(value, rel=1e-5), (row, metric)

@@ -138,6 +138,7 @@ def test_many_processes_evaluate_as_one(small_run, tmp_path):
     )
 
 
+@pytest.mark.long
 def test_configs_that_differ_are_refused_by_all(small_run, tmp_path):
     arguments = train_arguments(small_run, tmp_path / "run")
     for status, _, error in finish(start("train.py", arguments, 2, {1: ["--config.train.seed=7"]}), 90):
