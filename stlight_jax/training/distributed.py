@@ -16,7 +16,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from absl import flags
+from absl import flags, logging
 from etils import epath
 from jax.experimental import multihost_utils
 
@@ -85,16 +85,20 @@ def start() -> None:
 
 @contextlib.contextmanager
 def together() -> Iterator[None]:
-    """Turns what JAX raises in the block when another process is gone into a LostProcessError."""
+    """Turns what JAX raises in the block when another process is gone into a LostProcessError.
+
+    What it raised is the cause, and is logged with its traceback at --verbosity=1: its words alone may mislead.
+    """
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
         text = " ".join(str(error).split())
         if not jax.distributed.is_initialized() or not any(sign in text.lower() for sign in _SIGNS_OF_LOSS):
             raise
+        logging.debug("what is taken for the loss of another process:", exc_info=error)
         raise LostProcessError(
             "another process of this run has failed, died or lost its connection; what it said itself tells why "
-            f"(here: {text[:200]})"
+            f"(here: {text[:200]}; --verbosity=1 shows where)"
         ) from error
 
 

@@ -17,6 +17,7 @@ import pytest
 from jax.experimental import multihost_utils
 
 from stlight_jax import InputError
+from stlight_jax.errors import LostProcessError
 from stlight_jax.evaluation.run import evaluate_workdir
 from stlight_jax.training import checkpoint, distributed, loop
 from stlight_jax.training.log import read_metrics
@@ -173,6 +174,19 @@ def test_impossible_layouts_are_refused_by_all_before_anything_is_compiled(small
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.long
+def test_workdirs_that_are_not_shared_are_refused_by_all_before_anything_is_compiled(small_run, tmp_path):
+    others = {1: [f"--workdir={tmp_path}/second"]}
+    started = start("train.py", train_arguments(small_run, tmp_path / "first"), 2, others)
+    for name, (status, _, error) in zip(("first", "second"), finish(started, 200), strict=True):
+        assert status == 2
+        assert f"error: --workdir={tmp_path}/{name} is not the same folder on all hosts: not on that of process 1. " in error
+        assert "needs: --workdir=gs://BUCKET/FOLDER" in error
+        assert "compiling" not in error
+    assert not list((tmp_path / "first").iterdir())
+    assert not (tmp_path / "second").exists()
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -186,6 +200,19 @@ def test_flags_that_do_not_belong_together(small_run, tmp_path, flags, message):
     ((status, _, error),) = finish(start("train.py", [*train_arguments(small_run, tmp_path / "run"), *flags], 1), 60)
     assert status == 2
     assert message in error
+
+
+def test_what_looks_like_a_loss_keeps_its_traceback(monkeypatch, caplog):
+    monkeypatch.setattr(jax.distributed, "is_initialized", lambda: True)
+    original = jax.errors.JaxRuntimeError("INTERNAL: the peer buffer of a kernel is too small")
+    told = pytest.raises(LostProcessError, match="--verbosity=1 shows where")
+    with caplog.at_level("DEBUG", logger="absl"), told as caught, distributed.together():
+        raise original
+    assert caught.value.__cause__ is original
+    (record,) = caplog.records
+    assert record.exc_info[1] is original
+    with pytest.raises(jax.errors.JaxRuntimeError, match="no such buffer"), distributed.together():
+        raise jax.errors.JaxRuntimeError("INTERNAL: no such buffer")
 
 
 def wait_for_steps(workdir, steps):
