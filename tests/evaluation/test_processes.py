@@ -2,11 +2,13 @@
 
 import functools
 import json
+import types
 
 import jax
 import jax.numpy as jnp
 import pytest
 
+from stlight_jax import InputError
 from stlight_jax.evaluation import run
 from stlight_jax.training import checkpoint, loop
 from stlight_jax.training.parallel import make_launcher
@@ -43,6 +45,7 @@ def main():
     from stlight_jax.evaluation import run
     from stlight_jax.training import checkpoint, loop
 
+    run.present = lambda *_: []  # pictures are one process's affair
     workdir, own, first = epath.Path(flags.FLAGS.workdir), epath.Path(flags.FLAGS.own), jax.process_index() == 0
     refused = []
 
@@ -89,12 +92,20 @@ def trained(small_run, tmp_path, monkeypatch):
     """A workdir with two checkpoints, the first one the best; what is trained makes no difference."""
     monkeypatch.setattr(run, "make_launcher", functools.partial(make_launcher, devices=jax.devices()[:1]))
     small_run.data.test_sequences = 13  # so that processes have unequal shares of the last batch
+    monkeypatch.setattr(run, "present", lambda *_: [])
     of_run = loop._Run(small_run)
     with checkpoint.CheckpointWriter(tmp_path / "run" / "checkpoints", 2) as writer:
         for step in (2, 3):
             state = create_state(of_run.model, make_optimizer(small_run.optimizer), step, of_run.training.shape[1:])
             writer.save(state.replace(step=jnp.int32(step)), of_run.description, {"mse": float(step)})
     return tmp_path / "run"
+
+
+def test_unequal_numbers_of_devices_are_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(jax, "devices", lambda: [types.SimpleNamespace(process_index=i) for i in (0, 1, 1)])
+    with pytest.raises(InputError, match="the processes have 1, 2 devices; .* all must have as many"):
+        run.evaluate_workdir(tmp_path)
 
 
 def test_two_processes_agree_evaluate_as_one_and_end_together(trained, tmp_path):
