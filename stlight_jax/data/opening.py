@@ -57,7 +57,9 @@ def open_test(config: ml_collections.ConfigDict) -> Sequences:
 
 def advice_on_slow_data(config: ml_collections.ConfigDict) -> str:
     """What a user can do when batches come too slowly, on one line."""
-    cores = "give each process more cores (fewer processes per host)"
+    from stlight_jax.data.pipeline import MOST_AT_ONCE  # TensorFlow is slow to import, and who trains has it
+
+    cores = f"give each process more cores (fewer processes per host; up to {MOST_AT_ONCE} make batches)"
     if config.dataset in GENERATED:
         return f"sequences are made on the host as training goes; {cores}"
     return (

@@ -6,6 +6,7 @@ sequence once; the last batch is filled up and masked.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import numpy as np
@@ -13,6 +14,9 @@ import tensorflow as tf
 
 from stlight_jax.data.sequences import Sequences
 from stlight_jax.errors import InputError
+
+# Each takes memory, and all of them share one interpreter.
+MOST_AT_ONCE = 8
 
 # TensorFlow only reads data here; it must not take the accelerators' memory.
 for _kind in ("GPU", "TPU"):
@@ -50,7 +54,7 @@ def training_batches(
         return source.frames(np.arange(first, first + share), epoch)
 
     steps = tf.data.Dataset.range(first_step, last_step)
-    return _read_ahead(steps.map(_numpy_map(make, (source.scaling.dtype,)), num_parallel_calls=2, deterministic=True))
+    return _read_ahead(steps.map(_numpy_map(make, (source.scaling.dtype,)), num_parallel_calls=_at_once(), deterministic=True))
 
 
 def evaluation_batches(
@@ -70,7 +74,18 @@ def evaluation_batches(
         return source.frames(np.where(mask, indices, count - 1)), mask
 
     firsts = tf.data.Dataset.range(0, count, batch_size)
-    return _read_ahead(firsts.map(_numpy_map(make, (source.scaling.dtype, tf.bool)), num_parallel_calls=2, deterministic=True))
+    return _read_ahead(
+        firsts.map(_numpy_map(make, (source.scaling.dtype, tf.bool)), num_parallel_calls=_at_once(), deterministic=True)
+    )
+
+
+def _at_once() -> int:
+    """How many batches are made at once: one per core that this process may use, two even of one, for files are waited for."""
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:  # not on every system
+        cores = os.cpu_count() or 1
+    return min(max(cores, 2), MOST_AT_ONCE)
 
 
 def _numpy_map(function, dtypes):
@@ -85,6 +100,6 @@ def _numpy_map(function, dtypes):
 def _read_ahead(dataset: tf.data.Dataset) -> Iterator:
     options = tf.data.Options()
     # A private pool: frames are prepared beside the compiled step without taking its threads.
-    options.threading.private_threadpool_size = 2
+    options.threading.private_threadpool_size = _at_once()
     options.deterministic = True
     return dataset.prefetch(2).with_options(options).as_numpy_iterator()

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from typing import Any, Protocol
 
 import numpy as np
 
 from stlight_jax.data.scaling import Scaling
+
+_FINGERPRINT_SEQUENCES = 8
 
 
 class Sequences(Protocol):
@@ -37,3 +41,17 @@ class Sequences(Protocol):
           sequences have no past.
         """
         ...
+
+
+def fingerprint(sequences: Sequences) -> str:
+    """A SHA-256 that other data, or other windows of the same, do not have.
+
+    Of what they are made of, where that is known, of how many there are, and of some sequences from all over. (A published test
+    set is a file of 800 MB that nobody should have to read whole.)
+    """
+    count = len(sequences)
+    made_of = [sequences.description.get("sha256"), count, list(sequences.shape), sequences.scaling.as_json()]
+    digest = hashlib.sha256(json.dumps(made_of).encode())
+    some = np.linspace(0, count - 1, min(_FINGERPRINT_SEQUENCES, count)).astype(int)
+    digest.update(np.ascontiguousarray(sequences.frames(some)))
+    return digest.hexdigest()

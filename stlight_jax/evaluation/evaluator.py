@@ -68,7 +68,7 @@ def evaluate(
       source: the sequences.
       batch_size: over all devices.
       title: of the progress shown.
-      abandon: asked after each batch; True ends the evaluation.
+      abandon: asked after each batch, by all processes equally often; True, which all must be told, ends the evaluation.
 
     Returns:
       The sums; None if abandoned.

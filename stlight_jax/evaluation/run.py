@@ -13,7 +13,7 @@ from etils import epath
 from stlight_jax.config import check
 from stlight_jax.data.opening import open_test
 from stlight_jax.data.scaling import Scaling
-from stlight_jax.data.sequences import Sequences
+from stlight_jax.data.sequences import Sequences, fingerprint
 from stlight_jax.errors import InputError
 from stlight_jax.evaluation import report
 from stlight_jax.evaluation.comparison import compare
@@ -24,7 +24,7 @@ from stlight_jax.evaluation.sharpness import Sharpness
 from stlight_jax.inference.rollout import check_horizon
 from stlight_jax.model.stlight import STLight
 from stlight_jax.progress import say
-from stlight_jax.training import checkpoint
+from stlight_jax.training import checkpoint, distributed
 from stlight_jax.training.log import write_json
 from stlight_jax.training.parallel import make_launcher
 from stlight_jax.training.state import init_variables
@@ -65,7 +65,13 @@ def evaluate_workdir(
       InputError: no such run or checkpoint, or the data are not there.
     """
     place = Workdir(workdir)
-    checkpoints = _choose(place, which)
+    distributed.check_layout()
+    asked = {"checkpoint": which, "data_root": data_root, "horizon": horizon, "cycle": cycle}
+    for flag, value in asked.items():
+        distributed.check_agreement(f"--{flag}", value)
+    # Of a run that still trains, each process might find other ones.
+    checkpoints = distributed.told_by_the_first(_choose(place, which) if jax.process_index() == 0 else None)
+    distributed.check_shared(place.path)
     description = checkpoint.load_description(place.checkpoints, next(iter(checkpoints.values())))
     config = ml_collections.ConfigDict(description["config"])
     if data_root is not None:
@@ -79,6 +85,7 @@ def evaluate_workdir(
     launcher = make_launcher(config.parallel.launcher)
     batch_size = launcher.rounded_up(config.evaluation.batch_size)
     test = open_test(config)
+    distributed.check_agreement("the test data", fingerprint(test))
     model_config.check_sequence(test.shape)
     scaling = Scaling.from_json(description["scaling"]) if "scaling" in description else test.scaling
     test_set = _checked(test, scaling, description["data"], data_root is not None)

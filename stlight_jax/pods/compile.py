@@ -7,9 +7,8 @@ published peaks are bounds.
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 from absl import flags
@@ -20,7 +19,7 @@ from stlight_jax.errors import InputError
 from stlight_jax.model.count import chosen_frame_size
 from stlight_jax.pods import report
 from stlight_jax.pods.chips import Slice, describe
-from stlight_jax.pods.plan import Compiled, Plan, Search, TooLargeError, largest_batch
+from stlight_jax.pods.plan import Compiled, Misfit, Plan, Search, TooLargeError, largest_batch
 from stlight_jax.progress import say
 from stlight_jax.training.log import write_json
 from stlight_jax.training.workdir import make_writable
@@ -47,28 +46,7 @@ def main() -> None:
     if given.out:
         make_writable(epath.Path(given.out))
     title = f"STLight {given.config.dataset} {given.config.size}, {plan.model_config.dtype}"
-    batch, tried = given.batch_per_chip, {}
-    programs: list[Compiled] = []
-    for slice_ in slices:
-        try:
-            programs.append(_told(slice_, "training", plan.training, batch))
-        except TooLargeError as error:
-            if slice_ is slices[0]:
-                tried[batch] = error
-        else:
-            if slice_ is slices[0]:
-                tried[batch] = programs[-1]
-    search = _search(plan, slices[0], tried, batch) if given.search else None
-    if search is not None and search.fits not in (0, batch):
-        programs.append(tried[search.fits])
-    if not programs:
-        raise InputError(
-            f"the training step does not fit a {slices[0].chip.name} chip with {batch} sequences; give a smaller "
-            "--batch_per_chip, --config.model.rematerialise=blocks or --config.model.dtype=bfloat16"
-        )
-    for slice_ in {slice_.chip.name: slice_ for slice_ in reversed(slices)}.values():
-        with contextlib.suppress(TooLargeError):
-            programs.append(_told(slice_, "prediction", plan.prediction, batch))
+    programs, search = compile_all(plan, slices, given.batch_per_chip, given.search)
     model = plan.model_config
     results = report.as_json(title, programs, slices[0].name, search, model.hidden_dim, model.patch_size)
     text = report.as_text(results)
@@ -77,40 +55,62 @@ def main() -> None:
         out = epath.Path(given.out)
         write_json(out / JSON, results)
         (out / TEXT).write_text(text)
-        trained = [program for program in results["programs"] if program["program"] == "training"]
+        trained = [one for one in results["programs"] if one["program"] == "training" and "does_not_fit" not in one]
         if trained:
             labels = [f"{program['topology']}, {program['batch_per_chip']} per chip" for program in trained]
             report.draw(out / PLOT, labels, trained, title)
         say(f"{', '.join((JSON, TEXT, PLOT))} are in {out}")
 
 
-def _told(slice_: Slice, kind: str, compile_for: Callable[[Slice, int], Compiled], batch: int) -> Compiled:
-    """Compiles and says so. Raises TooLargeError if it does not fit."""
+def compile_all(plan: Plan, slices: Sequence[Slice], batch: int, search: bool) -> tuple[list[Compiled | Misfit], Search | None]:
+    """The training step for each slice, that of the largest batch that a search finds, and prediction for each chip.
+
+    Args:
+      batch: sequences per chip.
+      search: whether to search, on the first slice.
+
+    Raises InputError if the training step fits none of them.
+    """
+    programs = [_fitted(slice_, "training", plan.training, batch) for slice_ in slices]
+    tried = {batch: programs[0]}
+    found = _search(plan, slices[0], tried, batch) if search else None
+    if found is not None and found.fits not in (0, batch):
+        programs.append(tried[found.fits])
+    if all(isinstance(program, Misfit) for program in programs):
+        raise InputError(
+            f"the training step does not fit a {slices[0].chip.name} chip with {batch} sequences; give a smaller "
+            "--batch_per_chip, --config.model.rematerialise=blocks or --config.model.dtype=bfloat16"
+        )
+    for slice_ in {slice_.chip.name: slice_ for slice_ in reversed(slices)}.values():
+        programs.append(_fitted(slice_, "prediction", plan.prediction, batch))
+    return programs, found
+
+
+def _fitted(slice_: Slice, kind: str, compile_for: Callable[[Slice, int], Compiled], batch: int) -> Compiled | Misfit:
+    """Compiles and says so."""
     chips = f"{len(slice_.devices)} chips of {slice_.name}" if kind == "training" else f"a {slice_.chip.name} chip"
     say(f"compiling {kind} for {chips}, {batch} sequences each (minutes) ...")
     try:
         compiled = compile_for(slice_, batch)
     except TooLargeError as error:
         say(f"  does not fit{'' if error.needed is None else f': temporaries alone take {error.needed / 2**30:.1f} GiB'}")
-        raise
+        return Misfit(kind, slice_, batch, error.needed)
     say(f"  fits: {compiled.memory.total / 2**30:.2f} of {slice_.chip.hbm_bytes / 2**30:.0f} GiB, {compiled.seconds:.0f} s")
     return compiled
 
 
-def _search(plan: Plan, slice_: Slice, tried: dict[int, Compiled | TooLargeError], start: int) -> Search:
+def _search(plan: Plan, slice_: Slice, tried: dict[int, Compiled | Misfit], start: int) -> Search:
     """Adds what it compiles to `tried`."""
 
     def compiled_at(batch: int) -> Compiled:
         if batch not in tried:
-            try:
-                tried[batch] = _told(slice_, "training", plan.training, batch)
-            except TooLargeError as error:
-                tried[batch] = error
+            tried[batch] = _fitted(slice_, "training", plan.training, batch)
         found = tried[batch]
-        if isinstance(found, TooLargeError):
-            raise found
+        if isinstance(found, Misfit):
+            raise TooLargeError(found.needed)
         return found
 
     # The batch is the second dimension of tiles of 8 x 128.
-    step = math.lcm(8 if start >= 8 else 1, plan.config.train.accumulate)
-    return largest_batch(compiled_at, slice_.chip.hbm_bytes, -(-start // step) * step, step, 8)
+    fine = plan.config.train.accumulate
+    step = math.lcm(8 if start >= 8 else 1, fine)
+    return largest_batch(compiled_at, slice_.chip.hbm_bytes, -(-start // step) * step, step, 8, fine)

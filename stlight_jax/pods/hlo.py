@@ -34,7 +34,7 @@ _FREE = {
     "copy-done", "slice-done", "async-done", "async-update", "all-reduce-done", "all-gather-done", "collective-permute-done",
     "add-dependency", "domain",
 }  # fmt: skip
-# Beside their result, in a tuple.
+# In a tuple, of which the second element is the result and the rest, if any, are flags.
 _GIVING_OPERANDS_BACK = ("all-gather-start", "collective-permute-start")
 _PASSES = {"default": 1, "high": 3, "highest": 6}
 
@@ -65,14 +65,27 @@ class Array:
 
 @dataclasses.dataclass(frozen=True)
 class Instruction:
-    """One line of HLO: name, opcode, the arrays it gives, its operands' names, and the rest of the line."""
+    """One line of HLO: name, opcode, the elements of the tuple it gives, its operands' names, and the rest of the line.
+
+    An element may be a tuple itself and have several arrays; what is no tuple has one element.
+    """
 
     name: str
     opcode: str
-    result: tuple[Array, ...]
+    elements: tuple[tuple[Array, ...], ...]
     operands: tuple[str, ...]
     rest: str
     is_root: bool
+
+    @functools.cached_property
+    def result(self) -> tuple[Array, ...]:
+        """All arrays it gives."""
+        return tuple(array for element in self.elements for array in element)
+
+    @property
+    def made(self) -> tuple[Array, ...]:
+        """Those of them that are new: an asynchronous start gives its operands and flags beside them."""
+        return self.elements[1] if self.opcode in _GIVING_OPERANDS_BACK else self.result
 
     def called(self, attribute: str) -> str | None:
         """The computation that an attribute such as `calls` names."""
@@ -204,8 +217,9 @@ class Program:
         for instruction in self._computations[computation].values():
             kind = instruction.opcode.removesuffix("-start")
             if kind in _COLLECTIVES:
-                given = instruction.result[-1:] if instruction.opcode in _GIVING_OPERANDS_BACK else instruction.result
-                yield Collective(kind, sum(array.bytes for array in given), times, instruction.source)
+                yield Collective(kind, sum(array.bytes for array in instruction.made), times, instruction.source)
+            if instruction.opcode == "fusion":
+                yield from self._collectives(instruction.called("calls") or "", times)
             for inner, turns in self._inner(computation, instruction, True):
                 yield from self._collectives(inner, times * turns)
 
@@ -243,14 +257,12 @@ class Program:
 
     def _traffic(self, computation: str, instruction: Instruction) -> tuple[list[Array], list[Array]]:
         """The arrays, or parts of them, that it reads and writes."""
-        opcode, result = instruction.opcode, list(instruction.result)
+        opcode, result = instruction.opcode, list(instruction.made)
         if opcode in _FREE or opcode in ("while", "call", "conditional", "async-start"):
             return [], []
         if opcode in ("copy-start", "slice-start"):  # the operand, the result and a flag
             moved = result[1]
             return [_part(self._arrays(computation, instruction.operands[0])[0], moved)], [moved]
-        if opcode in _GIVING_OPERANDS_BACK:
-            result = result[-1:]
         if opcode in ("slice", "dynamic-slice", "gather"):
             return [_part(self._arrays(computation, instruction.operands[0])[0], result[0])], result
         if opcode == "dynamic-update-slice":
@@ -338,7 +350,8 @@ def _instruction(line: str) -> Instruction | None:
     rest = rest[opcode.end() :]
     words = re.sub(r"/\*.*?\*/|\[[^\]]*\]|\{[^}]*\}", "", rest[: _closing(rest)]).split(",")
     operands = [word.split()[-1].removeprefix("%") for word in words if word.strip()]
-    return Instruction(name, opcode.group(1), tuple(_arrays_of(type_text)), tuple(operands), rest, bool(root))
+    elements = tuple(tuple(_arrays_of(element)) for element in _elements_of(type_text))
+    return Instruction(name, opcode.group(1), elements, tuple(operands), rest, bool(root))
 
 
 def _split_type(text: str) -> tuple[str, str]:
@@ -358,6 +371,19 @@ def _closing(text: str) -> int:
         if not depth:
             return place
     return len(text)
+
+
+def _elements_of(type_text: str) -> Iterator[str]:
+    """The types in a tuple's, without looking into them; of another type that itself."""
+    if not type_text.startswith("("):
+        yield type_text
+        return
+    depth, begin = 0, 1
+    for place, character in enumerate(type_text):
+        depth += (character in "([{") - (character in ")]}")
+        if (character, depth) in ((",", 1), (")", 0)):
+            yield type_text[begin:place]
+            begin = place + 1
 
 
 def _arrays_of(type_text: str) -> Iterator[Array]:

@@ -135,6 +135,28 @@ class Compiled:
         }
 
 
+@dataclasses.dataclass(frozen=True)
+class Misfit:
+    """A program that does not fit a chip of a slice; kind and batch as in `Compiled`, `needed` as in `TooLargeError`."""
+
+    kind: str
+    slice: Slice
+    batch_per_chip: int
+    needed: float | None
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data, sizes in bytes."""
+        return {
+            "program": self.kind,
+            "topology": self.slice.name,
+            "chips": len(self.slice.devices),
+            "batch_per_chip": self.batch_per_chip,
+            "does_not_fit": True,
+            "needed": self.needed,
+            "capacity": int(self.slice.chip.hbm_bytes),
+        }
+
+
 def bound(chip: Chip, cost: Cost, collectives: tuple[Collective, ...], chips: int) -> Bound:
     """What published peaks allow at best."""
     sent = sum(one.times * one.bytes * _sent(one.kind, chips) for one in collectives)
@@ -209,8 +231,12 @@ class Search:
     tried: dict[int, float | None]
 
 
-def largest_batch(compiled_at: Callable[[int], Compiled], capacity: float, start: int, step: int, limit: int) -> Search:
+def largest_batch(
+    compiled_at: Callable[[int], Compiled], capacity: float, start: int, step: int, limit: int, fine: int = 1
+) -> Search:
     """Searches the largest batch per chip whose program fits, to an eighth of itself (or `step`, where that is more).
+
+    Where even one `step` is too large, it goes on below that in steps of `fine`.
 
     Args:
       compiled_at: compiles for a batch per chip; raises TooLargeError.
@@ -218,6 +244,7 @@ def largest_batch(compiled_at: Callable[[int], Compiled], capacity: float, start
       start: where to begin; a multiple of `step`.
       step: batches tried are multiples of it.
       limit: how many compilations at most.
+      fine: a divisor of `step`.
     """
     fits, too_large = 0, None
     tried: dict[int, float | None] = {}
@@ -231,6 +258,8 @@ def largest_batch(compiled_at: Callable[[int], Compiled], capacity: float, start
             tried[batch], fits = float(memory.total), batch
             # Memory grows with the batch, but for the parameters and what belongs to them.
             guess = int((capacity - memory.arguments - memory.code) / ((memory.temporaries + memory.results) / batch))
+        if too_large == step:  # the smallest of these multiples
+            step = fine
         if too_large is None:
             batch = max(guess // step, fits // step + 1) * step
         elif too_large - fits <= max(step, fits // 8):

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from stlight_jax.evaluation.pictures import save_figure
 from stlight_jax.pods.chips import LANES
-from stlight_jax.pods.plan import Compiled, Search
+from stlight_jax.pods.plan import Compiled, Misfit, Search
 from stlight_jax.pods.widths import width
 
 BOUND = (
@@ -41,7 +41,7 @@ def versions() -> dict[str, str]:
 
 
 def as_json(
-    title: str, programs: Sequence[Compiled], searched: str, search: Search | None, hidden_dim: int, patch_size: int
+    title: str, programs: Sequence[Compiled | Misfit], searched: str, search: Search | None, hidden_dim: int, patch_size: int
 ) -> dict[str, Any]:
     """Plain data. Args: searched: the topology of the search."""
     chips = {compiled.slice.chip.name: compiled.slice.chip for compiled in programs}
@@ -49,6 +49,7 @@ def as_json(
     return {
         "config": title,
         "versions": versions(),
+        "launcher": "shard_map",
         "programs": [compiled.as_json() for compiled in programs],
         "largest_batch_per_chip": None if search is None else {"topology": searched, **dataclasses.asdict(search)},
         "width": {str(side): dataclasses.asdict(width(hidden_dim, patch_size, side)) for side in lanes},
@@ -70,7 +71,8 @@ def as_text(results: dict[str, Any]) -> str:
     """The table of `as_json`'s results."""
     made_with = ", ".join(f"{name} {number}" for name, number in results["versions"].items())
     lines = [
-        f"{results['config']}: compiled for TPUs by {made_with}; no TPU was there\n\n",
+        f"{results['config']}: compiled for TPUs by {made_with}, as parallel.launcher {results['launcher']} launches it; "
+        "no TPU was there\n\n",
         table([_label(program) for program in results["programs"]], results["programs"]),
     ]
     if results["largest_batch_per_chip"] is not None:
@@ -87,7 +89,10 @@ def as_text(results: dict[str, Any]) -> str:
 
 
 def table(labels: Sequence[str], programs: Sequence[dict[str, Any]]) -> str:
-    """A row for each program of `Compiled.as_json`, figures per chip and step, but for sequences per second of the slice."""
+    """A row for each program of `Compiled.as_json` or `Misfit.as_json`.
+
+    Figures are per chip and step, but for sequences per second, which are the slice's.
+    """
     columns = Table(box=rich.box.SIMPLE_HEAD, pad_edge=False)
     columns.add_column("per chip and step")
     for column in (
@@ -153,6 +158,9 @@ def _label(program: dict[str, Any]) -> str:
 
 
 def _row(program: dict[str, Any]) -> list[str]:
+    if "does_not_fit" in program:
+        needed = "" if program["needed"] is None else f"{program['needed'] / 2**30:.2f} of "
+        return [f"{needed}{program['capacity'] / 2**30:.0f}: does not fit"]
     memory, bound, collectives = program["memory"], program["bound_not_a_measurement"], program["collectives"]
     return [
         f"{memory['total'] / 2**30:.2f} of {memory['capacity'] / 2**30:.0f}",

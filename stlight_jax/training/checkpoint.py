@@ -14,6 +14,7 @@ import itertools
 import json
 import logging as python_logging
 import math
+import shutil
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -27,11 +28,11 @@ from orbax.checkpoint import v1 as ocp
 
 from stlight_jax import remote
 from stlight_jax.errors import InputError, NonFiniteLossError, PreemptedError
+from stlight_jax.training.lease import Lock
 from stlight_jax.training.state import TrainState
 
 _CHECKSUMS = "checksums.json"
 _UNSEALED = "it is incomplete (it was never sealed)"
-_policies = ocp.training.preservation_policies
 # Orbax gives a save 20 minutes by the machine's clock, which may be put forward, or stand still while the machine sleeps.
 _SAVE_SECONDS = 10 * 365 * 86_400
 # How long a process that stops on its own waits for a save that takes all of them.
@@ -43,14 +44,16 @@ class CheckpointWriter:
 
     Args:
       directory: one folder per step goes here.
-      keep: how many of the newest to keep, beside the one with the lowest validation MSE; at least 2, because the one
-        before goes as soon as the newest is written, and that is a moment before it is sealed.
+      keep: how many of the newest to keep, beside the one with the lowest validation MSE; the others go when the newest is
+        sealed.
+      lock: of the run's folder, asked before anything is sealed or deleted: who stood still in the middle of a save may have
+        lost it.
 
-    All methods raise InputError where checkpoints cannot be written; those before stay.
+    All methods raise InputError where checkpoints cannot be written, TakenOverError where the lock is lost; those before stay.
     """
 
-    def __init__(self, directory: epath.PathLike, keep: int):
-        self._directory = _absolute(directory)
+    def __init__(self, directory: epath.PathLike, keep: int, lock: Lock | None = None):
+        self._directory, self._keep, self._lock = _absolute(directory), keep, lock or Lock()
         context = ocp.Context()
         context.asynchronous.timeout_secs = _SAVE_SECONDS
         context.asynchronous.create_directories_asynchronously = False  # it waits for them by the clock, too
@@ -59,17 +62,7 @@ class CheckpointWriter:
                 self._directory,
                 context=context,
                 save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
-                preservation_policy=_policies.AnyPreservationPolicy(
-                    [
-                        _policies.LatestN(keep),
-                        _policies.BestN(
-                            n=1,
-                            get_metric_fn=lambda metrics: metrics["mse"],
-                            reverse=True,
-                            keep_checkpoints_without_metrics=False,
-                        ),
-                    ]
-                ),
+                preservation_policy=ocp.training.preservation_policies.PreserveAll(),  # it would delete without asking
                 cleanup_tmp_directories=True,
             )
         self._sealing: threading.Thread | None = None
@@ -97,13 +90,24 @@ class CheckpointWriter:
             try:
                 response.result()
                 if jax.process_index() == 0:
-                    write_checksums(directory / str(step))
+                    write_checksums(directory / str(step), self._lock)
+                    self._delete_old()
                 _failures.succeeded()
             except BaseException as error:  # shown by the next `check`, in the main thread
                 _failures.first = _failures.first or error
 
         self._sealing = threading.Thread(target=seal, name=f"seal checkpoint {step}")
         self._sealing.start()
+
+    def _delete_old(self) -> None:
+        available = steps(self._directory)
+        scores = {step: _score(self._directory / str(step)) for step in available}
+        scored = [step for step in available if scores[step] is not None]
+        kept = {*available[-self._keep :], *sorted(scored, key=lambda step: scores[step])[:1]}
+        for step in available:
+            if step not in kept:
+                self._lock.check(ask=True)
+                _delete(self._directory / str(step))
 
     def check(self) -> None:
         """Raises what has gone wrong in saving, as soon as it is known."""
@@ -210,9 +214,16 @@ def steps(directory: epath.PathLike) -> list[int]:
     return sorted(int(path.name) for path in directory.iterdir() if _is_step(path.name) and path.is_dir())
 
 
-def write_checksums(directory: epath.Path) -> None:
-    """Seals a checkpoint: the SHA-256 of each of its files, as they can be read from there, written atomically."""
-    remote.write_at_once(directory / _CHECKSUMS, json.dumps(_checksums(directory), indent=1))
+def write_checksums(directory: epath.Path, lock: Lock | None = None) -> None:
+    """Seals a checkpoint: the SHA-256 of each of its files, as they can be read from there, written atomically.
+
+    Args:
+      lock: asked when all is read. Raises TakenOverError if it is lost.
+    """
+    checksums = _checksums(directory)
+    if lock is not None:
+        lock.check(ask=True)
+    remote.write_at_once(directory / _CHECKSUMS, json.dumps(checksums, indent=1))
 
 
 def fault(directory: epath.PathLike) -> str | None:
@@ -363,6 +374,15 @@ def _move(path: epath.Path, folder: epath.Path) -> None:
     with remote.writing(folder):
         names = (folder / f"{path.name}-{number}" for number in itertools.count(1))
         remote.move_folder(path, next(name for name in names if not name.exists()))
+
+
+def _delete(path: epath.Path) -> None:
+    """Its seal first: what is left if this is interrupted shall be taken for nothing else."""
+    (path / _CHECKSUMS).unlink(missing_ok=True)
+    if remote.is_remote(path):
+        remote.remove_folder(path)
+    else:
+        shutil.rmtree(path)
 
 
 def _to_trees(state: TrainState) -> dict[str, Any]:

@@ -9,15 +9,18 @@ import os
 import signal
 import sys
 import threading
+import time
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
 import jax
 import numpy as np
-from absl import flags
+from absl import flags, logging
+from etils import epath
 from jax.experimental import multihost_utils
 
-from stlight_jax import progress
+from stlight_jax import progress, remote
 from stlight_jax.errors import InputError, LostProcessError
 from stlight_jax.training import clusters
 
@@ -26,6 +29,8 @@ _HEARTBEAT_SECONDS = 30
 _START_SECONDS = 300
 # How long one that fails waits for the others to fail as well, as all do where the input is to blame.
 _FAREWELL_SECONDS = 5
+# Disks of a network may remember for half a minute that a folder was not there.
+_SECONDS_TO_APPEAR = 40
 
 
 def define_flags() -> None:
@@ -108,16 +113,20 @@ def _patience(where: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def together() -> Iterator[None]:
-    """Turns what JAX raises in the block when another process is gone into a LostProcessError."""
+    """Turns what JAX raises in the block when another process is gone into a LostProcessError.
+
+    What it raised is the cause, and is logged with its traceback at --verbosity=1: its words alone may mislead.
+    """
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
         text = " ".join(str(error).split())
         if not jax.distributed.is_initialized() or not any(sign in text.lower() for sign in _SIGNS_OF_LOSS):
             raise
+        logging.debug("what is taken for the loss of another process:", exc_info=error)
         raise LostProcessError(
             "another process of this run has failed, died or lost its connection; what it said itself tells why "
-            f"(here: {text[:200]})"
+            f"(here: {text[:200]}; --verbosity=1 shows where)"
         ) from error
 
 
@@ -170,15 +179,51 @@ def check_agreement(what: str, content: Any) -> None:
         )
 
 
-def told_by_the_first(value: int | None) -> int | None:
-    """The first process's value, on all of them."""
+def told_by_the_first(value: Any) -> Any:
+    """The first process's value, which is JSON, on all of them."""
     if jax.process_count() == 1:
         return value
-    told = int(multihost_utils.broadcast_one_to_all(np.int32(-1 if value is None else value)))
-    return None if told < 0 else told
+    told = np.frombuffer(json.dumps(value).encode(), np.uint8)
+    length = int(multihost_utils.broadcast_one_to_all(np.int32(len(told))))  # all must give an array of one size
+    told = multihost_utils.broadcast_one_to_all(np.resize(told, length))
+    return json.loads(np.asarray(told, np.uint8).tobytes())
+
+
+def check_shared(folder: epath.Path) -> None:
+    """Raises InputError, on all processes, unless a folder that the first one has made is the same one for all of them."""
+    if jax.process_count() == 1:
+        return
+    token = folder / f".seen-by-all-{uuid.uuid4().hex}"
+    first = jax.process_index() == 0
+    if first:
+        with remote.writing(token):
+            token.write_text("")
+    try:
+        seen = _appears(folder / told_by_the_first(token.name))
+        seen_by = multihost_utils.process_allgather(np.array(seen))
+    finally:
+        if first:
+            token.unlink(missing_ok=True)
+    if not seen_by.all():
+        raise InputError(
+            f"--workdir={folder} is not the same folder on all hosts: not on that of process "
+            f"{', '.join(str(int(i)) for i in np.flatnonzero(~seen_by))}. Name one on a shared disk, or in a bucket, as a TPU "
+            "pod needs: --workdir=gs://BUCKET/FOLDER"
+        )
 
 
 def wait_for_all(where: str) -> None:
     """Returns when every process has come to `where`."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(where)
+
+
+def _appears(path: epath.Path) -> bool:
+    deadline = time.monotonic() + _SECONDS_TO_APPEAR
+    while True:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+            path.read_bytes()
+            return True
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.5)

@@ -18,6 +18,7 @@ from stlight_jax.config import check, course_differences, take_channels
 from stlight_jax.data.opening import advice_on_slow_data, open_training
 from stlight_jax.data.pipeline import steps_per_epoch, training_batches
 from stlight_jax.data.scaling import Scaling
+from stlight_jax.data.sequences import fingerprint
 from stlight_jax.errors import InputError, NonFiniteLossError, PreemptedError
 from stlight_jax.evaluation.evaluator import evaluate
 from stlight_jax.evaluation.metrics import check_frame_size
@@ -60,23 +61,24 @@ def train(config: ml_collections.ConfigDict, workdir: epath.PathLike, allow_chan
             checkpoint.locate(config.train.init_from)
         except InputError as error:
             raise InputError(f"train.init_from: {error}") from None
-    alone = run.launcher.is_first
-    if alone:
+    first = run.launcher.is_first
+    if first:
         place.create()
-    with place.locked() if alone else contextlib.nullcontext(Lock()) as lock:
+    distributed.check_shared(place.path)
+    with place.locked() if first else contextlib.nullcontext(Lock()) as lock:
         state = run.starting_state(place, allow_changes)
         done = int(state.step)
         if done >= run.total_steps:
             say(f"{place.path} is complete: {done} of {run.total_steps} steps are done")
             return state
-        if alone:
+        if first:
             write_json(place.path / "config.json", config.to_dict())
             write_json(place.path / "environment.json", environment())
-        log = MetricsLog(place.path, config.train.tensorboard, lock) if alone else NoLog()
+        log = MetricsLog(place.path, config.train.tensorboard, lock) if first else NoLog()
         with (
             contextlib.closing(log),
             stop_requests() as stop,  # also while the last checkpoint is written
-            checkpoint.CheckpointWriter(place.checkpoints, config.train.keep_checkpoints) as writer,
+            checkpoint.CheckpointWriter(place.checkpoints, config.train.keep_checkpoints, lock) as writer,
         ):
             log.write(done, "started", {})
             return run.steps(state, place, lock, log, writer, stop)
@@ -109,6 +111,7 @@ class _Run:
         self.training, self.validation = open_training(config)
         take_channels(config.model, self.training.shape[-1])
         distributed.check_agreement("the training data", self.training.description["sha256"])
+        distributed.check_agreement("the validation data", fingerprint(self.validation))
         model_config = check(config)
         for key in ("train", "evaluation"):
             check_horizon(f"{key}.horizon", config[key].horizon, model_config)
@@ -235,7 +238,7 @@ class _Run:
                     progress.restart_clock(done)
                 writer.check()
                 lock.check()
-                stop.agree(done)
+                stop.agree()
                 if done % train.checkpoint_every == 0 or done == self.total_steps or stop.requested:
                     settle()
                     with clock.paused("validation") as elapsed:
@@ -247,7 +250,7 @@ class _Run:
                         log.keep()
                         writer.save(self.launcher.to_checkpoint(state), self.description, score)
                         log.write(done, "checkpoint", {"seconds": elapsed(), "wait": waited})
-                    stop.agree(done)
+                    stop.agree()
                 if stop.requested and done < self.total_steps:
                     writer.wait()
                     distributed.wait_for_all("saved and stopped")
@@ -270,7 +273,7 @@ class _Run:
             self.validation,
             self.launcher.rounded_up(self.config.evaluation.batch_size),
             f"validating at step {done}",
-            stop.now,
+            stop.agree,
         )
         if sums is None:
             return None

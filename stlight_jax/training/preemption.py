@@ -27,7 +27,7 @@ def _leave(number: int, frame: Any) -> None:
 
 
 class StopRequests:
-    """Whether the run was asked to stop. Many processes agree on the step at which they do.
+    """Whether the run was asked to stop. Many processes agree on the moment at which they do.
 
     Attributes:
       requested: what was agreed on.
@@ -36,23 +36,23 @@ class StopRequests:
     def __init__(self) -> None:
         self.requested = False
         self._heard = threading.Event()
-        self._asked_at = -1
+        self._moments = 0
 
     def hear(self) -> None:
         """The request, of this process alone."""
         self._heard.set()
 
-    def now(self) -> bool:
-        """Whether to drop at once what only this process does; many processes drop nothing."""
-        return jax.process_count() == 1 and self._heard.is_set()
+    def agree(self) -> bool:
+        """Whether to stop now. Called by all processes equally often, after each step and each batch of a validation.
 
-    def agree(self, step: int) -> None:
-        """Called by all processes after each step."""
+        JAX lets all of them come as far as the one that is farthest when the request is heard, by this count.
+        """
         if jax.process_count() == 1:
             self.requested = self._heard.is_set()
-        elif step > self._asked_at:
-            self._asked_at = step
-            self.requested |= multihost_utils.reached_preemption_sync_point(step)
+        else:
+            self._moments += 1
+            self.requested |= multihost_utils.reached_preemption_sync_point(self._moments)
+        return self.requested
 
 
 @contextlib.contextmanager

@@ -1,9 +1,12 @@
 """Which sequences make which batch."""
 
+import threading
+
 import numpy as np
 import pytest
 
 from stlight_jax import InputError
+from stlight_jax.data import pipeline
 from stlight_jax.data.pipeline import evaluation_batches, steps_per_epoch, training_batches
 from stlight_jax.data.scaling import Scaling
 
@@ -61,3 +64,17 @@ def test_a_batch_larger_than_an_epoch_is_refused():
     assert steps_per_epoch(10_000, 16) == 625
     with pytest.raises(InputError, match="train.batch_size is 11, but an epoch has 10 sequences"):
         steps_per_epoch(10, 11)
+
+
+@pytest.mark.parametrize(("cores", "at_once"), [(1, 2), (6, 6), (200, 8)])
+def test_every_core_makes_a_batch_and_their_order_is_as_ever(monkeypatch, cores, at_once):
+    monkeypatch.setattr(pipeline.os, "sched_getaffinity", lambda process: set(range(cores)), raising=False)
+    all_of_them = threading.Barrier(at_once)
+
+    class Together(Numbered):
+        def frames(self, indices, epoch=0):
+            all_of_them.wait(60)
+            return super().frames(indices, epoch)
+
+    batches = [numbers(batch) for batch in training_batches(Together(96), 4, 0, 24)]
+    assert batches == [list(range(4 * step, 4 * step + 4)) for step in range(24)]

@@ -148,3 +148,56 @@ def test_tiles_are_padding_and_small_memories_are_free(start):
 def test_a_loop_of_unknown_length_is_an_error():
     with pytest.raises(ValueError, match="does not tell how often its loop loop turns"):
         Program(TPU_TEXT.replace("constant(START)", "parameter(2)")).cost()
+
+
+ASYNCHRONOUS_TEXT = """HloModule by_hand
+
+ENTRY %main (a: f32[8,128], b: bf16[100,2]) -> f32[8,128] {
+  %a = f32[8,128]{1,0:T(8,128)} parameter(0)
+  %b = bf16[100,2]{1,0} parameter(1)
+  START
+  ROOT %copied = f32[8,128]{1,0:T(8,128)S(1)} copy(%a)
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("start", "kind", "made", "read"),
+    [
+        ("(f32[8,128]{1,0}, f32[8,128]{1,0:T(8,128)S(0)}, u32[]{:S(2)}, u32[]{:S(2)}) collective-permute-start(%a)",
+         "collective-permute", 8 * 128 * 4, 8 * 128 * 4),
+        ("(f32[8,128]{1,0}, f32[32,128]{1,0}) all-gather-start(%a)", "all-gather", 32 * 128 * 4, 8 * 128 * 4),
+        ("((f32[8,128]{1,0}, bf16[100,2]{1,0}), (f32[32,128]{1,0}, /*index=1*/bf16[400,2]{1,0}), u32[]) "
+         "all-gather-start(%a, %b)",
+         "all-gather", 32 * 128 * 4 + 400 * 2 * 2, 8 * 128 * 4 + 100 * 2 * 2),
+        ("(f32[8,128]{1,0}, bf16[100,2]{1,0}) all-reduce-start(%a, %b), to_apply=%sum",
+         "all-reduce", 8 * 128 * 4 + 100 * 2 * 2, 8 * 128 * 4 + 100 * 2 * 2),
+    ],
+)  # fmt: skip
+def test_what_an_asynchronous_collective_makes_is_neither_its_operands_nor_its_flags(start, kind, made, read):
+    program = Program(ASYNCHRONOUS_TEXT.replace("START", f"%start = {start}"))
+    assert [(one.kind, one.bytes, one.times) for one in program.collectives()] == [(kind, made, 1)]
+    assert program.cost().bytes == read + made + 8 * 128 * 4  # and the copy's operand
+
+
+def test_collectives_in_a_fusion_are_seen():
+    text = """HloModule by_hand
+
+%inner (p: f32[8,128]) -> f32[32,128] {
+  %p = f32[8,128]{1,0} parameter(0)
+  ROOT %gathered = f32[32,128]{1,0} all-gather(%p), dimensions={0}
+}
+
+%outer (q: f32[8,128]) -> f32[32,128] {
+  %q = f32[8,128]{1,0} parameter(0)
+  ROOT %nested = f32[32,128]{1,0} fusion(%q), kind=kLoop, calls=%inner
+}
+
+ENTRY %main (a: f32[8,128]) -> f32[32,128] {
+  %a = f32[8,128]{1,0} parameter(0)
+  ROOT %fused = f32[32,128]{1,0} fusion(%a), kind=kCustom, calls=%outer
+}
+"""
+    program = Program(text)
+    assert [(one.kind, one.bytes, one.times) for one in program.collectives()] == [("all-gather", 32 * 128 * 4, 1)]
+    assert program.cost().bytes == (8 + 32) * 128 * 4  # once

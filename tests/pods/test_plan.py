@@ -1,12 +1,15 @@
 """Bounds by hand, the search for the largest batch on a made-up compiler, widths, and refusals; no libtpu needed."""
 
 import dataclasses
+import json
+import types
 
 import pytest
 
 from stlight_jax import InputError
 from stlight_jax.pods import report
 from stlight_jax.pods.chips import CHIPS, Slice, describe
+from stlight_jax.pods.compile import compile_all
 from stlight_jax.pods.hlo import Collective, Cost
 from stlight_jax.pods.plan import Compiled, Memory, Plan, TooLargeError, bound, hbm_needed, largest_batch
 from stlight_jax.pods.widths import width
@@ -46,9 +49,12 @@ def test_the_compilers_message_tells_what_is_needed(message, gibibytes):
     assert hbm_needed(message) == (gibibytes and pytest.approx(gibibytes * 2**30))
 
 
-@pytest.mark.parametrize("per_sequence", [0.01, 0.09, 0.35, 1.0, 2.1])
+# 15 GiB are there for the sequences. From 8 on the search is in steps of 8.
+@pytest.mark.parametrize(
+    ("per_sequence", "true"), [(0.01, 1496), (0.09, 160), (0.35, 40), (1.0, 8), (2.1, 7), (8.0, 1), (15.1, 0)]
+)
 @pytest.mark.parametrize("start", [8, 16, 64])
-def test_the_search_finds_the_largest_batch(per_sequence, start):
+def test_the_search_finds_the_largest_batch(per_sequence, true, start):
     asked = []
 
     def compiled_at(batch):
@@ -56,11 +62,22 @@ def test_the_search_finds_the_largest_batch(per_sequence, start):
         return made_up(batch, per_sequence)
 
     found = largest_batch(compiled_at, 16 * 2**30, start, 8, limit=12)
-    true = int(15 / per_sequence) // 8 * 8
     assert len(asked) == len(set(asked)) <= 8
     assert found.fits <= true < found.too_large
-    assert found.too_large - found.fits <= max(8, found.fits // 8)
-    assert all(batch % 8 == 0 for batch in asked)
+    assert found.too_large - found.fits <= (max(8, found.fits // 8) if true >= 8 else 1)
+    assert all(batch % 8 == 0 for batch in asked if batch > 8)
+
+
+def test_the_search_below_a_step_keeps_to_batches_that_can_be_accumulated():
+    asked = []
+
+    def compiled_at(batch):
+        asked.append(batch)
+        return made_up(batch, 2.1)
+
+    found = largest_batch(compiled_at, 16 * 2**30, 24, 24, limit=8, fine=3)
+    assert (found.fits, found.too_large) == (6, 9)  # of the 7 that there is space for
+    assert all(batch % 3 == 0 for batch in asked)
 
 
 def test_a_search_that_may_not_go_on_says_what_it_saw():
@@ -68,6 +85,47 @@ def test_a_search_that_may_not_go_on_says_what_it_saw():
     assert (found.fits, found.too_large) == (8, None)
     text = report.of_search({"topology": "v5e:1x1", **dataclasses.asdict(found)})
     assert text == "Largest batch per chip of training on v5e:1x1: 8 fits (8: 9.00 GiB).\n"
+
+
+def made_up_plan(capacities):
+    """Programs of 1 GiB and 1 for each sequence, for slices of so many GiB; of a prediction half a GiB for each."""
+
+    def compile_for(kind, per_sequence):
+        def compiled(slice_, batch):
+            try:
+                made = made_up(batch, per_sequence, capacities[slice_.chip.name])
+            except TooLargeError:
+                raise TooLargeError(batch * per_sequence * 2**30) from None
+            return dataclasses.replace(made, kind=kind, slice=slice_)
+
+        return compiled
+
+    return types.SimpleNamespace(
+        training=compile_for("training", 1.0), prediction=compile_for("prediction", 0.5), config=load_config("tiny")
+    )
+
+
+def test_what_does_not_fit_is_in_the_results_too():
+    chip = types.SimpleNamespace(process_index=0)
+    slices = [Slice(f"{name}:1x1", CHIPS[name], (chip,)) for name in ("v6e", "v5e")]
+    programs, search = compile_all(made_up_plan({"v6e": 32, "v5e": 8}), slices, 16, search=True)
+    assert (search.fits, search.too_large) == (24, 32)
+    results = json.loads(json.dumps(report.as_json("made up", programs, "v6e:1x1", search, 128, 2)))
+    found = {(one["program"], one["topology"], one["batch_per_chip"]): one for one in results["programs"]}
+    assert {key: "does_not_fit" in one for key, one in found.items()} == {
+        ("training", "v6e:1x1", 16): False,
+        ("training", "v5e:1x1", 16): True,
+        ("training", "v6e:1x1", 24): False,
+        ("prediction", "v6e:1x1", 16): False,
+        ("prediction", "v5e:1x1", 16): True,
+    }
+    assert found["training", "v5e:1x1", 16]["needed"] == 16 * 2**30
+    text = report.as_text(results)
+    assert "as parallel.launcher shard_map launches it" in text
+    (row,) = [line for line in text.splitlines() if line.strip().startswith("training, v5e:1x1, 16 per chip")]
+    assert row.endswith("16.00 of 16: does not fit")
+    with pytest.raises(InputError, match="the training step does not fit a v5e chip with 16 sequences"):
+        compile_all(made_up_plan({"v5e": 8}), slices[1:], 16, search=False)
 
 
 @pytest.mark.parametrize(

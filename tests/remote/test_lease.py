@@ -11,9 +11,10 @@ import pytest
 
 from stlight_jax import InputError
 from stlight_jax.errors import TakenOverError
-from stlight_jax.training import lease
+from stlight_jax.training import checkpoint, lease
 from stlight_jax.training.workdir import Workdir
 from tests.fake_gcs import Refused
+from tests.training.test_checkpoint import make_state
 
 
 def test_a_second_run_is_refused_while_the_first_one_lives(place, quick):
@@ -137,3 +138,30 @@ def test_a_lock_whose_answers_are_lost_is_kept(place, server, quick, monkeypatch
         with pytest.raises(InputError, match="in use"), second:
             pass
     assert not (place / ".lock").exists()
+
+
+@pytest.mark.parametrize("late", ["written", "sealed"])
+def test_who_wakes_in_the_middle_of_a_save_seals_and_deletes_nothing_of_the_new_owners(place, quick, monkeypatch, late):
+    """The folder is taken over when the third checkpoint is written, or when it is sealed and the first one is to go."""
+    directory, seal = place / "checkpoints", checkpoint.write_checksums
+
+    def stand_still(path, lock):
+        if path.name != "3":
+            return seal(path, lock)
+        if late == "sealed":
+            seal(path, lock)
+        (place / ".lock").write_text(json.dumps({"process": 7, "host": "elsewhere", "id": "x"}))
+        if late == "written":
+            seal(path, lock)
+
+    def save_three(lock):
+        with checkpoint.CheckpointWriter(directory, 2, lock) as writer:
+            for step in (1, 2, 3):
+                writer.save(make_state(step), {}, {"mse": 1.0 / step})
+
+    monkeypatch.setattr(checkpoint, "write_checksums", stand_still)
+    with Workdir(place).locked() as lock, pytest.raises(TakenOverError, match=f"another run has taken {place} over"):
+        save_three(lock)
+    assert checkpoint.steps(directory) == [1, 2, 3]
+    faults = [checkpoint.fault(directory / str(step)) for step in (1, 2, 3)]
+    assert faults == [None, None, None if late == "sealed" else "it is incomplete (it was never sealed)"]

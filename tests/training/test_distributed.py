@@ -14,11 +14,14 @@ import types
 import jax
 import numpy as np
 import pytest
+from jax.experimental import multihost_utils
 
 from stlight_jax import InputError
+from stlight_jax.errors import LostProcessError
 from stlight_jax.evaluation.run import evaluate_workdir
 from stlight_jax.training import checkpoint, distributed, loop
 from stlight_jax.training.log import read_metrics
+from stlight_jax.training.preemption import StopRequests
 from tests.conftest import ROOT
 from tests.training.test_loop import assert_same_state, newest_step, raw_trees
 
@@ -120,11 +123,10 @@ def test_many_processes_make_the_run_of_one(small_run, tmp_path, launcher, proce
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("processes", [2, 4])
-def test_many_processes_evaluate_as_one(small_run, tmp_path, processes):
+def test_many_processes_evaluate_as_one(small_run, tmp_path):
     small_run.data.test_sequences = 13  # so that processes have unequal shares of the last batch
     loop.train(small_run, tmp_path / "many")
-    for status, _, error in finish(start("eval.py", [f"--workdir={tmp_path}/many"], processes)):
+    for status, _, error in finish(start("eval.py", [f"--workdir={tmp_path}/many"], 4)):
         assert status == 0, error
     together = json.loads((tmp_path / "many" / "eval" / "metrics.json").read_text())
     figures = [together, evaluate_workdir(tmp_path / "many")]
@@ -137,6 +139,7 @@ def test_many_processes_evaluate_as_one(small_run, tmp_path, processes):
     )
 
 
+@pytest.mark.long
 def test_configs_that_differ_are_refused_by_all(small_run, tmp_path):
     arguments = train_arguments(small_run, tmp_path / "run")
     for status, _, error in finish(start("train.py", arguments, 2, {1: ["--config.train.seed=7"]}), 90):
@@ -171,6 +174,19 @@ def test_impossible_layouts_are_refused_by_all_before_anything_is_compiled(small
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.long
+def test_workdirs_that_are_not_shared_are_refused_by_all_before_anything_is_compiled(small_run, tmp_path):
+    others = {1: [f"--workdir={tmp_path}/second"]}
+    started = start("train.py", train_arguments(small_run, tmp_path / "first"), 2, others)
+    for name, (status, _, error) in zip(("first", "second"), finish(started, 200), strict=True):
+        assert status == 2
+        assert f"error: --workdir={tmp_path}/{name} is not the same folder on all hosts: not on that of process 1. " in error
+        assert "needs: --workdir=gs://BUCKET/FOLDER" in error
+        assert "compiling" not in error
+    assert not list((tmp_path / "first").iterdir())
+    assert not (tmp_path / "second").exists()
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -186,6 +202,19 @@ def test_flags_that_do_not_belong_together(small_run, tmp_path, flags, message):
     assert message in error
 
 
+def test_what_looks_like_a_loss_keeps_its_traceback(monkeypatch, caplog):
+    monkeypatch.setattr(jax.distributed, "is_initialized", lambda: True)
+    original = jax.errors.JaxRuntimeError("INTERNAL: the peer buffer of a kernel is too small")
+    told = pytest.raises(LostProcessError, match="--verbosity=1 shows where")
+    with caplog.at_level("DEBUG", logger="absl"), told as caught, distributed.together():
+        raise original
+    assert caught.value.__cause__ is original
+    (record,) = caplog.records
+    assert record.exc_info[1] is original
+    with pytest.raises(jax.errors.JaxRuntimeError, match="no such buffer"), distributed.together():
+        raise jax.errors.JaxRuntimeError("INTERNAL: no such buffer")
+
+
 def wait_for_steps(workdir, steps):
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
@@ -193,6 +222,29 @@ def wait_for_steps(workdir, steps):
             return
         time.sleep(0.05)
     raise AssertionError("training did not get going")
+
+
+def test_processes_count_the_moments_at_which_they_may_stop(monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    counted = []
+    monkeypatch.setattr(multihost_utils, "reached_preemption_sync_point", lambda moment: counted.append(moment) or moment == 3)
+    stop = StopRequests()
+    assert [stop.agree() for _ in range(5)] == [False, False, True, True, True]
+    assert stop.requested
+    assert counted == [1, 2, 3, 4, 5]
+
+
+def test_a_termination_of_one_saves_and_stops_both_and_waits_for_no_validation(small_run, tmp_path):
+    small_run.train.update(epochs=400, checkpoint_every=1)
+    small_run.data.validation_sequences = 40_000
+    started = start("train.py", train_arguments(small_run, tmp_path / "run"), 2)
+    wait_for_steps(tmp_path / "run", 1)
+    started[1].send_signal(signal.SIGTERM)
+    results = finish(started, 120)
+    assert [status for status, _, _ in results] == [75, 75], results
+    assert "stopped as asked at step 1, saved; run the same command to go on" in results[0][2]
+    assert read_metrics(tmp_path / "run", "validation") == []
+    assert checkpoint.choose_step(tmp_path / "run" / "checkpoints", "last") == 1
 
 
 @pytest.mark.long

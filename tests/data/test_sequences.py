@@ -1,0 +1,30 @@
+"""What tells data apart that processes must have in common."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from stlight_jax.data.moving_mnist import StoredSequences, open_training
+from stlight_jax.data.sequences import fingerprint
+
+
+@pytest.fixture
+def sequences(small_run):
+    return open_training("moving_mnist", small_run.data, 5, 0)[1]
+
+
+def test_the_same_data_have_one_fingerprint(small_run, sequences):
+    assert fingerprint(sequences) == fingerprint(open_training("moving_mnist", small_run.data, 5, 0)[1])
+
+
+@pytest.mark.parametrize("change", [{"count": 6}, {"seed": 3}, {"length": 4}, {"side": 18}, {"split": "test"}])
+def test_others_have_another(sequences, change):
+    assert fingerprint(dataclasses.replace(sequences, **change)) != fingerprint(sequences)
+
+
+def test_a_file_of_the_same_form_with_another_last_sequence_has_another():
+    ours = np.random.default_rng(0).integers(0, 256, (20, 11, 4, 4), np.uint8)
+    theirs = ours.copy()
+    theirs[-1, -1, -1, -1] ^= 1
+    assert fingerprint(StoredSequences(ours, "a.npy")) != fingerprint(StoredSequences(theirs, "a.npy"))
