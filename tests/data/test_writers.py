@@ -3,6 +3,7 @@
 import calendar
 import dataclasses
 import pathlib
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from stlight_jax import InputError
 from stlight_jax.data.readers.sequences import Origin, ReadOptions, open_sequences
 from stlight_jax.data.readers.times import parse_stamps
 from stlight_jax.data.writers import opening
-from stlight_jax.data.writers.form import Form, as_type
+from stlight_jax.data.writers.form import Form, as_stored, as_type
 from stlight_jax.data.writers.times import continued
 
 RNG = np.random.default_rng(0)
@@ -117,6 +118,20 @@ def test_values_become_what_their_type_can_hold(dtype, fill, value, stored):
 def test_missing_values_that_nothing_stands_for_are_an_error(dtype, fill):
     with pytest.raises(ValueError, match="1 values are NaN"):
         as_type(np.array([np.nan, 1], np.float32), np.dtype(dtype), fill)
+
+
+@pytest.mark.parametrize(("dtype", "fill"), [(np.uint8, None), (np.int16, -1), (np.float32, None), (np.float64, -1.0)])
+@pytest.mark.parametrize("axes", ["thwc", "tcwh"])
+def test_conversions_take_little_memory_beside_their_result(dtype, fill, axes):
+    frames = np.full((8, 500, 600, 2), 7.4, np.float32)
+    frames[0, 0, 0] = -1 if fill is None else np.nan
+    tracemalloc.start()
+    found = as_stored(frames, form(frames, dtype, axes, fill=fill))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < frames.size * np.dtype(dtype).itemsize + 2**22
+    assert found[0].ravel()[0] == (0 if dtype == np.uint8 else -1)
+    assert (found[1:] == np.asarray(7 if np.dtype(dtype).kind in "iu" else np.float32(7.4), dtype)).all()
 
 
 def test_nan_stays_nan_in_floats():

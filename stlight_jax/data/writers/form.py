@@ -13,6 +13,7 @@ from stlight_jax.data.readers.times import Stamps
 # Takes float32 [n, h, w, c] in the data's own units, NaN where values are missing: the next frames.
 Write = Callable[[np.ndarray], None]
 _FEWEST_DIGITS = 5
+_VALUES_AT_A_TIME = 2**16  # conversions take several float64 of each
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -105,7 +106,22 @@ def as_type(values: np.ndarray, dtype: np.dtype, fill: float | None) -> np.ndarr
 
     Raises ValueError for missing values that nothing can stand for.
     """
-    missing = np.isnan(values)
+    stored = np.empty(values.shape, dtype)
+    nothing_stands = dtype.kind == "b" or (dtype.kind != "f" and fill is None)
+    flags = ["external_loop", "buffered", "zerosize_ok"]
+    with np.nditer([values, stored], flags, [["readonly"], ["writeonly"]], buffersize=_VALUES_AT_A_TIME) as parts:
+        for part, converted in parts:
+            missing = np.isnan(part)
+            if nothing_stands and missing.any():
+                raise ValueError(
+                    f"{np.isnan(values).sum()} values are NaN, for which {dtype} has nothing; a float type, or a fill value, "
+                    "is needed"
+                )
+            converted[...] = _converted(part, missing, dtype, fill)
+    return stored
+
+
+def _converted(values: np.ndarray, missing: np.ndarray, dtype: np.dtype, fill: float | None) -> np.ndarray:
     if dtype.kind == "f":
         if dtype.itemsize < values.dtype.itemsize:
             values = np.clip(values, np.finfo(dtype).min, np.finfo(dtype).max)
@@ -113,10 +129,6 @@ def as_type(values: np.ndarray, dtype: np.dtype, fill: float | None) -> np.ndarr
         if fill is not None:
             stored[missing] = fill
         return stored
-    if missing.any() and (fill is None or dtype.kind == "b"):
-        raise ValueError(
-            f"{missing.sum()} values are NaN, for which {dtype} has nothing; a float type, or a fill value, is needed"
-        )
     if dtype.kind == "b":
         return values > 0.5
     values = np.where(missing, 0, values)

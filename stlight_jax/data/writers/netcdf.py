@@ -156,11 +156,11 @@ def _writer(variable: Any, letters: dict[str, str], item: str | None, form: Form
 
     def write(frames: np.ndarray) -> None:
         nonlocal done
-        if packing:
-            frames = (frames.astype(np.float64) - packing.get("add_offset", 0)) / packing.get("scale_factor", 1)
-        for values in as_type(in_order(frames, axes), variable.dtype, fill):
+        for values in in_order(frames, axes):
+            if packing:
+                values = (values.astype(np.float64) - packing.get("add_offset", 0)) / packing.get("scale_factor", 1)
             place = {dim: int(number) for dim, number in zip(order, np.unravel_index(done, sizes), strict=True)}
-            variable[tuple(place.get(dim, slice(None)) for dim in variable.dimensions)] = values
+            variable[tuple(place.get(dim, slice(None)) for dim in variable.dimensions)] = as_type(values, variable.dtype, fill)
             done += 1
 
     return write
