@@ -286,7 +286,7 @@ def _form(request: Request, reading: readings.Reading, forecaster: Forecaster, p
         high=scaling.high[:channels],
         items=len(plan.views) if stacked else None,
         starts=np.array([view.place(start) for start in starts]) if apart else None,
-        first=view.place(starts[0]) if starts else 0,
+        places=None if apart else view.place(plan.places_written(number)),
         stamps=plan.stamps(number),
         rate=(origin.rate or _USUAL_RATE) / (view.step if origin.rate else 1),
         asked=bool(request.dtype),

@@ -173,8 +173,8 @@ def test_gifs_keep_every_frame_even_equal_ones(tmp_path, channels):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_folders_of_pictures_are_numbered_by_the_frames(tmp_path, channels):
     frames = np.rint(frames_of((4, 9, 8, channels)))
-    path = write(tmp_path / "a", frames, form(frames, first=98))
-    assert sorted(item.name for item in path.glob("*.png")) == ["00098.png", "00099.png", "00100.png", "00101.png"]
+    path = write(tmp_path / "a", frames, form(frames, places=np.array([98, 99, 101, 103])))
+    assert sorted(item.name for item in path.glob("*.png")) == ["00098.png", "00099.png", "00101.png", "00103.png"]
     found = np.stack([np.asarray(Image.open(item)) for item in sorted(path.glob("*.png"))])
     np.testing.assert_array_equal(found, frames if channels == 3 else frames[..., 0])
 
@@ -214,7 +214,7 @@ def test_what_is_interrupted_leaves_nothing_and_keeps_what_was_there(tmp_path, k
 def folder_of_before(tmp_path):
     path = tmp_path / "a"
     frames = frames_of((1, 16, 16, 1))
-    return write(path, frames, form(frames, first=3), blocks=1)
+    return write(path, frames, form(frames, places=np.array([3])), blocks=1)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError("the disk is full")])
@@ -246,7 +246,7 @@ def test_a_folder_stays_if_it_cannot_be_moved_aside(tmp_path, monkeypatch):
 
 def test_a_finished_folder_takes_the_place_of_another(tmp_path):
     path, frames = folder_of_before(tmp_path), frames_of((4, 16, 16, 1))
-    write(path, frames, form(frames, first=7))
+    write(path, frames, form(frames, places=7 + np.arange(4)))
     assert [item.name for item in tmp_path.iterdir()] == ["a"]
     assert sorted(item.name for item in path.glob("*.png")) == ["00007.png", "00008.png", "00009.png", "00010.png"]
 

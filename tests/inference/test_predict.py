@@ -150,6 +150,21 @@ def test_every_kind_goes_on_in_its_own_kind(tmp_path, current_folder, kind):
     np.testing.assert_array_equal(found, truth)
 
 
+@pytest.mark.parametrize(
+    ("hours", "settings", "places"),
+    [
+        (range(12), {"reading": {"frame_step": 2}}, [13, 15]),
+        (range(12), {"reading": {"frame_step": 2}, "start": 6, "horizon": 4}, [6, 8, 10, 12]),
+        ([*range(6), *range(9, 19)], {"rolling": True}, [3, 4, 9, 10, 11, 12, 13, 14, 15]),
+        (range(12), {"rolling": True, "reading": {"frame_step": 3}}, [9]),
+    ],
+)
+def test_pictures_have_the_places_of_their_frames(tmp_path, hours, settings, places):
+    times = np.datetime64("2020-01-01T00") + np.array(hours)
+    run(saved(tmp_path / "a.npz", movie(len(times)), time=times), out="b", **settings)
+    assert [int(item.stem) for item in sorted(pathlib.Path("b").glob("*.png"))] == places
+
+
 @pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32, np.float64])
 def test_types_are_kept_unless_another_is_asked_for(tmp_path, dtype):
     frames = movie(dtype=dtype, scale=7)

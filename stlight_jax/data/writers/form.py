@@ -29,7 +29,7 @@ class Form:
       low, high: the values that become 0 and 255 in pictures, one or one for each channel.
       items: of an n-axis; None: without one.
       starts: the place of the first frame of each window in its sequence; None: frames follow each other.
-      first: the place of the first frame, by which pictures are numbered.
+      places: of the frames in their sequence, by which pictures are numbered; None: they are counted from 0.
       stamps: the moments of the frames, or of the starts.
       rate: frames per second.
       asked: whether the user has chosen `dtype`; else packed values are packed again.
@@ -44,7 +44,7 @@ class Form:
     high: tuple[float, ...] = (255.0,)
     items: int | None = None
     starts: np.ndarray | None = None
-    first: int = 0
+    places: np.ndarray | None = None
     stamps: Stamps | None = None
     rate: float = 10.0
     asked: bool = False
@@ -82,8 +82,8 @@ class Form:
 
     def name_of(self, frame: int) -> str:
         """Of a picture, without its ending: its place."""
-        digits = max(_FEWEST_DIGITS, len(str(self.first + self.total - 1)))
-        return f"{self.first + frame:0{digits}}"
+        place, last = (frame, self.total - 1) if self.places is None else (self.places[frame], self.places[-1])
+        return f"{place:0{max(_FEWEST_DIGITS, len(str(last)))}}"
 
 
 def as_stored(frames: np.ndarray, form: Form) -> np.ndarray:
