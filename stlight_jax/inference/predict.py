@@ -155,7 +155,7 @@ def predict(request: Request, forecaster: Forecaster) -> dict[str, Any]:
         rolling=request.rolling,
     )
     run = Run(forecaster, plan)
-    _tell(reading, plan, model, run.total, destination, forms[0])
+    _tell(reading, plan, model, run.total, destination, forms)
     verification = Verification(forecaster.scaling, plan.horizon, model.out_channels)
     clips = Clips()
     with destination.writing(forms, forecaster.scaling) as write, Progress("predicting", run.total, unit="window") as progress:
@@ -293,8 +293,11 @@ def _form(request: Request, reading: readings.Reading, forecaster: Forecaster, p
     )
 
 
-def _tell(reading: readings.Reading, plan: Plan, model: Any, total: int, destination: Destination, form: Form) -> None:
+def _tell(
+    reading: readings.Reading, plan: Plan, model: Any, total: int, destination: Destination, forms: Sequence[Form]
+) -> None:
     """What is going to be done, in a line, and what about it may surprise."""
+    form = forms[0]
     view = plan.views[0]
     sequence = view.sequence
     count = len(plan.views)
@@ -321,11 +324,19 @@ def _tell(reading: readings.Reading, plan: Plan, model: Any, total: int, destina
         say(f"no metrics of frames of {height} x {width}: SSIM needs at least {SSIM_WINDOW} x {SSIM_WINDOW}")
     if plan.left_out:
         say(f"{plan.left_out:,} forecast{'s' * (plan.left_out > 1)} left out, across gaps in time")
-    if any(kind in ("mp4", "gif", "pictures") for kind in destination.kinds) and not form.is_eight_bit:
-        deep = form.dtype == np.uint16 and form.origin.kind == "pictures" and destination.kinds[0] == "pictures"
-        ends = min(form.low), max(form.high)
-        if not deep and ends != (0, 255):
-            say(f"values are mapped from {ends[0]:g}..{ends[1]:g} to 0..255 for pictures")
+    for remark in dict.fromkeys(map(_as_pictures, forms, destination.kinds)):
+        if remark:
+            say(remark)
+
+
+def _as_pictures(form: Form, kind: str) -> str:
+    """How values become the grey levels of pictures; "" where nobody would wonder."""
+    ends = min(form.low), max(form.high)
+    if kind not in ("mp4", "gif", "pictures") or ends == (0, 255):
+        return ""
+    if form.is_eight_bit or (form.is_deep and kind == "pictures"):
+        return "grey levels of pictures are written as they are"
+    return f"values are mapped from {ends[0]:g}..{ends[1]:g} to 0..255 for pictures"
 
 
 def _remarks(form: Form, natural: np.dtype, fill: float | None) -> list[str]:

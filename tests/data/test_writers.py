@@ -193,6 +193,26 @@ def test_other_values_are_mapped_to_grey_levels(tmp_path):
     assert np.asarray(Image.open(path / "00000.png")).tolist() == [[0, 0, 128, 255, 0]]
 
 
+@pytest.mark.parametrize("kind", ["a", "a.gif"])
+@pytest.mark.parametrize(("origin", "dtype"), [("pictures", np.uint8), ("gif", np.uint8), ("video", None)])
+def test_grey_levels_of_pictures_are_not_mapped(tmp_path, kind, origin, dtype):
+    frames = np.array([-1.0, 0.0, 1.5, 16.0, 254.7, 260.0], np.float32).reshape(1, 1, 6, 1)
+    source = Origin(NOWHERE, origin, dtype=dtype and np.dtype(dtype))
+    path = write(tmp_path / kind, frames, form(frames, origin=source, low=(16.0,), high=(235.0,)), blocks=1)
+    picture = Image.open(path / "00000.png" if kind == "a" else path).convert("L")
+    assert np.asarray(picture).tolist() == [[0, 0, 2, 16, 255, 255]]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_missing_grey_levels_have_the_fill_value(tmp_path, dtype):
+    frames = np.array([3.0, 9.0, np.nan], np.float32).reshape(1, 1, 3, 1)
+    source = Origin(NOWHERE, "pictures", dtype=np.dtype(dtype))
+    for fill, stored in ((9.0, [[3, 10, 9]]), (None, [[3, 9, 0]])):
+        how = form(frames, dtype, origin=source, fill=fill)
+        path = write(tmp_path / ("black" if fill is None else "filled"), frames, how, blocks=1)
+        assert np.asarray(Image.open(path / "00000.png")).tolist() == stored
+
+
 @pytest.mark.parametrize("kind", ["mp4", "gif", "npy", "npz", "h5", "nc", "folder"])
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
 def test_what_is_interrupted_leaves_nothing_and_keeps_what_was_there(tmp_path, kind, error):

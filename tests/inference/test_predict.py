@@ -165,6 +165,21 @@ def test_pictures_have_the_places_of_their_frames(tmp_path, hours, settings, pla
     assert [int(item.stem) for item in sorted(pathlib.Path("b").glob("*.png"))] == places
 
 
+@pytest.mark.parametrize("kind", ["a", "a.gif", "a.mp4"])
+def test_grey_levels_of_pictures_keep_their_units_whatever_the_range(tmp_path, capsys, kind):
+    frames = np.full((5, 16, 16, 1), 40, np.uint8)
+    frames[:, 0, 0, 0] = range(5)  # a GIF keeps equal frames as one
+    source = saved(tmp_path / kind, frames)
+    run(source, Line(scaling=Scaling("uint8", (16.0,), (235.0,))), out=f"b{source.suffix}")
+    assert "grey levels of pictures are written as they are" in capsys.readouterr().err
+    if kind == "a.mp4":
+        with pytest.importorskip("av").open("b.mp4") as container:
+            found = np.stack([frame.to_ndarray(format="gray") for frame in container.decode(video=0)])
+    else:
+        found = np.asarray(Image.open("b/00005.png" if kind == "a" else "b.gif").convert("L"))
+    assert np.abs(found[..., 8:, 8:].astype(int) - 40).max() <= (3 if kind == "a.mp4" else 0)  # a lossy codec, both ways
+
+
 @pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32, np.float64])
 def test_types_are_kept_unless_another_is_asked_for(tmp_path, dtype):
     frames = movie(dtype=dtype, scale=7)

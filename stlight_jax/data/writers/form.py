@@ -26,7 +26,7 @@ class Form:
       shape: of a frame, (h, w, c).
       dtype: of values in arrays.
       fill: stands for missing values; None: NaN, in floats.
-      low, high: the values that become 0 and 255 in pictures, one or one for each channel.
+      low, high: the values that become 0 and 255 in pictures, one or one for each channel, unless values are grey levels.
       items: of an n-axis; None: without one.
       starts: the place of the first frame of each window in its sequence; None: frames follow each other.
       places: of the frames in their sequence, by which pictures are numbered; None: they are counted from 0.
@@ -77,8 +77,15 @@ class Form:
 
     @property
     def is_eight_bit(self) -> bool:
-        """Whether values are those of a picture, 0 to 255."""
-        return self.dtype == np.uint8 and (set(self.low), set(self.high)) == ({0.0}, {255.0})
+        """Whether values are grey levels from 0 to 255: those of pictures and videos, and bytes of which that is the range."""
+        origin, range_ = self.origin, (set(self.low), set(self.high))
+        pictures = origin.kind == "video" or (origin.kind in ("pictures", "gif") and origin.dtype == np.uint8)
+        return pictures or (self.dtype == np.uint8 and range_ == ({0.0}, {255.0}))
+
+    @property
+    def is_deep(self) -> bool:
+        """Whether values are the grey levels of pictures of 16 bits."""
+        return self.origin.kind == "pictures" and self.dtype == np.uint16 and self.shape[-1] == 1
 
     def name_of(self, frame: int) -> str:
         """Of a picture, without its ending: its place."""
@@ -156,7 +163,8 @@ def _ends(dtype: np.dtype) -> tuple[float, float]:
 
 
 def as_grey_levels(frames: np.ndarray, form: Form) -> np.ndarray:
-    """Frames `[n, h, w, c]` in their units -> uint8, black where values are missing."""
+    """Frames `[..., c]` in their units -> uint8; black where values are missing and no grey level stands for that."""
+    if form.is_eight_bit:
+        return as_type(frames if form.fill is not None else np.nan_to_num(frames), np.dtype(np.uint8), form.fill)
     low, high = (np.asarray(values, np.float32) for values in (form.low, form.high))
-    levels = frames if form.is_eight_bit else (frames - low) / (high - low) * 255
-    return np.rint(np.clip(np.nan_to_num(levels), 0, 255)).astype(np.uint8)
+    return as_type(np.nan_to_num((frames - low) / (high - low) * 255), np.dtype(np.uint8), None)
