@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging as python_logging
 import os
 import re
+import signal
 import sys
 import traceback
 import warnings
@@ -16,12 +17,14 @@ import jax
 from absl import flags, logging
 
 from stlight_jax import caches, remote
-from stlight_jax.errors import InputError, PreemptedError, StlightError
+from stlight_jax.errors import InputError, PreemptedError, StlightError, Terminated
+from stlight_jax.progress import terminate
 from stlight_jax.training import distributed
 
 
 def run(main: Callable[[], None], arguments: list[str] | None = None, positional: str | None = None) -> None:
-    """Parses absl flags, calls `main` and exits: 0 done, 2 bad input, 3 non-finite loss, 75 stopped and saved.
+    """Parses absl flags, calls `main` and exits: 0 done, 2 bad input, 3 non-finite loss, 75 stopped and saved, 130 Ctrl-C, 143
+    SIGTERM, to which `main` may listen in its own way.
 
     The first argument may stand for the flag `positional`, without its name.
 
@@ -30,6 +33,8 @@ def run(main: Callable[[], None], arguments: list[str] | None = None, positional
     quiet_libraries()
     _keep_compiled_programs()
     try:
+        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, terminate)
         arguments = list(sys.argv if arguments is None else arguments)
         if positional and len(arguments) > 1 and not arguments[1].startswith("-"):
             arguments[1] = f"--{positional}={arguments[1]}"
@@ -41,9 +46,10 @@ def run(main: Callable[[], None], arguments: list[str] | None = None, positional
         distributed.leave(error, error.exit_status)
         sys.exit(error.exit_status)
     except KeyboardInterrupt as error:
-        print("interrupted", file=sys.stderr)
-        distributed.leave(error, 130)
-        sys.exit(130)
+        said, status = ("terminated", error.exit_status) if isinstance(error, Terminated) else ("interrupted", 130)
+        print(said, file=sys.stderr)
+        distributed.leave(error, status)
+        sys.exit(status)
     except Exception as error:
         if remote.is_failure(error):
             print(f"error: a bucket failed to answer, {type(error).__name__}: {_one_line(error)}", file=sys.stderr)

@@ -6,16 +6,26 @@ import signal
 import pytest
 
 from stlight_jax import progress as progress_module
-from stlight_jax.progress import Progress
+from stlight_jax.errors import Terminated
+from stlight_jax.progress import Progress, terminate
 
 
-def test_ctrl_c_ends_the_work_even_if_a_library_swallows_it():
-    with Progress("working", 3) as progress:
-        with contextlib.suppress(BaseException):
-            signal.raise_signal(signal.SIGINT)
-        with pytest.raises(KeyboardInterrupt):
-            progress.advance(1)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+@pytest.mark.parametrize(
+    ("number", "handler", "error"),
+    [(signal.SIGINT, signal.default_int_handler, KeyboardInterrupt), (signal.SIGTERM, terminate, Terminated)],
+)
+def test_ctrl_c_and_sigterm_end_the_work_even_if_a_library_swallows_them(number, handler, error):
+    before = signal.signal(number, handler)
+    try:
+        with Progress("working", 3) as progress:
+            with contextlib.suppress(BaseException):
+                signal.raise_signal(number)
+            with pytest.raises(KeyboardInterrupt) as raised:
+                progress.advance(1)
+        assert raised.type is error
+        assert signal.getsignal(number) is handler
+    finally:
+        signal.signal(number, before)
 
 
 def test_who_listens_to_ctrl_c_already_goes_on_doing_so(monkeypatch):

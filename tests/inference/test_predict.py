@@ -687,16 +687,17 @@ def test_the_shipped_network_by_the_command(tmp_path, digits):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has no such signals")
-def test_ctrl_c_is_status_130_and_leaves_nothing(tmp_path, digits):
+@pytest.mark.parametrize(("number", "status", "said"), [("SIGINT", 130, "interrupted\n"), ("SIGTERM", 143, "terminated\n")])
+def test_ctrl_c_and_sigterm_leave_nothing(tmp_path, digits, number, status, said):
     np.save(tmp_path / "a.npy", np.tile(digits[0], (20_000, 1, 1, 1)))
     started = command("a.npy", "--model=tiny", "--rolling", folder=tmp_path)
     while not list(tmp_path.glob(".a_predicted.unfinished*")):
         assert started.poll() is None, started.communicate()
         time.sleep(0.1)
-    started.send_signal(signal.SIGINT)
+    started.send_signal(getattr(signal, number))
     out, err = started.communicate()
-    assert started.returncode == 130
-    assert err.endswith("interrupted\n")
+    assert started.returncode == status
+    assert err.endswith(said)
     assert "Traceback" not in err
     assert out == ""
     assert {item.name for item in tmp_path.iterdir()} == {"a.npy", "here"}
