@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging as python_logging
 import os
 import re
+import select
 import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what importing JAX reads, and would set to 1
 
@@ -38,21 +40,22 @@ def run(main: Callable[[], None], arguments: list[str] | None = None, positional
         arguments = list(sys.argv if arguments is None else arguments)
         if positional and len(arguments) > 1 and not arguments[1].startswith("-"):
             arguments[1] = f"--{positional}={arguments[1]}"
-        _parse(arguments, main.__module__)
-        with distributed.together():
-            main()
+        with printing():
+            _parse(arguments, main.__module__)
+            with distributed.together():
+                main()
     except StlightError as error:
-        print(error if isinstance(error, PreemptedError) else f"error: {error}", file=sys.stderr)
+        _tell(f"{error}" if isinstance(error, PreemptedError) else f"error: {error}")
         distributed.leave(error, error.exit_status)
         sys.exit(error.exit_status)
     except KeyboardInterrupt as error:
         said, status = ("terminated", error.exit_status) if isinstance(error, Terminated) else ("interrupted", 130)
-        print(said, file=sys.stderr)
+        _tell(said)
         distributed.leave(error, status)
         sys.exit(status)
     except Exception as error:
         if remote.is_failure(error):
-            print(f"error: a bucket failed to answer, {type(error).__name__}: {_one_line(error)}", file=sys.stderr)
+            _tell(f"error: a bucket failed to answer, {type(error).__name__}: {_one_line(error)}")
             distributed.leave(error, StlightError.exit_status)
             sys.exit(StlightError.exit_status)
         if jax.distributed.is_initialized():
@@ -61,10 +64,31 @@ def run(main: Callable[[], None], arguments: list[str] | None = None, positional
         raise
 
 
+@contextlib.contextmanager
+def printing() -> Iterator[None]:
+    """Ends the process quietly, as if all was read, if the reader of standard output has gone. Commands print last."""
+    try:
+        yield
+        print(end="", flush=True)
+    except BrokenPipeError:
+        poll = select.poll()
+        poll.register(sys.stdout, 0)
+        if not poll.poll(0):  # it was another pipe
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python writes on its way out
+        sys.exit(0)
+
+
+def _tell(message: str) -> None:
+    with contextlib.suppress(OSError):  # nobody may read that either
+        print(message, file=sys.stderr)
+
+
 def _parse(arguments: list[str], module: str) -> None:
     if any(argument in ("--help", "-h", "-help") for argument in arguments[1:]):
         print(sys.modules[module].__doc__ or "")
-        print(flags.FLAGS.main_module_help() if module == "__main__" else flags.FLAGS.module_help(sys.modules[module]))
+        known = flags.FLAGS
+        print(known.main_module_help() if module == "__main__" else known.module_help(sys.modules[module]), flush=True)
         sys.exit(0)
     try:
         rest = flags.FLAGS(arguments)

@@ -16,7 +16,16 @@ from stlight_jax.errors import Terminated
 
 _Item = TypeVar("_Item")
 _SECONDS_BETWEEN_LINES = 15.0
-console = rich.console.Console(stderr=True, highlight=False)
+
+
+class Console(rich.console.Console):
+    """Leaves it to others what to do when nobody reads what is printed, where rich would end the process."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
+console = Console(stderr=True, highlight=False)
 
 
 def terminate(number: int, frame: Any) -> None:
@@ -33,7 +42,10 @@ def silence() -> None:
 
 
 def say(message: str) -> None:
-    """Prints what is being done now, above any bar. What cannot be printed now, for want of space, comes with the next line."""
+    """Prints what is being done now, above any bar. What cannot be printed now, for want of space, comes with the next line.
+
+    Where nobody reads it, it is not said.
+    """
     with contextlib.suppress(OSError):
         console.print(message, markup=False, soft_wrap=True)
 

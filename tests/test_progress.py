@@ -1,13 +1,17 @@
 """Progress, and what interrupts it."""
 
 import contextlib
+import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
 from stlight_jax import progress as progress_module
 from stlight_jax.errors import Terminated
 from stlight_jax.progress import Progress, terminate
+from tests.conftest import ROOT
 
 
 @pytest.mark.parametrize(
@@ -49,3 +53,12 @@ def test_what_is_on_its_way_is_shown_too(capsys, monkeypatch):
     first, _, third = capsys.readouterr().err.splitlines()
     assert first == "predicting: window 0/3  frame 10/40  ETA ?"
     assert third.startswith("predicting: window 1/3  frame 20/40  ETA 0:0")
+
+
+def test_what_nobody_reads_on_standard_error_is_no_reason_to_end():
+    code = "from stlight_jax.progress import say\nsay('here')\nprint('there')"
+    reading, writing = os.pipe()
+    os.close(reading)
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=writing)
+    os.close(writing)
+    assert (result.returncode, result.stdout) == (0, b"there\n")

@@ -174,8 +174,6 @@ def predict(request: Request, forecaster: Forecaster) -> dict[str, Any]:
             )
     results = _results(forecaster, plan, run, source, destination.path) | (verification.results() or {})
     say(f"wrote {destination.path}")
-    if "overall" in results:
-        print(as_text(results))
     if table is not None:
         with finished(table, replace=request.overwrite) as temporary:
             write_json(temporary, results)
@@ -184,6 +182,8 @@ def predict(request: Request, forecaster: Forecaster) -> dict[str, Any]:
         with finished(page, replace=request.overwrite) as temporary:
             _write_report(temporary, results, clips.chosen(run, forecaster.scaling), forecaster)
         say(f"wrote {page}, a page to look at")
+    if "overall" in results:
+        print(as_text(results))
     return results
 
 

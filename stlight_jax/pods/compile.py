@@ -72,7 +72,6 @@ def main() -> None:
     model = plan.model_config
     results = report.as_json(title, programs, slices[0].name, search, model.hidden_dim, model.patch_size)
     text = report.as_text(results)
-    print(text, end="")
     if given.out:
         out = epath.Path(given.out)
         write_json(out / JSON, results)
@@ -82,6 +81,7 @@ def main() -> None:
             labels = [f"{program['topology']}, {program['batch_per_chip']} per chip" for program in trained]
             report.draw(out / PLOT, labels, trained, title)
         say(f"{', '.join((JSON, TEXT, PLOT))} are in {out}")
+    print(text, end="")
 
 
 def _told(slice_: Slice, kind: str, compile_for: Callable[[Slice, int], Compiled], batch: int) -> Compiled:

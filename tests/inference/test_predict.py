@@ -264,6 +264,16 @@ def test_metrics_are_those_that_numpy_computes(tmp_path, capsys):
     assert json.loads((tmp_path / "here" / "b.json").read_text())["per_lead_time"]["stlight"]["mse"][3] is None
 
 
+def test_everything_is_written_before_anything_is_printed(tmp_path, current_folder, monkeypatch):
+    def fail(*_, **__):
+        raise BrokenPipeError
+
+    monkeypatch.setattr("builtins.print", fail)
+    with pytest.raises(BrokenPipeError):
+        run(saved(tmp_path / "a.npy", movie()), start=-3, out="b.npy", report="", json="b.json")
+    assert sorted(item.name for item in current_folder.iterdir()) == ["b.html", "b.json", "b.npy"]
+
+
 @pytest.mark.parametrize("settings", [{"start": -3}, {"rolling": True}, {"truth": "true.npy"}])
 def test_frames_too_small_to_judge_are_predicted_all_the_same(tmp_path, current_folder, capsys, settings):
     frames = movie(size=(4, 6), dtype=np.float32)
