@@ -140,7 +140,7 @@ def _keep_compiled_programs() -> None:
 def quiet_libraries() -> None:
     """Keeps warnings meant for developers of the libraries off a user's screen; ours stay. To be called before their import."""
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # TensorFlow computes nothing here, and would announce it
-    warnings.filterwarnings("ignore", module=r"(orbax|flax|jax|tensorflow)(\.|$)")
+    warnings.filterwarnings("ignore", module=r"(orbax|flax|jax|tensorflow|xarray)(\.|$)")
     sys.unraisablehook = _pass_over
     logging.use_absl_handler()
     logging.set_verbosity(logging.WARNING)

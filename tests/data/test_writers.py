@@ -441,6 +441,8 @@ def test_netcdf_goes_on_with_coordinates_attributes_packing_and_times(tmp_path):
         ("noleap", "days since 2000-02-27", [0, 1, 2], [3, 4, 5]),
         ("standard", "months since 2000-01-01", [0, 1, 2], [3, 4, 5]),
         ("standard", "hours since 2000-01-01", [0.0, 0.5, 1.0], [1.5, 2.0, 2.5]),
+        ("", "days since 2001-01-01", [0, 31, 59], [90, 120, 151]),  # the standard one
+        ("of_mars", "days since 2001-01-01", [0, 10, 20], [30, 40, 50]),  # nobody knows it
         ("standard", "day as %Y%m%d.%f", [20200227.0, 20200228.0, 20200229.0], [20200301.0, 20200302.0, 20200303.0]),
     ],
 )
@@ -509,6 +511,47 @@ def test_packed_netcdf_without_a_fill_value_gets_that_of_netcdf(tmp_path):
     with xarray.open_dataset(path) as found:
         assert found["rain"].encoding["_FillValue"] == netCDF4.default_fillvals["i2"]
         np.testing.assert_allclose(found["rain"].values, frames[..., 0], atol=0.0051)
+
+
+@pytest.mark.filterwarnings("ignore:variable 'rain' has multiple fill values")
+@pytest.mark.parametrize(
+    ("dtype", "attributes", "fill"),
+    [
+        ("f4", {"missing_value": np.float32([-9, -8])}, np.nan),
+        ("f4", {"missing_value": "NaN"}, np.nan),
+        ("f4", {"missing_value": np.float32([-9])}, -9),
+        ("f4", {"missing_value": np.float64(1e300)}, np.nan),
+        ("i2", {"missing_value": np.int16([-9, -8])}, -32767),  # netCDF's own of two bytes
+        ("i2", {"missing_value": "NaN"}, -32767),
+        ("i2", {"missing_value": 1e20}, -32767),
+        ("i2", {"missing_value": 0.5, "scale_factor": 0.01}, -32767),
+        ("i4", {"missing_value": np.int32(-9)}, -9),
+        ("i4", {"missing_value": np.int32([-9, -8]), "scale_factor": 0.01}, -2147483647),
+        ("u1", {"missing_value": "", "_FillValue": np.uint8(7)}, 7),
+    ],
+)
+def test_netcdf_goes_on_whatever_its_missing_value_is(tmp_path, dtype, attributes, fill):
+    netCDF4 = pytest.importorskip("netCDF4")
+    with netCDF4.Dataset(tmp_path / "a.nc", "w") as data:
+        for name, size in (("time", 3), ("y", 7), ("x", 8)):
+            data.createDimension(name, size)
+        data.createVariable("time", "i4", ("time",)).units = "days since 2020-01-01"
+        data["time"][:] = range(3)
+        rain = data.createVariable("rain", dtype, ("time", "y", "x"), fill_value=attributes.pop("_FillValue", None))
+        rain.set_auto_maskandscale(False)
+        rain.setncatts(attributes)
+        rain[:] = np.arange(3 * 7 * 8).reshape(3, 7, 8) % 5
+    (sequence,) = open_sequences(tmp_path / "a.nc", ReadOptions())
+    frames = frames_of((2, *sequence.shape), 3)
+    frames[0, 0, 0] = np.nan
+    write(tmp_path / "b.nc", frames, Form(sequence.origin, 2, sequence.shape, sequence.origin.dtype))
+    with netCDF4.Dataset(tmp_path / "b.nc") as found:
+        assert found["rain"].dtype == dtype
+        np.testing.assert_equal(found["rain"]._FillValue, np.array(fill, dtype))
+        values = found["rain"][...]
+        assert np.flatnonzero(np.ma.getmaskarray(values) | np.isnan(values.filled(0))).tolist() == [0]
+        step = 0 if dtype == "f4" else attributes.get("scale_factor", 1)
+        np.testing.assert_allclose(values[1], frames[1, ..., 0], atol=0.51 * step + 1e-6)
 
 
 @pytest.mark.parametrize("settings", [{}, {"dtype": np.dtype(np.float64), "asked": True}])

@@ -14,12 +14,13 @@ from etils import epath
 from stlight_jax.data.readers.arrays import TIME_NAMES, listed
 from stlight_jax.data.readers.members import NUMERIC, Cut, Member, damage_named, resolve_layout
 from stlight_jax.data.readers.raw import Origin, RawSequence, ReadOptions, needed
-from stlight_jax.data.readers.times import Stamps, parse_stamps
+from stlight_jax.data.readers.times import Stamps, calendar_of, parse_stamps
 from stlight_jax.errors import InputError
 
 _TIME_DIMENSIONS = ("time", "t", "valid_time")
 # Others (noleap, 360_day, ...) have no calendar dates that datetime64 knows; their numbers are evenly spaced as they are.
 _REAL_CALENDARS = ("standard", "gregorian", "proleptic_gregorian")
+_OTHER_CALENDARS = ("julian", "noleap", "365_day", "360_day", "all_leap", "366_day")
 
 
 def open_netcdf(path: epath.Path, name: str, options: ReadOptions) -> list[tuple[RawSequence, Stamps | None]]:
@@ -59,7 +60,7 @@ def open_netcdf(path: epath.Path, name: str, options: ReadOptions) -> list[tuple
             always_float=True,
             remarks=remarks,
         )
-        stamps = None if options.time == "none" else _stamps(path, data, time, options)
+        stamps = None if options.time == "none" else _stamps(path, data, time, options, remarks)
     return [(sequence, stamps) for sequence in cut.sequences()]
 
 
@@ -148,7 +149,7 @@ def _axes(label: str, array: Any, time: str | None, remarks: list[str]) -> tuple
     return "".join(letters[dim] for dim in dims), time
 
 
-def _stamps(path: epath.Path, data: Any, dim: str, options: ReadOptions) -> Stamps | None:
+def _stamps(path: epath.Path, data: Any, dim: str, options: ReadOptions, remarks: list[str]) -> Stamps | None:
     import xarray
 
     keys = _along(data, dim)
@@ -165,10 +166,15 @@ def _stamps(path: epath.Path, data: Any, dim: str, options: ReadOptions) -> Stam
         )
     units = str(variable.attrs.get("units", key))
     values = variable.values
-    if " since " in units and variable.attrs.get("calendar", "standard").lower() in _REAL_CALENDARS:
+    calendar = calendar_of(variable.attrs)
+    if " since " in units and calendar not in (*_REAL_CALENDARS, *_OTHER_CALENDARS):
+        remarks.append(f"the calendar {calendar!r} of {key!r} is not known; its times are taken for numbers at equal steps")
+    if " since " in units and calendar in _REAL_CALENDARS:
         # Units that xarray cannot decode (months since ...) are numbers, too.
         with contextlib.suppress(ValueError, OverflowError):
-            decoded = xarray.decode_cf(xarray.Dataset({key: (dim, values, variable.attrs)}))[key].values
+            decoded = xarray.decode_cf(xarray.Dataset({key: (dim, values, {**variable.attrs, "calendar": calendar})}))[
+                key
+            ].values
             values = decoded if decoded.dtype.kind == "M" else values
     stamps = parse_stamps(values, units if values.dtype.kind in "iuf" else str(key), str(path))
     return dataclasses.replace(stamps, key=str(key), stored=variable.values, attributes=dict(variable.attrs))

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 
 from stlight_jax.data.readers.raw import needed
-from stlight_jax.data.writers.form import Form, Write, as_type, in_order
+from stlight_jax.data.writers.form import Form, Write, as_type, can_hold, in_order
 from stlight_jax.data.writers.times import as_dates
 
 _NAMES = {"n": "sequence", "h": "y", "w": "x", "c": "channel"}
 _PACKING = ("scale_factor", "add_offset")
 # Of the values that were there, and packed as these are; readers would take predicted ones beyond them for missing.
 _RANGES = ("valid_range", "valid_min", "valid_max", "actual_range")
+_FILLS = ("_FillValue", "missing_value")
 
 
 @contextlib.contextmanager
@@ -56,17 +57,33 @@ def _continued(target: Any, source: Any, form: Form) -> Write:
     if form.asked and (packing or old.dtype != form.dtype):  # the origin's type is that of unpacked values
         as_it_was = False
     packing = packing if as_it_was else {}
-    dtype = old.dtype if as_it_was else form.dtype
-    fill = attributes.get("_FillValue", attributes.get("missing_value")) if as_it_was else form.fill
+    dtype = np.dtype(old.dtype if as_it_was else form.dtype)
+    fill = _fill_of(attributes, dtype, bool(packing)) if as_it_was else form.fill
     if fill is None and not packing:
         fill = form.fill
-    new = _variable(target, form.key, dtype, dims, fill, bool(packing))
-    left_out = ("_FillValue", *_RANGES, *(() if as_it_was else ("missing_value", "_Unsigned", *_PACKING)))
+    new = _variable(target, form.key, dtype, dims, fill)
+    left_out = (*_FILLS, *_RANGES, *(() if as_it_was else ("_Unsigned", *_PACKING)))
     new.setncatts({name: value for name, value in attributes.items() if name not in left_out})
+    if as_it_was and "missing_value" in attributes and fill is not None:
+        new.missing_value = dtype.type(fill)
     same = {dim for dim in set(old.dimensions) & set(dims) - {time} if sizes.get(dim, 0) in (0, len(source.dimensions[dim]))}
     _copy_coordinates(target, source, form.key, time, same)
     _write_times(target, form, time)
     return _writer(new, {of_letters[a]: a for a in "hwc" if a in of_letters}, of_letters.get("n"), form, packing, fill)
+
+
+def _fill_of(attributes: dict[str, Any], dtype: np.dtype, packed: bool) -> Any:
+    """The fill value of a variable that goes on; netCDF's own where what it has cannot be one, and for packed numbers.
+
+    Returns None for integers of which none is missing, and for floats, where NaN are.
+    """
+    for name in _FILLS:
+        value = np.asarray(attributes.get(name))
+        if value.size == 1 and value.dtype.kind in "iuf" and can_hold(dtype, value.item()):
+            return value.item()
+    if dtype.kind in "iu" and (packed or not {*_FILLS, *_RANGES}.isdisjoint(attributes)):
+        return needed("netCDF4", "netcdf", "its fill values").default_fillvals[dtype.str[1:]]
+    return None
 
 
 def _copy_coordinates(target: Any, source: Any, key: str, time: str, dims: set[str]) -> None:
@@ -97,7 +114,7 @@ def _new(target: Any, form: Form) -> Write:
     for dim in dims:
         target.createDimension(dim, _outer_size(dim, time, form) or sizes[dim])
     dtype = np.dtype(np.int8) if form.dtype.kind == "b" else form.dtype
-    variable = _variable(target, form.key.rsplit("/", 1)[-1], dtype, dims, form.fill, False)
+    variable = _variable(target, form.key.rsplit("/", 1)[-1], dtype, dims, form.fill)
     _write_times(target, form, time)
     return _writer(variable, {_NAMES[letter]: letter for letter in form.axes}, _NAMES["n"], form, {}, form.fill)
 
@@ -108,13 +125,10 @@ def _outer_size(dim: str, time: str, form: Form) -> int:
     return {"window": len(form.starts), "lead": form.frames}.get(dim, 0)
 
 
-def _variable(target: Any, key: str, dtype: Any, dims: tuple[str, ...], fill: Any, packed: bool) -> Any:
-    """Its fill value is the one there is, NaN of floats, and of packed numbers the one that netCDF has for all."""
-    dtype = np.dtype(dtype)
+def _variable(target: Any, key: str, dtype: np.dtype, dims: tuple[str, ...], fill: Any) -> Any:
+    """Its fill value is the one there is, NaN of floats."""
     if fill is None and dtype.kind == "f":
         fill = np.nan
-    if fill is None and packed:
-        fill = needed("netCDF4", "netcdf", key).default_fillvals[dtype.str[1:]]
     variable = target.createVariable(key, dtype, dims, fill_value=None if fill is None else dtype.type(fill))
     variable.set_auto_maskandscale(False)
     return variable
@@ -146,7 +160,6 @@ def _write_times(target: Any, form: Form, time: str) -> None:
 
 def _writer(variable: Any, letters: dict[str, str], item: str | None, form: Form, packing: dict[str, Any], fill: Any) -> Write:
     """Args: letters: of the dimensions of a frame; item: the dimension of the n-axis."""
-    fill = fill if fill is not None or not packing else variable.getncattr("_FillValue")
     fill = None if fill is None or np.isnan(fill) else fill
     axes = "".join(letters[dim] for dim in variable.dimensions if dim in letters)
     outer = [dim for dim in variable.dimensions if dim not in letters and dim != item]

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from stlight_jax.data.readers.times import Stamps, usual_difference
+from stlight_jax.data.readers.times import Stamps, calendar_of, usual_difference
 
 # Steps of the last year, for monthly data, tell months from days.
 _LOOKED_AT = 13
@@ -96,7 +96,7 @@ def _since(stored: np.ndarray, seen: slice, ahead: np.ndarray, attributes: Any) 
     import cftime  # comes with netCDF4
 
     evenly = _as_numbers(stored, stored[seen][-1] + usual_difference([stored]) * ahead)
-    units, calendar = str(attributes["units"]), str(attributes.get("calendar", "standard")).lower()
+    units, calendar = str(attributes["units"]), calendar_of(attributes)
     try:
         dates = cftime.num2date(stored[seen], units, calendar)
 

@@ -124,6 +124,17 @@ def test_several_variables_are_a_question(tmp_path):
         open_all(path, variable="w10")
 
 
+@pytest.mark.parametrize(("name", "dated"), [("", True), ("Standard", True), ("of_mars", False)])
+def test_calendars_without_a_name_and_unknown_ones(tmp_path, name, dated):
+    time = xarray.Variable("time", range(6), {"units": "days since 2020-02-27", "calendar": name})
+    sequence = open_one(saved(tmp_path / "a.nc", {"rain": (("time", "y", "x"), VALUES[:, 0])}, {"time": time}))
+    assert sequence.stamps.dated == dated
+    if dated:
+        assert sequence.stamps.values[-1].astype("M8[us]") == np.datetime64("2020-03-03")
+    told = "the calendar 'of_mars' of 'time' is not known; its times are taken for numbers at equal steps"
+    assert (told in sequence.remarks) == (not dated)
+
+
 def test_what_holds_no_frames(tmp_path):
     path = saved(tmp_path / "a.nc", {"u": (("y", "x"), VALUES[0, 0])})
     with pytest.raises(InputError, match="holds no variable of at least 3 axes"):
