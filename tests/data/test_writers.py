@@ -93,6 +93,31 @@ def test_items_and_windows_are_the_outer_axes(tmp_path, kind):
             assert data["lead"].values.tolist() == [1, 2, 3, 4]
 
 
+@pytest.mark.parametrize("kind", ["npz", "h5", "nc"])
+@pytest.mark.parametrize("key", ["start", "start/rain", "start_time", "time", "window", "lead", "y", "channel"])
+def test_frames_keep_their_name_though_other_arrays_would_have_it(tmp_path, kind, key):
+    frames = frames_of((3 * 4, 6, 7, 2), 1)  # three windows, four frames
+    stamps = parse_stamps(np.array(["2020-01-01", "2020-01-02", "2020-01-03"], "M8[D]"), "time", "a.npz")
+    origin = Origin(NOWHERE, "npz", key, "thwc", np.dtype(np.float32))
+    how = form(frames[:4], np.float32, origin=origin, starts=np.array([4, 7, 10]), stamps=stamps)
+    path = write(tmp_path / f"a.{kind}", frames, how, blocks=3)
+    if kind == "npz":
+        with np.load(path) as file:
+            found = {name: file[name] for name in file.files}
+    elif kind == "h5":
+        found = {}
+        with pytest.importorskip("h5py").File(path) as file:
+            file.visititems(lambda name, item: found.update({name: item[...]} if hasattr(item, "shape") else {}))
+    else:
+        with pytest.importorskip("xarray").open_dataset(path, decode_times=False) as data:
+            found = {name: item.values for name, item in data.variables.items()}
+            key = key.rpartition("/")[2]
+    np.testing.assert_array_equal(found.pop(key), frames.reshape(3, 4, 6, 7, 2))
+    shapes = sorted(found, key=len)
+    assert [4, 7, 10] in [found[name].tolist() for name in shapes]
+    assert len(found) == (3 if kind == "nc" else 2)  # places and times of windows, and lead times
+
+
 @pytest.mark.parametrize(
     ("dtype", "fill", "value", "stored"),
     [

@@ -358,6 +358,29 @@ def test_rolling_netcdf_has_the_times_of_the_starts(tmp_path):
         assert found["rain"].shape == (9, 8, 10)
 
 
+@pytest.mark.parametrize("dims", [("lead", "y", "x"), ("time", "window", "start"), ("time", "lead", "start_time")])
+def test_rolling_netcdf_finds_names_that_are_free(tmp_path, dims):
+    xarray = pytest.importorskip("xarray")
+    hours = np.datetime64("2020-02-28T14") + np.arange(12) * np.timedelta64(1, "h")
+    frames = movie(dtype=np.float32)
+    data = xarray.Dataset({"rain": (dims, frames[..., 0])}, {dims[0]: hours, dims[1]: np.arange(8), dims[2]: np.arange(10)})
+    data.to_netcdf(tmp_path / "a.nc")
+    run(tmp_path / "a.nc", rolling=True, every=1, out="b.nc")
+    with xarray.open_dataset("b.nc") as found:
+        truth = np.stack([Line().of(frames[None, s - 3 : s], 2)[0, ..., 0] for s in range(3, 12)])
+        np.testing.assert_allclose(found["rain"].values, truth, rtol=1e-5)
+        windows, leads, *space = found["rain"].dims
+        assert space == list(dims[1:])
+        assert found[leads].values.tolist() == [1, 2]
+        along = {name: item.values.tolist() for name, item in found.variables.items() if item.dims == (windows,)}
+        assert list(range(3, 12)) in along.values()
+        assert hours[3:].astype("M8[ns]").tolist() in along.values()
+    # What was written goes on in turn, window after window; its lead times are channels.
+    run("b.nc", Line(3, 2, 2, 2), out="c.nc", rolling=True, every=1)
+    with xarray.open_dataset("c.nc") as found:
+        assert found["rain"].shape == (6, 2, 2, 8, 10)
+
+
 def test_gaps_in_time_are_an_error_at_the_end_and_left_out_along_the_way(tmp_path):
     frames = movie(20)
     hours = np.datetime64("2020-01-01T00") + np.array([*range(10), *range(12, 22)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import numpy as np
 
@@ -91,6 +91,13 @@ class Form:
         """Of a picture, without its ending: its place."""
         place, last = (frame, self.total - 1) if self.places is None else (self.places[frame], self.places[-1])
         return f"{place:0{max(_FEWEST_DIGITS, len(str(last)))}}"
+
+
+def free_name(name: str, taken: Collection[str]) -> str:
+    """The name, or one that begins with it, that nothing in a file has yet, be it an array or a group of arrays."""
+    while any(other == name or other.startswith(f"{name}/") for other in taken):
+        name += "_"
+    return name
 
 
 def as_stored(frames: np.ndarray, form: Form) -> np.ndarray:

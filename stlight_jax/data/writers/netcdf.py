@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import pathlib
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Collection, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from stlight_jax.data.readers.raw import needed
-from stlight_jax.data.writers.form import Form, Write, as_type, can_hold, in_order
+from stlight_jax.data.writers.form import Form, Write, as_type, can_hold, free_name, in_order
 from stlight_jax.data.writers.times import as_dates
 
 _NAMES = {"n": "sequence", "h": "y", "w": "x", "c": "channel"}
@@ -20,9 +20,23 @@ _RANGES = ("valid_range", "valid_min", "valid_max", "actual_range")
 _FILLS = ("_FillValue", "missing_value")
 
 
+class _Windows(NamedTuple):
+    """Names of the dimensions of windows, and of the variables along them."""
+
+    window: str
+    lead: str
+    start: str
+    start_time: str
+
+    @classmethod
+    def free(cls, time: str, taken: Collection[str]) -> _Windows:
+        """Such names that nothing has yet."""
+        return cls(*(free_name(name, taken) for name in ("window", "lead", "start", f"start_{time}")))
+
+
 @contextlib.contextmanager
 def netcdf(path: pathlib.Path, form: Form) -> Iterator[Write]:
-    """A variable with its coordinates; windows have dimensions `window` and `lead`."""
+    """A variable with its coordinates; windows have dimensions `window` and `lead`, or others where there are such."""
     netCDF4 = needed("netCDF4", "netcdf", path)
     with contextlib.ExitStack() as open_files:
         target = open_files.enter_context(netCDF4.Dataset(str(path), "w"))
@@ -41,16 +55,19 @@ def _continued(target: Any, source: Any, form: Form) -> Write:
     target.setncatts({name: source.getncattr(name) for name in source.ncattrs()})
     of_letters = dict(zip(form.origin.axes, old.dimensions, strict=True))
     time, sizes = of_letters["t"], {of_letters[a]: b for a, b in zip("hwc", form.shape, strict=True) if a in of_letters}
-    outer = (time,) if form.starts is None else ("window", "lead")
+    taken = {*source.dimensions, *source.variables}
+    names = _Windows.free(time, taken)
+    outer = (time,) if form.starts is None else names[:2]
     place = old.dimensions.index(time)
     dims = (*old.dimensions[:place], *outer, *old.dimensions[place + 1 :])
     if form.items is None:  # of several, which have files of their own
         dims = tuple(dim for dim in dims if dim != of_letters.get("n"))
     if "c" not in of_letters and form.shape[-1] > 1:
-        of_letters, dims, sizes = {**of_letters, "c": "channel"}, (*dims, "channel"), {**sizes, "channel": form.shape[-1]}
+        channel = free_name("channel", taken)
+        of_letters, dims, sizes = {**of_letters, "c": channel}, (*dims, channel), {**sizes, channel: form.shape[-1]}
     for dim in dims:
         known = source.dimensions.get(dim)
-        size = _outer_size(dim, time, form) or sizes.get(dim) or len(known)
+        size = _outer_sizes(time, names, form).get(dim) or sizes.get(dim) or len(known)
         target.createDimension(dim, None if known is not None and known.isunlimited() else size)
     packing = {name: attributes[name] for name in _PACKING if name in attributes}
     as_it_was = form.dtype == form.origin.dtype and "_Unsigned" not in attributes
@@ -68,7 +85,7 @@ def _continued(target: Any, source: Any, form: Form) -> Write:
         new.missing_value = dtype.type(fill)
     same = {dim for dim in set(old.dimensions) & set(dims) - {time} if sizes.get(dim, 0) in (0, len(source.dimensions[dim]))}
     _copy_coordinates(target, source, form.key, time, same)
-    _write_times(target, form, time)
+    _write_times(target, form, time, names)
     return _writer(new, {of_letters[a]: a for a in "hwc" if a in of_letters}, of_letters.get("n"), form, packing, fill)
 
 
@@ -106,23 +123,29 @@ def _copy_coordinates(target: Any, source: Any, key: str, time: str, dims: set[s
 
 
 def _new(target: Any, form: Form) -> Write:
+    key = form.key.rsplit("/", 1)[-1]
     time = (form.stamps.key.rsplit("/", 1)[-1] if form.stamps is not None else "") or "time"
-    outer = (time,) if form.starts is None else ("window", "lead")
-    item = () if form.items is None else (_NAMES["n"],)
-    dims = (*item, *outer, *(_NAMES[letter] for letter in form.axes))
-    sizes = {_NAMES[letter]: size for letter, size in zip("nhwc", (form.items, *form.shape), strict=True)}
+    of_letters: dict[str, str] = {}
+    for letter, name in {"t": time, **_NAMES}.items():
+        of_letters[letter] = free_name(name, [key, *of_letters.values()])
+    time = of_letters["t"]
+    names = _Windows.free(time, [key, *of_letters.values()])
+    outer = (time,) if form.starts is None else names[:2]
+    item = () if form.items is None else (of_letters["n"],)
+    dims = (*item, *outer, *(of_letters[letter] for letter in form.axes))
+    sizes = {of_letters[letter]: size for letter, size in zip("nhwc", (form.items, *form.shape), strict=True)}
     for dim in dims:
-        target.createDimension(dim, _outer_size(dim, time, form) or sizes[dim])
+        target.createDimension(dim, _outer_sizes(time, names, form).get(dim) or sizes[dim])
     dtype = np.dtype(np.int8) if form.dtype.kind == "b" else form.dtype
-    variable = _variable(target, form.key.rsplit("/", 1)[-1], dtype, dims, form.fill)
-    _write_times(target, form, time)
-    return _writer(variable, {_NAMES[letter]: letter for letter in form.axes}, _NAMES["n"], form, {}, form.fill)
+    variable = _variable(target, key, dtype, dims, form.fill)
+    _write_times(target, form, time, names)
+    return _writer(variable, {of_letters[letter]: letter for letter in form.axes}, of_letters["n"], form, {}, form.fill)
 
 
-def _outer_size(dim: str, time: str, form: Form) -> int:
+def _outer_sizes(time: str, names: _Windows, form: Form) -> dict[str, int]:
     if form.starts is None:
-        return form.frames if dim == time else 0
-    return {"window": len(form.starts), "lead": form.frames}.get(dim, 0)
+        return {time: form.frames}
+    return {names.window: len(form.starts), names.lead: form.frames}
 
 
 def _variable(target: Any, key: str, dtype: np.dtype, dims: tuple[str, ...], fill: Any) -> Any:
@@ -134,12 +157,12 @@ def _variable(target: Any, key: str, dtype: np.dtype, dims: tuple[str, ...], fil
     return variable
 
 
-def _write_times(target: Any, form: Form, time: str) -> None:
+def _write_times(target: Any, form: Form, time: str, names: _Windows) -> None:
     stamps, key, dim = form.stamps, time, time
     if form.starts is not None:
-        key, dim = f"start_{time}", "window"
-        target.createVariable("start", np.int64, ("window",))[:] = form.starts
-        target.createVariable("lead", np.int32, ("lead",))[:] = np.arange(1, form.frames + 1)
+        key, dim = names.start_time, names.window
+        target.createVariable(names.start, np.int64, (names.window,))[:] = form.starts
+        target.createVariable(names.lead, np.int32, (names.lead,))[:] = np.arange(1, form.frames + 1)
     if stamps is None:
         return
     if form.starts is None and form.origin.kind == "netcdf":
