@@ -42,6 +42,11 @@ class Plan(NamedTuple):
     read_from: list[pathlib.Path]
 
     @property
+    def without_forecasts(self) -> list[str]:
+        """Names of sequences in which no forecast is possible."""
+        return [view.sequence.name for view, starts in zip(self.views, self.starts, strict=True) if not starts]
+
+    @property
     def joined(self) -> bool:
         """Whether forecasts all along a sequence join to one sequence."""
         return self.rolling and self.every == self.horizon

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 POSITIONAL = "input"
 _FLOATS = ("float16", "float32", "float64")
+_MOST_NAMES = 12  # in a message
 _USUAL_RATE = 10.0  # frames per second, where the input has none
 
 
@@ -324,6 +325,13 @@ def _tell(
         say(f"no metrics of frames of {height} x {width}: SSIM needs at least {SSIM_WINDOW} x {SSIM_WINDOW}")
     if plan.left_out:
         say(f"{plan.left_out:,} forecast{'s' * (plan.left_out > 1)} left out, across gaps in time")
+    names = plan.without_forecasts
+    if names:
+        more = f" and {len(names) - _MOST_NAMES:,} more" if len(names) > _MOST_NAMES else ""
+        say(
+            f"no forecast, and no file, of {', '.join(names[:_MOST_NAMES])}{more}: nowhere are {model.in_frames} frames, and "
+            "those to predict, without a gap in time"
+        )
     for remark in dict.fromkeys(map(_as_pictures, forms, destination.kinds)):
         if remark:
             say(remark)
@@ -360,4 +368,5 @@ def _results(forecaster: Forecaster, plan: Plan, run: Run, source: pathlib.Path,
         "windows": run.total,
         "windows_left_out_across_gaps": plan.left_out,
         "windows_without_values": run.empty,
+        "sequences_without_forecasts": plan.without_forecasts,
     }

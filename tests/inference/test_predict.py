@@ -403,6 +403,20 @@ def test_gaps_in_time_are_an_error_at_the_end_and_left_out_along_the_way(tmp_pat
     assert np.load("d.npz")["time"].tolist() == (hours[9] + np.arange(3)).tolist()
 
 
+@pytest.mark.parametrize("torn", [0, 1])
+def test_a_sequence_without_forecasts_is_named(tmp_path, capsys, torn):
+    folder, hours = tmp_path / "many", np.datetime64("2020-01-01T00") + np.arange(12)
+    folder.mkdir()
+    for number in range(2):
+        times = hours + np.arange(12) // 3 * 5 * (number == torn)  # never four frames without a gap
+        saved(folder / f"{number}.npz", movie(), time=times)
+    results = run(folder, rolling=True, out="b", json="b.json")
+    assert [item.name for item in pathlib.Path("b").glob("*.npz")] == [f"{1 - torn}.npz_rain.npz"]
+    told = f"no forecast, and no file, of {torn}.npz#rain: nowhere are 3 frames, and those to predict, without a gap in time"
+    assert told in capsys.readouterr().err
+    assert results["sequences_without_forecasts"] == [f"{torn}.npz#rain"]
+
+
 def test_rolling_along_a_long_file_takes_little_memory(tmp_path, monkeypatch):
     frames = np.lib.format.open_memmap(tmp_path / "a.npy", "w+", np.uint8, (10_000, 40, 40))  # 16 MB
     frames[:] = (np.arange(10_000) % 200)[:, None, None]
