@@ -28,7 +28,7 @@ def run(main: Callable[[], None], arguments: list[str] | None = None, positional
     """Parses absl flags, calls `main` and exits: 0 done, 2 bad input, 3 non-finite loss, 75 stopped and saved, 130 Ctrl-C, 143
     SIGTERM, to which `main` may listen in its own way.
 
-    The first argument may stand for the flag `positional`, without its name.
+    One argument, anywhere among the flags, may stand for the flag `positional`, without its name.
 
     Errors a user can meet are printed as one line; anything else is a defect and shows its traceback (exit status 1).
     """
@@ -38,10 +38,8 @@ def run(main: Callable[[], None], arguments: list[str] | None = None, positional
         if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
             signal.signal(signal.SIGTERM, terminate)
         arguments = list(sys.argv if arguments is None else arguments)
-        if positional and len(arguments) > 1 and not arguments[1].startswith("-"):
-            arguments[1] = f"--{positional}={arguments[1]}"
         with printing():
-            _parse(arguments, main.__module__)
+            _parse(arguments, main.__module__, positional)
             with distributed.together():
                 main()
     except StlightError as error:
@@ -84,14 +82,14 @@ def _tell(message: str) -> None:
         print(message, file=sys.stderr)
 
 
-def _parse(arguments: list[str], module: str) -> None:
+def _parse(arguments: list[str], module: str, positional: str | None) -> None:
     if any(argument in ("--help", "-h", "-help") for argument in arguments[1:]):
         print(sys.modules[module].__doc__ or "")
         known = flags.FLAGS
         print(known.main_module_help() if module == "__main__" else known.module_help(sys.modules[module]), flush=True)
         sys.exit(0)
     try:
-        rest = flags.FLAGS(arguments)
+        rest = _parsed(arguments, positional)
         if "config" in flags.FLAGS and flags.FLAGS["config"].present:
             flags.FLAGS.config.to_dict()  # a file that could not be read shows itself only now
     except (flags.Error, OSError, AttributeError, KeyError, TypeError, ValueError) as error:
@@ -107,6 +105,21 @@ def _parse(arguments: list[str], module: str) -> None:
         raise InputError(f"the config file failed with {type(error).__name__}: {_one_line(error)} ({where})") from error
     if len(rest) > 1:
         raise InputError(f"unexpected argument {rest[1]!r}; options are written --name=value, see --help")
+
+
+def _parsed(arguments: list[str], positional: str | None) -> list[str]:
+    """What absl leaves of the arguments, without the one that stands for `positional`."""
+    flags.FLAGS.set_gnu_getopt(True)
+    if positional is None:
+        return flags.FLAGS(arguments)
+    flag = flags.FLAGS[positional]
+    checks, flag.validators = flag.validators, []  # that it is there, which shows itself only afterwards
+    rest = flags.FLAGS(arguments)
+    flag.validators = checks
+    if len(rest) > 1 and not flag.present:
+        flag.parse(rest.pop(1))
+    flags.FLAGS.validate_all_flags()
+    return rest
 
 
 def _one_line(error: Exception) -> str:

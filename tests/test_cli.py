@@ -65,6 +65,9 @@ def test_inspect_says_that_the_paper_leaves_depthwise_out():
         (("train.py", "--config=configs/moving_mnist.py", "--workdir=/proc/run"), "/proc/run cannot be written to"),
         (("eval.py", "--workdir=/nowhere"), "/nowhere/checkpoints: no checkpoint here"),
         (("eval.py", "--workdir=x", "tiny"), "unexpected argument 'tiny'"),
+        (("-m", "stlight_jax", "predict", "--model", "tiny", "a.npy", "--horizon=3"), "a.npy: there is no such file or folder"),
+        (("-m", "stlight_jax", "predict", "a.npy", "--model=tiny", "b.npy"), "unexpected argument 'b.npy'"),
+        (("-m", "stlight_jax", "prepare", "--raw=a", "ktth", "--out=b"), "--dataset=ktth: value should be one of"),
     ],
 )
 def test_mistakes_get_one_line_and_exit_status_2(arguments, message):

@@ -40,7 +40,7 @@ _USUAL_RATE = 10.0  # frames per second, where the input has none
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("input", None, "What to predict from: a file or a folder; the first argument, too.")
+    flags.DEFINE_string("input", None, "What to predict from: a file or a folder; without --input=, too.")
     flags.DEFINE_string("workdir", None, "The model: a run's folder, a checkpoint or a .stlight file.")
     flags.DEFINE_string("model", None, "The model: the name of one that ships, such as tiny.")
     flags.DEFINE_string("checkpoint", "best", "Of a run: best, last or a step.")
