@@ -312,6 +312,31 @@ def test_a_folder_that_has_got_another_file_stays(tmp_path, replaced):
     assert (path / "mine.txt").read_text() == "precious"
 
 
+@pytest.mark.parametrize("kind", ["npy", "gif", "folder"])
+def test_of_two_that_write_to_one_place_at_once_the_first_stays(tmp_path, monkeypatch, kind):
+    path, frames = tmp_path / ("a" if kind == "folder" else f"a.{kind}"), frames_of((4, 16, 16, 1))
+
+    def opened():
+        return opening.opened(path, opening.kind_of(path), form(frames), replace=False)
+
+    def write_both():
+        with opened() as second:
+            second(frames[::-1])
+            with opened() as first:
+                first(frames)
+            found.extend(contents())
+            monkeypatch.setattr("os.path.lexists", lambda _: False)  # as it was just before
+
+    def contents():
+        return [item.read_bytes() for item in ([path] if path.is_file() else sorted(path.iterdir()))]
+
+    found = []
+    with pytest.raises(InputError, match="has come to be there meanwhile|could not be written"):
+        write_both()
+    assert [item.name for item in tmp_path.iterdir()] == [path.name]
+    assert contents() == found != []
+
+
 def test_too_few_frames_are_no_file(tmp_path):
     frames = frames_of((4, 16, 16, 1))
     with pytest.raises(InputError, match="4 frames were announced, 2 came"):
