@@ -150,6 +150,31 @@ def test_every_kind_goes_on_in_its_own_kind(tmp_path, current_folder, kind):
     np.testing.assert_array_equal(found, truth)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such pipes")
+def test_pipes_are_neither_read_nor_written(tmp_path, current_folder):
+    os.mkfifo("b.npy")
+    with pytest.raises(InputError, match="b.npy is neither a file nor a folder; give another name"):
+        run(saved(tmp_path / "a.npy", movie()), out="b.npy", overwrite=True)
+    with pytest.raises(InputError, match="b.npy is a pipe or a device, which cannot be read twice; save what it holds"):
+        run(current_folder / "b.npy")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such names")
+@pytest.mark.parametrize("name", ["grün 雨", "a%03d", "a[1]{2}#b?*", "a:b '\"$HOME"])
+@pytest.mark.parametrize("kind", [".npy", ".npz", ".h5", ".nc", ".gif", ".mp4", ""])
+def test_names_may_have_any_letters(current_folder, name, kind):
+    source, frames = pathlib.Path(f"{name}{kind}"), movie(size=(16, 16))
+    if kind == ".nc":
+        pytest.importorskip("netCDF4")
+        run(saved(pathlib.Path(f"{name}.npy"), frames), out=f"{name}.nc", horizon=9)
+    elif kind == ".mp4":
+        saved(current_folder / source.name, frames)
+    else:
+        saved(source, frames)
+    run(source, report="")
+    assert {f"{name}_predicted{kind}", f"{name}_predicted.html"} <= {item.name for item in current_folder.iterdir()}
+
+
 @pytest.mark.parametrize(
     ("hours", "settings", "places"),
     [

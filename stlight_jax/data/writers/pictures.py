@@ -24,7 +24,8 @@ def mp4(path: pathlib.Path, form: Form) -> Iterator[Write]:
     av = needed("av", "video", path)
     codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
     height, width, _ = form.shape
-    with av.open(str(path), "w", format="mp4") as container:
+    # FFmpeg takes what comes before a colon for a protocol, unless there is a slash before it.
+    with av.open(str(path.absolute()), "w", format="mp4") as container:
         options = {"crf": _FINE} if codec == "libx264" else {"qscale": "2"}
         stream = container.add_stream(codec, rate=fractions.Fraction(form.rate).limit_denominator(1001), options=options)
         stream.height, stream.width = height, width
