@@ -24,9 +24,10 @@ COMMANDS = {
 def main() -> None:
     """Runs the command that the first argument names."""
     if len(sys.argv) < 2 or sys.argv[1] in ("--help", "-h", "help"):
-        print("usage: python -m stlight_jax COMMAND [--help] ...\n\ncommands:")
-        for name, (summary, _) in COMMANDS.items():
-            print(f"  {name:10} {summary}")
+        with cli.printing():
+            print("usage: python -m stlight_jax COMMAND [--help] ...\n\ncommands:")
+            for name, (summary, _) in COMMANDS.items():
+                print(f"  {name:10} {summary}")
         sys.exit(0 if len(sys.argv) > 1 else InputError.exit_status)
     name, *arguments = sys.argv[1:]
     if name not in COMMANDS:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging as python_logging
 import os
 import re
+import select
+import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what importing JAX reads, and would set to 1
 
@@ -16,37 +19,41 @@ import jax
 from absl import flags, logging
 
 from stlight_jax import caches, remote
-from stlight_jax.errors import InputError, PreemptedError, StlightError
+from stlight_jax.errors import InputError, PreemptedError, StlightError, Terminated
+from stlight_jax.progress import terminate
 from stlight_jax.training import distributed
 
 
 def run(main: Callable[[], None], arguments: list[str] | None = None, positional: str | None = None) -> None:
-    """Parses absl flags, calls `main` and exits: 0 done, 2 bad input, 3 non-finite loss, 75 stopped and saved.
+    """Parses absl flags, calls `main` and exits: 0 done, 2 bad input, 3 non-finite loss, 75 stopped and saved, 130 Ctrl-C, 143
+    SIGTERM, to which `main` may listen in its own way.
 
-    The first argument may stand for the flag `positional`, without its name.
+    One argument, anywhere among the flags, may stand for the flag `positional`, without its name.
 
     Errors a user can meet are printed as one line; anything else is a defect and shows its traceback (exit status 1).
     """
     quiet_libraries()
     _keep_compiled_programs()
     try:
+        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, terminate)
         arguments = list(sys.argv if arguments is None else arguments)
-        if positional and len(arguments) > 1 and not arguments[1].startswith("-"):
-            arguments[1] = f"--{positional}={arguments[1]}"
-        _parse(arguments, main.__module__)
-        with distributed.together():
-            main()
+        with printing():
+            _parse(arguments, main.__module__, positional)
+            with distributed.together():
+                main()
     except StlightError as error:
-        print(error if isinstance(error, PreemptedError) else f"error: {error}", file=sys.stderr)
+        _tell(f"{error}" if isinstance(error, PreemptedError) else f"error: {error}")
         distributed.leave(error, error.exit_status)
         sys.exit(error.exit_status)
     except KeyboardInterrupt as error:
-        print("interrupted", file=sys.stderr)
-        distributed.leave(error, 130)
-        sys.exit(130)
+        said, status = ("terminated", error.exit_status) if isinstance(error, Terminated) else ("interrupted", 130)
+        _tell(said)
+        distributed.leave(error, status)
+        sys.exit(status)
     except Exception as error:
         if remote.is_failure(error):
-            print(f"error: a bucket failed to answer, {type(error).__name__}: {_one_line(error)}", file=sys.stderr)
+            _tell(f"error: a bucket failed to answer, {type(error).__name__}: {_one_line(error)}")
             distributed.leave(error, StlightError.exit_status)
             sys.exit(StlightError.exit_status)
         if jax.distributed.is_initialized():
@@ -55,13 +62,34 @@ def run(main: Callable[[], None], arguments: list[str] | None = None, positional
         raise
 
 
-def _parse(arguments: list[str], module: str) -> None:
+@contextlib.contextmanager
+def printing() -> Iterator[None]:
+    """Ends the process quietly, as if all was read, if the reader of standard output has gone. Commands print last."""
+    try:
+        yield
+        print(end="", flush=True)
+    except BrokenPipeError:
+        poll = select.poll()
+        poll.register(sys.stdout, 0)
+        if not poll.poll(0):  # it was another pipe
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python writes on its way out
+        sys.exit(0)
+
+
+def _tell(message: str) -> None:
+    with contextlib.suppress(OSError):  # nobody may read that either
+        print(message, file=sys.stderr)
+
+
+def _parse(arguments: list[str], module: str, positional: str | None) -> None:
     if any(argument in ("--help", "-h", "-help") for argument in arguments[1:]):
         print(sys.modules[module].__doc__ or "")
-        print(flags.FLAGS.main_module_help() if module == "__main__" else flags.FLAGS.module_help(sys.modules[module]))
+        known = flags.FLAGS
+        print(known.main_module_help() if module == "__main__" else known.module_help(sys.modules[module]), flush=True)
         sys.exit(0)
     try:
-        rest = flags.FLAGS(arguments)
+        rest = _parsed(arguments, positional)
         if "config" in flags.FLAGS and flags.FLAGS["config"].present:
             flags.FLAGS.config.to_dict()  # a file that could not be read shows itself only now
     except (flags.Error, OSError, AttributeError, KeyError, TypeError, ValueError) as error:
@@ -77,6 +105,21 @@ def _parse(arguments: list[str], module: str) -> None:
         raise InputError(f"the config file failed with {type(error).__name__}: {_one_line(error)} ({where})") from error
     if len(rest) > 1:
         raise InputError(f"unexpected argument {rest[1]!r}; options are written --name=value, see --help")
+
+
+def _parsed(arguments: list[str], positional: str | None) -> list[str]:
+    """What absl leaves of the arguments, without the one that stands for `positional`."""
+    flags.FLAGS.set_gnu_getopt(True)
+    if positional is None:
+        return flags.FLAGS(arguments)
+    flag = flags.FLAGS[positional]
+    checks, flag.validators = flag.validators, []  # that it is there, which shows itself only afterwards
+    rest = flags.FLAGS(arguments)
+    flag.validators = checks
+    if len(rest) > 1 and not flag.present:
+        flag.parse(rest.pop(1))
+    flags.FLAGS.validate_all_flags()
+    return rest
 
 
 def _one_line(error: Exception) -> str:
@@ -110,7 +153,7 @@ def _keep_compiled_programs() -> None:
 def quiet_libraries() -> None:
     """Keeps warnings meant for developers of the libraries off a user's screen; ours stay. To be called before their import."""
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # TensorFlow computes nothing here, and would announce it
-    warnings.filterwarnings("ignore", module=r"(orbax|flax|jax|tensorflow)(\.|$)")
+    warnings.filterwarnings("ignore", module=r"(orbax|flax|jax|tensorflow|xarray)(\.|$)")
     sys.unraisablehook = _pass_over
     logging.use_absl_handler()
     logging.set_verbosity(logging.WARNING)

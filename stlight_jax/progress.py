@@ -12,9 +12,28 @@ from typing import Any, TypeVar
 import rich.console
 import rich.progress
 
+from stlight_jax.errors import Terminated
+
 _Item = TypeVar("_Item")
 _SECONDS_BETWEEN_LINES = 15.0
-console = rich.console.Console(stderr=True, highlight=False)
+
+
+class Console(rich.console.Console):
+    """Leaves it to others what to do when nobody reads what is printed, where rich would end the process."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
+console = Console(stderr=True, highlight=False)
+
+
+def terminate(number: int, frame: Any) -> None:
+    """A handler of SIGTERM that does with it what Python does with Ctrl-C."""
+    raise Terminated
+
+
+_ENDING = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: terminate}
 
 
 def silence() -> None:
@@ -23,7 +42,10 @@ def silence() -> None:
 
 
 def say(message: str) -> None:
-    """Prints what is being done now, above any bar. What cannot be printed now, for want of space, comes with the next line."""
+    """Prints what is being done now, above any bar. What cannot be printed now, for want of space, comes with the next line.
+
+    Where nobody reads it, it is not said.
+    """
     with contextlib.suppress(OSError):
         console.print(message, markup=False, soft_wrap=True)
 
@@ -31,7 +53,8 @@ def say(message: str) -> None:
 class Progress:
     """A context manager that shows how far `total` units of work are, with whatever figures `advance` is given.
 
-    Ctrl-C ends the work at the next `advance`, if not before: the exception may end in some library's `except`.
+    Ctrl-C, and SIGTERM where `terminate` listens to it, end the work at the next `advance`, if not before: the exception may
+    end in some library's `except`.
     """
 
     def __init__(self, title: str, total: int, done: int = 0, unit: str = "step"):
@@ -39,7 +62,8 @@ class Progress:
         self._first, self._started = done, time.monotonic()
         self._last_line = self._started
         self._bar = None
-        self._interrupted = self._listening = False
+        self._heard: int | None = None
+        self._listening: list[int] = []
         if console.is_terminal:
             self._bar = rich.progress.Progress(
                 rich.progress.TextColumn("{task.description}"),
@@ -55,14 +79,15 @@ class Progress:
         if self._bar is not None:
             self._bar.start()
         in_main_thread = threading.current_thread() is threading.main_thread()
-        self._listening = in_main_thread and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-        if self._listening:
-            signal.signal(signal.SIGINT, self._interrupt)
+        if in_main_thread:
+            self._listening = [number for number, handler in _ENDING.items() if signal.getsignal(number) is handler]
+        for number in self._listening:
+            signal.signal(number, self._end)
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._listening:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number in self._listening:
+            signal.signal(number, _ENDING[number])
         if self._bar is not None:
             self._bar.stop()
 
@@ -71,9 +96,9 @@ class Progress:
         self._first, self._started = done, time.monotonic()
 
     def advance(self, done: int, figures: str = "") -> None:
-        """Shows that `done` of the total is done. Raises KeyboardInterrupt if Ctrl-C was pressed, and nobody has heard it."""
-        if self._interrupted:
-            raise KeyboardInterrupt
+        """Shows that `done` of the total is done. Raises KeyboardInterrupt if the work was to end, and nobody has heard it."""
+        if self._heard is not None:
+            _ENDING[self._heard](self._heard, None)
         self._done = done
         if self._bar is not None:
             self._bar.update(self._task, completed=done, figures=figures, eta=self._eta())
@@ -86,9 +111,9 @@ class Progress:
         """Shows figures of what is on its way. Raises KeyboardInterrupt as `advance`."""
         self.advance(self._done, figures)
 
-    def _interrupt(self, number: int, frame: Any) -> None:
-        self._interrupted = True
-        signal.default_int_handler(number, frame)
+    def _end(self, number: int, frame: Any) -> None:
+        self._heard = number
+        _ENDING[number](number, frame)
 
     def _eta(self) -> str:
         fresh = self._done - self._first

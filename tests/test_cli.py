@@ -65,6 +65,9 @@ def test_inspect_says_that_the_paper_leaves_depthwise_out():
         (("train.py", "--config=configs/moving_mnist.py", "--workdir=/proc/run"), "/proc/run cannot be written to"),
         (("eval.py", "--workdir=/nowhere"), "/nowhere/checkpoints: no checkpoint here"),
         (("eval.py", "--workdir=x", "tiny"), "unexpected argument 'tiny'"),
+        (("-m", "stlight_jax", "predict", "--model", "tiny", "a.npy", "--horizon=3"), "a.npy: there is no such file or folder"),
+        (("-m", "stlight_jax", "predict", "a.npy", "--model=tiny", "b.npy"), "unexpected argument 'b.npy'"),
+        (("-m", "stlight_jax", "prepare", "--raw=a", "ktth", "--out=b"), "--dataset=ktth: value should be one of"),
     ],
 )
 def test_mistakes_get_one_line_and_exit_status_2(arguments, message):
@@ -89,6 +92,28 @@ def test_mistakes_in_a_config_file_are_placed(tmp_path, content, message):
     result = run("-m", "stlight_jax", "inspect", f"--config={tmp_path}/mine.py")
     assert result.returncode == 2, result.stderr
     assert re.fullmatch(message + r"\)?", result.stderr.strip()), result.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such pipes")
+@pytest.mark.parametrize(
+    ("arguments", "unbuffered"),
+    [(("--help",), ""), (("inspect", "--help"), "1"), (("inspect", "--config=configs/moving_mnist.py:tiny"), "")],
+)
+def test_nobody_reads_what_is_printed(arguments, unbuffered):
+    reading, writing = os.pipe()
+    os.close(reading)
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    command = [sys.executable, "-m", "stlight_jax", *arguments]
+    result = subprocess.run(command, cwd=ROOT, env=environment, stdout=writing, stderr=subprocess.PIPE, timeout=120)
+    os.close(writing)
+    assert (result.returncode, result.stderr) == (0, b"")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such pipes")
+def test_another_pipe_that_breaks_is_a_defect():
+    code = "from stlight_jax import cli\ndef main():\n  raise BrokenPipeError\ncli.run(main)"
+    result = run("-c", code)
+    assert (result.returncode, "BrokenPipeError" in result.stderr) == (1, True)
 
 
 @pytest.mark.parametrize("arguments", [("train.py", "--help"), ("eval.py", "--help"), ("-m", "stlight_jax", "--help")])

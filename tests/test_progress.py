@@ -1,21 +1,35 @@
 """Progress, and what interrupts it."""
 
 import contextlib
+import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
 from stlight_jax import progress as progress_module
-from stlight_jax.progress import Progress
+from stlight_jax.errors import Terminated
+from stlight_jax.progress import Progress, terminate
+from tests.conftest import ROOT
 
 
-def test_ctrl_c_ends_the_work_even_if_a_library_swallows_it():
-    with Progress("working", 3) as progress:
-        with contextlib.suppress(BaseException):
-            signal.raise_signal(signal.SIGINT)
-        with pytest.raises(KeyboardInterrupt):
-            progress.advance(1)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+@pytest.mark.parametrize(
+    ("number", "handler", "error"),
+    [(signal.SIGINT, signal.default_int_handler, KeyboardInterrupt), (signal.SIGTERM, terminate, Terminated)],
+)
+def test_ctrl_c_and_sigterm_end_the_work_even_if_a_library_swallows_them(number, handler, error):
+    before = signal.signal(number, handler)
+    try:
+        with Progress("working", 3) as progress:
+            with contextlib.suppress(BaseException):
+                signal.raise_signal(number)
+            with pytest.raises(KeyboardInterrupt) as raised:
+                progress.advance(1)
+        assert raised.type is error
+        assert signal.getsignal(number) is handler
+    finally:
+        signal.signal(number, before)
 
 
 def test_who_listens_to_ctrl_c_already_goes_on_doing_so(monkeypatch):
@@ -39,3 +53,12 @@ def test_what_is_on_its_way_is_shown_too(capsys, monkeypatch):
     first, _, third = capsys.readouterr().err.splitlines()
     assert first == "predicting: window 0/3  frame 10/40  ETA ?"
     assert third.startswith("predicting: window 1/3  frame 20/40  ETA 0:0")
+
+
+def test_what_nobody_reads_on_standard_error_is_no_reason_to_end():
+    code = "from stlight_jax.progress import say\nsay('here')\nprint('there')"
+    reading, writing = os.pipe()
+    os.close(reading)
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=writing)
+    os.close(writing)
+    assert (result.returncode, result.stdout) == (0, b"there\n")

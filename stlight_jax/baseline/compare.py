@@ -57,11 +57,11 @@ def main() -> None:
     if given.steps:
         results["curves"] = compare_curves(given.config, given.steps)
     text = as_text(results)
-    print(text)
     write_json(out / "parity.json", results)
     (out / "parity.txt").write_text(text)
     draw(out / "parity.png", results)
     say(f"table, figures and picture are in {out}: parity.txt, parity.json, parity.png")
+    print(text)
     beyond = failures(results)
     if beyond:
         raise ParityError(f"JAX and PyTorch differ by more than rounding: {'; '.join(beyond)}")

@@ -41,7 +41,7 @@ _UNFINISHED = tfds.core.constants.INCOMPLETE_PREFIX  # of the names of folders t
 
 
 def define_flags() -> None:
-    flags.DEFINE_enum("dataset", None, [*BUILDERS, "frames"], "Which data set; the first argument.")
+    flags.DEFINE_enum("dataset", None, [*BUILDERS, "frames"], "Which data set; without --dataset=, too.")
     flags.DEFINE_string("raw", None, "Folder with the raw files; for frames a folder or a file.")
     flags.DEFINE_string("out", None, "Folder for the prepared data, which --config.data.root names later.")
     config_flags.DEFINE_config_file("config", None, "For frames: configs/frames.py, whose section data says how to read them.")

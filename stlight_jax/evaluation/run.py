@@ -127,12 +127,12 @@ def evaluate_workdir(
     if not launcher.is_first:  # all have the same
         return results
     text = report.as_text(results)
-    print(text)
     write_json(place.evaluation / METRICS, results)
     (place.evaluation / TABLE).write_text(text)
     say("drawing pictures ...")
     drawn = present(place, results, samples, config, description)
     say(f"tables and pictures are in {place.evaluation}: {', '.join((TABLE, METRICS, *drawn))}")
+    print(text)
     return results
 
 

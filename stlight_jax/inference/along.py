@@ -48,8 +48,8 @@ class View:
         chosen = slice(self.phase, None, self.step)
         return dataclasses.replace(stamps, values=stamps.values[chosen], stored=stamps.stored[chosen])
 
-    def place(self, number: int) -> int:
-        """Of a frame of the view, in the sequence."""
+    def place(self, number: int | np.ndarray) -> int | np.ndarray:
+        """Of a frame of the view, or of several, in the sequence."""
         return self.phase + number * self.step
 
     def gap(self, first: int, last: int) -> int | None:

@@ -42,6 +42,11 @@ class Plan(NamedTuple):
     read_from: list[pathlib.Path]
 
     @property
+    def without_forecasts(self) -> list[str]:
+        """Names of sequences in which no forecast is possible."""
+        return [view.sequence.name for view, starts in zip(self.views, self.starts, strict=True) if not starts]
+
+    @property
     def joined(self) -> bool:
         """Whether forecasts all along a sequence join to one sequence."""
         return self.rolling and self.every == self.horizon
@@ -56,15 +61,19 @@ class Plan(NamedTuple):
         """Of the forecast there: a joined sequence ends where its input does."""
         return min(self.horizon, self.views[view].frames - start) if self.joined else self.horizon
 
+    def places_written(self, view: int) -> np.ndarray:
+        """Of the frames of all forecasts, in the view; those that go on where it ends have further places."""
+        counts = [self.frames_written(view, start) for start in self.starts[view]]
+        parts = [start + np.arange(count) for start, count in zip(self.starts[view], counts, strict=True)]
+        return np.concatenate(parts or [np.zeros(0, np.int64)])
+
     def stamps(self, view: int) -> Stamps | None:
         """The moments of the written frames of a view, or of the starts of forecasts that do not join."""
         stamps, starts = self.views[view].stamps, self.starts[view]
         if stamps is None or not starts:
             return None
         if self.rolling:
-            counts = [self.frames_written(view, start) if self.joined else 1 for start in starts]
-            places = np.concatenate([start + np.arange(count) for start, count in zip(starts, counts, strict=True)])
-            return continued(stamps, places, 0, 0)
+            return continued(stamps, self.places_written(view) if self.joined else np.array(starts), 0, 0)
         (start,) = starts
         known = known_after(self.views[view], start, self.horizon)
         return continued(stamps, start + np.arange(known), start + known - 1, self.horizon - known)

@@ -35,11 +35,12 @@ if TYPE_CHECKING:
 
 POSITIONAL = "input"
 _FLOATS = ("float16", "float32", "float64")
+_MOST_NAMES = 12  # in a message
 _USUAL_RATE = 10.0  # frames per second, where the input has none
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("input", None, "What to predict from: a file or a folder; the first argument, too.")
+    flags.DEFINE_string("input", None, "What to predict from: a file or a folder; without --input=, too.")
     flags.DEFINE_string("workdir", None, "The model: a run's folder, a checkpoint or a .stlight file.")
     flags.DEFINE_string("model", None, "The model: the name of one that ships, such as tiny.")
     flags.DEFINE_string("checkpoint", "best", "Of a run: best, last or a step.")
@@ -155,7 +156,7 @@ def predict(request: Request, forecaster: Forecaster) -> dict[str, Any]:
         rolling=request.rolling,
     )
     run = Run(forecaster, plan)
-    _tell(reading, plan, model, run.total, destination, forms[0])
+    _tell(reading, plan, model, run.total, destination, forms)
     verification = Verification(forecaster.scaling, plan.horizon, model.out_channels)
     clips = Clips()
     with destination.writing(forms, forecaster.scaling) as write, Progress("predicting", run.total, unit="window") as progress:
@@ -174,8 +175,6 @@ def predict(request: Request, forecaster: Forecaster) -> dict[str, Any]:
             )
     results = _results(forecaster, plan, run, source, destination.path) | (verification.results() or {})
     say(f"wrote {destination.path}")
-    if "overall" in results:
-        print(as_text(results))
     if table is not None:
         with finished(table, replace=request.overwrite) as temporary:
             write_json(temporary, results)
@@ -184,6 +183,8 @@ def predict(request: Request, forecaster: Forecaster) -> dict[str, Any]:
         with finished(page, replace=request.overwrite) as temporary:
             _write_report(temporary, results, clips.chosen(run, forecaster.scaling), forecaster)
         say(f"wrote {page}, a page to look at")
+    if "overall" in results:
+        print(as_text(results))
     return results
 
 
@@ -286,15 +287,18 @@ def _form(request: Request, reading: readings.Reading, forecaster: Forecaster, p
         high=scaling.high[:channels],
         items=len(plan.views) if stacked else None,
         starts=np.array([view.place(start) for start in starts]) if apart else None,
-        first=view.place(starts[0]) if starts else 0,
+        places=None if apart else view.place(plan.places_written(number)),
         stamps=plan.stamps(number),
         rate=(origin.rate or _USUAL_RATE) / (view.step if origin.rate else 1),
         asked=bool(request.dtype),
     )
 
 
-def _tell(reading: readings.Reading, plan: Plan, model: Any, total: int, destination: Destination, form: Form) -> None:
+def _tell(
+    reading: readings.Reading, plan: Plan, model: Any, total: int, destination: Destination, forms: Sequence[Form]
+) -> None:
     """What is going to be done, in a line, and what about it may surprise."""
+    form = forms[0]
     view = plan.views[0]
     sequence = view.sequence
     count = len(plan.views)
@@ -321,11 +325,26 @@ def _tell(reading: readings.Reading, plan: Plan, model: Any, total: int, destina
         say(f"no metrics of frames of {height} x {width}: SSIM needs at least {SSIM_WINDOW} x {SSIM_WINDOW}")
     if plan.left_out:
         say(f"{plan.left_out:,} forecast{'s' * (plan.left_out > 1)} left out, across gaps in time")
-    if any(kind in ("mp4", "gif", "pictures") for kind in destination.kinds) and not form.is_eight_bit:
-        deep = form.dtype == np.uint16 and form.origin.kind == "pictures" and destination.kinds[0] == "pictures"
-        ends = min(form.low), max(form.high)
-        if not deep and ends != (0, 255):
-            say(f"values are mapped from {ends[0]:g}..{ends[1]:g} to 0..255 for pictures")
+    names = plan.without_forecasts
+    if names:
+        more = f" and {len(names) - _MOST_NAMES:,} more" if len(names) > _MOST_NAMES else ""
+        say(
+            f"no forecast, and no file, of {', '.join(names[:_MOST_NAMES])}{more}: nowhere are {model.in_frames} frames, and "
+            "those to predict, without a gap in time"
+        )
+    for remark in dict.fromkeys(map(_as_pictures, forms, destination.kinds)):
+        if remark:
+            say(remark)
+
+
+def _as_pictures(form: Form, kind: str) -> str:
+    """How values become the grey levels of pictures; "" where nobody would wonder."""
+    ends = min(form.low), max(form.high)
+    if kind not in ("mp4", "gif", "pictures") or ends == (0, 255):
+        return ""
+    if form.is_eight_bit or (form.is_deep and kind == "pictures"):
+        return "grey levels of pictures are written as they are"
+    return f"values are mapped from {ends[0]:g}..{ends[1]:g} to 0..255 for pictures"
 
 
 def _remarks(form: Form, natural: np.dtype, fill: float | None) -> list[str]:
@@ -349,4 +368,5 @@ def _results(forecaster: Forecaster, plan: Plan, run: Run, source: pathlib.Path,
         "windows": run.total,
         "windows_left_out_across_gaps": plan.left_out,
         "windows_without_values": run.empty,
+        "sequences_without_forecasts": plan.without_forecasts,
     }

@@ -16,12 +16,12 @@ import jax
 import jax.numpy as jnp
 from absl import flags
 from ml_collections import config_flags
-from rich.console import Console
 from rich.table import Table
 
 from stlight_jax.config import check, frame_size
 from stlight_jax.errors import InputError
 from stlight_jax.model.stlight import STLight, STLightConfig
+from stlight_jax.progress import Console
 
 
 class Part(NamedTuple):

@@ -50,7 +50,6 @@ def main() -> None:
     model = plan.model_config
     results = report.as_json(title, programs, slices[0].name, search, model.hidden_dim, model.patch_size)
     text = report.as_text(results)
-    print(text, end="")
     if given.out:
         out = epath.Path(given.out)
         write_json(out / JSON, results)
@@ -60,6 +59,7 @@ def main() -> None:
             labels = [f"{program['topology']}, {program['batch_per_chip']} per chip" for program in trained]
             report.draw(out / PLOT, labels, trained, title)
         say(f"{', '.join((JSON, TEXT, PLOT))} are in {out}")
+    print(text, end="")
 
 
 def compile_all(plan: Plan, slices: Sequence[Slice], batch: int, search: bool) -> tuple[list[Compiled | Misfit], Search | None]:

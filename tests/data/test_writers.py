@@ -3,6 +3,7 @@
 import calendar
 import dataclasses
 import pathlib
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from stlight_jax import InputError
 from stlight_jax.data.readers.sequences import Origin, ReadOptions, open_sequences
 from stlight_jax.data.readers.times import parse_stamps
 from stlight_jax.data.writers import opening
-from stlight_jax.data.writers.form import Form, as_type
+from stlight_jax.data.writers.form import Form, as_stored, as_type
 from stlight_jax.data.writers.times import continued
 
 RNG = np.random.default_rng(0)
@@ -92,6 +93,31 @@ def test_items_and_windows_are_the_outer_axes(tmp_path, kind):
             assert data["lead"].values.tolist() == [1, 2, 3, 4]
 
 
+@pytest.mark.parametrize("kind", ["npz", "h5", "nc"])
+@pytest.mark.parametrize("key", ["start", "start/rain", "start_time", "time", "window", "lead", "y", "channel"])
+def test_frames_keep_their_name_though_other_arrays_would_have_it(tmp_path, kind, key):
+    frames = frames_of((3 * 4, 6, 7, 2), 1)  # three windows, four frames
+    stamps = parse_stamps(np.array(["2020-01-01", "2020-01-02", "2020-01-03"], "M8[D]"), "time", "a.npz")
+    origin = Origin(NOWHERE, "npz", key, "thwc", np.dtype(np.float32))
+    how = form(frames[:4], np.float32, origin=origin, starts=np.array([4, 7, 10]), stamps=stamps)
+    path = write(tmp_path / f"a.{kind}", frames, how, blocks=3)
+    if kind == "npz":
+        with np.load(path) as file:
+            found = {name: file[name] for name in file.files}
+    elif kind == "h5":
+        found = {}
+        with pytest.importorskip("h5py").File(path) as file:
+            file.visititems(lambda name, item: found.update({name: item[...]} if hasattr(item, "shape") else {}))
+    else:
+        with pytest.importorskip("xarray").open_dataset(path, decode_times=False) as data:
+            found = {name: item.values for name, item in data.variables.items()}
+            key = key.rpartition("/")[2]
+    np.testing.assert_array_equal(found.pop(key), frames.reshape(3, 4, 6, 7, 2))
+    shapes = sorted(found, key=len)
+    assert [4, 7, 10] in [found[name].tolist() for name in shapes]
+    assert len(found) == (3 if kind == "nc" else 2)  # places and times of windows, and lead times
+
+
 @pytest.mark.parametrize(
     ("dtype", "fill", "value", "stored"),
     [
@@ -117,6 +143,20 @@ def test_values_become_what_their_type_can_hold(dtype, fill, value, stored):
 def test_missing_values_that_nothing_stands_for_are_an_error(dtype, fill):
     with pytest.raises(ValueError, match="1 values are NaN"):
         as_type(np.array([np.nan, 1], np.float32), np.dtype(dtype), fill)
+
+
+@pytest.mark.parametrize(("dtype", "fill"), [(np.uint8, None), (np.int16, -1), (np.float32, None), (np.float64, -1.0)])
+@pytest.mark.parametrize("axes", ["thwc", "tcwh"])
+def test_conversions_take_little_memory_beside_their_result(dtype, fill, axes):
+    frames = np.full((8, 500, 600, 2), 7.4, np.float32)
+    frames[0, 0, 0] = -1 if fill is None else np.nan
+    tracemalloc.start()
+    found = as_stored(frames, form(frames, dtype, axes, fill=fill))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < frames.size * np.dtype(dtype).itemsize + 2**22
+    assert found[0].ravel()[0] == (0 if dtype == np.uint8 else -1)
+    assert (found[1:] == np.asarray(7 if np.dtype(dtype).kind in "iu" else np.float32(7.4), dtype)).all()
 
 
 def test_nan_stays_nan_in_floats():
@@ -158,8 +198,8 @@ def test_gifs_keep_every_frame_even_equal_ones(tmp_path, channels):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_folders_of_pictures_are_numbered_by_the_frames(tmp_path, channels):
     frames = np.rint(frames_of((4, 9, 8, channels)))
-    path = write(tmp_path / "a", frames, form(frames, first=98))
-    assert sorted(item.name for item in path.glob("*.png")) == ["00098.png", "00099.png", "00100.png", "00101.png"]
+    path = write(tmp_path / "a", frames, form(frames, places=np.array([98, 99, 101, 103])))
+    assert sorted(item.name for item in path.glob("*.png")) == ["00098.png", "00099.png", "00101.png", "00103.png"]
     found = np.stack([np.asarray(Image.open(item)) for item in sorted(path.glob("*.png"))])
     np.testing.assert_array_equal(found, frames if channels == 3 else frames[..., 0])
 
@@ -176,6 +216,26 @@ def test_other_values_are_mapped_to_grey_levels(tmp_path):
     frames = np.array([-1.0, 0.0, 1.5, 3.0, np.nan], np.float32).reshape(1, 1, 5, 1)
     path = write(tmp_path / "a", frames, form(frames, np.float32, low=(0.0,), high=(3.0,)), blocks=1)
     assert np.asarray(Image.open(path / "00000.png")).tolist() == [[0, 0, 128, 255, 0]]
+
+
+@pytest.mark.parametrize("kind", ["a", "a.gif"])
+@pytest.mark.parametrize(("origin", "dtype"), [("pictures", np.uint8), ("gif", np.uint8), ("video", None)])
+def test_grey_levels_of_pictures_are_not_mapped(tmp_path, kind, origin, dtype):
+    frames = np.array([-1.0, 0.0, 1.5, 16.0, 254.7, 260.0], np.float32).reshape(1, 1, 6, 1)
+    source = Origin(NOWHERE, origin, dtype=dtype and np.dtype(dtype))
+    path = write(tmp_path / kind, frames, form(frames, origin=source, low=(16.0,), high=(235.0,)), blocks=1)
+    picture = Image.open(path / "00000.png" if kind == "a" else path).convert("L")
+    assert np.asarray(picture).tolist() == [[0, 0, 2, 16, 255, 255]]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_missing_grey_levels_have_the_fill_value(tmp_path, dtype):
+    frames = np.array([3.0, 9.0, np.nan], np.float32).reshape(1, 1, 3, 1)
+    source = Origin(NOWHERE, "pictures", dtype=np.dtype(dtype))
+    for fill, stored in ((9.0, [[3, 10, 9]]), (None, [[3, 9, 0]])):
+        how = form(frames, dtype, origin=source, fill=fill)
+        path = write(tmp_path / ("black" if fill is None else "filled"), frames, how, blocks=1)
+        assert np.asarray(Image.open(path / "00000.png")).tolist() == stored
 
 
 @pytest.mark.parametrize("kind", ["mp4", "gif", "npy", "npz", "h5", "nc", "folder"])
@@ -199,7 +259,7 @@ def test_what_is_interrupted_leaves_nothing_and_keeps_what_was_there(tmp_path, k
 def folder_of_before(tmp_path):
     path = tmp_path / "a"
     frames = frames_of((1, 16, 16, 1))
-    return write(path, frames, form(frames, first=3), blocks=1)
+    return write(path, frames, form(frames, places=np.array([3])), blocks=1)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError("the disk is full")])
@@ -231,7 +291,7 @@ def test_a_folder_stays_if_it_cannot_be_moved_aside(tmp_path, monkeypatch):
 
 def test_a_finished_folder_takes_the_place_of_another(tmp_path):
     path, frames = folder_of_before(tmp_path), frames_of((4, 16, 16, 1))
-    write(path, frames, form(frames, first=7))
+    write(path, frames, form(frames, places=7 + np.arange(4)))
     assert [item.name for item in tmp_path.iterdir()] == ["a"]
     assert sorted(item.name for item in path.glob("*.png")) == ["00007.png", "00008.png", "00009.png", "00010.png"]
 
@@ -250,6 +310,31 @@ def test_a_folder_that_has_got_another_file_stays(tmp_path, replaced):
         write_while_a_file_comes()
     assert [item.name for item in tmp_path.iterdir()] == ["a"]
     assert (path / "mine.txt").read_text() == "precious"
+
+
+@pytest.mark.parametrize("kind", ["npy", "gif", "folder"])
+def test_of_two_that_write_to_one_place_at_once_the_first_stays(tmp_path, monkeypatch, kind):
+    path, frames = tmp_path / ("a" if kind == "folder" else f"a.{kind}"), frames_of((4, 16, 16, 1))
+
+    def opened():
+        return opening.opened(path, opening.kind_of(path), form(frames), replace=False)
+
+    def write_both():
+        with opened() as second:
+            second(frames[::-1])
+            with opened() as first:
+                first(frames)
+            found.extend(contents())
+            monkeypatch.setattr("os.path.lexists", lambda _: False)  # as it was just before
+
+    def contents():
+        return [item.read_bytes() for item in ([path] if path.is_file() else sorted(path.iterdir()))]
+
+    found = []
+    with pytest.raises(InputError, match="has come to be there meanwhile|could not be written"):
+        write_both()
+    assert [item.name for item in tmp_path.iterdir()] == [path.name]
+    assert contents() == found != []
 
 
 def test_too_few_frames_are_no_file(tmp_path):
@@ -275,6 +360,9 @@ def test_a_disk_that_cannot_be_written_to_is_named(tmp_path):
         (["2020-01-01 23:30", "2020-01-01 23:45"], ["2020-01-02 00:00", "2020-01-02 00:15"]),
         (["2020-01-31T23:59:58Z", "2020-01-31T23:59:59Z"], ["2020-02-01T00:00:00Z", "2020-02-01T00:00:01Z"]),
         ([20191231, 20200101], [20200102, 20200103]),
+        ([20191231.0, 20200101.0], [20200102.0, 20200103.0]),
+        ([2019123122.0, 2019123123.0], [2020010100.0, 2020010101.0]),
+        ([20200101.0, 20200201.0, 20200301.0], [20200401.0, 20200501.0]),
         ([20200101, 20200201, 20200301], [20200401, 20200501]),  # months, not 29 or 31 days
         (["2020-10-31", "2020-11-30", "2020-12-31"], ["2021-01-31", "2021-02-28"]),
         (["2020-01", "2020-02", "2020-03"], ["2020-04", "2020-05"]),
@@ -403,6 +491,9 @@ def test_netcdf_goes_on_with_coordinates_attributes_packing_and_times(tmp_path):
         ("noleap", "days since 2000-02-27", [0, 1, 2], [3, 4, 5]),
         ("standard", "months since 2000-01-01", [0, 1, 2], [3, 4, 5]),
         ("standard", "hours since 2000-01-01", [0.0, 0.5, 1.0], [1.5, 2.0, 2.5]),
+        ("", "days since 2001-01-01", [0, 31, 59], [90, 120, 151]),  # the standard one
+        ("of_mars", "days since 2001-01-01", [0, 10, 20], [30, 40, 50]),  # nobody knows it
+        ("standard", "day as %Y%m%d.%f", [20200227.0, 20200228.0, 20200229.0], [20200301.0, 20200302.0, 20200303.0]),
     ],
 )
 def test_netcdf_times_of_every_calendar(tmp_path, kind, units, values, further):
@@ -470,6 +561,47 @@ def test_packed_netcdf_without_a_fill_value_gets_that_of_netcdf(tmp_path):
     with xarray.open_dataset(path) as found:
         assert found["rain"].encoding["_FillValue"] == netCDF4.default_fillvals["i2"]
         np.testing.assert_allclose(found["rain"].values, frames[..., 0], atol=0.0051)
+
+
+@pytest.mark.filterwarnings("ignore:variable 'rain' has multiple fill values")
+@pytest.mark.parametrize(
+    ("dtype", "attributes", "fill"),
+    [
+        ("f4", {"missing_value": np.float32([-9, -8])}, np.nan),
+        ("f4", {"missing_value": "NaN"}, np.nan),
+        ("f4", {"missing_value": np.float32([-9])}, -9),
+        ("f4", {"missing_value": np.float64(1e300)}, np.nan),
+        ("i2", {"missing_value": np.int16([-9, -8])}, -32767),  # netCDF's own of two bytes
+        ("i2", {"missing_value": "NaN"}, -32767),
+        ("i2", {"missing_value": 1e20}, -32767),
+        ("i2", {"missing_value": 0.5, "scale_factor": 0.01}, -32767),
+        ("i4", {"missing_value": np.int32(-9)}, -9),
+        ("i4", {"missing_value": np.int32([-9, -8]), "scale_factor": 0.01}, -2147483647),
+        ("u1", {"missing_value": "", "_FillValue": np.uint8(7)}, 7),
+    ],
+)
+def test_netcdf_goes_on_whatever_its_missing_value_is(tmp_path, dtype, attributes, fill):
+    netCDF4 = pytest.importorskip("netCDF4")
+    with netCDF4.Dataset(tmp_path / "a.nc", "w") as data:
+        for name, size in (("time", 3), ("y", 7), ("x", 8)):
+            data.createDimension(name, size)
+        data.createVariable("time", "i4", ("time",)).units = "days since 2020-01-01"
+        data["time"][:] = range(3)
+        rain = data.createVariable("rain", dtype, ("time", "y", "x"), fill_value=attributes.pop("_FillValue", None))
+        rain.set_auto_maskandscale(False)
+        rain.setncatts(attributes)
+        rain[:] = np.arange(3 * 7 * 8).reshape(3, 7, 8) % 5
+    (sequence,) = open_sequences(tmp_path / "a.nc", ReadOptions())
+    frames = frames_of((2, *sequence.shape), 3)
+    frames[0, 0, 0] = np.nan
+    write(tmp_path / "b.nc", frames, Form(sequence.origin, 2, sequence.shape, sequence.origin.dtype))
+    with netCDF4.Dataset(tmp_path / "b.nc") as found:
+        assert found["rain"].dtype == dtype
+        np.testing.assert_equal(found["rain"]._FillValue, np.array(fill, dtype))
+        values = found["rain"][...]
+        assert np.flatnonzero(np.ma.getmaskarray(values) | np.isnan(values.filled(0))).tolist() == [0]
+        step = 0 if dtype == "f4" else attributes.get("scale_factor", 1)
+        np.testing.assert_allclose(values[1], frames[1, ..., 0], atol=0.51 * step + 1e-6)
 
 
 @pytest.mark.parametrize("settings", [{}, {"dtype": np.dtype(np.float64), "asked": True}])

@@ -150,6 +150,61 @@ def test_every_kind_goes_on_in_its_own_kind(tmp_path, current_folder, kind):
     np.testing.assert_array_equal(found, truth)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such pipes")
+def test_pipes_are_neither_read_nor_written(tmp_path, current_folder):
+    os.mkfifo("b.npy")
+    with pytest.raises(InputError, match="b.npy is neither a file nor a folder; give another name"):
+        run(saved(tmp_path / "a.npy", movie()), out="b.npy", overwrite=True)
+    with pytest.raises(InputError, match="b.npy is a pipe or a device, which cannot be read twice; save what it holds"):
+        run(current_folder / "b.npy")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such names")
+@pytest.mark.parametrize("name", ["grün 雨", "a%03d", "a[1]{2}#b?*", "a:b '\"$HOME"])
+@pytest.mark.parametrize("kind", [".npy", ".npz", ".h5", ".nc", ".gif", ".mp4", ""])
+def test_names_may_have_any_letters(current_folder, name, kind):
+    source, frames = pathlib.Path(f"{name}{kind}"), movie(size=(16, 16))
+    if kind == ".nc":
+        pytest.importorskip("netCDF4")
+        run(saved(pathlib.Path(f"{name}.npy"), frames), out=f"{name}.nc", horizon=9)
+    elif kind == ".mp4":
+        saved(current_folder / source.name, frames)
+    else:
+        saved(source, frames)
+    run(source, report="")
+    assert {f"{name}_predicted{kind}", f"{name}_predicted.html"} <= {item.name for item in current_folder.iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("hours", "settings", "places"),
+    [
+        (range(12), {"reading": {"frame_step": 2}}, [13, 15]),
+        (range(12), {"reading": {"frame_step": 2}, "start": 6, "horizon": 4}, [6, 8, 10, 12]),
+        ([*range(6), *range(9, 19)], {"rolling": True}, [3, 4, 9, 10, 11, 12, 13, 14, 15]),
+        (range(12), {"rolling": True, "reading": {"frame_step": 3}}, [9]),
+    ],
+)
+def test_pictures_have_the_places_of_their_frames(tmp_path, hours, settings, places):
+    times = np.datetime64("2020-01-01T00") + np.array(hours)
+    run(saved(tmp_path / "a.npz", movie(len(times)), time=times), out="b", **settings)
+    assert [int(item.stem) for item in sorted(pathlib.Path("b").glob("*.png"))] == places
+
+
+@pytest.mark.parametrize("kind", ["a", "a.gif", "a.mp4"])
+def test_grey_levels_of_pictures_keep_their_units_whatever_the_range(tmp_path, capsys, kind):
+    frames = np.full((5, 16, 16, 1), 40, np.uint8)
+    frames[:, 0, 0, 0] = range(5)  # a GIF keeps equal frames as one
+    source = saved(tmp_path / kind, frames)
+    run(source, Line(scaling=Scaling("uint8", (16.0,), (235.0,))), out=f"b{source.suffix}")
+    assert "grey levels of pictures are written as they are" in capsys.readouterr().err
+    if kind == "a.mp4":
+        with pytest.importorskip("av").open("b.mp4") as container:
+            found = np.stack([frame.to_ndarray(format="gray") for frame in container.decode(video=0)])
+    else:
+        found = np.asarray(Image.open("b/00005.png" if kind == "a" else "b.gif").convert("L"))
+    assert np.abs(found[..., 8:, 8:].astype(int) - 40).max() <= (3 if kind == "a.mp4" else 0)  # a lossy codec, both ways
+
+
 @pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32, np.float64])
 def test_types_are_kept_unless_another_is_asked_for(tmp_path, dtype):
     frames = movie(dtype=dtype, scale=7)
@@ -232,6 +287,16 @@ def test_metrics_are_those_that_numpy_computes(tmp_path, capsys):
     assert "1 forecast " in shown
     assert f"{results['rmse_in_units']['stlight']['overall']:.4g}" in shown
     assert json.loads((tmp_path / "here" / "b.json").read_text())["per_lead_time"]["stlight"]["mse"][3] is None
+
+
+def test_everything_is_written_before_anything_is_printed(tmp_path, current_folder, monkeypatch):
+    def fail(*_, **__):
+        raise BrokenPipeError
+
+    monkeypatch.setattr("builtins.print", fail)
+    with pytest.raises(BrokenPipeError):
+        run(saved(tmp_path / "a.npy", movie()), start=-3, out="b.npy", report="", json="b.json")
+    assert sorted(item.name for item in current_folder.iterdir()) == ["b.html", "b.json", "b.npy"]
 
 
 @pytest.mark.parametrize("settings", [{"start": -3}, {"rolling": True}, {"truth": "true.npy"}])
@@ -318,6 +383,29 @@ def test_rolling_netcdf_has_the_times_of_the_starts(tmp_path):
         assert found["rain"].shape == (9, 8, 10)
 
 
+@pytest.mark.parametrize("dims", [("lead", "y", "x"), ("time", "window", "start"), ("time", "lead", "start_time")])
+def test_rolling_netcdf_finds_names_that_are_free(tmp_path, dims):
+    xarray = pytest.importorskip("xarray")
+    hours = np.datetime64("2020-02-28T14") + np.arange(12) * np.timedelta64(1, "h")
+    frames = movie(dtype=np.float32)
+    data = xarray.Dataset({"rain": (dims, frames[..., 0])}, {dims[0]: hours, dims[1]: np.arange(8), dims[2]: np.arange(10)})
+    data.to_netcdf(tmp_path / "a.nc")
+    run(tmp_path / "a.nc", rolling=True, every=1, out="b.nc")
+    with xarray.open_dataset("b.nc") as found:
+        truth = np.stack([Line().of(frames[None, s - 3 : s], 2)[0, ..., 0] for s in range(3, 12)])
+        np.testing.assert_allclose(found["rain"].values, truth, rtol=1e-5)
+        windows, leads, *space = found["rain"].dims
+        assert space == list(dims[1:])
+        assert found[leads].values.tolist() == [1, 2]
+        along = {name: item.values.tolist() for name, item in found.variables.items() if item.dims == (windows,)}
+        assert list(range(3, 12)) in along.values()
+        assert hours[3:].astype("M8[ns]").tolist() in along.values()
+    # What was written goes on in turn, window after window; its lead times are channels.
+    run("b.nc", Line(3, 2, 2, 2), out="c.nc", rolling=True, every=1)
+    with xarray.open_dataset("c.nc") as found:
+        assert found["rain"].shape == (6, 2, 2, 8, 10)
+
+
 def test_gaps_in_time_are_an_error_at_the_end_and_left_out_along_the_way(tmp_path):
     frames = movie(20)
     hours = np.datetime64("2020-01-01T00") + np.array([*range(10), *range(12, 22)])
@@ -338,6 +426,20 @@ def test_gaps_in_time_are_an_error_at_the_end_and_left_out_along_the_way(tmp_pat
     results = run(source, start=9, horizon=3, out="d.npz")
     assert np.isfinite(results["per_lead_time"]["stlight"]["mse"]).tolist() == [True, False, False]
     assert np.load("d.npz")["time"].tolist() == (hours[9] + np.arange(3)).tolist()
+
+
+@pytest.mark.parametrize("torn", [0, 1])
+def test_a_sequence_without_forecasts_is_named(tmp_path, capsys, torn):
+    folder, hours = tmp_path / "many", np.datetime64("2020-01-01T00") + np.arange(12)
+    folder.mkdir()
+    for number in range(2):
+        times = hours + np.arange(12) // 3 * 5 * (number == torn)  # never four frames without a gap
+        saved(folder / f"{number}.npz", movie(), time=times)
+    results = run(folder, rolling=True, out="b", json="b.json")
+    assert [item.name for item in pathlib.Path("b").glob("*.npz")] == [f"{1 - torn}.npz_rain.npz"]
+    told = f"no forecast, and no file, of {torn}.npz#rain: nowhere are 3 frames, and those to predict, without a gap in time"
+    assert told in capsys.readouterr().err
+    assert results["sequences_without_forecasts"] == [f"{torn}.npz#rain"]
 
 
 def test_rolling_along_a_long_file_takes_little_memory(tmp_path, monkeypatch):
@@ -657,16 +759,17 @@ def test_the_shipped_network_by_the_command(tmp_path, digits):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has no such signals")
-def test_ctrl_c_is_status_130_and_leaves_nothing(tmp_path, digits):
+@pytest.mark.parametrize(("number", "status", "said"), [("SIGINT", 130, "interrupted\n"), ("SIGTERM", 143, "terminated\n")])
+def test_ctrl_c_and_sigterm_leave_nothing(tmp_path, digits, number, status, said):
     np.save(tmp_path / "a.npy", np.tile(digits[0], (20_000, 1, 1, 1)))
     started = command("a.npy", "--model=tiny", "--rolling", folder=tmp_path)
     while not list(tmp_path.glob(".a_predicted.unfinished*")):
         assert started.poll() is None, started.communicate()
         time.sleep(0.1)
-    started.send_signal(signal.SIGINT)
+    started.send_signal(getattr(signal, number))
     out, err = started.communicate()
-    assert started.returncode == 130
-    assert err.endswith("interrupted\n")
+    assert started.returncode == status
+    assert err.endswith(said)
     assert "Traceback" not in err
     assert out == ""
     assert {item.name for item in tmp_path.iterdir()} == {"a.npy", "here"}

@@ -79,6 +79,8 @@ def _with_ticks(found: list[tuple[RawSequence, Stamps | None]]) -> list[RawSeque
 def _open(files: list[epath.Path], name: str, options: ReadOptions) -> Any:
     """A list of sequences with their times, or pictures that wait for all others to say whether there is colour."""
     first = files[0]
+    if not os.path.isfile(first):
+        raise InputError(f"{first} is a pipe or a device, which cannot be read twice; save what it holds to a file")
     suffix = first.suffix.lower()
     if suffix in _ARRAYS:
         return _ARRAYS[suffix](first, name, options)

@@ -43,6 +43,11 @@ class Stamps:
     attributes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
+def calendar_of(attributes: Mapping[str, Any]) -> str:
+    """Of netCDF's times; the standard one if they name none."""
+    return str(attributes.get("calendar", "")).lower() or "standard"
+
+
 class Ticks(NamedTuple):
     """`ticks` int64 `[t]`, the sampling step for people, and what the user should know."""
 

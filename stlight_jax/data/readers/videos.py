@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -79,7 +80,7 @@ class Video:
 
     def _container(self) -> Any:
         try:
-            return self._av.open(str(self._path))
+            return self._av.open(os.path.abspath(self._path))  # what comes before a colon would be a protocol
         except (self._av.error.FFmpegError, OSError) as error:
             raise self._damaged(error) from None
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from stlight_jax.data.readers.raw import needed
-from stlight_jax.data.writers.form import Form, Write, as_stored
+from stlight_jax.data.writers.form import Form, Write, as_stored, free_name
 from stlight_jax.data.writers.times import as_dates
 
 
@@ -30,7 +30,7 @@ def npz(path: pathlib.Path, form: Form) -> Iterator[Write]:
         with archive.open(f"{form.key}.npy", "w", force_zip64=True) as file:
             _write_header(file, form.array_shape, form.dtype)
             yield lambda frames: _write(file, as_stored(frames, form))
-        for key, values in beside(form).items():
+        for key, (values, _) in beside(form).items():
             with archive.open(f"{key}.npy", "w") as file:
                 np.lib.format.write_array(file, values, allow_pickle=False)
 
@@ -57,27 +57,33 @@ def hdf5(path: pathlib.Path, form: Form) -> Iterator[Write]:
                 done += 1
 
         yield write
-        for key, values in beside(form).items():
+        for key, (values, attributes) in beside(form).items():
             if values.dtype.kind == "M":
                 values = np.array([str(value).encode() for value in values])
             elif values.dtype.kind == "U":
                 values = np.char.encode(values, "utf-8")
-            times = file.create_dataset(key, data=values)
-            for name in ("units", "calendar"):
-                if form.stamps is not None and name in form.stamps.attributes and values.dtype.kind in "iuf" and key != "start":
-                    times.attrs[name] = form.stamps.attributes[name]
+            stored = file.create_dataset(key, data=values)
+            for name, value in attributes.items():
+                stored.attrs[name] = value
 
 
-def beside(form: Form) -> dict[str, Any]:
-    """Arrays that go with the frames: their times, as the source writes them, and where windows start."""
-    arrays = {} if form.starts is None else {"start": np.asarray(form.starts, np.int64)}
+def beside(form: Form) -> dict[str, tuple[np.ndarray, dict[str, Any]]]:
+    """Arrays that go with the frames, and their attributes: their times, as the source writes them, and where windows start.
+
+    Where the frames have such a name, these get others.
+    """
+    arrays: dict[str, tuple[np.ndarray, dict[str, Any]]] = {}
+    if form.starts is not None:
+        arrays[free_name("start", [form.key])] = np.asarray(form.starts, np.int64), {}
     if form.stamps is not None:
         key = form.stamps.key or "time"
         stored = form.stamps.stored
         if " since " in str(form.stamps.attributes.get("units", "")) and form.stamps.dated:
             stored = as_dates(form.stamps)  # numbers would say nothing without their units
         stored = stored.astype(str) if stored.dtype.kind == "O" else stored
-        arrays[key if form.starts is None else f"start_{key}"] = stored
+        told = {name: form.stamps.attributes[name] for name in ("units", "calendar") if name in form.stamps.attributes}
+        name = free_name(key if form.starts is None else f"start_{key}", [form.key, *arrays])
+        arrays[name] = stored, told if stored.dtype.kind in "iuf" else {}
     return arrays
 
 

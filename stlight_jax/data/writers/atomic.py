@@ -31,9 +31,10 @@ def finished(path: pathlib.Path, *, replace: bool = True) -> Iterator[pathlib.Pa
         with named(path):
             if temporary.is_dir():
                 (temporary / _LIST).write_text("".join(f"{name}\n" for name in _files_below(temporary)), encoding="utf-8")
-            if os.path.lexists(path) and not replace:
-                raise InputError(f"{path} has come to be there meanwhile, from somewhere else; it stays as it is")
-            _put(temporary, path)
+            if replace:
+                _put(temporary, path)
+            else:
+                _put_first(temporary, path)
     finally:
         _remove(temporary)
 
@@ -54,6 +55,22 @@ def named(path: pathlib.Path) -> Iterator[None]:
         raise
     except (OSError, RuntimeError) as error:  # netCDF4 raises the latter
         raise InputError(f"{path} could not be written: {error}") from None
+
+
+def _put_first(temporary: pathlib.Path, path: pathlib.Path) -> None:
+    """Moves a finished file or folder to its place if nothing is there, be it that two processes come to it at once."""
+    meanwhile = InputError(f"{path} has come to be there meanwhile, from somewhere else; it stays as it is")
+    if os.path.lexists(path):
+        raise meanwhile
+    if not temporary.is_dir():  # nor does a folder take the place of one in which there is something
+        try:
+            os.link(temporary, path)
+            return
+        except FileExistsError:
+            raise meanwhile from None
+        except OSError:  # not every file system has links
+            pass
+    temporary.rename(path)
 
 
 def _put(temporary: pathlib.Path, path: pathlib.Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from stlight_jax.data.readers.times import Stamps
 # Takes float32 [n, h, w, c] in the data's own units, NaN where values are missing: the next frames.
 Write = Callable[[np.ndarray], None]
 _FEWEST_DIGITS = 5
+_VALUES_AT_A_TIME = 2**16  # conversions take several float64 of each
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -25,10 +26,10 @@ class Form:
       shape: of a frame, (h, w, c).
       dtype: of values in arrays.
       fill: stands for missing values; None: NaN, in floats.
-      low, high: the values that become 0 and 255 in pictures, one or one for each channel.
+      low, high: the values that become 0 and 255 in pictures, one or one for each channel, unless values are grey levels.
       items: of an n-axis; None: without one.
       starts: the place of the first frame of each window in its sequence; None: frames follow each other.
-      first: the place of the first frame, by which pictures are numbered.
+      places: of the frames in their sequence, by which pictures are numbered; None: they are counted from 0.
       stamps: the moments of the frames, or of the starts.
       rate: frames per second.
       asked: whether the user has chosen `dtype`; else packed values are packed again.
@@ -43,7 +44,7 @@ class Form:
     high: tuple[float, ...] = (255.0,)
     items: int | None = None
     starts: np.ndarray | None = None
-    first: int = 0
+    places: np.ndarray | None = None
     stamps: Stamps | None = None
     rate: float = 10.0
     asked: bool = False
@@ -76,13 +77,27 @@ class Form:
 
     @property
     def is_eight_bit(self) -> bool:
-        """Whether values are those of a picture, 0 to 255."""
-        return self.dtype == np.uint8 and (set(self.low), set(self.high)) == ({0.0}, {255.0})
+        """Whether values are grey levels from 0 to 255: those of pictures and videos, and bytes of which that is the range."""
+        origin, range_ = self.origin, (set(self.low), set(self.high))
+        pictures = origin.kind == "video" or (origin.kind in ("pictures", "gif") and origin.dtype == np.uint8)
+        return pictures or (self.dtype == np.uint8 and range_ == ({0.0}, {255.0}))
+
+    @property
+    def is_deep(self) -> bool:
+        """Whether values are the grey levels of pictures of 16 bits."""
+        return self.origin.kind == "pictures" and self.dtype == np.uint16 and self.shape[-1] == 1
 
     def name_of(self, frame: int) -> str:
         """Of a picture, without its ending: its place."""
-        digits = max(_FEWEST_DIGITS, len(str(self.first + self.total - 1)))
-        return f"{self.first + frame:0{digits}}"
+        place, last = (frame, self.total - 1) if self.places is None else (self.places[frame], self.places[-1])
+        return f"{place:0{max(_FEWEST_DIGITS, len(str(last)))}}"
+
+
+def free_name(name: str, taken: Collection[str]) -> str:
+    """The name, or one that begins with it, that nothing in a file has yet, be it an array or a group of arrays."""
+    while any(other == name or other.startswith(f"{name}/") for other in taken):
+        name += "_"
+    return name
 
 
 def as_stored(frames: np.ndarray, form: Form) -> np.ndarray:
@@ -105,7 +120,22 @@ def as_type(values: np.ndarray, dtype: np.dtype, fill: float | None) -> np.ndarr
 
     Raises ValueError for missing values that nothing can stand for.
     """
-    missing = np.isnan(values)
+    stored = np.empty(values.shape, dtype)
+    nothing_stands = dtype.kind == "b" or (dtype.kind != "f" and fill is None)
+    flags = ["external_loop", "buffered", "zerosize_ok"]
+    with np.nditer([values, stored], flags, [["readonly"], ["writeonly"]], buffersize=_VALUES_AT_A_TIME) as parts:
+        for part, converted in parts:
+            missing = np.isnan(part)
+            if nothing_stands and missing.any():
+                raise ValueError(
+                    f"{np.isnan(values).sum()} values are NaN, for which {dtype} has nothing; a float type, or a fill value, "
+                    "is needed"
+                )
+            converted[...] = _converted(part, missing, dtype, fill)
+    return stored
+
+
+def _converted(values: np.ndarray, missing: np.ndarray, dtype: np.dtype, fill: float | None) -> np.ndarray:
     if dtype.kind == "f":
         if dtype.itemsize < values.dtype.itemsize:
             values = np.clip(values, np.finfo(dtype).min, np.finfo(dtype).max)
@@ -113,10 +143,6 @@ def as_type(values: np.ndarray, dtype: np.dtype, fill: float | None) -> np.ndarr
         if fill is not None:
             stored[missing] = fill
         return stored
-    if missing.any() and (fill is None or dtype.kind == "b"):
-        raise ValueError(
-            f"{missing.sum()} values are NaN, for which {dtype} has nothing; a float type, or a fill value, is needed"
-        )
     if dtype.kind == "b":
         return values > 0.5
     values = np.where(missing, 0, values)
@@ -144,7 +170,8 @@ def _ends(dtype: np.dtype) -> tuple[float, float]:
 
 
 def as_grey_levels(frames: np.ndarray, form: Form) -> np.ndarray:
-    """Frames `[n, h, w, c]` in their units -> uint8, black where values are missing."""
+    """Frames `[..., c]` in their units -> uint8; black where values are missing and no grey level stands for that."""
+    if form.is_eight_bit:
+        return as_type(frames if form.fill is not None else np.nan_to_num(frames), np.dtype(np.uint8), form.fill)
     low, high = (np.asarray(values, np.float32) for values in (form.low, form.high))
-    levels = frames if form.is_eight_bit else (frames - low) / (high - low) * 255
-    return np.rint(np.clip(np.nan_to_num(levels), 0, 255)).astype(np.uint8)
+    return as_type(np.nan_to_num((frames - low) / (high - low) * 255), np.dtype(np.uint8), None)

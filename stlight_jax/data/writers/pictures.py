@@ -13,7 +13,7 @@ import numpy as np
 from PIL import GifImagePlugin, Image
 
 from stlight_jax.data.readers.raw import needed
-from stlight_jax.data.writers.form import Form, Write, as_grey_levels
+from stlight_jax.data.writers.form import Form, Write, as_grey_levels, as_type
 
 _FINE = "10"  # x264's constant rate factor: hardly to be told from the frames themselves
 
@@ -24,7 +24,8 @@ def mp4(path: pathlib.Path, form: Form) -> Iterator[Write]:
     av = needed("av", "video", path)
     codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
     height, width, _ = form.shape
-    with av.open(str(path), "w", format="mp4") as container:
+    # FFmpeg takes what comes before a colon for a protocol, unless there is a slash before it.
+    with av.open(str(path.absolute()), "w", format="mp4") as container:
         options = {"crf": _FINE} if codec == "libx264" else {"qscale": "2"}
         stream = container.add_stream(codec, rate=fractions.Fraction(form.rate).limit_denominator(1001), options=options)
         stream.height, stream.width = height, width
@@ -32,7 +33,8 @@ def mp4(path: pathlib.Path, form: Form) -> Iterator[Write]:
         stream.pix_fmt = "yuv444p" if odd and codec == "libx264" else "yuv420p"
 
         def write(frames: np.ndarray) -> None:
-            for levels in as_grey_levels(frames, form):
+            for frame in frames:
+                levels = as_grey_levels(frame, form)
                 picture = np.repeat(levels, 3, -1) if levels.shape[-1] == 1 else levels
                 for packet in stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")):
                     container.mux(packet)
@@ -52,7 +54,8 @@ def gif(path: pathlib.Path, form: Form) -> Iterator[Write]:
         file.write(b"!\xff\x0bNETSCAPE2.0\x03\x01\x00\x00\x00")  # again and again
 
         def write(frames: np.ndarray) -> None:
-            for levels in as_grey_levels(frames, form):
+            for frame in frames:
+                levels = as_grey_levels(frame, form)
                 image = _grey(levels) if levels.shape[-1] == 1 else Image.fromarray(levels).quantize(256, dither=0)
                 parts = GifImagePlugin.getdata(image, duration=milliseconds, include_color_table=True)
                 file.write(b"".join(parts))
@@ -66,12 +69,12 @@ def folder(path: pathlib.Path, form: Form) -> Iterator[Write]:
     """PNGs that are numbered by the places of their frames; of 16 bits if the frames have them."""
     path.mkdir()
     done = 0
-    deep = form.dtype == np.uint16 and form.shape[-1] == 1 and form.origin.kind == "pictures"
 
     def write(frames: np.ndarray) -> None:
         nonlocal done
-        pictures = np.rint(np.clip(np.nan_to_num(frames), 0, 65535)).astype(np.uint16) if deep else as_grey_levels(frames, form)
-        for picture in pictures:
+        for frame in frames:
+            deep = np.nan_to_num(frame) if form.fill is None else frame
+            picture = as_type(deep, form.dtype, form.fill) if form.is_deep else as_grey_levels(frame, form)
             content = io.BytesIO()
             Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture).save(content, "PNG")
             (path / f"{form.name_of(done)}.png").write_bytes(content.getvalue())

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from stlight_jax.data.readers.times import Stamps, usual_difference
+from stlight_jax.data.readers.times import Stamps, calendar_of, usual_difference
 
 # Steps of the last year, for monthly data, tell months from days.
 _LOOKED_AT = 13
@@ -96,7 +96,7 @@ def _since(stored: np.ndarray, seen: slice, ahead: np.ndarray, attributes: Any) 
     import cftime  # comes with netCDF4
 
     evenly = _as_numbers(stored, stored[seen][-1] + usual_difference([stored]) * ahead)
-    units, calendar = str(attributes["units"]), str(attributes.get("calendar", "standard")).lower()
+    units, calendar = str(attributes["units"]), calendar_of(attributes)
     try:
         dates = cftime.num2date(stored[seen], units, calendar)
 
@@ -178,7 +178,8 @@ def _as_numbers(stored: np.ndarray, further: np.ndarray) -> np.ndarray:
 
 def _form(example: Any, moment: int) -> Any:
     """A function from microseconds since 1970 to what `example`, which stands for `moment`, would be then."""
-    text = example.decode() if isinstance(example, bytes) else str(example).strip()
+    is_number = isinstance(example, int | float | np.number)  # MATLAB has no other numbers than floats
+    text = str(int(example)) if is_number else example.decode() if isinstance(example, bytes) else str(example).strip()
 
     def digits(length: int, slots: bool) -> Any:
         def write(value: int) -> str:
@@ -201,4 +202,4 @@ def _form(example: Any, moment: int) -> Any:
     write = next((one for one in candidates if one(moment) == text), candidates[0])
     if isinstance(example, bytes):
         return lambda value: write(value).encode()
-    return (lambda value: int(write(value))) if isinstance(example, int | np.integer) else write
+    return (lambda value: int(write(value))) if is_number else write

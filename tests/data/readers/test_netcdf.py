@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from stlight_jax import InputError
+from stlight_jax.data.readers import netcdf
 from stlight_jax.data.readers.sequences import ReadOptions, open_sequences
 
 xarray = pytest.importorskip("xarray")
-pytest.importorskip("netCDF4")
+netCDF4 = pytest.importorskip("netCDF4")
 
 VALUES = np.random.default_rng(0).random((6, 3, 5, 4)).astype(np.float32)  # [t, level, h, w]
 HOURS = np.datetime64("2020-01-01T00") + np.array([0, 1, 2, 4, 5, 6])
@@ -122,6 +123,55 @@ def test_several_variables_are_a_question(tmp_path):
     assert open_one(path, variable="v10").name == "a.nc#v10"
     with pytest.raises(InputError, match="data.variable is 'w10', which it does not hold; it holds"):
         open_all(path, variable="w10")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "attributes", "values", "gone"),
+    [
+        ("f4", {"valid_min": np.float32(0)}, [-999, 0, -0.5, 1, 2, 3, 4, 5], [0, 2]),
+        ("f4", {"valid_min": 0.1}, [0, 0.1, 0.2, 1, 2, 3, 4, 5], [0]),  # which 32 bits round
+        ("f4", {"valid_max": np.float32(3.5), "_FillValue": np.float32(7)}, [0, 3.5, 4, 7, 2, 3, 4, -5], [2, 6]),
+        ("f8", {"valid_range": [1.0, 3.0]}, [0, 1, 2, 3, 4, 5, np.nan, 1], [0, 4, 5]),
+        ("i2", {"valid_range": np.int16([10, 40]), "scale_factor": 0.1}, [9, 10, 40, 41, -999, 20, 30, 11], [0, 3, 4]),
+        ("i2", {"valid_min": np.int16(5), "scale_factor": -0.5, "_FillValue": np.int16(-1)}, [4, 5, 6, -1, 7, 8, 9, 3], [0, 7]),
+        ("i2", {"valid_max": 1e20}, [0, 1, 2, 3, -4, 5, 6, 7], []),  # which the type cannot hold
+        ("i2", {"valid_min": np.int16(0), "valid_range": np.int16([2, 4])}, [-1, 1, 2, 3, 4, 5, 6, 7], [0, 1, 5, 6, 7]),
+        ("i4", {"valid_max": np.int32(5)}, [0, 1, 2, 3, 4, 5, 6, 70_000], [6, 7]),
+        ("i1", {"valid_max": np.int8(-100), "_Unsigned": "true"}, [-101, -100, -99, 0, 1, 2, 3, 127], [2]),  # up to 156
+        ("u1", {"valid_range": np.uint8([3, 40]), "missing_value": np.uint8(2)}, [0, 2, 3, 40, 41, 255, 20, 10], [0, 4, 5]),
+        ("f4", {"valid_range": "0 to 3"}, [0, 1, 2, 3, 4, 5, 6, 7], []),
+    ],
+)
+def test_values_beyond_the_valid_range_are_missing(tmp_path, monkeypatch, dtype, attributes, values, gone):
+    fill = attributes.get("_FillValue", attributes.get("missing_value", np.nan))
+    with netCDF4.Dataset(tmp_path / "a.nc", "w") as data:
+        for name in ("time", "y", "x"):
+            data.createDimension(name, 2)
+        rain = data.createVariable("rain", dtype, ("time", "y", "x"), fill_value=attributes.get("_FillValue"))
+        rain.set_auto_maskandscale(False)
+        rain.setncatts({name: value for name, value in attributes.items() if name != "_FillValue"})
+        rain[:] = np.array(values, dtype).reshape(2, 2, 2)
+    truth = np.array(values, float)
+    truth[(truth == fill) | np.isin(range(8), gone)] = np.nan
+    truth = (truth % 256 if "_Unsigned" in attributes else truth) * attributes.get("scale_factor", 1)
+    monkeypatch.setattr(netcdf, "BLOCK_BYTES", 1)
+    sequence = open_one(tmp_path / "a.nc")
+    np.testing.assert_allclose(read(sequence).ravel(), truth, rtol=1e-6)
+    told = [remark for remark in sequence.remarks if "beyond its valid" in remark]
+    assert [int(remark.partition(" ")[0]) for remark in told] == ([len(gone)] if gone else [])
+    monkeypatch.setattr(netcdf, "_MOST_COUNTED", 7)
+    assert any(remark.startswith("values beyond its valid") for remark in open_one(tmp_path / "a.nc").remarks)
+
+
+@pytest.mark.parametrize(("name", "dated"), [("", True), ("Standard", True), ("of_mars", False)])
+def test_calendars_without_a_name_and_unknown_ones(tmp_path, name, dated):
+    time = xarray.Variable("time", range(6), {"units": "days since 2020-02-27", "calendar": name})
+    sequence = open_one(saved(tmp_path / "a.nc", {"rain": (("time", "y", "x"), VALUES[:, 0])}, {"time": time}))
+    assert sequence.stamps.dated == dated
+    if dated:
+        assert sequence.stamps.values[-1].astype("M8[us]") == np.datetime64("2020-03-03")
+    told = "the calendar 'of_mars' of 'time' is not known; its times are taken for numbers at equal steps"
+    assert (told in sequence.remarks) == (not dated)
 
 
 def test_what_holds_no_frames(tmp_path):
