@@ -17,7 +17,7 @@ from stlight_jax.errors import InputError
 from stlight_jax.inference import trained
 from stlight_jax.inference.programs import Programs
 from stlight_jax.inference.rollout import check_horizon
-from stlight_jax.inference.tiles import Tiling
+from stlight_jax.inference.tiles import Tiling, receptive_radius
 from stlight_jax.inference.trained import TrainedModel
 from stlight_jax.model.stlight import STLightConfig
 from stlight_jax.progress import say
@@ -42,7 +42,7 @@ class Forecaster:
         pass, T' times the work.
       tile: side of the tiles that frames are cut into, in pixels; None cuts only what `memory` does not hold.
       overlap: of neighbouring tiles, in pixels; see `stlight_jax.inference.tiles`. None: twice the receptive radius, where the
-        predictions are those of whole frames, but at most a quarter of a tile; then seams are blended.
+        predictions are those of whole frames, but at most half a tile; then seams are blended, and that is said.
       memory: bytes that a pass may take, about.
       value_range: the (lowest, highest) value of these frames' units that mean what the lowest and highest of the trained range
         mean; None if the units are those trained on. In other units the training data's fill value stands for nothing.
@@ -224,7 +224,7 @@ class Forecaster:
         rank = array.ndim
         array = array.reshape(batch, -1, height, width, model.in_channels)
         if array.shape[1] > model.in_frames:
-            self._say_once(f"{array.shape[1]} frames are given; the last {model.in_frames} are used")
+            self._say_once("given", f"{array.shape[1]} frames are given; the last {model.in_frames} are used")
             array = array[:, -model.in_frames :]
         mask = np.ma.getmaskarray(array) if masked else None
         data = np.ma.getdata(array) if masked else array
@@ -258,9 +258,9 @@ class Forecaster:
                 "scaled", f"{told}: they look as if they were scaled already; if they are, say so with the value range 0, 1"
             )
 
-    def _say_once(self, message: str) -> None:
-        if "given" not in self._said:
-            self._said.add("given")
+    def _say_once(self, key: str, message: str) -> None:
+        if key not in self._said:
+            self._said.add(key)
             say(message)
 
     def _warn_once(self, key: str, message: str) -> None:
@@ -302,6 +302,8 @@ class Forecaster:
         if padded_height > height or padded_width > width:
             frames = np.pad(frames, beyond, mode="edge")
         tiles = list(tiling.tiles(padded_height, padded_width))
+        if len(tiles) > 1:
+            self._tell_cut(height, width, tiling, len(tiles))
         shape = (batch, self.model.out_frames, padded_height, padded_width, self.model.out_channels)
         result = np.zeros(shape, frames.dtype)
         jobs = [(sequence, tile) for sequence in range(batch) for tile in tiles]
@@ -316,6 +318,19 @@ class Forecaster:
                 else:
                     result[sequence, :, tile.rows, tile.columns] += output * tile.weights[:, :, None]
         return result[:, :, :height, :width]
+
+    def _tell_cut(self, height: int, width: int, tiling: Tiling, count: int) -> None:
+        exact = 2 * receptive_radius(self.model)
+        seams = (
+            "enough for the prediction of whole frames"
+            if tiling.overlap >= exact
+            else f"the prediction of whole frames needs {exact}, or one tile for all: expect seams"
+        )
+        self._say_once(
+            "cut",
+            f"frames of {height} x {width} are cut into {count:,} tiles of at most {tiling.height} x {tiling.width}, with an "
+            f"overlap of {tiling.overlap} pixels; {seams}",
+        )
 
     def _check_finite(self, block: np.ndarray, before: int) -> None:
         """Args: block: predictions `[b, t, h, w, c]`; before: how many frames came before them."""

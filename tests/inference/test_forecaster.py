@@ -170,6 +170,29 @@ def test_seams_of_small_overlaps_stay_near_the_cuts(grey):
     assert difference[near].max() > 0.1
 
 
+def test_frames_that_are_cut_are_told_once_with_what_it_changes(grey, capsys, monkeypatch):
+    """The network of these tests sees 20 pixels far."""
+
+    def programs(frames):
+        return np.zeros((len(frames), 2, *frames.shape[2:]), np.float32)
+
+    programs.dtype = np.float32
+    wide, narrow = Forecaster(grey, tile=80), Forecaster(grey, tile=60)
+    frames = random_frames((3, 80, 200))
+    for forecaster in (wide, narrow, narrow):
+        monkeypatch.setattr(forecaster, "_programs", programs)
+        forecaster(frames)
+    exact, seams = capsys.readouterr().err.splitlines()
+    cut = "frames of 80 x 200 are cut into {} tiles of at most {}, with an overlap of {} pixels; "
+    assert exact == cut.format(4, "80 x 80", 40) + "enough for the prediction of whole frames"
+    needs = "the prediction of whole frames needs 40, or one tile for all: expect seams"
+    assert seams == cut.format(12, "60 x 60", 30) + needs
+    other = Forecaster(grey, tile=80)
+    monkeypatch.setattr(other, "_programs", programs)
+    other(frames[:, :, :80])
+    assert capsys.readouterr().err == ""
+
+
 def test_memory_bounds_every_program(grey):
     """By what XLA says that its programs take, for the frames of a camera."""
     memory = 3 * 2**20
