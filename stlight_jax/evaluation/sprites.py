@@ -39,6 +39,11 @@ class Clip:
     note: str = ""
 
 
+def error_note(mse: float, per_value: float) -> str:
+    """What is said beside a clip's heading of its error."""
+    return f"MSE {mse:.4g}, {per_value:.3g} per value"
+
+
 def gallery(clips: Sequence[Clip], limit: int = _LIMIT) -> tuple[list[dict[str, Any]], list[str]]:
     """Clips for `page.js`, and what has to be said of them.
 

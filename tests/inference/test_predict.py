@@ -4,6 +4,7 @@ import html
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -231,22 +232,41 @@ def test_metrics_are_those_that_numpy_computes(tmp_path, capsys):
     assert "copy last frame" in shown
     assert "1 forecast " in shown
     assert f"{results['rmse_in_units']['stlight']['overall']:.4g}" in shown
-    assert json.loads((tmp_path / "here" / "b.json").read_text())["per_lead_time"]["stlight"]["mse"][3] is None
+    written = json.loads((tmp_path / "here" / "b.json").read_text())
+    assert written["per_lead_time"]["stlight"]["mse"][3] is None
+    missing = np.where(np.isnan(truth), np.nan, 0)
+    energies = [
+        [np.nansum(np.square(np.diff(of + missing, axis=axis)), (1, 2, 3)) for axis in (1, 2)] for of in (prediction, truth)
+    ]
+    sharp = np.sum(energies[0], 0) / np.sum(energies[1], 0)
+    assert written["sharpness"]["windows"] == 1
+    np.testing.assert_allclose(written["sharpness"]["per_lead_time"][:3], sharp, rtol=1e-4)
 
 
 @pytest.mark.parametrize("settings", [{"start": -3}, {"rolling": True}, {"truth": "true.npy"}])
-def test_frames_too_small_to_judge_are_predicted_all_the_same(tmp_path, current_folder, capsys, settings):
+def test_frames_too_small_for_ssim_have_the_other_metrics(tmp_path, current_folder, capsys, settings):
     frames = movie(size=(4, 6), dtype=np.float32)
+    frames += RNG.normal(0, 5, frames.shape).astype(np.float32)
     saved(current_folder / "true.npy", frames)
     results = run(saved(tmp_path / "a.npy", frames), out="b.npy", report="", json="b.json", **settings)
     assert np.isfinite(np.load("b.npy")).all()
-    assert "overall" not in results
     assert pathlib.Path("b.html").exists()
     shown = capsys.readouterr()
-    assert shown.err.count("no metrics of frames of 4 x 6: SSIM needs at least 7 x 7") == 1
-    assert shown.out == ""
+    assert shown.err.count("no SSIM of frames of 4 x 6: it needs at least 7 x 7") == 1
+    starts = range(3, 12, 2) if "rolling" in settings else [9 if "start" in settings else 12]
+    errors = []
+    for start in starts:
+        truth = frames[start : start + 2] if start < 12 else frames[:2]
+        errors.append(Line().of(frames[None, start - 3 : start], 2)[0, : len(truth)] / 255 - truth / 255)
+    errors = np.concatenate(errors)
+    overall = results["overall"]["stlight"]
+    assert overall["mse"] == pytest.approx(np.square(errors).sum((1, 2, 3)).mean(), rel=1e-4)
+    assert overall["mae"] == pytest.approx(np.abs(errors).sum((1, 2, 3)).mean(), rel=1e-4)
+    assert overall["psnr"] == pytest.approx(-10 * np.log10(np.square(errors).mean((1, 2, 3))).mean(), rel=1e-4)
+    assert np.isnan([overall["ssim"], overall["ssim_unit_range"]]).all()
+    assert json.loads(pathlib.Path("b.json").read_text())["overall"]["stlight"]["ssim"] is None
     run(tmp_path / "a.npy", out="c.npy")
-    assert "no metrics" not in capsys.readouterr().err  # there is no truth
+    assert "no SSIM" not in capsys.readouterr().err  # there is no truth
 
 
 def test_a_page_and_the_terminal_say_the_same_of_channels_with_ranges_of_their_own(tmp_path, capsys):
@@ -472,19 +492,25 @@ def test_clips_for_a_page(tmp_path, monkeypatch):
     frames = movie(40, dtype=np.float32)
     frames += 30 * RNG.random(frames.shape).astype(np.float32)
     frames[30] += 100
+    frames[20:22, 1:] = np.nan  # hardly anything to be wrong in
+    frames[20:22, 0] += 50
     pages = kept_pages(monkeypatch)
     results = run(saved(tmp_path / "a.npy", frames), rolling=True, out="b.npy", report="")
     ((_, of, shown, _),) = pages
     assert (tmp_path / "here" / "b.html").is_file()
     assert of is results
-    errors = {}
+    errors, per_value = {}, {}
     for start in range(3, 40, 2):
         truth = frames[start : start + 2]
         guess = Line().of(frames[None, start - 3 : start], 2)[0, : len(truth)]
-        errors[start] = np.square((guess - truth) / 255).sum((1, 2, 3)).mean()
-    ordered = sorted(errors, key=errors.get)
+        errors[start] = (
+            np.nansum(np.square((guess - truth) / 255), (1, 2, 3)).sum() / (~np.isnan(guess - truth)).any((1, 2, 3)).sum()
+        )
+        per_value[start] = np.nanmean(np.square((guess - truth) / 255))
+    ordered = sorted(per_value, key=per_value.get)
+    assert min(errors, key=errors.get) != ordered[0]
     wanted = {}  # none is shown twice
-    for name, start in ("first", 3), ("best", ordered[0]), ("median", ordered[len(ordered) // 2]), ("worst", ordered[-1]):
+    for name, start in ("first", 3), ("best", ordered[0]), ("median", ordered[(len(ordered) - 1) // 2]), ("worst", ordered[-1]):
         wanted.setdefault(start, []).append(name)
     titles = [f"{' and '.join(names).capitalize()}: a.npy, frame {start}" for start, names in wanted.items()]
     assert [clip.title for clip in shown] == titles
@@ -495,7 +521,8 @@ def test_clips_for_a_page(tmp_path, monkeypatch):
         np.testing.assert_allclose(clip.truth[: len(known)], known, rtol=1e-5)
         assert np.isnan(clip.truth[len(known) :]).all()
         np.testing.assert_allclose(clip.prediction, Line().of(frames[None, start - 3 : start], 2)[0] / 255, rtol=1e-4)
-        assert float(clip.note.removeprefix("MSE ")) == pytest.approx(errors[start], rel=1e-3)
+        said = [float(number) for number in re.fullmatch("MSE (.*), (.*) per value", clip.note).groups()]
+        assert said == pytest.approx([errors[start], per_value[start]], rel=6e-3)
 
 
 def test_the_first_clip_may_be_the_best_too(tmp_path, monkeypatch):
