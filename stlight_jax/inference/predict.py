@@ -120,6 +120,7 @@ def main() -> None:
     settings = {key: given[key].value for key in ("checkpoint", "rollout", "tile", "overlap")}
     if given.value_range is not None:
         settings["value_range"] = _value_range(given.value_range)
+        request.reading.setdefault("fill_value", None)  # that of the training is in other units
     predict(request, Forecaster.load(given.workdir or given.model, **settings))
 
 

@@ -113,6 +113,19 @@ def command(*arguments):
     )
 
 
+def test_the_command_exports_in_another_dtype(grey, tmp_path):
+    trained.write(tmp_path / "plain.stlight", grey)
+    result = command(f"--workdir={tmp_path}/plain.stlight", f"--out={tmp_path}/narrow.stlight", "--dtype=bfloat16")
+    assert result.returncode == 0, result.stderr
+    assert trained.load(tmp_path / "narrow.stlight").config.dtype == "bfloat16"
+    assert "xbf16>" in jax.export.deserialize(bytearray(trained.load(tmp_path / "narrow.stlight").program)).mlir_module()
+    frames = np.random.default_rng(0).integers(0, 256, (3, 8, 12), np.uint8)
+    narrow, wide = (
+        of(frames, dtype="float32") / 255 for of in (Forecaster.load(tmp_path / "narrow.stlight"), Forecaster(grey))
+    )
+    assert 2**-10 < np.abs(narrow - wide).max() < 0.05 * np.abs(wide).max()
+
+
 def test_the_command_writes_a_file_and_says_how_it_compares(grey, tmp_path):
     trained.write(tmp_path / "plain.stlight", grey)
     arguments = [f"--workdir={tmp_path}/plain.stlight", f"--out={tmp_path}/model.stlight"]

@@ -1,5 +1,6 @@
 """`stlight predict`: files in, files of their kind out; right along long sequences, and one clear line for what cannot be."""
 
+import dataclasses
 import html
 import json
 import os
@@ -19,7 +20,7 @@ from stlight_jax import Forecaster, InputError
 from stlight_jax.data.opening import open_test
 from stlight_jax.data.readers import raw
 from stlight_jax.data.scaling import Scaling
-from stlight_jax.inference import clips
+from stlight_jax.inference import clips, trained
 from stlight_jax.inference import predict as predict_module
 from stlight_jax.inference.predict import Request, predict
 from stlight_jax.model.stlight import STLightConfig
@@ -681,6 +682,44 @@ def test_the_shipped_network_by_the_command(tmp_path, digits):
     assert results["overall"]["stlight"]["mse"] < results["overall"]["copy_last_frame"]["mse"] / 2
     assert "2 forecasts" in out
     assert "copied" not in err
+
+
+def test_the_flags_of_a_forecaster_reach_it(tmp_path, grey):
+    """And in other units the training's fill value, by the file's description 0.25, is a number like others."""
+    config = {"dataset": "frames", "data": {"fill_value": 0.25}}
+    model = dataclasses.replace(grey, description={**grey.description, "config": config})
+    trained.write(tmp_path / "m.stlight", model)
+    frames = np.random.default_rng(2).random((3, 30, 40), np.float32)
+    frames[:, 5, 5] = 0.25
+    np.save(tmp_path / "a.npy", frames)
+    flags = ("--rollout=frames", "--tile=24", "--overlap=6", "--value_range=0,1", "--horizon=3")
+    started = command("a.npy", "--workdir=m.stlight", *flags, "--out=b.npy", "--report=none", folder=tmp_path)
+    _, err = started.communicate()
+    assert started.returncode == 0, err
+    assert "cut into 4 tiles of at most 24 x 24, with an overlap of 6 pixels" in err
+    settings = {"rollout": "frames", "tile": 24, "overlap": 6, "value_range": (0, 1)}
+    forecaster = Forecaster.load(tmp_path / "m.stlight", **settings)
+    expected = forecaster(frames, horizon=3)
+    np.testing.assert_array_equal(np.load(tmp_path / "b.npy"), expected)
+    for name in settings:  # each of them matters
+        other = Forecaster(model, **{key: value for key, value in settings.items() if key != name})
+        other._programs = forecaster._programs  # many of which are compiled
+        assert np.abs(other(frames, horizon=3) - expected).max() > 1e-3
+
+
+def test_integers_that_are_no_fill_value_are_not_taken_for_one(tmp_path, grey):
+    """--fill_value=none: what stood for missing values in training is a number like others in this file."""
+    filled = dataclasses.replace(
+        grey, description={"scaling": dataclasses.asdict(grey.scaling) | {"fill": 0.0, "missing": True}}
+    )
+    frames = np.random.default_rng(3).integers(1, 256, (3, 8, 12)).astype(np.uint8)
+    frames[:, 4, 5] = 0
+    forecaster = Forecaster(filled)
+    run(saved(tmp_path / "a.npy", frames[..., None]), forecaster, out="b.npy", dtype="float32", reading={"fill_value": None})
+    found = np.load("b.npy")
+    assert np.isfinite(found).all()
+    np.testing.assert_array_equal(found, forecaster(frames.astype(np.float32)))
+    assert np.isnan(forecaster(frames, dtype="float32")[:, 4, 5]).all()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has no such signals")

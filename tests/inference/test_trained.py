@@ -46,6 +46,19 @@ def test_a_workdir_and_a_checkpoint_give_what_predicts(run):
         trained.load(run, "7")
 
 
+def test_loading_chooses_what_activations_are_computed_in(grey, tmp_path):
+    trained.write(tmp_path / "a.stlight", grey)
+    frames = np.random.default_rng(0).integers(0, 256, (3, 8, 12), np.uint8)
+    wide, narrow = (Forecaster.load(tmp_path / "a.stlight", compute_dtype=dtype) for dtype in (None, "bfloat16"))
+    error = np.abs(narrow(frames, dtype="float32") - wide(frames, dtype="float32")).max() / 255
+    assert 2**-10 < error < 0.05 * np.abs(wide(frames, dtype="float32")).max() / 255  # bfloat16 has eight bits
+    for forecaster, rounded in ((wide, False), (narrow, True)):
+        shape = jax.ShapeDtypeStruct((1, 3, 8, 12, 1), np.float32)
+        program = forecaster._programs._function.lower(forecaster._programs._variables, shape).as_text()
+        assert ("xbf16>" in program) == rounded
+    assert Forecaster.load(tmp_path / "a.stlight", compute_dtype="float32").model == grey.config
+
+
 def test_a_file_is_what_was_written(run, tmp_path):
     model = trained.load(run)
     trained.write(tmp_path / "a.stlight", model)
