@@ -11,7 +11,7 @@ import numpy as np
 from absl import logging
 from etils import epath
 
-from stlight_jax.data.scaling import Scaling
+from stlight_jax.data.scaling import Scaling, is_wide
 from stlight_jax.data.writers.form import as_type, can_hold
 from stlight_jax.errors import InputError
 from stlight_jax.inference import trained
@@ -92,7 +92,8 @@ class Forecaster:
         Args:
           path: a workdir, the folder of one of its checkpoints, a `.stlight` file, or the name of a shipped network.
           checkpoint: of a workdir: "best" (lowest validation MSE), "last" or a step.
-          compute_dtype: "float32" or "bfloat16", of activations; None as it was trained, or exported.
+          compute_dtype: of activations, "float32", "bfloat16" or, with JAX's `jax_enable_x64`, "float64"; None as it was
+            trained, or exported.
           use_program: run a file's exported program; False runs its weights by this package's own code.
           settings: as for `Forecaster`.
 
@@ -344,7 +345,7 @@ class Forecaster:
 
     def _in_own_units(self, prediction: np.ndarray, given: _Given, dtype: np.dtype) -> np.ndarray | np.ma.MaskedArray:
         channels = self.model.out_channels
-        values = self.scaling.for_channels(channels).from_network(prediction)
+        values = self.scaling.for_channels(channels).from_network(prediction, np.float64 if is_wide(dtype) else np.float32)
         gone = self._lost_again(given, values.shape)
         fill = self.scaling.fill
         marked = dtype.kind == "f" or (fill is not None and can_hold(dtype, fill))

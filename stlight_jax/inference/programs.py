@@ -24,7 +24,7 @@ class Programs:
       model: what is run: its exported program if it has one, the network's code otherwise.
       device: where.
 
-    Raises InputError for a program that has expired, or is not for this device's platform.
+    Raises InputError for a program that has expired, or is not for this device's platform, and for float64 where JAX has none.
     """
 
     def __init__(self, model: TrainedModel, device: jax.Device):
@@ -37,6 +37,10 @@ class Programs:
         else:
             variables = model.variables
             function = _deserialised(model, device.platform)
+        if model.config.dtype == "float64" and not jax.config.jax_enable_x64:  # JAX would take float32 without a word
+            raise InputError(
+                f"{model.source}: float64 needs JAX's 64-bit types; set JAX_ENABLE_X64=1, or choose float32 as compute_dtype"
+            )
         self._variables = jax.device_put(variables, device)
         self._function = jax.jit(function, compiler_options=compiler_options(device))
         self._compiled: dict[tuple[int, ...], jax.stages.Compiled] = {}

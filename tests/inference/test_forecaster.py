@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import numpy as np
 import pytest
 
@@ -260,6 +261,31 @@ def test_other_units_are_declared(grey):
     np.testing.assert_allclose(scaled, expected, rtol=1e-4, atol=1e-5)
     filled = dataclasses.replace(grey, description={"scaling": dataclasses.asdict(grey.scaling) | {"fill": 7.0}})
     assert Forecaster(filled, value_range=(0, 1000)).scaling.fill is None
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.uint32, np.int64, np.float64])
+def test_values_far_from_0_keep_their_differences(grey, dtype):
+    """Of seconds since 1970, say, of which float32 has every 64th or 128th."""
+    start = 1_100_000_001
+    frames = random_frames((3, 8, 12), 0, 1000, np.int64)
+    forecaster = Forecaster(grey, value_range=(start, start + 1000))
+    prediction = forecaster((frames + start).astype(dtype))
+    assert prediction.dtype == dtype
+    expected = 1000 * in_numpy(grey, frames[None, ..., None] / 1000)[0, ..., 0]
+    assert np.abs((prediction.astype(np.float64) - start) - expected).max() < 0.6
+
+
+def test_float64_is_computed_or_refused(grey):
+    config = dataclasses.replace(grey.config, dtype="float64")
+    with pytest.raises(InputError, match="the grey network: float64 needs JAX's 64-bit types; set JAX_ENABLE_X64=1") as error:
+        Forecaster(dataclasses.replace(grey, config=config))
+    assert "\n" not in str(error.value)
+    frames = random_frames((1, 3, 8, 12, 1))
+    with jax.enable_x64(True):
+        forecaster = Forecaster(dataclasses.replace(grey, config=config))
+        prediction = forecaster(frames, dtype="float64")
+        assert forecaster._programs(frames / 255).dtype == np.float64
+    np.testing.assert_allclose(prediction, 255 * in_numpy(grey, frames / 255), rtol=1e-5, atol=1e-4)
 
 
 def test_values_out_of_range_are_told_once_with_both_ranges(grey, caplog):
