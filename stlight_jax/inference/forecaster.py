@@ -17,16 +17,13 @@ from stlight_jax.errors import InputError
 from stlight_jax.inference import trained
 from stlight_jax.inference.programs import Programs
 from stlight_jax.inference.rollout import check_horizon
-from stlight_jax.inference.tiles import Tiling, receptive_radius
+from stlight_jax.inference.tiled import TiledPass
 from stlight_jax.inference.trained import TrainedModel
 from stlight_jax.model.stlight import STLightConfig
 from stlight_jax.progress import say
 
 ROLLOUTS = ("blocks", "frames")
-_MOST_SEQUENCES = 64  # in one pass
 _FAR = 0.5  # of the trained range; values further outside are told
-# Measured on programs for CPUs; `tests/inference/test_forecaster.py` holds them to it.
-_GRID_COPIES, _FRAME_COPIES = 5, 3
 _SCALED_ALREADY = 0.02  # of the trained range; values that fill less of it look as if they were in other units
 
 
@@ -71,10 +68,9 @@ class Forecaster:
         self.model: STLightConfig = model.config
         self.scaling: Scaling = model.scaling if value_range is None else _in_units(model.scaling, value_range)
         self.description = model.description
-        self.source, self._rollout, self._memory = model.source, rollout, memory
-        self._tiling = self._plan(tile, overlap)
-        self._always_tiled = tile is not None
+        self.source, self._rollout = model.source, rollout
         self._programs = Programs(model, device or jax.local_devices()[0])
+        self._pass = TiledPass(self._programs, self.model, tile, overlap, memory)
         self._said: set[str] = set()
 
     @classmethod
@@ -179,7 +175,7 @@ class Forecaster:
             raise InputError(f"shape is {shape!r}; expected that of frames, such as (10, 64, 64)")
         batch, height, width = self._check_shape(tuple(shape))
         self._horizon(horizon)
-        for tiled in self._compiled_shapes(batch, height, width):
+        for tiled in self._pass.shapes(batch, height, width):
             self._programs.compiled(tiled)
 
     @property
@@ -225,7 +221,7 @@ class Forecaster:
         rank = array.ndim
         array = array.reshape(batch, -1, height, width, model.in_channels)
         if array.shape[1] > model.in_frames:
-            self._say_once("given", f"{array.shape[1]} frames are given; the last {model.in_frames} are used")
+            self._say_once(f"{array.shape[1]} frames are given; the last {model.in_frames} are used")
             array = array[:, -model.in_frames :]
         mask = np.ma.getmaskarray(array) if masked else None
         data = np.ma.getdata(array) if masked else array
@@ -259,79 +255,15 @@ class Forecaster:
                 "scaled", f"{told}: they look as if they were scaled already; if they are, say so with the value range 0, 1"
             )
 
-    def _say_once(self, key: str, message: str) -> None:
-        if key not in self._said:
-            self._said.add(key)
+    def _say_once(self, message: str) -> None:
+        if "given" not in self._said:
+            self._said.add("given")
             say(message)
 
     def _warn_once(self, key: str, message: str) -> None:
         if key not in self._said:
             self._said.add(key)
             logging.warning("%s", message)
-
-    def _plan(self, tile: int | None, overlap: int | None) -> Tiling:
-        if self._memory < 2**20:
-            raise InputError(f"memory is {self._memory} bytes; a pass needs a MiB at least")
-        if tile is None:
-            tile = max(int((self._memory / _bytes_per_pixel(self.model)) ** 0.5), self.model.patch_size)
-        return Tiling.of(self.model, tile, overlap)
-
-    def _layout(self, height: int, width: int) -> tuple[Tiling, int, int, int]:
-        """How frames of a size are cut, their sides in whole patches, and how many tiles go through the network at once."""
-        patch = self.model.patch_size
-        height, width = (-(-side // patch) * patch for side in (height, width))
-        per_pixel = _bytes_per_pixel(self.model)
-        whole = Tiling(height, width, 0, 0)
-        tiling = self._tiling if self._always_tiled or height * width * per_pixel > self._memory else whole
-        pixels = min(tiling.height, height) * min(tiling.width, width)
-        at_once = int(np.clip(self._memory // (pixels * per_pixel), 1, _MOST_SEQUENCES))
-        return tiling, height, width, 1 << (at_once.bit_length() - 1)
-
-    def _compiled_shapes(self, batch: int, height: int, width: int) -> list[tuple[int, ...]]:
-        """The shapes in which a batch passes the network."""
-        tiling, height, width, most = self._layout(height, width)
-        jobs = batch * sum(1 for _ in tiling.tiles(height, width))
-        model = self.model
-        size = (model.in_frames, min(tiling.height, height), min(tiling.width, width), model.in_channels)
-        return [(count, *size) for count in sorted({_bucket(min(most, jobs - first), most) for first in range(0, jobs, most)})]
-
-    def _pass(self, frames: np.ndarray) -> np.ndarray:
-        """`[b, T, h, w, c] -> [b, T', h, w, c']`, in the network's range, for any b, h and w."""
-        batch, _, height, width, _ = frames.shape
-        tiling, padded_height, padded_width, most = self._layout(height, width)
-        beyond = ((0, 0), (0, 0), (0, padded_height - height), (0, padded_width - width), (0, 0))
-        if padded_height > height or padded_width > width:
-            frames = np.pad(frames, beyond, mode="edge")
-        tiles = list(tiling.tiles(padded_height, padded_width))
-        if len(tiles) > 1:
-            self._tell_cut(height, width, tiling, len(tiles))
-        shape = (batch, self.model.out_frames, padded_height, padded_width, self.model.out_channels)
-        result = np.zeros(shape, frames.dtype)
-        jobs = [(sequence, tile) for sequence in range(batch) for tile in tiles]
-        for first in range(0, len(jobs), most):
-            some = jobs[first : first + most]
-            fillers = [some[-1]] * (_bucket(len(some), most) - len(some))
-            inputs = np.stack([frames[sequence, :, tile.rows, tile.columns] for sequence, tile in some + fillers])
-            outputs = np.asarray(self._programs(inputs))
-            for (sequence, tile), output in zip(some, outputs, strict=False):
-                if len(tiles) == 1:
-                    result[sequence] = output
-                else:
-                    result[sequence, :, tile.rows, tile.columns] += output * tile.weights[:, :, None]
-        return result[:, :, :height, :width]
-
-    def _tell_cut(self, height: int, width: int, tiling: Tiling, count: int) -> None:
-        exact = 2 * receptive_radius(self.model)
-        seams = (
-            "enough for the prediction of whole frames"
-            if tiling.overlap >= exact
-            else f"the prediction of whole frames needs {exact}, or one tile for all: expect seams"
-        )
-        self._say_once(
-            "cut",
-            f"frames of {height} x {width} are cut into {count:,} tiles of at most {tiling.height} x {tiling.width}, with an "
-            f"overlap of {tiling.overlap} pixels; {seams}",
-        )
 
     def _check_finite(self, block: np.ndarray, before: int) -> None:
         """Args: block: predictions `[b, t, h, w, c]`; before: how many frames came before them."""
@@ -403,16 +335,3 @@ def _number_type(dtype: str | np.dtype | type) -> np.dtype:
     if found.kind not in "iuf":
         raise InputError(f"dtype is {found}; expected integers or floats, such as 'float32'")
     return found
-
-
-def _bucket(count: int, most: int) -> int:
-    """The size of the batch that so many go through the network in: a power of two, so that few programs serve all."""
-    return min(most, 1 << (count - 1).bit_length())
-
-
-def _bytes_per_pixel(model: STLightConfig) -> float:
-    """Of memory that a pass takes, about: a few copies of the patch grid, the frames before and after."""
-    width = {"float32": 4, "bfloat16": 2, "float64": 8}[model.dtype]
-    grid = _GRID_COPIES * width * model.hidden_dim / model.patch_size**2
-    seen, predicted = model.in_frames * model.in_channels, model.out_frames * model.out_channels
-    return grid + _FRAME_COPIES * max(width, 4) * (seen + predicted)

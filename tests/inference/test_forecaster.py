@@ -157,7 +157,7 @@ def test_tiles_equal_whole_frames_where_they_overlap_enough(grey):
     whole = Forecaster(grey)(frames, dtype="float32")
     tiled = Forecaster(grey, tile=3 * radius + 10, overlap=2 * radius)
     np.testing.assert_allclose(tiled(frames, dtype="float32"), whole, rtol=1e-5, atol=1e-3)
-    assert len([1 for _ in tiled._tiling.tiles(72, 90)]) > 1
+    assert len([1 for _ in tiled._pass._tiling.tiles(72, 90)]) > 1
 
 
 def test_seams_of_small_overlaps_stay_near_the_cuts(grey):
@@ -178,11 +178,10 @@ def test_frames_that_are_cut_are_told_once_with_what_it_changes(grey, capsys, mo
     def programs(frames):
         return np.zeros((len(frames), 2, *frames.shape[2:]), np.float32)
 
-    programs.dtype = np.float32
     wide, narrow = Forecaster(grey, tile=80), Forecaster(grey, tile=60)
     frames = random_frames((3, 80, 200))
     for forecaster in (wide, narrow, narrow):
-        monkeypatch.setattr(forecaster, "_programs", programs)
+        monkeypatch.setattr(forecaster._pass, "_programs", programs)
         forecaster(frames)
     exact, seams = capsys.readouterr().err.splitlines()
     cut = "frames of 80 x 200 are cut into {} tiles of at most {}, with an overlap of {} pixels; "
@@ -190,7 +189,7 @@ def test_frames_that_are_cut_are_told_once_with_what_it_changes(grey, capsys, mo
     needs = "the prediction of whole frames needs 40, or one tile for all: expect seams"
     assert seams == cut.format(12, "60 x 60", 30) + needs
     other = Forecaster(grey, tile=80)
-    monkeypatch.setattr(other, "_programs", programs)
+    monkeypatch.setattr(other._pass, "_programs", programs)
     other(frames[:, :, :80])
     assert capsys.readouterr().err == ""
 

@@ -703,7 +703,7 @@ def test_the_flags_of_a_forecaster_reach_it(tmp_path, grey):
     np.testing.assert_array_equal(np.load(tmp_path / "b.npy"), expected)
     for name in settings:  # each of them matters
         other = Forecaster(model, **{key: value for key, value in settings.items() if key != name})
-        other._programs = forecaster._programs  # many of which are compiled
+        other._pass._programs = forecaster._programs  # many of which are compiled
         assert np.abs(other(frames, horizon=3) - expected).max() > 1e-3
 
 
