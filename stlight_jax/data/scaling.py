@@ -76,7 +76,7 @@ class Scaling:
         if self.dtype == "uint8" and (self.low, self.high) == ((0.0,), (255.0,)):
             values = to_unit_range(frames)
         else:
-            low, span = self._low_and_span()
+            low, span = self._low_and_span(np.float32)
             values = (frames.astype(jnp.float32) - low) / span
         if not self.missing:
             return values, None
@@ -97,10 +97,8 @@ class Scaling:
         """
         if (self.low, self.high) == ((0.0,), (255.0,)) and frames.dtype.kind in "iu":
             return frames.astype(np.float32) / np.float32(255)
-        low, span = self._low_and_span()
-        if frames.dtype.itemsize > 4:
-            return ((frames - low.astype(np.float64)) / span).astype(np.float32)
-        return (frames.astype(np.float32) - low) / span
+        low, span = self._low_and_span(np.float64 if is_wide(frames.dtype) else np.float32)
+        return ((frames.astype(low.dtype) - low) / span).astype(np.float32)
 
     def on_host(self, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """As `to_network`, in NumPy and float64; missing values stay as they are."""
@@ -108,10 +106,10 @@ class Scaling:
         values = (frames - low) / (high - low)
         return values, ~is_missing(frames, self.fill) if self.missing else None
 
-    def from_network(self, values: np.ndarray) -> np.ndarray:
-        """The network's values `[..., c]` -> float32 in the data's own units."""
-        low, span = self._low_and_span()
-        return np.asarray(values, np.float32) * span + low
+    def from_network(self, values: np.ndarray, dtype: np.dtype | type = np.float32) -> np.ndarray:
+        """The network's values `[..., c]` -> the data's own units, in `dtype`: float32 or float64."""
+        low, span = self._low_and_span(dtype)
+        return np.asarray(values, dtype) * span + low
 
     @property
     def common_span(self) -> float | None:
@@ -119,6 +117,11 @@ class Scaling:
         spans = {high - low for low, high in zip(self.low, self.high, strict=True)}
         return spans.pop() if len(spans) == 1 else None
 
-    def _low_and_span(self) -> tuple[np.ndarray, np.ndarray]:
+    def _low_and_span(self, dtype: np.dtype | type) -> tuple[np.ndarray, np.ndarray]:
         low, high = (np.asarray(values, np.float64) for values in (self.low, self.high))
-        return low.astype(np.float32), (high - low).astype(np.float32)
+        return low.astype(dtype), (high - low).astype(dtype)
+
+
+def is_wide(dtype: np.dtype) -> bool:
+    """Whether there are values of a type that float32 has not: far from 0, with small differences."""
+    return dtype.itemsize > 4 or (dtype.kind in "iu" and dtype.itemsize == 4)

@@ -40,7 +40,8 @@ class Evaluation:
       models: name -> the network with some checkpoint's weights.
       baselines: name -> a prediction that needs no training.
       best_constant_image_mse: MSE per lead time of the one image with the lowest MSE over all target frames.
-      sequence_mse: of the first model, float64 `[n]`, NaN where nothing of a sequence could be judged.
+      sequence_mse, sequence_error: of the first model, float64 `[n]`, NaN where nothing of a sequence could be judged; the
+        second one per value that is there.
       cycle: None unless it was asked for.
     """
 
@@ -48,6 +49,7 @@ class Evaluation:
     baselines: dict[str, MetricSums]
     best_constant_image_mse: list[float]
     sequence_mse: np.ndarray
+    sequence_error: np.ndarray
     cycle: Cycle | None = None
 
 
@@ -149,6 +151,7 @@ def evaluate_with_baselines(
         {name: sums[name] for name in baseline_steps},
         constant.mse_per_lead_time(),
         errors.mse(),
+        errors.per_value(),
         Cycle(cycle, sums["cycle"], sums["cycle model"]) if cycle else None,
     )
 

@@ -222,29 +222,34 @@ def _by_openstls_names(sums: dict[str, np.ndarray], frames: dict[str, np.ndarray
 
 
 class SequenceErrors:
-    """The MSE of every single sequence, kept by its index in the whole set.
+    """The squared error of every single sequence, kept by its index in the whole set.
 
     Args:
       count: sequences of the whole set, over all processes.
     """
 
     def __init__(self, count: int) -> None:
-        self._squares, self._frames = np.zeros(count), np.zeros(count)
+        self._squares, self._frames, self._values = np.zeros((3, count))
 
     def add(self, first: int, metrics: FrameMetrics, mask: np.ndarray) -> None:
         """Args: first, the index of the batch's first sequence; metrics `[b, t]` each; mask bool `[b]`, False for fillers."""
         indices = first + np.flatnonzero(mask)
-        there = np.asarray(metrics.values)[mask] > 0
+        values = np.asarray(metrics.values, np.float64)[mask]
+        there = values > 0
         self._squares[indices] = np.asarray(metrics.squared_error, np.float64)[mask].sum(1, where=there)
-        self._frames[indices] = there.sum(1)
+        self._frames[indices], self._values[indices] = there.sum(1), values.sum(1)
 
     def over_processes(self, add: Callable[[Any], Any]) -> None:
         """Takes in the sequences of all processes, see `MetricSums.over_processes`: what is not one's own is zero."""
-        self._squares, self._frames = add((self._squares, self._frames))
+        self._squares, self._frames, self._values = add((self._squares, self._frames, self._values))
 
     def mse(self) -> np.ndarray:
         """float64 `[n]`, summed over pixels and channels, averaged over frames; NaN where nothing could be judged."""
         return np.where(self._frames > 0, self._squares / np.maximum(self._frames, 1), np.nan)
+
+    def per_value(self) -> np.ndarray:
+        """float64 `[n]`, averaged over the values that are there: unlike `mse`, it is not less where more is missing."""
+        return np.where(self._values > 0, self._squares / np.maximum(self._values, 1), np.nan)
 
 
 class BestConstantImage:

@@ -63,7 +63,8 @@ def write_page(
       results: of `report.as_json`, read from `metrics.json` or not; or as much of it as `report.summary` needs.
       clips: for the gallery, in order. About 6 MB of pictures are taken in; see `sprites.gallery`.
       gallery_title, gallery_remarks: its heading, and what is said below it.
-      sharpness: "per_lead_time", and how many "sequences" of a test set it was measured on, or how many "clips".
+      sharpness: "per_lead_time", and how many "sequences" of a test set it was measured on, or how many "windows" of a
+        forecast.
       training: "train" and "validation", lines of the metrics log.
       config: plain data, shown as it is.
       provenance: name -> text, number, or a dict or list of such.
@@ -89,9 +90,9 @@ def write_page(
     if sharpness is not None:
         against_lead_time.append(sharpness_chart(sharpness))
         sample = f"Measured on {sharpness['sequences']:,} sequences, evenly spaced." if "sequences" in sharpness else ""
-        if "clips" in sharpness:
-            count = sharpness["clips"]
-            sample = f"Measured on the {count} forecasts shown." if count > 1 else "Measured on the forecast shown."
+        if "windows" in sharpness:
+            count = sharpness["windows"]
+            sample = f"Measured on {'all ' * (count > 1)}{count:,} forecast{'s' * (count > 1)} with truth."
         explained = _list([_SHARPNESS + sample])
     if against_lead_time:
         sections.append(_section("lead-time", "Lead time", drawn(against_lead_time) + explained))

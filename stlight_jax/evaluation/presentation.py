@@ -10,7 +10,7 @@ import ml_collections
 from stlight_jax.evaluation import pictures
 from stlight_jax.evaluation.page import write_page
 from stlight_jax.evaluation.samples import Samples, evenly_spaced
-from stlight_jax.evaluation.sprites import Clip
+from stlight_jax.evaluation.sprites import Clip, error_note
 from stlight_jax.training import checkpoint
 from stlight_jax.training.log import environment, read_metrics
 from stlight_jax.training.workdir import Workdir
@@ -45,7 +45,10 @@ def present(
         results=results,
         clips=_clips(samples, results["sequence_mse"]),
         gallery_title="Best, median and worst sequences",
-        gallery_remarks=["By the MSE of the whole sequence. Sequences are numbered from 0, in the order of the test set."],
+        gallery_remarks=[
+            "By the squared error per value that is there; MSE is of the whole sequence, summed over pixels. Sequences are "
+            "numbered from 0, in the order of the test set."
+        ],
         sharpness=results["sharpness"],
         training=log,
         config=config.to_dict(),
@@ -56,15 +59,16 @@ def present(
 
 def _clips(samples: Samples, sequence_mse: dict[str, Any]) -> list[Clip]:
     """The best, median and worst sequences, each once."""
-    found: dict[int, tuple[str, float]] = {}
+    found: dict[int, tuple[str, dict[str, float]]] = {}
     for kind in ("best", "median", "worst"):
         for one in sequence_mse[kind]:
-            found.setdefault(one["index"], (kind, one["mse"]))
+            found.setdefault(one["index"], (kind, one))
     if not found:
         return []
     clips = []
-    for (index, (kind, mse)), *parts in zip(found.items(), *samples.of(list(found)), strict=True):
-        clips.append(Clip(f"{kind.capitalize()}: sequence {index}", *parts, note=f"MSE {mse:.4g}"))
+    for (index, (kind, one)), *parts in zip(found.items(), *samples.of(list(found)), strict=True):
+        note = error_note(one["mse"], one["mse_per_value"])
+        clips.append(Clip(f"{kind.capitalize()}: sequence {index}", *parts, note=note))
     return clips
 
 

@@ -61,7 +61,7 @@ def as_json(
             **{name: of.per_lead_time() for name, of in sums.items()},
             "best_constant_image": {"mse": constant},
         },
-        "sequence_mse": _of_sequences(evaluation.sequence_mse),
+        "sequence_mse": _of_sequences(evaluation.sequence_mse, evaluation.sequence_error),
         "published": comparison,
     }
     if scaling.common_span is not None:
@@ -200,13 +200,16 @@ def _names(checkpoints: dict[str, int]) -> dict[str, str]:
     }
 
 
-def _of_sequences(mse: np.ndarray) -> dict[str, Any]:
-    """Quantiles of the sequences' MSE, and which sequences stand for the best, the median and the worst."""
+def _of_sequences(mse: np.ndarray, per_value: np.ndarray) -> dict[str, Any]:
+    """Quantiles of the sequences' MSE, and which sequences stand for the best, the median and the worst.
+
+    These are so by their error per value that is there: by the MSE, those of which hardly anything is there would be the best.
+    """
     known = mse[~np.isnan(mse)]
     quantiles = {f"{q:g}": float(np.quantile(known, q)) for q in _QUANTILES} if known.size else {}
     chosen = {
-        kind: [{"index": index, "mse": float(mse[index])} for index in indices]
-        for kind, indices in best_median_worst(mse).items()
+        kind: [{"index": index, "mse": float(mse[index]), "mse_per_value": float(per_value[index])} for index in indices]
+        for kind, indices in best_median_worst(per_value).items()
     }
     return {"quantiles": quantiles, **chosen}
 

@@ -69,17 +69,17 @@ def evenly_spaced(count: int, at_most: int) -> np.ndarray:
     return np.linspace(0, count - 1, min(at_most, count)).astype(int)
 
 
-def best_median_worst(mse: np.ndarray, each: int = _EACH) -> dict[str, list[int]]:
+def best_median_worst(errors: np.ndarray, each: int = _EACH) -> dict[str, list[int]]:
     """Which sequences have the lowest, a middling and the highest error; of equal ones, the earlier is the better.
 
     Args:
-      mse: of each sequence; those of NaN are never chosen.
+      errors: of each sequence; those of NaN are never chosen.
       each: how many of each kind, fewer where that would be more than all sequences.
 
     Returns:
       {"best", "median", "worst": indices}; "best" begins with the best, "worst" with the worst one.
     """
-    order = [int(index) for index in np.argsort(mse, kind="stable") if not np.isnan(mse[index])]
+    order = [int(index) for index in np.argsort(errors, kind="stable") if not np.isnan(errors[index])]
     each = min(each, max(1, len(order) // 3))
     middle = (len(order) - each) // 2
     return {"best": order[:each], "median": order[middle : middle + each], "worst": order[::-1][:each]}

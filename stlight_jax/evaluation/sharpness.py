@@ -33,6 +33,6 @@ class Sharpness:
 
 
 def _energy(frames: np.ndarray) -> np.ndarray:
-    """float64 `[t]`, of `[n, t, h, w, c]`."""
-    frames = frames.astype(np.float64)
-    return sum(np.nansum(np.square(np.diff(frames, axis=axis)), axis=(0, 2, 3, 4)) for axis in (2, 3))
+    """float64 `[t]`, of `[n, t, h, w, c]`; a lead time after the other, so that large frames take little memory."""
+    of_lead_times = (frames[:, lead].astype(np.float64) for lead in range(frames.shape[1]))
+    return np.array([sum(np.nansum(np.square(np.diff(of, axis=axis))) for axis in (1, 2)) for of in of_lead_times])

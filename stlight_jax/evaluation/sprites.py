@@ -6,7 +6,7 @@ import base64
 import dataclasses
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,11 @@ class Clip:
     truth: np.ndarray | None
     prediction: np.ndarray
     note: str = ""
+
+
+def error_note(mse: float, per_value: float) -> str:
+    """What is said beside a clip's heading of its error."""
+    return f"MSE {mse:.4g}, {per_value:.3g} per value"
 
 
 def gallery(clips: Sequence[Clip], limit: int = _LIMIT) -> tuple[list[dict[str, Any]], list[str]]:
@@ -75,28 +80,38 @@ def _encoded(clip: Clip, scale: float, side: int, most: int) -> dict[str, Any]:
     if clip.truth is not None:
         rows.append(("truth", clip.truth))
     rows.append(("prediction", clip.prediction))
-    if clip.truth is not None:
-        rows.append(("difference", clip.prediction - clip.truth))
     height, width = clip.prediction.shape[1:3]
     factor = min(1.0, side / max(height, width))
     width, height = max(1, round(width * factor)), max(1, round(height * factor))
     encoded = []
+
+    def encode(name: str, of: int, picture: Callable[[int], np.ndarray]) -> None:
+        chosen = evenly_spaced(of, most).tolist()
+        # One by one: coloured, a frame takes many times the memory that it takes as it is.
+        source, columns = _sprite([_reduced(picture(number), width, height) for number in chosen])
+        numbers = [number + 1 for number in chosen]
+        encoded.append({"name": name, "source": source, "columns": columns, "frames": numbers, "of": of})
+
     for name, frames in rows:
-        chosen = evenly_spaced(len(frames), most)
-        source, columns = _sprite(pixels(frames[chosen] * scale, error=name == "difference"), width, height)
-        numbers = (chosen + 1).tolist()
-        encoded.append({"name": name, "source": source, "columns": columns, "frames": numbers, "of": len(frames)})
+        encode(name, len(frames), lambda number, frames=frames: pixels(frames[number] * scale))
+    if clip.truth is not None:
+        truth, prediction = clip.truth, clip.prediction
+        encode("difference", len(truth), lambda number: pixels((prediction[number] - truth[number]) * scale, error=True))
     return {"title": clip.title, "note": clip.note, "width": width, "height": height, "rows": encoded}
 
 
-def _sprite(frames: np.ndarray, width: int, height: int) -> tuple[str, int]:
-    """uint8 `[t, h, w, 3]` -> a PNG of all frames, line by line, as a data: URI, and its columns.
+def _reduced(frame: np.ndarray, width: int, height: int) -> Image.Image:
+    """Args: frame, uint8 `[h, w, 3]`."""
+    image = Image.fromarray(frame)
+    return image if image.size == (width, height) else image.resize((width, height), Image.Resampling.BOX)
+
+
+def _sprite(images: Sequence[Image.Image]) -> tuple[str, int]:
+    """Pictures of one size -> a PNG of all of them, line by line, as a data: URI, and its columns.
 
     As square as it can be, because browsers draw nothing of pictures that are tens of thousands of pixels wide.
     """
-    images = [Image.fromarray(frame) for frame in frames]
-    if images[0].size != (width, height):
-        images = [image.resize((width, height), Image.Resampling.BOX) for image in images]
+    width, height = images[0].size
     columns = math.ceil(math.sqrt(len(images)))
     sheet = Image.new("RGB", (columns * width, math.ceil(len(images) / columns) * height))
     for number, image in enumerate(images):
@@ -115,7 +130,7 @@ def _remarks(clips: Sequence[Clip], shown: Sequence[dict[str, Any]], scale: floa
         remarks.append(
             "Difference: red where the prediction is too bright, blue where it is too dark, black where it is right."
         )
-    if any(np.isnan(part).all(-1).any() for clip in clips for part in _known(clip)):
+    if any(np.isnan(frame).all(-1).any() for clip in clips for part in _known(clip) for frame in part):
         remarks.append("Slate: missing values.")
     if scale > 1:
         remarks.append(f"Most values are small; all frames are brightened {scale:.3g} times.")

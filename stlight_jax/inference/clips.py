@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stlight_jax.data.scaling import Scaling
-from stlight_jax.evaluation.sprites import Clip
+from stlight_jax.evaluation.samples import best_median_worst
+from stlight_jax.evaluation.sprites import Clip, error_note
 from stlight_jax.inference.along import Window, forecasts, windows_along
 from stlight_jax.inference.plan import Plan
 from stlight_jax.inference.reading import named_by_flags
+from stlight_jax.inference.verification import Error
 
 if TYPE_CHECKING:
     from stlight_jax.inference.forecaster import Forecaster
@@ -79,17 +81,17 @@ class Run:
 
 
 class Clips:
-    """A few forecasts to look at: all of few, else the first, and the best, median and worst by their error.
+    """A few forecasts to look at: all of few, else the first, and the best, median and worst by their error per value.
 
     Of many only the first is kept; the others are made again when they are known.
     """
 
     def __init__(self) -> None:
-        self._kept: list[tuple[Window, np.ndarray, float | None]] = []
-        self._errors: list[tuple[float, int, int]] = []
+        self._kept: list[tuple[Window, np.ndarray, Error | None]] = []
+        self._errors: dict[tuple[int, int], Error] = {}  # by view and start
         self._count = 0
 
-    def add(self, window: Window, prediction: np.ndarray, error: float | None) -> None:
+    def add(self, window: Window, prediction: np.ndarray, error: Error | None) -> None:
         """Args: error: None where it is not known."""
         self._count += 1
         if self._count <= _CLIPS:
@@ -99,7 +101,7 @@ class Clips:
         elif self._count == _CLIPS + 1:
             del self._kept[1:]
         if error is not None:
-            self._errors.append((error, window.view, window.start))
+            self._errors[window.view, window.start] = error
 
     def chosen(self, run: Run, scaling: Scaling) -> list[Clip]:
         """Those that are to be shown."""
@@ -107,26 +109,21 @@ class Clips:
             return [_clip("", run, scaling, *kept) for kept in self._kept]
         ((first, *of_first),) = self._kept
         names = {(first.view, first.start): ["first"]}
-        ordered = sorted(self._errors)
-        if ordered:
-            for name, (_, view, start) in (
-                ("best", ordered[0]),
-                ("median", ordered[len(ordered) // 2]),
-                ("worst", ordered[-1]),
-            ):
-                names.setdefault((view, start), []).append(name)
-        errors = {(view, start): error for error, view, start in ordered}
+        places = list(self._errors)
+        for name, of in best_median_worst(np.array([error.per_value for error in self._errors.values()]), each=1).items():
+            for number in of:  # none where no error is known
+                names.setdefault(places[number], []).append(name)
         clips = []
         for place, of_place in names.items():
-            made = (first, *of_first) if place == (first.view, first.start) else (*run.again(*place), errors[place])
+            made = (first, *of_first) if place == (first.view, first.start) else (*run.again(*place), self._errors[place])
             clips.append(_clip(f"{' and '.join(of_place).capitalize()}: ", run, scaling, *made))
         return clips
 
 
-def _clip(name: str, run: Run, scaling: Scaling, window: Window, prediction: np.ndarray, error: float | None) -> Clip:
+def _clip(name: str, run: Run, scaling: Scaling, window: Window, prediction: np.ndarray, error: Error | None) -> Clip:
     truth, out_scaling = None, scaling.for_channels(prediction.shape[-1])
     if len(window.truth):  # of what is not known yet, all is missing
         truth = np.full(prediction.shape, np.nan, np.float32)
         truth[: len(window.truth)] = out_scaling.to_network_on_host(window.truth[..., : prediction.shape[-1]])
     inputs, prediction = scaling.to_network_on_host(window.inputs), out_scaling.to_network_on_host(prediction)
-    return Clip(f"{name}{run.name_of(window)}", inputs, truth, prediction, "" if error is None else f"MSE {error:.4g}")
+    return Clip(f"{name}{run.name_of(window)}", inputs, truth, prediction, "" if error is None else error_note(*error))

@@ -11,22 +11,19 @@ import numpy as np
 from absl import logging
 from etils import epath
 
-from stlight_jax.data.scaling import Scaling
+from stlight_jax.data.scaling import Scaling, is_wide
 from stlight_jax.data.writers.form import as_type, can_hold
 from stlight_jax.errors import InputError
 from stlight_jax.inference import trained
 from stlight_jax.inference.programs import Programs
 from stlight_jax.inference.rollout import check_horizon
-from stlight_jax.inference.tiles import Tiling
+from stlight_jax.inference.tiled import TiledPass
 from stlight_jax.inference.trained import TrainedModel
 from stlight_jax.model.stlight import STLightConfig
 from stlight_jax.progress import say
 
 ROLLOUTS = ("blocks", "frames")
-_MOST_SEQUENCES = 64  # in one pass
 _FAR = 0.5  # of the trained range; values further outside are told
-# Measured on programs for CPUs; `tests/inference/test_forecaster.py` holds them to it.
-_GRID_COPIES, _FRAME_COPIES = 5, 3
 _SCALED_ALREADY = 0.02  # of the trained range; values that fill less of it look as if they were in other units
 
 
@@ -42,7 +39,7 @@ class Forecaster:
         pass, T' times the work.
       tile: side of the tiles that frames are cut into, in pixels; None cuts only what `memory` does not hold.
       overlap: of neighbouring tiles, in pixels; see `stlight_jax.inference.tiles`. None: twice the receptive radius, where the
-        predictions are those of whole frames, but at most a quarter of a tile; then seams are blended.
+        predictions are those of whole frames, but at most half a tile; then seams are blended, and that is said.
       memory: bytes that a pass may take, about.
       value_range: the (lowest, highest) value of these frames' units that mean what the lowest and highest of the trained range
         mean; None if the units are those trained on. In other units the training data's fill value stands for nothing.
@@ -71,10 +68,9 @@ class Forecaster:
         self.model: STLightConfig = model.config
         self.scaling: Scaling = model.scaling if value_range is None else _in_units(model.scaling, value_range)
         self.description = model.description
-        self.source, self._rollout, self._memory = model.source, rollout, memory
-        self._tiling = self._plan(tile, overlap)
-        self._always_tiled = tile is not None
+        self.source, self._rollout = model.source, rollout
         self._programs = Programs(model, device or jax.local_devices()[0])
+        self._pass = TiledPass(self._programs, self.model, tile, overlap, memory)
         self._said: set[str] = set()
 
     @classmethod
@@ -92,7 +88,8 @@ class Forecaster:
         Args:
           path: a workdir, the folder of one of its checkpoints, a `.stlight` file, or the name of a shipped network.
           checkpoint: of a workdir: "best" (lowest validation MSE), "last" or a step.
-          compute_dtype: "float32" or "bfloat16", of activations; None as it was trained, or exported.
+          compute_dtype: of activations, "float32", "bfloat16" or, with JAX's `jax_enable_x64`, "float64"; None as it was
+            trained, or exported.
           use_program: run a file's exported program; False runs its weights by this package's own code.
           settings: as for `Forecaster`.
 
@@ -178,7 +175,7 @@ class Forecaster:
             raise InputError(f"shape is {shape!r}; expected that of frames, such as (10, 64, 64)")
         batch, height, width = self._check_shape(tuple(shape))
         self._horizon(horizon)
-        for tiled in self._compiled_shapes(batch, height, width):
+        for tiled in self._pass.shapes(batch, height, width):
             self._programs.compiled(tiled)
 
     @property
@@ -268,55 +265,6 @@ class Forecaster:
             self._said.add(key)
             logging.warning("%s", message)
 
-    def _plan(self, tile: int | None, overlap: int | None) -> Tiling:
-        if self._memory < 2**20:
-            raise InputError(f"memory is {self._memory} bytes; a pass needs a MiB at least")
-        if tile is None:
-            tile = max(int((self._memory / _bytes_per_pixel(self.model)) ** 0.5), self.model.patch_size)
-        return Tiling.of(self.model, tile, overlap)
-
-    def _layout(self, height: int, width: int) -> tuple[Tiling, int, int, int]:
-        """How frames of a size are cut, their sides in whole patches, and how many tiles go through the network at once."""
-        patch = self.model.patch_size
-        height, width = (-(-side // patch) * patch for side in (height, width))
-        per_pixel = _bytes_per_pixel(self.model)
-        whole = Tiling(height, width, 0, 0)
-        tiling = self._tiling if self._always_tiled or height * width * per_pixel > self._memory else whole
-        pixels = min(tiling.height, height) * min(tiling.width, width)
-        at_once = int(np.clip(self._memory // (pixels * per_pixel), 1, _MOST_SEQUENCES))
-        return tiling, height, width, 1 << (at_once.bit_length() - 1)
-
-    def _compiled_shapes(self, batch: int, height: int, width: int) -> list[tuple[int, ...]]:
-        """The shapes in which a batch passes the network."""
-        tiling, height, width, most = self._layout(height, width)
-        jobs = batch * sum(1 for _ in tiling.tiles(height, width))
-        model = self.model
-        size = (model.in_frames, min(tiling.height, height), min(tiling.width, width), model.in_channels)
-        return [(count, *size) for count in sorted({_bucket(min(most, jobs - first), most) for first in range(0, jobs, most)})]
-
-    def _pass(self, frames: np.ndarray) -> np.ndarray:
-        """`[b, T, h, w, c] -> [b, T', h, w, c']`, in the network's range, for any b, h and w."""
-        batch, _, height, width, _ = frames.shape
-        tiling, padded_height, padded_width, most = self._layout(height, width)
-        beyond = ((0, 0), (0, 0), (0, padded_height - height), (0, padded_width - width), (0, 0))
-        if padded_height > height or padded_width > width:
-            frames = np.pad(frames, beyond, mode="edge")
-        tiles = list(tiling.tiles(padded_height, padded_width))
-        shape = (batch, self.model.out_frames, padded_height, padded_width, self.model.out_channels)
-        result = np.zeros(shape, frames.dtype)
-        jobs = [(sequence, tile) for sequence in range(batch) for tile in tiles]
-        for first in range(0, len(jobs), most):
-            some = jobs[first : first + most]
-            fillers = [some[-1]] * (_bucket(len(some), most) - len(some))
-            inputs = np.stack([frames[sequence, :, tile.rows, tile.columns] for sequence, tile in some + fillers])
-            outputs = np.asarray(self._programs(inputs))
-            for (sequence, tile), output in zip(some, outputs, strict=False):
-                if len(tiles) == 1:
-                    result[sequence] = output
-                else:
-                    result[sequence, :, tile.rows, tile.columns] += output * tile.weights[:, :, None]
-        return result[:, :, :height, :width]
-
     def _check_finite(self, block: np.ndarray, before: int) -> None:
         """Args: block: predictions `[b, t, h, w, c]`; before: how many frames came before them."""
         finite = np.isfinite(block).all(axis=(0, 2, 3, 4))
@@ -329,7 +277,7 @@ class Forecaster:
 
     def _in_own_units(self, prediction: np.ndarray, given: _Given, dtype: np.dtype) -> np.ndarray | np.ma.MaskedArray:
         channels = self.model.out_channels
-        values = self.scaling.for_channels(channels).from_network(prediction)
+        values = self.scaling.for_channels(channels).from_network(prediction, np.float64 if is_wide(dtype) else np.float32)
         gone = self._lost_again(given, values.shape)
         fill = self.scaling.fill
         marked = dtype.kind == "f" or (fill is not None and can_hold(dtype, fill))
@@ -387,16 +335,3 @@ def _number_type(dtype: str | np.dtype | type) -> np.dtype:
     if found.kind not in "iuf":
         raise InputError(f"dtype is {found}; expected integers or floats, such as 'float32'")
     return found
-
-
-def _bucket(count: int, most: int) -> int:
-    """The size of the batch that so many go through the network in: a power of two, so that few programs serve all."""
-    return min(most, 1 << (count - 1).bit_length())
-
-
-def _bytes_per_pixel(model: STLightConfig) -> float:
-    """Of memory that a pass takes, about: a few copies of the patch grid, the frames before and after."""
-    width = {"float32": 4, "bfloat16": 2, "float64": 8}[model.dtype]
-    grid = _GRID_COPIES * width * model.hidden_dim / model.patch_size**2
-    seen, predicted = model.in_frames * model.in_channels, model.out_frames * model.out_channels
-    return grid + _FRAME_COPIES * max(width, 4) * (seen + predicted)

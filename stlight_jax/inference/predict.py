@@ -20,7 +20,6 @@ from stlight_jax.data.writers.form import Form, can_hold
 from stlight_jax.errors import InputError
 from stlight_jax.evaluation.metrics import SSIM_WINDOW
 from stlight_jax.evaluation.page import write_page
-from stlight_jax.evaluation.sharpness import Sharpness
 from stlight_jax.evaluation.sprites import Clip
 from stlight_jax.inference import reading as readings
 from stlight_jax.inference.clips import Clips, Run
@@ -36,6 +35,10 @@ if TYPE_CHECKING:
 POSITIONAL = "input"
 _FLOATS = ("float16", "float32", "float64")
 _MOST_NAMES = 12  # in a message
+_GALLERY_REMARK = (
+    "MSE is of a whole forecast, summed over pixels, averaged over frames. Best, median and worst are so by the "
+    "squared error per value that is there."
+)
 _USUAL_RATE = 10.0  # frames per second, where the input has none
 
 
@@ -118,6 +121,7 @@ def main() -> None:
     settings = {key: given[key].value for key in ("checkpoint", "rollout", "tile", "overlap")}
     if given.value_range is not None:
         settings["value_range"] = _value_range(given.value_range)
+        request.reading.setdefault("fill_value", None)  # that of the training is in other units
     predict(request, Forecaster.load(given.workdir or given.model, **settings))
 
 
@@ -190,10 +194,6 @@ def predict(request: Request, forecaster: Forecaster) -> dict[str, Any]:
 
 def _write_report(path: pathlib.Path, results: dict[str, Any], clips: Sequence[Clip], forecaster: Forecaster) -> None:
     """A page with the clips and, where the truth is known, metrics."""
-    known = [clip for clip in clips if clip.truth is not None]
-    sharpness = Sharpness()
-    for clip in known:
-        sharpness.add(clip.truth[None], clip.prediction[None])
     description, here = forecaster.description, environment()
     windows, model = results["windows"], forecaster.source
     write_page(
@@ -203,8 +203,8 @@ def _write_report(path: pathlib.Path, results: dict[str, Any], clips: Sequence[C
         results=results if "overall" in results else None,
         clips=clips,
         gallery_title="Forecasts",
-        gallery_remarks=["MSE is of a whole forecast, summed over pixels, averaged over frames."] if known else [],
-        sharpness={"clips": len(known), "per_lead_time": sharpness.per_lead_time()} if known else None,
+        gallery_remarks=[_GALLERY_REMARK] if "overall" in results else [],
+        sharpness=results.get("sharpness"),
         config=description.get("config"),
         provenance={
             "input": results["input"],
@@ -322,7 +322,7 @@ def _tell(
     }
     if small:
         height, width = min(small)
-        say(f"no metrics of frames of {height} x {width}: SSIM needs at least {SSIM_WINDOW} x {SSIM_WINDOW}")
+        say(f"no SSIM of frames of {height} x {width}: it needs at least {SSIM_WINDOW} x {SSIM_WINDOW}")
     if plan.left_out:
         say(f"{plan.left_out:,} forecast{'s' * (plan.left_out > 1)} left out, across gaps in time")
     names = plan.without_forecasts

@@ -24,7 +24,7 @@ class Programs:
       model: what is run: its exported program if it has one, the network's code otherwise.
       device: where.
 
-    Raises InputError for a program that has expired, or is not for this device's platform.
+    Raises InputError for a program that has expired, or is not for this device's platform, and for float64 where JAX has none.
     """
 
     def __init__(self, model: TrainedModel, device: jax.Device):
@@ -37,6 +37,10 @@ class Programs:
         else:
             variables = model.variables
             function = _deserialised(model, device.platform)
+        if model.config.dtype == "float64" and not jax.config.jax_enable_x64:  # JAX would take float32 without a word
+            raise InputError(
+                f"{model.source}: float64 needs JAX's 64-bit types; set JAX_ENABLE_X64=1, or choose float32 as compute_dtype"
+            )
         self._variables = jax.device_put(variables, device)
         self._function = jax.jit(function, compiler_options=compiler_options(device))
         self._compiled: dict[tuple[int, ...], jax.stages.Compiled] = {}
@@ -71,12 +75,28 @@ def _deserialised(model: TrainedModel, platform: str) -> Callable[[Any, jax.Arra
     ours = {"gpu": "cuda"}.get(platform, platform)
     if ours not in program.platforms:
         raise InputError(f"{model.source}: its program is for {', '.join(program.platforms)}, this device is {ours}; {anew}")
-    wanted = jax.tree.unflatten(program.in_tree, program.in_avals)[0][0]
+    wanted, frames = jax.tree.unflatten(program.in_tree, program.in_avals)[0]
+    _check_sizes(model, frames, *program.out_avals)
     found = flax.traverse_util.flatten_dict(model.variables, sep="/")
     for name, aval in flax.traverse_util.flatten_dict(wanted, sep="/").items():
         if name not in found or (found[name].shape, found[name].dtype) != (aval.shape, aval.dtype):
             raise InputError(f"{model.source} is damaged: its weights are not those of its program ({name})")
     return program.call
+
+
+def _check_sizes(model: TrainedModel, frames: Any, predicted: Any) -> None:
+    """Args: what its program takes and gives: shapes, with letters where any number will do, and types."""
+    config = model.config
+    patch = f"{config.patch_size}*" if config.patch_size > 1 else ""
+    told = [config.dtype == "float64", config.in_frames, f"{patch}height", f"{patch}width", config.in_channels]
+    told += [config.out_frames, config.out_channels]
+    made_for = [frames.dtype == np.float64, *frames.shape[1:], predicted.shape[1], predicted.shape[-1]]
+    if list(map(str, made_for)) != list(map(str, told)):
+        raise InputError(
+            f"{model.source} is damaged: its program takes {frames} and gives {predicted}, its description has "
+            f"{config.in_frames} -> {config.out_frames} frames, {config.in_channels} -> {config.out_channels} channel(s), "
+            f"patches of {config.patch_size} and {config.dtype}; get a whole copy"
+        )
 
 
 def _first_line(error: Exception) -> str:

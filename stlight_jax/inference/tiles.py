@@ -54,7 +54,8 @@ class Tiling:
 
         Args:
           side: of a tile, in pixels; rounded down to whole patches.
-          overlap: in pixels, rounded up to whole patches; None is two receptive radii, at most a quarter of the side.
+          overlap: in pixels, rounded up to whole patches; None is two receptive radii, at most half the side: more of it would
+            be more than four times the work of whole frames.
 
         Raises InputError if the tiles are smaller than a patch, or nothing is left of them beside the overlap.
         """
@@ -63,7 +64,7 @@ class Tiling:
         if rounded < patch:
             raise InputError(f"tile is {side}; it must be at least model.patch_size, {patch}")
         if overlap is None:
-            overlap = min(2 * radius, rounded // 4 // patch * patch)
+            overlap = min(2 * radius, rounded // 2 // patch * patch)
         if overlap < 0:
             raise InputError(f"overlap is {overlap}; it must be at least 0")
         overlap = -(-overlap // patch) * patch

@@ -12,6 +12,7 @@ import functools
 import hashlib
 import io
 import json
+import math
 import pathlib
 import zipfile
 import zlib
@@ -25,6 +26,7 @@ from flax import traverse_util
 
 from stlight_jax import remote
 from stlight_jax.config import check
+from stlight_jax.data.readers.raw import memory_available
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.errors import InputError
 from stlight_jax.model.stlight import STLight, STLightConfig
@@ -185,15 +187,13 @@ def _unpacked(path: epath.Path, source: str) -> TrainedModel:
     for name, digest in content["sha256"].items():
         if hashlib.sha256(parts[name]).hexdigest() != digest:
             raise InputError(f"{path} is damaged: the checksum of its {name} differs; get a whole copy")
-    with zipfile.ZipFile(io.BytesIO(parts[_WEIGHTS])) as file:
-        if sum(entry.file_size for entry in file.infolist()) > limit:
-            raise InputError(f"{path}: its weights would unpack to more than the {limit:,} bytes that its network can have")
+    headers = _headers(path, parts[_WEIGHTS], limit)
+    if _PROGRAM not in parts:  # which says itself what it takes
+        _check_fit(source, config, headers)
     with np.load(io.BytesIO(parts[_WEIGHTS]), allow_pickle=False) as arrays:
         variables = traverse_util.unflatten_dict(dict(arrays.items()), sep="/")
     model = TrainedModel(config, variables, content["description"], source, parts.get(_PROGRAM), content.get("exported"))
-    if model.program is None:
-        _check_fit(model)
-    else:  # which says itself what it takes
+    if model.program is not None:
         missing = {"created", "expires", "jax", "platforms"} - (model.exported or {}).keys()
         if missing:
             raise InputError(f"{path} is damaged: it does not say of its program: {', '.join(sorted(missing))}")
@@ -205,7 +205,37 @@ def _part(path: epath.Path, file: zipfile.ZipFile, name: str, most: int) -> byte
     declared = file.getinfo(name).file_size
     if declared > most:
         raise InputError(f"{path}: its {name} would unpack to {declared:,} bytes, more than {most:,}")
+    _check_memory(path, name, declared)
     return file.read(name)  # which ends with an error where more comes than is declared
+
+
+def _check_memory(path: epath.Path, name: str, size: int) -> None:
+    if size > memory_available() / 2:  # a description may promise a network of any size
+        raise InputError(f"{path}: its {name} would unpack to {size:,} bytes, more than this machine can hold")
+
+
+def _headers(path: epath.Path, weights: bytes, most: int) -> dict[str, jax.ShapeDtypeStruct]:
+    """Of the arrays in a .npz file, by name, before any of their values is unpacked.
+
+    Raises InputError where the headers and the archive do not agree, or for more bytes than `most`, or than there is memory.
+    """
+    arrays, unpacked = {}, 0
+    with zipfile.ZipFile(io.BytesIO(weights)) as file:
+        for entry in file.infolist():
+            with file.open(entry) as array:
+                np.lib.format.read_magic(array)
+                shape, _, dtype = np.lib.format.read_array_header_1_0(array)
+                size = dtype.itemsize * math.prod(shape)
+                if array.tell() + size != entry.file_size:
+                    raise InputError(
+                        f"{path} is damaged: {entry.filename} declares {dtype} {list(shape)}, and holds other bytes"
+                    )
+            arrays[entry.filename.removesuffix(".npy")] = jax.ShapeDtypeStruct(shape, dtype)
+            unpacked += size
+    if unpacked > most:
+        raise InputError(f"{path}: its weights would unpack to more than the {most:,} bytes that its network can have")
+    _check_memory(path, _WEIGHTS, unpacked)
+    return arrays
 
 
 def _most_bytes_of_weights(config: STLightConfig) -> int:
@@ -220,14 +250,14 @@ def _most_bytes_of_weights(config: STLightConfig) -> int:
 def without_program(model: TrainedModel) -> TrainedModel:
     """The same weights, to be run by this package's code. Raises InputError if they are not its network's."""
     model = dataclasses.replace(model, program=None, exported=None, config=dataclasses.replace(model.config, depthwise="auto"))
-    _check_fit(model)
+    _check_fit(model.source, model.config, traverse_util.flatten_dict(model.variables, sep="/"))
     return model
 
 
-def _check_fit(model: TrainedModel) -> None:
-    wanted = traverse_util.flatten_dict(_abstract(model.config), sep="/")
-    found = traverse_util.flatten_dict(model.variables, sep="/")
+def _check_fit(source: str, config: STLightConfig, found: dict[str, Any]) -> None:
+    """Args: found: arrays, or what stands for their shapes and types, by name."""
+    wanted = traverse_util.flatten_dict(_abstract(config), sep="/")
     for name in sorted(wanted.keys() | found.keys()):
         said = [f"{of[name].dtype} {list(of[name].shape)}" if name in of else "nothing" for of in (wanted, found)]
         if said[0] != said[1]:
-            raise InputError(f"{model.source} is damaged: {name} should be {said[0]}, it is {said[1]}")
+            raise InputError(f"{source} is damaged: {name} should be {said[0]}, it is {said[1]}")

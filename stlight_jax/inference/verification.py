@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -10,9 +10,22 @@ import numpy as np
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.evaluation.metrics import SSIM_WINDOW, MetricSums, frame_metrics
 from stlight_jax.evaluation.report import summary, tables
+from stlight_jax.evaluation.sharpness import Sharpness
 from stlight_jax.inference.along import Window
 
 _JUDGED = ("stlight", "copy_last_frame")
+
+
+class Error(NamedTuple):
+    """Of one forecast, squared, in the network's range.
+
+    Attributes:
+      mse: summed over the pixels that are there, averaged over frames.
+      per_value: averaged over all values that are there.
+    """
+
+    mse: float
+    per_value: float
 
 
 class Verification:
@@ -28,45 +41,50 @@ class Verification:
         # In the data's own units: squared errors and counts, [horizon, out_channels].
         self._squares = {name: np.zeros((horizon, out_channels)) for name in _JUDGED}
         self._counts = np.zeros((horizon, out_channels))
+        self._sharpness = Sharpness()
         self._step = jax.jit(frame_metrics)
         self.windows = 0
 
-    def add(self, window: Window, prediction: np.ndarray) -> float | None:
+    def add(self, window: Window, prediction: np.ndarray) -> Error | None:
         """Args: prediction: `[horizon, h, w, c]` in the data's units.
 
-        Returns its mean squared error per frame, summed over pixels, in the network's range; None without truth, and for frames
-        that are too small to judge.
+        Returns its error; None without truth.
         """
         known = len(window.truth)
         truth = np.full(prediction.shape, np.nan, np.float32)
         truth[:known] = window.truth[..., : self._channels]
         here = ~np.isnan(truth) & ~np.isnan(prediction)
-        if not here.any() or is_too_small(prediction.shape[1:3]):
+        if not here.any():
             return None
         self.windows += 1
-        of_model, copied = None, copy_last_frame(window.inputs[..., : self._channels], self._scaling)
+        copied = copy_last_frame(window.inputs[..., : self._channels], self._scaling)
         guesses = {"stlight": prediction, "copy_last_frame": np.broadcast_to(copied, prediction.shape)}
         self._counts += here.sum((1, 2))
 
-        def seen(frames: np.ndarray) -> np.ndarray:
-            return np.where(here, self._scaling.to_network_on_host(frames), np.float32(0))[None]
+        # To SSIM's window, in which something is missing then: frames that are smaller have the other metrics.
+        beyond = [(0, 0), *((0, max(0, SSIM_WINDOW - side)) for side in here.shape[1:3]), (0, 0)]
 
-        target = seen(truth)
+        def seen(frames: np.ndarray) -> np.ndarray:
+            known = np.where(here, self._scaling.to_network_on_host(frames), np.float32(0))
+            return np.pad(known, beyond)[None]
+
+        target, judged = seen(truth), np.pad(here, beyond)[None]
+        self._sharpness.add(*(np.where(judged, frames, np.float32(np.nan)) for frames in (target, seen(prediction))))
+        of_window: dict[str, MetricSums] = {}
         for name, guess in guesses.items():
             error = np.where(here, guess.astype(np.float64) - truth, 0)
             self._squares[name] += np.square(error).sum((1, 2))
-            metrics = self._step(seen(guess), target, here[None])
-            sums = MetricSums.of(metrics, np.array([True]))
+            sums = MetricSums.of(self._step(seen(guess), target, judged), np.array([True]))
+            of_window[name] = sums
             self._sums[name] = sums if name not in self._sums else self._sums[name] + sums
-            of_model = sums.overall()["mse"] if name == "stlight" else of_model
-        return of_model
+        return Error(of_window["stlight"].overall()["mse"], of_window["stlight"].rmse_per_value() ** 2)
 
     def results(self) -> dict[str, Any] | None:
         """Plain data; None if no window had any truth.
 
         "overall" and "per_lead_time" are of {"stlight", "copy_last_frame"}; "rmse_in_units" is of single values, in the data's
         units, over all channels (None where these have ranges of their own) and of each channel; "rmse_per_value" is the first
-        of these, where it is there.
+        of these, where it is there. "sharpness" is that of all windows with truth, see `Sharpness`.
         """
         if not self._sums:
             return None
@@ -76,6 +94,7 @@ class Verification:
             "overall": {name: sums.overall() for name, sums in self._sums.items()},
             "per_lead_time": {name: sums.per_lead_time() for name, sums in self._sums.items()},
             "rmse_in_units": units,
+            "sharpness": {"windows": self.windows, "per_lead_time": self._sharpness.per_lead_time()},
         }
         if self._scaling.common_span is not None:
             results["rmse_per_value"] = {name: of["overall"] for name, of in units.items()}
@@ -95,7 +114,7 @@ class Verification:
 
 
 def is_too_small(size: tuple[int, ...]) -> bool:
-    """Whether frames of (height, width) cannot be judged: SSIM has a window."""
+    """Whether frames of (height, width) have no SSIM, which has a window."""
     return min(size) < SSIM_WINDOW
 
 

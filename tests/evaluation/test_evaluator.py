@@ -118,6 +118,7 @@ def test_missing_values_count_nowhere():
     np.testing.assert_allclose(result.best_constant_image_mse, expected, rtol=1e-9)
     assert np.isfinite(result.models["best"].overall()["ssim"])
     np.testing.assert_allclose(result.sequence_mse, squared.sum(1) / there.sum(1), rtol=1e-5)
+    np.testing.assert_allclose(result.sequence_error, np.nanmean(np.square(0.25 - targets), (1, 2, 3, 4)), rtol=1e-5)
     per_value = np.sqrt(np.nanmean(np.square(0.25 - targets)))
     assert result.models["best"].rmse_per_value() == pytest.approx(per_value, rel=1e-5)
 
@@ -139,6 +140,7 @@ def test_errors_of_sequences_find_their_places_whatever_the_batches_and_processe
         process.over_processes(lambda own: shared.append(own) or own)
     processes[0].over_processes(lambda own: tuple(ours + theirs for ours, theirs in zip(*shared, strict=True)))
     np.testing.assert_allclose(processes[0].mse(), expected, rtol=1e-12)
+    np.testing.assert_allclose(processes[0].per_value(), expected / 9, rtol=1e-12)
 
 
 def test_baselines_take_what_is_there():

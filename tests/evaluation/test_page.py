@@ -5,6 +5,7 @@ import html.parser
 import io
 import json
 import re
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from PIL import Image
 
 from stlight_jax import InputError
 from stlight_jax.evaluation.page import write_page
-from stlight_jax.evaluation.pictures import pixels
+from stlight_jax.evaluation.pictures import brightening, pixels
 from stlight_jax.evaluation.sprites import Clip, gallery
 from stlight_jax.training.log import finite
 from tests.evaluation.pages import EVIL, LEADS, clips, everything, steps
@@ -189,6 +190,28 @@ def test_long_and_large_clips_are_thinned_and_the_page_says_so():
     assert "Frames of 512 x 384 pixels are reduced to 256 x 192." in said
     of_two = ramp.reshape(2, 384, 256, 2).mean(-1)[:, ::2] * 255
     np.testing.assert_allclose(frames_of(clip["rows"][0], 256, 192)[..., 0], of_two, atol=1)
+
+
+def test_large_clips_are_not_coloured_all_at_once():
+    """Coloured, a value takes about ten times its bytes: one of 30 frames at a time may."""
+    inputs, truth, prediction = np.random.default_rng(0).random((3, 10, 600, 600, 1), np.float32)
+    truth[:, 0, 0] = np.nan
+    gallery([Clip("warm", inputs[:, :8, :8], truth[:, :8, :8], prediction[:, :8, :8])])
+    tracemalloc.start()
+    try:
+        _, said = gallery([Clip("large", inputs, truth, prediction)])
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert "Slate: missing values." in said
+    assert peak < inputs.nbytes + truth.nbytes
+
+
+def test_brightness_is_judged_by_some_of_very_many_pixels():
+    """A quarter of 2.25 million."""
+    shades = np.linspace(0, 0.2, 1500, dtype=np.float32)
+    frames = np.broadcast_to(shades[:, None], (1, 1500, 1500))[..., None]
+    assert brightening([frames]) == pytest.approx(1 / (0.995 * 0.2), rel=1e-3)
 
 
 def test_noise_without_end_keeps_to_the_limit():

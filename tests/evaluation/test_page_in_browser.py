@@ -138,6 +138,26 @@ def test_space_plays_and_pauses_and_motion_is_only_for_those_who_like_it(opened)
     until(lambda: position(browser) > 0)
 
 
+def test_speed_is_how_often_it_steps(opened):
+    browser = opened(motion="reduce")
+    browser.execute_script(
+        "const real = setInterval; window.waits = []; window.setInterval = (f, wait) => (waits.push(wait), real(f, wait));"
+    )
+    speed = browser.find_element("id", "speed")
+    speeds = [float(option.get_attribute("value")) for option in speed.find_elements("css selector", "option")]
+    assert len(speeds) > 2
+    press(browser, " ")
+    for option in speed.find_elements("css selector", "option"):
+        option.click()
+    waits = browser.execute_script("return waits")
+    assert waits[0] == 350
+    assert waits[-1] == 350 / speeds[-1]
+    assert set(waits) == {350 / of for of in speeds}
+    press(browser, " ")
+    speed.find_elements("css selector", "option")[0].click()
+    assert browser.execute_script("return waits") == waits  # what stands still goes on standing
+
+
 def test_charts_are_drawn_switched_and_read(opened):
     browser = opened()
     chart = browser.find_elements("css selector", ".chart")[0]

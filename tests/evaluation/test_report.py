@@ -20,7 +20,12 @@ def sums(values):
 def evaluation(**further):
     baselines = {"copy_last_frame": sums([10.0, np.inf]), "mean_of_inputs": sums([5.0, 5.5])}
     return Evaluation(
-        {"best": sums([1.0, 3.0]), "last": sums([2.0, 4.0])}, baselines, [7.0, 9.0], np.array([3.0, 1.0]), **further
+        {"best": sums([1.0, 3.0]), "last": sums([2.0, 4.0])},
+        baselines,
+        [7.0, 9.0],
+        np.array([3.0, 1.0]),
+        np.array([0.1, 0.2]),
+        **further,
     )
 
 
@@ -34,8 +39,9 @@ def test_results_carry_both_checkpoints_baselines_and_lead_times():
     assert results["per_lead_time"]["stlight"]["mse"] == [1.0, 3.0]
     np.testing.assert_allclose(results["rmse_per_value"]["stlight"], 255 * np.sqrt(2 / 50))
     assert results["sequence_mse"]["quantiles"]["0.25"] == 1.5
-    assert results["sequence_mse"]["best"] == [{"index": 1, "mse": 1.0}]
-    assert results["sequence_mse"]["worst"] == [{"index": 0, "mse": 3.0}]
+    # The first one has less error by value: of the other one there is less.
+    assert results["sequence_mse"]["best"] == [{"index": 0, "mse": 3.0, "mse_per_value": 0.1}]
+    assert results["sequence_mse"]["worst"] == [{"index": 1, "mse": 1.0, "mse_per_value": 0.2}]
     text = as_text(results)
     for expected in (
         "STLight, best, step 5",

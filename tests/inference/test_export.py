@@ -81,6 +81,17 @@ def test_other_programs_are_refused(grey, tmp_path):
             Forecaster.load(tmp_path / "model.stlight")
 
 
+def test_a_description_that_is_not_its_programs_is_refused(grey, tmp_path):
+    file = export.exported(grey, ("cpu",))
+    changes = {"in_frames": 4}, {"out_frames": 3}, {"in_channels": 2}, {"patch_size": 1, "overlap": 0}, {"dtype": "float64"}
+    for change in changes:
+        trained.write(tmp_path / "model.stlight", dataclasses.replace(file, config=dataclasses.replace(file.config, **change)))
+        message = r"is damaged: its program takes float32\[batch,3,2\*height,2\*width,1\] and gives .*, its description has "
+        with pytest.raises(InputError, match=message) as error:
+            Forecaster.load(tmp_path / "model.stlight")
+        assert "\n" not in str(error.value)
+
+
 def test_bfloat16_is_chosen_when_it_is_exported(grey, tmp_path):
     narrow = dataclasses.replace(grey, config=dataclasses.replace(grey.config, dtype="bfloat16"))
     trained.write(tmp_path / "narrow.stlight", export.exported(narrow))
@@ -100,6 +111,19 @@ def command(*arguments):
         text=True,
         timeout=200,
     )
+
+
+def test_the_command_exports_in_another_dtype(grey, tmp_path):
+    trained.write(tmp_path / "plain.stlight", grey)
+    result = command(f"--workdir={tmp_path}/plain.stlight", f"--out={tmp_path}/narrow.stlight", "--dtype=bfloat16")
+    assert result.returncode == 0, result.stderr
+    assert trained.load(tmp_path / "narrow.stlight").config.dtype == "bfloat16"
+    assert "xbf16>" in jax.export.deserialize(bytearray(trained.load(tmp_path / "narrow.stlight").program)).mlir_module()
+    frames = np.random.default_rng(0).integers(0, 256, (3, 8, 12), np.uint8)
+    narrow, wide = (
+        of(frames, dtype="float32") / 255 for of in (Forecaster.load(tmp_path / "narrow.stlight"), Forecaster(grey))
+    )
+    assert 2**-10 < np.abs(narrow - wide).max() < 0.05 * np.abs(wide).max()
 
 
 def test_the_command_writes_a_file_and_says_how_it_compares(grey, tmp_path):

@@ -1,9 +1,11 @@
 """`stlight predict`: files in, files of their kind out; right along long sequences, and one clear line for what cannot be."""
 
+import dataclasses
 import html
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -18,7 +20,7 @@ from stlight_jax import Forecaster, InputError
 from stlight_jax.data.opening import open_test
 from stlight_jax.data.readers import raw
 from stlight_jax.data.scaling import Scaling
-from stlight_jax.inference import clips
+from stlight_jax.inference import clips, trained
 from stlight_jax.inference import predict as predict_module
 from stlight_jax.inference.predict import Request, predict
 from stlight_jax.model.stlight import STLightConfig
@@ -286,7 +288,15 @@ def test_metrics_are_those_that_numpy_computes(tmp_path, capsys):
     assert "copy last frame" in shown
     assert "1 forecast " in shown
     assert f"{results['rmse_in_units']['stlight']['overall']:.4g}" in shown
-    assert json.loads((tmp_path / "here" / "b.json").read_text())["per_lead_time"]["stlight"]["mse"][3] is None
+    written = json.loads((tmp_path / "here" / "b.json").read_text())
+    assert written["per_lead_time"]["stlight"]["mse"][3] is None
+    missing = np.where(np.isnan(truth), np.nan, 0)
+    energies = [
+        [np.nansum(np.square(np.diff(of + missing, axis=axis)), (1, 2, 3)) for axis in (1, 2)] for of in (prediction, truth)
+    ]
+    sharp = np.sum(energies[0], 0) / np.sum(energies[1], 0)
+    assert written["sharpness"]["windows"] == 1
+    np.testing.assert_allclose(written["sharpness"]["per_lead_time"][:3], sharp, rtol=1e-4)
 
 
 def test_everything_is_written_before_anything_is_printed(tmp_path, current_folder, monkeypatch):
@@ -300,18 +310,29 @@ def test_everything_is_written_before_anything_is_printed(tmp_path, current_fold
 
 
 @pytest.mark.parametrize("settings", [{"start": -3}, {"rolling": True}, {"truth": "true.npy"}])
-def test_frames_too_small_to_judge_are_predicted_all_the_same(tmp_path, current_folder, capsys, settings):
+def test_frames_too_small_for_ssim_have_the_other_metrics(tmp_path, current_folder, capsys, settings):
     frames = movie(size=(4, 6), dtype=np.float32)
+    frames += RNG.normal(0, 5, frames.shape).astype(np.float32)
     saved(current_folder / "true.npy", frames)
     results = run(saved(tmp_path / "a.npy", frames), out="b.npy", report="", json="b.json", **settings)
     assert np.isfinite(np.load("b.npy")).all()
-    assert "overall" not in results
     assert pathlib.Path("b.html").exists()
     shown = capsys.readouterr()
-    assert shown.err.count("no metrics of frames of 4 x 6: SSIM needs at least 7 x 7") == 1
-    assert shown.out == ""
+    assert shown.err.count("no SSIM of frames of 4 x 6: it needs at least 7 x 7") == 1
+    starts = range(3, 12, 2) if "rolling" in settings else [9 if "start" in settings else 12]
+    errors = []
+    for start in starts:
+        truth = frames[start : start + 2] if start < 12 else frames[:2]
+        errors.append(Line().of(frames[None, start - 3 : start], 2)[0, : len(truth)] / 255 - truth / 255)
+    errors = np.concatenate(errors)
+    overall = results["overall"]["stlight"]
+    assert overall["mse"] == pytest.approx(np.square(errors).sum((1, 2, 3)).mean(), rel=1e-4)
+    assert overall["mae"] == pytest.approx(np.abs(errors).sum((1, 2, 3)).mean(), rel=1e-4)
+    assert overall["psnr"] == pytest.approx(-10 * np.log10(np.square(errors).mean((1, 2, 3))).mean(), rel=1e-4)
+    assert np.isnan([overall["ssim"], overall["ssim_unit_range"]]).all()
+    assert json.loads(pathlib.Path("b.json").read_text())["overall"]["stlight"]["ssim"] is None
     run(tmp_path / "a.npy", out="c.npy")
-    assert "no metrics" not in capsys.readouterr().err  # there is no truth
+    assert "no SSIM" not in capsys.readouterr().err  # there is no truth
 
 
 def test_a_page_and_the_terminal_say_the_same_of_channels_with_ranges_of_their_own(tmp_path, capsys):
@@ -572,21 +593,27 @@ def kept_pages(monkeypatch):
 
 def test_clips_for_a_page(tmp_path, monkeypatch):
     frames = movie(40, dtype=np.float32)
-    frames += 30 * RNG.random(frames.shape).astype(np.float32)
+    frames += 30 * np.random.default_rng(5).random(frames.shape).astype(np.float32)
     frames[30] += 100
+    frames[21:23, 1:] = np.nan  # hardly anything to be wrong in, but that is more wrong than elsewhere
+    frames[21:23, 0] += 25
     pages = kept_pages(monkeypatch)
     results = run(saved(tmp_path / "a.npy", frames), rolling=True, out="b.npy", report="")
     ((_, of, shown, _),) = pages
     assert (tmp_path / "here" / "b.html").is_file()
     assert of is results
-    errors = {}
+    errors, per_value = {}, {}
     for start in range(3, 40, 2):
         truth = frames[start : start + 2]
         guess = Line().of(frames[None, start - 3 : start], 2)[0, : len(truth)]
-        errors[start] = np.square((guess - truth) / 255).sum((1, 2, 3)).mean()
-    ordered = sorted(errors, key=errors.get)
+        errors[start] = (
+            np.nansum(np.square((guess - truth) / 255), (1, 2, 3)).sum() / (~np.isnan(guess - truth)).any((1, 2, 3)).sum()
+        )
+        per_value[start] = np.nanmean(np.square((guess - truth) / 255))
+    ordered = sorted(per_value, key=per_value.get)
+    assert min(errors, key=errors.get) != ordered[0]
     wanted = {}  # none is shown twice
-    for name, start in ("first", 3), ("best", ordered[0]), ("median", ordered[len(ordered) // 2]), ("worst", ordered[-1]):
+    for name, start in ("first", 3), ("best", ordered[0]), ("median", ordered[(len(ordered) - 1) // 2]), ("worst", ordered[-1]):
         wanted.setdefault(start, []).append(name)
     titles = [f"{' and '.join(names).capitalize()}: a.npy, frame {start}" for start, names in wanted.items()]
     assert [clip.title for clip in shown] == titles
@@ -597,7 +624,8 @@ def test_clips_for_a_page(tmp_path, monkeypatch):
         np.testing.assert_allclose(clip.truth[: len(known)], known, rtol=1e-5)
         assert np.isnan(clip.truth[len(known) :]).all()
         np.testing.assert_allclose(clip.prediction, Line().of(frames[None, start - 3 : start], 2)[0] / 255, rtol=1e-4)
-        assert float(clip.note.removeprefix("MSE ")) == pytest.approx(errors[start], rel=1e-3)
+        said = [float(number) for number in re.fullmatch("MSE (.*), (.*) per value", clip.note).groups()]
+        assert said == pytest.approx([errors[start], per_value[start]], rel=6e-3)
 
 
 def test_the_first_clip_may_be_the_best_too(tmp_path, monkeypatch):
@@ -756,6 +784,44 @@ def test_the_shipped_network_by_the_command(tmp_path, digits):
     assert results["overall"]["stlight"]["mse"] < results["overall"]["copy_last_frame"]["mse"] / 2
     assert "2 forecasts" in out
     assert "copied" not in err
+
+
+def test_the_flags_of_a_forecaster_reach_it(tmp_path, grey):
+    """And in other units the training's fill value, by the file's description 0.25, is a number like others."""
+    config = {"dataset": "frames", "data": {"fill_value": 0.25}}
+    model = dataclasses.replace(grey, description={**grey.description, "config": config})
+    trained.write(tmp_path / "m.stlight", model)
+    frames = np.random.default_rng(2).random((3, 30, 40), np.float32)
+    frames[:, 5, 5] = 0.25
+    np.save(tmp_path / "a.npy", frames)
+    flags = ("--rollout=frames", "--tile=24", "--overlap=6", "--value_range=0,1", "--horizon=3")
+    started = command("a.npy", "--workdir=m.stlight", *flags, "--out=b.npy", "--report=none", folder=tmp_path)
+    _, err = started.communicate()
+    assert started.returncode == 0, err
+    assert "cut into 4 tiles of at most 24 x 24, with an overlap of 6 pixels" in err
+    settings = {"rollout": "frames", "tile": 24, "overlap": 6, "value_range": (0, 1)}
+    forecaster = Forecaster.load(tmp_path / "m.stlight", **settings)
+    expected = forecaster(frames, horizon=3)
+    np.testing.assert_array_equal(np.load(tmp_path / "b.npy"), expected)
+    for name in settings:  # each of them matters
+        other = Forecaster(model, **{key: value for key, value in settings.items() if key != name})
+        other._pass._programs = forecaster._programs  # many of which are compiled
+        assert np.abs(other(frames, horizon=3) - expected).max() > 1e-3
+
+
+def test_integers_that_are_no_fill_value_are_not_taken_for_one(tmp_path, grey):
+    """--fill_value=none: what stood for missing values in training is a number like others in this file."""
+    filled = dataclasses.replace(
+        grey, description={"scaling": dataclasses.asdict(grey.scaling) | {"fill": 0.0, "missing": True}}
+    )
+    frames = np.random.default_rng(3).integers(1, 256, (3, 8, 12)).astype(np.uint8)
+    frames[:, 4, 5] = 0
+    forecaster = Forecaster(filled)
+    run(saved(tmp_path / "a.npy", frames[..., None]), forecaster, out="b.npy", dtype="float32", reading={"fill_value": None})
+    found = np.load("b.npy")
+    assert np.isfinite(found).all()
+    np.testing.assert_array_equal(found, forecaster(frames.astype(np.float32)))
+    assert np.isnan(forecaster(frames, dtype="float32")[:, 4, 5]).all()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has no such signals")

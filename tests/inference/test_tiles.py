@@ -80,6 +80,11 @@ def test_what_a_cut_changed_does_not_count(shallow):
     assert (first.weights[:radius] == 1).all()  # the frame's own edge is no cut
 
 
+@pytest.mark.parametrize(("side", "overlap"), [(64, 16), (32, 16), (28, 14), (27, 12), (2, 0)])
+def test_tiles_overlap_by_two_radii_of_8_but_by_half_at_most(shallow, side, overlap):
+    assert Tiling.of(shallow, side).overlap == overlap
+
+
 @pytest.mark.parametrize(
     ("side", "overlap", "message"),
     [(1, None, "tile is 1; it must be at least"), (64, -2, "overlap is -2"), (64, 63, "overlap is 64 with a tile of 64")],
