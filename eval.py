@@ -1,5 +1,9 @@
 """Evaluates a training run: `python eval.py --workdir=runs/mmnist_l`. Tables and pictures go to its folder `eval`."""
 
+from stlight_jax import interruption
+
+interruption.leave_at_once()
+
 from absl import flags
 
 from stlight_jax import cli

@@ -3,6 +3,10 @@
 Any key of the config can be set: `--config.train.batch_size=32`. Run again on the same workdir, it resumes.
 """
 
+from stlight_jax import interruption
+
+interruption.leave_at_once()
+
 from absl import flags
 from ml_collections import config_flags
 

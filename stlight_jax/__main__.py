@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-from stlight_jax import cli
+from stlight_jax import interruption
 from stlight_jax.errors import InputError
 
 # name: (what it does, the module whose `define_flags` and `main` it is)
@@ -23,6 +23,9 @@ COMMANDS = {
 
 def main() -> None:
     """Runs the command that the first argument names."""
+    interruption.leave_at_once()
+    from stlight_jax import cli  # JAX comes with it, and takes a while
+
     if len(sys.argv) < 2 or sys.argv[1] in ("--help", "-h", "help"):
         with cli.printing():
             print("usage: python -m stlight_jax COMMAND [--help] ...\n\ncommands:")

@@ -18,7 +18,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what importing JAX reads, 
 import jax
 from absl import flags, logging
 
-from stlight_jax import caches, remote
+from stlight_jax import caches, interruption, remote
 from stlight_jax.errors import InputError, PreemptedError, StlightError, Terminated
 from stlight_jax.progress import terminate
 from stlight_jax.training import distributed
@@ -34,6 +34,7 @@ def run(main: Callable[[], None], arguments: list[str] | None = None, positional
     """
     quiet_libraries()
     _keep_compiled_programs()
+    interruption.listen()
     try:
         if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
             signal.signal(signal.SIGTERM, terminate)

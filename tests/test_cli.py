@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 
@@ -25,6 +26,18 @@ def test_a_second_start_says_no_more_than_the_first(tmp_path):
         result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
         assert (result.returncode, result.stderr) == (0, "")
     assert list(tmp_path.rglob("jit__lambda*"))
+
+
+@pytest.mark.parametrize("command", [["-m", "stlight_jax", "predict", "a.npy"], ["train.py"], ["eval.py"]])
+def test_ctrl_c_while_libraries_load_is_one_line(tmp_path, command):
+    (tmp_path / "jax.py").write_text("import time\nprint('loading', flush=True)\ntime.sleep(60)\n")  # the first to be imported
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen([sys.executable, *command], cwd=ROOT, env=environment, **pipes)
+    assert process.stdout.readline() == "loading\n"
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=30)
+    assert (process.returncode, error) == (130, "interrupted\n")
 
 
 def test_inspect_json_gives_the_published_counts():

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import os
 import pathlib
 import re
-from collections.abc import Callable, Iterator, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -82,7 +84,7 @@ class Destination:
     def check(
         self,
         forms: Sequence[Form],
-        beside: Sequence[pathlib.Path],
+        beside: Mapping[str, pathlib.Path],
         read_from: Sequence[pathlib.Path],
         *,
         overwrite: bool,
@@ -92,7 +94,7 @@ class Destination:
 
         Args:
           forms: of the file, or of each sequence's.
-          beside: other files that will be written.
+          beside: other files that will be written, by the flags that name them.
           read_from: the input's and the truth's files and folders.
         """
         for form, kind in zip(forms, self.kinds, strict=False):
@@ -100,11 +102,23 @@ class Destination:
                 raise InputError(f"{self.path}: a strip shows one forecast; with --rolling write another kind of file")
             opening.check_kind(kind, form, self.path)
         check_free(self.path, read_from, overwrite, folder=self.is_folder)
-        for path in beside:
+        for option, path in beside.items():
             if path.resolve().is_relative_to(self.path.resolve()):
                 raise InputError(f"{path} lies in {self.path}, the folder of predictions; write it somewhere else")
-            check_free(path, read_from, overwrite)
+            check_free(path, read_from, overwrite, option=option)
+        self._check_room(forms)
         self._overwrite = overwrite
+
+    def _check_room(self, forms: Sequence[Form]) -> None:
+        """Of arrays, whose size is known before. Raises InputError."""
+        sized = [form for form, kind in zip(forms, self.kinds, strict=False) if kind in ("npy", "npz", "h5")]
+        needed = sum(math.prod(form.array_shape) * form.dtype.itemsize for form in sized)
+        free = shutil.disk_usage(self.path.parent).free
+        if needed > free:
+            raise InputError(
+                f"{self.path} would take {needed / 1e9:,.1f} GB, and {free / 1e9:,.1f} GB are free there; predict less "
+                "(--horizon, --every), or to another disk (--out)"
+            )
 
     @property
     def is_folder(self) -> bool:
@@ -141,12 +155,15 @@ class Destination:
             current.close()
 
 
-def check_free(path: pathlib.Path, read_from: Sequence[pathlib.Path], overwrite: bool, *, folder: bool = False) -> None:
+def check_free(
+    path: pathlib.Path, read_from: Sequence[pathlib.Path], overwrite: bool, *, folder: bool = False, option: str = "--out"
+) -> None:
     """Makes sure of the folder that `path` is to be in.
 
     Args:
       read_from: files and folders that must stay as they are.
       folder: whether `path` is to be a folder.
+      option: the flag that names it.
 
     Raises InputError if something else is there that must not go, or if `path` cannot be written.
     """
@@ -164,7 +181,7 @@ def check_free(path: pathlib.Path, read_from: Sequence[pathlib.Path], overwrite:
             there, wanted = ("folder", "file") if path.is_dir() else ("file", "folder")
             raise InputError(f"{path} is a {there}, predictions go into a {wanted}; give another name")
         if not overwrite:
-            raise InputError(f"{path} is there already; give another name, or --overwrite to replace it")
+            raise InputError(f"{path} is there already; give another name ({option}=NAME), or --overwrite to replace it")
         foreign = foreign_in(path) if folder else None
         if foreign is not None:
             raise InputError(f"{path} is a folder with {foreign} in it, which predict has not written; give another name")

@@ -65,6 +65,8 @@ class Forecaster:
     ):
         if rollout not in ROLLOUTS:
             raise InputError(f"rollout is {rollout!r}; choose one of {', '.join(ROLLOUTS)}")
+        if device is not None and not isinstance(device, jax.Device):
+            raise InputError(f"device is {device!r}; expected one of jax.devices(), such as {jax.local_devices()[0]!r}")
         self.model: STLightConfig = model.config
         self.scaling: Scaling = model.scaling if value_range is None else _in_units(model.scaling, value_range)
         self.description = model.description
@@ -199,7 +201,9 @@ class Forecaster:
             raise InputError(f"frames have shape {list(shape)}: there is nothing in them")
         full = (1, *shape, 1) if len(shape) == 3 else (1, *shape) if len(shape) == 4 else shape
         if full[4] != model.in_channels:
-            hint = "; a batch without channels needs a last axis of 1: frames[..., None]" if len(shape) == 4 else ""
+            # [b, t, h, w] looks like [t, h, w, c] with as many channels as there are columns.
+            batch = len(shape) == 4 and full[4] > 4
+            hint = "; a batch without channels needs a last axis of 1: frames[..., None]" if batch else ""
             if len(shape) == 3:
                 hint = " (without an axis of channels there is one)"
             raise InputError(

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stlight_jax.data.readers.raw import RawSequence
+from stlight_jax.data.readers.raw import RawSequence, memory_available
 from stlight_jax.data.readers.times import Stamps, duration_text, usual_difference
 from stlight_jax.data.writers.times import continued
 from stlight_jax.errors import InputError
@@ -29,6 +29,7 @@ class Plan(NamedTuple):
       every: frames from one of these to the next.
       left_out: how many of these a gap in time forbids.
       truths: for each view the true frames, if they do not lie in the view itself, else None.
+      truths_told: where these were found, for people.
       read_from: the files that all these frames lie in.
     """
 
@@ -39,6 +40,7 @@ class Plan(NamedTuple):
     every: int
     left_out: int
     truths: list[np.ndarray | None]
+    truths_told: list[str]
     read_from: list[pathlib.Path]
 
     @property
@@ -117,15 +119,25 @@ def make_plan(
             _check_gap(view, first, model.in_frames)
         views.append(view)
         starts.append(own)
+    height, width, _ = views[0].shape
+    needed = 4.0 * horizon * height * width * model.out_channels
+    if needed > memory_available() / 2:
+        raise InputError(
+            f"--horizon={horizon}: a forecast of so many frames would take {needed / 1e9:,.1f} GB of memory, and "
+            f"{memory_available() / 1e9:,.1f} GB are there; predict fewer"
+        )
     if not any(starts):
         raise InputError(
             f"{sequences[0].name}: nowhere are {model.in_frames} frames, and those to predict, without a gap in time; ignore "
             "times with --time=none"
         )
     true = open_input(pathlib.Path(truth).expanduser(), reading) if truth else []
-    truths = _truths(views, starts, reading, horizon, true, f"--truth={truth}") if truth else [None] * len(views)
+    truths: list[np.ndarray | None] = [None] * len(views)
+    told: list[str] = []
+    if truth:
+        truths, told = _truths(views, starts, reading, horizon, true, f"--truth={truth}")
     read_from = [pathlib.Path(path) for path in dict.fromkeys(sequence.origin.path for sequence in (*sequences, *true))]
-    return Plan(views, starts, horizon, rolling, every, left_out, truths, read_from)
+    return Plan(views, starts, horizon, rolling, every, left_out, truths, told, read_from)
 
 
 def _check_channels(sequence: RawSequence, model: STLightConfig) -> None:
@@ -175,8 +187,10 @@ def _check_gap(view: View, start: int, in_frames: int) -> None:
 
 def _truths(
     views: list[View], starts: list[list[int]], reading: Reading, horizon: int, sequences: Sequence[RawSequence], said: str
-) -> list[np.ndarray | None]:
+) -> tuple[list[np.ndarray | None], list[str]]:
     """The true frames in files of their own: by their dates, if both have dates, else from the first frame on.
+
+    Returns them, and a line for each that says which ones they are.
 
     Args:
       said: what the user has named them by.
@@ -184,8 +198,11 @@ def _truths(
     if len(sequences) != len(views):
         raise InputError(f"{said} holds {len(sequences)} sequence(s), the input {len(views)}; there must be one for each")
     results: list[np.ndarray | None] = []
+    told = []
     for view, (start,), sequence in zip(views, starts, sequences, strict=True):
-        place = _first_true(view, start, sequence, said)
+        found = _first_true(view, start, sequence, said)
+        place = found or 0
+        how = "from its first one on, for not both have dates" if found is None else "by their dates"
         own = View(sequence, reading.frame_step, place % reading.frame_step, reading.size)
         if own.shape != view.shape:
             raise InputError(f"{said}: {sequence.name} has frames of shape {list(own.shape)}, the input {list(view.shape)}")
@@ -198,17 +215,18 @@ def _truths(
             if place >= end:
                 break
         results.append(np.concatenate(parts))
-    return results
+        told.append(f"true frames: {len(results[-1]):,} of {sequence.name} from frame {own.place(first)} on ({how})")
+    return results, told
 
 
-def _first_true(view: View, start: int, truth: RawSequence, said: str) -> int:
-    """The place, in all of the true frames, of the first one predicted."""
+def _first_true(view: View, start: int, truth: RawSequence, said: str) -> int | None:
+    """The place, in all of the true frames, of the first one predicted; None where no dates tell."""
     ours, theirs = view.sequence.stamps, truth.stamps
     if ours is None or theirs is None or not (ours.dated and theirs.dated):
-        return 0
+        return None
     further = continued(view.stamps, np.zeros(0, int), start - 1, 1)
     if further is None:
-        return 0
+        return None
     our_step, their_step = (usual_difference([stamps.values]) for stamps in (ours, theirs))
     if our_step and their_step and not 0.5 <= their_step / our_step <= 1.5:
         raise InputError(

@@ -154,7 +154,7 @@ def predict(request: Request, forecaster: Forecaster) -> dict[str, Any]:
     ]
     destination.check(
         forms,
-        [path for path in (page, table) if path is not None],
+        {option: path for option, path in (("--report", page), ("--json", table)) if path is not None},
         [source, *plan.read_from],
         overwrite=request.overwrite,
         rolling=request.rolling,
@@ -314,6 +314,8 @@ def _tell(
     if reading.taken:
         say("as in training: " + ", ".join(f"--{key}={value}" for key, value in reading.taken.items()))
     for remark in dict.fromkeys(remark for view in plan.views for remark in view.sequence.remarks):
+        say(f"  {remark}")
+    for remark in dict.fromkeys(plan.truths_told[:_MOST_NAMES]):
         say(f"  {remark}")
     for remark in _remarks(form, form.origin.dtype or sequence.dtype, reading.options.fill_value):
         say(f"  {remark}")

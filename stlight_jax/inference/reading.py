@@ -65,7 +65,7 @@ def decide(path: pathlib.Path, given: Mapping[str, Any], description: Mapping[st
     if frame_step < 1:
         raise InputError(f"--frame_step={frame_step}: give at least 1")
     if (height < 1) != (width < 1) or min(height, width) < 0:
-        raise InputError(f"--height={height} and --width={width}: give both or neither")
+        raise InputError(f"--height={height} and --width={width}: give both, each at least 1, or neither")
     options = ReadOptions(**values)
     return Reading(options, frame_step, (height, width) if height else None, taken)
 

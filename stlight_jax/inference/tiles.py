@@ -59,6 +59,9 @@ class Tiling:
 
         Raises InputError if the tiles are smaller than a patch, or nothing is left of them beside the overlap.
         """
+        for name, value in (("tile", side), ("overlap", overlap)):
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int | np.integer)):
+                raise InputError(f"{name} is {value!r}; it must be a whole number of pixels")
         patch, radius = config.patch_size, receptive_radius(config)
         rounded = side // patch * patch
         if rounded < patch:
@@ -67,9 +70,9 @@ class Tiling:
             overlap = min(2 * radius, rounded // 2 // patch * patch)
         if overlap < 0:
             raise InputError(f"overlap is {overlap}; it must be at least 0")
+        if overlap > rounded - patch:
+            raise InputError(f"overlap is {overlap} with a tile of {rounded}; it must be at most {rounded - patch}")
         overlap = -(-overlap // patch) * patch
-        if overlap >= rounded:
-            raise InputError(f"overlap is {overlap} with a tile of {rounded}; it must be less than the tile")
         # The inner half of a small overlap blends; its outer quarters are the worst that a cut leaves.
         return cls(rounded, rounded, overlap, min(radius, overlap // 4 if overlap < 2 * radius else radius))
 

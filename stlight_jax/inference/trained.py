@@ -13,6 +13,7 @@ import hashlib
 import io
 import json
 import math
+import os
 import pathlib
 import zipfile
 import zlib
@@ -86,6 +87,8 @@ def load(path: epath.PathLike, which: str = "best") -> TrainedModel:
     Raises:
       InputError: there is nothing of these, it is damaged, or of a version that is not known here.
     """
+    if not isinstance(path, str | os.PathLike) or not os.fspath(path):
+        raise InputError(f"expected a run's folder, a {SUFFIX} file or the name of a shipped network, got {path!r}")
     if (str(path) in shipped() or epath.Path(path).suffix == SUFFIX) and which != "best":
         raise InputError(f"{path} holds one checkpoint; {which!r} cannot be chosen from it")
     if str(path) in shipped():
@@ -159,7 +162,8 @@ def _read(path: epath.Path, source: str) -> TrainedModel:
     except (zipfile.BadZipFile, zlib.error, KeyError, TypeError, ValueError, EOFError, OSError, MemoryError) as error:
         if isinstance(error, InputError) or remote.is_failure(error):
             raise
-        raise InputError(f"{path} is damaged, or no {SUFFIX} file: {type(error).__name__}: {error}") from None
+        what = f"it has no {error}" if isinstance(error, KeyError) else f"{type(error).__name__}: {error}"
+        raise InputError(f"{path} is damaged, or no {SUFFIX} file: {what}") from None
 
 
 def _unpacked(path: epath.Path, source: str) -> TrainedModel:

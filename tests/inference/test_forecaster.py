@@ -303,7 +303,8 @@ def test_values_out_of_range_are_told_once_with_both_ranges(grey, caplog):
     [
         (np.zeros((8, 12)), r"shape \[8, 12\]; expected \[t, h, w\], \[t, h, w, c\] or \[b, t, h, w, c\]"),
         (np.zeros((2, 8, 12)), r"2 frame\(s\); the grey network needs 3"),
-        (np.zeros((3, 8, 12, 3)), r"3 channel\(s\); the grey network takes 1; a batch without channels"),
+        (np.zeros((3, 8, 12, 3)), r"3 channel\(s\); the grey network takes 1$"),
+        (np.zeros((2, 3, 8, 12)), r"12 channel\(s\); the grey network takes 1; a batch without channels"),
         (np.zeros((1, 3, 0, 12, 1)), "there is nothing in them"),
         (np.full((3, 8, 12), np.nan), "the frames: all values are missing or not finite"),
         (np.stack([np.zeros((3, 8, 12, 1)), np.full((3, 8, 12, 1), np.inf)]), "sequence 1 of the frames: all values"),
@@ -321,6 +322,8 @@ def test_frames_that_cannot_be_are_refused(grey, frames, message):
     ("settings", "call", "message"),
     [
         ({"rollout": "steps"}, {}, "rollout is 'steps'; choose one of blocks, frames"),
+        ({"device": "tpu"}, {}, "device is 'tpu'; expected one of jax.devices"),
+        ({"tile": 2.5}, {}, "tile is 2.5; it must be a whole number of pixels"),
         ({"memory": 1}, {}, "memory is 1 bytes"),
         ({"value_range": (3, 3)}, {}, "value_range is 3, 3; expected two numbers, the first one less than the second"),
         ({"value_range": 3}, {}, "value_range is 3; expected two numbers"),

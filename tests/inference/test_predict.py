@@ -6,11 +6,13 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 import tracemalloc
+import types
 
 import numpy as np
 import pytest
@@ -350,7 +352,7 @@ def test_a_page_and_the_terminal_say_the_same_of_channels_with_ranges_of_their_o
     assert remark in html.unescape(pathlib.Path("b.html").read_text())
 
 
-def test_truth_from_another_file_is_found_by_its_dates(tmp_path):
+def test_truth_from_another_file_is_found_by_its_dates(tmp_path, capsys):
     frames = movie(14)
     hours = np.datetime64("2020-01-01T00") + np.arange(14)
     saved(tmp_path / "a.npz", frames[:9], time=hours[:9])
@@ -362,6 +364,9 @@ def test_truth_from_another_file_is_found_by_its_dates(tmp_path):
     by_order = run(tmp_path / "e.npy", truth=str(tmp_path / "d.npy"), out="c.npy")
     in_one = run(saved(tmp_path / "f.npy", frames), start=9, out="d.npy")
     assert by_date["per_lead_time"] == by_order["per_lead_time"] == in_one["per_lead_time"]
+    told = " ".join(capsys.readouterr().err.split())
+    assert "true frames: 2 of b.npz#rain from frame 4 on (by their dates)" in told
+    assert "true frames: 2 of d.npy from frame 0 on (from its first one on, for not both have dates)" in told
     with pytest.raises(InputError, match="c.npz#rain has no frame of 2020-01-01T09:00:00, the first one predicted"):
         run(tmp_path / "a.npz", truth=str(tmp_path / "c.npz"), out="e.npy")
 
@@ -657,7 +662,7 @@ def test_a_page_shows_forecasts_with_and_without_truth(tmp_path):
 def test_what_is_there_is_kept_unless_told_otherwise(tmp_path, current_folder):
     source = saved(tmp_path / "a.npy", movie())
     (current_folder / "b.npy").write_text("before")
-    with pytest.raises(InputError, match="b.npy is there already; give another name, or --overwrite"):
+    with pytest.raises(InputError, match="b.npy is there already; give another name .--out=NAME., or --overwrite"):
         run(source, out="b.npy")
     run(source, out="b.npy", overwrite=True)
     assert np.load("b.npy").shape == (2, 8, 10)
@@ -667,6 +672,28 @@ def test_what_is_there_is_kept_unless_told_otherwise(tmp_path, current_folder):
     (current_folder / "c" / "letter.txt").write_text("dear")
     with pytest.raises(InputError, match="c is a folder with letter.txt in it"):
         run(source, out="c", overwrite=True)
+
+
+def test_a_page_that_is_there_is_named_by_its_own_option(tmp_path, current_folder):
+    source = saved(tmp_path / "a.npy", movie())
+    (current_folder / "b.html").write_text("before")
+    with pytest.raises(InputError, match="b.html is there already; give another name .--report=NAME., or --overwrite"):
+        run(source, out="b.npy", report="")
+    assert os.listdir(current_folder) == ["b.html"]
+
+
+def test_more_than_disk_or_memory_hold_is_refused_before_any_work(tmp_path, current_folder, monkeypatch):
+    source = saved(tmp_path / "a.npy", movie())
+    with pytest.raises(
+        InputError, match=r"--horizon=1000000000000: .* would take 320,000.0 GB of memory, and .*; predict fewer"
+    ):
+        run(source, out="b.npy", horizon=10**12)  # of 8 x 10 float32
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: types.SimpleNamespace(free=159))
+    with pytest.raises(InputError, match=r"b.npy would take 0.0 GB, and 0.0 GB are free there; predict less"):
+        run(source, out="b.npy", horizon=2)  # of 8 x 10 bytes
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: types.SimpleNamespace(free=160))
+    run(source, out="b.npy", horizon=2)
+    assert os.listdir(current_folder) == ["b.npy"]
 
 
 def test_interrupted_it_leaves_nothing(tmp_path, current_folder):
@@ -711,7 +738,7 @@ def test_interrupted_it_leaves_nothing(tmp_path, current_folder):
         (movie(), {"reading": {"variable": "x"}}, "--variable is 'x', but a .npy file has no named arrays; leave"),
         (movie(), {"reading": {"fill_value": np.nan}}, "--fill_value=nan: give a number, or none"),
         (movie(dtype=np.float32), {"reading": {"fill_value": np.inf}}, "--fill_value=inf: give a number, or none"),
-        (movie(), {"reading": {"height": 8}}, "--height=8 and --width=0: give both or neither"),
+        (movie(), {"reading": {"height": 8}}, "--height=8 and --width=0: give both, each at least 1, or neither"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_said_in_a_line(tmp_path, current_folder, frames, settings, message):

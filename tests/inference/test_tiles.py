@@ -49,8 +49,8 @@ def test_the_receptive_radius_is_how_far_a_pixel_is_felt(small_model, change):
 )
 def test_weights_add_up_to_one_wherever_tiles_lie(shallow, length, width, side, overlap):
     config = shallow
-    if overlap is not None and overlap + overlap % 2 >= side // 2 * 2:
-        with pytest.raises(InputError, match="must be less than the tile"):
+    if overlap is not None and overlap > side // 2 * 2 - 2:
+        with pytest.raises(InputError, match="it must be at most"):
             Tiling.of(config, side, overlap)
         return
     tiling = Tiling.of(config, side, overlap)
@@ -87,7 +87,12 @@ def test_tiles_overlap_by_two_radii_of_8_but_by_half_at_most(shallow, side, over
 
 @pytest.mark.parametrize(
     ("side", "overlap", "message"),
-    [(1, None, "tile is 1; it must be at least"), (64, -2, "overlap is -2"), (64, 63, "overlap is 64 with a tile of 64")],
+    [
+        (1, None, "tile is 1; it must be at least"),
+        (64, -2, "overlap is -2"),
+        ("64", None, "tile is '64'; it must be a whole number"),
+        (64, 63, "overlap is 63 with a tile of 64; it must be at most 62"),
+    ],
 )
 def test_impossible_tilings_are_refused(small_model, side, overlap, message):
     with pytest.raises(InputError, match=message):
