@@ -34,8 +34,8 @@ _FREE = {
     "copy-done", "slice-done", "async-done", "async-update", "all-reduce-done", "all-gather-done", "collective-permute-done",
     "add-dependency", "domain",
 }  # fmt: skip
-# In a tuple, of which the second element is the result and the rest, if any, are flags.
-_GIVING_OPERANDS_BACK = ("all-gather-start", "collective-permute-start")
+# Which element of the tuple that an asynchronous start gives is its result; others are operands and flags.
+_RESULT_AT = {"all-gather-start": 1, "collective-permute-start": 1, "slice-start": 1, "copy-start": 0}
 _PASSES = {"default": 1, "high": 3, "highest": 6}
 
 
@@ -85,7 +85,7 @@ class Instruction:
     @property
     def made(self) -> tuple[Array, ...]:
         """Those of them that are new: an asynchronous start gives its operands and flags beside them."""
-        return self.elements[1] if self.opcode in _GIVING_OPERANDS_BACK else self.result
+        return self.elements[_RESULT_AT[self.opcode]] if self.opcode in _RESULT_AT else self.result
 
     def called(self, attribute: str) -> str | None:
         """The computation that an attribute such as `calls` names."""
@@ -260,10 +260,7 @@ class Program:
         opcode, result = instruction.opcode, list(instruction.made)
         if opcode in _FREE or opcode in ("while", "call", "conditional", "async-start"):
             return [], []
-        if opcode in ("copy-start", "slice-start"):  # the operand, the result and a flag
-            moved = result[1]
-            return [_part(self._arrays(computation, instruction.operands[0])[0], moved)], [moved]
-        if opcode in ("slice", "dynamic-slice", "gather"):
+        if opcode in ("slice", "dynamic-slice", "gather", "copy-start", "slice-start"):
             return [_part(self._arrays(computation, instruction.operands[0])[0], result[0])], result
         if opcode == "dynamic-update-slice":
             update = self._arrays(computation, instruction.operands[1])[0]

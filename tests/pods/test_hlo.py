@@ -145,6 +145,23 @@ def test_tiles_are_padding_and_small_memories_are_free(start):
     assert cost.flops == turns
 
 
+@pytest.mark.parametrize(
+    ("source", "result"), [("", "S(1)"), ("S(1)", ""), ("", "")], ids=["fetched ahead", "put away", "in main memory"]
+)
+def test_an_asynchronous_copy_moves_what_it_copies_between_memories(source, result):
+    # As libtpu writes it: the result, the operand, a flag.
+    given, made = (f"f32[16,128]{{1,0:T(8,128){space}}}" for space in (source, result))
+    text = f"""HloModule by_hand
+
+ENTRY %main (x: f32[16,128]) -> f32[16,128] {{
+  %x = {given} parameter(0)
+  %start = ({made}, {given}, u32[]{{:S(2)}}) copy-start(%x)
+  ROOT %done = {made} copy-done(%start)
+}}
+"""
+    assert Program(text).cost().bytes == 16 * 128 * 4 * ((not source) + (not result))
+
+
 def test_a_loop_of_unknown_length_is_an_error():
     with pytest.raises(ValueError, match="does not tell how often its loop loop turns"):
         Program(TPU_TEXT.replace("constant(START)", "parameter(2)")).cost()
