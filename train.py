@@ -24,7 +24,7 @@ flags.mark_flags_as_required(["config", "workdir"])
 def main() -> None:
     """Trains to the end of the schedule."""
     preemption.leave_if_asked()
-    distributed.start()
+    distributed.start(stops=True)
     say("loading libraries ...")
     from stlight_jax.training.loop import train  # after the flags: a typo should not wait for TensorFlow
 

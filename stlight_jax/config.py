@@ -160,7 +160,7 @@ def base_config(dataset: str, size: str) -> ml_collections.ConfigDict:
     config.train.seed = 42
     config.train.horizon = 0  # frames to predict; beyond model.out_frames they are rolled out; 0 is model.out_frames
     config.train.checkpoint_every = 625  # steps between validations, each saved with its score
-    config.train.keep_checkpoints = 3  # newest ones (at least 2), beside the best
+    config.train.keep_checkpoints = 3  # newest ones, beside the best; at least 2, lest the only one prove damaged
     config.train.log_every = 25  # steps
     config.train.init_from = ""  # workdir or checkpoint whose weights a new run starts from
     config.train.tensorboard = True  # events too, when the package tensorboard is installed

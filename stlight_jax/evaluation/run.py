@@ -85,7 +85,7 @@ def evaluate_workdir(
     launcher = make_launcher(config.parallel.launcher)
     batch_size = launcher.rounded_up(config.evaluation.batch_size)
     test = open_test(config)
-    distributed.check_agreement("the test data", fingerprint(test))
+    distributed.check_agreement("the test data", functools.partial(fingerprint, test))
     model_config.check_sequence(test.shape)
     scaling = Scaling.from_json(description["scaling"]) if "scaling" in description else test.scaling
     test_set = _checked(test, scaling, description["data"], data_root is not None)

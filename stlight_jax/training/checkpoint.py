@@ -91,8 +91,9 @@ class CheckpointWriter:
                 response.result()
                 if jax.process_index() == 0:
                     write_checksums(directory / str(step), self._lock)
-                    self._delete_old()
                 _failures.succeeded()
+                if jax.process_index() == 0:
+                    self._delete_old()
             except BaseException as error:  # shown by the next `check`, in the main thread
                 _failures.first = _failures.first or error
 
@@ -107,7 +108,10 @@ class CheckpointWriter:
         for step in available:
             if step not in kept:
                 self._lock.check(ask=True)
-                _delete(self._directory / str(step))
+                try:
+                    _delete(self._directory / str(step))
+                except Exception as error:  # it only takes room, and the next save tries again
+                    logging.warning("checkpoint %d in %s could not be deleted: %s", step, self._directory, error)
 
     def check(self) -> None:
         """Raises what has gone wrong in saving, as soon as it is known."""

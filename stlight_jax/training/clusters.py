@@ -7,8 +7,6 @@ import os
 import re
 from typing import Any
 
-from jax._src import cloud_tpu_init
-
 from stlight_jax.errors import InputError
 
 
@@ -17,7 +15,7 @@ def of_slurm() -> bool:
 
     Raises InputError where it has room for several, but one was started by hand.
     """
-    tasks = int(os.environ.get("SLURM_NTASKS", "1"))
+    tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS") or os.environ.get("SLURM_NTASKS", "1"))
     if tasks == 1 or "SLURM_PROCID" not in os.environ:
         return False
     if "SLURM_STEP_NODELIST" not in os.environ:
@@ -28,13 +26,21 @@ def of_slurm() -> bool:
     return True
 
 
-def on_a_tpu_vm() -> bool:
-    """Whether JAX takes this machine for a part of a TPU slice, of one host or of many.
+def of_a_tpu_slice() -> bool:
+    """Whether this host is one of several of a TPU slice; False where nobody says (`distributed.check_layout` sees to it).
 
-    JAX has no public name for it. Were it to go, `distributed.check_layout` still refuses hosts that do not know of each other.
+    A host that is alone must not join anything, for JAX's port is always the same one: a second program there would break the
+    first.
     """
-    allowed = os.environ.get("JAX_PLATFORMS") or "tpu"
-    return "tpu" in allowed.split(",") and bool(getattr(cloud_tpu_init, "running_in_cloud_tpu_vm", False))
+    if "tpu" not in (os.environ.get("JAX_PLATFORMS") or "tpu").split(","):
+        return False
+    try:
+        from jax._src.clusters import cloud_tpu_cluster as tpu  # what `jax.distributed.initialize` asks; it has no public name
+
+        slice_ = next((kind for kind in (tpu.GceTpuCluster, tpu.GkeTpuCluster) if kind.is_env_present()), None)
+        return slice_ is not None and slice_.get_process_count() > 1
+    except (ImportError, AttributeError, OSError, RuntimeError, ValueError):  # of a metadata server that does not answer, too
+        return False
 
 
 def slurm_arguments() -> dict[str, Any]:
@@ -48,7 +54,8 @@ def slurm_arguments() -> dict[str, Any]:
     gpus, tasks = _gpus_seen(), _tasks_of_this_node()
     if "JAX_LOCAL_DEVICE_IDS" in os.environ or not gpus or not tasks:
         return {}
-    if tasks == 1 or "SLURM_GPUS_PER_TASK" in os.environ or gpus < tasks:
+    on_the_node = int(os.environ.get("SLURM_GPUS_ON_NODE") or gpus)
+    if tasks == 1 or "SLURM_GPUS_PER_TASK" in os.environ or gpus < max(tasks, on_the_node):  # bound to those it sees
         return {"local_device_ids": list(range(gpus))}
     if gpus % tasks:
         raise InputError(f"{tasks} tasks cannot share the {gpus} GPUs of a node equally; change --ntasks-per-node of srun")
@@ -59,7 +66,7 @@ def slurm_arguments() -> dict[str, Any]:
 def _gpus_seen() -> int:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
-        return len([name for name in visible.split(",") if name])
+        return len([name for name in visible.split(",") if name not in ("", "NoDevFiles")])
     return int(os.environ.get("SLURM_GPUS_ON_NODE") or len(glob.glob("/dev/nvidia[0-9]*")))
 
 

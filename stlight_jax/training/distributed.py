@@ -40,11 +40,14 @@ def define_flags() -> None:
     flags.DEFINE_integer("process", None, "Of several processes: this one's number, from 0.")
 
 
-def start() -> None:
-    """Joins the other processes of a run, if there are any: by the flags, or on SLURM and TPU VMs by what these tell.
+def start(*, stops: bool = False) -> None:
+    """Joins the other processes of a run, if there are any: by the flags, or on SLURM and TPU slices by what these tell.
 
     To be called before anything else of JAX. Processes other than the first one say nothing from then on. Where the others do
     not come within five minutes, it ends the process with one line and the status of an InputError.
+
+    Args:
+      stops: whether the run asks, by `preemption.StopRequests`, for SIGTERM to any of them; it ends a process otherwise.
 
     Raises InputError for flags that do not belong together, and for layouts that SLURM cannot have meant.
     """
@@ -63,28 +66,29 @@ def start() -> None:
         host, _, port = given.coordinator.rpartition(":")
         if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
             raise InputError(f"--coordinator is {given.coordinator}; it must be HOST:PORT, such as host0:1234")
-        if given.processes > 1:
-            progress.say(f"process {given.process} of {given.processes} waits for the others at {given.coordinator} ...")
+        if given.processes == 1:
+            return
+        progress.say(f"process {given.process} of {given.processes} waits for the others at {given.coordinator} ...")
         arguments = {
             "coordinator_address": given.coordinator, "num_processes": given.processes, "process_id": given.process,
         }  # fmt: skip
     elif clusters.of_slurm():
         arguments = clusters.slurm_arguments()  # all else JAX asks SLURM itself
-    elif clusters.on_a_tpu_vm():
+    elif clusters.of_a_tpu_slice():
         arguments = {}
     else:
         return
     where = f" at {given.coordinator}" if by_flags else ""
-    # A handler in Python would not be called while this waits for the others; JAX puts its own in the place afterwards.
+    # A handler in Python would not be called while this waits for the others. JAX puts its own in the place afterwards, which
+    # nobody hears but `StopRequests`.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    jax.config.update("jax_enable_preemption_service", stops)
     try:
         with _patience(where):
             jax.distributed.initialize(
                 **arguments, heartbeat_timeout_seconds=_HEARTBEAT_SECONDS, initialization_timeout=2 * _START_SECONDS
             )
     except (RuntimeError, ValueError) as error:
-        if isinstance(error, ValueError) and clusters.on_a_tpu_vm():
-            return  # told to look at its own chips only; `check_layout` has the last word
         raise InputError(f"the processes of this run did not find each other{where}: {str(error).splitlines()[0]}") from None
     if jax.process_index():
         progress.silence()
@@ -166,9 +170,10 @@ def check_layout() -> None:
 
 
 def check_agreement(what: str, content: Any) -> None:
-    """Raises InputError, on all processes, unless all have equal `content`, which is JSON."""
+    """Raises InputError, on all processes, unless all have equal `content`: JSON, or a function that gives it."""
     if jax.process_count() == 1:
         return
+    content = content() if callable(content) else content
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).digest()
     all_of_them = multihost_utils.process_allgather(np.frombuffer(digest, np.uint8))
     different = [int(i) for i in np.flatnonzero((all_of_them != all_of_them[0]).any(-1))]

@@ -111,7 +111,7 @@ class _Run:
         self.training, self.validation = open_training(config)
         take_channels(config.model, self.training.shape[-1])
         distributed.check_agreement("the training data", self.training.description["sha256"])
-        distributed.check_agreement("the validation data", fingerprint(self.validation))
+        distributed.check_agreement("the validation data", functools.partial(fingerprint, self.validation))
         model_config = check(config)
         for key in ("train", "evaluation"):
             check_horizon(f"{key}.horizon", config[key].horizon, model_config)

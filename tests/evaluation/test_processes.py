@@ -103,6 +103,7 @@ def trained(small_run, tmp_path, monkeypatch):
 
 def test_unequal_numbers_of_devices_are_told(tmp_path, monkeypatch):
     monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(jax.distributed, "is_initialized", lambda: True)
     monkeypatch.setattr(jax, "devices", lambda: [types.SimpleNamespace(process_index=i) for i in (0, 1, 1)])
     with pytest.raises(InputError, match="the processes have 1, 2 devices; .* all must have as many"):
         run.evaluate_workdir(tmp_path)

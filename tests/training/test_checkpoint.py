@@ -1,5 +1,6 @@
 """Checkpoints: what is kept, what comes back, and that nothing damaged is ever used."""
 
+import errno
 import json
 import pathlib
 import shutil
@@ -94,6 +95,21 @@ def test_the_newest_and_the_best_are_kept(tmp_path):
     assert checkpoint.choose_step(tmp_path, "best") == 20
     assert checkpoint.choose_step(tmp_path, "last") == 60
     assert checkpoint.choose_step(tmp_path, "50") == 50
+
+
+def test_an_old_checkpoint_that_cannot_be_deleted_ends_nothing(tmp_path, monkeypatch, caplog):
+    def refuse(path, *_, **__):
+        raise OSError(errno.ENOTEMPTY, "Directory not empty", str(path))  # as NFS does while somebody reads there
+
+    with monkeypatch.context() as patched, caplog.at_level("WARNING"):
+        patched.setattr(shutil, "rmtree", refuse)
+        write(tmp_path, {10: 3.0, 20: 1.0, 30: 2.0, 40: 2.0}, keep=2)
+    assert "checkpoint 10 in" in caplog.text
+    assert "could not be deleted: [Errno 39] Directory not empty" in caplog.text
+    assert checkpoint.choose_step(tmp_path, "last") == 40
+    assert checkpoint.newest_sound_step(tmp_path) == 40
+    write(tmp_path, {50: 2.0}, keep=2)
+    assert checkpoint.steps(tmp_path) == [20, 40, 50]
 
 
 def test_keeping_goes_on_after_a_restart(tmp_path):

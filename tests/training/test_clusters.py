@@ -1,13 +1,13 @@
 """What SLURM and TPU VMs tell: nothing of theirs is here, so their variables and JAX's detection stand in for them."""
 
 import os
+import signal
 import subprocess
 import sys
 
 import jax
 import pytest
 from absl import flags
-from jax._src import cloud_tpu_init
 from jax._src.clusters import cloud_tpu_cluster, slurm_cluster
 
 from stlight_jax import InputError
@@ -41,6 +41,8 @@ def slurm(monkeypatch):
         # each sees its own one only, whatever its number
         ({"SLURM_STEP_TASKS_PER_NODE": "4", "CUDA_VISIBLE_DEVICES": "0", "SLURM_LOCALID": "3"}, [0]),
         ({"SLURM_STEP_TASKS_PER_NODE": "2", "CUDA_VISIBLE_DEVICES": "0,1", "SLURM_GPUS_PER_TASK": "2"}, [0, 1]),
+        # --gpu-bind: three of the node's six
+        ({"SLURM_STEP_TASKS_PER_NODE": "2", "CUDA_VISIBLE_DEVICES": "3,4,5", "SLURM_GPUS_ON_NODE": "6"}, [0, 1, 2]),
     ],
 )
 def test_a_task_of_slurm_takes_all_gpus_that_are_its_own(slurm, variables, own):
@@ -53,6 +55,7 @@ def test_a_task_of_slurm_takes_all_gpus_that_are_its_own(slurm, variables, own):
     "variables",
     [
         {"SLURM_STEP_TASKS_PER_NODE": "1(x4)", "CUDA_VISIBLE_DEVICES": ""},  # no GPUs
+        {"SLURM_STEP_TASKS_PER_NODE": "1(x4)", "CUDA_VISIBLE_DEVICES": "NoDevFiles"},
         {"SLURM_STEP_TASKS_PER_NODE": "2,3", "SLURM_GPUS_ON_NODE": "8"},  # unequal: JAX gives each task one
         {"SLURM_STEP_TASKS_PER_NODE": "1", "SLURM_GPUS_ON_NODE": "8", "JAX_LOCAL_DEVICE_IDS": "4,5"},  # told by the user
     ],
@@ -74,7 +77,7 @@ def test_a_job_of_several_tasks_wants_srun(slurm, monkeypatch):
     monkeypatch.delenv("SLURM_STEP_NODELIST")
     with pytest.raises(InputError, match="4 tasks, and this process was not started as one of them; put srun before"):
         clusters.of_slurm()
-    monkeypatch.setenv("SLURM_NTASKS", "1")
+    slurm(SLURM_STEP_NUM_TASKS="1")  # a shell in a job of four
     assert not clusters.of_slurm()
 
 
@@ -90,9 +93,15 @@ print(jax.process_index(), jax.process_count(), jax.device_count(), jax.config._
 
 
 def test_processes_that_slurm_starts_find_each_other_and_their_gpus():
-    assert slurm_cluster.SlurmCluster  # whose variables these are
     port = free_port()
     job = {"SLURM_JOB_ID": "1", "SLURM_NTASKS": "2", "SLURM_STEP_NODELIST": "localhost", "SLURM_LOCALID": "0"}
+    asked = (
+        slurm_cluster._JOBID_PARAM,
+        slurm_cluster._NODE_LIST,
+        slurm_cluster._PROCESS_COUNT,
+        slurm_cluster._LOCAL_PROCESS_ID,
+    )
+    assert set(asked) <= job.keys()  # what JAX asks for
     job |= {"SLURM_STEP_TASKS_PER_NODE": "1(x2)", "SLURM_GPUS_ON_NODE": "8", "JAX_COORDINATOR_PORT": str(port)}
     started = [
         subprocess.Popen(
@@ -115,20 +124,32 @@ def initialised(monkeypatch):
         distributed.define_flags()
     if not flags.FLAGS.is_parsed():
         flags.FLAGS(["test"])
-    return calls
+    before = signal.getsignal(signal.SIGTERM)
+    yield calls
+    signal.signal(signal.SIGTERM, before)
 
 
-def test_hosts_of_a_tpu_slice_join_by_what_jax_finds_out(slurm, monkeypatch, initialised):
-    distributed.start()
-    assert not initialised  # this machine is none of them
-    # As `gcloud compute tpus tpu-vm` makes them: no variables of the environment, a metadata server.
-    told = {"agent-worker-number": "0", "worker-network-endpoints": "a:b:10.0.0.1,a:b:10.0.0.2"}
-    monkeypatch.setattr(cloud_tpu_cluster, "get_metadata", lambda key: (told.get(key, ""), 200))
-    for module in (cloud_tpu_init, cloud_tpu_cluster):
-        monkeypatch.setattr(module, "running_in_cloud_tpu_vm", True)
-    monkeypatch.setenv("JAX_PLATFORMS", "tpu,cpu")
-    monkeypatch.delenv("TPU_SKIP_MDS_QUERY", raising=False)
-    monkeypatch.delenv("TPU_WORKER_HOSTNAMES", raising=False)
+@pytest.fixture
+def tpu_vm(slurm, monkeypatch):
+    """Makes this a VM as `gcloud compute tpus tpu-vm` makes them: no variables of the environment, a metadata server."""
+
+    def of(workers):
+        def get_metadata(key):
+            if workers is None:
+                raise ConnectionError("no metadata server")
+            return {"agent-worker-number": "0", "worker-network-endpoints": workers}.get(key, ""), 200
+
+        monkeypatch.setattr(cloud_tpu_cluster, "get_metadata", get_metadata)
+        monkeypatch.setattr(cloud_tpu_cluster, "running_in_cloud_tpu_vm", True)
+        monkeypatch.setenv("JAX_PLATFORMS", "tpu,cpu")
+        for name in ("TPU_SKIP_MDS_QUERY", "TPU_WORKER_HOSTNAMES", "TPU_PROCESS_ADDRESSES"):
+            monkeypatch.delenv(name, raising=False)
+
+    return of
+
+
+def test_hosts_of_a_tpu_slice_join_by_what_jax_finds_out(tpu_vm, monkeypatch, initialised):
+    tpu_vm("a:b:10.0.0.1,a:b:10.0.0.2")
     assert cloud_tpu_cluster.GceTpuCluster.is_env_present()
     distributed.start()
     assert len(initialised) == 1
@@ -138,14 +159,19 @@ def test_hosts_of_a_tpu_slice_join_by_what_jax_finds_out(slurm, monkeypatch, ini
     assert len(initialised) == 1
 
 
-def test_a_tpu_vm_that_is_told_to_be_alone_goes_on_alone(slurm, monkeypatch, initialised):
-    def refuse(**arguments):
-        raise ValueError("coordinator_address should be defined.")
-
-    monkeypatch.setattr(jax.distributed, "initialize", refuse)
-    monkeypatch.setattr(cloud_tpu_init, "running_in_cloud_tpu_vm", True)
-    monkeypatch.setenv("JAX_PLATFORMS", "tpu,cpu")
+@pytest.mark.parametrize("workers", ["a:b:10.0.0.1", None])
+def test_a_host_of_a_tpu_that_is_alone_joins_nothing(tpu_vm, initialised, workers):
+    tpu_vm(workers)
     distributed.start()
+    assert not initialised
+
+
+def test_this_machine_joins_nothing(slurm, initialised):
+    distributed.start()
+    assert not initialised
+
+
+def test_a_host_that_has_not_joined_the_others_trains_nothing(monkeypatch):
     monkeypatch.setattr(jax, "process_count", lambda: 4)
     with pytest.raises(InputError, match="devices belong to 4 processes, and it has not joined the others"):
         distributed.check_layout()
@@ -168,7 +194,10 @@ def test_a_process_whose_others_do_not_come_ends_with_one_line(number, tmp_path)
     script = tmp_path / "waiting.py"
     script.write_text(WAITING)
     command = [sys.executable, script, f"--coordinator=localhost:{free_port()}", "--processes=2", f"--process={number}"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")
+    }  # JAX tells of these
+    environment["PYTHONPATH"] = str(ROOT)
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment, check=False)
     assert ended.returncode == 2
     assert ended.stderr.count("\n") == 2  # that it waits, and this

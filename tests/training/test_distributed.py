@@ -150,6 +150,7 @@ def test_configs_that_differ_are_refused_by_all(small_run, tmp_path):
 
 def test_unequal_numbers_of_devices_are_told(monkeypatch):
     monkeypatch.setattr(jax, "process_count", lambda: 3)
+    monkeypatch.setattr(jax.distributed, "is_initialized", lambda: True)
     monkeypatch.setattr(jax, "devices", lambda: [types.SimpleNamespace(process_index=i) for i in (0, 0, 1, 2, 2)])
     with pytest.raises(InputError, match="the processes have 2, 1, 2 devices; .* all must have as many"):
         distributed.check_layout()
