@@ -113,10 +113,10 @@ class Destination:
         """Of arrays, whose size is known before. Raises InputError."""
         sized = [form for form, kind in zip(forms, self.kinds, strict=False) if kind in ("npy", "npz", "h5")]
         needed = sum(math.prod(form.array_shape) * form.dtype.itemsize for form in sized)
-        free = shutil.disk_usage(self.path.parent).free
-        if needed > free:
+        disk = shutil.disk_usage(self.path.parent)
+        if disk.total and needed > disk.free:  # some file systems do not tell
             raise InputError(
-                f"{self.path} would take {needed / 1e9:,.1f} GB, and {free / 1e9:,.1f} GB are free there; predict less "
+                f"{self.path} would take {needed / 1e9:,.1f} GB, and {disk.free / 1e9:,.1f} GB are free there; predict less "
                 "(--horizon, --every), or to another disk (--out)"
             )
 

@@ -2,6 +2,7 @@
 
 import calendar
 import dataclasses
+import errno
 import pathlib
 import tracemalloc
 
@@ -312,8 +313,9 @@ def test_a_folder_that_has_got_another_file_stays(tmp_path, replaced):
     assert (path / "mine.txt").read_text() == "precious"
 
 
+@pytest.mark.parametrize("links", [True, False])  # not every file system has hard ones
 @pytest.mark.parametrize("kind", ["npy", "gif", "folder"])
-def test_of_two_that_write_to_one_place_at_once_the_first_stays(tmp_path, monkeypatch, kind):
+def test_of_two_that_write_to_one_place_at_once_the_first_stays(tmp_path, monkeypatch, kind, links):
     path, frames = tmp_path / ("a" if kind == "folder" else f"a.{kind}"), frames_of((4, 16, 16, 1))
 
     def opened():
@@ -330,7 +332,12 @@ def test_of_two_that_write_to_one_place_at_once_the_first_stays(tmp_path, monkey
     def contents():
         return [item.read_bytes() for item in ([path] if path.is_file() else sorted(path.iterdir()))]
 
+    def refuse(*_, **__):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
     found = []
+    if not links:
+        monkeypatch.setattr("os.link", refuse)
     with pytest.raises(InputError, match="has come to be there meanwhile|could not be written"):
         write_both()
     assert [item.name for item in tmp_path.iterdir()] == [path.name]

@@ -688,10 +688,10 @@ def test_more_than_disk_or_memory_hold_is_refused_before_any_work(tmp_path, curr
         InputError, match=r"--horizon=1000000000000: .* would take 320,000.0 GB of memory, and .*; predict fewer"
     ):
         run(source, out="b.npy", horizon=10**12)  # of 8 x 10 float32
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: types.SimpleNamespace(free=159))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: types.SimpleNamespace(total=1000, free=159))
     with pytest.raises(InputError, match=r"b.npy would take 0.0 GB, and 0.0 GB are free there; predict less"):
         run(source, out="b.npy", horizon=2)  # of 8 x 10 bytes
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: types.SimpleNamespace(free=160))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: types.SimpleNamespace(total=1000, free=160))
     run(source, out="b.npy", horizon=2)
     assert os.listdir(current_folder) == ["b.npy"]
 

@@ -69,7 +69,10 @@ def _put_first(temporary: pathlib.Path, path: pathlib.Path) -> None:
         except FileExistsError:
             raise meanwhile from None
         except OSError:  # not every file system has links
-            pass
+            try:
+                path.touch(exist_ok=False)
+            except FileExistsError:
+                raise meanwhile from None
     temporary.rename(path)
 
 
