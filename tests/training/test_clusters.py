@@ -120,10 +120,11 @@ def initialised(monkeypatch):
     """Calls of `jax.distributed.initialize`, which does nothing."""
     calls = []
     monkeypatch.setattr(jax.distributed, "initialize", lambda **arguments: calls.append(arguments))
-    if "coordinator" not in flags.FLAGS:
-        distributed.define_flags()
-    if not flags.FLAGS.is_parsed():
-        flags.FLAGS(["test"])
+    own = flags.FlagValues()  # other tests may have left flags that must be given
+    for name in ("coordinator", "processes", "process"):
+        flags.DEFINE_string(name, None, "", flag_values=own)
+    own(["test"])
+    monkeypatch.setattr(flags, "FLAGS", own)
     before = signal.getsignal(signal.SIGTERM)
     yield calls
     signal.signal(signal.SIGTERM, before)
