@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import itertools
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +21,7 @@ from stlight_jax.training.schedule import Hyperparameters
 from stlight_jax.training.state import create_state, init_variables, make_optimizer
 from stlight_jax.training.step import make_train_step
 from tests.conftest import load_config
-from tests.model import reference
+from tests.model.checks import check_depthwise
 
 pytestmark = [
     pytest.mark.gpu,
@@ -30,13 +29,13 @@ pytestmark = [
 ]
 
 CASES = [
-    # kernel side, dilation, height, width, channels
-    (7, 3, 32, 32, 64),
-    (7, 3, 10, 23, 40),
-    (5, 3, 16, 16, 96),
-    (5, 2, 7, 9, 3),
-    (3, 1, 32, 32, 64),
-    (7, 3, 2, 3, 16),  # fewer pixels than the dilation
+    # (kernel height, kernel width, dilation, height, width), channels
+    ((7, 7, 3, 32, 32), 64),
+    ((7, 7, 3, 10, 23), 40),
+    ((5, 5, 3, 16, 16), 96),
+    ((5, 5, 2, 7, 9), 3),
+    ((3, 3, 1, 32, 32), 64),
+    ((7, 7, 3, 2, 3), 16),  # fewer pixels than the dilation
 ]
 NETWORK = STLightConfig(
     in_frames=4, out_frames=3, in_channels=1, out_channels=1, hidden_dim=64, depth=4, patch_size=2, near_kernel=3, far_kernel=7
@@ -50,25 +49,9 @@ def cpu():
 
 
 @pytest.mark.parametrize("implementation", ["auto", "native", "phases", "portable"])
-@pytest.mark.parametrize("case", CASES)
-def test_depthwise_convolutions_equal_float64_numpy(case, implementation):
-    side, dilation, height, width, channels = case
-    random = np.random.default_rng(0)
-    x, cotangent = (random.standard_normal((2, height, width, channels)).astype(np.float32) for _ in range(2))
-    kernel = random.standard_normal((side, side, 1, channels)).astype(np.float32)
-    op = functools.partial(depthwise_conv, dilation=dilation, implementation=implementation, precision=lax.Precision.HIGHEST)
-    out, transpose = jax.vjp(jax.jit(op), x, kernel)
-    wide = [array.astype(np.float64) for array in (x, kernel, cotangent)]
-    expected = reference.depthwise(wide[0], wide[1], dilation)
-    np.testing.assert_allclose(out, expected, atol=1e-6 * np.abs(expected).max())
-    of_x, of_kernel = transpose(cotangent)
-    expected = reference.depthwise(wide[2], wide[1][::-1, ::-1], dilation)
-    np.testing.assert_allclose(of_x, expected, atol=1e-6 * np.abs(expected).max())
-    for row, column in itertools.product(range(side), repeat=2):
-        unit = np.zeros(kernel.shape)
-        unit[row, column] = 1
-        slope = (reference.depthwise(wide[0], unit, dilation) * wide[2]).sum((0, 1, 2))
-        np.testing.assert_allclose(of_kernel[row, column, 0], slope, atol=2e-5 * max(1, np.abs(slope).max()))
+@pytest.mark.parametrize(("case", "channels"), CASES)
+def test_depthwise_convolutions_equal_numpy(case, channels, implementation):
+    check_depthwise(case, implementation, channels, lax.Precision.HIGHEST)
 
 
 def test_auto_convolves_phases_there():

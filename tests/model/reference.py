@@ -29,17 +29,14 @@ def convolution(x, kernel, stride, padding):
 
 
 def depthwise(x, kernel, dilation):
-    """`[b, h, w, d]` with kernel `[k_h, k_w, 1, d]`; every output pixel gathers the taps that lie inside the frame."""
-    out = np.zeros_like(x)
+    """`[b, h, w, d]` with kernel `[k_h, k_w, 1, d]`; every output pixel gathers its taps, and outside the frame is nothing."""
+    rows, columns = (side // 2 * dilation for side in kernel.shape[:2])
     height, width = x.shape[1:3]
-    for row in range(height):
-        for column in range(width):
-            for i in range(kernel.shape[0]):
-                for j in range(kernel.shape[1]):
-                    y = row + (i - kernel.shape[0] // 2) * dilation
-                    z = column + (j - kernel.shape[1] // 2) * dilation
-                    if 0 <= y < height and 0 <= z < width:
-                        out[:, row, column] += x[:, y, z] * kernel[i, j, 0]
+    x = np.pad(x, ((0, 0), (rows, rows), (columns, columns), (0, 0)))
+    out = np.zeros((len(x), height, width, x.shape[-1]), x.dtype)
+    for i in range(kernel.shape[0]):
+        for j in range(kernel.shape[1]):
+            out += x[:, i * dilation : i * dilation + height, j * dilation : j * dilation + width] * kernel[i, j, 0]
     return out
 
 

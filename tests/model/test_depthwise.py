@@ -9,6 +9,7 @@ from stlight_jax.errors import InputError
 from stlight_jax.model import cpu_kernels
 from stlight_jax.model.depthwise import IMPLEMENTATIONS, as_conv_general_dilated, depthwise_conv
 from tests.model import reference
+from tests.model.checks import check_depthwise, depthwise_arguments
 
 SAMPLE = [
     # kernel height, kernel width, dilation, height, width
@@ -28,48 +29,21 @@ GRID = [
 ]
 
 
-def make(kernel_height, kernel_width, height, width, channels=3, batch=2):
-    random = np.random.default_rng(0)
-    x = random.standard_normal((batch, height, width, channels)).astype(np.float32)
-    kernel = random.standard_normal((kernel_height, kernel_width, 1, channels)).astype(np.float32)
-    return x, kernel, random.standard_normal(x.shape).astype(np.float32)
-
-
-def check(case, implementation, channels=3):
-    kernel_height, kernel_width, dilation, height, width = case
-    x, kernel, cotangent = make(kernel_height, kernel_width, height, width, channels)
-    out, transpose = jax.vjp(jax.jit(lambda x, k: depthwise_conv(x, k, dilation, implementation)), x, kernel)
-    expected = reference.depthwise(x.astype(np.float64), kernel.astype(np.float64), dilation)
-    np.testing.assert_allclose(out, expected, atol=1e-5 * max(1, np.abs(expected).max()))
-
-    # The op is linear in each argument, so the inner products with a cotangent give its gradients exactly.
-    x_gradient, kernel_gradient = transpose(cotangent)
-    wide = cotangent.astype(np.float64)
-    flipped = reference.depthwise(wide, kernel[::-1, ::-1].astype(np.float64), dilation)
-    np.testing.assert_allclose(x_gradient, flipped, atol=1e-5 * max(1, np.abs(flipped).max()))
-    for row in range(kernel_height):
-        for column in range(kernel_width):
-            unit = np.zeros(kernel.shape)
-            unit[row, column] = 1
-            slope = (reference.depthwise(x.astype(np.float64), unit, dilation) * wide).sum((0, 1, 2))
-            np.testing.assert_allclose(kernel_gradient[row, column, 0], slope, rtol=1e-5, atol=2e-5)
-
-
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 @pytest.mark.parametrize("case", SAMPLE)
 def test_equals_numpy(case, implementation):
-    check(case, implementation)
+    check_depthwise(case, implementation)
 
 
 @pytest.mark.parametrize("channels", [4, 8, 16, 17, 40, 64, 130])
 def test_kernels_equal_numpy_whatever_the_channels(channels):
     # 4, 8 and 16 float32 make a vector, by processor; what does not divide overlaps, and 64 channels or more are a block.
-    check((5, 7, 2, 17, 29), "cpu", channels)
+    check_depthwise((5, 7, 2, 17, 29), "cpu", channels)
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 def test_gradients_are_batched(implementation):
-    x, kernel, cotangent = make(3, 5, 6, 6, channels=16)
+    x, kernel, cotangent = depthwise_arguments(3, 5, 6, 6, channels=16)
 
     def gradients(x, cotangent):
         return jax.vjp(lambda x, k: depthwise_conv(x[None], k, 2, implementation)[0], x, kernel)[1](cotangent)
@@ -83,19 +57,19 @@ def test_gradients_are_batched(implementation):
 
 @pytest.mark.parametrize("side", [1, 3, 5, 7, 9, *(pytest.param(side, marks=pytest.mark.long) for side in (11, 13))])
 def test_kernels_equal_numpy_whatever_the_side(side):
-    check((side, side, 1, 9, 40), "cpu", 20)
+    check_depthwise((side, side, 1, 9, 40), "cpu", 20)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize(("implementation", "channels"), [*((name, 3) for name in IMPLEMENTATIONS), ("cpu", 20)])
 @pytest.mark.parametrize("case", GRID)
 def test_equals_numpy_on_the_full_grid(case, implementation, channels):
-    check(case, implementation, channels)
+    check_depthwise(case, implementation, channels)
 
 
 @pytest.mark.parametrize("implementation", ["taps", "cpu", "auto"])
 def test_gradients_equal_those_of_the_native_form_and_repeat_to_the_bit(implementation):
-    x, kernel, cotangent = make(5, 5, 12, 12, channels=24)
+    x, kernel, cotangent = depthwise_arguments(5, 5, 12, 12, channels=24)
 
     def gradients(name):
         return jax.jit(lambda *a: jax.vjp(lambda x, k: depthwise_conv(x, k, 3, name), *a[:2])[1](a[2]))(x, kernel, cotangent)
@@ -106,7 +80,7 @@ def test_gradients_equal_those_of_the_native_form_and_repeat_to_the_bit(implemen
 
 
 def test_without_a_compiler_auto_uses_taps_and_says_so(monkeypatch, caplog):
-    x, kernel, _ = make(3, 3, 6, 6, channels=16)
+    x, kernel, _ = depthwise_arguments(3, 3, 6, 6, channels=16)
     expected = depthwise_conv(x, kernel, 2, "taps")
     monkeypatch.setenv("CXX", "no-such-compiler")
     caches = (cpu_kernels._registered, cpu_kernels._warn_once)
@@ -128,7 +102,7 @@ def test_without_a_compiler_auto_uses_taps_and_says_so(monkeypatch, caplog):
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 def test_bfloat16_sums_in_float32(implementation):
-    x, kernel, _ = make(7, 7, 9, 9)
+    x, kernel, _ = depthwise_arguments(7, 7, 9, 9)
     x, kernel = jnp.asarray(x, jnp.bfloat16), jnp.asarray(kernel, jnp.bfloat16)
     out = depthwise_conv(x, kernel, 1, implementation)
     expected = reference.depthwise(np.asarray(x, np.float64), np.asarray(kernel, np.float64), 1)
@@ -138,7 +112,7 @@ def test_bfloat16_sums_in_float32(implementation):
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 def test_vmap_and_checkpoint(implementation):
-    x, kernel, cotangent = make(3, 3, 6, 6, channels=16)
+    x, kernel, cotangent = depthwise_arguments(3, 3, 6, 6, channels=16)
     one = jax.vmap(lambda x: depthwise_conv(x[None], kernel, 2, implementation)[0])(x)
     np.testing.assert_allclose(one, depthwise_conv(x, kernel, 2, implementation), atol=1e-5)
 
@@ -154,7 +128,7 @@ def test_vmap_and_checkpoint(implementation):
 
 
 def test_auto_compiles_kernels_for_cpu_and_native_for_tpu():
-    x, kernel, _ = make(3, 3, 6, 6, channels=16)
+    x, kernel, _ = depthwise_arguments(3, 3, 6, 6, channels=16)
     traced = jax.jit(lambda x, k: depthwise_conv(x, k, 2)).trace(x, kernel)
     for_cpu = traced.lower(lowering_platforms=("cpu",)).as_text()
     assert "stlight_convolve" in for_cpu
@@ -163,7 +137,7 @@ def test_auto_compiles_kernels_for_cpu_and_native_for_tpu():
 
 
 def test_unfit_use_is_refused():
-    x, kernel, _ = make(3, 3, 6, 6)
+    x, kernel, _ = depthwise_arguments(3, 3, 6, 6)
     with pytest.raises(ValueError, match="odd kernel sides"):
         depthwise_conv(x, kernel[:2], 1)
     with pytest.raises(ValueError, match="'fast' is unknown"):
