@@ -8,7 +8,7 @@ import tempfile
 
 # Before jax is imported, here and in every process that the tests start. Compiled programs are shared through a folder.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", tempfile.mkdtemp(prefix="stlight_compiled_"))
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("XDG_CACHE_HOME", tempfile.mkdtemp(prefix="stlight_cache_"))
 os.environ["JAX_PLATFORMS"] = os.environ.get("STLIGHT_TEST_PLATFORMS", "cpu")
 os.environ["XLA_FLAGS"] = (os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8").strip()
@@ -60,7 +60,7 @@ def small_config() -> ml_collections.ConfigDict:
     """What `small_run` gives."""
     config = load_config("tiny")
     config.model.update(
-        in_frames=3, out_frames=2, hidden_dim=16, depth=3, near_kernel=3, far_kernel=3, dilation=2, scan_unroll=1
+        in_frames=3, out_frames=2, hidden_dim=16, depth=2, near_kernel=3, far_kernel=3, dilation=2, scan_unroll=1
     )
     config.data.update(image_size=16, digit_size=7, sequences_per_epoch=24, validation_sequences=5, test_sequences=5)
     config.train.update(batch_size=8, epochs=2, checkpoint_every=2, log_every=1, tensorboard=False)

@@ -1,6 +1,7 @@
 """What `evaluate_workdir` refuses, and whole evaluations of odd networks, on small files of a user's own."""
 
 import json
+import pathlib
 
 import jax
 import numpy as np
@@ -17,21 +18,33 @@ from stlight_jax.training.loop import train
 from tests.conftest import load_config
 
 
-@pytest.fixture
-def run(tmp_path):
+def make_run(folder):
     """A config of six steps on two channels of 16 x 16, one of them of another size, and its workdir."""
     random = np.random.default_rng(0)
-    (tmp_path / "raw").mkdir()
+    (folder / "raw").mkdir()
     for number in range(8):
         frames = random.random((14, 16, 16, 2)) * [1.0, 50.0]
         frames[:, 2, 3:5] = np.nan
-        np.save(tmp_path / "raw" / f"{number}.npy", frames)
+        np.save(folder / "raw" / f"{number}.npy", frames)
     config = load_config("tiny", "frames")
     config.model.update(in_frames=3, out_frames=2, hidden_dim=16, depth=2, far_kernel=3)
-    config.data.update(root=str(tmp_path / "raw"), prepared=str(tmp_path / "kept"), per_channel=True)
+    config.data.update(root=str(folder / "raw"), prepared=str(folder / "kept"), per_channel=True)
     config.train.update(batch_size=8, epochs=1, checkpoint_every=4, tensorboard=False)
     config.evaluation.update(batch_size=8, pictures=2)
-    return config, tmp_path / "run"
+    return config, folder / "run"
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run yet to be trained."""
+    return make_run(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A trained one; each test evaluates anew."""
+    config, workdir = make_run(tmp_path_factory.mktemp("trained"))
+    return config, workdir, train(config, workdir)
 
 
 def test_fewer_channels_out_than_in_with_ranges_of_their_own_and_gaps(run):
@@ -48,9 +61,8 @@ def test_fewer_channels_out_than_in_with_ranges_of_their_own_and_gaps(run):
     assert "rmse_per_value" not in results
 
 
-def test_the_page_and_the_metrics_know_single_sequences(run):
-    config, workdir = run
-    state = train(config, workdir)
+def test_the_page_and_the_metrics_know_single_sequences(trained):
+    config, workdir, state = trained
     results = evaluate_workdir(workdir, "last")
     kept = json.loads((workdir / "eval" / "metrics.json").read_text())
     assert kept["sequence_mse"] == results["sequence_mse"]
@@ -82,9 +94,8 @@ def test_the_page_and_the_metrics_know_single_sequences(run):
         assert page.count(f'"title":"{title}"') == 1
 
 
-def test_a_longer_horizon_is_rolled_out(run):
-    config, workdir = run
-    train(config, workdir)
+def test_a_longer_horizon_is_rolled_out(trained):
+    _, workdir, _ = trained
     results = evaluate_workdir(workdir, "last", horizon=5)
     assert len(results["per_lead_time"]["stlight"]["mse"]) == 5
     assert len(results["sharpness"]["per_lead_time"]) == 5
@@ -92,13 +103,16 @@ def test_a_longer_horizon_is_rolled_out(run):
         evaluate_workdir(workdir, "last", horizon=5, cycle=4)
 
 
-def test_data_that_have_changed_are_refused_unless_they_are_named(run, tmp_path):
-    config, workdir = run
-    train(config, workdir)
-    np.save(tmp_path / "raw" / "8.npy", np.random.default_rng(1).random((14, 16, 16, 2)))
-    with pytest.raises(InputError, match="the data have changed since training, .* give --data_root"):
-        evaluate_workdir(workdir)
-    results = evaluate_workdir(workdir, data_root=config.data.root)
+def test_data_that_have_changed_are_refused_unless_they_are_named(trained):
+    config, workdir, _ = trained
+    another = pathlib.Path(config.data.root) / "8.npy"
+    np.save(another, np.random.default_rng(1).random((14, 16, 16, 2)))
+    try:
+        with pytest.raises(InputError, match="the data have changed since training, .* give --data_root"):
+            evaluate_workdir(workdir)
+        results = evaluate_workdir(workdir, data_root=config.data.root)
+    finally:
+        another.unlink()
     assert "trained on other data" in results["test_set"]["remark"]
     assert "trained on other data" in (workdir / "eval" / "table.txt").read_text()
 

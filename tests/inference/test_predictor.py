@@ -25,7 +25,7 @@ def trained(small_model):
 
 def test_equals_the_network(small_model, trained):
     frames = np.random.default_rng(1).integers(0, 256, (2, 3, 8, 12, 2), np.uint8)
-    expected = STLight(small_model).apply(trained, frames / np.float32(255))
+    expected = jax.jit(STLight(small_model).apply)(trained, frames / np.float32(255))
     predict = Predictor(small_model, trained)
     np.testing.assert_allclose(predict(frames), expected, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(predict(frames / np.float32(255)), expected, rtol=1e-5, atol=1e-5)

@@ -235,6 +235,7 @@ def test_processes_count_the_moments_at_which_they_may_stop(monkeypatch):
     assert counted == [1, 2, 3, 4, 5]
 
 
+@pytest.mark.long
 def test_a_termination_of_one_saves_and_stops_both_and_waits_for_no_validation(small_run, tmp_path):
     small_run.train.update(epochs=400, checkpoint_every=1)
     small_run.data.validation_sequences = 40_000

@@ -150,6 +150,7 @@ def limited():
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
+@pytest.mark.long
 def test_a_full_disk_ends_the_run_and_leaves_what_was_saved(small_run, tmp_path, limited, monkeypatch, caplog):
     """In one process: the third save fails, and the run, which knows of it at the next step, does not go on to the fourth."""
     small_run.train.update(epochs=2, checkpoint_every=1)

@@ -76,7 +76,7 @@ def batches(config, count, batch=8):
 
 @pytest.fixture
 def video_model(small_model):
-    return dataclasses.replace(small_model, in_channels=1, overlap=0, hidden_dim=16)
+    return dataclasses.replace(small_model, in_channels=1, overlap=0, hidden_dim=16, depth=2)
 
 
 def test_loss_and_gradient_norm_are_those_of_the_whole_batch(video_model):
@@ -106,7 +106,7 @@ def test_loss_and_gradient_norm_are_those_of_the_whole_batch(video_model):
 
 
 def test_the_moving_average_is_the_formulas(video_model):
-    launcher, state, step, _ = make_run(dataclasses.replace(video_model, depth=2), 2, ema_decay=0.28)
+    launcher, state, step, _ = make_run(video_model, 2, ema_decay=0.28)
     average = jax.tree.map(np.float64, state.raw_variables)
     for number, frames in enumerate(batches(video_model, 6)):
         old = state
@@ -204,16 +204,15 @@ class WithNormsAtRest(STLight):
         return super().__call__(frames)
 
 
-@pytest.mark.parametrize(("accumulate", "missing"), [(2, False), (4, True)])
+@pytest.mark.parametrize(("accumulate", "missing"), [pytest.param(2, False, marks=pytest.mark.long), (4, True)])
 def test_accumulation_is_the_large_batch_where_sequences_do_not_know_of_each_other(video_model, accumulate, missing):
-    shallow = dataclasses.replace(video_model, depth=2)
-    frames, scaling = batches(shallow, 1)[0], None
+    frames, scaling = batches(video_model, 1)[0], None
     if missing:  # unequal shares, of the parts as of the devices
         frames[0, 3:] = 255
         frames[5, :, :8] = 255
         scaling = Scaling("uint8", (0.0,), (254.0,), missing=True, fill=255, filling=(0.5,))
-    whole, whole_state = one_step(shallow, frames, network=WithNormsAtRest, scaling=scaling)
-    parts, parts_state = one_step(shallow, frames, accumulate, network=WithNormsAtRest, scaling=scaling)
+    whole, whole_state = one_step(video_model, frames, network=WithNormsAtRest, scaling=scaling)
+    parts, parts_state = one_step(video_model, frames, accumulate, network=WithNormsAtRest, scaling=scaling)
     for name, value in whole.items():
         assert parts[name] == pytest.approx(value, rel=1e-6)
     # After one step, Adam's first moment is a tenth of the gradient.

@@ -97,6 +97,7 @@ def test_an_error_closes_the_trace(small_run, tmp_path, monkeypatch, said):
         pass
 
 
+@pytest.mark.long
 def test_sigterm_closes_the_trace(small_run, tmp_path):
     small_run.train.update(epochs=100_000, checkpoint_every=1_000_000)
     small_run.profile.update(steps=100_000, first=0)
