@@ -69,8 +69,11 @@ def make_optimizer(
 
 def init_variables(model: STLight, seed: int, frame_shape: tuple[int, int, int]) -> dict[str, Any]:
     """Fresh {"params", "batch_stats"}; the same on every process. Args: frame_shape `[h, w, c]`."""
-    frames = jnp.zeros((1, model.config.in_frames, *frame_shape), jnp.float32)
-    return dict(jax.jit(model.init)(jax.random.key(seed), frames))
+    key, frames = jax.random.key(seed), jnp.zeros((1, model.config.in_frames, *frame_shape), jnp.float32)
+    # The random generator is long, straight code that runs once; LLVM takes four times as long to optimise it further.
+    alone = jax.default_backend() == "cpu" and not isinstance(key, jax.core.Tracer)  # part of a program has no options
+    options = {"xla_backend_optimization_level": 1} if alone else None
+    return dict(jax.jit(model.init, compiler_options=options)(key, frames))
 
 
 def create_state(

@@ -9,6 +9,7 @@ import pytest
 
 from stlight_jax import InputError, STLight, STLightConfig
 from stlight_jax.model.stlight import fold_time, pixel_shuffle, unfold_time
+from stlight_jax.training.state import init_variables
 from tests.model import reference
 
 
@@ -101,9 +102,17 @@ def test_rematerialisation_changes_no_gradient(small_model):
         assert less < memory
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("seed", [0, 2**32 - 1])
+def test_initial_weights_are_flaxs_to_the_bit(small_model, seed):
+    model = STLight(small_model)
+    expected = jax.jit(model.init)(jax.random.key(seed), jnp.zeros((1, 3, 8, 12, 2)))
+    jax.tree.map(np.testing.assert_array_equal, init_variables(model, seed, (8, 12, 2)), dict(expected))
+
+
 def test_initialisation_is_the_papers_hybrid():
     config = STLightConfig(in_frames=10, out_frames=10, in_channels=1, out_channels=1, hidden_dim=512, depth=6, patch_size=2)
-    params = jax.jit(STLight(config).init)(jax.random.key(0), jnp.zeros((1, 10, 8, 8, 1)))["params"]
+    params = init_variables(STLight(config), 0, (8, 8, 1))["params"]
     # Kaiming-normal, fan_out, ReLU gain: sqrt(2 / fan_out), and a depthwise fan-out counts all channels, as in PyTorch.
     expected = {
         ("patch_encoder", "conv"): (2 / (512 * 2**2)) ** 0.5,
