@@ -100,7 +100,7 @@ def main(_: list[str]) -> None:
         say(f"{case.label} ...")
         results["programs"][case.label] = _compiled(case)
         write_json(kept, results)
-    results["programs"] = {case.label: results["programs"][case.label] for case in CASES}  # whatever was kept before
+    results["programs"] = {case.label: results["programs"][case.label] for case in CASES}  # the first one first
     write_json(kept, results)
     _write(out, results)
 

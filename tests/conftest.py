@@ -6,7 +6,8 @@ import runpy
 import signal
 import tempfile
 
-# Before jax is imported, here and in every process that the tests start. Compiled programs are shared through a folder.
+# Before jax is imported, here and in every process that the tests start. Compiled programs are shared through a folder, the
+# smallest, too: a run has dozens of them, and together they take as long as the largest.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", tempfile.mkdtemp(prefix="stlight_compiled_"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("XDG_CACHE_HOME", tempfile.mkdtemp(prefix="stlight_cache_"))
@@ -52,7 +53,7 @@ def load_config(size: str, name: str = "moving_mnist") -> ml_collections.ConfigD
 
 @pytest.fixture
 def small_run() -> ml_collections.ConfigDict:
-    """A run of six steps that takes seconds: 16x16 frames, 3 -> 2, two blocks."""
+    """A run of six steps that takes seconds: 16x16 frames, 3 -> 2, two blocks, none of them before the skip."""
     return small_config()
 
 

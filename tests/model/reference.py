@@ -1,4 +1,4 @@
-"""STLight's forward pass in plain NumPy float64, written from the paper's description with loops; slow and obvious."""
+"""STLight's forward pass in plain NumPy float64, written from the paper's description; obvious before quick."""
 
 import math
 

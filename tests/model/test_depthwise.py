@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.ndimage
 
 from stlight_jax.errors import InputError
 from stlight_jax.model import cpu_kernels
@@ -27,6 +28,18 @@ GRID = [
     for dilation in (1, 2, 3, 4)
     for height, width in ((1, 1), (5, 8), (16, 13))
 ]
+
+
+@pytest.mark.parametrize("case", SAMPLE)
+def test_the_reference_equals_scipys_correlation(case):
+    kernel_height, kernel_width, dilation, height, width = case
+    x, kernel, _ = (array.astype(np.float64) for array in depthwise_arguments(kernel_height, kernel_width, height, width))
+    holes = np.zeros((dilation * (kernel_height - 1) + 1, dilation * (kernel_width - 1) + 1, 3))
+    holes[::dilation, ::dilation] = kernel[:, :, 0]
+    for frame, ours in zip(x, reference.depthwise(x, kernel, dilation), strict=True):
+        for channel in range(3):
+            expected = scipy.ndimage.correlate(frame[..., channel], holes[..., channel], mode="constant")
+            np.testing.assert_allclose(ours[..., channel], expected, atol=1e-12)
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)

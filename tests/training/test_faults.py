@@ -150,6 +150,20 @@ def limited():
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
+def test_a_save_that_finds_the_disk_full_is_told_and_the_one_before_stays(limited, tmp_path):
+    def save_two():
+        with checkpoint.CheckpointWriter(tmp_path / "checkpoints", 2) as writer:
+            writer.save(make_state(1), {}, {"mse": 1.0})
+            writer.wait()
+            limited(100)
+            writer.save(make_state(2), {}, {"mse": 0.5})
+
+    with pytest.raises(InputError, match=r"the checkpoint in .*/checkpoints could not be written: .*File too large"):
+        save_two()
+    limited(resource.RLIM_INFINITY)
+    assert assert_checkpoints_are_sound(tmp_path) == 1
+
+
 @pytest.mark.long
 def test_a_full_disk_ends_the_run_and_leaves_what_was_saved(small_run, tmp_path, limited, monkeypatch, caplog):
     """In one process: the third save fails, and the run, which knows of it at the next step, does not go on to the fourth."""

@@ -97,6 +97,7 @@ def test_init_from_starts_a_new_run_from_the_weights(small_run, tmp_path):
 
 
 def test_a_moving_average_resumes_bit_for_bit_and_is_what_is_evaluated(small_run, tmp_path):
+    small_run.model.depth = 3  # blocks before, across and after the skip
     small_run.train.ema_decay = 0.9
     state = train(small_run, tmp_path)
     shutil.rmtree(tmp_path / "checkpoints" / "6")

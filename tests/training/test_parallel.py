@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from stlight_jax import InputError, STLight, STLightConfig
-from stlight_jax.training.parallel import AXIS, make_launcher
+from stlight_jax.training.parallel import AXIS, LAUNCHERS, make_launcher
 from stlight_jax.training.schedule import Hyperparameters
 from stlight_jax.training.state import create_state, make_optimizer
 from stlight_jax.training.step import make_eval_step, make_train_step
@@ -67,10 +67,10 @@ def test_losses_parameters_and_evaluation_do_not_depend_on_the_launcher_or_the_d
 @pytest.mark.parametrize(
     ("name", "ema_decay"),
     [
-        ("pmap", 0.0),
-        ("shard_map", 0.9),
-        pytest.param("pmap", 0.9, marks=pytest.mark.long),
-        pytest.param("shard_map", 0.0, marks=pytest.mark.long),
+        # Each launcher once, each kind of state once; the others are among the long ones.
+        pytest.param(name, decay, marks=[pytest.mark.long] if (name == "pmap") == (decay > 0) else [])
+        for name in LAUNCHERS
+        for decay in (0.0, 0.9)
     ],
 )
 def test_the_compiled_step_reduces_gradients_once_and_gathers_nothing(name, ema_decay):
