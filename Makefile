@@ -27,8 +27,10 @@ demo: install
 	$(BIN)/python eval.py --workdir=runs/demo
 	@echo "demo: open runs/demo/eval/report.html in a browser to see it move"
 
+# Most of the time goes into compiling small programs; LLVM's first level takes half of it. Processes that the tests start,
+# test-torch and test-long compile as users do.
 test: install
-	$(BIN)/python -m pytest -m "not long and not torch and not tpu and not gpu" -n 2 --dist worksteal
+	XLA_FLAGS="$(XLA_FLAGS) --xla_backend_optimization_level=1" $(BIN)/python -m pytest -m "not long and not torch and not tpu and not gpu" -n 2 --dist worksteal
 
 test-long: install
 	$(BIN)/python -m pytest -m "long and not torch and not tpu and not gpu"
