@@ -1,5 +1,5 @@
 # make demo        train a small network on Moving MNIST and look at its predictions (8 minutes on two cores)
-# make test        the test suite (under ten minutes on two cores)
+# make test        the test suite (about twelve minutes on two cores)
 # make test-long   what takes longer (an hour or more)
 # make test-torch  what needs PyTorch, which it installs: the CPU build where the package index has one (TORCH=torch==X.Y)
 # make test-tpu    compiles for TPU slices with libtpu, which it installs (700 MB); no TPU is needed
@@ -27,10 +27,8 @@ demo: install
 	$(BIN)/python eval.py --workdir=runs/demo
 	@echo "demo: open runs/demo/eval/report.html in a browser to see it move"
 
-# Most of the time goes into compiling small programs; LLVM's first level takes half of it. Processes that the tests start,
-# test-torch and test-long compile as users do.
 test: install
-	XLA_FLAGS="$(XLA_FLAGS) --xla_backend_optimization_level=1" $(BIN)/python -m pytest -m "not long and not torch and not tpu and not gpu" -n 2 --dist worksteal
+	$(BIN)/python -m pytest -m "not long and not torch and not tpu and not gpu" -n 2 --dist worksteal
 
 test-long: install
 	$(BIN)/python -m pytest -m "long and not torch and not tpu and not gpu"

@@ -110,7 +110,7 @@ def test_rematerialisation_changes_no_gradient(small_model):
 def test_initial_weights_are_those_of_flaxs_own_init_to_the_bit(size, seed):
     """However little of its program is optimised: a run begins with the same weights on every version of this package."""
     model = STLight(check(load_config(size)))
-    plainly = {"xla_backend_optimization_level": 3}  # whatever this session compiles with
+    plainly = {"xla_backend_optimization_level": 3}  # whatever XLA_FLAGS say
     expected = jax.jit(model.init, compiler_options=plainly)(jax.random.key(seed), jnp.zeros((1, 10, 8, 8, 1)))
     jax.tree.map(np.testing.assert_array_equal, init_variables(model, seed, (8, 8, 1)), dict(expected))
 
