@@ -100,7 +100,7 @@ def main(_: list[str]) -> None:
         say(f"{case.label} ...")
         results["programs"][case.label] = _compiled(case)
         write_json(kept, results)
-    results["programs"] = {case.label: results["programs"][case.label] for case in CASES}  # the first one first
+    results["programs"] = {case.label: results["programs"][case.label] for case in CASES}  # some may have been kept
     write_json(kept, results)
     _write(out, results)
 

@@ -79,7 +79,11 @@ def test_inspect_says_that_the_paper_leaves_depthwise_out():
         (("eval.py", "--workdir=x", "tiny"), "unexpected argument 'tiny'"),
         (("-m", "stlight_jax", "predict", "--model", "tiny", "a.npy", "--horizon=3"), "a.npy: there is no such file or folder"),
         (("-m", "stlight_jax", "predict", "a.npy", "--model=tiny", "b.npy"), "unexpected argument 'b.npy'"),
-        (("-m", "stlight_jax", "prepare", "--raw=a", "ktth", "--out=b"), "--dataset=ktth: value should be one of"),
+        (
+            ("-m", "stlight_jax", "prepare", "--raw=a", "ktth", "--out=b"),
+            "--dataset=ktth: value should be one of <taxibj|kth|kitti_caltech|moving_fashion_mnist|",
+        ),
+        (("-m", "stlight_jax", "prepare", "kth", "--out=b"), "--raw must have a value"),
     ],
 )
 def test_mistakes_get_one_line_and_exit_status_2(arguments, message):
