@@ -23,7 +23,7 @@ def main() -> None:
     """Evaluates the checkpoints asked for."""
     distributed.start()
     say("loading libraries ...")
-    from stlight_jax.evaluation.run import evaluate_workdir  # after the flags: a typo should not wait for TensorFlow
+    from stlight_jax.evaluation.run import evaluate_workdir  # after the flags: a typo should not wait for it
 
     evaluate_workdir(_WORKDIR.value, _CHECKPOINT.value, _DATA_ROOT.value, _HORIZON.value, _CYCLE.value)
 

@@ -26,7 +26,7 @@ def main() -> None:
     preemption.leave_if_asked()
     distributed.start(stops=True)
     say("loading libraries ...")
-    from stlight_jax.training.loop import train  # after the flags: a typo should not wait for TensorFlow
+    from stlight_jax.training.loop import train  # after the flags: a typo should not wait for it
 
     train(_CONFIG.value, _WORKDIR.value, _ALLOW_CHANGES.value)
 

@@ -13,6 +13,7 @@ import numpy as np
 from etils import epath
 
 from stlight_jax import remote
+from stlight_jax.data.pipeline import load_tensorflow
 from stlight_jax.errors import InputError
 
 DIGIT_SIDE = 28
@@ -138,5 +139,6 @@ def _from_tfds(split: str, root: str) -> np.ndarray:
     if builder is None:
         where = root or "TFDS's default folder"
         raise InputError(f"data.digits is 'tfds', but mnist is not prepared in {where}; run `tfds build mnist` first")
+    load_tensorflow()  # in its own way, before TFDS does
     dataset = builder.as_dataset(split=split)
     return np.stack([example["image"][:, :, 0] for example in dataset.as_numpy_iterator()])

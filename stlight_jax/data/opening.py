@@ -16,6 +16,7 @@ from etils import epath
 from stlight_jax import caches, remote
 from stlight_jax.data import moving_mnist
 from stlight_jax.data.augmentation import Augmented
+from stlight_jax.data.pipeline import MOST_AT_ONCE
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.data.sequences import Sequences
 from stlight_jax.data.splits import in_fixed_disorder
@@ -57,8 +58,6 @@ def open_test(config: ml_collections.ConfigDict) -> Sequences:
 
 def advice_on_slow_data(config: ml_collections.ConfigDict) -> str:
     """What a user can do when batches come too slowly, on one line."""
-    from stlight_jax.data.pipeline import MOST_AT_ONCE  # TensorFlow is slow to import, and who trains has it
-
     cores = f"give each process more cores (fewer processes per host; up to {MOST_AT_ONCE} make batches)"
     if config.dataset in GENERATED:
         return f"sequences are made on the host as training goes; {cores}"

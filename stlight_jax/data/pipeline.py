@@ -6,21 +6,36 @@ sequence once; the last batch is filled up and masked.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tensorflow as tf
 
 from stlight_jax.data.sequences import Sequences
 from stlight_jax.errors import InputError
 
+if TYPE_CHECKING:
+    import tensorflow as tf
+
 # Each takes memory, and all of them share one interpreter.
 MOST_AT_ONCE = 8
 
-# TensorFlow only reads data here; it must not take the accelerators' memory.
-for _kind in ("GPU", "TPU"):
-    tf.config.set_visible_devices([], _kind)
+
+@functools.cache
+def load_tensorflow() -> Any:
+    """The module `tensorflow`. Its import takes seconds, for which nobody should wait who has mistyped a path.
+
+    TensorFlow only reads data and scales frames here, and must not take the accelerators' memory: they are hidden from it.
+    """
+    import tensorflow as tf
+
+    with contextlib.suppress(RuntimeError):  # somebody has computed with it, so it has them already
+        for kind in ("GPU", "TPU"):
+            tf.config.set_visible_devices([], kind)
+    return tf
 
 
 def steps_per_epoch(sequences: int, batch_size: int) -> int:
@@ -53,7 +68,7 @@ def training_batches(
         first = position * batch_size + process_index * share
         return source.frames(np.arange(first, first + share), epoch)
 
-    steps = tf.data.Dataset.range(first_step, last_step)
+    steps = load_tensorflow().data.Dataset.range(first_step, last_step)
     return _read_ahead(steps.map(_numpy_map(make, (source.scaling.dtype,)), num_parallel_calls=_at_once(), deterministic=True))
 
 
@@ -73,6 +88,7 @@ def evaluation_batches(
         mask = indices < count
         return source.frames(np.where(mask, indices, count - 1)), mask
 
+    tf = load_tensorflow()
     firsts = tf.data.Dataset.range(0, count, batch_size)
     return _read_ahead(
         firsts.map(_numpy_map(make, (source.scaling.dtype, tf.bool)), num_parallel_calls=_at_once(), deterministic=True)
@@ -89,6 +105,7 @@ def _at_once() -> int:
 
 
 def _numpy_map(function, dtypes):
+    tf = load_tensorflow()
     dtypes = [tf.as_dtype(dtype) for dtype in dtypes]
 
     def mapped(element):
@@ -98,7 +115,7 @@ def _numpy_map(function, dtypes):
 
 
 def _read_ahead(dataset: tf.data.Dataset) -> Iterator:
-    options = tf.data.Options()
+    options = load_tensorflow().data.Options()
     # A private pool: frames are prepared beside the compiled step without taking its threads.
     options.threading.private_threadpool_size = _at_once()
     options.deterministic = True

@@ -12,6 +12,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -255,8 +256,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 def _is_of_files(error: BaseException) -> bool:
     """Whether files, disk or memory are to blame. ArrayRecord's errors, such as of a full disk, have no type of their own."""
-    import tensorflow as tf  # slow, and TFDS itself loads it only where it is needed
-
     if isinstance(error, RuntimeError):
         return ".array_record" in str(error)
-    return isinstance(error, OSError | MemoryError | tf.errors.OpError)
+    tf = sys.modules.get("tensorflow")  # TFDS loads it only where it is needed
+    return isinstance(error, OSError | MemoryError) or (tf is not None and isinstance(error, tf.errors.OpError))

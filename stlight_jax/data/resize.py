@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import scipy.ndimage
-import tensorflow as tf
+
+from stlight_jax.data.pipeline import load_tensorflow
 
 
 def bilinear(frames: np.ndarray, height: int, width: int, antialias: bool = False) -> np.ndarray:
@@ -19,6 +20,7 @@ def bilinear(frames: np.ndarray, height: int, width: int, antialias: bool = Fals
     Returns:
       float32 `[n, h', w', c]`, in the range of `frames`.
     """
+    tf = load_tensorflow()
     with tf.device("CPU"):
         resized = tf.image.resize(frames.astype(np.float32), (height, width), method="bilinear", antialias=antialias)
     return resized.numpy()

@@ -13,7 +13,7 @@ from stlight_jax.data.scaling import Scaling
 from stlight_jax.evaluation import comparison as comparisons
 from stlight_jax.evaluation.samples import best_median_worst
 
-if TYPE_CHECKING:  # it imports TensorFlow, which tables do without
+if TYPE_CHECKING:
     from stlight_jax.evaluation.evaluator import Evaluation
 
 DEFINITIONS = [

@@ -17,6 +17,7 @@ import jax
 from etils import epath
 
 from stlight_jax import remote
+from stlight_jax.data.pipeline import load_tensorflow
 from stlight_jax.errors import InputError
 from stlight_jax.progress import say
 from stlight_jax.training.lease import Lock
@@ -167,7 +168,7 @@ def _tensorboard_writer(directory: epath.Path) -> Callable[[int, dict[str, float
     if importlib.util.find_spec("tensorboard") is None:
         say("no TensorBoard events are written: the package tensorboard is not installed")
         return None
-    import tensorflow as tf  # slow to import, and only this option needs it
+    tf = load_tensorflow()
 
     @contextlib.contextmanager
     def told() -> Iterator[None]:
