@@ -9,6 +9,7 @@ import re
 import select
 import signal
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
@@ -152,7 +153,11 @@ def _keep_compiled_programs() -> None:
 
 
 def quiet_libraries() -> None:
-    """Keeps warnings meant for developers of the libraries off a user's screen; ours stay. To be called before their import."""
+    """Keeps warnings meant for developers of the libraries off a user's screen; ours stay. To be called before their import.
+
+    And keeps TensorFlow from importing Keras, and with it pandas and pyplot: nothing here uses them.
+    """
+    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # TensorFlow computes nothing here, and would announce it
     warnings.filterwarnings("ignore", module=r"(orbax|flax|jax|tensorflow|xarray)(\.|$)")
     sys.unraisablehook = _pass_over
@@ -162,6 +167,15 @@ def quiet_libraries() -> None:
 
 
 def _pass_over(unraisable: sys.UnraisableHookArgs) -> None:
-    """Parts of a checkpoint that are written after others have failed find nobody to tell; of the failure an error tells."""
-    if str(unraisable.exc_value) != "Event loop is closed":
+    """Is told of what was raised where nothing can be, such as in a callback of the garbage collector, of which JAX has one.
+
+    Parts of a checkpoint that are written after others have failed find nobody to tell; of the failure an error tells. A
+    Ctrl-C or SIGTERM that came just then is sent again, unless somebody keeps those who come.
+    """
+    error = unraisable.exc_value
+    if isinstance(error, KeyboardInterrupt):
+        number = signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT
+        if signal.getsignal(number) in (signal.default_int_handler, terminate):
+            threading.Timer(0.01, os.kill, [os.getpid(), number]).start()
+    elif str(error) != "Event loop is closed":
         sys.__unraisablehook__(unraisable)

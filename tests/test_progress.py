@@ -5,19 +5,23 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
+from stlight_jax import cli
 from stlight_jax import progress as progress_module
 from stlight_jax.errors import Terminated
 from stlight_jax.progress import Progress, terminate
 from tests.conftest import ROOT
 
-
-@pytest.mark.parametrize(
+both_signals = pytest.mark.parametrize(
     ("number", "handler", "error"),
     [(signal.SIGINT, signal.default_int_handler, KeyboardInterrupt), (signal.SIGTERM, terminate, Terminated)],
 )
+
+
+@both_signals
 def test_ctrl_c_and_sigterm_end_the_work_even_if_a_library_swallows_them(number, handler, error):
     before = signal.signal(number, handler)
     try:
@@ -30,6 +34,38 @@ def test_ctrl_c_and_sigterm_end_the_work_even_if_a_library_swallows_them(number,
         assert signal.getsignal(number) is handler
     finally:
         signal.signal(number, before)
+
+
+class Interrupting:
+    """As a callback of the garbage collector: Python can only report what is raised here."""
+
+    def __init__(self, number):
+        self.number = number
+
+    def __del__(self):
+        signal.raise_signal(self.number)
+
+
+def work(number, shown):
+    with Progress("working", 3) if shown else contextlib.nullcontext() as progress:
+        Interrupting(number)
+        if shown:
+            progress.advance(1)
+        time.sleep(30)
+
+
+@both_signals
+@pytest.mark.parametrize("shown", [False, True])
+def test_what_python_cannot_raise_comes_again_and_says_nothing(monkeypatch, capsys, number, handler, error, shown):
+    monkeypatch.setattr(sys, "unraisablehook", cli._pass_over)
+    before = signal.signal(number, handler)
+    try:
+        with pytest.raises(KeyboardInterrupt) as raised:
+            work(number, shown)
+    finally:
+        signal.signal(number, before)
+    assert raised.type is error
+    assert capsys.readouterr().err == ""
 
 
 def test_who_listens_to_ctrl_c_already_goes_on_doing_so(monkeypatch):
