@@ -7,7 +7,7 @@ from stlight_jax import InputError
 from stlight_jax.data.readers.raw import ReadOptions
 from stlight_jax.data.readers.sequences import open_sequences
 from stlight_jax.inference.along import View, known_after
-from tests.inference.test_predict import Line, movie, run, saved
+from tests.inference.predict.line import Line, movie, run, saved
 
 HOURS = np.datetime64("2020-01-01T00") + np.arange(40)
 FRAMES = movie(40)
