@@ -15,6 +15,7 @@ os.environ["JAX_PLATFORMS"] = os.environ.get("STLIGHT_TEST_PLATFORMS", "cpu")
 os.environ["XLA_FLAGS"] = (os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8").strip()
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import jax
 import ml_collections
 import pytest
 
@@ -26,6 +27,18 @@ ROOT = pathlib.Path(__file__).parent.parent
 def pytest_configure() -> None:
     """A shell that starts the tests in the background lets them, and all that they start, ignore Ctrl-C."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Before any fixture: how what this test, and what it starts, compiles is optimised.
+
+    Compiling takes most of the time of a short run. The numbers of the network, of its operations and of the metrics are
+    checked as users compile them, and so is everything in the long tests.
+    """
+    fast = item.get_closest_marker("compiled_fast") is not None and item.get_closest_marker("long") is None
+    jax.config.update("jax_disable_most_optimizations", fast)
+    os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = str(int(fast))
 
 
 @pytest.fixture

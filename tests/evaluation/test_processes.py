@@ -13,7 +13,9 @@ from stlight_jax.evaluation import run
 from stlight_jax.training import checkpoint, loop
 from stlight_jax.training.parallel import make_launcher
 from stlight_jax.training.state import create_state, make_optimizer
-from tests.training.test_distributed import assert_told_of_a_loss, finish, start
+from tests.training.processes import assert_told_of_a_loss, finish, start
+
+pytestmark = pytest.mark.compiled_fast
 
 # All that is refused, one after the other; then an evaluation, and a death in the middle of the next one.
 SCRIPT = """

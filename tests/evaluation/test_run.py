@@ -17,20 +17,26 @@ from stlight_jax.training import checkpoint
 from stlight_jax.training.loop import train
 from tests.conftest import load_config
 
+pytestmark = pytest.mark.compiled_fast
 
-def make_run(folder):
+
+def make_run(folder, dtype=np.float64):
     """A config of six steps on two channels of 16 x 16, one of them of another size, and its workdir."""
     random = np.random.default_rng(0)
     (folder / "raw").mkdir()
     for number in range(8):
         frames = random.random((14, 16, 16, 2)) * [1.0, 50.0]
         frames[:, 2, 3:5] = np.nan
-        np.save(folder / "raw" / f"{number}.npy", frames)
+        if dtype == np.uint16:
+            frames = np.nan_to_num(frames * 1000, nan=65535)
+        np.save(folder / "raw" / f"{number}.npy", frames.astype(dtype))
     config = load_config("tiny", "frames")
     config.model.update(in_frames=3, out_frames=2, hidden_dim=16, depth=2, far_kernel=3)
     config.data.update(root=str(folder / "raw"), prepared=str(folder / "kept"), per_channel=True)
     config.train.update(batch_size=8, epochs=1, checkpoint_every=4, tensorboard=False)
     config.evaluation.update(batch_size=8, pictures=2)
+    if dtype == np.uint16:
+        config.data.fill_value = 65535.0
     return config, folder / "run"
 
 
@@ -42,8 +48,8 @@ def run(tmp_path):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A trained one; each test evaluates anew."""
-    config, workdir = make_run(tmp_path_factory.mktemp("trained"))
+    """A trained one, on whole numbers, one of which stands for missing; each test evaluates anew."""
+    config, workdir = make_run(tmp_path_factory.mktemp("trained"), np.uint16)
     return config, workdir, train(config, workdir)
 
 
@@ -106,7 +112,7 @@ def test_a_longer_horizon_is_rolled_out(trained):
 def test_data_that_have_changed_are_refused_unless_they_are_named(trained):
     config, workdir, _ = trained
     another = pathlib.Path(config.data.root) / "8.npy"
-    np.save(another, np.random.default_rng(1).random((14, 16, 16, 2)))
+    np.save(another, np.random.default_rng(1).integers(0, 1000, (14, 16, 16, 2), np.uint16))
     try:
         with pytest.raises(InputError, match="the data have changed since training, .* give --data_root"):
             evaluate_workdir(workdir)
@@ -117,19 +123,16 @@ def test_data_that_have_changed_are_refused_unless_they_are_named(trained):
     assert "trained on other data" in (workdir / "eval" / "table.txt").read_text()
 
 
-def test_other_test_data_need_the_same_type(run, tmp_path):
-    config, workdir = run
-    for path in (tmp_path / "raw").iterdir():
-        frames = np.nan_to_num(np.load(path) * 100, nan=65535).astype(np.uint16)
-        np.save(path, frames)
-    config.data.fill_value = 65535.0
-    train(config, workdir)
-    (tmp_path / "other").mkdir()
-    np.save(tmp_path / "other" / "a.npy", np.random.default_rng(1).integers(0, 100, (60, 16, 16, 2)).astype(np.uint16))
+def test_other_test_data_need_the_same_type(trained, tmp_path):
+    _, workdir, _ = trained
+    for name, frames in (
+        ("other", np.random.default_rng(1).integers(0, 1000, (60, 16, 16, 2), np.uint16)),
+        ("floats", np.random.default_rng(1).random((60, 16, 16, 2))),
+    ):
+        (tmp_path / name).mkdir()
+        np.save(tmp_path / name / "a.npy", frames)
     # The same key, other files: nothing is missing in these, and nothing is taken for missing.
     assert evaluate_workdir(workdir, data_root=str(tmp_path / "other"))["test_set"]["sequences"] == 8
-    (tmp_path / "floats").mkdir()
-    np.save(tmp_path / "floats" / "a.npy", np.random.default_rng(1).random((60, 16, 16, 2)))
     with pytest.raises(InputError, match="has dtype float32; the network was trained on dtype uint16"):
         evaluate_workdir(workdir, data_root=str(tmp_path / "floats"))
 

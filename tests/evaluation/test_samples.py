@@ -9,6 +9,8 @@ from stlight_jax.evaluation.samples import Samples, best_median_worst, evenly_sp
 from stlight_jax.model.stlight import STLight, STLightConfig
 from stlight_jax.training.state import init_variables
 
+pytestmark = pytest.mark.compiled_fast
+
 
 @pytest.mark.parametrize(
     ("mse", "expected"),

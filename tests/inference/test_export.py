@@ -13,6 +13,8 @@ from stlight_jax import Forecaster, InputError
 from stlight_jax.inference import export, programs, trained
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.compiled_fast
+
 FRESH = """
 import sys
 import numpy as np

@@ -14,6 +14,8 @@ from stlight_jax import Forecaster, InputError
 from stlight_jax.inference import trained
 from stlight_jax.training import checkpoint, loop
 
+pytestmark = pytest.mark.compiled_fast
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):

@@ -15,8 +15,8 @@ from stlight_jax.data.stored import find_prepared
 from stlight_jax.training import checkpoint
 from stlight_jax.training.log import write_json
 from stlight_jax.training.workdir import Workdir, make_writable
+from tests.training.processes import free_port
 from tests.training.test_checkpoint import write
-from tests.training.test_distributed import free_port
 
 
 def test_the_bucket_cannot_do_what_object_stores_cannot(place, server):

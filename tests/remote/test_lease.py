@@ -16,6 +16,8 @@ from stlight_jax.training.workdir import Workdir
 from tests.fake_gcs import Refused
 from tests.training.test_checkpoint import make_state
 
+pytestmark = pytest.mark.compiled_fast
+
 
 def test_a_second_run_is_refused_while_the_first_one_lives(place, quick):
     first, second = Workdir(place).locked(), Workdir(place).locked()

@@ -16,8 +16,8 @@ from stlight_jax.training import checkpoint
 from stlight_jax.training.log import read_metrics
 from tests.conftest import ROOT
 from tests.remote.test_data import frames_config
-from tests.training.test_distributed import assert_same_run, finish, flags_of, free_port
-from tests.training.test_loop import assert_same_state, losses, raw_trees
+from tests.training.processes import assert_same_run, finish, free_port
+from tests.training.runs import assert_same_state, flags_of, losses, raw_trees
 
 
 def environment_of(machine, devices):

@@ -13,8 +13,10 @@ from stlight_jax.evaluation.run import evaluate_workdir
 from stlight_jax.training import checkpoint, lease, loop, mirror
 from stlight_jax.training.log import MetricsLog, read_metrics
 from stlight_jax.training.loop import train
+from tests.training.runs import assert_same_state, check_evaluation, losses
 from tests.training.test_checkpoint import assert_equal, make_state, write
-from tests.training.test_loop import assert_same_state, check_evaluation, losses
+
+pytestmark = pytest.mark.compiled_fast
 
 
 def test_checkpoints_come_back_and_the_newest_and_the_best_are_kept(place, server):

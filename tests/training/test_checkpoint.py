@@ -15,6 +15,8 @@ from stlight_jax import InputError
 from stlight_jax.training import checkpoint
 from stlight_jax.training.state import TrainState, make_optimizer
 
+pytestmark = pytest.mark.compiled_fast
+
 OPTIMIZER = ml_collections.ConfigDict({"beta2": 0.999, "eps": 1e-8, "clip_norm": 1.0, "weight_decay": 0.1})
 
 

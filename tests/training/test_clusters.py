@@ -13,7 +13,7 @@ from jax._src.clusters import cloud_tpu_cluster, slurm_cluster
 from stlight_jax import InputError
 from stlight_jax.training import clusters, distributed
 from tests.conftest import ROOT
-from tests.training.test_distributed import finish, free_port
+from tests.training.processes import finish, free_port
 
 ONE_STEP = {"SLURM_NTASKS": "4", "SLURM_PROCID": "2", "SLURM_STEP_NODELIST": "node[1-4]", "SLURM_LOCALID": "0"}
 

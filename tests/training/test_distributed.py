@@ -1,18 +1,13 @@
 """Real processes that train together: the same run as one process makes, agreement before work, no hanging after a death."""
 
 import json
-import os
 import random
 import resource
 import signal
-import socket
-import subprocess
-import sys
 import time
 import types
 
 import jax
-import numpy as np
 import pytest
 from jax.experimental import multihost_utils
 
@@ -22,86 +17,19 @@ from stlight_jax.evaluation.run import evaluate_workdir
 from stlight_jax.training import checkpoint, distributed, loop
 from stlight_jax.training.log import read_metrics
 from stlight_jax.training.preemption import StopRequests
-from tests.conftest import ROOT
-from tests.training.test_loop import assert_same_state, newest_step, raw_trees
+from tests.training.processes import (
+    assert_same_run,
+    assert_told_of_a_loss,
+    finish,
+    metrics,
+    start,
+    train,
+    train_arguments,
+    wait_for_steps,
+)
+from tests.training.runs import assert_same_state, newest_step, raw_trees, starts
 
-DEVICES = 4  # of all processes together
-
-
-def free_port():
-    with socket.socket() as found:
-        found.bind(("localhost", 0))
-        return found.getsockname()[1]
-
-
-def flags_of(config):
-    return [
-        f"--config.{section}.{key}={value}"
-        for section in ("model", "data", "optimizer", "train", "parallel", "evaluation", "profile")
-        for key, value in config[section].items()
-        if value != ""
-    ]
-
-
-def start(script, arguments, processes, each=None, devices=None):
-    """Starts `script` in so many processes; `each`: further arguments of each of them; `devices`: how many each has."""
-    devices = devices or [DEVICES // processes] * processes
-    port = free_port()
-    together = [f"--coordinator=localhost:{port}", f"--processes={processes}"] if processes > 1 else []
-    return [
-        subprocess.Popen(
-            [
-                sys.executable,
-                script,
-                *arguments,
-                *together,
-                *([f"--process={i}"] if together else []),
-                *(each or {}).get(i, []),
-            ],
-            cwd=ROOT,
-            env={**os.environ, "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices[i]}"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for i in range(processes)
-    ]
-
-
-def finish(started, seconds=240):
-    """[(status, standard output, standard error)]; a process that does not end is a failure."""
-    deadline = time.monotonic() + seconds
-    results = []
-    try:
-        for process in started:
-            out, error = process.communicate(timeout=max(deadline - time.monotonic(), 1))
-            results.append((process.returncode, out, error))
-    finally:
-        for process in started:
-            process.kill()
-    return results
-
-
-def train_arguments(config, workdir):
-    return ["--config=configs/moving_mnist.py:tiny", f"--workdir={workdir}", *flags_of(config)]
-
-
-def train(config, workdir, processes, seconds=240):
-    for status, _, error in finish(start("train.py", train_arguments(config, workdir), processes), seconds):
-        assert status == 0, error
-    return metrics(workdir)
-
-
-def metrics(workdir):
-    return {kind: read_metrics(workdir, kind) for kind in ("train", "validation")}
-
-
-def assert_same_run(ours, theirs):
-    for kind, key in (("train", "loss"), ("validation", "mse"), ("validation", "ssim")):
-        assert [line["step"] for line in ours[kind]] == [line["step"] for line in theirs[kind]]
-        np.testing.assert_allclose(
-            [line[key] for line in ours[kind]], [line[key] for line in theirs[kind]], rtol=1e-5, err_msg=key
-        )
+pytestmark = pytest.mark.compiled_fast
 
 
 @pytest.mark.parametrize(
@@ -116,8 +44,7 @@ def test_many_processes_make_the_run_of_one(small_run, tmp_path, launcher, proce
     small_run.profile.update(steps=2, first=0)
     many = train(small_run, tmp_path / "many", processes)
     assert_same_run(many, metrics(tmp_path / "one"))
-    starts = [line for line in (tmp_path / "many" / "metrics.jsonl").read_text().splitlines() if '"started"' in line]
-    assert len(starts) == 1  # one process writes
+    assert len(starts(tmp_path / "many")) == 1  # one process writes
     assert len(list((tmp_path / "many" / "profile").glob("plugins/profile/*/*.trace.json.gz"))) == 1  # and traces
     assert checkpoint.fault(tmp_path / "many" / "checkpoints" / "6") is None
 
@@ -216,15 +143,6 @@ def test_what_looks_like_a_loss_keeps_its_traceback(monkeypatch, caplog):
         raise jax.errors.JaxRuntimeError("INTERNAL: no such buffer")
 
 
-def wait_for_steps(workdir, steps):
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        if max((line["step"] for line in read_metrics(workdir, "train")), default=0) >= steps:
-            return
-        time.sleep(0.05)
-    raise AssertionError("training did not get going")
-
-
 def test_processes_count_the_moments_at_which_they_may_stop(monkeypatch):
     monkeypatch.setattr(jax, "process_count", lambda: 2)
     counted = []
@@ -278,13 +196,6 @@ def test_a_termination_of_one_stops_and_saves_all_and_the_run_goes_on_elsewhere(
     whole = {line["step"]: line["loss"] for line in read_metrics(tmp_path / "whole", "train")}
     for at in range(1, step + 4):
         assert resumed[at] == pytest.approx(whole[at], rel=1e-5), at
-
-
-def assert_told_of_a_loss(status, error):
-    """Of the other processes of a run that one has left."""
-    assert status in (1, -signal.SIGABRT), error  # SIGABRT where JAX's own watch is quicker than the broken connection
-    assert "another process of this run has failed, died or lost its connection" in error or "another task died" in error
-    assert "Traceback (most recent call last)" not in error  # the watch names functions of the runtime, some of that name
 
 
 @pytest.mark.long
@@ -397,8 +308,7 @@ def test_two_processes_killed_twenty_times_end_with_the_parameters_of_an_undistu
         assert time.monotonic() - begun < 60
     assert kills // 2 <= newest_step(workdir) < total  # a start may only come as far as the save that the last one left
     cut = train(small_run, workdir, 2, seconds=900)
-    starts = [line for line in (workdir / "metrics.jsonl").read_text().splitlines() if '"started"' in line]
-    assert len(starts) == kills + 1
+    assert len(starts(workdir)) == kills + 1
     assert [line["step"] for line in cut["train"]] == list(range(1, total + 1))
     for kind, keys in (("train", ("loss", "gradient_norm")), ("validation", ("mse", "ssim"))):
         for key in keys:

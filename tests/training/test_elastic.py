@@ -1,7 +1,6 @@
 """A run saved on some devices goes on with others: the same data in the same order, the same losses."""
 
 import functools
-import json
 import shutil
 
 import jax
@@ -12,12 +11,10 @@ from stlight_jax.data.pipeline import training_batches
 from stlight_jax.training import checkpoint, loop
 from stlight_jax.training.log import read_metrics
 from stlight_jax.training.parallel import make_launcher
-from tests.training.test_distributed import train as train_in_processes
+from tests.training.processes import train as train_in_processes
+from tests.training.runs import starts
 
-
-def starts(workdir):
-    lines = map(json.loads, (workdir / "metrics.jsonl").read_text().splitlines())
-    return [line["step"] for line in lines if line["kind"] == "started"]
+pytestmark = pytest.mark.compiled_fast
 
 
 def figures(workdir):

@@ -1,7 +1,6 @@
 """Disks that fill up, folders that vanish, clocks that jump, signals at bad moments: one line, a right status, nothing lost."""
 
 import functools
-import os
 import pathlib
 import re
 import resource
@@ -20,20 +19,20 @@ from stlight_jax.training import checkpoint, loop
 from stlight_jax.training.log import MetricsLog, read_metrics
 from stlight_jax.training.parallel import make_launcher
 from tests.conftest import ROOT, small_config
+from tests.training.runs import alone, assert_same_state, command, losses, newest_step, raw_trees, run_to_end
 from tests.training.test_checkpoint import damage, make_state
-from tests.training.test_loop import assert_same_state, command, losses, newest_step, raw_trees, run_to_end
 
-ENVIRONMENT = {**os.environ, "XLA_FLAGS": ""}  # one device
+pytestmark = pytest.mark.compiled_fast
 
 
 class Started:
     """A train.py that is under way."""
 
-    def __init__(self, config, workdir, environment=ENVIRONMENT):
+    def __init__(self, config, workdir, environment=None):
         self.workdir = workdir
         arguments = command(workdir, config)
         self._process = subprocess.Popen(
-            arguments, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+            arguments, cwd=ROOT, env=environment or alone(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
         )
         self.pid, self.signal = self._process.pid, self._process.send_signal
         self._lines = []
@@ -88,14 +87,14 @@ def run_config():
 def whole(tmp_path_factory):
     """The run that nothing happens to."""
     folder = tmp_path_factory.mktemp("whole")
-    result = run_to_end(command(folder, run_config()), ENVIRONMENT)
+    result = run_to_end(command(folder, run_config()))
     assert result.returncode == 0, result.stderr
     return folder
 
 
 def assert_goes_on_to_the_end(workdir, whole, start):
     """Run again, it resumes at `start` and ends with the parameters and losses of the run that nothing happened to."""
-    result = run_to_end(command(workdir, run_config()), ENVIRONMENT)
+    result = run_to_end(command(workdir, run_config()))
     assert result.returncode == 0, result.stderr
     assert (f"resuming {workdir} at step {start} of 30" in result.stderr) == (start > 0), result.stderr
     assert_same_state(raw_trees(workdir, 30), raw_trees(whole, 30))
@@ -400,7 +399,7 @@ def test_a_whole_process_does_not_mind_the_clock(whole, tmp_path):
     setting = tmp_path / "setting"
     setting.write_text("+0")
     environment = {
-        **ENVIRONMENT,
+        **alone(),
         "LD_PRELOAD": str(library),
         "FAKETIME_TIMESTAMP_FILE": str(setting),
         "FAKETIME_NO_CACHE": "1",
@@ -450,7 +449,7 @@ def test_a_second_sigterm_ends_the_run_at_once(whole, tmp_path):
 @pytest.mark.long
 @pytest.mark.parametrize("line", ["compiling the training step", "first step"])
 def test_sigterm_during_compilation_and_after_the_first_step(whole, tmp_path, line):
-    environment = {**ENVIRONMENT, "JAX_ENABLE_COMPILATION_CACHE": "false"}
+    environment = {**alone(), "JAX_ENABLE_COMPILATION_CACHE": "false"}
     started = Started(run_config(), tmp_path / "run", environment)
     started.until_said(line)
     started.signal(signal.SIGTERM)
@@ -466,7 +465,7 @@ def test_sigterm_during_compilation_and_after_the_first_step(whole, tmp_path, li
 def test_sigterm_at_random_moments_of_the_start(whole, tmp_path):
     """75 each time, and what is there can be gone on with."""
     workdir = tmp_path / "run"
-    run_to_end(command(workdir, run_config()), ENVIRONMENT)  # in the caches from now on
+    run_to_end(command(workdir, run_config()))  # in the caches from now on
     shutil.rmtree(workdir)
     for tenths in range(2, 60, 7):
         started = Started(run_config(), workdir)

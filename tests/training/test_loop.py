@@ -1,13 +1,11 @@
 """Whole runs: resuming bit for bit after any interruption, refusals, exit statuses; real processes where it matters."""
 
 import json
-import os
 import random
 import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 
 import jax
@@ -17,26 +15,27 @@ import pytest
 from stlight_jax import InputError, STLight
 from stlight_jax.config import check, course_differences
 from stlight_jax.data.opening import open_test
-from stlight_jax.data.pipeline import training_batches
-from stlight_jax.errors import NonFiniteLossError
+from stlight_jax.data.pipeline import evaluation_batches, training_batches
+from stlight_jax.errors import NonFiniteLossError, PreemptedError
+from stlight_jax.evaluation import evaluator
 from stlight_jax.evaluation.run import evaluate_workdir
 from stlight_jax.training import checkpoint, loop
 from stlight_jax.training.log import read_metrics
 from stlight_jax.training.loop import train
-from tests.conftest import ROOT
+from tests.conftest import ROOT, small_config
+from tests.training.runs import (
+    alone,
+    assert_same_state,
+    check_evaluation,
+    command,
+    losses,
+    newest_step,
+    raw_trees,
+    run_to_end,
+    starts,
+)
 
-
-def losses(workdir):
-    return {line["step"]: line["loss"] for line in read_metrics(workdir, "train")}
-
-
-def starts(workdir):
-    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines() if "started" in line]
-
-
-def assert_same_state(a, b):
-    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
-        np.testing.assert_array_equal(x, y)
+pytestmark = pytest.mark.compiled_fast
 
 
 def test_a_run_leaves_behind_what_it_should(small_run, tmp_path):
@@ -70,45 +69,47 @@ def test_a_run_leaves_behind_what_it_should(small_run, tmp_path):
     check_evaluation(tmp_path, results)
 
 
-def check_evaluation(workdir, results):
-    assert json.loads((workdir / "eval" / "metrics.json").read_text())["overall"]["stlight"]["mse"] > 0
-    for name in ("table.txt", "prediction.gif", "prediction.png", "loss_curve.png", "report.html"):
-        assert (workdir / "eval" / name).stat().st_size > 500, name
-    assert "NOT the published test set" in (workdir / "eval" / "table.txt").read_text()
-    assert results["overall"]["paper"] is None
-    validated = {line["step"]: line["mse"] for line in read_metrics(workdir, "validation")}
-    assert results["checkpoint_step"] == min(validated, key=validated.get)
-    leads = results["per_lead_time"]["stlight"]["mse"]
-    assert np.mean(leads) == pytest.approx(results["overall"]["stlight"]["mse"], rel=1e-9)
+def averaging():
+    """The config of a run with a moving average."""
+    config = small_config()
+    config.model.depth = 3  # blocks before, across and after the skip
+    config.train.ema_decay = 0.9
+    return config
 
 
-def test_init_from_starts_a_new_run_from_the_weights(small_run, tmp_path):
-    """From their moving average where there is one, and so does the new one."""
-    small_run.train.ema_decay = 0.9
-    first = train(small_run, tmp_path / "first")
-    small_run.train.init_from = str(tmp_path / "first")
-    small_run.train.seed = 1
-    small_run.optimizer.learning_rate = 1e-12
-    second = train(small_run, tmp_path / "second")
+@pytest.fixture(scope="module")
+def averaged(tmp_path_factory):
+    """Its workdir, not to be changed, and its last state."""
+    workdir = tmp_path_factory.mktemp("averaged")
+    return workdir, train(averaging(), workdir)
+
+
+def test_init_from_starts_a_new_run_from_the_moving_average_and_so_does_the_new_one(averaged, tmp_path):
+    workdir, first = averaged
+    config = averaging()
+    config.train.init_from = str(workdir)
+    config.train.seed = 1
+    config.optimizer.learning_rate = 1e-12
+    second = train(config, tmp_path)
     assert int(second.step) == 6
     for tree in (second.params, second.ema["params"]):
         for x, y in zip(jax.tree.leaves(tree), jax.tree.leaves(first.ema["params"]), strict=True):
             np.testing.assert_allclose(x, y, atol=1e-7)
 
 
-def test_a_moving_average_resumes_bit_for_bit_and_is_what_is_evaluated(small_run, tmp_path):
-    small_run.model.depth = 3  # blocks before, across and after the skip
-    small_run.train.ema_decay = 0.9
-    state = train(small_run, tmp_path)
+def test_a_moving_average_resumes_bit_for_bit_and_is_what_is_evaluated(averaged, tmp_path):
+    workdir, state = averaged
+    config = averaging()
+    shutil.copytree(workdir, tmp_path, dirs_exist_ok=True)
     shutil.rmtree(tmp_path / "checkpoints" / "6")
-    resumed = train(small_run, tmp_path)
-    assert [line["step"] for line in starts(tmp_path)] == [0, 4]
+    resumed = train(config, tmp_path)
+    assert starts(tmp_path) == [0, 4]
     assert jax.tree.structure(resumed) == jax.tree.structure(state)
     assert_same_state(resumed, state)
 
     evaluated = evaluate_workdir(tmp_path, "last")["overall"]["stlight"]["mse"]
-    frames = open_test(small_run).frames(np.arange(5)).astype(np.float32) / 255
-    model = STLight(check(small_run))
+    frames = open_test(config).frames(np.arange(5)).astype(np.float32) / 255
+    model = STLight(check(config))
     by_hand = {}
     for name, variables in (("ema", state.ema), ("raw", state.raw_variables)):
         errors = np.asarray(model.apply(jax.device_get(variables), frames[:, :3]), np.float64) - frames[:, 3:]
@@ -241,6 +242,29 @@ def test_pauses_have_lines_of_their_own(small_run, tmp_path, monkeypatch):
     assert float(summary[3]) == pytest.approx(sum(line["seconds"] for line in validations), abs=0.1)
 
 
+def test_ctrl_c_within_a_validation_ends_it_and_saves(small_run, tmp_path, monkeypatch):
+    small_run.data.validation_sequences = 40  # five batches
+    seen = []
+
+    def interrupted(*arguments):
+        for batch in evaluation_batches(*arguments):
+            seen.append(batch)
+            if len(seen) == 2:
+                signal.raise_signal(signal.SIGINT)
+            yield batch
+
+    with monkeypatch.context() as patched:
+        patched.setattr(evaluator, "evaluation_batches", interrupted)
+        with pytest.raises(PreemptedError, match="stopped as asked at step 2, saved; run the same command to go on"):
+            train(small_run, tmp_path)
+    assert len(seen) < 5
+    assert read_metrics(tmp_path, "validation") == []
+    assert checkpoint.steps(tmp_path / "checkpoints") == [2]
+    train(small_run, tmp_path)
+    assert starts(tmp_path) == [0, 2]
+    assert sorted(losses(tmp_path)) == [1, 2, 3, 4, 5, 6]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -301,66 +325,48 @@ def test_configs_of_older_checkpoints_are_taken(small_run):
     assert course_differences(before, small_run.to_dict()) == []
 
 
-def command(workdir, config, *more):
-    """train.py with `config`'s values as flags, as a user would give them."""
-    flags = []
-    for section in ("model", "data", "optimizer", "train", "evaluation", "profile"):
-        flags += [f"--config.{section}.{key}={value}" for key, value in config[section].items() if value != ""]
-    return [sys.executable, "train.py", "--config=configs/moving_mnist.py:tiny", f"--workdir={workdir}", *flags, *more]
-
-
-@pytest.fixture
-def process_environment():
-    """One device, as on a user's laptop."""
-    return {**os.environ, "XLA_FLAGS": ""}
-
-
-def run_to_end(arguments, environment):
-    return subprocess.run(arguments, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
-
-
-def newest_step(workdir):
-    return max(checkpoint.steps(workdir / "checkpoints"), default=0)
-
-
-def newest_loss(workdir):
-    return max(losses(workdir), default=0)
-
-
-def interrupt(arguments, environment, workdir, number, generator, progress=newest_step):
-    """Starts training, waits until `progress(workdir)` has grown, and sends a signal a random moment later."""
-    process = subprocess.Popen(arguments, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    before = progress(workdir)
-    deadline = time.monotonic() + 200
-    while process.poll() is None and time.monotonic() < deadline:
-        if progress(workdir) > before:
-            break
-        time.sleep(0.002)
-    time.sleep(generator.random() * 0.3)
-    process.send_signal(number)
-    output, _ = process.communicate(timeout=200)
+def interrupt(arguments, workdir, number, generator, meanwhile=None):
+    """Starts training, waits until one more step is saved, calls `meanwhile(process)`, and sends a signal at random soon."""
+    process = subprocess.Popen(arguments, cwd=ROOT, env=alone(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    try:
+        before = newest_step(workdir)
+        deadline = time.monotonic() + 200
+        while process.poll() is None and time.monotonic() < deadline:
+            if newest_step(workdir) > before:
+                break
+            time.sleep(0.002)
+        if meanwhile:
+            meanwhile(process)
+        time.sleep(generator.random() * 0.3)
+        process.send_signal(number)
+        output, _ = process.communicate(timeout=200)
+    finally:
+        process.kill()
     return process.returncode, output.decode()
 
 
-def resume_after_kills(small_run, tmp_path, environment, kills):
+def resume_after_interrupts(small_run, tmp_path, numbers, meanwhile=None):
+    """Sends each of the signals to a start of its own; one more ends the run. Returns what the interrupted starts printed."""
     config = small_run
     # A save is always under way, and there are steps enough that no start comes to the end.
-    config.train.update(epochs=1 + 2 * kills, checkpoint_every=1, keep_checkpoints=2)
+    config.train.update(epochs=1 + 2 * len(numbers), checkpoint_every=1, keep_checkpoints=2)
     total = 3 * config.train.epochs
     config.data.validation_sequences = 2
-    whole = run_to_end(command(tmp_path / "whole", config), environment)
+    whole = run_to_end(command(tmp_path / "whole", config))
     assert whole.returncode == 0, whole.stderr
     generator = random.Random(0)
-    for _ in range(kills):
-        status, output = interrupt(command(tmp_path / "cut", config), environment, tmp_path / "cut", signal.SIGKILL, generator)
-        assert status == -signal.SIGKILL, output
-    assert max(1, kills // 2) <= newest_step(tmp_path / "cut") < total
-    finished = run_to_end(command(tmp_path / "cut", config), environment)
+    arguments, printed = command(tmp_path / "cut", config), []
+    for number in numbers:
+        status, output = interrupt(arguments, tmp_path / "cut", number, generator, meanwhile)
+        assert status == (75 if number == signal.SIGTERM else -number), output
+        printed.append(output)
+    assert max(1, len(numbers) // 2) <= newest_step(tmp_path / "cut") < total
+    finished = run_to_end(arguments)
     assert finished.returncode == 0, finished.stderr
 
-    begun = [line["step"] for line in starts(tmp_path / "cut")]
+    begun = starts(tmp_path / "cut")
     assert begun == sorted(begun)  # each goes on where one was killed, or again there: its first save was not yet sealed
-    assert len(begun) == kills + 1
+    assert len(begun) == len(numbers) + 1
     assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
     assert len(losses(tmp_path / "cut")) == total
     rates = [
@@ -368,45 +374,20 @@ def resume_after_kills(small_run, tmp_path, environment, kills):
     ]
     assert rates[0] == rates[1]
     assert_same_state(raw_trees(tmp_path / "cut", total), raw_trees(tmp_path / "whole", total))
+    return printed, begun
 
 
-def raw_trees(workdir, step):
-    from orbax.checkpoint import v1 as ocp
+def test_killed_and_terminated_runs_resume_bit_for_bit_and_two_at_once_are_refused(small_run, tmp_path):
+    def start_another(process):
+        with pytest.raises(InputError, match=rf"--workdir=.* is in use by process {process.pid}, which trains in it"):
+            train(small_run, tmp_path / "cut")
 
-    assert checkpoint.choose_step(workdir / "checkpoints", str(step)) == step
-    path = workdir / "checkpoints" / str(step)
-    stored = ocp.checkpointables_metadata(path).metadata
-    # As NumPy arrays, on whatever devices and by however many processes they were saved.
-    return ocp.load_checkpointables(path, jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), stored))
-
-
-def test_killed_runs_resume_bit_for_bit(small_run, tmp_path, process_environment):
-    resume_after_kills(small_run, tmp_path, process_environment, kills=1)
+    numbers = [signal.SIGKILL, signal.SIGTERM]
+    (_, printed), begun = resume_after_interrupts(small_run, tmp_path, numbers, start_another)
+    assert f"resuming {tmp_path}/cut at step {begun[1]} of 15" in printed
+    assert f"stopped as asked at step {begun[2]}, saved; run the same command to go on" in printed
 
 
 @pytest.mark.long
-def test_runs_killed_twenty_times_resume_bit_for_bit(small_run, tmp_path, process_environment):
-    resume_after_kills(small_run, tmp_path, process_environment, kills=20)
-
-
-def test_sigterm_saves_and_exits_75_and_two_at_once_are_refused(small_run, tmp_path, process_environment):
-    small_run.train.update(epochs=100_000, checkpoint_every=1_000_000)
-    workdir = tmp_path / "run"
-    arguments = command(workdir, small_run)
-    process = subprocess.Popen(arguments, cwd=ROOT, env=process_environment, stderr=subprocess.PIPE, text=True)
-    try:
-        deadline = time.monotonic() + 200
-        while not losses(workdir) and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.1)
-        with pytest.raises(InputError, match=rf"--workdir=.* is in use by process {process.pid}, which trains in it"):
-            train(small_run, workdir)
-        process.send_signal(signal.SIGTERM)
-        _, errors = process.communicate(timeout=100)
-    finally:
-        process.kill()
-    assert process.returncode == 75, errors
-    saved = int(re.search(r"stopped as asked at step (\d+), saved", errors).group(1))
-    assert checkpoint.choose_step(workdir / "checkpoints", "last") == saved
-    status, errors = interrupt(arguments, process_environment, workdir, signal.SIGINT, random.Random(0), newest_loss)
-    assert status == 75
-    assert f"resuming {workdir} at step {saved}" in errors
+def test_runs_killed_twenty_times_resume_bit_for_bit(small_run, tmp_path):
+    resume_after_interrupts(small_run, tmp_path, [signal.SIGKILL] * 20)

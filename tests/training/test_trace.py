@@ -16,7 +16,9 @@ import pytest
 from stlight_jax.training import loop, trace
 from stlight_jax.training.loop import train
 from tests.conftest import ROOT
-from tests.training.test_loop import command, losses
+from tests.training.runs import command, losses
+
+pytestmark = pytest.mark.compiled_fast
 
 
 def events(folder):
