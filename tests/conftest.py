@@ -1,5 +1,6 @@
 """Settings of the whole test session: eight simulated devices, no accelerator but for `make test-gpu`."""
 
+import gc
 import os
 import pathlib
 import runpy
@@ -27,6 +28,17 @@ ROOT = pathlib.Path(__file__).parent.parent
 def pytest_configure() -> None:
     """A shell that starts the tests in the background lets them, and all that they start, ignore Ctrl-C."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begins with the longest, those of whole runs, so that no process is left with one of them while the others are done."""
+    items.sort(key=lambda item: not item.nodeid.startswith("tests/training"))
+
+
+def pytest_collection_finish() -> None:
+    """What has been imported stays; the garbage collector need not go through it in every test."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -9,11 +9,7 @@ import sys
 
 import pytest
 
-from tests.conftest import ROOT
-
-
-def run(*arguments):
-    return subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120)
+from tests.commands import ROOT, run
 
 
 def test_a_second_start_says_no_more_than_the_first(tmp_path):
@@ -128,7 +124,7 @@ def test_nobody_reads_what_is_printed(arguments, unbuffered):
 @pytest.mark.skipif(sys.platform == "win32", reason="has no such pipes")
 def test_another_pipe_that_breaks_is_a_defect():
     code = "from stlight_jax import cli\ndef main():\n  raise BrokenPipeError\ncli.run(main)"
-    result = run("-c", code)
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert (result.returncode, "BrokenPipeError" in result.stderr) == (1, True)
 
 

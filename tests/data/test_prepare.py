@@ -19,14 +19,15 @@ from stlight_jax.data.builders.frames import FramesOptions
 from stlight_jax.data.prepare import prepare, prepare_frames
 from stlight_jax.data.stored import StoredFrames, find_prepared
 from stlight_jax.errors import InputError
+from tests import commands
 from tests.conftest import ROOT
 from tests.data.builders import test_kth
 
 COMMAND = (sys.executable, "-m", "stlight_jax", "prepare")
 
 
-def run(*arguments, **options):
-    return subprocess.run([*COMMAND, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, timeout=120, **options)
+def run(*arguments):
+    return commands.run(*COMMAND[1:], *map(str, arguments))
 
 
 def kth_in(out):

@@ -1,8 +1,6 @@
 """Scores of saved arrays: OpenSTL's golden values, whatever the layout and the batch."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -10,7 +8,7 @@ import pytest
 from stlight_jax import InputError
 from stlight_jax.evaluation import score as score_module
 from stlight_jax.evaluation.score import score
-from tests.conftest import ROOT
+from tests.commands import run
 from tests.evaluation import golden
 
 
@@ -29,12 +27,7 @@ def assert_golden(overall):
 
 
 def test_openstls_golden_values_from_its_folder(saved, tmp_path):
-    result = subprocess.run(
-        [sys.executable, "-m", "stlight_jax", "score", f"--saved={saved}", f"--json={tmp_path}/scores.json"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
+    result = run("-m", "stlight_jax", "score", f"--saved={saved}", f"--json={tmp_path}/scores.json")
     assert result.returncode == 0, result.stderr
     for shown in ("2.596", "20.701", "1.611", "20.45", "0.9467", "0.9458"):
         assert shown in result.stdout

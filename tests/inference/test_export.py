@@ -11,6 +11,7 @@ import pytest
 
 from stlight_jax import Forecaster, InputError
 from stlight_jax.inference import export, programs, trained
+from tests.commands import run
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.compiled_fast
@@ -106,13 +107,7 @@ def test_bfloat16_is_chosen_when_it_is_exported(grey, tmp_path):
 
 
 def command(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "stlight_jax", "export", *map(str, arguments)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
+    return run("-m", "stlight_jax", "export", *map(str, arguments))
 
 
 def test_the_command_exports_in_another_dtype(grey, tmp_path):

@@ -17,6 +17,7 @@ from stlight_jax.evaluation.run import evaluate_workdir
 from stlight_jax.training import checkpoint, distributed, loop
 from stlight_jax.training.log import read_metrics
 from stlight_jax.training.preemption import StopRequests
+from tests.commands import run
 from tests.training.processes import (
     assert_same_run,
     assert_told_of_a_loss,
@@ -125,9 +126,9 @@ def test_workdirs_that_are_not_shared_are_refused_by_all_before_anything_is_comp
     ],
 )
 def test_flags_that_do_not_belong_together(small_run, tmp_path, flags, message):
-    ((status, _, error),) = finish(start("train.py", [*train_arguments(small_run, tmp_path / "run"), *flags], 1), 60)
-    assert status == 2
-    assert message in error
+    result = run("train.py", *train_arguments(small_run, tmp_path / "run"), *flags)
+    assert result.returncode == 2
+    assert message in result.stderr
 
 
 def test_what_looks_like_a_loss_keeps_its_traceback(monkeypatch, caplog):

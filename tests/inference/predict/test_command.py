@@ -14,6 +14,7 @@ import pytest
 from stlight_jax import Forecaster
 from stlight_jax.data.opening import open_test
 from stlight_jax.inference import trained
+from tests import commands
 from tests.conftest import ROOT, load_config
 from tests.inference.predict.line import run, saved
 
@@ -40,11 +41,10 @@ def test_bad_flags_are_status_2_and_one_line(tmp_path):
     }
     (tmp_path / "a.npy").touch()
     for arguments, message in wanted.items():
-        started = command(*arguments, folder=tmp_path)
-        out, err = started.communicate()
-        assert started.returncode == 2
-        assert err.startswith(message)
-        assert (out, err.count("\n")) == ("", 1)
+        result = commands.run("-m", "stlight_jax", "predict", *arguments, folder=tmp_path)
+        assert result.returncode == 2
+        assert result.stderr.startswith(message)
+        assert (result.stdout, result.stderr.count("\n")) == ("", 1)
 
 
 @pytest.fixture(scope="module")
