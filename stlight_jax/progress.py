@@ -53,8 +53,8 @@ def say(message: str) -> None:
 class Progress:
     """A context manager that shows how far `total` units of work are, with whatever figures `advance` is given.
 
-    Ctrl-C, and SIGTERM where `terminate` listens to it, end the work at the next `advance`, if not before: the exception may
-    end in some library's `except`.
+    Ctrl-C, and SIGTERM where `terminate` listens to it, end the work at the next `advance`, or when it is done, if not before:
+    the exception may end in some library's `except`.
     """
 
     def __init__(self, title: str, total: int, done: int = 0, unit: str = "step"):
@@ -85,11 +85,13 @@ class Progress:
             signal.signal(number, self._end)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         for number in self._listening:
             signal.signal(number, _ENDING[number])
         if self._bar is not None:
             self._bar.stop()
+        if kind is None:
+            self._raise_what_was_heard()
 
     def restart_clock(self, done: int) -> None:
         """Forgets the time of the first `done` units, so that a compilation does not spoil the estimate."""
@@ -97,8 +99,7 @@ class Progress:
 
     def advance(self, done: int, figures: str = "") -> None:
         """Shows that `done` of the total is done. Raises KeyboardInterrupt if the work was to end, and nobody has heard it."""
-        if self._heard is not None:
-            _ENDING[self._heard](self._heard, None)
+        self._raise_what_was_heard()
         self._done = done
         if self._bar is not None:
             self._bar.update(self._task, completed=done, figures=figures, eta=self._eta())
@@ -110,6 +111,11 @@ class Progress:
     def note(self, figures: str) -> None:
         """Shows figures of what is on its way. Raises KeyboardInterrupt as `advance`."""
         self.advance(self._done, figures)
+
+    def _raise_what_was_heard(self) -> None:
+        number, self._heard = self._heard, None
+        if number is not None:
+            _ENDING[number](number, None)
 
     def _end(self, number: int, frame: Any) -> None:
         self._heard = number

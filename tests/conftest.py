@@ -1,6 +1,5 @@
 """Settings of the whole test session: eight simulated devices, no accelerator but for `make test-gpu`."""
 
-import gc
 import os
 import pathlib
 import runpy
@@ -14,6 +13,7 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("XDG_CACHE_HOME", tempfile.mkdtemp(prefix="stlight_cache_"))
 os.environ["JAX_PLATFORMS"] = os.environ.get("STLIGHT_TEST_PLATFORMS", "cpu")
 os.environ["XLA_FLAGS"] = (os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8").strip()
+os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "0"  # but see pytest_runtest_setup
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import jax
@@ -21,8 +21,7 @@ import ml_collections
 import pytest
 
 from stlight_jax import STLightConfig
-
-ROOT = pathlib.Path(__file__).parent.parent
+from tests.commands import ROOT
 
 
 def pytest_configure() -> None:
@@ -35,12 +34,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: not item.nodeid.startswith("tests/training"))
 
 
-def pytest_collection_finish() -> None:
-    """What has been imported stays; the garbage collector need not go through it in every test."""
-    gc.collect()
-    gc.freeze()
-
-
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Before any fixture: how what this test, and what it starts, compiles is optimised.
@@ -49,8 +42,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     checked as users compile them, and so is everything in the long tests.
     """
     fast = item.get_closest_marker("compiled_fast") is not None and item.get_closest_marker("long") is None
-    jax.config.update("jax_disable_most_optimizations", fast)
-    os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = str(int(fast))
+    if os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] != str(int(fast)):
+        jax.clear_caches()  # of programs in memory, which do not know how they were compiled
+        jax.config.update("jax_disable_most_optimizations", fast)
+        os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = str(int(fast))
 
 
 @pytest.fixture

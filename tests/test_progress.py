@@ -49,13 +49,14 @@ class Interrupting:
 def work(number, shown):
     with Progress("working", 3) if shown else contextlib.nullcontext() as progress:
         Interrupting(number)
-        if shown:
+        if shown == "advance":
             progress.advance(1)
-        time.sleep(30)
+        if not shown:
+            time.sleep(30)
 
 
 @both_signals
-@pytest.mark.parametrize("shown", [False, True])
+@pytest.mark.parametrize("shown", ["", "advance", "end"])
 def test_what_python_cannot_raise_comes_again_and_says_nothing(monkeypatch, capsys, number, handler, error, shown):
     monkeypatch.setattr(sys, "unraisablehook", cli._pass_over)
     before = signal.signal(number, handler)

@@ -6,13 +6,13 @@ sequence once; the last batch is filled up and masked.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from absl import logging
 
 from stlight_jax.data.sequences import Sequences
 from stlight_jax.errors import InputError
@@ -28,13 +28,16 @@ MOST_AT_ONCE = 8
 def load_tensorflow() -> Any:
     """The module `tensorflow`. Its import takes seconds, for which nobody should wait who has mistyped a path.
 
-    TensorFlow only reads data and scales frames here, and must not take the accelerators' memory: they are hidden from it.
+    TensorFlow only reads data and scales frames here, and must not take the accelerators' memory: they are hidden from it,
+    unless somebody has used it before.
     """
     import tensorflow as tf
 
-    with contextlib.suppress(RuntimeError):  # somebody has computed with it, so it has them already
+    try:
         for kind in ("GPU", "TPU"):
             tf.config.set_visible_devices([], kind)
+    except RuntimeError as error:
+        logging.warning("TensorFlow keeps the memory of the accelerators: %s", error)
     return tf
 
 

@@ -23,11 +23,11 @@ from tests import commands
 from tests.conftest import ROOT
 from tests.data.builders import test_kth
 
-COMMAND = (sys.executable, "-m", "stlight_jax", "prepare")
+COMMAND = ("-m", "stlight_jax", "prepare")
 
 
 def run(*arguments):
-    return commands.run(*COMMAND[1:], *map(str, arguments))
+    return commands.run(*COMMAND, *map(str, arguments))
 
 
 def kth_in(out):
@@ -58,7 +58,7 @@ def blocked(tmp_path):
     # A shell's background jobs ignore interrupts, and so would the process.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
-        [*COMMAND, "kth", f"--raw={raw}", f"--out={out}"],
+        [sys.executable, *COMMAND, "kth", f"--raw={raw}", f"--out={out}"],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -12,8 +12,6 @@ from stlight_jax.inference.forecaster import ROLLOUTS
 from stlight_jax.inference.tiles import receptive_radius
 from tests.model import reference
 
-pytestmark = pytest.mark.compiled_fast
-
 
 def random_frames(shape, low=0, high=256, dtype=np.uint8, seed=1):
     return np.random.default_rng(seed).integers(low, high, shape).astype(dtype)

@@ -11,7 +11,7 @@ import numpy as np
 
 from stlight_jax.training.log import read_metrics
 from tests.conftest import ROOT
-from tests.training.runs import flags_of
+from tests.training.runs import command
 
 DEVICES = 4  # of all processes together
 
@@ -62,7 +62,7 @@ def finish(started, seconds=240):
 
 
 def train_arguments(config, workdir):
-    return ["--config=configs/moving_mnist.py:tiny", f"--workdir={workdir}", *flags_of(config)]
+    return command(workdir, config)[2:]
 
 
 def train(config, workdir, processes, seconds=240):

@@ -242,26 +242,36 @@ def test_pauses_have_lines_of_their_own(small_run, tmp_path, monkeypatch):
     assert float(summary[3]) == pytest.approx(sum(line["seconds"] for line in validations), abs=0.1)
 
 
-def test_ctrl_c_within_a_validation_ends_it_and_saves(small_run, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("number", "within"), [(signal.SIGTERM, "training"), (signal.SIGINT, "validation")])
+def test_a_signal_saves_between_two_saves_and_ends_a_validation(small_run, tmp_path, monkeypatch, number, within):
     small_run.data.validation_sequences = 40  # five batches
+    if within == "training":
+        small_run.train.checkpoint_every = 100
     seen = []
 
-    def interrupted(*arguments):
-        for batch in evaluation_batches(*arguments):
-            seen.append(batch)
-            if len(seen) == 2:
-                signal.raise_signal(signal.SIGINT)
-            yield batch
+    def interrupted(batches):
+        def made(*arguments):
+            for batch in batches(*arguments):
+                seen.append(batch)
+                if len(seen) == 2:
+                    signal.raise_signal(number)
+                yield batch
+
+        return made
 
     with monkeypatch.context() as patched:
-        patched.setattr(evaluator, "evaluation_batches", interrupted)
-        with pytest.raises(PreemptedError, match="stopped as asked at step 2, saved; run the same command to go on"):
+        if within == "training":
+            patched.setattr(loop, "training_batches", interrupted(training_batches))
+        else:
+            patched.setattr(evaluator, "evaluation_batches", interrupted(evaluation_batches))
+        with pytest.raises(PreemptedError, match="stopped as asked at step ., saved; run the same command to go on") as stopped:
             train(small_run, tmp_path)
     assert len(seen) < 5
     assert read_metrics(tmp_path, "validation") == []
-    assert checkpoint.steps(tmp_path / "checkpoints") == [2]
+    (saved,) = checkpoint.steps(tmp_path / "checkpoints")
+    assert f"at step {saved}," in str(stopped.value)
     train(small_run, tmp_path)
-    assert starts(tmp_path) == [0, 2]
+    assert starts(tmp_path) == [0, saved]
     assert sorted(losses(tmp_path)) == [1, 2, 3, 4, 5, 6]
 
 
@@ -336,7 +346,9 @@ def interrupt(arguments, workdir, number, generator, meanwhile=None):
                 break
             time.sleep(0.002)
         if meanwhile:
+            process.send_signal(signal.SIGSTOP)  # or it might be done by then
             meanwhile(process)
+            process.send_signal(signal.SIGCONT)
         time.sleep(generator.random() * 0.3)
         process.send_signal(number)
         output, _ = process.communicate(timeout=200)
@@ -358,7 +370,7 @@ def resume_after_interrupts(small_run, tmp_path, numbers, meanwhile=None):
     arguments, printed = command(tmp_path / "cut", config), []
     for number in numbers:
         status, output = interrupt(arguments, tmp_path / "cut", number, generator, meanwhile)
-        assert status == (75 if number == signal.SIGTERM else -number), output
+        assert status == (-number if number == signal.SIGKILL else 75), output
         printed.append(output)
     assert max(1, len(numbers) // 2) <= newest_step(tmp_path / "cut") < total
     finished = run_to_end(arguments)
@@ -389,5 +401,5 @@ def test_killed_and_terminated_runs_resume_bit_for_bit_and_two_at_once_are_refus
 
 
 @pytest.mark.long
-def test_runs_killed_twenty_times_resume_bit_for_bit(small_run, tmp_path):
-    resume_after_interrupts(small_run, tmp_path, [signal.SIGKILL] * 20)
+def test_runs_killed_twenty_times_and_interrupted_once_resume_bit_for_bit(small_run, tmp_path):
+    resume_after_interrupts(small_run, tmp_path, [signal.SIGKILL] * 20 + [signal.SIGINT])

@@ -1,4 +1,4 @@
-"""Where the command is run."""
+"""What all tests of predict have."""
 
 import pytest
 
