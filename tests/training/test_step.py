@@ -145,6 +145,7 @@ def trained_once(model_config, frames, scaling, devices=4):
     return before, {name: float(value) for name, value in metrics.items()}
 
 
+@pytest.mark.compiled_fast
 def test_missing_values_stay_out_of_the_loss_however_they_are_spread(video_model):
     numbers = np.random.default_rng(2).integers(0, 401, (8, 7, 16, 16, 1)).astype(np.uint16)
     numbers[0, 3:] = 65535  # a sequence without any target, and one with half of its pixels: devices hold unequal shares
@@ -163,6 +164,7 @@ def test_missing_values_stay_out_of_the_loss_however_they_are_spread(video_model
     assert as_numbers["gradient_norm"] == pytest.approx(as_floats["gradient_norm"], rel=1e-4)
 
 
+@pytest.mark.compiled_fast
 def test_training_on_a_longer_horizon_goes_through_all_passes(video_model):
     frames = np.random.default_rng(3).integers(0, 256, (8, 3 + 9, 16, 16, 1), dtype=np.uint8)  # T' is 4: three passes
     variables, metrics = trained_once(video_model, frames, None, devices=1)
