@@ -1,5 +1,5 @@
 # make demo        train a small network on Moving MNIST and look at its predictions (8 minutes on two cores)
-# make test        the test suite (about twelve minutes on two cores)
+# make test        the test suite (ten minutes at most on two cores)
 # make test-long   what takes longer (an hour or more)
 # make test-torch  what needs PyTorch, which it installs: the CPU build where the package index has one (TORCH=torch==X.Y)
 # make test-tpu    compiles for TPU slices with libtpu, which it installs (700 MB); no TPU is needed
