@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import rich.console
 import rich.progress
@@ -50,20 +50,54 @@ def say(message: str) -> None:
         console.print(message, markup=False, soft_wrap=True)
 
 
-class Progress:
-    """A context manager that shows how far `total` units of work are, with whatever figures `advance` is given.
+class Attentive(contextlib.ContextDecorator):
+    """A context manager, or decorator, for work in which Ctrl-C, and SIGTERM where `terminate` listens to it, are not lost.
 
-    Ctrl-C, and SIGTERM where `terminate` listens to it, end the work at the next `advance`, or when it is done, if not before:
-    the exception may end in some library's `except`.
+    Their exceptions may end in some library's `except`; then they are raised when the work is done.
+    """
+
+    def __init__(self) -> None:
+        self._heard: int | None = None
+        self._listening: list[int] = []
+
+    def _recreate_cm(self) -> Attentive:
+        return Attentive()
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            self._listening = [number for number, handler in _ENDING.items() if signal.getsignal(number) is handler]
+        for number in self._listening:
+            signal.signal(number, self._end)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        for number in self._listening:
+            signal.signal(number, _ENDING[number])
+        if kind is None:
+            self._raise_what_was_heard()
+
+    def _raise_what_was_heard(self) -> None:
+        number, self._heard = self._heard, None
+        if number is not None:
+            _ENDING[number](number, None)
+
+    def _end(self, number: int, frame: Any) -> None:
+        self._heard = number
+        _ENDING[number](number, frame)
+
+
+class Progress(Attentive):
+    """Shows how far `total` units of work are, with whatever figures `advance` is given.
+
+    Interrupts that a library has swallowed end the work at the next `advance`, if not before.
     """
 
     def __init__(self, title: str, total: int, done: int = 0, unit: str = "step"):
+        super().__init__()
         self._title, self._total, self._done, self._unit = title, total, done, unit
         self._first, self._started = done, time.monotonic()
         self._last_line = self._started
         self._bar = None
-        self._heard: int | None = None
-        self._listening: list[int] = []
         if console.is_terminal:
             self._bar = rich.progress.Progress(
                 rich.progress.TextColumn("{task.description}"),
@@ -75,23 +109,15 @@ class Progress:
             )
             self._task = self._bar.add_task(title, total=total, completed=done, figures="", eta="?")
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> Self:
         if self._bar is not None:
             self._bar.start()
-        in_main_thread = threading.current_thread() is threading.main_thread()
-        if in_main_thread:
-            self._listening = [number for number, handler in _ENDING.items() if signal.getsignal(number) is handler]
-        for number in self._listening:
-            signal.signal(number, self._end)
-        return self
+        return super().__enter__()
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        for number in self._listening:
-            signal.signal(number, _ENDING[number])
+    def __exit__(self, kind: type[BaseException] | None, *details: object) -> None:
         if self._bar is not None:
             self._bar.stop()
-        if kind is None:
-            self._raise_what_was_heard()
+        super().__exit__(kind, *details)
 
     def restart_clock(self, done: int) -> None:
         """Forgets the time of the first `done` units, so that a compilation does not spoil the estimate."""
@@ -111,15 +137,6 @@ class Progress:
     def note(self, figures: str) -> None:
         """Shows figures of what is on its way. Raises KeyboardInterrupt as `advance`."""
         self.advance(self._done, figures)
-
-    def _raise_what_was_heard(self) -> None:
-        number, self._heard = self._heard, None
-        if number is not None:
-            _ENDING[number](number, None)
-
-    def _end(self, number: int, frame: Any) -> None:
-        self._heard = number
-        _ENDING[number](number, frame)
 
     def _eta(self) -> str:
         fresh = self._done - self._first

@@ -1,9 +1,11 @@
 """Checkpoints: what is kept, what comes back, and that nothing damaged is ever used."""
 
+import contextlib
 import errno
 import json
 import pathlib
 import shutil
+import signal
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +14,8 @@ import numpy as np
 import pytest
 
 from stlight_jax import InputError
+from stlight_jax.errors import Terminated
+from stlight_jax.progress import terminate
 from stlight_jax.training import checkpoint
 from stlight_jax.training.state import TrainState, make_optimizer
 
@@ -39,6 +43,25 @@ def write(directory, scores, keep=3):
     with checkpoint.CheckpointWriter(directory, keep) as writer:
         for step, mse in scores.items():
             writer.save(make_state(step), {"name": f"step {step}"}, None if mse is None else {"mse": mse})
+
+
+def test_sigterm_that_orbax_swallows_ends_loading(tmp_path, monkeypatch):
+    write(tmp_path, {1: 1.0})
+    read = checkpoint.ocp.checkpointables_metadata
+
+    def swallowing(path):
+        with contextlib.suppress(BaseException):
+            signal.raise_signal(signal.SIGTERM)
+        return read(path)
+
+    monkeypatch.setattr(checkpoint.ocp, "checkpointables_metadata", swallowing)
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        for load, like in ((checkpoint.load_variables, make_state(0).variables), (checkpoint.load_state, make_state(0))):
+            with pytest.raises(Terminated):
+                load(tmp_path, 1, like)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def assert_equal(a, b):
