@@ -53,15 +53,19 @@ def say(message: str) -> None:
 class Attentive(contextlib.ContextDecorator):
     """A context manager, or decorator, for work in which Ctrl-C, and SIGTERM where `terminate` listens to it, are not lost.
 
-    Their exceptions may end in some library's `except`; then they are raised when the work is done.
+    Their exceptions may end in some library's `except`, or make it fail; then they are raised when the work is over.
+
+    Args:
+      wait: whether the first one waits for the end of the work, so that no library is torn; the second one does not.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, wait: bool = False) -> None:
+        self._wait = wait
         self._heard: int | None = None
         self._listening: list[int] = []
 
     def _recreate_cm(self) -> Attentive:
-        return Attentive()
+        return Attentive(self._wait)
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
@@ -73,7 +77,7 @@ class Attentive(contextlib.ContextDecorator):
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         for number in self._listening:
             signal.signal(number, _ENDING[number])
-        if kind is None:
+        if kind is None or not issubclass(kind, KeyboardInterrupt):
             self._raise_what_was_heard()
 
     def _raise_what_was_heard(self) -> None:
@@ -82,7 +86,9 @@ class Attentive(contextlib.ContextDecorator):
             _ENDING[number](number, None)
 
     def _end(self, number: int, frame: Any) -> None:
-        self._heard = number
+        first, self._heard = self._heard is None, number
+        if first and self._wait:
+            return
         _ENDING[number](number, frame)
 
 

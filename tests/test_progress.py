@@ -12,7 +12,7 @@ import pytest
 from stlight_jax import cli
 from stlight_jax import progress as progress_module
 from stlight_jax.errors import Terminated
-from stlight_jax.progress import Progress, terminate
+from stlight_jax.progress import Attentive, Progress, terminate
 from tests.conftest import ROOT
 
 both_signals = pytest.mark.parametrize(
@@ -34,6 +34,25 @@ def test_ctrl_c_and_sigterm_end_the_work_even_if_a_library_swallows_them(number,
         assert signal.getsignal(number) is handler
     finally:
         signal.signal(number, before)
+
+
+@Attentive()
+def fail_instead(number):
+    try:
+        signal.raise_signal(number)
+    except KeyboardInterrupt:
+        raise ValueError("a library's") from None
+
+
+@both_signals
+def test_what_a_library_makes_an_error_of_its_own_is_still_an_interrupt(number, handler, error):
+    before = signal.signal(number, handler)
+    try:
+        with pytest.raises(KeyboardInterrupt) as raised:
+            fail_instead(number)
+    finally:
+        signal.signal(number, before)
+    assert raised.type is error
 
 
 class Interrupting:

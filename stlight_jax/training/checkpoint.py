@@ -347,7 +347,7 @@ def load_description(directory: epath.PathLike, step: int) -> dict[str, Any]:
     return _metadata(epath.Path(directory) / str(step))["custom_metadata"]
 
 
-@Attentive()  # Orbax takes an interrupt for a checkpoint of another kind
+@Attentive(wait=True)  # Orbax takes an interrupt for a checkpoint of another kind
 def load_state(directory: epath.PathLike, step: int, like: TrainState) -> TrainState:
     """Restores a whole state. Where only one of checkpoint and `like` has a moving average, it begins anew or is left out.
 
@@ -370,7 +370,7 @@ def load_state(directory: epath.PathLike, step: int, like: TrainState) -> TrainS
     return state if averaged == wanted else state.with_variables(state.raw_variables, averaged=wanted)
 
 
-@Attentive()
+@Attentive(wait=True)
 def load_variables(directory: epath.PathLike, step: int, like: dict[str, Any]) -> dict[str, Any]:
     """Restores {"params", "batch_stats"} only. `like` is as in `load_state`."""
     return _load(directory, step, {"model": like})["model"]

@@ -1,6 +1,5 @@
 """Checkpoints: what is kept, what comes back, and that nothing damaged is ever used."""
 
-import contextlib
 import errno
 import json
 import pathlib
@@ -45,21 +44,28 @@ def write(directory, scores, keep=3):
             writer.save(make_state(step), {"name": f"step {step}"}, None if mse is None else {"mse": mse})
 
 
-def test_sigterm_that_orbax_swallows_ends_loading(tmp_path, monkeypatch):
+def test_sigterm_waits_for_orbax_to_be_done_and_the_second_does_not(tmp_path, monkeypatch):
     write(tmp_path, {1: 1.0})
     read = checkpoint.ocp.checkpointables_metadata
 
-    def swallowing(path):
-        with contextlib.suppress(BaseException):
-            signal.raise_signal(signal.SIGTERM)
-        return read(path)
+    done = []
 
-    monkeypatch.setattr(checkpoint.ocp, "checkpointables_metadata", swallowing)
+    def reading(path):
+        for _ in range(signals):
+            signal.raise_signal(signal.SIGTERM)
+        found = read(path)
+        done.append(path)
+        return found
+
+    monkeypatch.setattr(checkpoint.ocp, "checkpointables_metadata", reading)
     before = signal.signal(signal.SIGTERM, terminate)
     try:
         for load, like in ((checkpoint.load_variables, make_state(0).variables), (checkpoint.load_state, make_state(0))):
-            with pytest.raises(Terminated):
-                load(tmp_path, 1, like)
+            for signals in (1, 2):
+                done.clear()
+                with pytest.raises(Terminated):
+                    load(tmp_path, 1, like)
+                assert bool(done) == (signals == 1)
     finally:
         signal.signal(signal.SIGTERM, before)
 
