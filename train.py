@@ -6,13 +6,14 @@ Any key of the config can be set: `--config.train.batch_size=32`. Run again on t
 from stlight_jax import interruption
 
 interruption.leave_at_once()
+interruption.leave_to_go_on_later()
 
 from absl import flags
 from ml_collections import config_flags
 
 from stlight_jax import cli
 from stlight_jax.progress import say
-from stlight_jax.training import distributed, preemption
+from stlight_jax.training import distributed
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "File in configs/, with a size: configs/moving_mnist.py:L.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: checkpoints, logs, tables, pictures.")
@@ -23,7 +24,6 @@ flags.mark_flags_as_required(["config", "workdir"])
 
 def main() -> None:
     """Trains to the end of the schedule."""
-    preemption.leave_if_asked()
     distributed.start(stops=True)
     say("loading libraries ...")
     from stlight_jax.training.loop import train  # after the flags: a typo should not wait for it

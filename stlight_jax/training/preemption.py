@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -12,18 +11,8 @@ from typing import Any
 import jax
 from jax.experimental import multihost_utils
 
-from stlight_jax.errors import PreemptedError
+from stlight_jax.interruption import leave_unsaved
 from stlight_jax.progress import say
-
-
-def leave_if_asked() -> None:
-    """Until there is a state to save, SIGTERM ends the process at once, with the status of a run that can go on."""
-    signal.signal(signal.SIGTERM, _leave)
-
-
-def _leave(number: int, frame: Any) -> None:
-    os.write(2, b"stopped as asked before the first step, so nothing was saved; run the same command to go on\n")
-    os._exit(PreemptedError.exit_status)  # an exception might end in some library's `except`
 
 
 class StopRequests:
@@ -74,7 +63,7 @@ def stop_requests() -> Iterator[StopRequests]:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         before = signal.signal(number, request)
-        previous[number] = signal.SIG_DFL if before is _leave else before
+        previous[number] = signal.SIG_DFL if before is leave_unsaved else before
     try:
         yield stop
     finally:
