@@ -34,4 +34,4 @@ def _leave(number: int, frame: Any) -> None:
 def leave_unsaved(number: int, frame: Any) -> None:
     """The handler that `leave_to_go_on_later` installs."""
     os.write(2, b"stopped as asked before a step was made, so there was nothing to save; run the same command to go on\n")
-    os._exit(PreemptedError.exit_status)
+    os._exit(PreemptedError.exit_status)  # an exception might end in some library's `except`

@@ -123,6 +123,7 @@ def test_data_that_have_changed_are_refused_unless_they_are_named(trained):
         results = evaluate_workdir(workdir, data_root=config.data.root)
     finally:
         another.unlink()
+    assert results["checkpoints"].keys() <= {"best", "last"}
     assert "trained on other data" in results["test_set"]["remark"]
     assert "trained on other data" in (workdir / "eval" / "table.txt").read_text()
 
