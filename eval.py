@@ -1,14 +1,14 @@
 """Evaluates a training run: `python eval.py --workdir=runs/mmnist_l`. Tables and pictures go to its folder `eval`."""
 
-from stlight_jax import interruption
+from stlight_jax.console import signals
 
-interruption.leave_at_once()
+signals.leave_at_once()
 
 from absl import flags
 
-from stlight_jax import cli
-from stlight_jax.progress import say
-from stlight_jax.training import distributed
+from stlight_jax.commands import cli
+from stlight_jax.console.messages import say
+from stlight_jax.parallel import distributed
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run, as given to train.py.")
 _CHECKPOINT = flags.DEFINE_string("checkpoint", "both", "both (best and last), best (lowest validation MSE), last, or a step.")
@@ -23,7 +23,7 @@ def main() -> None:
     """Evaluates the checkpoints asked for."""
     distributed.start()
     say("loading libraries ...")
-    from stlight_jax.evaluation.run import evaluate_workdir  # after the flags: a typo should not wait for it
+    from stlight_jax.scoring.evaluate import evaluate_workdir  # after the flags: a typo should not wait for it
 
     evaluate_workdir(_WORKDIR.value, _CHECKPOINT.value, _DATA_ROOT.value, _HORIZON.value, _CYCLE.value)
 

@@ -3,17 +3,17 @@
 Any key of the config can be set: `--config.train.batch_size=32`. Run again on the same workdir, it resumes.
 """
 
-from stlight_jax import interruption
+from stlight_jax.console import signals
 
-interruption.leave_at_once()
-interruption.leave_to_go_on_later()
+signals.leave_at_once()
+signals.leave_to_go_on_later()
 
 from absl import flags
 from ml_collections import config_flags
 
-from stlight_jax import cli
-from stlight_jax.progress import say
-from stlight_jax.training import distributed
+from stlight_jax.commands import cli
+from stlight_jax.console.messages import say
+from stlight_jax.parallel import distributed
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "File in configs/, with a size: configs/moving_mnist.py:L.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: checkpoints, logs, tables, pictures.")

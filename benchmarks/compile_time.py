@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from speed_worker import NETWORKS, JaxContestant
 
-from stlight_jax import cli
-from stlight_jax.progress import say
+from stlight_jax.commands import cli
+from stlight_jax.console.messages import say
 
 _NETWORK = flags.DEFINE_enum("network", "d256", list(NETWORKS), "Which network.")
 _DEPTHS = flags.DEFINE_list("depths", ["8", "32"], "Mixer blocks.")

@@ -24,12 +24,13 @@ from rich.table import Table
 from skimage.metrics import structural_similarity
 from speed_worker import NETWORKS, JaxContestant
 
-from stlight_jax import cli
+from stlight_jax.commands import cli
+from stlight_jax.console.messages import say
+from stlight_jax.data.datasets.moving_mnist import GeneratedSequences
 from stlight_jax.data.digits import Digits, load_digits
-from stlight_jax.data.moving_mnist import GeneratedSequences
-from stlight_jax.evaluation.metrics import frame_metrics
-from stlight_jax.progress import say
-from stlight_jax.training.log import environment, write_json
+from stlight_jax.metrics.frame_metrics import frame_metrics
+from stlight_jax.runs.environment import environment
+from stlight_jax.storage.json_files import write_json
 
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "Turns of each contestant.")
 _OUT = flags.DEFINE_string("out", "runs/speed", "Folder for table and figures.")

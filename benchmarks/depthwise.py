@@ -18,12 +18,12 @@ from absl import flags
 from rich.console import Console
 from rich.table import Table
 
-from stlight_jax import cli
+from stlight_jax.commands import cli
+from stlight_jax.console.messages import say
 from stlight_jax.errors import InputError
-from stlight_jax.model import cpu_kernels
-from stlight_jax.model.depthwise import IMPLEMENTATIONS, depthwise_conv
-from stlight_jax.progress import say
-from stlight_jax.training.log import environment
+from stlight_jax.model.ops import cpu_kernels
+from stlight_jax.model.ops.depthwise import IMPLEMENTATIONS, depthwise_conv
+from stlight_jax.runs.environment import environment
 
 _SHAPE = flags.DEFINE_list("shape", ["4", "32", "32", "256"], "Batch, height, width, channels.")
 _DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Of frames and kernels.")

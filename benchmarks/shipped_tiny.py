@@ -12,9 +12,10 @@ import pathlib
 
 from absl import flags
 
-from stlight_jax import InputError, cli
+from stlight_jax import InputError
+from stlight_jax.commands import cli
+from stlight_jax.console.messages import say
 from stlight_jax.inference import trained
-from stlight_jax.progress import say
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run, evaluated.")
 _FILE = pathlib.Path(__file__).parent.parent / "stlight_jax" / "inference" / "shipped" / "tiny.stlight"

@@ -23,11 +23,12 @@ from rich.console import Console
 from rich.table import Table
 from speed_worker import NETWORKS, PRECISIONS
 
-from stlight_jax import STLightConfig, cli
+from stlight_jax import STLightConfig
+from stlight_jax.commands import cli
+from stlight_jax.console.messages import say
 from stlight_jax.errors import InputError
 from stlight_jax.model.count import count
-from stlight_jax.progress import say
-from stlight_jax.training.log import write_json
+from stlight_jax.storage.json_files import write_json
 
 MODES = ["jax:auto", "jax:native", "jax:phases", "jax:taps", "torch:eager", "torch:channels_last", "torch:compile"]
 TASKS = ("train", "throughput", "latency")

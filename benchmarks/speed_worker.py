@@ -90,7 +90,7 @@ class JaxContestant:
         import ml_collections
 
         from stlight_jax import STLight, STLightConfig
-        from stlight_jax.training.parallel import PmapLauncher
+        from stlight_jax.parallel.launchers import PmapLauncher
 
         arithmetic = PRECISIONS[spec["precision"]]
         self.config = STLightConfig(**spec["network"], **arithmetic, depthwise=mode, scan_unroll=spec.get("scan_unroll", 1))
@@ -116,7 +116,7 @@ class JaxContestant:
         import jax
 
         from stlight_jax.inference.predictor import Predictor
-        from stlight_jax.training.state import init_variables
+        from stlight_jax.model.initial_variables import init_variables
 
         shape = (self.side, self.side, self.config.in_channels)
         predict = Predictor(self.config, init_variables(self.model, 0, shape))
@@ -128,7 +128,7 @@ class JaxContestant:
         import jax
 
         from stlight_jax import STLight
-        from stlight_jax.training.parallel import AXIS
+        from stlight_jax.parallel.launchers import AXIS
         from stlight_jax.training.schedule import Hyperparameters
         from stlight_jax.training.state import create_state, make_optimizer
         from stlight_jax.training.step import make_train_step
@@ -153,7 +153,7 @@ class JaxContestant:
         import jax
         import jax.numpy as jnp
 
-        from stlight_jax.model.layers import matmul
+        from stlight_jax.model.ops.layers import matmul
 
         c = self.config
         cells = self.batch * (self.side // c.patch_size) ** 2

@@ -20,15 +20,17 @@ from ml_collections import config_flags
 from rich.console import Console
 from rich.table import Table
 
-from stlight_jax import STLight, STLightConfig, cli
-from stlight_jax.baseline.files import require
-from stlight_jax.baseline.parity import network_arguments
-from stlight_jax.baseline.weights import torch_from_variables
+from stlight_jax import STLight, STLightConfig
+from stlight_jax.commands import cli
 from stlight_jax.config import check
+from stlight_jax.console.messages import say
 from stlight_jax.inference.predictor import Predictor
-from stlight_jax.progress import say
-from stlight_jax.training.log import environment, write_json
-from stlight_jax.training.state import init_variables
+from stlight_jax.model.initial_variables import init_variables
+from stlight_jax.runs.environment import environment
+from stlight_jax.storage.json_files import write_json
+from stlight_jax.torch_reference.files import require
+from stlight_jax.torch_reference.parity import network_arguments
+from stlight_jax.torch_reference.weights import torch_from_variables
 
 _CONFIG = config_flags.DEFINE_config_file("config", "configs/moving_mnist.py:tiny", "Which network.")
 _BATCH = flags.DEFINE_integer("batch_size", 0, lower_bound=0, help="0 is OpenSTL's: 100, or 10 from 128 pixels on.")
@@ -88,7 +90,7 @@ def in_jax(shape: STLightConfig, variables: dict[str, Any], frames: np.ndarray) 
 def in_torch(shape: STLightConfig, variables: dict[str, Any], frames: np.ndarray) -> Callable[[], None]:
     """The same in PyTorch, on a GPU if there is one."""
     torch = require("torch")
-    from stlight_jax.baseline.network import STLight as TorchSTLight
+    from stlight_jax.torch_reference.network import STLight as TorchSTLight
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = TorchSTLight(**network_arguments(shape))

@@ -18,8 +18,9 @@ from absl import flags
 from rich.console import Console
 from rich.table import Table
 
-from stlight_jax import Forecaster, cli
-from stlight_jax.data.opening import open_test
+from stlight_jax import Forecaster
+from stlight_jax.commands import cli
+from stlight_jax.data.load import open_test
 from stlight_jax.inference import trained
 from stlight_jax.inference.tiles import Tiling, receptive_radius
 

@@ -18,14 +18,14 @@ import jax
 import ml_collections
 from absl import app, flags
 
-from stlight_jax.cli import quiet_libraries
+from stlight_jax.commands.cli import quiet_libraries
 from stlight_jax.config import frame_size
-from stlight_jax.pods import report
-from stlight_jax.pods.chips import LANES, describe
-from stlight_jax.pods.plan import Plan, TooLargeError, largest_batch
-from stlight_jax.pods.widths import width
-from stlight_jax.progress import say
-from stlight_jax.training.log import write_json
+from stlight_jax.console.messages import say
+from stlight_jax.storage.json_files import write_json
+from stlight_jax.tpu_planning import tpu_table
+from stlight_jax.tpu_planning.chips import LANES, describe
+from stlight_jax.tpu_planning.compile_plan import Plan, TooLargeError, largest_batch
+from stlight_jax.tpu_planning.widths import width
 
 _CONFIGS = pathlib.Path(__file__).parent.parent / "configs"
 _OUT = flags.DEFINE_string("out", "benchmarks/results/tpu", "Folder of the results.")
@@ -88,9 +88,9 @@ def main(_: list[str]) -> None:
     out.mkdir(parents=True, exist_ok=True)
     kept = out / "tpu.json"
     results = json.loads(kept.read_text()) if kept.exists() else {"programs": {}}
-    if results.get("versions", report.versions()) != report.versions():
+    if results.get("versions", tpu_table.versions()) != tpu_table.versions():
         raise SystemExit(f"{kept} was made with {results['versions']}; give another --out, or delete it")
-    results["versions"] = report.versions()
+    results["versions"] = tpu_table.versions()
     if "largest_batch_per_chip" not in results:
         results["largest_batch_per_chip"] = _search(CASES[0])
         write_json(kept, results)
@@ -127,16 +127,16 @@ def _write(out: pathlib.Path, results: dict[str, Any]) -> None:
     made_with = ", ".join(f"{name} {number}" for name, number in results["versions"].items())
     lines = [
         f"Compiled for TPUs by {made_with}; no TPU was there. Each line differs from the first by what it says.\n\n",
-        report.table(list(fitting), list(fitting.values())),
+        tpu_table.table(list(fitting), list(fitting.values())),
         *(f"{label}: does not fit\n" for label in results["programs"] if label not in fitting),
-        report.of_search(results["largest_batch_per_chip"]),
-        f"{report.BOUND}\n\nWidths and the {LANES} lanes:\n\n",
+        tpu_table.of_search(results["largest_batch_per_chip"]),
+        f"{tpu_table.BOUND}\n\nWidths and the {LANES} lanes:\n\n",
         _widths(),
     ]
     text = "".join(lines)
     (out / "tpu.txt").write_text(text)
     training = {label: program for label, program in fitting.items() if program["program"] == "training"}
-    report.draw(
+    tpu_table.draw(
         out / "tpu.png",
         list(training),
         list(training.values()),

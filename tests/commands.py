@@ -15,7 +15,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 _SECONDS = 120
 _FORKS = multiprocessing.get_context("spawn" if sys.platform == "win32" else "forkserver")
-_FORKS.set_forkserver_preload(["stlight_jax.cli"])
+_FORKS.set_forkserver_preload(["stlight_jax.commands.cli"])
 
 
 def run(*arguments: str, folder: pathlib.Path = ROOT) -> subprocess.CompletedProcess:

@@ -24,6 +24,8 @@ import pytest
 from stlight_jax import STLightConfig
 from tests.commands import ROOT
 
+pytest_plugins = ["tests.networks"]
+
 
 def pytest_configure() -> None:
     """A shell that starts the tests in the background lets them, and all that they start, ignore Ctrl-C.
@@ -36,7 +38,7 @@ def pytest_configure() -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begins with the longest, those of whole runs, so that no process is left with one of them while the others are done."""
-    items.sort(key=lambda item: not item.nodeid.startswith("tests/training"))
+    items.sort(key=lambda item: not item.nodeid.startswith(("tests/training", "tests/parallel")))
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -17,7 +17,7 @@ def test_a_second_start_says_no_more_than_the_first(tmp_path):
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
     for chosen in ("TF_CPP_MIN_LOG_LEVEL", "JAX_COMPILATION_CACHE_DIR"):
         environment.pop(chosen, None)
-    code = "from stlight_jax import cli\nimport jax\ncli.run(lambda: jax.jit(lambda x: x @ x)(jax.numpy.ones((9, 9))))"
+    code = "from stlight_jax.commands import cli\nimport jax\ncli.run(lambda: jax.jit(lambda x: x @ x)(jax.numpy.ones((9, 9))))"
     for _ in range(2):
         result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
         assert (result.returncode, result.stderr) == (0, "")
@@ -134,7 +134,7 @@ def test_nobody_reads_what_is_printed(arguments, unbuffered):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has no such pipes")
 def test_another_pipe_that_breaks_is_a_defect():
-    code = "from stlight_jax import cli\ndef main():\n  raise BrokenPipeError\ncli.run(main)"
+    code = "from stlight_jax.commands import cli\ndef main():\n  raise BrokenPipeError\ncli.run(main)"
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert (result.returncode, "BrokenPipeError" in result.stderr) == (1, True)
 

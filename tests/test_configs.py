@@ -4,8 +4,8 @@ import pytest
 
 from stlight_jax import InputError
 from stlight_jax.config import check
-from stlight_jax.evaluation.published import published_size, published_table
 from stlight_jax.model.count import count
+from stlight_jax.reports.published import published_size, published_table
 from stlight_jax.training.schedule import Cosine, OneCycle, make_schedule
 from tests.conftest import load_config
 

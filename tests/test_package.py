@@ -18,7 +18,7 @@ PACKAGE = ROOT / "stlight_jax"
         ("import stlight_jax", ("jax", "flax", "tensorflow", "torch", "orbax")),
         ("from stlight_jax import *", ("tensorflow", "torch", "orbax")),
         ("from stlight_jax.training import loop", ("tensorflow", "torch")),
-        ("from stlight_jax.evaluation import run", ("tensorflow", "torch")),
+        ("from stlight_jax.scoring import evaluate", ("tensorflow", "torch")),
         ("from stlight_jax.data import prepare", ("tensorflow", "torch")),
     ],
 )
@@ -48,9 +48,9 @@ def test_each_big_library_is_known_where_the_design_says():
     allowed = {
         "tensorflow": {"data/pipeline.py"},
         "tensorflow_datasets": data,
-        "orbax": {"training/checkpoint.py"},
-        "matplotlib": {"evaluation/pictures.py", "baseline/compare.py", "pods/report.py"},
-        "torch": {path.relative_to(PACKAGE).as_posix() for path in (PACKAGE / "baseline").glob("*.py")},
+        "orbax": {"runs/checkpoint.py"},
+        "matplotlib": {"reports/pictures.py", "torch_reference/compare.py", "tpu_planning/tpu_table.py"},
+        "torch": {path.relative_to(PACKAGE).as_posix() for path in (PACKAGE / "torch_reference").glob("*.py")},
     }
     for path in PACKAGE.rglob("*.py"):
         for library in imported(path) & allowed.keys():

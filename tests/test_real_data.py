@@ -5,7 +5,7 @@ import importlib.util
 import numpy as np
 import pytest
 
-from stlight_jax.data.builders.frames import Frames, FramesOptions
+from stlight_jax.data.datasets.frames import Frames, FramesOptions
 from stlight_jax.data.prepare import prepare
 from stlight_jax.data.stored import StoredFrames
 from stlight_jax.data.windows import Run, Windows

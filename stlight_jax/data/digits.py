@@ -12,9 +12,9 @@ from typing import Any, Literal
 import numpy as np
 from etils import epath
 
-from stlight_jax import remote
 from stlight_jax.data.pipeline import load_tensorflow
 from stlight_jax.errors import InputError
+from stlight_jax.storage import paths
 
 DIGIT_SIDE = 28
 SOURCES = ("auto", "embedded", "idx", "tfds")
@@ -82,7 +82,7 @@ def load_digits(split: Literal["train", "test"], source: str = "auto", root: str
 
 def find_file(root: str, names: tuple[str, ...], dataset: str = "moving_mnist", required: bool = True) -> epath.Path | None:
     """The first of `names` in `root` or, as in OpenSTL's data tree, in `root/moving_mnist`; else InputError or None."""
-    remote.ready(root)
+    paths.ready(root)
     folder = epath.Path(root)
     if not root or not folder.is_dir():
         raise InputError(f"data.root is {str(root)!r}, which is no folder; set it to the folder that holds {names[0]}")
@@ -124,9 +124,9 @@ def prepared_tfds_builder(name: str, root: str) -> Any:
     """The TFDS builder `name` if its data are prepared below `root` (TFDS's default folder if empty), else None."""
     import tensorflow_datasets as tfds  # slow to import, and only some users need it
 
-    if remote.is_remote(root):
-        from stlight_jax.data.copies import local_folder
+    if paths.is_remote(root):
         from stlight_jax.data.stored import versions
+        from stlight_jax.storage.copies import local_folder
 
         found = versions(name, epath.Path(root))
         return tfds.builder_from_directory(str(local_folder(found[0], "dataset_info.json"))) if found else None

@@ -7,9 +7,9 @@ import os
 import numpy as np
 from etils import epath
 
-from stlight_jax import remote
-from stlight_jax.data.copies import local_file
 from stlight_jax.errors import InputError
+from stlight_jax.storage import paths
+from stlight_jax.storage.copies import local_file
 
 
 def memory_map(path: epath.PathLike, wanted: str) -> np.ndarray:
@@ -23,7 +23,7 @@ def memory_map(path: epath.PathLike, wanted: str) -> np.ndarray:
     except FileNotFoundError:
         raise InputError(f"{path}: {wanted}, found no such file") from None
     except (ValueError, EOFError, OSError) as error:
-        if isinstance(error, InputError) or remote.is_failure(error):
+        if isinstance(error, InputError) or paths.is_failure(error):
             raise
         raise InputError(f"{path}: {wanted}, found a file that does not load ({error})") from None
     if not isinstance(array, np.ndarray):

@@ -1,9 +1,4 @@
-"""`python -m stlight_jax prepare NAME --raw=FOLDER --out=FOLDER`: raw files once into clips with random access.
-
-NAME is taxibj, kth, kitti_caltech or moving_fashion_mnist (OpenSTL's layouts, as they are), or frames: anybody's videos,
-pictures or arrays. Interrupted, it leaves nothing behind and can be run again. RAW is on this machine's disks; --out may be
-in a bucket, gs://: the data are prepared in a temporary folder then (TMPDIR moves it), and sent.
-"""
+"""Preparation: raw files of a data set become stored frames with random access."""
 
 from __future__ import annotations
 
@@ -18,61 +13,23 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import tensorflow_datasets as tfds
-from absl import flags
 from etils import epath
-from ml_collections import config_flags
 from rich.console import Console
 from rich.table import Table
 
-from stlight_jax import remote
-from stlight_jax.config import check
-from stlight_jax.data.builders import BUILDERS
-from stlight_jax.data.builders.base import ClipsBuilder
-from stlight_jax.data.builders.frames import Frames, FramesOptions, describe
-from stlight_jax.data.copies import send
+from stlight_jax.console.messages import say
+from stlight_jax.data.clips_builder import ClipsBuilder
+from stlight_jax.data.datasets.frames import Frames, FramesOptions, describe
 from stlight_jax.data.stored import read_metadata
 from stlight_jax.data.windows import Run, Windows
 from stlight_jax.errors import InputError, StlightError
-from stlight_jax.progress import say
-from stlight_jax.training.workdir import locked, make_writable
+from stlight_jax.storage import paths
+from stlight_jax.storage.copies import send
+from stlight_jax.storage.locks import locked
+from stlight_jax.storage.paths import make_writable
 
-POSITIONAL = "dataset"
 _IN_USE = "{} is being prepared by process {{process}}"
 _UNFINISHED = tfds.core.constants.INCOMPLETE_PREFIX  # of the names of folders that TFDS is writing
-
-
-def define_flags() -> None:
-    flags.DEFINE_enum("dataset", None, [*BUILDERS, "frames"], "Which data set; without --dataset=, too.")
-    flags.DEFINE_string("raw", None, "Folder with the raw files; for frames a folder or a file.")
-    flags.DEFINE_string("out", None, "Folder for the prepared data, which --config.data.root names later.")
-    config_flags.DEFINE_config_file("config", None, "For frames: configs/frames.py, whose section data says how to read them.")
-    flags.mark_flags_as_required(["dataset", "raw", "out"])
-
-
-def main() -> None:
-    given = flags.FLAGS
-    refuse_remote(given.raw, "--raw", given.dataset)
-    remote.ready(given.out)
-    raw, out = epath.Path(given.raw).expanduser(), epath.Path(given.out).expanduser()
-    if not raw.exists():
-        raise InputError(f"--raw={raw}: there is no such file or folder")
-    if given.dataset == "frames":
-        if given.config:
-            check(given.config)
-            if given.config.dataset != "frames":
-                raise InputError(f"--config is of {given.config.dataset}; for frames it is configs/frames.py")
-        folder = prepare_frames(raw, frames_options(given.config.data) if given.config else FramesOptions(), out)
-    else:
-        if given.config:
-            raise InputError("--config is for frames; the other data sets have no choices")
-        if not raw.is_dir():
-            raise InputError(f"--raw={raw} is a file; the folder with the raw files of {given.dataset} is wanted")
-        make_writable(out)
-        folder = prepare_in(out, lambda place: BUILDERS[given.dataset](data_dir=str(place), file_format="array_record"), raw)
-    if given.dataset == "moving_fashion_mnist":
-        say(f"prepared in {folder} for tfds.load; training reads the raw files, --config.data.root={raw}")
-    else:
-        say(f"prepared in {folder}; --config.data.root={out} finds it")
 
 
 def prepare(builder: ClipsBuilder, raw: epath.Path, wait: bool = False) -> epath.Path:
@@ -113,7 +70,7 @@ def prepare_in(out: epath.Path, make: Callable[[epath.Path], ClipsBuilder], raw:
     Args:
       make: the builder that writes below a local folder.
     """
-    if not remote.is_remote(out):
+    if not paths.is_remote(out):
         return prepare(make(out), raw, wait)
     with tempfile.TemporaryDirectory(prefix="stlight_prepared_") as temporary:
         here = epath.Path(temporary)
@@ -129,7 +86,7 @@ def prepare_in(out: epath.Path, make: Callable[[epath.Path], ClipsBuilder], raw:
 
 def refuse_remote(raw: epath.PathLike, key: str, dataset: str) -> None:
     """Raises InputError for raw files in a bucket; `key` is what names them."""
-    if remote.is_remote(raw):
+    if paths.is_remote(raw):
         raise InputError(
             f"{key} is {raw}: raw files are read from this machine's disks only, and there are no prepared ones; prepare them "
             f"where they are, python -m stlight_jax prepare {dataset} --raw=PATH --out=FOLDER, where FOLDER may be gs://..."
@@ -163,28 +120,6 @@ def frames_options(data: Any) -> FramesOptions:
     return FramesOptions(**{field.name: data[field.name] for field in dataclasses.fields(FramesOptions)})
 
 
-def count_table(builder: type[ClipsBuilder], metadata: dict[str, Any]) -> str:
-    """What was counted, beside what others have published, with a line wherever they differ."""
-    table = Table("split", title=builder.name)
-    lengths = list(builder.DOCUMENTED)
-    for heading in ("clips", "frames", *(f"windows of {length}" for length in lengths)):
-        table.add_column(heading, justify="right")
-    differences = []
-    for name, split in metadata["splits"].items():
-        windows = {length: count_windows(builder, split["clips"], length) for length in lengths}
-        table.add_row(name, f"{len(split['clips']):,}", f"{split['frames']:,}", *(f"{count:,}" for count in windows.values()))
-        for length, count in windows.items():
-            for source, published in builder.DOCUMENTED[length].get(name, {}).items():
-                if published != count:
-                    differences.append(f"{name}, windows of {length}: {count:,} here, {published:,} published ({source})")
-    console = Console(width=110, color_system=None)
-    with console.capture() as capture:
-        console.print(table)
-        for difference in differences:
-            console.print(f"differs: {difference}", markup=False, highlight=False)
-    return capture.get()
-
-
 def count_windows(builder: type[ClipsBuilder], clips: list[dict[str, Any]], length: int) -> int:
     """How many windows OpenSTL cuts from the clips."""
     runs = [Run(*run) for clip in clips for run in clip["runs"]]
@@ -199,13 +134,6 @@ def _is_prepared(folder: epath.Path) -> bool:
     made_from = read_metadata(folder).get("raw", "other files")
     say(f"{folder} is prepared already, from {made_from}; remove it to prepare the data anew")
     return True
-
-
-def _show(builder: type[ClipsBuilder], folder: epath.Path) -> None:
-    metadata = read_metadata(folder)
-    print(count_table(builder, metadata), end="")
-    for remark in metadata["remarks"]:
-        say(f"  {remark}")
 
 
 def _download_and_prepare(builder: ClipsBuilder, raw: epath.Path) -> None:
@@ -252,6 +180,35 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
     while cause is not None:
         yield cause
         cause = cause.__cause__ or cause.__context__
+
+
+def count_table(builder: type[ClipsBuilder], metadata: dict[str, Any]) -> str:
+    """What was counted, beside what others have published, with a line wherever they differ."""
+    table = Table("split", title=builder.name)
+    lengths = list(builder.DOCUMENTED)
+    for heading in ("clips", "frames", *(f"windows of {length}" for length in lengths)):
+        table.add_column(heading, justify="right")
+    differences = []
+    for name, split in metadata["splits"].items():
+        windows = {length: count_windows(builder, split["clips"], length) for length in lengths}
+        table.add_row(name, f"{len(split['clips']):,}", f"{split['frames']:,}", *(f"{count:,}" for count in windows.values()))
+        for length, count in windows.items():
+            for source, published in builder.DOCUMENTED[length].get(name, {}).items():
+                if published != count:
+                    differences.append(f"{name}, windows of {length}: {count:,} here, {published:,} published ({source})")
+    console = Console(width=110, color_system=None)
+    with console.capture() as capture:
+        console.print(table)
+        for difference in differences:
+            console.print(f"differs: {difference}", markup=False, highlight=False)
+    return capture.get()
+
+
+def _show(builder: type[ClipsBuilder], folder: epath.Path) -> None:
+    metadata = read_metadata(folder)
+    print(count_table(builder, metadata), end="")
+    for remark in metadata["remarks"]:
+        say(f"  {remark}")
 
 
 def _is_of_files(error: BaseException) -> bool:

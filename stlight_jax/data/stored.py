@@ -13,11 +13,11 @@ import numpy as np
 import tensorflow_datasets as tfds
 from etils import epath
 
-from stlight_jax import remote
-from stlight_jax.data.copies import local_folder
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.data.windows import Run, Windows, permutation
 from stlight_jax.errors import InputError
+from stlight_jax.storage import paths
+from stlight_jax.storage.copies import local_folder
 
 _FRAMES_AT_A_TIME = 4096
 _INFO = "dataset_info.json"  # written last
@@ -33,7 +33,7 @@ def find_prepared(name: str, root: str, how: str) -> epath.Path | None:
     Raises InputError for data that are there in a format that has no random access.
     """
     place = root or tfds.core.constants.DATA_DIR
-    remote.ready(place)
+    paths.ready(place)
     folder = epath.Path(place).expanduser()
     for place in (folder, *versions(name, folder)):
         if (place / _INFO).exists():
@@ -55,7 +55,7 @@ def versions(name: str, folder: epath.Path) -> list[epath.Path]:
 
 
 def read_metadata(folder: epath.Path) -> dict[str, Any]:
-    """The metadata of a prepared data set, see `stlight_jax.data.builders.base`."""
+    """The metadata of a prepared data set, see `stlight_jax.data.clips_builder`."""
     return dict(tfds.builder_from_directory(str(_described(folder))).info.metadata or {})
 
 

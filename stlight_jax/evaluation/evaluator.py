@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from stlight_jax.console.progress import track
 from stlight_jax.data.pipeline import evaluation_batches
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.data.sequences import Sequences
 from stlight_jax.errors import InputError
-from stlight_jax.evaluation.metrics import BestConstantImage, MetricSums, SequenceErrors
-from stlight_jax.progress import track
-from stlight_jax.training.parallel import Launcher
+from stlight_jax.evaluation.data_baselines import BestConstantImage
+from stlight_jax.metrics.frame_metrics import MetricSums, SequenceErrors
+from stlight_jax.parallel.launchers import Launcher
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from stlight_jax.data.batches import split_frames
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.data.sequences import Sequences
 from stlight_jax.inference.predictor import Predictor
-from stlight_jax.inference.rollout import rollout
+from stlight_jax.model.rollout import rollout
 from stlight_jax.model.stlight import STLight
-from stlight_jax.training.step import split_frames
 
 _EACH = 2  # of the best, of the median and of the worst
 _AT_A_TIME = 8

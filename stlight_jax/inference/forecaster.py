@@ -11,16 +11,16 @@ import numpy as np
 from absl import logging
 from etils import epath
 
+from stlight_jax.console.messages import say
+from stlight_jax.data.formats.output import as_type, can_hold
 from stlight_jax.data.scaling import Scaling, is_wide
-from stlight_jax.data.writers.form import as_type, can_hold
 from stlight_jax.errors import InputError
 from stlight_jax.inference import trained
 from stlight_jax.inference.programs import Programs
-from stlight_jax.inference.rollout import check_horizon
 from stlight_jax.inference.tiled import TiledPass
 from stlight_jax.inference.trained import TrainedModel
+from stlight_jax.model.rollout import check_horizon
 from stlight_jax.model.stlight import STLightConfig
-from stlight_jax.progress import say
 
 ROLLOUTS = ("blocks", "frames")
 _FAR = 0.5  # of the trained range; values further outside are told

@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from stlight_jax import caches
 from stlight_jax.data.scaling import to_unit_range
 from stlight_jax.errors import InputError
-from stlight_jax.model import batch_norm
+from stlight_jax.model.ops import batch_norm
 from stlight_jax.model.stlight import STLight, STLightConfig
+from stlight_jax.storage import caches
 
 
 class Predictor:

@@ -13,7 +13,7 @@ from jax import export
 from stlight_jax.errors import InputError
 from stlight_jax.inference.predictor import compiler_options, make_predict
 from stlight_jax.inference.trained import TrainedModel
-from stlight_jax.model import batch_norm
+from stlight_jax.model.ops import batch_norm
 
 
 class Programs:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from stlight_jax.console.messages import say
 from stlight_jax.errors import InputError
 from stlight_jax.inference.programs import Programs
 from stlight_jax.inference.tiles import Tiling, receptive_radius
 from stlight_jax.model.stlight import STLightConfig
-from stlight_jax.progress import say
 
 _MOST_SEQUENCES = 64  # in one pass
 # Measured on programs for CPUs; `tests/inference/test_forecaster.py` holds them to it.

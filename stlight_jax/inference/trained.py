@@ -25,13 +25,13 @@ import numpy as np
 from etils import epath
 from flax import traverse_util
 
-from stlight_jax import remote
 from stlight_jax.config import check
-from stlight_jax.data.readers.raw import memory_available
+from stlight_jax.data.formats.types import memory_available
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.errors import InputError
+from stlight_jax.model.initial_variables import init_variables
 from stlight_jax.model.stlight import STLight, STLightConfig
-from stlight_jax.training.state import init_variables
+from stlight_jax.storage import paths
 from stlight_jax.version import __version__
 
 SUFFIX = ".stlight"
@@ -93,7 +93,7 @@ def load(path: epath.PathLike, which: str = "best") -> TrainedModel:
         raise InputError(f"{path} holds one checkpoint; {which!r} cannot be chosen from it")
     if str(path) in shipped():
         return _read(epath.Path(_SHIPPED / f"{path}{SUFFIX}"), str(path))
-    remote.ready(path, checkpoints=True)
+    paths.ready(path, checkpoints=True)
     place = epath.Path(path).expanduser()
     if place.suffix == SUFFIX:
         return _read(place, str(path))
@@ -123,12 +123,12 @@ def write(path: epath.PathLike, model: TrainedModel) -> None:
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
         for name, part in {_DESCRIPTION: json.dumps(content, indent=1).encode(), **parts}.items():
             file.writestr(zipfile.ZipInfo(name), part, zipfile.ZIP_DEFLATED)  # without the time, so that equal is equal
-    with remote.writing(path):
-        remote.write_at_once(epath.Path(path), archive.getvalue())
+    with paths.writing(path):
+        paths.write_at_once(epath.Path(path), archive.getvalue())
 
 
 def _from_checkpoint(place: epath.Path, which: str) -> TrainedModel:
-    from stlight_jax.training import checkpoint  # Orbax is slow to import, and `.stlight` files do without
+    from stlight_jax.runs import checkpoint  # Orbax is slow to import, and `.stlight` files do without
 
     if (place / "checkpoints").exists() or not place.name.isdigit():
         directory = place / "checkpoints"
@@ -160,7 +160,7 @@ def _read(path: epath.Path, source: str) -> TrainedModel:
     try:
         return _unpacked(path, source)
     except (zipfile.BadZipFile, zlib.error, KeyError, TypeError, ValueError, EOFError, OSError, MemoryError) as error:
-        if isinstance(error, InputError) or remote.is_failure(error):
+        if isinstance(error, InputError) or paths.is_failure(error):
             raise
         what = f"it has no {error}" if isinstance(error, KeyError) else f"{type(error).__name__}: {error}"
         raise InputError(f"{path} is damaged, or no {SUFFIX} file: {what}") from None

@@ -17,9 +17,9 @@ from jax import lax
 from jax.ad_checkpoint import checkpoint_name
 
 from stlight_jax.errors import InputError
-from stlight_jax.model.batch_norm import STATISTICS, BatchNorm, FoldedBatchNorm
-from stlight_jax.model.depthwise import IMPLEMENTATIONS, Implementation, as_conv_general_dilated
-from stlight_jax.model.layers import Conv, Dense, gelu, pointwise_product
+from stlight_jax.model.ops.batch_norm import STATISTICS, BatchNorm, FoldedBatchNorm
+from stlight_jax.model.ops.depthwise import IMPLEMENTATIONS, Implementation, as_conv_general_dilated
+from stlight_jax.model.ops.layers import Conv, Dense, gelu, pointwise_product
 
 _PRECISIONS = {"float32": lax.Precision.HIGHEST, "tensorfloat32": lax.Precision.HIGH, "bfloat16": lax.Precision.DEFAULT}
 REMATERIALISE = ("nothing", "elementwise", "blocks")
@@ -42,7 +42,7 @@ class STLightConfig:
       near_kernel: k1, side of the first depthwise kernel; odd.
       far_kernel: k2, side of the second, dilated one; odd.
       dilation: of the far kernel.
-      depthwise: "auto", "native", "phases", "taps", "cpu" or "portable"; see `stlight_jax.model.depthwise`.
+      depthwise: "auto", "native", "phases", "taps", "cpu" or "portable"; see `stlight_jax.model.ops.depthwise`.
       precision: of matrix products on accelerators that offer less than float32: "float32" (full), "tensorfloat32"
         (three bfloat16 passes on a TPU) or "bfloat16" (the platform's fastest).
       dtype: of activations: "float32", "bfloat16" or "float64". Parameters and batch statistics stay float32

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import jax
 
-from stlight_jax.progress import say
+from stlight_jax.console.messages import say
 
 _Batch = TypeVar("_Batch")
 _NO_MORE = object()

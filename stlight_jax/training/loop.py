@@ -15,26 +15,31 @@ import numpy as np
 from etils import epath
 
 from stlight_jax.config import check, course_differences, take_channels
-from stlight_jax.data.opening import advice_on_slow_data, open_training
+from stlight_jax.console.messages import say
+from stlight_jax.console.progress import Progress
+from stlight_jax.data.load import advice_on_slow_data, open_training
 from stlight_jax.data.pipeline import steps_per_epoch, training_batches
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.data.sequences import fingerprint
 from stlight_jax.errors import InputError, NonFiniteLossError, PreemptedError
+from stlight_jax.evaluation.eval_steps import make_eval_step
 from stlight_jax.evaluation.evaluator import evaluate
-from stlight_jax.evaluation.metrics import check_frame_size
-from stlight_jax.inference.rollout import check_horizon
-from stlight_jax.progress import Progress, say
-from stlight_jax.training import checkpoint, distributed
+from stlight_jax.metrics.frame_metrics import check_frame_size
+from stlight_jax.model.rollout import check_horizon
+from stlight_jax.parallel import distributed
+from stlight_jax.parallel.launchers import AXIS, make_launcher
+from stlight_jax.parallel.preemption import StopRequests, stop_requests
+from stlight_jax.runs import checkpoint
+from stlight_jax.runs.environment import environment
+from stlight_jax.runs.metrics_log import MetricsLog, NoLog
+from stlight_jax.runs.workdir import Workdir
+from stlight_jax.storage.json_files import write_json
+from stlight_jax.storage.lease import Lock
 from stlight_jax.training.clock import StepClock
-from stlight_jax.training.lease import Lock
-from stlight_jax.training.log import MetricsLog, NoLog, environment, write_json
-from stlight_jax.training.parallel import AXIS, make_launcher
-from stlight_jax.training.preemption import StopRequests, stop_requests
 from stlight_jax.training.schedule import Hyperparameters, make_schedule
 from stlight_jax.training.state import TrainState, create_state, make_optimizer
-from stlight_jax.training.step import Metrics, configured_training, make_eval_step
+from stlight_jax.training.step import Metrics, configured_training
 from stlight_jax.training.trace import StepTrace, steps_to_trace
-from stlight_jax.training.workdir import Workdir
 
 
 def train(config: ml_collections.ConfigDict, workdir: epath.PathLike, allow_changes: bool = False) -> TrainState:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from stlight_jax.model.initial_variables import init_variables
 from stlight_jax.model.stlight import STLight
 
 
@@ -65,17 +66,6 @@ def make_optimizer(
         optax.masked(decay, _is_kernel),
         optax.scale_by_learning_rate(learning_rate),
     )
-
-
-def init_variables(model: STLight, seed: int, frame_shape: tuple[int, int, int]) -> dict[str, Any]:
-    """Fresh {"params", "batch_stats"}; the same on every process. Args: frame_shape `[h, w, c]`."""
-    key, frames = jax.random.key(seed), jnp.zeros((1, model.config.in_frames, *frame_shape), jnp.float32)
-    # Random numbers take long, straight code, which LLVM optimises for seconds and which runs once. (tiny, Zen 4: 4 s of
-    # processor time instead of 10.) A jit within another one's trace takes no options.
-    traced = isinstance(key, jax.core.Tracer)
-    quickly = not traced and all(device.platform == "cpu" for device in key.devices())
-    options = {"xla_backend_optimization_level": 1} if quickly else None
-    return dict(jax.jit(model.init, compiler_options=options)(key, frames))
 
 
 def create_state(

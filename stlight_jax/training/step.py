@@ -6,24 +6,21 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-import chex
 import jax
 import jax.flatten_util
 import jax.numpy as jnp
 import ml_collections
 import optax
 
+from stlight_jax.data.batches import split_frames
 from stlight_jax.data.scaling import Scaling
-from stlight_jax.evaluation.metrics import FrameMetrics, frame_metrics
-from stlight_jax.inference.rollout import rollout
+from stlight_jax.model.rollout import rollout
 from stlight_jax.model.stlight import STLight, STLightConfig
 from stlight_jax.training.schedule import Hyperparameters
 from stlight_jax.training.state import TrainState, make_optimizer, moving_average
 
 Metrics = dict[str, jax.Array]
 TrainStep = Callable[[TrainState, jax.Array, Hyperparameters], tuple[TrainState, Metrics]]
-# Of inputs `[b, t, h, w, c]` in the network's range, and where these are (None: everywhere), an image `[b, 1, h, w, c]`.
-Baseline = Callable[[jax.Array, jax.Array | None], jax.Array]
 
 
 def configured_training(
@@ -105,80 +102,6 @@ def make_train_step(
         return next_state, {"loss": loss, "gradient_norm": optax.tree.norm(gradients)}
 
     return train_step
-
-
-def make_eval_step(model: STLight, scaling: Scaling | None = None) -> Callable[[Any, jax.Array], FrameMetrics]:
-    """Metrics of every frame that the network predicts, `[b, horizon]` each; it rolls out as far as the batch has frames."""
-
-    def eval_step(variables: Any, frames: jax.Array) -> FrameMetrics:
-        inputs, targets, here = split_frames(frames, model, scaling)
-        return frame_metrics(rollout(lambda seen: model.apply(variables, seen), inputs, targets.shape[1]), targets, here)
-
-    return eval_step
-
-
-def make_baseline_step(
-    baseline: Baseline, model: STLight, scaling: Scaling | None = None
-) -> Callable[[Any, jax.Array], FrameMetrics]:
-    """The same for an image that is predicted for every lead time; it takes the variables and leaves them alone."""
-
-    def baseline_step(variables: Any, frames: jax.Array) -> FrameMetrics:
-        del variables
-        inputs, targets, here = split_frames(frames, model, scaling)
-        _, seen = (scaling or Scaling()).to_network(frames[:, : model.config.in_frames])
-        image = baseline(inputs, seen)[..., : targets.shape[-1]]
-        return frame_metrics(jnp.broadcast_to(image, targets.shape), targets, here)
-
-    return baseline_step
-
-
-def copy_last_frame(inputs: jax.Array, here: jax.Array | None) -> jax.Array:
-    """The last seen frame; where a value of it is missing, the last one that is there."""
-    last = inputs[:, :1]
-    for time in range(1, inputs.shape[1]):
-        now = inputs[:, time : time + 1]
-        last = now if here is None else jnp.where(here[:, time : time + 1], now, last)
-    return last
-
-
-def mean_of_inputs(inputs: jax.Array, here: jax.Array | None) -> jax.Array:
-    """The mean of the seen frames, of those values that are there."""
-    if here is None:
-        return inputs.mean(1, keepdims=True)
-    count = here.sum(1, keepdims=True, dtype=inputs.dtype)
-    known = jnp.sum(jnp.where(here, inputs, 0.0), 1, keepdims=True) / jnp.maximum(count, 1.0)
-    return jnp.where(count > 0, known, inputs[:, -1:])
-
-
-def make_given_step(model: STLight, scaling: Scaling | None = None) -> Callable[[Any, tuple], FrameMetrics]:
-    """Metrics of frames that are given as the prediction: takes (stored frames `[b, horizon, h, w, c]`, batch).
-
-    Where a given value is missing, the network's filling stands for it.
-    """
-
-    def given_step(variables: Any, given_and_frames: tuple[jax.Array, jax.Array]) -> FrameMetrics:
-        del variables
-        given, frames = given_and_frames
-        _, targets, here = split_frames(frames, model, scaling)
-        prediction, _ = (scaling or Scaling()).to_network(given)
-        return frame_metrics(prediction[..., : targets.shape[-1]], targets, here)
-
-    return given_step
-
-
-def split_frames(
-    frames: jax.Array, model: STLight, scaling: Scaling | None = None
-) -> tuple[jax.Array, jax.Array, jax.Array | None]:
-    """Stored `[b, T + horizon, h, w, c]` -> float32 inputs `[b, T, ...]`, targets `[b, horizon, ...]`, and where these are.
-
-    The last is bool, like the targets, False where values are missing; None where none can be.
-    """
-    scaling = scaling or Scaling()
-    chex.assert_type(frames, scaling.dtype)
-    first = model.config.in_frames
-    values, here = scaling.to_network(frames)
-    channels = model.config.out_channels
-    return values[:, :first], values[:, first:, ..., :channels], None if here is None else here[:, first:, ..., :channels]
 
 
 def _mean_over_devices(tree: Any, axis_name: str) -> Any:

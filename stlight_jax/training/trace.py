@@ -11,8 +11,8 @@ import jax
 import ml_collections
 from etils import epath
 
-from stlight_jax import remote
-from stlight_jax.progress import say
+from stlight_jax.console.messages import say
+from stlight_jax.storage import paths
 from stlight_jax.training.clock import StepClock
 
 
@@ -66,7 +66,7 @@ class StepTrace:
             options.python_tracer_level = 0  # to note every call in Python would make the host slower than it is
             try:
                 local = self._directory
-                if remote.is_remote(local):  # the profiler writes to local disks
+                if paths.is_remote(local):  # the profiler writes to local disks
                     local = epath.Path(self._opened.enter_context(tempfile.TemporaryDirectory(prefix="stlight_profile_")))
                 local.mkdir(parents=True, exist_ok=True)
                 jax.profiler.start_trace(local, profiler_options=options)

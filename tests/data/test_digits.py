@@ -9,8 +9,8 @@ import pytest
 import tensorflow_datasets as tfds
 
 from stlight_jax import InputError
+from stlight_jax.data.datasets.moving_mnist import open_test
 from stlight_jax.data.digits import Digits, load_digits, read_idx_images
-from stlight_jax.data.moving_mnist import open_test
 from tests.conftest import load_config
 
 
@@ -110,7 +110,7 @@ def test_prepared_tfds_is_read(tmp_path, images, monkeypatch):
     write_tfds(tmp_path / "moving_mnist" / "1.0.0", features, {"test": [{"image_sequence": video} for video in videos]})
     with pytest.raises(InputError, match=r"expected frames \[20, 10000, 64, 64\] .* found \[20, 3, 64, 64\]"):
         open_test("moving_mnist", config.data, 20)  # a part of it is not the published test set
-    monkeypatch.setattr("stlight_jax.data.moving_mnist._PUBLISHED_SHAPE", (20, 3, 64, 64))
+    monkeypatch.setattr("stlight_jax.data.datasets.moving_mnist._PUBLISHED_SHAPE", (20, 3, 64, 64))
     test = open_test("moving_mnist", config.data, 20)
     assert test.description["published"]
     np.testing.assert_array_equal(test.frames(np.array([2, 0])), videos[[2, 0]])

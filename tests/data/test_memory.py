@@ -21,7 +21,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from etils import epath
 
-from stlight_jax.data.builders.base import Clip, ClipsBuilder, Split
+from stlight_jax.data.clips_builder import Clip, ClipsBuilder, Split
 from stlight_jax.data.prepare import prepare
 from stlight_jax.data.pipeline import training_batches
 from stlight_jax.data.scaling import Scaling

@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 from etils import epath
 
-from stlight_jax.data import prepare as prepare_module
-from stlight_jax.data.builders import Kth
-from stlight_jax.data.builders.frames import FramesOptions
+from stlight_jax.commands import prepare as prepare_module
+from stlight_jax.data.datasets import Kth
+from stlight_jax.data.datasets.frames import FramesOptions
 from stlight_jax.data.prepare import prepare, prepare_frames
 from stlight_jax.data.stored import StoredFrames, find_prepared
 from stlight_jax.errors import InputError
 from tests import commands
 from tests.conftest import ROOT
-from tests.data.builders import test_kth
+from tests.data.datasets import test_kth
 
 COMMAND = ("-m", "stlight_jax", "prepare")
 
@@ -237,7 +237,7 @@ import sys
 from etils import epath
 from tensorflow_datasets.core import shuffle
 
-from stlight_jax.data.builders.frames import FramesOptions
+from stlight_jax.data.datasets.frames import FramesOptions
 from stlight_jax.data.prepare import prepare_frames
 from stlight_jax.errors import InputError
 

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from stlight_jax.data.moving_mnist import StoredSequences, open_training
+from stlight_jax.data.datasets.moving_mnist import StoredSequences, open_training
 from stlight_jax.data.sequences import fingerprint
 
 

@@ -10,7 +10,7 @@ import tensorflow_datasets as tfds
 from etils import epath
 
 from stlight_jax.data import stored
-from stlight_jax.data.builders.frames import Frames, FramesOptions
+from stlight_jax.data.datasets.frames import Frames, FramesOptions
 from stlight_jax.data.prepare import prepare_frames
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.data.stored import Clips, ClipWindows, StoredFrames, find_prepared

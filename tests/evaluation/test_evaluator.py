@@ -6,11 +6,12 @@ import pytest
 
 from stlight_jax import InputError
 from stlight_jax.data.scaling import Scaling
+from stlight_jax.evaluation.eval_steps import make_baseline_step, make_given_step
 from stlight_jax.evaluation.evaluator import evaluate, evaluate_with_baselines
-from stlight_jax.evaluation.metrics import FrameMetrics, SequenceErrors, frame_metrics
+from stlight_jax.metrics.frame_metrics import FrameMetrics, SequenceErrors, frame_metrics
+from stlight_jax.metrics.input_baselines import copy_last_frame, mean_of_inputs
 from stlight_jax.model.stlight import STLight, STLightConfig
-from stlight_jax.training.parallel import PmapLauncher
-from stlight_jax.training.step import copy_last_frame, make_baseline_step, make_given_step, mean_of_inputs
+from stlight_jax.parallel.launchers import PmapLauncher
 
 SEEN, AHEAD = 3, 2
 MODEL = STLight(

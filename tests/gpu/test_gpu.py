@@ -15,10 +15,11 @@ from stlight_jax.inference import trained
 from stlight_jax.inference.export import exported
 from stlight_jax.inference.forecaster import Forecaster
 from stlight_jax.inference.predictor import Predictor
-from stlight_jax.model.depthwise import depthwise_conv
-from stlight_jax.training.parallel import AXIS, LAUNCHERS
+from stlight_jax.model.initial_variables import init_variables
+from stlight_jax.model.ops.depthwise import depthwise_conv
+from stlight_jax.parallel.launchers import AXIS, LAUNCHERS
 from stlight_jax.training.schedule import Hyperparameters
-from stlight_jax.training.state import create_state, init_variables, make_optimizer
+from stlight_jax.training.state import create_state, make_optimizer
 from stlight_jax.training.step import make_train_step
 from tests.conftest import load_config
 from tests.model.checks import check_depthwise

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from stlight_jax import Forecaster
-from stlight_jax.data.opening import open_test
+from stlight_jax.data.load import open_test
 from stlight_jax.inference import trained
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from stlight_jax import InputError, STLight, STLightConfig
 from stlight_jax.inference.tiles import Tiling, receptive_radius
-from tests.inference.conftest import trained_variables
+from tests.networks import trained_variables
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ import pytest
 
 from stlight_jax import Forecaster, InputError
 from stlight_jax.inference import trained
-from stlight_jax.training import checkpoint, loop
+from stlight_jax.runs import checkpoint
+from stlight_jax.training import loop
 
 pytestmark = pytest.mark.compiled_fast
 

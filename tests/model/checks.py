@@ -5,7 +5,7 @@ import functools
 import jax
 import numpy as np
 
-from stlight_jax.model.depthwise import depthwise_conv
+from stlight_jax.model.ops.depthwise import depthwise_conv
 from tests.model import reference
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from stlight_jax import InputError, STLight, STLightConfig
 from stlight_jax.config import check
+from stlight_jax.model.initial_variables import init_variables
 from stlight_jax.model.stlight import fold_time, pixel_shuffle, unfold_time
-from stlight_jax.training.state import init_variables
 from tests.conftest import load_config, small_config
 from tests.model import reference
 

@@ -9,8 +9,8 @@ import jax
 import numpy as np
 import pytest
 
-from stlight_jax.training import checkpoint
-from stlight_jax.training.log import read_metrics
+from stlight_jax.runs import checkpoint
+from stlight_jax.runs.metrics_log import read_metrics
 from tests.conftest import ROOT
 
 

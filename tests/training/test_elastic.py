@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from stlight_jax.data.pipeline import training_batches
-from stlight_jax.training import checkpoint, loop
-from stlight_jax.training.log import read_metrics
-from stlight_jax.training.parallel import make_launcher
-from tests.training.processes import train as train_in_processes
+from stlight_jax.parallel.launchers import make_launcher
+from stlight_jax.runs import checkpoint
+from stlight_jax.runs.metrics_log import read_metrics
+from stlight_jax.training import loop
+from tests.parallel.processes import train as train_in_processes
 from tests.training.runs import starts
 
 pytestmark = pytest.mark.compiled_fast

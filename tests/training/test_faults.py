@@ -14,13 +14,15 @@ import jax
 import pytest
 import rich.console
 
-from stlight_jax import InputError, progress
-from stlight_jax.training import checkpoint, loop
-from stlight_jax.training.log import MetricsLog, read_metrics
-from stlight_jax.training.parallel import make_launcher
+from stlight_jax import InputError
+from stlight_jax.console import messages
+from stlight_jax.parallel.launchers import make_launcher
+from stlight_jax.runs import checkpoint
+from stlight_jax.runs.metrics_log import MetricsLog, read_metrics
+from stlight_jax.training import loop
 from tests.conftest import ROOT, small_config
+from tests.runs.test_checkpoint import damage, make_state
 from tests.training.runs import alone, assert_same_state, command, losses, newest_step, raw_trees, run_to_end
-from tests.training.test_checkpoint import damage, make_state
 
 pytestmark = pytest.mark.compiled_fast
 
@@ -193,12 +195,12 @@ def test_a_full_disk_ends_the_run_and_leaves_what_was_saved(small_run, tmp_path,
 def test_a_line_that_finds_no_space_does_not_end_a_run(tmp_path, limited, monkeypatch):
     """`train.py 2> on_the_full_disk`: the line is printed with the next one for which there is space."""
     with (tmp_path / "said").open("w") as file:
-        monkeypatch.setattr(progress, "console", rich.console.Console(file=file))
+        monkeypatch.setattr(messages, "console", rich.console.Console(file=file))
         limited(10)
-        progress.say("step one")
-        progress.say("step two")
+        messages.say("step one")
+        messages.say("step two")
         limited(resource.RLIM_INFINITY)
-        progress.say("step three")
+        messages.say("step three")
     assert (tmp_path / "said").read_text().endswith("step two\nstep three\n")
 
 

@@ -14,13 +14,14 @@ import pytest
 
 from stlight_jax import InputError, STLight
 from stlight_jax.config import check, course_differences
-from stlight_jax.data.opening import open_test
+from stlight_jax.data.load import open_test
 from stlight_jax.data.pipeline import evaluation_batches, training_batches
 from stlight_jax.errors import NonFiniteLossError, PreemptedError
 from stlight_jax.evaluation import evaluator
-from stlight_jax.evaluation.run import evaluate_workdir
-from stlight_jax.training import checkpoint, loop
-from stlight_jax.training.log import read_metrics
+from stlight_jax.runs import checkpoint
+from stlight_jax.runs.metrics_log import read_metrics
+from stlight_jax.scoring.evaluate import evaluate_workdir
+from stlight_jax.training import loop
 from stlight_jax.training.loop import train
 from tests.conftest import ROOT, small_config
 from tests.training.runs import (
@@ -168,7 +169,9 @@ def test_other_digits_are_refused(small_run, tmp_path, monkeypatch):
     from stlight_jax.data import digits
 
     loaded = digits.load_digits("train")
-    monkeypatch.setattr("stlight_jax.data.moving_mnist.load_digits", lambda *_: digits.Digits(loaded.images[::-1], "others"))
+    monkeypatch.setattr(
+        "stlight_jax.data.datasets.moving_mnist.load_digits", lambda *_: digits.Digits(loaded.images[::-1], "others")
+    )
     with pytest.raises(InputError, match="the training data are others"):
         train(small_run, tmp_path)
 

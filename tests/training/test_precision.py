@@ -8,9 +8,9 @@ import pytest
 
 from stlight_jax import STLight
 from stlight_jax.config import check
-from stlight_jax.data.opening import open_training
+from stlight_jax.data.load import open_training
 from stlight_jax.data.pipeline import steps_per_epoch, training_batches
-from stlight_jax.training.parallel import AXIS, make_launcher
+from stlight_jax.parallel.launchers import AXIS, make_launcher
 from stlight_jax.training.schedule import Hyperparameters, make_schedule
 from stlight_jax.training.state import create_state, make_optimizer
 from stlight_jax.training.step import make_train_step

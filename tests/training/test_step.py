@@ -12,7 +12,7 @@ import pytest
 
 from stlight_jax import STLight
 from stlight_jax.data.scaling import Scaling
-from stlight_jax.training.parallel import AXIS, PmapLauncher
+from stlight_jax.parallel.launchers import AXIS, PmapLauncher
 from stlight_jax.training.schedule import Hyperparameters
 from stlight_jax.training.state import create_state, make_optimizer
 from stlight_jax.training.step import make_train_step

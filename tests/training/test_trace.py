@@ -140,7 +140,7 @@ def test_a_trace_that_cannot_be_had_stops_nothing(tmp_path, said):
 
 
 def test_a_trace_that_cannot_be_written_is_said(tmp_path, monkeypatch, said):
-    monkeypatch.setattr(trace.remote, "is_remote", lambda path: True)
+    monkeypatch.setattr(trace.paths, "is_remote", lambda path: True)
     (tmp_path / "file").write_text("")
     run_steps(tmp_path / "file")
     assert re.fullmatch(r"the trace of steps 2 to 3 could not be written: .*File exists.*", said[0])
@@ -155,7 +155,7 @@ def test_a_trace_goes_to_a_bucket_by_way_of_a_local_folder(tmp_path, monkeypatch
 
     start_trace = jax.profiler.start_trace
     monkeypatch.setattr(jax.profiler, "start_trace", start)
-    monkeypatch.setattr(trace.remote, "is_remote", lambda path: True)
+    monkeypatch.setattr(trace.paths, "is_remote", lambda path: True)
     run_steps(tmp_path / "run" / "profile")
     assert steps_in(tmp_path / "run" / "profile") == [2, 3]
     assert f"steps 2 to 3 are traced in {tmp_path}/run/profile" in said[0]

@@ -1,0 +1,85 @@
+"""Progress for people: a bar on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from typing import Self, TypeVar
+
+import rich.console
+import rich.progress
+
+from stlight_jax.console.messages import console, say
+from stlight_jax.console.signals import Attentive
+
+_Item = TypeVar("_Item")
+_SECONDS_BETWEEN_LINES = 15.0
+
+
+class Progress(Attentive):
+    """Shows how far `total` units of work are, with whatever figures `advance` is given.
+
+    Interrupts that a library has swallowed end the work at the next `advance`, if not before.
+    """
+
+    def __init__(self, title: str, total: int, done: int = 0, unit: str = "step"):
+        super().__init__()
+        self._title, self._total, self._done, self._unit = title, total, done, unit
+        self._first, self._started = done, time.monotonic()
+        self._last_line = self._started
+        self._bar = None
+        if console.is_terminal:
+            self._bar = rich.progress.Progress(
+                rich.progress.TextColumn("{task.description}"),
+                rich.progress.BarColumn(),
+                rich.progress.TextColumn(f"{unit} {{task.completed:.0f}}/{{task.total:.0f}}"),
+                rich.progress.TextColumn("{task.fields[figures]}"),
+                rich.progress.TextColumn("ETA {task.fields[eta]}"),
+                console=console,
+            )
+            self._task = self._bar.add_task(title, total=total, completed=done, figures="", eta="?")
+
+    def __enter__(self) -> Self:
+        if self._bar is not None:
+            self._bar.start()
+        return super().__enter__()
+
+    def __exit__(self, kind: type[BaseException] | None, *details: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+        super().__exit__(kind, *details)
+
+    def restart_clock(self, done: int) -> None:
+        """Forgets the time of the first `done` units, so that a compilation does not spoil the estimate."""
+        self._first, self._started = done, time.monotonic()
+
+    def advance(self, done: int, figures: str = "") -> None:
+        """Shows that `done` of the total is done. Raises KeyboardInterrupt if the work was to end, and nobody has heard it."""
+        self._raise_what_was_heard()
+        self._done = done
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done, figures=figures, eta=self._eta())
+        elif time.monotonic() - self._last_line >= _SECONDS_BETWEEN_LINES or done == self._total:
+            self._last_line = time.monotonic()
+            parts = [f"{self._title}: {self._unit} {done}/{self._total}", figures, f"ETA {self._eta()}"]
+            say("  ".join(part for part in parts if part))
+
+    def note(self, figures: str) -> None:
+        """Shows figures of what is on its way. Raises KeyboardInterrupt as `advance`."""
+        self.advance(self._done, figures)
+
+    def _eta(self) -> str:
+        fresh = self._done - self._first
+        if fresh <= 0:
+            return "?"
+        seconds = round((time.monotonic() - self._started) / fresh * (self._total - self._done))
+        hours, rest = divmod(seconds, 3600)
+        return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
+
+
+def track(items: Iterable[_Item], title: str, total: int, unit: str = "batch") -> Iterator[_Item]:
+    """Iterates with a `Progress`."""
+    with Progress(title, total, unit=unit) as progress:
+        for done, item in enumerate(items, 1):
+            yield item
+            progress.advance(done)

@@ -1,0 +1,167 @@
+"""The evaluation of a training run's checkpoint: tables, JSON, pictures and a page in its workdir."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import ml_collections
+from etils import epath
+
+from stlight_jax.config import check
+from stlight_jax.console.messages import say
+from stlight_jax.data.load import open_test
+from stlight_jax.data.scaling import Scaling
+from stlight_jax.data.sequences import Sequences, fingerprint
+from stlight_jax.errors import InputError
+from stlight_jax.evaluation.eval_steps import make_baseline_step, make_eval_step, make_given_step
+from stlight_jax.evaluation.evaluator import evaluate_with_baselines
+from stlight_jax.evaluation.samples import Samples, evenly_spaced
+from stlight_jax.metrics.input_baselines import copy_last_frame, mean_of_inputs
+from stlight_jax.metrics.sharpness import Sharpness
+from stlight_jax.model.initial_variables import init_variables
+from stlight_jax.model.rollout import check_horizon
+from stlight_jax.model.stlight import STLight
+from stlight_jax.parallel import distributed
+from stlight_jax.parallel.launchers import make_launcher
+from stlight_jax.reports import tables
+from stlight_jax.reports.comparison import compare
+from stlight_jax.runs import checkpoint
+from stlight_jax.runs.workdir import Workdir
+from stlight_jax.scoring.presentation import present
+from stlight_jax.storage.json_files import write_json
+from stlight_jax.storage.paths import make_writable
+
+TABLE, METRICS = "table.txt", "metrics.json"
+
+_BASELINES = {"copy_last_frame": copy_last_frame, "mean_of_inputs": mean_of_inputs}
+_SHARPNESS_SEQUENCES = 64
+
+
+def evaluate_workdir(
+    workdir: epath.PathLike,
+    which: str = "both",
+    data_root: str | None = None,
+    horizon: int | None = None,
+    cycle: int | None = None,
+) -> dict:
+    """Evaluates checkpoints on their config's test set and writes everything to `workdir/eval`.
+
+    Args:
+      workdir: folder of a run.
+      which: "both" (best and last), "best" (lowest validation MSE), "last" or a step. Pictures show the first one.
+      data_root: where the data are now, if they have moved since training.
+      horizon, cycle: instead of the config's `evaluation.horizon` and `evaluation.cycle`.
+
+    Returns:
+      What `metrics.json` holds.
+
+    Raises:
+      InputError: no such run or checkpoint, or the data are not there.
+    """
+    place = Workdir(workdir)
+    distributed.check_layout()
+    asked = {"checkpoint": which, "data_root": data_root, "horizon": horizon, "cycle": cycle}
+    for flag, value in asked.items():
+        distributed.check_agreement(f"--{flag}", value)
+    # Of a run that still trains, each process might find other ones.
+    checkpoints = distributed.told_by_the_first(_choose(place, which) if jax.process_index() == 0 else None)
+    distributed.check_shared(place.path)
+    description = checkpoint.load_description(place.checkpoints, next(iter(checkpoints.values())))
+    config = ml_collections.ConfigDict(description["config"])
+    if data_root is not None:
+        config.data.root = data_root
+    model_config = check(config)
+    for key, value in (("horizon", horizon), ("cycle", cycle)):
+        if value is not None:
+            config.evaluation[key] = value
+    check(config)
+    check_horizon("evaluation.horizon", config.evaluation.horizon, model_config)
+    launcher = make_launcher(config.parallel.launcher)
+    batch_size = launcher.rounded_up(config.evaluation.batch_size)
+    test = open_test(config)
+    distributed.check_agreement("the test data", functools.partial(fingerprint, test))
+    model_config.check_sequence(test.shape)
+    scaling = Scaling.from_json(description["scaling"]) if "scaling" in description else test.scaling
+    test_set = _checked(test, scaling, description["data"], data_root is not None)
+    # The network knows its training data's range; the test data's own must not slip in.
+    scaling = dataclasses.replace(scaling, missing=scaling.missing or test.scaling.missing)
+    trained_on = description["data"].get("sequences")
+    comparison = compare(config, model_config, test_set, checkpoints, description.get("total_steps", 0), trained_on)
+    if launcher.is_first:
+        make_writable(place.evaluation)
+
+    model = STLight(model_config)
+    told = ", ".join(f"{name} (step {step})" for name, step in checkpoints.items())
+    averaged = f", moving averages of decay {config.train.ema_decay}," if config.train.ema_decay else ""
+    say(f"evaluating {told} of {place.path}{averaged} on {len(test):,} sequences")
+    fresh = jax.eval_shape(functools.partial(init_variables, model, 0, test.shape[1:]))
+    models = {
+        name: launcher.from_checkpoint(checkpoint.load_variables(place.checkpoints, step, launcher.abstract(fresh)))
+        for name, step in checkpoints.items()
+    }
+    result = evaluate_with_baselines(
+        launcher.evaluate(make_eval_step(model, scaling)),
+        {name: launcher.evaluate(make_baseline_step(of, model, scaling)) for name, of in _BASELINES.items()},
+        launcher,
+        models,
+        test,
+        scaling,
+        model_config.in_frames,
+        model_config.out_channels,
+        batch_size,
+        "evaluating",
+        config.evaluation.cycle,
+        config.data.get("frame_step", 1),
+        launcher.evaluate(make_given_step(model, scaling)),
+    )
+
+    results = tables.as_json(result, checkpoints, test_set, scaling, comparison)
+    samples = Samples(test, model, next(iter(models.values())), scaling)
+    results["sharpness"] = _sharpness(samples, len(test))
+    if not launcher.is_first:  # all have the same
+        return results
+    text = tables.as_text(results)
+    write_json(place.evaluation / METRICS, results)
+    (place.evaluation / TABLE).write_text(text)
+    say("drawing pictures ...")
+    drawn = present(place, results, samples, config, description)
+    say(f"tables and pictures are in {place.evaluation}: {', '.join((TABLE, METRICS, *drawn))}")
+    print(text)
+    return results
+
+
+def _sharpness(samples: Samples, count: int) -> dict[str, Any]:
+    """Of sequences from all over the test set: how many, and a value per lead time."""
+    indices, sharpness = evenly_spaced(count, _SHARPNESS_SEQUENCES), Sharpness()
+    for sample in samples.batches(indices):
+        sharpness.add(sample.truth, sample.prediction)
+    return {"sequences": len(indices), "per_lead_time": sharpness.per_lead_time()}
+
+
+def _checked(test: Sequences, scaling: Scaling, trained_on: dict[str, Any], on_purpose: bool) -> dict[str, Any]:
+    """The test data's description. Raises InputError where they do not go with what a network was trained on."""
+    name = test.description["name"]
+    for what in ("dtype", "fill"):
+        ours, theirs = getattr(scaling, what), getattr(test.scaling, what)
+        if ours != theirs:
+            raise InputError(f"{name} has {what} {theirs}; the network was trained on {what} {ours}")
+    found = test.description.get("training_sha256")
+    if found is None or found == trained_on.get("sha256", found):
+        return test.description
+    if not on_purpose:
+        raise InputError(
+            f"{name}: the data have changed since training, so that test frames may be among those trained on; bring the old "
+            "ones back, or give --data_root to evaluate on these all the same"
+        )
+    return {**test.description, "remark": "The network was trained on other data than those this test set belongs to."}
+
+
+def _choose(place: Workdir, which: str) -> dict[str, int]:
+    """ "both" gives the best one first, and the last one if it is another."""
+    if which != "both":
+        return {which: checkpoint.choose_step(place.checkpoints, which)}
+    best, last = (checkpoint.choose_step(place.checkpoints, name) for name in ("best", "last"))
+    return {"best": best} if best == last else {"best": best, "last": last}

@@ -1,0 +1,138 @@
+"""Folders of pictures and GIFs."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from stlight_jax import InputError
+from stlight_jax.data.formats.registry import ReadOptions, open_sequences
+
+GREY = np.random.default_rng(0).integers(0, 256, (4, 6, 5), dtype=np.uint8)
+COLOUR = np.random.default_rng(1).integers(0, 256, (4, 6, 5, 3), dtype=np.uint8)
+
+
+def save_all(folder, frames, suffix="png"):
+    folder.mkdir(exist_ok=True)
+    for place, frame in enumerate(frames):
+        Image.fromarray(frame).save(folder / f"frame{8 + place}.{suffix}")
+    return folder
+
+
+def open_all(path, **options):
+    return open_sequences(path, ReadOptions(**options))
+
+
+def read(sequence):
+    frames = np.concatenate(list(sequence.blocks()))
+    assert frames.dtype == sequence.dtype
+    assert frames.shape == (sequence.frames, *sequence.shape)
+    return frames
+
+
+@pytest.mark.parametrize("suffix", ["png", "bmp", "tif", "tiff"])
+def test_a_folder_is_a_sequence_in_natural_order(tmp_path, suffix):
+    (sequence,) = open_all(save_all(tmp_path / "clip", GREY, suffix))
+    assert sequence.name == "clip"
+    assert sequence.ticks is None
+    assert np.array_equal(read(sequence)[..., 0], GREY)  # 8, 9, 10, 11
+    assert np.array_equal(read(sequence)[..., 0], GREY)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "jpeg", "webp"])
+def test_lossy_pictures_are_read(tmp_path, suffix):
+    smooth = np.broadcast_to(np.arange(16, dtype=np.uint8) * 10, (2, 16, 16))
+    (sequence,) = open_all(save_all(tmp_path / "clip", smooth, suffix))
+    assert sequence.shape == (16, 16, 1)
+    assert np.abs(read(sequence)[..., 0].astype(int) - smooth).max() <= 8
+
+
+def test_sixteen_bits_stay(tmp_path):
+    deep = GREY.astype(np.uint16) * 257
+    for suffix in ("png", "tif"):
+        (sequence,) = open_all(save_all(tmp_path / suffix, deep, suffix), fill_value=65535)
+        assert (sequence.dtype, sequence.fill) == (np.uint16, 65535)
+        assert np.array_equal(read(sequence)[..., 0], deep)
+    with pytest.raises(InputError, match="holds 16-bit grey pictures; read them with --config.data.channels=grey"):
+        open_all(tmp_path / "png", channels="rgb")
+
+
+def test_channels_are_decided_for_all_sequences_together(tmp_path):
+    save_all(tmp_path / "a", GREY)
+    nearly = np.stack([GREY // 2, GREY // 2 + 8, GREY // 2], -1)
+    save_all(tmp_path / "b", nearly)
+    assert [s.shape for s in open_all(tmp_path)] == [(6, 5, 1)] * 2
+    nearly[3, 0, 0, 1] += 1
+    save_all(tmp_path / "b", nearly)
+    grey, colour = open_all(tmp_path)
+    assert np.array_equal(read(grey), np.stack([GREY] * 3, -1))
+    assert np.array_equal(read(colour), nearly)
+    luma = read(open_all(tmp_path, channels="grey")[1])[..., 0]
+    assert np.abs(luma - nearly @ [0.299, 0.587, 0.114]).max() <= 1  # ITU-R BT.601
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("mode", ["1", "P", "LA", "RGBA"])
+def test_other_modes_are_grey_or_rgb(tmp_path, mode):
+    black_and_white = np.where(GREY > 127, 255, 0).astype(np.uint8)
+    for place, frame in enumerate(black_and_white):
+        options = {"transparency": bytes(range(256))} if mode == "P" else {}
+        Image.fromarray(frame).convert(mode).save(tmp_path / f"{place}.png", **options)
+    (sequence,) = open_all(tmp_path)
+    assert np.array_equal(read(sequence)[..., 0], black_and_white)
+
+
+def test_gifs_are_composited(tmp_path):
+    """Frames of a GIF hold only what changed; a reader that does not compose shows the rest empty."""
+    canvas = np.zeros((3, 8, 8, 3), np.uint8)
+    for place in range(3):
+        canvas[place:, 2 * place, 3] = (255, 0, 0)
+    first, *rest = [Image.fromarray(frame) for frame in canvas]
+    first.save(tmp_path / "a.gif", save_all=True, append_images=rest, duration=100)
+    (sequence,) = open_all(tmp_path / "a.gif")
+    assert sequence.name == "a.gif"
+    assert np.array_equal(read(sequence), canvas)
+
+
+def test_sizes_must_agree(tmp_path):
+    folder = save_all(tmp_path / "clip", COLOUR)
+    Image.fromarray(COLOUR[0, :4]).save(folder / "frame10.png")
+    (sequence,) = open_all(folder)
+    with pytest.raises(InputError, match="frame10.png has 5 x 4 pixels, the first picture 5 x 6"):
+        read(sequence)
+
+
+def test_depths_must_agree(tmp_path):
+    folder = save_all(tmp_path / "clip", GREY)
+    Image.fromarray(GREY[0].astype(np.uint16)).save(folder / "frame10.png")
+    (sequence,) = open_all(folder)
+    with pytest.raises(InputError, match="frame10.png has 16 bits, the first picture 8"):
+        read(sequence)
+
+
+def test_pages_and_deeper_pictures_are_errors(tmp_path):
+    first, *rest = [Image.fromarray(frame) for frame in GREY]
+    first.save(tmp_path / "stack.tif", save_all=True, append_images=rest)
+    with pytest.raises(InputError, match="stack.tif holds 4 pictures; expected one in each file"):
+        open_all(tmp_path)
+    Image.fromarray(GREY[0].astype(np.float32)).save(tmp_path / "stack.tif")
+    with pytest.raises(InputError, match="stack.tif has 32 bits for each pixel"):
+        open_all(tmp_path)
+
+
+def test_damaged_pictures_are_named(tmp_path):
+    folder = save_all(tmp_path / "clip", COLOUR)
+    whole = (folder / "frame9.png").read_bytes()
+    for damaged in (b"", b"junk" * 9, whole[: len(whole) // 2]):
+        (folder / "frame9.png").write_bytes(damaged)
+        (sequence,) = open_all(folder, channels="rgb")
+        with pytest.raises(InputError, match="frame9.png is damaged, or not what its name says"):
+            read(sequence)
+    (tmp_path / "a.gif").write_bytes(b"GIF89a")
+    with pytest.raises(InputError, match="a.gif is damaged"):
+        open_all(tmp_path / "a.gif")
+
+
+@pytest.mark.parametrize("option", ["variable", "time", "mask"])
+def test_pictures_have_no_named_arrays(tmp_path, option):
+    with pytest.raises(InputError, match=f"data.{option} is 'x', but a folder of pictures has no named arrays"):
+        open_all(save_all(tmp_path / "clip", GREY), **{option: "x"})

@@ -1,0 +1,203 @@
+"""netCDF: dimensions, packed and missing values, dates and calendars."""
+
+import sys
+
+import numpy as np
+import pytest
+
+from stlight_jax import InputError
+from stlight_jax.data.formats import netcdf_reader
+from stlight_jax.data.formats.registry import ReadOptions, open_sequences
+
+xarray = pytest.importorskip("xarray")
+netCDF4 = pytest.importorskip("netCDF4")
+
+VALUES = np.random.default_rng(0).random((6, 3, 5, 4)).astype(np.float32)  # [t, level, h, w]
+HOURS = np.datetime64("2020-01-01T00") + np.array([0, 1, 2, 4, 5, 6])
+
+
+def saved(path, variables, coordinates=None, **encoding):
+    xarray.Dataset(variables, coordinates).to_netcdf(path, engine="netcdf4", encoding=encoding)
+    return path
+
+
+def open_all(path, **options):
+    return open_sequences(path, ReadOptions(**options))
+
+
+def open_one(path, **options):
+    (sequence,) = open_all(path, **options)
+    return sequence
+
+
+def read(sequence):
+    frames = np.concatenate(list(sequence.blocks()))
+    assert frames.dtype == sequence.dtype == np.float32
+    assert frames.shape == (sequence.frames, *sequence.shape)
+    return frames
+
+
+@pytest.mark.parametrize("kind", ["nc", "nc4", "netcdf"])
+def test_frames_and_dates(tmp_path, kind):
+    path = saved(tmp_path / f"a.{kind}", {"rain": (("time", "y", "x"), VALUES[:, 0])}, {"time": HOURS})
+    sequence = open_one(path)
+    assert sequence.name == f"a.{kind}#rain"
+    assert np.array_equal(read(sequence), VALUES[:, 0, :, :, None])
+    assert sequence.ticks.tolist() == [0, 1, 2, 4, 5, 6]
+    assert sequence.step == "1 h"
+    assert open_one(path, time="none").ticks is None
+
+
+def test_packed_integers_are_unpacked_and_fill_values_are_nan(tmp_path):
+    truth = np.round(VALUES[:, 0], 2)
+    truth[1, 2, 3] = np.nan
+    encoding = {"dtype": "int16", "scale_factor": 0.01, "_FillValue": -1}
+    path = saved(tmp_path / "a.nc", {"rain": (("time", "y", "x"), truth)}, {"time": HOURS}, rain=encoding)
+    np.testing.assert_allclose(read(open_one(path))[..., 0], truth, rtol=1e-6)
+
+
+def test_levels_are_channels_wherever_time_lies(tmp_path):
+    path = saved(tmp_path / "a.nc", {"u": (("level", "lat", "time", "lon"), VALUES.transpose(1, 2, 0, 3))}, {"time": HOURS})
+    sequence = open_one(path)
+    assert np.array_equal(read(sequence), VALUES.transpose(0, 2, 3, 1))
+    assert "dimension 'level' is read as channels" in sequence.remarks
+
+
+def test_a_layout_says_otherwise(tmp_path):
+    path = saved(tmp_path / "a.nc", {"u": (("member", "time", "y", "x"), VALUES.swapaxes(0, 1))}, {"time": HOURS})
+    sequences = open_all(path, layout="nthw")
+    assert [s.name for s in sequences] == [f"a.nc#u[{member}]" for member in range(3)]
+    assert np.array_equal(read(sequences[2]), VALUES[:, 2, :, :, None])
+    assert sequences[2].ticks.tolist() == [0, 1, 2, 4, 5, 6]
+    with pytest.raises(InputError, match="layout=thw asks for 3 axes"):
+        open_all(path, layout="thw")
+
+
+@pytest.mark.parametrize(
+    ("units", "calendar", "values", "step"),
+    [
+        ("days since 2001-01-01", "noleap", [57, 58, 59], "1 d"),
+        ("days since 2001-01-01", "360_day", [0, 30, 60], "30 d"),
+        ("months since 2001-01-01", "standard", [0, 1, 2], "1 of 'months since 2001-01-01'"),
+        ("hours since 1900-01-01", "gregorian", [0, 6, 12], "6 h"),
+    ],
+)
+def test_calendars_that_datetime64_does_not_know(tmp_path, units, calendar, values, step):
+    time = ("time", np.asarray(values), {"units": units, "calendar": calendar})
+    sequence = open_one(saved(tmp_path / "a.nc", {"u": (("time", "y", "x"), VALUES[:3, 0])}, {"time": time}))
+    assert sequence.ticks.tolist() == [0, 1, 2]
+    assert sequence.step == step
+
+
+def test_times_under_other_names(tmp_path):
+    variables = {"u": (("record", "y", "x"), VALUES[:, 0]), "clock": ("record", HOURS)}
+    path = saved(tmp_path / "a.nc", variables)
+    assert open_one(path).ticks.tolist() == [0, 1, 2, 4, 5, 6]
+    assert open_one(path, time="clock").step == "1 h"
+    with pytest.raises(InputError, match="data.time is 'date', which it does not hold; it holds"):
+        open_all(path, time="date")
+    texts = np.array([f"2020-01-01_{hour:02}:00:00" for hour in range(6)], "S19")  # as the WRF model writes them
+    path = saved(tmp_path / "wrf.nc", {"u": (("Time", "y", "x"), VALUES[:, 0]), "Times": ("Time", texts)})
+    assert (open_one(path).ticks.tolist(), open_one(path).step) == ([*range(6)], "1 h")
+    path = saved(tmp_path / "b.nc", {"u": (("record", "y", "x"), VALUES[:, 0])})
+    sequence = open_one(path)
+    assert sequence.ticks is None
+    assert sequence.remarks == ("no times found; dimension 'record' is taken for time",)
+
+
+def test_masks(tmp_path):
+    mask = VALUES[0, 0] > 0.5
+    variables = {"u": (("time", "y", "x"), VALUES[:, 0]), "sea": (("y", "x"), mask.astype(np.int8))}
+    path = saved(tmp_path / "a.nc", variables, {"time": HOURS})
+    assert np.array_equal(np.isnan(read(open_one(path, mask="sea")))[..., 0], np.broadcast_to(mask, (6, 5, 4)))
+    with pytest.raises(InputError, match="data.mask is 'land', which it does not hold"):
+        open_all(path, mask="land")
+
+
+def test_several_variables_are_a_question(tmp_path):
+    variables = dict.fromkeys(("u10", "v10"), (("time", "y", "x"), VALUES[:, 0]))
+    variables["corners"] = (("y", "x", "four"), np.zeros((5, 4, 4)))
+    path = saved(tmp_path / "a.nc", variables, {"time": HOURS})
+    with pytest.raises(InputError, match="choose one with --config.data.variable: u10, v10"):
+        open_all(path)
+    assert open_one(path, variable="v10").name == "a.nc#v10"
+    with pytest.raises(InputError, match="data.variable is 'w10', which it does not hold; it holds"):
+        open_all(path, variable="w10")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "attributes", "values", "gone"),
+    [
+        ("f4", {"valid_min": np.float32(0)}, [-999, 0, -0.5, 1, 2, 3, 4, 5], [0, 2]),
+        ("f4", {"valid_min": 0.1}, [0, 0.1, 0.2, 1, 2, 3, 4, 5], [0]),  # which 32 bits round
+        ("f4", {"valid_max": np.float32(3.5), "_FillValue": np.float32(7)}, [0, 3.5, 4, 7, 2, 3, 4, -5], [2, 6]),
+        ("f8", {"valid_range": [1.0, 3.0]}, [0, 1, 2, 3, 4, 5, np.nan, 1], [0, 4, 5]),
+        ("i2", {"valid_range": np.int16([10, 40]), "scale_factor": 0.1}, [9, 10, 40, 41, -999, 20, 30, 11], [0, 3, 4]),
+        ("i2", {"valid_min": np.int16(5), "scale_factor": -0.5, "_FillValue": np.int16(-1)}, [4, 5, 6, -1, 7, 8, 9, 3], [0, 7]),
+        ("i2", {"valid_max": 1e20}, [0, 1, 2, 3, -4, 5, 6, 7], []),  # which the type cannot hold
+        ("i2", {"valid_min": np.int16(0), "valid_range": np.int16([2, 4])}, [-1, 1, 2, 3, 4, 5, 6, 7], [0, 1, 5, 6, 7]),
+        ("i4", {"valid_max": np.int32(5)}, [0, 1, 2, 3, 4, 5, 6, 70_000], [6, 7]),
+        ("i1", {"valid_max": np.int8(-100), "_Unsigned": "true"}, [-101, -100, -99, 0, 1, 2, 3, 127], [2]),  # up to 156
+        ("u1", {"valid_range": np.uint8([3, 40]), "missing_value": np.uint8(2)}, [0, 2, 3, 40, 41, 255, 20, 10], [0, 4, 5]),
+        ("f4", {"valid_range": "0 to 3"}, [0, 1, 2, 3, 4, 5, 6, 7], []),
+    ],
+)
+def test_values_beyond_the_valid_range_are_missing(tmp_path, monkeypatch, dtype, attributes, values, gone):
+    fill = attributes.get("_FillValue", attributes.get("missing_value", np.nan))
+    with netCDF4.Dataset(tmp_path / "a.nc", "w") as data:
+        for name in ("time", "y", "x"):
+            data.createDimension(name, 2)
+        rain = data.createVariable("rain", dtype, ("time", "y", "x"), fill_value=attributes.get("_FillValue"))
+        rain.set_auto_maskandscale(False)
+        rain.setncatts({name: value for name, value in attributes.items() if name != "_FillValue"})
+        rain[:] = np.array(values, dtype).reshape(2, 2, 2)
+    truth = np.array(values, float)
+    truth[(truth == fill) | np.isin(range(8), gone)] = np.nan
+    truth = (truth % 256 if "_Unsigned" in attributes else truth) * attributes.get("scale_factor", 1)
+    monkeypatch.setattr(netcdf_reader, "BLOCK_BYTES", 1)
+    sequence = open_one(tmp_path / "a.nc")
+    np.testing.assert_allclose(read(sequence).ravel(), truth, rtol=1e-6)
+    told = [remark for remark in sequence.remarks if "beyond its valid" in remark]
+    assert [int(remark.partition(" ")[0]) for remark in told] == ([len(gone)] if gone else [])
+    monkeypatch.setattr(netcdf_reader, "_MOST_COUNTED", 7)
+    assert any(remark.startswith("values beyond its valid") for remark in open_one(tmp_path / "a.nc").remarks)
+
+
+@pytest.mark.parametrize(("name", "dated"), [("", True), ("Standard", True), ("of_mars", False)])
+def test_calendars_without_a_name_and_unknown_ones(tmp_path, name, dated):
+    time = xarray.Variable("time", range(6), {"units": "days since 2020-02-27", "calendar": name})
+    sequence = open_one(saved(tmp_path / "a.nc", {"rain": (("time", "y", "x"), VALUES[:, 0])}, {"time": time}))
+    assert sequence.stamps.dated == dated
+    if dated:
+        assert sequence.stamps.values[-1].astype("M8[us]") == np.datetime64("2020-03-03")
+    told = "the calendar 'of_mars' of 'time' is not known; its times are taken for numbers at equal steps"
+    assert (told in sequence.remarks) == (not dated)
+
+
+def test_what_holds_no_frames(tmp_path):
+    path = saved(tmp_path / "a.nc", {"u": (("y", "x"), VALUES[0, 0])})
+    with pytest.raises(InputError, match="holds no variable of at least 3 axes"):
+        open_all(path)
+    path = saved(tmp_path / "b.nc", {"u": (("time", "a", "b", "y", "x"), VALUES[:, None])})
+    with pytest.raises(InputError, match="has the dimensions time, a, b, y, x; expected time and two of space"):
+        open_all(path)
+    path = saved(tmp_path / "c.nc", {"u": (("time", "y", "x"), np.full((2, 5, 4), np.inf))})
+    with pytest.raises(InputError, match="c.nc#u, frame 0: found an infinite value"):
+        read(open_one(path))
+
+
+def test_damaged_files_are_named(tmp_path):
+    path = saved(tmp_path / "a.nc", {"u": (("time", "y", "x"), VALUES[:, 0])})
+    whole = path.read_bytes()
+    for damaged in (b"", b"junk" * 50, whole[: len(whole) // 2]):
+        path.write_bytes(damaged)
+        with pytest.raises(InputError, match="a.nc is damaged, or not what its name says"):
+            open_all(path)
+
+
+@pytest.mark.parametrize("package", ["xarray", "netCDF4"])
+def test_a_missing_package_is_named(tmp_path, monkeypatch, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    (tmp_path / "a.nc").write_bytes(b"")
+    with pytest.raises(InputError, match=rf"a.nc needs the package {package}: pip install {package} .or the extra .netcdf.."):
+        open_all(tmp_path / "a.nc")

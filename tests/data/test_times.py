@@ -1,0 +1,167 @@
+"""Ticks: order, equal moments, regular series, and every way of writing a time."""
+
+import calendar
+import datetime
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stlight_jax import InputError
+from stlight_jax.data.times import duration_text, parse_stamps, ticks_of
+from stlight_jax.data.windows import runs_of
+
+
+def ticks(*series, name="time"):
+    return [of.ticks.tolist() for of in ticks_of([parse_stamps(np.asarray(values), name, "here") for values in series])]
+
+
+def seconds(values, name="time"):
+    """As microseconds since 1970, for comparison with what Python's own calendar says."""
+    stamps = parse_stamps(np.asarray(values), name, "here")
+    assert stamps.dated
+    return (stamps.values // 1_000_000).tolist()
+
+
+def since_1970(*moment):
+    return calendar.timegm(datetime.datetime(*moment).timetuple())
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(-(10**6), 10**6), min_size=1, max_size=40), st.sampled_from([1, 7, 3600, 0.25]))
+def test_ticks_keep_order_and_equal_moments(values, scale):
+    values = np.asarray(values) * scale
+    (of,) = ticks_of([parse_stamps(values, "time", "here")])
+    earlier = values[:, None] < values[None, :]
+    assert np.array_equal(earlier, of.ticks[:, None] < of.ticks[None, :])
+    assert of.ticks.dtype == np.int64
+    assert of.ticks.min() == 0
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(1, 200), st.sampled_from(["s", "m", "h", "D"]), st.integers(1, 90), st.datetimes(datetime.datetime(1900, 1, 1))
+)
+def test_a_regular_series_counts(frames, unit, step, start):
+    dates = np.datetime64(start, "us") + np.arange(frames) * np.timedelta64(step, unit)
+    assert ticks(dates) == [list(range(frames))]
+    assert ticks(0.1 + np.arange(frames) * 0.1) == [list(range(frames))]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(0, 60), min_size=2, max_size=30), st.lists(st.integers(0, 60), min_size=2, max_size=30))
+def test_files_share_their_moments(first, second):
+    """Both have the sampling step of an hour: equal hours have equal ticks, and only hours in a row are one tick apart."""
+    origin = np.datetime64("2020-01-01T00")
+    both = [origin + np.r_[np.arange(200, 300), np.asarray(values)] for values in (first, second)]
+    ours = ticks(*both)
+    moments, numbers = np.concatenate(both), np.concatenate(ours)
+    for moment in np.unique(moments):
+        assert len(set(numbers[moments == moment])) == 1
+    for values, own in zip(both, ours, strict=True):
+        for run in runs_of(np.asarray(own)):
+            hours = np.diff(values[run.first : run.first + run.frames]).astype(int)
+            assert (hours == 1).all()
+
+
+def test_jitter_and_months_make_no_jumps():
+    rng = np.random.default_rng(0)
+    camera = np.arange(50) * 100_000 + rng.integers(-9_000, 9_000, 50)
+    assert ticks(np.datetime64("2024-05-01T12:00", "us") + camera) == [list(range(50))]
+    months = np.arange("2019-01", "2021-01", dtype="M8[M]")
+    assert ticks(months) == [list(range(24))]
+    assert ticks(np.delete(months, 5)) == [[*range(5), *range(6, 24)]]
+
+
+def test_files_whose_times_lie_between_each_other_stay_whole():
+    first = np.datetime64("2024-01-01T00:00") + np.arange(6) * np.timedelta64(10, "m")
+    ours = ticks_of([parse_stamps(values, "time", "here") for values in (first, first + np.timedelta64(64, "m"))])
+    assert [of.ticks.tolist() for of in ours] == [[0, 1, 2, 3, 4, 5], [6, 7, 8, 9, 10, 11]]
+    assert ticks(first, first + np.timedelta64(14, "m"))[1] == [1, 2, 3, 4, 5, 6]
+
+
+def test_files_of_another_sampling_step_have_their_own_ticks():
+    hourly = np.datetime64("2024-01-01") + np.arange(9) * np.timedelta64(1, "h")
+    daily = np.datetime64("2024-01-01") + np.arange(4) * np.timedelta64(1, "D")
+    of = ticks_of([parse_stamps(values, "time", "here") for values in (hourly, daily)])
+    assert [each.ticks.tolist() for each in of] == [list(range(9)), list(range(4))]
+    assert [each.step for each in of] == ["1 h", "1 d"]
+
+
+def test_single_frames_take_the_step_of_all_files():
+    hours = [np.array([f"2024-01-01T{hour:02}"], "M8[h]") for hour in (3, 4, 6)]
+    assert ticks(*hours) == [[0], [1], [3]]
+    assert ticks([5.0]) == [[0]]
+
+
+def test_every_way_of_writing_a_time():
+    assert seconds([20140301, 20140302]) == [since_1970(2014, 3, 1), since_1970(2014, 3, 2)]
+    assert seconds([b"2014030123", b"2014030200"]) == [since_1970(2014, 3, 1, 23), since_1970(2014, 3, 2)]
+    assert seconds(["201403012315"]) == [since_1970(2014, 3, 1, 23, 15)]
+    assert seconds(np.array(["20140301231559"], object)) == [since_1970(2014, 3, 1, 23, 15, 59)]
+    assert seconds(["2014-03-01T23:15", "2014-03-02 00:00:01"]) == [
+        since_1970(2014, 3, 1, 23, 15),
+        since_1970(2014, 3, 2, 0, 0, 1),
+    ]
+    assert seconds(["2014-03-01T23:15:00Z", "2014-03-01T23:15+02:00"]) == [
+        since_1970(2014, 3, 1, 23, 15),
+        since_1970(2014, 3, 1, 21, 15),
+    ]
+    assert seconds(["2014-03"]) == [since_1970(2014, 3, 1)]
+    assert seconds(np.array(["1969-12-31T23:59"], "M8[ns]")) == [-60]
+
+
+def test_deepsts_slots_are_half_hours_once_one_is_beyond_24():
+    assert seconds([b"2014022848", b"2014030101"]) == [since_1970(2014, 2, 28, 23, 30), since_1970(2014, 3, 1)]
+    assert seconds([b"2014022824", b"2014030101"]) == [since_1970(2014, 3, 1), since_1970(2014, 3, 1, 1)]
+
+
+def test_numbers_stay_numbers():
+    for values in ([0, 1, 2], [1.5, 2.5], [1_400_000_000, 1_400_000_300], [20149901, 20149902]):
+        assert not parse_stamps(np.asarray(values), "time", "here").dated
+    assert ticks([1_400_000_000, 1_400_000_300, 1_400_000_900]) == [[0, 1, 3]]
+    (of,) = ticks_of([parse_stamps(np.arange(4), "hours_since_1970", "here")])
+    assert of.step == "1 h"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [["2014-02-30"], ["noon"], [b"2014133100"], [b"2014030149"], ["20140301246000"], [""], np.array(["NaT"], "M8[s]")],
+)
+def test_what_is_no_time_is_named(values):
+    with pytest.raises(InputError, match="here: time stamp 0 in 'date' is .*; expected .*time=none"):
+        parse_stamps(np.asarray(values), "date", "here")
+
+
+def test_numbers_that_are_none_are_named():
+    with pytest.raises(InputError, match="time stamp 1 in 'date' is nan; expected a number"):
+        parse_stamps(np.array([1, np.nan]), "date", "here")
+    with pytest.raises(InputError, match="are complex128; expected dates, numbers or text"):
+        parse_stamps(np.array([1j]), "date", "here")
+
+
+def test_remarks_count_repeats_returns_and_gaps():
+    (of,) = ticks_of([parse_stamps(np.array([0, 1, 2, 1, 2, 3, 8, 9]), "frame", "here")])
+    assert of.ticks.tolist() == [0, 1, 2, 1, 2, 3, 8, 9]
+    assert of.remarks == (
+        "2 time stamps occur more than once",
+        "time goes backwards in 1 place",
+        "1 gap, the longest of 4 steps",
+    )
+
+
+@pytest.mark.parametrize(
+    ("microseconds", "text"),
+    [
+        (3.6e9, "1 h"),
+        (3e8, "5 min"),
+        (299_999_999, "5 min"),
+        (8.64e10, "1 d"),
+        (4e4, "40 ms"),
+        (1e6 / 29.97, "33.37 ms"),
+        (1.5e6, "1.5 s"),
+    ],
+)
+def test_steps_are_written_for_people(microseconds, text):
+    assert duration_text(microseconds) == text

@@ -1,0 +1,137 @@
+"""`stlight predict`: right along long sequences, across gaps, in little memory."""
+
+import pathlib
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from stlight_jax import InputError
+from stlight_jax.data.formats import types
+from stlight_jax.forecasting import clips
+from tests.forecasting.line import RNG, Line, as_integers, movie, run, saved
+
+
+def test_rolling_equals_calling_the_forecaster_window_by_window(tmp_path):
+    frames = movie(30, dtype=np.float32)
+    frames += RNG.normal(0, 5, frames.shape).astype(np.float32)
+    source = saved(tmp_path / "a.npy", frames)
+    model = Line()
+    joined = run(source, model, rolling=True, horizon=4, out="joined.npy")
+    truth = np.concatenate([model.of(frames[None, s - 3 : s], 4)[0] for s in range(3, 30, 4)])[: 30 - 3]
+    np.testing.assert_allclose(np.load("joined.npy"), truth[..., 0], rtol=1e-5)
+    assert joined["windows"] == 7
+    squares = np.square((truth - frames[3:]) / 255).sum((1, 2, 3))
+    per_lead = [squares[lead::4].mean() for lead in range(4)]  # the last window has three true frames
+    np.testing.assert_allclose(joined["per_lead_time"]["stlight"]["mse"], per_lead, rtol=1e-4)
+    assert joined["overall"]["stlight"]["mse"] == pytest.approx(squares.mean(), rel=1e-4)
+
+    run(source, model, rolling=True, horizon=4, every=3, start=5, out="apart.npz")
+    starts = list(range(5, 30, 3))
+    truth = np.stack([model.of(frames[None, s - 3 : s], 4)[0] for s in starts])
+    found = np.load("apart.npz")
+    np.testing.assert_allclose(found["frames"], truth[..., 0], rtol=1e-5)
+    assert found["start"].tolist() == starts
+    assert {shape[0] for shape in model.calls} <= {7, 8}  # one program for each run
+
+
+def test_rolling_netcdf_has_the_times_of_the_starts(tmp_path):
+    xarray = pytest.importorskip("xarray")
+    hours = np.datetime64("2020-02-28T14") + np.arange(12) * np.timedelta64(1, "h")
+    data = xarray.Dataset({"rain": (("time", "y", "x"), movie(dtype=np.float32)[..., 0])}, {"time": hours})
+    data.to_netcdf(tmp_path / "a.nc")
+    run(tmp_path / "a.nc", rolling=True, every=1, out="b.nc")
+    with xarray.open_dataset("b.nc") as found:
+        assert found["rain"].shape == (9, 2, 8, 10)
+        assert (found["start_time"].values == hours[3:]).all()
+    run(tmp_path / "a.nc", rolling=True, out="c.nc")
+    with xarray.open_dataset("c.nc") as found:
+        assert (found["time"].values == hours[3:]).all()
+        assert found["rain"].shape == (9, 8, 10)
+
+
+@pytest.mark.parametrize("dims", [("lead", "y", "x"), ("time", "window", "start"), ("time", "lead", "start_time")])
+def test_rolling_netcdf_finds_names_that_are_free(tmp_path, dims):
+    xarray = pytest.importorskip("xarray")
+    hours = np.datetime64("2020-02-28T14") + np.arange(12) * np.timedelta64(1, "h")
+    frames = movie(dtype=np.float32)
+    data = xarray.Dataset({"rain": (dims, frames[..., 0])}, {dims[0]: hours, dims[1]: np.arange(8), dims[2]: np.arange(10)})
+    data.to_netcdf(tmp_path / "a.nc")
+    run(tmp_path / "a.nc", rolling=True, every=1, out="b.nc")
+    with xarray.open_dataset("b.nc") as found:
+        truth = np.stack([Line().of(frames[None, s - 3 : s], 2)[0, ..., 0] for s in range(3, 12)])
+        np.testing.assert_allclose(found["rain"].values, truth, rtol=1e-5)
+        windows, leads, *space = found["rain"].dims
+        assert space == list(dims[1:])
+        assert found[leads].values.tolist() == [1, 2]
+        along = {name: item.values.tolist() for name, item in found.variables.items() if item.dims == (windows,)}
+        assert list(range(3, 12)) in along.values()
+        assert hours[3:].astype("M8[ns]").tolist() in along.values()
+    # What was written goes on in turn, window after window; its lead times are channels.
+    run("b.nc", Line(3, 2, 2, 2), out="c.nc", rolling=True, every=1)
+    with xarray.open_dataset("c.nc") as found:
+        assert found["rain"].shape == (6, 2, 2, 8, 10)
+
+
+def test_gaps_in_time_are_an_error_at_the_end_and_left_out_along_the_way(tmp_path):
+    frames = movie(20)
+    hours = np.datetime64("2020-01-01T00") + np.array([*range(10), *range(12, 22)])
+    source = saved(tmp_path / "a.npz", frames, time=hours)
+    with pytest.raises(InputError, match=r"there is a jump before frame 10 \(2020-01-01T12\); choose another --start"):
+        run(source, start=12)
+    results = run(source, rolling=True, out="b.npz")
+    found = np.load("b.npz")
+    starts = [s for s in range(3, 20, 2) if not s - 3 < 10 < min(s + 2, 20)]
+    places = [place for s in starts for place in range(s, min(s + 2, 20))]
+    assert results["windows"] == len(starts)
+    assert results["windows_left_out_across_gaps"] == 9 - len(starts)
+    assert found["time"].tolist() == hours[places].tolist()
+    truth = np.concatenate([Line().of(frames[None, s - 3 : s], 2)[0] for s in starts])[: len(places)]
+    np.testing.assert_array_equal(found["rain"], as_integers(truth)[..., 0])
+    assert run(source, start=12, out="c.npz", reading={"time": "none"})["windows"] == 1
+    # Truth ends where time jumps; times go on.
+    results = run(source, start=9, horizon=3, out="d.npz")
+    assert np.isfinite(results["per_lead_time"]["stlight"]["mse"]).tolist() == [True, False, False]
+    assert np.load("d.npz")["time"].tolist() == (hours[9] + np.arange(3)).tolist()
+
+
+@pytest.mark.parametrize("torn", [0, 1])
+def test_a_sequence_without_forecasts_is_named(tmp_path, capsys, torn):
+    folder, hours = tmp_path / "many", np.datetime64("2020-01-01T00") + np.arange(12)
+    folder.mkdir()
+    for number in range(2):
+        times = hours + np.arange(12) // 3 * 5 * (number == torn)  # never four frames without a gap
+        saved(folder / f"{number}.npz", movie(), time=times)
+    results = run(folder, rolling=True, out="b", json="b.json")
+    assert [item.name for item in pathlib.Path("b").glob("*.npz")] == [f"{1 - torn}.npz_rain.npz"]
+    told = f"no forecast, and no file, of {torn}.npz#rain: nowhere are 3 frames, and those to predict, without a gap in time"
+    assert told in capsys.readouterr().err
+    assert results["sequences_without_forecasts"] == [f"{torn}.npz#rain"]
+
+
+def test_rolling_along_a_long_file_takes_little_memory(tmp_path, monkeypatch):
+    frames = np.lib.format.open_memmap(tmp_path / "a.npy", "w+", np.uint8, (10_000, 40, 40))  # 16 MB
+    frames[:] = (np.arange(10_000) % 200)[:, None, None]
+    frames.flush()
+    del frames
+    monkeypatch.setattr(types, "BLOCK_BYTES", 2**20)
+    monkeypatch.setattr(clips, "_BYTES_AT_ONCE", 2**20)
+    source = tmp_path / "a.npy"
+    run(source, rolling=True, horizon=50, start=9_900, out="warm.npy")
+    tracemalloc.start()
+    results = run(source, rolling=True, horizon=50, out="b.npy")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert results["windows"] == 200
+    assert np.load("b.npy", mmap_mode="r").shape == (9_997, 40, 40)
+    assert peak < 12e6  # the file has 16, its predictions as float32 have 64
+
+
+def test_a_window_without_any_value_is_missing_and_does_not_end_a_long_run(tmp_path):
+    frames = movie(12, dtype=np.float32)
+    frames[3:6] = np.nan
+    results = run(saved(tmp_path / "a.npy", frames), rolling=True, horizon=3, out="b.npy")
+    assert results["windows_without_values"] == 1
+    found = np.load("b.npy")
+    assert np.isnan(found[3:6]).all()
+    assert np.isfinite(found[[0, 1, 2]]).all()

@@ -1,0 +1,73 @@
+"""How the kernels come to be there, and what is said when they do not."""
+
+import os
+import shutil
+import stat
+import subprocess
+import sys
+
+import pytest
+
+from stlight_jax.model.ops import cpu_kernels
+from stlight_jax.storage import caches
+
+CODE = "from stlight_jax.model.ops import cpu_kernels; print(repr(cpu_kernels.why_unavailable()))"
+
+
+@pytest.fixture
+def compiler(tmp_path):
+    """A stand-in for a compiler: a script that logs its calls and then does what it is told."""
+
+    def make(then):
+        path = tmp_path / "compiler"
+        path.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/calls\n[ "$1" = --version ] && exit 0\n{then}\n')
+        path.chmod(path.stat().st_mode | stat.S_IXUSR)
+        return path
+
+    return make
+
+
+def why(cache, compiler):
+    environment = {**os.environ, "XDG_CACHE_HOME": str(cache), "CXX": str(compiler)}
+    result = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, env=environment, timeout=120)
+    assert result.returncode == 0, result.stderr
+    return result.stdout.strip().strip("'\""), result.stderr
+
+
+def test_a_compiler_that_fails_is_quoted_and_leaves_nothing(tmp_path, compiler):
+    failing = compiler('echo "cpu_kernels.cc:1:1: error: no such thing" >&2; exit 1')
+    reason, _ = why(tmp_path / "cache", failing)
+    assert "the C++ compiler failed: cpu_kernels.cc:1:1: error: no such thing" in reason
+    assert list((tmp_path / "cache" / "stlight_jax" / "kernels").iterdir()) == []
+
+
+def test_a_compiler_that_hangs_is_stopped(tmp_path, compiler, monkeypatch):
+    monkeypatch.setenv("CXX", str(compiler("echo thinking >&2; sleep 30")))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(cpu_kernels, "_SECONDS", 1)
+    assert "timed out after 1 seconds" in cpu_kernels._registered.__wrapped__()
+
+
+def test_the_library_is_made_once_and_again_if_it_is_broken(tmp_path, compiler):
+    real = next(name for name in ("c++", "g++", "clang++") if shutil.which(name))
+    made = cpu_kernels._loaded([real])._name  # which takes half a minute, if no other test has made it
+    passing = compiler(f'for last; do :; done; cp {made} "$last"')  # the last argument is where it is wanted
+    cache = tmp_path / "cache"
+    for calls, warned in ((2, False), (3, False), (5, True)):  # a version each time; a compilation the first and the last time
+        if warned:
+            (library,) = (cache / "stlight_jax" / "kernels").iterdir()
+            library.write_bytes(library.read_bytes()[:1000])  # calling into this one would be a bus error
+        reason, messages = why(cache, passing)
+        assert reason == ""
+        assert len((tmp_path / "calls").read_text().splitlines()) == calls
+        assert ("is damaged and is made anew" in messages) == warned
+
+
+def test_a_user_without_a_home_has_a_cache(monkeypatch):
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+
+    def no_home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(caches.pathlib.Path, "home", no_home)
+    assert caches.folder().name == "stlight_jax"

@@ -1,0 +1,96 @@
+"""Both launchers on 1, 2, 4 and 8 devices: one course of training, one reduction of gradients, nothing gathered."""
+
+import functools
+import re
+
+import jax
+import numpy as np
+import pytest
+
+from stlight_jax import InputError, STLight, STLightConfig
+from stlight_jax.evaluation.eval_steps import make_eval_step
+from stlight_jax.parallel.launchers import AXIS, LAUNCHERS, make_launcher
+from stlight_jax.training.schedule import Hyperparameters
+from stlight_jax.training.state import create_state, make_optimizer
+from stlight_jax.training.step import make_train_step
+from tests.training.test_step import optimizer_config
+
+CONFIG = STLightConfig(
+    in_frames=3, out_frames=2, in_channels=1, out_channels=1, hidden_dim=16, depth=3, patch_size=2, far_kernel=3
+)
+RATES = Hyperparameters(np.float32(1e-3), np.float32(0.9))
+OPTIMIZER = functools.partial(make_optimizer, optimizer_config())
+
+
+def frames(number):
+    return np.random.default_rng(number).integers(0, 256, (8, 5, 16, 16, 1), dtype=np.uint8)
+
+
+@functools.cache
+def trained(name, devices):
+    """Losses, parameters, moving average and evaluation of the parameters after twenty steps."""
+    launcher = make_launcher(name, jax.devices()[:devices])
+    model = STLight(CONFIG, AXIS)
+    state = launcher.replicate(create_state(model, OPTIMIZER(), 0, (16, 16, 1), averaged=True))
+    step = launcher.train(make_train_step(model, OPTIMIZER, AXIS, ema_decay=0.9))
+    losses = []
+    for batch in launcher.prefetch([frames(number) for number in range(20)]):
+        state, metrics = step(state, batch, RATES)
+        losses.append(float(metrics["loss"]))
+    evaluation = launcher.join(launcher.evaluate(make_eval_step(model))(state.raw_variables, launcher.split(frames(9))))
+    return losses, jax.device_get(state.params), jax.device_get(state.ema), evaluation
+
+
+@pytest.mark.parametrize(
+    ("name", "devices"),
+    [
+        ("pmap", 2),
+        ("shard_map", 8),
+        *(
+            pytest.param(*case, marks=pytest.mark.long)
+            for case in (("shard_map", 1), ("shard_map", 2), ("pmap", 4), ("shard_map", 4), ("pmap", 8))
+        ),
+    ],
+)
+def test_losses_parameters_and_evaluation_do_not_depend_on_the_launcher_or_the_devices(name, devices):
+    losses, *trees, evaluation = trained(name, devices)
+    expected_losses, *expected_trees, expected_evaluation = trained("pmap", 1)
+    np.testing.assert_allclose(losses, expected_losses, rtol=1e-5)
+    # As one vector: Adam scales up the rounding noise of single entries whose gradient is hardly anything else.
+    for pair in zip(trees, expected_trees, strict=True):
+        ours, expected = (np.concatenate([leaf.ravel() for leaf in jax.tree.leaves(tree)]) for tree in pair)
+        assert np.linalg.norm(ours - expected) <= 1e-5 * np.linalg.norm(expected)
+    for ours, expected in zip(evaluation, expected_evaluation, strict=True):
+        assert ours.shape == (8, 2)
+        np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize(
+    ("name", "ema_decay"),
+    [
+        # Each launcher once, each kind of state once; the others are among the long ones.
+        pytest.param(name, decay, marks=[pytest.mark.long] if (name == "pmap") == (decay > 0) else [])
+        for name in LAUNCHERS
+        for decay in (0.0, 0.9)
+    ],
+)
+def test_the_compiled_step_reduces_gradients_once_and_gathers_nothing(name, ema_decay):
+    launcher = make_launcher(name, jax.devices()[:4])
+    model = STLight(CONFIG, AXIS)
+    state = launcher.replicate(create_state(model, OPTIMIZER(), 0, (16, 16, 1), averaged=ema_decay > 0))
+    step = launcher.train(make_train_step(model, OPTIMIZER, AXIS, ema_decay=ema_decay))
+    program = step.lower(state, launcher.split(frames(0)), RATES).compile().as_text()
+    for collective in ("all-gather", "all-to-all", "collective-permute", "reduce-scatter"):
+        assert collective not in program
+    reductions = [line for line in program.splitlines() if re.search(r"= .* all-reduce(-start)?\(", line)]
+    of_statistics = [line for line in reductions if re.search(r"= f32\[2,16\]\S* all-reduce", line)]
+    # Two sums for each norm and direction: of the encoder, and in three loops over blocks with two norms each.
+    assert len(of_statistics) == 2 * (1 + 3 * 2)
+    (of_gradients,) = [line for line in reductions if line not in of_statistics]
+    entries = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+    assert f"= f32[{entries + 1}]" in of_gradients  # and the loss
+
+
+def test_an_unknown_launcher_is_refused():
+    with pytest.raises(InputError, match="parallel.launcher is 'xmap'; choose one of pmap, shard_map"):
+        make_launcher("xmap")

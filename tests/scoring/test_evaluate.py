@@ -1,0 +1,151 @@
+"""What `evaluate_workdir` refuses, and whole evaluations of odd networks, on small files of a user's own."""
+
+import json
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+
+from stlight_jax import InputError
+from stlight_jax.config import check
+from stlight_jax.data.load import open_test
+from stlight_jax.data.scaling import Scaling
+from stlight_jax.model.stlight import STLight
+from stlight_jax.runs import checkpoint
+from stlight_jax.scoring.evaluate import evaluate_workdir
+from stlight_jax.training.loop import train
+from tests.conftest import load_config
+
+pytestmark = pytest.mark.compiled_fast
+
+
+def make_run(folder, dtype=np.float64):
+    """A config of six steps on two channels of 16 x 16, one of them of another size, and its workdir."""
+    random = np.random.default_rng(0)
+    (folder / "raw").mkdir()
+    for number in range(8):
+        frames = random.random((14, 16, 16, 2)) * [1.0, 50.0]
+        frames[:, 2, 3:5] = np.nan
+        if dtype == np.uint16:
+            frames = np.nan_to_num(frames * 1000, nan=65535)
+        np.save(folder / "raw" / f"{number}.npy", frames.astype(dtype))
+    config = load_config("tiny", "frames")
+    config.model.update(in_frames=3, out_frames=2, hidden_dim=16, depth=2, far_kernel=3)
+    config.data.update(root=str(folder / "raw"), prepared=str(folder / "kept"), per_channel=True)
+    config.train.update(batch_size=8, epochs=1, checkpoint_every=4, tensorboard=False)
+    config.evaluation.update(batch_size=8, pictures=2)
+    if dtype == np.uint16:
+        config.data.fill_value = 65535.0
+    return config, folder / "run"
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run yet to be trained."""
+    return make_run(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A trained one, on whole numbers, one of which stands for missing; each test evaluates anew."""
+    config, workdir = make_run(tmp_path_factory.mktemp("trained"), np.uint16)
+    return config, workdir, train(config, workdir)
+
+
+def predicted(config, workdir, state):
+    """Predictions `[n, t, h, w, c]` for all test sequences, the truth, NaN where it is missing, and the MSE of each."""
+    test, model = open_test(config), STLight(check(config))
+    description = checkpoint.load_description(workdir / "checkpoints", int(state.step))
+    frames, here = Scaling.from_json(description["scaling"]).to_network(test.frames(np.arange(len(test))))
+    prediction = np.asarray(jax.jit(model.apply)(jax.device_get(state.variables), frames[:, :3]), np.float64)
+    truth = np.where(here, frames, np.nan)[:, 3:, ..., : model.config.out_channels].astype(np.float64)
+    return prediction, truth, np.nansum(np.square(prediction - truth), (2, 3, 4)).mean(1)
+
+
+def test_fewer_channels_out_than_in_with_ranges_of_their_own_and_gaps(run):
+    config, workdir = run
+    config.model.out_channels = 1
+    state = train(config, workdir)
+    results = evaluate_workdir(workdir, "last", cycle=4)
+    *_, mse = predicted(config, workdir, state)
+    assert results["overall"]["stlight"]["mse"] == pytest.approx(mse.mean(), rel=1e-5)
+    # One channel of 254 values that are there; the constant image knows only those, too.
+    assert 0 < results["overall"]["best_constant_image"]["mse"] < 254 / 4
+    for name in ("stlight", "copy_last_frame", "mean_of_inputs"):
+        assert np.isfinite(results["overall"][name]["mse"])
+    assert results["cycle"]["sequences"] > 0
+    assert "rmse_per_value" not in results
+
+
+def test_the_page_and_the_metrics_know_single_sequences(trained):
+    config, workdir, state = trained
+    results = evaluate_workdir(workdir, "last")
+    kept = json.loads((workdir / "eval" / "metrics.json").read_text())
+    assert kept["sequence_mse"] == results["sequence_mse"]
+    prediction, truth, mse = predicted(config, workdir, state)
+    assert len(mse) % 8  # the last batch is filled up
+    order = np.argsort(mse)
+    of = kept["sequence_mse"]
+    assert [one["index"] for one in of["best"]] == order[:2].tolist()
+    assert [one["index"] for one in of["worst"]] == order[::-1][:2].tolist()
+    assert np.mean([one["mse"] for one in of["median"]]) == pytest.approx(np.median(mse[order[1:-1]]), rel=1e-2)
+    for name, quantile in of["quantiles"].items():
+        assert quantile == pytest.approx(np.quantile(mse, float(name)), rel=1e-5)
+    assert kept["overall"]["stlight"]["mse"] == pytest.approx(mse.mean(), rel=1e-5)
+
+    def energy(frames):
+        return sum(np.nansum(np.square(np.diff(frames, axis=axis)), (0, 2, 3, 4)) for axis in (2, 3))
+
+    sharp = energy(np.where(np.isnan(truth), np.nan, prediction)) / energy(truth)
+    np.testing.assert_allclose(kept["sharpness"]["per_lead_time"], sharp, rtol=1e-4)
+    page = (workdir / "eval" / "report.html").read_text()
+    for title in (f"Best: sequence {order[0]}", f"Best: sequence {order[1]}", f"Worst: sequence {order[-1]}"):
+        assert page.count(f'"title":"{title}"') == 1
+
+
+def test_a_longer_horizon_is_rolled_out(trained):
+    _, workdir, _ = trained
+    results = evaluate_workdir(workdir, "last", horizon=5)
+    assert len(results["per_lead_time"]["stlight"]["mse"]) == 5
+    assert len(results["sharpness"]["per_lead_time"]) == 5
+    with pytest.raises(InputError, match="evaluation.cycle is 4, less than the 5 sampling steps"):
+        evaluate_workdir(workdir, "last", horizon=5, cycle=4)
+
+
+def test_data_that_have_changed_are_refused_unless_they_are_named(trained):
+    config, workdir, _ = trained
+    another = pathlib.Path(config.data.root) / "8.npy"
+    np.save(another, np.random.default_rng(1).integers(0, 1000, (14, 16, 16, 2), np.uint16))
+    try:
+        with pytest.raises(InputError, match="the data have changed since training, .* give --data_root"):
+            evaluate_workdir(workdir)
+        results = evaluate_workdir(workdir, data_root=config.data.root)
+    finally:
+        another.unlink()
+    assert results["checkpoints"].keys() <= {"best", "last"}
+    assert "trained on other data" in results["test_set"]["remark"]
+    assert "trained on other data" in (workdir / "eval" / "table.txt").read_text()
+
+
+def test_other_test_data_need_the_same_type(trained, tmp_path):
+    _, workdir, _ = trained
+    for name, frames in (
+        ("other", np.random.default_rng(1).integers(0, 1000, (60, 16, 16, 2), np.uint16)),
+        ("floats", np.random.default_rng(1).random((60, 16, 16, 2))),
+    ):
+        (tmp_path / name).mkdir()
+        np.save(tmp_path / name / "a.npy", frames)
+    # The same key, other files: nothing is missing in these, and nothing is taken for missing.
+    assert evaluate_workdir(workdir, data_root=str(tmp_path / "other"))["test_set"]["sequences"] == 8
+    with pytest.raises(InputError, match="has dtype float32; the network was trained on dtype uint16"):
+        evaluate_workdir(workdir, data_root=str(tmp_path / "floats"))
+
+
+def test_frames_too_small_for_the_metrics_are_refused_before_training(run, tmp_path):
+    config, workdir = run
+    for path in (tmp_path / "raw").iterdir():
+        np.save(path, np.load(path)[:, :6, :])
+    with pytest.raises(InputError, match="frames are 6 x 16; SSIM needs at least 7 x 7"):
+        train(config, workdir)
+    assert not workdir.exists()

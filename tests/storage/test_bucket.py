@@ -1,0 +1,107 @@
+"""What a bucket cannot do, and one line, at once, for every way in which it cannot be reached."""
+
+import importlib.util
+import json
+import random
+import time
+
+import gcsfs.retry
+import google.auth
+import google.auth.exceptions
+import pytest
+
+from stlight_jax import InputError
+from stlight_jax.data.stored import find_prepared
+from stlight_jax.runs import checkpoint
+from stlight_jax.runs.workdir import Workdir
+from stlight_jax.storage import paths
+from stlight_jax.storage.json_files import write_json
+from stlight_jax.storage.paths import make_writable
+from tests.parallel.processes import free_port
+from tests.runs.test_checkpoint import write
+
+
+def test_the_bucket_cannot_do_what_object_stores_cannot(place, server):
+    (place / "a").write_text("old")
+    with pytest.warns(UserWarning, match="Append mode 'a' is not supported"), (place / "a").open("a") as file:
+        file.write("new")
+    assert (place / "a").read_text() == "new"
+    (place / "folder").mkdir(parents=True)
+    assert not (place / "folder").exists()
+    with pytest.raises(Exception, match="moveTo"):
+        paths.filesystem().call("POST", f"b/bucket/o/{place.name}%2Fa/moveTo/o/b", json_out=True)
+    assert server.unknown.pop().startswith("POST /storage/v1/b/bucket/o/")
+    with pytest.raises(FileExistsError):
+        paths.filesystem().pipe_file(str(place / "a"), b"", mode="create")
+    large = random.Random(0).randbytes(12_000_000)  # sent in parts
+    (place / "large").write_bytes(large)
+    assert (place / "large").read_bytes() == large
+    for i in range(1003):  # more than fit on a page
+        server.put("bucket", f"{place.name}/many/{i}", b"", "", {})
+    assert sorted(paths.files(place / "many"), key=int) == [str(i) for i in range(1003)]
+    assert paths.folders(place) == ["many"]
+    assert len(list((place / "many").iterdir())) == 1003
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("gs://nobucket/run", "gs://nobucket: there is no such bucket"),
+        ("s3://bucket/run", "s3://bucket/run: a remote folder is written gs://BUCKET/FOLDER"),
+        ("gs://", "gs://: a remote folder is written gs://BUCKET/FOLDER"),
+        ("gs://bucket/run[1]", r"gs://bucket/run\[1\]: names in a bucket must be without"),
+    ],
+)
+def test_places_that_do_not_exist(server, path, message):
+    for use in (Workdir, checkpoint.locate, lambda path: find_prepared("kth", path, "")):
+        with pytest.raises(InputError, match=message):
+            use(path)
+
+
+def test_a_missing_package_is_named(server, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"gs://bucket/run: gs:// paths need pip install -e '.\[gcs\]'"):
+        Workdir("gs://bucket/run")
+
+
+def test_no_network_no_rights_and_no_credentials(server, refuse, monkeypatch):
+    begun = time.monotonic()
+    paths._reached.cache_clear()
+    with refuse("GET /storage/v1/b/bucket?"):
+        paths.ready("gs://bucket/data")  # may be listed
+        with pytest.raises(InputError, match=r"gs://bucket cannot be used \(403 .*\); the account needs the roles"):
+            paths.ready("gs://bucket/run", checkpoints=True)
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{free_port()}")
+    with pytest.raises(InputError, match="gs://elsewhere cannot be reached: .*Connection refused"):
+        paths.ready("gs://elsewhere/data")
+    monkeypatch.delenv("STORAGE_EMULATOR_HOST")
+
+    def none(*_, **__):
+        raise google.auth.exceptions.DefaultCredentialsError("none")
+
+    monkeypatch.setattr(google.auth, "default", none)
+    with pytest.raises(InputError, match="gs://secret: no Google credentials were found: gcloud auth"):
+        paths.ready("gs://secret/run", checkpoints=True)
+    assert time.monotonic() - begun < 20
+
+
+def test_what_fails_on_the_way_is_no_damage_and_no_absence(place, refuse):
+    write(place, {1: 1.0})
+    for part in ("checksums.json", "prefix=test_what_fails"):
+        with refuse(part), pytest.raises(OSError, match="Forbidden") as caught:
+            checkpoint.newest_sound_step(place, place / "rejected")
+        assert paths.is_failure(caught.value)
+    assert checkpoint.newest_sound_step(place, place / "rejected") == 1
+    assert not paths.is_failure(FileNotFoundError("x"))
+    assert not paths.is_failure(OSError("No space left on device"))
+    assert paths.is_failure(gcsfs.retry.HttpError({"code": 500, "message": "x"}))
+    assert paths.is_failure(google.auth.exceptions.RefreshError("x"))
+    with refuse("POST"), pytest.raises(InputError, match="cannot be written to: Forbidden"):
+        make_writable(place)
+
+
+def test_json_is_written_at_once(place, server):
+    for value in (1, 2):
+        write_json(place / "x.json", {"a": value, "b": float("inf")})
+    assert json.loads((place / "x.json").read_text()) == {"a": 2, "b": None}
+    assert [name for name in server.names("bucket") if name.startswith(place.name)] == [f"{place.name}/x.json"]

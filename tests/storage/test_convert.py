@@ -1,0 +1,27 @@
+"""PyTorch weights that come from a bucket, and go to one."""
+
+import pytest
+
+from stlight_jax import InputError
+from stlight_jax.torch_reference.convert import checkpoint_from_torch, torch_from_checkpoint
+from stlight_jax.torch_reference.files import read_weights, write_weights
+
+pytestmark = pytest.mark.torch
+torch = pytest.importorskip("torch")
+from tests.torch_reference.test_convert import network  # noqa: E402
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_weights_go_both_ways(small_run, place, suffix):
+    expected = network(small_run).state_dict()
+    write_weights(place / f"in{suffix}", expected)
+    checkpoint_from_torch(small_run, place / f"in{suffix}", place / "run")
+    with pytest.raises(InputError, match="holds checkpoints already"):
+        checkpoint_from_torch(small_run, place / f"in{suffix}", place / "run")
+    torch_from_checkpoint(place / "run", "last", place / f"out{suffix}")
+    found = read_weights(place / f"out{suffix}")
+    assert found.keys() == expected.keys()
+    for name, tensor in expected.items():
+        assert torch.equal(found[name], tensor), name
+    with pytest.raises(InputError, match="there is no such file"):
+        read_weights(place / f"nothing{suffix}")
