@@ -4,7 +4,7 @@
 # make test-torch  what needs PyTorch, which it installs: the CPU build where the package index has one (TORCH=torch==X.Y)
 # make test-tpu    compiles for TPU slices with libtpu, which it installs (700 MB); no TPU is needed
 # make test-gpu    what needs an NVIDIA GPU: the same numbers there as on a CPU (installs JAX for CUDA)
-# make lint        linter and formatter, as .ci/run runs them
+# make lint        linter, formatter and type checker, as .ci/run runs them
 # make clean       remove .venv and the demo's run
 # PYTHON=...       which interpreter .venv is made with; by default the newest of 3.13, 3.12, 3.11 that runs
 
@@ -45,6 +45,7 @@ test-gpu: $(WITH_CUDA)
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 install: $(INSTALLED)
 
