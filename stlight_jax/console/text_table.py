@@ -1,0 +1,43 @@
+"""Tables of text for the screen and for files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import rich.box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+
+def text_table(
+    headings: Sequence[str],
+    rows: Iterable[Sequence[str] | None],
+    title: str | None = None,
+    width: int = 110,
+    box: rich.box.Box = rich.box.HEAVY_HEAD,
+) -> str:
+    """Formats a table: the first column is left-aligned, all others are right-aligned.
+
+    Args:
+      headings: one for each column.
+      rows: as many cells as headings each, shown as they are; None draws a line between two sections.
+      title: above the table.
+      width: the most characters of a line.
+      box: the style of the borders.
+
+    Returns:
+      The lines, without colours, each ending in a newline.
+    """
+    table = Table(box=box, title=None if title is None else Text(title))
+    for number, heading in enumerate(headings):
+        table.add_column(Text(heading), justify="right" if number else "left")
+    for row in rows:
+        if row is None:
+            table.add_section()
+        else:
+            table.add_row(*map(Text, row))
+    console = Console(width=width, color_system=None)
+    with console.capture() as capture:
+        console.print(table)
+    return capture.get()
