@@ -12,6 +12,7 @@ import numpy as np
 from etils import epath
 
 from stlight_jax.data.clips_builder import Clip, ClipsBuilder, Split
+from stlight_jax.data.npy import read_npy_header
 from stlight_jax.data.windows import Run
 from stlight_jax.errors import InputError
 
@@ -20,7 +21,6 @@ _PART_SHAPE = (4, 2, 32, 32)  # of X and of Y, each, [t, c, h, w]
 _FRAMES = 8  # of an item: X and then Y
 _TOLERANCE = 1e-6  # of the bounds; scaling to [-1, 1] in float32 may overshoot by a rounding
 _BLOCK = 64  # items
-_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
 class TaxiBJ(ClipsBuilder):
@@ -85,7 +85,7 @@ def _headers(path: epath.Path) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
         with path.open("rb") as file, zipfile.ZipFile(file) as archive:
             for member in archive.namelist():
                 with archive.open(member) as array:
-                    shape, _, dtype = _HEADERS[np.lib.format.read_magic(array)](array)
+                    shape, _, dtype = read_npy_header(array)
                     headers[member.removesuffix(".npy")] = (shape, dtype)
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, KeyError) as error:
         raise InputError(f"{path}: expected an .npz archive of arrays, found a file that does not load ({error})") from None
