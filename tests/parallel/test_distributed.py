@@ -165,7 +165,7 @@ def test_a_termination_of_one_saves_and_stops_both_and_waits_for_no_validation(s
     started[1].send_signal(signal.SIGTERM)
     results = finish(started, 120)
     assert [status for status, _, _ in results] == [75, 75], results
-    assert "stopped as asked at step 1, saved; run the same command to go on" in results[0][2]
+    assert "stopped on request at step 1, saved; run the same command to continue" in results[0][2]
     assert read_metrics(tmp_path / "run", "validation") == []
     assert checkpoint.choose_step(tmp_path / "run" / "checkpoints", "last") == 1
 

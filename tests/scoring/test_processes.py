@@ -12,7 +12,7 @@ from stlight_jax import InputError
 from stlight_jax.parallel.launchers import make_launcher
 from stlight_jax.runs import checkpoint
 from stlight_jax.scoring import evaluate
-from stlight_jax.training import loop
+from stlight_jax.training.setup import TrainingSetup
 from stlight_jax.training.state import create_state, make_optimizer
 from tests.parallel.processes import assert_told_of_a_loss, finish, start
 
@@ -98,7 +98,7 @@ def trained(small_run, tmp_path, monkeypatch):
     monkeypatch.setattr(evaluate, "make_launcher", functools.partial(make_launcher, devices=jax.devices()[:1]))
     small_run.data.test_sequences = 13  # so that processes have unequal shares of the last batch
     monkeypatch.setattr(evaluate, "present", lambda *_: [])
-    of_run = loop._Run(small_run)
+    of_run = TrainingSetup(small_run)
     with checkpoint.CheckpointWriter(tmp_path / "run" / "checkpoints", 2) as writer:
         for step in (2, 3):
             state = create_state(of_run.model, make_optimizer(small_run.optimizer), step, of_run.training.shape[1:])

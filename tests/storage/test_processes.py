@@ -171,7 +171,7 @@ def test_a_stop_is_heard_a_bucket_that_falters_is_borne_and_two_at_once_are_refu
     assert re.search(rf"error: --workdir={place} is in use by process {running[0].pid} on ", errors)
     running[0].send_signal(signal.SIGTERM)
     (errors,) = end(running, wanted=75)
-    saved = int(re.search(r"stopped as asked at step (\d+), saved", errors).group(1))
+    saved = int(re.search(r"stopped on request at step (\d+), saved", errors).group(1))
     assert checkpoint.choose_step(place / "checkpoints", "last") == saved
     assert max(losses(place)) == saved
     assert not paths.folders(place / "rejected_checkpoints")

@@ -52,7 +52,7 @@ def test_incomplete_and_damaged_ones_are_moved_out_of_the_way(place, server, cap
 @pytest.mark.long
 def test_a_run_that_dies_resumes_bit_for_bit_and_is_evaluated(small_run, place, server, tmp_path, monkeypatch):
     expected = train(small_run, tmp_path / "local")
-    validate = loop._Run._validate
+    validate = loop.Trainer._validate
 
     def die(self, state, done, *more):
         if done == 6:
@@ -60,7 +60,7 @@ def test_a_run_that_dies_resumes_bit_for_bit_and_is_evaluated(small_run, place, 
         return validate(self, state, done, *more)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop._Run, "_validate", die)
+        patch.setattr(loop.Trainer, "_validate", die)
         with pytest.raises(RuntimeError, match="dead"):
             train(small_run, place)
     assert checkpoint.steps(place / "checkpoints") == [2, 4]
@@ -87,7 +87,7 @@ def test_a_run_whose_folder_is_taken_over_stops_and_writes_no_more(
     def contents():
         return {name: server.data("bucket", name) for name in server.names("bucket") if name.startswith(f"{place.name}/")}
 
-    validate, theirs = loop._Run._validate, {}
+    validate, theirs = loop.Trainer._validate, {}
 
     def lose(self, state, done, *more):
         if done == 4:
@@ -100,7 +100,7 @@ def test_a_run_whose_folder_is_taken_over_stops_and_writes_no_more(
             time.sleep(0.5)
         return validate(self, state, done, *more)
 
-    monkeypatch.setattr(loop._Run, "_validate", lose)
+    monkeypatch.setattr(loop.Trainer, "_validate", lose)
     monkeypatch.setattr(lease, "_BEAT_SECONDS", beat)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with pytest.raises(TakenOverError, match=f"another run has taken {place} over") as caught:

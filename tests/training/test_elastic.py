@@ -11,7 +11,7 @@ from stlight_jax.data.pipeline import training_batches
 from stlight_jax.parallel.launchers import make_launcher
 from stlight_jax.runs import checkpoint
 from stlight_jax.runs.metrics_log import read_metrics
-from stlight_jax.training import loop
+from stlight_jax.training import loop, setup
 from tests.parallel.processes import train as train_in_processes
 from tests.training.runs import starts
 
@@ -46,7 +46,7 @@ def train(config, workdir, devices, monkeypatch):
 
     with monkeypatch.context() as patched:
         patched.setattr(loop, "training_batches", recorded)
-        patched.setattr(loop, "make_launcher", functools.partial(make_launcher, devices=jax.devices()[:devices]))
+        patched.setattr(setup, "make_launcher", functools.partial(make_launcher, devices=jax.devices()[:devices]))
         state = loop.train(config, workdir)
     assert {len(leaf.sharding.device_set) for leaf in jax.tree.leaves(state)} == {devices}
     return seen

@@ -19,7 +19,7 @@ from stlight_jax.console import messages
 from stlight_jax.parallel.launchers import make_launcher
 from stlight_jax.runs import checkpoint
 from stlight_jax.runs.metrics_log import MetricsLog, read_metrics
-from stlight_jax.training import loop
+from stlight_jax.training import loop, setup
 from tests.conftest import ROOT, small_config
 from tests.runs.test_checkpoint import damage, make_state
 from tests.training.runs import alone, assert_same_state, command, losses, newest_step, raw_trees, run_to_end
@@ -169,7 +169,7 @@ def test_a_save_that_finds_the_disk_full_is_told_and_the_one_before_stays(limite
 def test_a_full_disk_ends_the_run_and_leaves_what_was_saved(small_run, tmp_path, limited, monkeypatch, caplog):
     """In one process: the third save fails, and the run, which knows of it at the next step, does not go on to the fourth."""
     small_run.train.update(epochs=2, checkpoint_every=1)
-    monkeypatch.setattr(loop, "make_launcher", functools.partial(make_launcher, devices=jax.devices()[:1]))
+    monkeypatch.setattr(setup, "make_launcher", functools.partial(make_launcher, devices=jax.devices()[:1]))
     original = checkpoint.CheckpointWriter.save
 
     def save(writer, state, *rest):
@@ -431,7 +431,7 @@ def test_sigterm_during_a_save(whole, tmp_path):
         started.signal(signal.SIGTERM)
         assert started.end() == 75, started.said
         before = assert_checkpoints_are_sound(workdir)
-        assert f"stopped as asked at step {before}, saved; run the same command to go on" in started.said
+        assert f"stopped on request at step {before}, saved; run the same command to continue" in started.said
         assert not being_saved(workdir)
     assert_goes_on_to_the_end(workdir, whole, before)
 
@@ -457,7 +457,7 @@ def test_sigterm_during_compilation_and_after_the_first_step(whole, tmp_path, li
     started.signal(signal.SIGTERM)
     assert started.end() == 75, started.said
     saved = assert_checkpoints_are_sound(tmp_path / "run")
-    assert f"stopped as asked at step {saved}, saved" in started.said
+    assert f"stopped on request at step {saved}, saved" in started.said
     if line.startswith("compiling"):
         assert saved == 1
     assert_goes_on_to_the_end(tmp_path / "run", whole, saved)
@@ -475,7 +475,7 @@ def test_sigterm_at_random_moments_of_the_start(whole, tmp_path):
         time.sleep(tenths / 10)
         started.signal(signal.SIGTERM)
         assert started.end() == 75, (tenths, started.said)
-        assert "stopped as asked" in started.said
+        assert re.search("stopped (as asked|on request)", started.said)
         if newest_step(workdir) == 30:
             break
     assert_goes_on_to_the_end(workdir, whole, newest_step(workdir))
@@ -492,7 +492,7 @@ def test_sigterm_during_validation(tmp_path):
     started.signal(signal.SIGTERM)
     assert started.end() == 75, started.said
     assert time.monotonic() - begun < 20
-    assert "stopped as asked at step 1, saved" in started.said
+    assert "stopped on request at step 1, saved" in started.said
     assert read_metrics(tmp_path / "run", "validation") == []
     assert assert_checkpoints_are_sound(tmp_path / "run") == 1
 

@@ -172,7 +172,7 @@ def test_other_digits_are_refused(small_run, tmp_path, monkeypatch):
     monkeypatch.setattr(
         "stlight_jax.data.datasets.moving_mnist.load_digits", lambda *_: digits.Digits(loaded.images[::-1], "others")
     )
-    with pytest.raises(InputError, match="the training data are others"):
+    with pytest.raises(InputError, match="the training data differ"):
         train(small_run, tmp_path)
 
 
@@ -267,7 +267,7 @@ def test_a_signal_saves_between_two_saves_and_ends_a_validation(small_run, tmp_p
             patched.setattr(loop, "training_batches", interrupted(training_batches))
         else:
             patched.setattr(evaluator, "evaluation_batches", interrupted(evaluation_batches))
-        with pytest.raises(PreemptedError, match="stopped as asked at step ., saved; run the same command to go on") as stopped:
+        with pytest.raises(PreemptedError, match="stopped on request at step ., saved; run the same command to continue") as stopped:
             train(small_run, tmp_path)
     assert len(seen) < 5
     assert read_metrics(tmp_path, "validation") == []
@@ -400,7 +400,7 @@ def test_killed_and_terminated_runs_resume_bit_for_bit_and_two_at_once_are_refus
     numbers = [signal.SIGKILL, signal.SIGTERM]
     (_, printed), begun = resume_after_interrupts(small_run, tmp_path, numbers, start_another)
     assert f"resuming {tmp_path}/cut at step {begun[1]} of 15" in printed
-    assert f"stopped as asked at step {begun[2]}, saved; run the same command to go on" in printed
+    assert f"stopped on request at step {begun[2]}, saved; run the same command to continue" in printed
 
 
 @pytest.mark.long

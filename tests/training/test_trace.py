@@ -113,7 +113,7 @@ def test_sigterm_closes_the_trace(small_run, tmp_path):
     finally:
         process.kill()
     assert process.returncode == 75, errors
-    saved = int(re.search(r"stopped as asked at step (\d+), saved", errors).group(1))
+    saved = int(re.search(r"stopped on request at step (\d+), saved", errors).group(1))
     assert steps_in(tmp_path / "profile") == list(range(2, saved + 1))
     assert f"steps 2 to {saved} are traced in" in errors
 

@@ -1,0 +1,84 @@
+"""The state that a training run starts from: its newest valid checkpoint, the weights of another run, or random weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+
+from stlight_jax.config import course_differences
+from stlight_jax.console.messages import say
+from stlight_jax.data.scaling import Scaling
+from stlight_jax.errors import InputError
+from stlight_jax.parallel import distributed
+from stlight_jax.runs import checkpoint
+from stlight_jax.runs.workdir import Workdir
+from stlight_jax.training.setup import TrainingSetup
+from stlight_jax.training.state import TrainState
+
+
+def starting_state(setup: TrainingSetup, workdir: Workdir, allow_changes: bool) -> TrainState:
+    """Returns the state to train from, on all devices.
+
+    The newest valid checkpoint of `workdir` comes first, then the weights that `train.init_from` names, then random weights.
+
+    Args:
+      setup: The run.
+      workdir: Its folder. Damaged checkpoints are moved to `workdir.rejected`.
+      allow_changes: Whether to resume although config or data differ from those that the run was started with.
+
+    Returns:
+      The state; its `step` is the number of completed steps.
+
+    Raises:
+      InputError: All checkpoints are damaged, a checkpoint does not fit the network, or config or data have changed.
+    """
+    step = None
+    if setup.launcher.is_first:
+        step = checkpoint.newest_sound_step(workdir.checkpoints, move_faulty_to=workdir.rejected)
+    step = distributed.told_by_the_first(step)
+    if step is not None:
+        _check_changes(setup, checkpoint.load_description(workdir.checkpoints, step), workdir, allow_changes)
+        say(f"resuming {workdir.path} at step {step} of {setup.total_steps}")
+        abstract = setup.launcher.abstract(jax.eval_shape(setup.fresh_state))
+        return setup.launcher.from_checkpoint(checkpoint.load_state(workdir.checkpoints, step, abstract))
+    state = setup.fresh_state()
+    if setup.config.train.init_from:
+        directory, step = checkpoint.locate(setup.config.train.init_from)
+        say(f"starting from the weights of {directory / str(step)}")
+        saved = checkpoint.load_variables(directory, step, setup.launcher.abstract(state.variables))
+        state = state.with_variables(setup.launcher.from_checkpoint(saved), setup.keeps_average)
+    return setup.launcher.replicate(state)
+
+
+def check_init_from(setup: TrainingSetup, workdir: Workdir) -> None:
+    """Checks that `train.init_from` names a checkpoint, if this run will start from one.
+
+    Raises:
+      InputError: No checkpoint is stored there.
+    """
+    if setup.config.train.init_from and not checkpoint.steps(workdir.checkpoints):
+        try:
+            checkpoint.locate(setup.config.train.init_from)
+        except InputError as error:
+            raise InputError(f"train.init_from: {error}") from None
+
+
+def _check_changes(setup: TrainingSetup, saved: dict[str, Any], workdir: Workdir, allow_changes: bool) -> None:
+    """Compares config and data of a checkpoint with those of this run; prints or refuses differences."""
+    differences = course_differences(saved["config"], setup.config.to_dict())
+    # The first checkpoints, of Moving MNIST only, have the checksum under another name.
+    checksum = saved["data"].get("sha256", saved["data"].get("digits_sha256"))
+    if checksum != setup.training.description["sha256"]:
+        differences.append("data.root: the training data differ")
+    if "scaling" in saved and Scaling.from_json(saved["scaling"]) != setup.training.scaling:
+        differences.append("data.root: the value range or the type of the training data differs")
+    if not differences:
+        return
+    listed = "; ".join(differences)
+    if not allow_changes:
+        raise InputError(
+            f"{workdir.path} was started with a different config ({listed}). Change it back, choose another --workdir, or "
+            "pass --allow_changes to continue anyway"
+        )
+    say(f"continuing with a changed config: {listed}")
