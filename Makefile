@@ -1,12 +1,6 @@
-# make demo        train a small network on Moving MNIST and look at its predictions (8 minutes on two cores)
-# make test        the test suite (ten minutes at most on two cores)
-# make test-long   what takes longer (an hour or more)
-# make test-torch  what needs PyTorch, which it installs: the CPU build where the package index has one (TORCH=torch==X.Y)
-# make test-tpu    compiles for TPU slices with libtpu, which it installs (700 MB); no TPU is needed
-# make test-gpu    what needs an NVIDIA GPU: the same numbers there as on a CPU (installs JAX for CUDA)
-# make lint        linter, formatter and type checker, as .ci/run runs them
-# make clean       remove .venv and the demo's run
-# PYTHON=...       which interpreter .venv is made with; by default the newest of 3.13, 3.12, 3.11 that runs
+# `make help` lists the targets. PYTHON=... chooses the interpreter that .venv is made with.
+
+.DEFAULT_GOAL := help
 
 PYTHON ?= $(shell for v in 3.13 3.12 3.11; do \
 	python$$v -c '' 2>/dev/null && echo python$$v && exit; done; echo python3)
@@ -19,45 +13,49 @@ WITH_LIBTPU := .venv/libtpu
 
 WITH_CUDA := .venv/.installed-cuda
 
-.PHONY: demo test test-long test-torch test-tpu test-gpu lint install clean
+.PHONY: help demo test test-long test-torch test-tpu test-gpu lint install clean
 
-demo: install
-	@echo "demo: training the tiny network, then evaluating it; everything goes to runs/demo"
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "PYTHON=...       the interpreter for .venv; default: the newest of python3.13, 3.12, 3.11 that runs"
+
+demo: install  ## train a small network on Moving MNIST and evaluate it (8 minutes on two cores)
+	@echo "demo: train the tiny network and evaluate it; all files go to runs/demo"
 	$(BIN)/python train.py --config=configs/moving_mnist.py:tiny --workdir=runs/demo
 	$(BIN)/python eval.py --workdir=runs/demo
-	@echo "demo: open runs/demo/eval/report.html in a browser to see it move"
+	@echo "demo: open runs/demo/eval/report.html in a browser to see the forecasts move"
 
-test: install
+test: install  ## run the test suite (ten minutes at most on two cores)
 	$(BIN)/python -m pytest -m "not long and not torch and not tpu and not gpu" -n 2 --dist worksteal
 
-test-long: install
-	$(BIN)/python -m pytest -m "long and not torch and not tpu and not gpu"
+test-long: install  ## run the long tests (about an hour on two cores)
+	$(BIN)/python -m pytest -m "long and not torch and not tpu and not gpu" -n 2 --dist worksteal
 
-test-torch: $(WITH_TORCH)
+test-torch: $(WITH_TORCH)  ## run the tests that need PyTorch, and install it (TORCH=torch==X.Y chooses the version)
 	$(BIN)/python -m pytest -m torch
 
-test-tpu: $(WITH_LIBTPU)
+test-tpu: $(WITH_LIBTPU)  ## compile for TPU slices with libtpu, and install it (700 MB); needs no TPU
 	PYTHONPATH=$(WITH_LIBTPU) $(BIN)/python -m pytest -m tpu
 
-test-gpu: $(WITH_CUDA)
+test-gpu: $(WITH_CUDA)  ## run the tests that need an NVIDIA GPU, and install JAX for CUDA
 	STLIGHT_TEST_PLATFORMS=cuda,cpu $(BIN)/python -m pytest -m gpu
 
-lint: install
+lint: install  ## run the linter, the formatter and the type checker
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-install: $(INSTALLED)
+install: $(INSTALLED)  ## make .venv and install the package and its development tools into it
 
 $(INSTALLED): setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "error: $(PYTHON) is $$($(PYTHON) --version 2>&1 || echo not there); Python 3.11 or newer is needed (PYTHON=...)"; exit 2; }
+		{ echo "error: $(PYTHON) is $$($(PYTHON) --version 2>&1 || echo missing); expected Python 3.11 or newer; set PYTHON=..."; exit 2; }
 	@echo "installing into .venv with $(PYTHON) (a few minutes, once) ..."
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
 	@touch $@
 
-# A wheel marked +cpu saves gigabytes, but pip does not prefer it by itself.
+# A wheel marked +cpu saves gigabytes, but pip does not prefer it.
 $(WITH_TORCH): $(INSTALLED)
 	@wanted="$(TORCH)"; [ -n "$$wanted" ] || wanted=torch$$($(BIN)/python -m pip index versions torch 2>/dev/null | \
 		sed -n 's/.*[ ,]\([0-9.]*+cpu\).*/==\1/p' | head -1); \
@@ -70,7 +68,7 @@ $(WITH_CUDA): $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev,gpu]"
 	@touch $@
 
-# In a folder of its own: where JAX finds libtpu and no TPU, every start looks for one, which can take a minute.
+# A folder of its own, because JAX looks for a TPU at every start (up to a minute) where it finds libtpu.
 $(WITH_LIBTPU): $(INSTALLED)
 	@wanted="$$($(BIN)/python -c 'import importlib.metadata as m; \
 		print(*(r.split(";")[0] for r in m.requires("jax") if r.startswith("libtpu")))')"; \
@@ -78,5 +76,5 @@ $(WITH_LIBTPU): $(INSTALLED)
 	rm -rf $@ && $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $@ "$$wanted"
 	@touch $@
 
-clean:
+clean:  ## remove .venv and the run of the demo
 	rm -rf .venv runs/demo
