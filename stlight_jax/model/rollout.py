@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 
 from stlight_jax.errors import InputError
 from stlight_jax.model.stlight import STLightConfig
+
+_Carry = TypeVar("_Carry")
 
 
 def check_horizon(key: str, horizon: int, config: STLightConfig) -> None:
@@ -34,11 +37,28 @@ def rollout(predict: Callable[[jax.Array], jax.Array], inputs: jax.Array, horizo
     Returns:
       `[b, horizon, h, w, c]`.
     """
-    seen, blocks, ready = inputs, [], 0
+    return rollout_with_carry(lambda carry, seen: (predict(seen), carry), None, inputs, horizon)[0]
+
+
+def rollout_with_carry(
+    predict: Callable[[_Carry, jax.Array], tuple[jax.Array, _Carry]], carry: _Carry, inputs: jax.Array, horizon: int
+) -> tuple[jax.Array, _Carry]:
+    """Predicts as `rollout`, and hands a value, such as batch statistics, from each pass to the next.
+
+    Args:
+      predict: Maps the carry and `[b, T, h, w, c]` to `[b, T', h, w, c]` and the next carry.
+      carry: The carry of the first pass.
+      inputs: `[b, T, h, w, c]`.
+      horizon: Frames to predict, at least 1.
+
+    Returns:
+      `[b, horizon, h, w, c]` and the carry after the last pass.
+    """
+    seen, blocks, count = inputs, [], 0
     while True:
-        block = predict(seen)
+        block, carry = predict(carry, seen)
         blocks.append(block)
-        ready += block.shape[1]
-        if ready >= horizon:
-            return jnp.concatenate(blocks, axis=1)[:, :horizon] if len(blocks) > 1 else block[:, :horizon]
+        count += block.shape[1]
+        if count >= horizon:
+            return (jnp.concatenate(blocks, axis=1) if len(blocks) > 1 else block)[:, :horizon], carry
         seen = jnp.concatenate([seen, block.astype(seen.dtype)], axis=1)[:, -inputs.shape[1] :]

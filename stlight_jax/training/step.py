@@ -1,10 +1,10 @@
-"""The training and evaluation steps of one device; who launches them on how many devices is not their affair."""
+"""The training step of one device; a launcher runs it on all of them."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.flatten_util
@@ -14,7 +14,7 @@ import optax
 
 from stlight_jax.data.batches import split_frames
 from stlight_jax.data.scaling import Scaling
-from stlight_jax.model.rollout import rollout
+from stlight_jax.model.rollout import rollout_with_carry
 from stlight_jax.model.stlight import STLight, STLightConfig
 from stlight_jax.training.schedule import Hyperparameters
 from stlight_jax.training.state import TrainState, make_optimizer, moving_average
@@ -23,10 +23,24 @@ Metrics = dict[str, jax.Array]
 TrainStep = Callable[[TrainState, jax.Array, Hyperparameters], tuple[TrainState, Metrics]]
 
 
+class _Batch(NamedTuple):
+    """A device's share of a batch, or a part of it.
+
+    Attributes:
+      inputs: float32 `[b, T, h, w, c]`.
+      targets: float32 `[b, horizon, h, w, c']`.
+      valid: bool like `targets`; None if no values are missing.
+    """
+
+    inputs: jax.Array
+    targets: jax.Array
+    valid: jax.Array | None
+
+
 def configured_training(
     config: ml_collections.ConfigDict, model_config: STLightConfig, axis_name: str, scaling: Scaling | None
 ) -> tuple[STLight, TrainStep]:
-    """The network that a whole config trains, and its step."""
+    """Returns the network that a whole config trains, and its step."""
     model = STLight(model_config, axis_name if config.parallel.batch_norm == "synchronised" else None)
     optimizer = functools.partial(make_optimizer, config.optimizer)
     train = config.train
@@ -41,53 +55,51 @@ def make_train_step(
     accumulate: int = 1,
     ema_decay: float = 0.0,
 ) -> TrainStep:
-    """A step on the mean squared error of all predicted frames (paper section 4.1), missing values left out.
-
-    The returned function takes a state, this device's share of the batch (`[b, T + horizon, h, w, c]`; a horizon beyond T' is
-    rolled out, gradients through all passes) and the step's hyperparameters; it gives the next state and
-    {"loss", "gradient_norm"}: the mean loss over all devices and the norm of its gradient, before clipping.
+    """Makes a step on the mean squared error of all predicted frames (paper, section 4.1), missing values excluded.
 
     Args:
-      scaling: from stored values to the network's; None is uint8 frames 0..255.
-      accumulate: in how many parts k, one after the other, a device's share goes through the network; part j has the sequences
-        j, j + k, ... Their mean gradient is that of the share, but for the batch norms, which normalise each part (over all
-        devices) by itself and move their running averages at each.
-      ema_decay: of the state's moving average, see `moving_average`; 0 for states that have none.
+      model: The network.
+      make_optimizer: Maps a learning rate and a beta1, both traced, to an optimizer.
+      axis_name: Name of the axis of devices.
+      scaling: From stored values to the network's range; None for uint8 frames 0..255.
+      accumulate: Number k of parts in which a device's share passes through the network, one after the other; part j has the
+        sequences j, j + k, ... The mean of their gradients is the gradient of the share, except that batch norms normalise
+        each part (over all devices) separately and update their running averages at each part.
+      ema_decay: Decay of the state's moving average, see `moving_average`; 0 for states without one.
+
+    Returns:
+      A function of a state, a device's share of the batch (stored frames `[b, T + horizon, h, w, c]`; a horizon beyond T' is
+      rolled out, with gradients through all passes) and the step's hyperparameters. It returns the next state and
+      {"loss", "gradient_norm"}: the mean loss over all devices and the norm of its gradient before clipping.
     """
 
+    def loss_of(params: Any, batch_stats: Any, batch: _Batch, valid_count: jax.Array | None) -> tuple[jax.Array, Any]:
+        def predict(batch_stats: Any, seen: jax.Array) -> tuple[jax.Array, Any]:
+            variables = {"params": params, "batch_stats": batch_stats}
+            prediction, updates = model.apply(variables, seen, train=True, mutable=["batch_stats"])
+            return prediction, updates["batch_stats"]
+
+        prediction, batch_stats = rollout_with_carry(predict, batch_stats, batch.inputs, batch.targets.shape[1])
+        return _mean(jnp.square(prediction - batch.targets), batch.valid, valid_count), batch_stats
+
     def train_step(state: TrainState, frames: jax.Array, hyperparameters: Hyperparameters) -> tuple[TrainState, Metrics]:
-        inputs, targets, here = split_frames(frames, model, scaling)
-        there = None if here is None else jax.lax.pmean(jnp.sum(here, dtype=jnp.float32), axis_name) / accumulate
-
-        def loss_of(params: Any, batch_stats: Any, inputs: jax.Array, targets: jax.Array, here: Any) -> tuple[jax.Array, Any]:
-            def predict(seen: jax.Array) -> jax.Array:
-                nonlocal batch_stats
-                variables = {"params": params, "batch_stats": batch_stats}
-                prediction, updates = model.apply(variables, seen, train=True, mutable=["batch_stats"])
-                batch_stats = updates["batch_stats"]
-                return prediction
-
-            errors = jnp.square(rollout(predict, inputs, targets.shape[1]) - targets)
-            return _mean(errors, here, there), batch_stats
-
-        gradients_of = functools.partial(jax.value_and_grad(loss_of, has_aux=True), state.params)
+        # 1. Loss and gradients of this device's share.
+        batch = _Batch(*split_frames(frames, model, scaling))
+        valid_count = None
+        if batch.valid is not None:  # per part, averaged over devices
+            valid_count = jax.lax.pmean(jnp.sum(batch.valid, dtype=jnp.float32), axis_name) / accumulate
+        value_and_grad = functools.partial(jax.value_and_grad(loss_of, has_aux=True), state.params)
         if accumulate == 1:
-            (loss, batch_stats), gradients = gradients_of(state.batch_stats, inputs, targets, here)
+            (loss, batch_stats), gradients = value_and_grad(state.batch_stats, batch, valid_count)
         else:
-            # Every k-th sequence makes a part, so that parts, and what norms see, do not depend on the number of devices.
-            parts = jax.tree.map(lambda x: x.reshape(-1, accumulate, *x.shape[1:]).swapaxes(0, 1), (inputs, targets, here))
+            loss, batch_stats, gradients = _accumulated(value_and_grad, state, batch, valid_count, accumulate)
 
-            def add(total: Any, part: Any) -> tuple[Any, None]:
-                batch_stats, loss, gradients = total
-                (of_part, batch_stats), more = gradients_of(batch_stats, *part)
-                return (batch_stats, loss + of_part, jax.tree.map(jnp.add, gradients, more)), None
-
-            nothing = (state.batch_stats, jnp.zeros(()), jax.tree.map(jnp.zeros_like, state.params))
-            (batch_stats, loss, gradients), _ = jax.lax.scan(add, nothing, parts)
-            loss, gradients = jax.tree.map(lambda total: total / accumulate, (loss, gradients))
-        if model.axis_name is None:  # batch norms saw this device's share only; the running averages are everybody's
+        # 2. Means over devices.
+        if model.axis_name is None:  # batch norms saw this device's share only; their running averages are shared
             batch_stats = jax.lax.pmean(batch_stats, axis_name)
         loss, gradients = _mean_over_devices((loss, gradients), axis_name)
+
+        # 3. The update, and the moving average, which are equal on all devices.
         optimizer = make_optimizer(*hyperparameters)
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         next_state = TrainState(
@@ -96,7 +108,7 @@ def make_train_step(
             batch_stats=batch_stats,
             opt_state=opt_state,
         )
-        if ema_decay:  # equal on all devices, as what it is made of
+        if ema_decay:
             ema = moving_average(state.ema, next_state.raw_variables, ema_decay, state.step)
             next_state = next_state.replace(ema=ema)
         return next_state, {"loss": loss, "gradient_norm": optax.tree.norm(gradients)}
@@ -104,16 +116,34 @@ def make_train_step(
     return train_step
 
 
+def _accumulated(
+    value_and_grad: Callable[..., Any], state: TrainState, batch: _Batch, valid_count: jax.Array | None, count: int
+) -> tuple[jax.Array, Any, Any]:
+    """Returns mean loss, last batch statistics and mean gradients over the parts of a batch."""
+    # Every k-th sequence makes a part, so that the parts, and the batch norms, do not depend on the number of devices.
+    parts = jax.tree.map(lambda x: x.reshape(-1, count, *x.shape[1:]).swapaxes(0, 1), batch)  # [k, b / k, t, h, w, c]
+
+    def add(total: Any, part: _Batch) -> tuple[Any, None]:
+        batch_stats, loss, gradients = total
+        (part_loss, batch_stats), part_gradients = value_and_grad(batch_stats, part, valid_count)
+        return (batch_stats, loss + part_loss, jax.tree.map(jnp.add, gradients, part_gradients)), None
+
+    zero = (state.batch_stats, jnp.zeros(()), jax.tree.map(jnp.zeros_like, state.params))
+    (batch_stats, loss, gradients), _ = jax.lax.scan(add, zero, parts)
+    loss, gradients = jax.tree.map(lambda total: total / count, (loss, gradients))
+    return loss, batch_stats, gradients
+
+
 def _mean_over_devices(tree: Any, axis_name: str) -> Any:
-    """In one reduction, as one vector: left to themselves, some versions of XLA make several."""
+    """Averages a tree in one reduction, as one vector; some versions of XLA otherwise make several."""
     if jax.lax.axis_size(axis_name) == 1:
         return tree
     vector, restored = jax.flatten_util.ravel_pytree(tree)
     return restored(jax.lax.pmean(vector, axis_name))
 
 
-def _mean(errors: jax.Array, here: jax.Array | None, there: jax.Array | None) -> jax.Array:
-    """The mean over what is there, if `there` is how much that is on average over devices and parts of a batch."""
-    if here is None:
+def _mean(errors: jax.Array, valid: jax.Array | None, valid_count: jax.Array | None) -> jax.Array:
+    """Returns the mean over valid values; `valid_count` is their mean number over devices and parts of a batch."""
+    if valid is None:
         return jnp.mean(errors)
-    return jnp.sum(jnp.where(here, errors, 0.0)) / jnp.maximum(there, 1.0)
+    return jnp.sum(jnp.where(valid, errors, 0.0)) / jnp.maximum(valid_count, 1.0)
