@@ -59,7 +59,7 @@ def compare_curves(config: ml_collections.ConfigDict, total_steps: int) -> dict[
 
     shape = check(config)
     rates = config.optimizer
-    schedule = OneCycle.of(rates, total_steps)
+    schedule = OneCycle.from_config(rates, total_steps)
     source, _ = open_training(config)
     optimizer = functools.partial(make_optimizer, rates)
     state = create_state(STLight(shape), optimizer(), config.train.seed, source.shape[1:])

@@ -1,7 +1,8 @@
-"""Where the time of a training goes: its steps, how long they waited for data, and the pauses between them.
+"""Measures the time of training steps, their waiting for data, and the pauses between them.
 
-Steps run behind the host's back, so what the host waits for tells little. A thread of its own notes when each step was done;
-the devices waited for data from then on, or from when the host asked for the next batch if that was later, until it had it.
+Steps run asynchronously, so the time that the host waits says little about the devices. A separate thread records when each
+step is done. The devices wait for data from that moment, or from the host's request for the next batch if that is later, until
+the host has the batch.
 """
 
 from __future__ import annotations
@@ -20,101 +21,129 @@ import jax
 from stlight_jax.console.messages import say
 
 _Batch = TypeVar("_Batch")
-_NO_MORE = object()
-# The devices may wait for data so large a part of the time; judged over so many steps and seconds at least.
-_BEARABLE = 0.05
-_JUDGED_STEPS = 50
-_JUDGED_SECONDS = 10.0
-# Between two warnings at first; twice as long each time, for nobody reads the same line a hundred times.
+# A warning is printed if the devices wait for data for a larger part of the time, measured over at least so many steps and
+# seconds.
+_ACCEPTED_WAIT = 0.05
+_CHECKED_STEPS = 50
+_CHECKED_SECONDS = 10.0
+# From the first warning to the second; doubled after each, so that long runs do not repeat the same line a hundred times.
 _SECONDS_BETWEEN_WARNINGS = 600.0
 
 
-class _Spent(NamedTuple):
-    """Steps, their seconds without pauses, and those of these in which the devices waited for data."""
+class _StepTime(NamedTuple):
+    """Time of some steps.
+
+    Attributes:
+      steps: Number of steps.
+      seconds: Their duration without pauses.
+      data_wait: The part of `seconds` in which the devices waited for data.
+    """
 
     steps: int = 0
     seconds: float = 0.0
     data_wait: float = 0.0
 
-    def since(self, earlier: _Spent) -> _Spent:
-        return _Spent(*(now - then for now, then in zip(self, earlier, strict=True)))
+    def since(self, earlier: _StepTime) -> _StepTime:
+        """Returns the difference to an earlier sum."""
+        return _StepTime(self.steps - earlier.steps, self.seconds - earlier.seconds, self.data_wait - earlier.data_wait)
 
 
-class _UnderWay(NamedTuple):
-    """A step: when the host asked for its batch and had it, the seconds of pauses before it, and when it will be done."""
+class _LaunchedStep(NamedTuple):
+    """A step that is running or queued.
 
-    asked: float
-    had: float
+    Attributes:
+      batch_requested: When the host asked for its batch.
+      batch_received: When the host had the batch.
+      paused: Seconds of all pauses before the step.
+      done: When the step was done, once it is.
+    """
+
+    batch_requested: float
+    batch_received: float
     paused: float
     done: concurrent.futures.Future[float]
 
 
 class StepClock:
-    """Measures one run's steps; a context manager.
+    """Measures the steps of one run; a context manager.
 
-    Time begins when the first step is done, so compilation is left out, and so are pauses. The waiting is this process's: where
-    another one's data are slow, the steps of all are long. A batch still on its way to the devices when its step is launched
-    makes that step longer, too.
+    The measurement begins when the first step is done, so it excludes compilation, and it excludes pauses. Waiting for data is
+    measured in this process only; slow data of another process make the steps of all processes longer. A batch whose transfer
+    to the devices is not complete when its step is launched makes that step longer, too.
 
     Args:
-      batch_size: sequences per step, of all processes.
-      advice: what to do when data come too slowly, for the warning.
+      batch_size: Sequences per step, over all processes.
+      advice: What the user can do about slow data; ends the warning.
     """
 
     def __init__(self, batch_size: int, advice: str):
         self._batch_size, self._advice = batch_size, advice
-        self._to_watch: queue.SimpleQueue[tuple[Any, concurrent.futures.Future[float]] | None] = queue.SimpleQueue()
-        # A step that never ends must not keep the process from ending.
+        self._watched: queue.SimpleQueue[tuple[Any, concurrent.futures.Future[float]] | None] = queue.SimpleQueue()
+        # A daemon, so that a step that never ends does not keep the process from ending.
         threading.Thread(target=self._watch, name="step clock", daemon=True).start()
-        self._under_way: collections.deque[_UnderWay] = collections.deque()
-        self._asked = self._had = 0.0
-        self._last: tuple[float, float] | None = None  # when the last settled step was done, and the pauses before it
-        self._pauses: collections.Counter[str] = collections.Counter()
-        self._all = self._logged = self._judged = _Spent()
+        self._launched: collections.deque[_LaunchedStep] = collections.deque()
+        self._batch_requested = self._batch_received = 0.0
+        self._last: tuple[float, float] | None = None  # when the last counted step was done, and the pauses before it
+        self._pauses: collections.defaultdict[str, float] = collections.defaultdict(float)
+        self._total = self._logged = self._checked = _StepTime()
         self._recent: collections.deque[float] = collections.deque([0.0], 51)
-        self._next_warning, self._quiet = 0.0, _SECONDS_BETWEEN_WARNINGS
+        self._next_warning, self._warning_interval = 0.0, _SECONDS_BETWEEN_WARNINGS
 
     def __enter__(self) -> StepClock:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._to_watch.put(None)
+        self._watched.put(None)
 
     def batches(self, source: Iterable[_Batch]) -> Iterator[_Batch]:
-        """The batches of `source`, timed."""
+        """Yields the batches of `source` and measures how long they take to arrive."""
         iterator = iter(source)
         while True:
-            self._asked = time.monotonic()
+            self._batch_requested = time.monotonic()
             with jax.profiler.TraceAnnotation("next batch"):
-                batch = next(iterator, _NO_MORE)
-            self._had = time.monotonic()
-            if batch is _NO_MORE:
-                return
+                try:
+                    batch = next(iterator)
+                except StopIteration:
+                    return
+            self._batch_received = time.monotonic()
             yield batch
 
     def launched(self, results: Any) -> None:
-        """To be called when a step on the last batch is under way; `results` are arrays that are ready when it is done."""
-        paused = self._pauses.total()
+        """Registers a step on the last batch.
+
+        Args:
+          results: Arrays that are ready when the step is done.
+        """
+        paused = sum(self._pauses.values())
         done: concurrent.futures.Future[float] = concurrent.futures.Future()
-        self._to_watch.put((results, done))
-        self._under_way.append(_UnderWay(self._asked, self._had, paused, done))
+        self._watched.put((results, done))
+        self._launched.append(_LaunchedStep(self._batch_requested, self._batch_received, paused, done))
 
     def settled(self) -> None:
-        """Waits for the oldest step under way and counts it. Says so when data come too slowly."""
-        step = self._under_way.popleft()
+        """Waits for the oldest launched step and counts it. Prints a warning if the data are too slow."""
+        step = self._launched.popleft()
         done = step.done.result()
         if self._last is not None:
             before, paused = self._last
-            this = _Spent(1, done - before - (step.paused - paused), max(0.0, step.had - max(step.asked, before)))
-            self._all = _Spent(*(a + b for a, b in zip(self._all, this, strict=True)))
-            self._recent.append(self._all.seconds)
+            seconds = done - before - (step.paused - paused)
+            data_wait = max(0.0, step.batch_received - max(step.batch_requested, before))
+            total = self._total
+            self._total = _StepTime(total.steps + 1, total.seconds + seconds, total.data_wait + data_wait)
+            self._recent.append(self._total.seconds)
         self._last = done, step.paused
-        self._judge()
+        self._warn_of_slow_data()
 
     @contextlib.contextmanager
     def paused(self, kind: str) -> Iterator[Callable[[], float]]:
-        """What happens inside is no part of the steps. Waits for those under way, then gives what tells the seconds since."""
-        concurrent.futures.wait([step.done for step in self._under_way])
+        """Excludes the time of a block from that of the steps, after waiting for all launched steps.
+
+        Args:
+          kind: Name of the pause in `summary`.
+
+        Yields:
+          A function that returns the seconds since the block began.
+        """
+        concurrent.futures.wait([step.done for step in self._launched])
         begun = time.monotonic()
         try:
             yield lambda: time.monotonic() - begun
@@ -127,13 +156,13 @@ class StepClock:
         return (len(self._recent) - 1) * self._batch_size / max(self._recent[-1] - self._recent[0], 1e-9)
 
     def figures(self) -> dict[str, float]:
-        """Of the mean step since the last call; nothing if there was none.
+        """Returns means over the steps since the last call, for the metrics log.
 
         Returns:
-          "step_seconds": from step to step, without pauses; "data_wait_seconds": how long of these the devices waited for data;
-          "sequences_per_second".
+          "step_seconds", from the end of a step to the end of the next one, without pauses; "data_wait_seconds", the part of it
+          in which the devices waited for data; "sequences_per_second". Empty if no step was counted since the last call.
         """
-        spent, self._logged = self._all.since(self._logged), self._all
+        spent, self._logged = self._total.since(self._logged), self._total
         if not spent.steps:
             return {}
         return {
@@ -143,28 +172,29 @@ class StepClock:
         }
 
     def summary(self) -> str:
-        """The whole in one line, for people."""
-        steps, seconds, data_wait = self._all
+        """Returns the times of all steps and pauses in one line."""
+        steps, seconds, data_wait = self._total
         waiting = 100 * data_wait / max(seconds, 1e-9)
-        of_steps = [f"{1000 * seconds / steps:.4g} ms per step, {waiting:.1f} % of it waiting for data"] if steps else []
+        parts = [f"{1000 * seconds / steps:.4g} ms per step, {waiting:.1f} % of it waiting for data"] if steps else []
         pauses = ", ".join(f"{kind} {length:.1f} s" for kind, length in sorted(self._pauses.items()))
-        return "; ".join(of_steps + ([f"pauses: {pauses}"] if pauses else []))
+        return "; ".join(parts + ([f"pauses: {pauses}"] if pauses else []))
 
     def _watch(self) -> None:
-        while (step := self._to_watch.get()) is not None:
-            results, done = step
+        while (launched := self._watched.get()) is not None:
+            results, done = launched
             try:
                 done.set_result(_time_when_ready(results))
-            except BaseException as error:  # raised where the step is settled
+            except BaseException as error:  # raised by `settled`
                 done.set_exception(error)
 
-    def _judge(self) -> None:
-        spent = self._all.since(self._judged)
-        if spent.steps < _JUDGED_STEPS or spent.seconds < _JUDGED_SECONDS:
+    def _warn_of_slow_data(self) -> None:
+        spent = self._total.since(self._checked)
+        if spent.steps < _CHECKED_STEPS or spent.seconds < _CHECKED_SECONDS:
             return
-        self._judged = self._all
-        if spent.data_wait > _BEARABLE * spent.seconds and self._all.seconds >= self._next_warning:
-            self._next_warning, self._quiet = self._all.seconds + self._quiet, 2 * self._quiet
+        self._checked = self._total
+        if spent.data_wait > _ACCEPTED_WAIT * spent.seconds and self._total.seconds >= self._next_warning:
+            self._next_warning = self._total.seconds + self._warning_interval
+            self._warning_interval *= 2
             waiting = 100 * spent.data_wait / spent.seconds
             say(f"the devices waited for data in {waiting:.0f} % of the last {spent.seconds:.0f} s: {self._advice}")
 

@@ -1,4 +1,4 @@
-"""Learning rate and Adam's beta1 over a run, evaluated on the host in float64."""
+"""Schedules of the learning rate and of Adam's beta1, evaluated on the host in float64."""
 
 from __future__ import annotations
 
@@ -6,30 +6,43 @@ import dataclasses
 import math
 from typing import Any, NamedTuple
 
+import jax
+import numpy as np
+
 from stlight_jax.errors import InputError
 
 
 class Hyperparameters(NamedTuple):
-    """What changes from step to step."""
+    """Hyperparameters of one step.
 
-    learning_rate: float
-    beta1: float
+    Attributes:
+      learning_rate: Learning rate of the optimizer.
+      beta1: Adam's decay rate of the first moment.
+    """
+
+    learning_rate: float | np.float32 | jax.Array
+    beta1: float | np.float32 | jax.Array
 
 
 @dataclasses.dataclass(frozen=True)
 class OneCycle:
-    """PyTorch's `OneCycleLR`, cosine, two phases, with its cycle of beta1 against the rate.
+    """PyTorch's `OneCycleLR` with two cosine phases and its opposite cycle of beta1.
 
-    The rate climbs from `peak / div_factor` to `peak` at step `rise * total_steps - 1` and falls to
-    `peak / div_factor / final_div_factor` at step `total_steps - 1`; both ends of a phase may lie between steps. optax's
-    `cosine_onecycle_schedule` rounds them, ends a step later and leaves beta1 alone.
+    The learning rate rises from `peak / div_factor` to `peak` at step `rise * total_steps - 1` and falls to
+    `peak / div_factor / final_div_factor` at step `total_steps - 1`; the ends of a phase may lie between steps. optax's
+    `cosine_onecycle_schedule` rounds them, ends one step later and does not change beta1.
 
     Attributes:
-      total_steps: optimizer steps in the run.
-      peak: highest learning rate.
-      rise: part of the run spent climbing, in (0, 1).
-      div_factor, final_div_factor: see above.
-      beta1_low, beta1_high: beta1 at the peak and at both ends.
+      total_steps: Optimizer steps of the run.
+      peak: Highest learning rate.
+      rise: Part of the run in which the learning rate rises, in (0, 1).
+      div_factor: Ratio of `peak` to the first learning rate.
+      final_div_factor: Ratio of the first learning rate to the last one.
+      beta1_low: beta1 at the peak.
+      beta1_high: beta1 at both ends.
+
+    Raises:
+      InputError: `rise` or `total_steps` is out of range.
     """
 
     total_steps: int
@@ -41,8 +54,8 @@ class OneCycle:
     beta1_high: float = 0.95
 
     @classmethod
-    def of(cls, optimizer: Any, total_steps: int) -> OneCycle:
-        """From the keys of a config's `optimizer` section."""
+    def from_config(cls, optimizer: Any, total_steps: int) -> OneCycle:
+        """Makes the schedule that a config's section `optimizer` describes."""
         return cls(
             total_steps,
             optimizer.learning_rate,
@@ -59,7 +72,7 @@ class OneCycle:
         _check_steps(self.total_steps)
 
     def __call__(self, step: int) -> Hyperparameters:
-        """At `step`, from 0 to `total_steps - 1`."""
+        """Returns the hyperparameters of `step`, from 0 to `total_steps - 1`."""
         turn, end = self.rise * self.total_steps - 1, self.total_steps - 1
         low = self.peak / self.div_factor
         if step <= turn or end <= turn:
@@ -73,19 +86,23 @@ class OneCycle:
 
 @dataclasses.dataclass(frozen=True)
 class Cosine:
-    """timm's `CosineLRScheduler` with a linear warm-up, as OpenSTL uses it; beta1 stays as it is.
+    """timm's `CosineLRScheduler` with a linear warm-up, as OpenSTL uses it; beta1 is constant.
 
-    The rate is constant within an epoch. Over the first `warmup_epochs` it climbs in a line from `warmup_start` towards `peak`,
-    then follows the cosine that fell from `peak` at epoch 0 to `least` at epoch `epochs`: the warm-up replaces its
-    beginning and does not delay it, so that the rate never reaches `peak` if there is one.
+    The learning rate is constant within an epoch. Over the first `warmup_epochs` it rises linearly from `warmup_start` towards
+    `peak`, then follows the cosine that falls from `peak` at epoch 0 to `least` at epoch `epochs`: the warm-up replaces the
+    beginning of the cosine and does not delay it, so that a schedule with a warm-up never reaches `peak`.
 
     Attributes:
-      steps_per_epoch: optimizer steps in an epoch.
-      epochs: in the run.
-      peak, least: see above.
-      warmup_epochs: 0 for no warm-up.
-      warmup_start: learning rate of the first epoch of the warm-up.
-      beta1: Adam's.
+      steps_per_epoch: Optimizer steps of an epoch.
+      epochs: Epochs of the run.
+      peak: Learning rate at the beginning of the cosine.
+      least: Learning rate at its end.
+      warmup_epochs: Length of the warm-up; 0 for none.
+      warmup_start: Learning rate of the first epoch of the warm-up.
+      beta1: Adam's decay rate of the first moment.
+
+    Raises:
+      InputError: The warm-up or a learning rate is out of range.
     """
 
     steps_per_epoch: int
@@ -97,8 +114,8 @@ class Cosine:
     beta1: float = 0.9
 
     @classmethod
-    def of(cls, optimizer: Any, steps_per_epoch: int, epochs: int) -> Cosine:
-        """From the keys of a config's `optimizer` section."""
+    def from_config(cls, optimizer: Any, steps_per_epoch: int, epochs: int) -> Cosine:
+        """Makes the schedule that a config's section `optimizer` describes."""
         return cls(
             steps_per_epoch,
             epochs,
@@ -123,33 +140,45 @@ class Cosine:
                 )
 
     def __call__(self, step: int) -> Hyperparameters:
-        """At `step`, from 0 to `steps_per_epoch * epochs - 1`."""
+        """Returns the hyperparameters of `step`, from 0 to `steps_per_epoch * epochs - 1`."""
         epoch = step // self.steps_per_epoch
         if epoch < self.warmup_epochs:
-            climbed = epoch * (self.peak - self.warmup_start) / self.warmup_epochs
-            return Hyperparameters(self.warmup_start + climbed, self.beta1)
+            risen = epoch * (self.peak - self.warmup_start) / self.warmup_epochs
+            return Hyperparameters(self.warmup_start + risen, self.beta1)
         return Hyperparameters(_cosine(self.peak, self.least, epoch / self.epochs), self.beta1)
 
 
 def make_schedule(optimizer: Any, steps_per_epoch: int, epochs: int, batch_size: int = 0) -> OneCycle | Cosine:
-    """The schedule that a config's `optimizer` section asks for.
+    """Makes the schedule that a config's section `optimizer` describes.
 
     `optimizer.schedule` is "onecycle" (keys learning_rate, rise, div_factor, final_div_factor, beta1_low, beta1_high) or
     "cosine" (learning_rate, least_learning_rate, warmup_epochs, warmup_start, beta1). With `optimizer.batch_scaling` "linear"
-    or "sqrt" the peak is that of batches of `optimizer.reference_batch_size`, and grows with `batch_size` over it, or its root.
+    or "sqrt", `learning_rate` holds for batches of `optimizer.reference_batch_size` and is multiplied by the ratio of
+    `batch_size` to it, or by the square root of the ratio.
 
-    Raises InputError for another schedule, or one that is impossible, naming the key.
+    Args:
+      optimizer: The config's section `optimizer`.
+      steps_per_epoch: Optimizer steps of an epoch.
+      epochs: Epochs of the run.
+      batch_size: Sequences per step, over all processes.
+
+    Returns:
+      A function of the step number, from 0.
+
+    Raises:
+      InputError: A key of the section is not one of its choices, or out of range.
     """
-    # The configs in checkpoints from before there was a choice lack the key.
-    schedule = optimizer.get("schedule", "onecycle")
+    # The first checkpoints, from before there was a choice, lack the key.
+    kind = optimizer.get("schedule", "onecycle")
     factor = _batch_factor(optimizer, batch_size)
-    if schedule == "onecycle":
-        made = OneCycle.of(optimizer, steps_per_epoch * epochs)
-    elif schedule == "cosine":
-        made = Cosine.of(optimizer, steps_per_epoch, epochs)
+    schedule: OneCycle | Cosine
+    if kind == "onecycle":
+        schedule = OneCycle.from_config(optimizer, steps_per_epoch * epochs)
+    elif kind == "cosine":
+        schedule = Cosine.from_config(optimizer, steps_per_epoch, epochs)
     else:
-        raise InputError(f"optimizer.schedule is {schedule!r}; choose one of onecycle, cosine")
-    return dataclasses.replace(made, peak=made.peak * factor)
+        raise InputError(f"optimizer.schedule is {kind!r}; choose one of onecycle, cosine")
+    return dataclasses.replace(schedule, peak=schedule.peak * factor)
 
 
 def _batch_factor(optimizer: Any, batch_size: int) -> float:
@@ -163,7 +192,7 @@ def _batch_factor(optimizer: Any, batch_size: int) -> float:
 
 def _check_steps(total: int) -> None:
     if total < 1:
-        raise InputError(f"the schedule has {total} steps; train.epochs must give at least one")
+        raise InputError(f"the schedule has {total} steps; expected at least 1; increase train.epochs")
 
 
 def _cosine(start: float, end: float, done: float) -> float:

@@ -1,7 +1,8 @@
-"""What a training step changes, and the optimizer that changes it."""
+"""The state of a training run, its optimizer and its moving average of weights."""
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import flax.struct
@@ -15,14 +16,14 @@ from stlight_jax.model.stlight import STLight
 
 @flax.struct.dataclass
 class TrainState:
-    """Everything a run carries from step to step.
+    """Everything that a training step reads and replaces.
 
     Attributes:
-      step: int32, optimizer steps done.
-      params: float32 tree.
-      batch_stats: float32 tree, running means and (biased) variances.
-      opt_state: optax state.
-      ema: moving average of the weights, {"params", "batch_stats"}, float32; None where a run keeps none.
+      step: int32 scalar, completed optimizer steps.
+      params: float32 tree of parameters.
+      batch_stats: float32 tree of running means and (biased) variances.
+      opt_state: Optax state.
+      ema: Moving average of {"params", "batch_stats"}, float32; None if the run keeps none.
     """
 
     step: jax.Array
@@ -33,31 +34,42 @@ class TrainState:
 
     @property
     def raw_variables(self) -> dict[str, Any]:
-        """What the optimizer moves, and its statistics, {"params", "batch_stats"}."""
+        """The variables that the optimizer updates, {"params", "batch_stats"}."""
         return {"params": self.params, "batch_stats": self.batch_stats}
 
     @property
     def variables(self) -> dict[str, Any]:
-        """What evaluation and prediction give to `STLight.apply`: the moving average if there is one."""
+        """The variables for evaluation and prediction: the moving average if the run keeps one, else `raw_variables`."""
         return self.raw_variables if self.ema is None else self.ema
 
     def with_variables(self, variables: dict[str, Any], averaged: bool) -> TrainState:
-        """The same state with other weights, and a moving average that begins with them or none."""
-        # A copy, because the step that the state is given to takes over every buffer, and can do so only once.
+        """Returns this state with other weights.
+
+        Args:
+          variables: {"params", "batch_stats"}.
+          averaged: Whether the state has a moving average, which then starts from `variables`.
+        """
+        # A copy, because the training step takes over every buffer of the state, and can do so only once.
         ema = jax.tree.map(jnp.copy, variables) if averaged else None
-        return self.replace(**variables, ema=ema)
+        return dataclasses.replace(self, **variables, ema=ema)
 
 
 def make_optimizer(
     config: Any, learning_rate: float | jax.Array = 0.0, beta1: float | jax.Array = 0.9
 ) -> optax.GradientTransformation:
-    """Adam, with optional clipping before and decoupled weight decay after it.
+    """Makes Adam, with optional gradient clipping before it and decoupled weight decay after it.
 
-    The structure of its state depends on nothing here: the rate and beta1 may be traced and differ at every step, and a run
-    can go on with clipping or decay switched on.
+    The structure of its state does not depend on the arguments: the learning rate and beta1 may be traced and differ at each
+    step, and a run can be resumed with clipping or weight decay switched on.
 
     Args:
-      config: keys beta2, eps, clip_norm (global norm; 0 is off), weight_decay (as in AdamW, on kernels only; 0 is off).
+      config: The config's section `optimizer`; of its keys beta2, eps, clip_norm (global norm; 0 is off) and weight_decay (as
+        in AdamW, on kernels only; 0 is off).
+      learning_rate: Learning rate of the step.
+      beta1: Decay rate of the first moment.
+
+    Returns:
+      The optimizer.
     """
     decay = optax.add_decayed_weights(config.weight_decay) if config.weight_decay else optax.identity()
     return optax.chain(
@@ -75,7 +87,15 @@ def create_state(
     frame_shape: tuple[int, int, int],
     averaged: bool = False,
 ) -> TrainState:
-    """A fresh state, see `init_variables`; `averaged`: with a moving average of its weights."""
+    """Returns the state before the first step.
+
+    Args:
+      model: The network.
+      optimizer: As `make_optimizer` returns it.
+      seed: Seed of the random weights, see `init_variables`.
+      frame_shape: (h, w, c) of a frame.
+      averaged: Whether the state has a moving average of its weights.
+    """
     variables = init_variables(model, seed, frame_shape)
     state = TrainState(
         step=jnp.zeros((), jnp.int32),
@@ -87,19 +107,24 @@ def create_state(
 
 
 def moving_average(ema: Any, variables: Any, decay: float, step: jax.Array) -> Any:
-    """The moving average after one more step, `d * ema + (1 - d) * variables`, d = min(decay, (1 + step) / (10 + step)).
+    """Returns `d * ema + (1 - d) * variables`, with d = min(decay, (1 + step) / (10 + step)).
 
-    The second term of d is that of TensorFlow's ExponentialMovingAverage: without it the initial weights would weigh
-    `decay**steps` in the average, which in a short run is most of it.
+    The second term of d is that of TensorFlow's ExponentialMovingAverage. Without it, the initial weights would have the weight
+    `decay**steps` in the average, which is most of it in a short run.
 
     Args:
-      ema, variables: trees of one structure. Running statistics are averaged like parameters, which they belong to.
-      decay: in [0, 1).
-      step: int32, steps done before this one.
+      ema: The moving average before the step.
+      variables: A tree of the same structure, after the step. Running statistics are averaged like the parameters that they
+        belong to.
+      decay: In [0, 1).
+      step: int32 scalar, steps completed before this one.
+
+    Returns:
+      The moving average after the step.
     """
-    # 1 - d, whose float32 is exact to its last digit where that of d, so close to 1, is not.
-    of_new = jnp.maximum(1 - decay, 9 / (10 + step.astype(jnp.float32)))
-    return optax.incremental_update(variables, ema, of_new)
+    # 1 - d is exact in float32, d itself is too close to 1.
+    new_weight = jnp.maximum(1 - decay, 9 / (10 + step.astype(jnp.float32)))
+    return optax.incremental_update(variables, ema, new_weight)
 
 
 def _is_kernel(params: Any) -> Any:

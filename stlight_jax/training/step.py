@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -110,7 +111,7 @@ def make_train_step(
         )
         if ema_decay:
             ema = moving_average(state.ema, next_state.raw_variables, ema_decay, state.step)
-            next_state = next_state.replace(ema=ema)
+            next_state = dataclasses.replace(next_state, ema=ema)
         return next_state, {"loss": loss, "gradient_norm": optax.tree.norm(gradients)}
 
     return train_step
@@ -144,6 +145,6 @@ def _mean_over_devices(tree: Any, axis_name: str) -> Any:
 
 def _mean(errors: jax.Array, valid: jax.Array | None, valid_count: jax.Array | None) -> jax.Array:
     """Returns the mean over valid values; `valid_count` is their mean number over devices and parts of a batch."""
-    if valid is None:
+    if valid is None or valid_count is None:
         return jnp.mean(errors)
     return jnp.sum(jnp.where(valid, errors, 0.0)) / jnp.maximum(valid_count, 1.0)

@@ -1,4 +1,4 @@
-"""A trace of some training steps by JAX's profiler: what the devices and the host did when."""
+"""Records a trace of some training steps with JAX's profiler."""
 
 from __future__ import annotations
 
@@ -17,31 +17,38 @@ from stlight_jax.training.clock import StepClock
 
 
 def steps_to_trace(profile: ml_collections.ConfigDict, done: int, total: int) -> range:
-    """The numbers of the steps that the section `profile` asks for, of those after step `done` up to step `total`."""
+    """Returns the numbers of the steps to trace. Prints a line if the run ends before the last of them.
+
+    Args:
+      profile: The config's section `profile`.
+      done: Completed steps.
+      total: Steps of the whole run.
+    """
     first = done + 1 + profile.first + 1  # the very first step compiles
     if profile.steps and first > total:
-        say(f"no step is traced: profile.first is {profile.first}, and {total - done} steps are left")
+        say(f"no step is traced: profile.first is {profile.first}, and only {total - done} steps are left")
     elif profile.steps and first + profile.steps > total + 1:
         say(f"only {total + 1 - first} steps are traced instead of {profile.steps}: the run ends at step {total}")
     return range(first, min(first + profile.steps, total + 1))
 
 
 class StepTrace:
-    """Traces the steps of a range; a context manager that closes a trace under way.
+    """Traces a range of steps; a context manager that ends an unfinished trace.
 
-    One process of a run does so: the steps of all are the same, and the processes of one host would write the same files.
-    Where a trace cannot be had, a line says so, and training goes on.
+    Only one process of a run uses it: the steps of all processes are the same, and processes on one host would write the same
+    files. If the profiler fails, a message is printed and training continues.
 
     Args:
-      steps: their numbers, as in `metrics.jsonl`; empty for none.
-      directory: where traces go, each into a folder of its own; local or remote.
-      clock: of the run. Starting and writing a trace are pauses, "profile".
+      steps: Numbers of the steps, as in `metrics.jsonl`; may be empty.
+      directory: Folder of traces, local or `gs://`; each trace gets a folder of its own.
+      clock: Clock of the run. Starting and writing a trace are pauses of kind "profile".
     """
 
     def __init__(self, steps: range, directory: epath.PathLike, clock: StepClock):
         self._steps, self._directory, self._clock = steps, epath.Path(directory), clock
-        self._opened = contextlib.ExitStack()  # what ends with the trace
-        self._begun_at = self._last = 0
+        self._local = self._directory  # the profiler writes to local disks only
+        self._temporary = contextlib.ExitStack()
+        self._first = self._last = 0  # steps of the current trace; 0: none
 
     def __enter__(self) -> StepTrace:
         return self
@@ -51,7 +58,7 @@ class StepTrace:
 
     @contextlib.contextmanager
     def step(self, number: int) -> Iterator[None]:
-        """Around the launching of step `number`, of which the clock is told. Begins the trace and ends it, in its time."""
+        """Surrounds the launch of step `number`, including `clock.launched`. Starts and ends the trace."""
         if self._steps and number == self._steps[0]:
             self._start(number)
         self._last = number
@@ -63,35 +70,35 @@ class StepTrace:
     def _start(self, number: int) -> None:
         with self._clock.paused("profile"):
             options = jax.profiler.ProfileOptions()
-            options.python_tracer_level = 0  # to note every call in Python would make the host slower than it is
+            options.python_tracer_level = 0  # recording every call in Python would slow the host down
             try:
-                local = self._directory
-                if paths.is_remote(local):  # the profiler writes to local disks
-                    local = epath.Path(self._opened.enter_context(tempfile.TemporaryDirectory(prefix="stlight_profile_")))
-                local.mkdir(parents=True, exist_ok=True)
-                jax.profiler.start_trace(local, profiler_options=options)
+                if paths.is_remote(self._directory):
+                    folder = self._temporary.enter_context(tempfile.TemporaryDirectory(prefix="stlight_profile_"))
+                    self._local = epath.Path(folder)
+                self._local.mkdir(parents=True, exist_ok=True)
+                jax.profiler.start_trace(self._local, profiler_options=options)
             except (OSError, RuntimeError) as error:
-                self._opened.close()
+                self._temporary.close()
                 say(f"no step is traced, the profiler did not start: {_first_line(error)}")
                 return
-        self._local, self._begun_at = local, number
+        self._first = number
 
     def _stop(self) -> None:
-        if not self._begun_at:
+        if not self._first:
             return
-        first, self._begun_at = self._begun_at, 0
-        # Waits for the last step, so that all of its work is in the trace.
-        with self._clock.paused("profile"), self._opened:
+        first, self._first = self._first, 0
+        # The pause waits for the last step, so that the trace holds all of its work.
+        with self._clock.paused("profile"), self._temporary:
             try:
                 jax.profiler.stop_trace()
                 if self._local != self._directory:
                     _copy(self._local, self._directory)
-            except Exception as error:  # buckets have errors of their own; none is worth a training
+            except Exception as error:  # buckets raise errors of many types, and a lost trace must not end a training
                 say(f"the trace of steps {first} to {self._last} could not be written: {_first_line(error)}")
                 return
         say(
-            f"steps {first} to {self._last} are traced in {self._directory}: look at them with xprof "
-            f"--logdir={self._directory} (pip install xprof, which is TensorBoard's profile plugin, too), or open the "
+            f"the trace of steps {first} to {self._last} is in {self._directory}: view it with xprof "
+            f"--logdir={self._directory} (pip install xprof, which is also TensorBoard's profile plugin), or open the "
             ".trace.json.gz at https://ui.perfetto.dev"
         )
 

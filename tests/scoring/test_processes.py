@@ -47,7 +47,7 @@ def main():
     from stlight_jax import InputError
     from stlight_jax.scoring import evaluate
     from stlight_jax.runs import checkpoint
-    from stlight_jax.training import loop
+    from stlight_jax.training import loop, setup
 
     evaluate.present = lambda *_: []  # pictures are one process's affair
     workdir, own, first = epath.Path(flags.FLAGS.workdir), epath.Path(flags.FLAGS.own), jax.process_index() == 0
@@ -66,13 +66,13 @@ def main():
     attempt(distributed.check_shared, workdir)
     config = ml_collections.ConfigDict(checkpoint.load_description(workdir / "checkpoints", 3)["config"])
     attempt(loop.train, ml_collections.ConfigDict({**config, "train": {**config.train, "seed": 0 if first else 7}}), own)
-    open_training = loop.open_training
+    open_training = setup.open_training
 
     def open_others(config):
         training, validation = open_training(config)
         return training, validation if first else dataclasses.replace(validation, seed=1)
 
-    loop.open_training = open_others
+    setup.open_training = open_others
     attempt(loop.train, config, own)
     attempt(evaluate.evaluate_workdir, workdir, "2" if first else "3")
     attempt(evaluate.evaluate_workdir, workdir, horizon=4 if first else None)

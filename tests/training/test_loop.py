@@ -267,7 +267,9 @@ def test_a_signal_saves_between_two_saves_and_ends_a_validation(small_run, tmp_p
             patched.setattr(loop, "training_batches", interrupted(training_batches))
         else:
             patched.setattr(evaluator, "evaluation_batches", interrupted(evaluation_batches))
-        with pytest.raises(PreemptedError, match="stopped on request at step ., saved; run the same command to continue") as stopped:
+        with pytest.raises(
+            PreemptedError, match="stopped on request at step ., saved; run the same command to continue"
+        ) as stopped:
             train(small_run, tmp_path)
     assert len(seen) < 5
     assert read_metrics(tmp_path, "validation") == []

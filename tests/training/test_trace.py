@@ -49,7 +49,7 @@ def test_the_steps_asked_for_are_traced_to_their_end(small_run, tmp_path, said):
     train(small_run, tmp_path)
     assert steps_in(tmp_path / "profile") == [3, 4, 5]  # 1 compiles, and 2 is left out
     assert len(said) == 1
-    assert f"steps 3 to 5 are traced in {tmp_path}/profile" in said[0]
+    assert f"the trace of steps 3 to 5 is in {tmp_path}/profile" in said[0]
     # Every operation of the compiled steps ran three times on each of eight devices: none of the last step's is missing.
     named = events(tmp_path / "profile")
     operations = [name for name in named if re.match(r"(psum|all-reduce|all_reduce)[.\d]*$", name)]
@@ -78,7 +78,7 @@ def test_which_steps_are_traced(said, steps, first, done, total, traced):
 def test_a_trace_that_would_begin_after_the_end_is_said(said):
     profile = ml_collections.ConfigDict({"steps": 2, "first": 5})
     assert list(trace.steps_to_trace(profile, 94, 100)) == []
-    assert said == ["no step is traced: profile.first is 5, and 6 steps are left"]
+    assert said == ["no step is traced: profile.first is 5, and only 6 steps are left"]
 
 
 def test_an_error_closes_the_trace(small_run, tmp_path, monkeypatch, said):
@@ -115,7 +115,7 @@ def test_sigterm_closes_the_trace(small_run, tmp_path):
     assert process.returncode == 75, errors
     saved = int(re.search(r"stopped on request at step (\d+), saved", errors).group(1))
     assert steps_in(tmp_path / "profile") == list(range(2, saved + 1))
-    assert f"steps 2 to {saved} are traced in" in errors
+    assert f"the trace of steps 2 to {saved} is in" in errors
 
 
 def run_steps(directory, steps=range(2, 4)):
@@ -158,6 +158,6 @@ def test_a_trace_goes_to_a_bucket_by_way_of_a_local_folder(tmp_path, monkeypatch
     monkeypatch.setattr(trace.paths, "is_remote", lambda path: True)
     run_steps(tmp_path / "run" / "profile")
     assert steps_in(tmp_path / "run" / "profile") == [2, 3]
-    assert f"steps 2 to 3 are traced in {tmp_path}/run/profile" in said[0]
+    assert f"the trace of steps 2 to 3 is in {tmp_path}/run/profile" in said[0]
     assert not folders[0].exists()
     assert tmp_path not in folders[0].parents
