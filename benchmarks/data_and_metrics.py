@@ -161,7 +161,7 @@ def metric_rates(digits: Digits) -> dict[str, list[float]]:
 def by_scikit_image(
     prediction: np.ndarray, target: np.ndarray, data_ranges: tuple[float, ...] = (2.0, 1.0)
 ) -> dict[str, np.ndarray]:
-    """The fields of `FrameMetrics`, one frame at a time."""
+    """The scores of `frame_metrics`, one frame at a time."""
     rows = []
     for of_prediction, of_target in zip(prediction, target, strict=True):
         for frame, truth in zip(of_prediction, of_target, strict=True):

@@ -1,0 +1,1 @@
+"""The streaming evaluation of a network, and of baselines, over a data set."""

@@ -1,4 +1,4 @@
-"""Baselines that need the target frames of a whole data set."""
+"""Baselines that need more than the input frames: all target frames, or frames from before the input."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from stlight_jax.data.sequences import Sequences
+from stlight_jax.errors import InputError
+
 
 class BestConstantImage:
-    """MSE of the one image that, predicted for every frame, has the lowest: the mean of all target frames.
+    """MSE of the one image with the lowest MSE if it is predicted for every frame: the mean of all target frames.
 
-    Closed form, from float64 sums: no second pass over the data.
+    In closed form, from float64 sums, without a second pass over the data.
     """
 
     def __init__(self) -> None:
@@ -20,21 +23,68 @@ class BestConstantImage:
         self._squares: np.ndarray | float = 0.0
         self._frames: np.ndarray | float = 0.0
 
-    def add(self, targets: np.ndarray, here: np.ndarray | None = None) -> None:
-        """Args: targets `[b, t, h, w, c]` in the network's range; here as in `frame_metrics`."""
+    def add(self, targets: np.ndarray, valid: np.ndarray | None = None) -> None:
+        """Takes in target frames.
+
+        Args:
+          targets: `[b, t, h, w, c]` in the network's range.
+          valid: bool `[b, t, h, w, c]`, False where values are missing; None if no value is missing.
+        """
         targets = targets.astype(np.float64)
-        here = np.ones(targets.shape, bool) if here is None else here
-        self._count = self._count + here.sum(0)  # [t, h, w, c]
-        self._sum = self._sum + targets.sum(0, where=here)
-        self._squares = self._squares + np.square(targets).sum(0, where=here)
-        self._frames = self._frames + here.any(axis=(2, 3, 4)).sum(0)  # [t]
+        valid = np.ones(targets.shape, bool) if valid is None else valid
+        self._count = self._count + valid.sum(0)  # [t, h, w, c]
+        self._sum = self._sum + targets.sum(0, where=valid)
+        self._squares = self._squares + np.square(targets).sum(0, where=valid)
+        self._frames = self._frames + valid.any(axis=(2, 3, 4)).sum(0)  # [t]
 
     def over_processes(self, add: Callable[[Any], Any]) -> None:
-        """Takes in what all processes have seen, see `MetricSums.over_processes`."""
+        """Takes in the frames of all processes, see `MetricSums.over_processes`."""
         self._count, self._sum, self._squares, self._frames = add((self._count, self._sum, self._squares, self._frames))
 
     def mse_per_lead_time(self) -> list[float]:
-        """Summed over pixels and channels, in the network's units squared."""
-        image = self._sum.sum(0) / np.maximum(self._count.sum(0), 1)
-        errors = self._squares - 2 * image * self._sum + image**2 * self._count
+        """MSE, summed over pixels and channels, in the network's units squared."""
+        count, total = np.asarray(self._count), np.asarray(self._sum)
+        image = total.sum(0) / np.maximum(count.sum(0), 1)
+        errors = self._squares - 2 * image * total + image**2 * count
         return (errors.sum((1, 2, 3)) / np.maximum(self._frames, 1)).tolist()
+
+
+class CycleBaseline:
+    """The frames of the same phase of the last day, week or other cycle as a prediction.
+
+    Args:
+      source: the sequences to predict.
+      steps: length of the cycle, in sampling steps.
+      horizon: frames to predict.
+      frame_step: sampling steps between two frames of a sequence.
+
+    Raises:
+      InputError: the cycle is shorter than the horizon.
+    """
+
+    def __init__(self, source: Sequences, steps: int, horizon: int, frame_step: int) -> None:
+        self.steps = steps
+        self._source, self._horizon = source, horizon
+        ahead = horizon * frame_step
+        if steps < ahead:
+            raise InputError(
+                f"evaluation.cycle is {steps}, less than the {ahead} sampling steps to predict: it would look ahead"
+            )
+
+    def frames(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The stored frames one cycle before the targets of some sequences.
+
+        Args:
+          indices: of the sequences, `[b]`.
+
+        Returns:
+          Frames `[b, horizon, h, w, c]`, and bool `[b]`: whether they are known.
+
+        Raises:
+          InputError: the data set keeps no frames from before its sequences.
+        """
+        past = self._source.frames_before(indices, self.steps, self._horizon)
+        if past is None:
+            name = self._source.description["name"]
+            raise InputError(f"evaluation.cycle is {self.steps}, but {name} has no past; set it to 0")
+        return past

@@ -1,4 +1,4 @@
-"""The evaluation steps of one device."""
+"""The evaluation steps of one device: variables and a batch in, the metrics of every predicted frame out."""
 
 from __future__ import annotations
 
@@ -6,55 +6,78 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.flatten_util
 import jax.numpy as jnp
 
 from stlight_jax.data.batches import split_frames
 from stlight_jax.data.scaling import Scaling
-from stlight_jax.metrics.frame_metrics import FrameMetrics, frame_metrics
+from stlight_jax.metrics.frame_metrics import FrameScores, frame_metrics
 from stlight_jax.model.rollout import rollout
 from stlight_jax.model.stlight import STLight
 
-# Of inputs `[b, t, h, w, c]` in the network's range, and where these are (None: everywhere), an image `[b, 1, h, w, c]`.
-Baseline = Callable[[jax.Array, jax.Array | None], jax.Array]
+# (variables, batch) -> scores [b, horizon] each
+EvalStep = Callable[[Any, Any], FrameScores]
 
 
-def make_eval_step(model: STLight, scaling: Scaling | None = None) -> Callable[[Any, jax.Array], FrameMetrics]:
-    """Metrics of every frame that the network predicts, `[b, horizon]` each; it rolls out as far as the batch has frames."""
+def make_eval_step(model: STLight, scaling: Scaling | None = None) -> EvalStep:
+    """Makes the step that scores the network: it rolls out over as many frames as the batch has after the input.
 
-    def eval_step(variables: Any, frames: jax.Array) -> FrameMetrics:
-        inputs, targets, here = split_frames(frames, model, scaling)
-        return frame_metrics(rollout(lambda seen: model.apply(variables, seen), inputs, targets.shape[1]), targets, here)
+    Args:
+      model: the network.
+      scaling: from stored values to the network's range; None for uint8 frames without missing values.
+
+    Returns:
+      (variables, stored frames `[b, T + horizon, h, w, c]`) -> scores, `[b, horizon]` each.
+    """
+
+    def eval_step(variables: Any, frames: jax.Array) -> FrameScores:
+        inputs, targets, valid = split_frames(frames, model, scaling)
+        prediction = rollout(lambda seen: model.apply(variables, seen), inputs, targets.shape[1])
+        return frame_metrics(prediction, targets, valid)
 
     return eval_step
 
 
 def make_baseline_step(
-    baseline: Baseline, model: STLight, scaling: Scaling | None = None
-) -> Callable[[Any, jax.Array], FrameMetrics]:
-    """The same for an image that is predicted for every lead time; it takes the variables and leaves them alone."""
+    predict: Callable[[jax.Array, jax.Array | None], jax.Array], model: STLight, scaling: Scaling | None = None
+) -> EvalStep:
+    """Makes the step that scores a baseline.
 
-    def baseline_step(variables: Any, frames: jax.Array) -> FrameMetrics:
+    Args:
+      predict: as in `InputBaseline`.
+      model: the network whose targets are predicted.
+      scaling: as for `make_eval_step`.
+
+    Returns:
+      (variables, which are ignored; stored frames `[b, T + horizon, h, w, c]`) -> scores, `[b, horizon]` each.
+    """
+
+    def baseline_step(variables: Any, frames: jax.Array) -> FrameScores:
         del variables
-        inputs, targets, here = split_frames(frames, model, scaling)
-        _, seen = (scaling or Scaling()).to_network(frames[:, : model.config.in_frames])
-        image = baseline(inputs, seen)[..., : targets.shape[-1]]
-        return frame_metrics(jnp.broadcast_to(image, targets.shape), targets, here)
+        inputs, targets, valid = split_frames(frames, model, scaling)
+        _, inputs_valid = (scaling or Scaling()).to_network(frames[:, : model.config.in_frames])
+        prediction = predict(inputs, inputs_valid)[..., : targets.shape[-1]]  # [b, 1 or horizon, h, w, c']
+        return frame_metrics(jnp.broadcast_to(prediction, targets.shape), targets, valid)
 
     return baseline_step
 
 
-def make_given_step(model: STLight, scaling: Scaling | None = None) -> Callable[[Any, tuple], FrameMetrics]:
-    """Metrics of frames that are given as the prediction: takes (stored frames `[b, horizon, h, w, c]`, batch).
+def make_given_step(model: STLight, scaling: Scaling | None = None) -> EvalStep:
+    """Makes the step that scores given frames; a missing value is replaced by the network's filling.
 
-    Where a given value is missing, the network's filling stands for it.
+    Args:
+      model: the network whose targets are predicted.
+      scaling: as for `make_eval_step`.
+
+    Returns:
+      (variables, which are ignored; (stored predictions `[b, horizon, h, w, c]`, stored frames
+      `[b, T + horizon, h, w, c]`)) -> scores, `[b, horizon]` each.
     """
 
-    def given_step(variables: Any, given_and_frames: tuple[jax.Array, jax.Array]) -> FrameMetrics:
+    def given_step(variables: Any, batch: tuple[jax.Array, jax.Array]) -> FrameScores:
         del variables
-        given, frames = given_and_frames
-        _, targets, here = split_frames(frames, model, scaling)
+        given, frames = batch
+        _, targets, valid = split_frames(frames, model, scaling)
         prediction, _ = (scaling or Scaling()).to_network(given)
-        return frame_metrics(prediction[..., : targets.shape[-1]], targets, here)
+        return frame_metrics(prediction[..., : targets.shape[-1]], targets, valid)
 
     return given_step

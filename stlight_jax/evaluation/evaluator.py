@@ -1,9 +1,9 @@
-"""Evaluation of a network on a set of sequences, streaming, and of baselines that need no training."""
+"""The evaluation of a network on a set of sequences, streaming, alone or beside baselines."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,20 +12,70 @@ from stlight_jax.console.progress import track
 from stlight_jax.data.pipeline import evaluation_batches
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.data.sequences import Sequences
-from stlight_jax.errors import InputError
-from stlight_jax.evaluation.data_baselines import BestConstantImage
-from stlight_jax.metrics.frame_metrics import MetricSums, SequenceErrors
+from stlight_jax.evaluation.data_baselines import BestConstantImage, CycleBaseline
+from stlight_jax.evaluation.eval_steps import EvalStep, make_baseline_step, make_eval_step, make_given_step
+from stlight_jax.metrics.input_baselines import INPUT_BASELINES
+from stlight_jax.metrics.metric_sums import MetricSums, SequenceErrors
+from stlight_jax.model.stlight import STLight
 from stlight_jax.parallel.launchers import Launcher
 
 
 @dataclasses.dataclass(frozen=True)
-class Cycle:
-    """The frames of the same phase of the last day, week or other cycle as a prediction.
+class EvaluationData:
+    """The sequences to evaluate on, and how they are read.
 
     Attributes:
-      steps: how long the cycle is, in sampling steps.
-      baseline: what lay that long before the targets, on the sequences for which it is known.
-      model: the network, on the same sequences.
+      source: the sequences.
+      scaling: from stored values to the network's range.
+      in_frames: T.
+      out_channels: the number of predicted channels, the first ones.
+      batch_size: over all devices.
+      cycle: sampling steps from a frame to the one of the same phase, a cycle later; 0 for none.
+      frame_step: sampling steps between two frames of a sequence.
+    """
+
+    source: Sequences
+    scaling: Scaling
+    in_frames: int
+    out_channels: int
+    batch_size: int
+    cycle: int = 0
+    frame_step: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationSteps:
+    """The steps of an evaluation, compiled by a launcher.
+
+    Attributes:
+      network: of `make_eval_step`.
+      baselines: key -> of `make_baseline_step`.
+      given: of `make_given_step`.
+    """
+
+    network: EvalStep
+    baselines: Mapping[str, EvalStep]
+    given: EvalStep
+
+    @classmethod
+    def compile(cls, launcher: Launcher, model: STLight, scaling: Scaling) -> EvaluationSteps:
+        """Compiles the steps of a network and of all baselines of the list."""
+        baselines = {
+            baseline.key: launcher.evaluate(make_baseline_step(baseline.predict, model, scaling))
+            for baseline in INPUT_BASELINES
+        }
+        network, given = make_eval_step(model, scaling), make_given_step(model, scaling)
+        return cls(launcher.evaluate(network), baselines, launcher.evaluate(given))
+
+
+@dataclasses.dataclass(frozen=True)
+class Cycle:
+    """The result of a `CycleBaseline`.
+
+    Attributes:
+      steps: length of the cycle, in sampling steps.
+      baseline: of the sequences whose past is known.
+      model: of the network, on the same sequences.
     """
 
     steps: int
@@ -35,14 +85,14 @@ class Cycle:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """Results on one set of sequences; see `MetricSums` for the figures.
+    """Results on one set of sequences.
 
     Attributes:
-      models: name -> the network with some checkpoint's weights.
-      baselines: name -> a prediction that needs no training.
-      best_constant_image_mse: MSE per lead time of the one image with the lowest MSE over all target frames.
-      sequence_mse, sequence_error: of the first model, float64 `[n]`, NaN where nothing of a sequence could be judged; the
-        second one per value that is there.
+      models: name of a checkpoint -> the network with its weights.
+      baselines: key of a baseline -> its sums.
+      best_constant_image_mse: MSE per lead time, see `BestConstantImage`.
+      sequence_mse: MSE of each sequence by the first model, float64 `[n]`, NaN where no value is valid.
+      sequence_error: the same per valid value.
       cycle: None unless it was asked for.
     """
 
@@ -55,7 +105,7 @@ class Evaluation:
 
 
 def evaluate(
-    step: Callable,
+    step: EvalStep,
     launcher: Launcher,
     variables: Any,
     source: Sequences,
@@ -63,104 +113,133 @@ def evaluate(
     title: str,
     abandon: Callable[[], bool] = lambda: False,
 ) -> MetricSums | None:
-    """Evaluates on every sequence once, whatever the batch size and the number of devices.
+    """Evaluates on every sequence once, for any batch size and number of devices.
 
     Args:
-      step: `make_eval_step`'s, compiled by `launcher.evaluate`.
+      step: of `make_eval_step`, compiled by `launcher.evaluate`.
+      launcher: of the devices.
       variables: {"params", "batch_stats"}, on the launcher's devices.
       source: the sequences.
       batch_size: over all devices.
-      title: of the progress shown.
-      abandon: asked after each batch, by all processes equally often; True, which all must be told, ends the evaluation.
+      title: of the progress bar.
+      abandon: called after each batch, equally often in all processes; True, the same in all processes, ends the evaluation.
 
     Returns:
       The sums; None if abandoned.
     """
-    sums = None
-    for frames, mask in _batches(source, batch_size, launcher, title):
-        sums = _plus(sums, MetricSums.of(launcher.join(step(variables, launcher.split(frames))), mask))
+    sums = _SumsByName()
+    for batch in _batches(source, batch_size, launcher, title):
+        sums.add("network", launcher.join(step(variables, launcher.split(batch.frames))), batch.mask)
         if abandon():
             return None
-    return sums.over_processes(launcher.sum_over_processes)
+    return sums.over_processes(launcher)["network"]
 
 
 def evaluate_with_baselines(
-    step: Callable,
-    baseline_steps: dict[str, Callable],
-    launcher: Launcher,
-    models: dict[str, Any],
-    source: Sequences,
-    scaling: Scaling,
-    in_frames: int,
-    out_channels: int,
-    batch_size: int,
-    title: str,
-    cycle: int = 0,
-    frame_step: int = 1,
-    given_step: Callable | None = None,
+    steps: EvaluationSteps, launcher: Launcher, models: Mapping[str, Any], data: EvaluationData, title: str
 ) -> Evaluation:
-    """As `evaluate`, with what tells whether the network has learnt anything.
+    """Evaluates the network as `evaluate` does, beside baselines that show whether it has learnt anything.
 
     Args:
-      baseline_steps: name -> `make_baseline_step`'s, compiled by `launcher.evaluate`.
-      models: name -> variables, on the launcher's devices.
-      scaling: from stored values to the network's, as the steps have it.
-      in_frames: T.
-      out_channels: how many channels, the first ones, are predicted.
-      cycle: sampling steps from a frame to that of the same phase; 0 is none.
-      frame_step: sampling steps from a frame of a sequence to its next one.
-      given_step: `make_given_step`'s, compiled, for the cycle; the others are as for `evaluate`.
+      steps: compiled by `launcher`.
+      launcher: of the devices.
+      models: name of a checkpoint -> variables, on the launcher's devices.
+      data: the sequences.
+      title: of the progress bar.
 
-    Raises InputError if the cycle is shorter than the horizon, or the data have no past.
+    Returns:
+      The results, over all processes.
+
+    Raises:
+      InputError: the cycle is shorter than the horizon, or the data set keeps no past.
     """
-    horizon = source.shape[0] - in_frames
-    if cycle and cycle < horizon * frame_step:
-        ahead = horizon * frame_step
-        raise InputError(f"evaluation.cycle is {cycle}, less than the {ahead} sampling steps to predict: it would look ahead")
-    sums: dict[str, MetricSums] = {}
-    some = next(iter(models.values()))  # the baselines do not look at them
-
-    def add(name: str, metrics: Any, mask: np.ndarray) -> None:
-        sums[name] = _plus(sums.get(name), MetricSums.of(metrics, mask))
-
-    constant, errors = BestConstantImage(), SequenceErrors(len(source))
-    share = batch_size // launcher.process_count
-    for number, (frames, mask) in enumerate(_batches(source, batch_size, launcher, title)):
-        first = number * batch_size + launcher.process_index * share
-        batch = launcher.split(frames)
-        of_models = {name: launcher.join(step(variables, batch)) for name, variables in models.items()}
-        for name, metrics in of_models.items():
-            add(f"model {name}", metrics, mask)
-        errors.add(first, next(iter(of_models.values())), mask)
-        for name, baseline in baseline_steps.items():
-            add(name, launcher.join(baseline(some, batch)), mask)
-        if cycle:
-            indices = np.minimum(first + np.arange(share), len(source) - 1)
-            past = source.frames_before(indices, cycle, horizon)
-            if past is None:
-                raise InputError(f"evaluation.cycle is {cycle}, but {source.description['name']} has no past; set it to 0")
-            before, known = past
-            add("cycle", launcher.join(given_step(some, launcher.split((before, frames)))), mask & known)
-            add("cycle model", next(iter(of_models.values())), mask & known)
-        values, here = scaling.on_host(frames[mask][:, in_frames:])
-        constant.add(values[..., :out_channels], None if here is None else here[..., :out_channels])
-    sums = {name: of.over_processes(launcher.sum_over_processes) for name, of in sums.items()}
-    for kept in (constant, errors):
-        kept.over_processes(launcher.sum_over_processes)
-    return Evaluation(
-        {name: sums[f"model {name}"] for name in models},
-        {name: sums[name] for name in baseline_steps},
-        constant.mse_per_lead_time(),
-        errors.mse(),
-        errors.per_value(),
-        Cycle(cycle, sums["cycle"], sums["cycle model"]) if cycle else None,
-    )
+    accumulator = _Accumulator(steps, launcher, models, data)
+    for batch in _batches(data.source, data.batch_size, launcher, title):
+        accumulator.add(batch)
+    return accumulator.evaluation()
 
 
-def _batches(source: Sequences, batch_size: int, launcher: Launcher, title: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+@dataclasses.dataclass(frozen=True)
+class _Batch:
+    """This process's part of a batch.
+
+    Attributes:
+      first: index of its first sequence.
+      frames: stored, `[b, T + horizon, h, w, c]`.
+      mask: bool `[b]`, False for fillers.
+    """
+
+    first: int
+    frames: np.ndarray
+    mask: np.ndarray
+
+
+def _batches(source: Sequences, batch_size: int, launcher: Launcher, title: str) -> Iterator[_Batch]:
     batches = evaluation_batches(source, batch_size, launcher.process_index, launcher.process_count)
-    return track(batches, title, -(-len(source) // batch_size))
+    own = launcher.process_index * (batch_size // launcher.process_count)
+    for number, (frames, mask) in enumerate(track(batches, title, -(-len(source) // batch_size))):
+        yield _Batch(number * batch_size + own, frames, mask)
 
 
-def _plus(total: MetricSums | None, part: MetricSums) -> MetricSums:
-    return part if total is None else total + part
+class _SumsByName(dict[str, MetricSums]):
+    """Name -> the sums of all its batches."""
+
+    def add(self, name: str, scores: Mapping[str, Any], mask: np.ndarray) -> None:
+        sums = MetricSums.from_batch(scores, mask)
+        self[name] = self[name] + sums if name in self else sums
+
+    def over_processes(self, launcher: Launcher) -> dict[str, MetricSums]:
+        return {name: sums.over_processes(launcher.sum_over_processes) for name, sums in self.items()}
+
+
+class _Accumulator:
+    """The sums of an evaluation with baselines, batch by batch."""
+
+    def __init__(self, steps: EvaluationSteps, launcher: Launcher, models: Mapping[str, Any], data: EvaluationData) -> None:
+        self._steps, self._launcher, self._models, self._data = steps, launcher, models, data
+        horizon = data.source.shape[0] - data.in_frames
+        self._cycle = CycleBaseline(data.source, data.cycle, horizon, data.frame_step) if data.cycle else None
+        self._of_models, self._of_baselines, self._of_cycle = _SumsByName(), _SumsByName(), _SumsByName()
+        self._constant, self._errors = BestConstantImage(), SequenceErrors(len(data.source))
+        self._unused = next(iter(models.values()))  # variables for steps that ignore them
+
+    def add(self, batch: _Batch) -> None:
+        """Scores a batch with all models and baselines."""
+        split, join = self._launcher.split, self._launcher.join
+        frames = split(batch.frames)
+
+        # The network with the weights of each checkpoint.
+        scores = {name: join(self._steps.network(variables, frames)) for name, variables in self._models.items()}
+        for name, of_model in scores.items():
+            self._of_models.add(name, of_model, batch.mask)
+        of_first = next(iter(scores.values()))
+        self._errors.add(batch.first, of_first, batch.mask)
+
+        # Baselines from the input frames.
+        for key, step in self._steps.baselines.items():
+            self._of_baselines.add(key, join(step(self._unused, frames)), batch.mask)
+
+        # Baselines from other frames.
+        if self._cycle is not None:
+            indices = np.minimum(batch.first + np.arange(len(batch.mask)), len(self._data.source) - 1)
+            past, known = self._cycle.frames(indices)
+            of_past = join(self._steps.given(self._unused, split((past, batch.frames))))
+            self._of_cycle.add("baseline", of_past, batch.mask & known)
+            self._of_cycle.add("model", of_first, batch.mask & known)
+        targets, valid = self._data.scaling.on_host(batch.frames[batch.mask][:, self._data.in_frames :])
+        channels = self._data.out_channels
+        self._constant.add(targets[..., :channels], None if valid is None else valid[..., :channels])
+
+    def evaluation(self) -> Evaluation:
+        """The results, over all processes."""
+        cycle = self._of_cycle.over_processes(self._launcher)
+        for accumulated in (self._constant, self._errors):
+            accumulated.over_processes(self._launcher.sum_over_processes)
+        return Evaluation(
+            models=self._of_models.over_processes(self._launcher),
+            baselines=self._of_baselines.over_processes(self._launcher),
+            best_constant_image_mse=self._constant.mse_per_lead_time(),
+            sequence_mse=self._errors.mse(),
+            sequence_error=self._errors.per_value(),
+            cycle=None if self._cycle is None else Cycle(self._cycle.steps, **cycle),
+        )

@@ -1,4 +1,4 @@
-"""Single sequences of a test set to look at: which ones, and what the network predicts for them."""
+"""A few sequences of a test set to look at: their choice, and the network's predictions for them."""
 
 from __future__ import annotations
 
@@ -14,70 +14,77 @@ from stlight_jax.inference.predictor import Predictor
 from stlight_jax.model.rollout import rollout
 from stlight_jax.model.stlight import STLight
 
-_EACH = 2  # of the best, of the median and of the worst
-_AT_A_TIME = 8
+_OF_EACH_KIND = 2  # best, median and worst sequences
+_BATCH_SIZE = 8
 
 
 class Sample(NamedTuple):
-    """Sequences in the network's range, NaN where values are missing; float32.
+    """Sequences in the network's range, float32, NaN where values are missing.
 
-    The prediction is NaN, too, where the truth is missing: nobody knows whether it is right there.
+    The prediction is NaN where the truth is missing, too, since it cannot be judged there.
+
+    Attributes:
+      inputs: `[n, T, h, w, c]`.
+      truth: `[n, horizon, h, w, c']`.
+      prediction: `[n, horizon, h, w, c']`.
     """
 
-    inputs: np.ndarray  # [n, T, h, w, c]
-    truth: np.ndarray  # [n, horizon, h, w, c']
-    prediction: np.ndarray  # [n, horizon, h, w, c']
+    inputs: np.ndarray
+    truth: np.ndarray
+    prediction: np.ndarray
 
 
 class Samples:
-    """Predicts whichever sequences are asked for, on one device of this process.
+    """Predicts any sequences of a set, on one device of this process.
 
     Args:
-      source: the sequences; `scaling` is from their values to the network's.
+      source: the sequences.
+      model: the network.
       variables: {"params", "batch_stats"}.
+      scaling: from stored values to the network's range.
     """
 
-    def __init__(self, source: Sequences, model: STLight, variables: Any, scaling: Scaling):
+    def __init__(self, source: Sequences, model: STLight, variables: Any, scaling: Scaling) -> None:
         self._source, self._model, self._scaling = source, model, scaling
         self._predictor = Predictor(model.config, variables)
 
     def batches(self, indices: np.ndarray) -> Iterator[Sample]:
-        """The sequences of `indices`, in that order, a few at a time."""
-        for first in range(0, len(indices), _AT_A_TIME):
-            wanted = np.asarray(indices[first : first + _AT_A_TIME])
+        """Yields the sequences of `indices`, in that order, a few at a time."""
+        for first in range(0, len(indices), _BATCH_SIZE):
+            chosen = np.asarray(indices[first : first + _BATCH_SIZE])
             # Filled up, so that one compiled program does for all.
-            sample = self._predicted(np.pad(wanted, (0, _AT_A_TIME - len(wanted)), mode="edge"))
-            yield Sample(*(part[: len(wanted)] for part in sample))
+            sample = self._predict(np.pad(chosen, (0, _BATCH_SIZE - len(chosen)), mode="edge"))
+            yield Sample(*(part[: len(chosen)] for part in sample))
 
-    def of(self, indices: np.ndarray) -> Sample:
-        """The same, all at once."""
+    def all(self, indices: np.ndarray) -> Sample:
+        """Returns the sequences of `indices` at once."""
         return Sample(*(np.concatenate(parts) for parts in zip(*self.batches(indices), strict=True)))
 
-    def _predicted(self, indices: np.ndarray) -> Sample:
+    def _predict(self, indices: np.ndarray) -> Sample:
         stored = self._source.frames(indices)
-        inputs, truth, here = split_frames(stored, self._model, self._scaling)
+        inputs, truth, valid = split_frames(stored, self._model, self._scaling)
         prediction = rollout(self._predictor, inputs, truth.shape[1])
-        if here is not None:
-            seen = self._scaling.to_network(stored)[1][:, : self._model.config.in_frames]
-            inputs = np.where(seen, inputs, np.nan)
-            truth, prediction = (np.where(here, part, np.nan) for part in (truth, prediction))
+        if valid is not None:
+            inputs_valid = self._scaling.to_network(stored)[1][:, : self._model.config.in_frames]
+            inputs = np.where(inputs_valid, inputs, np.nan)
+            truth, prediction = (np.where(valid, part, np.nan) for part in (truth, prediction))
         return Sample(*(np.asarray(part) for part in (inputs, truth, prediction)))
 
 
 def evenly_spaced(count: int, at_most: int) -> np.ndarray:
-    """Indices from the first to the last of `count`."""
+    """Returns at most `at_most` of the indices below `count`, from the first to the last."""
     return np.linspace(0, count - 1, min(at_most, count)).astype(int)
 
 
-def best_median_worst(errors: np.ndarray, each: int = _EACH) -> dict[str, list[int]]:
-    """Which sequences have the lowest, a middling and the highest error; of equal ones, the earlier is the better.
+def best_median_worst(errors: np.ndarray, each: int = _OF_EACH_KIND) -> dict[str, list[int]]:
+    """Chooses the sequences with the lowest, a median and the highest error; of equal ones, the earlier is the better.
 
     Args:
-      errors: of each sequence; those of NaN are never chosen.
-      each: how many of each kind, fewer where that would be more than all sequences.
+      errors: one per sequence, NaN for sequences that are never chosen.
+      each: the number of each kind; at most a third of all sequences.
 
     Returns:
-      {"best", "median", "worst": indices}; "best" begins with the best, "worst" with the worst one.
+      {"best", "median", "worst": indices}; "best" begins with the best one, "worst" with the worst one.
     """
     order = [int(index) for index in np.argsort(errors, kind="stable") if not np.isnan(errors[index])]
     each = min(each, max(1, len(order) // 3))

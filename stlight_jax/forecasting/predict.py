@@ -19,7 +19,7 @@ from stlight_jax.forecasting.clips import Clips, Run
 from stlight_jax.forecasting.destination import Destination
 from stlight_jax.forecasting.plan import Plan, make_plan
 from stlight_jax.forecasting.verification import Verification, as_text, is_too_small
-from stlight_jax.metrics.frame_metrics import SSIM_WINDOW
+from stlight_jax.metrics.ssim import SSIM_WINDOW
 from stlight_jax.reports.page import write_page
 from stlight_jax.reports.sprites import Clip
 from stlight_jax.runs.environment import environment

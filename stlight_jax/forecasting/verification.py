@@ -9,8 +9,10 @@ import numpy as np
 
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.forecasting.along import Window
-from stlight_jax.metrics.frame_metrics import SSIM_WINDOW, MetricSums, frame_metrics
-from stlight_jax.metrics.sharpness import Sharpness
+from stlight_jax.metrics.frame_metrics import frame_metrics
+from stlight_jax.metrics.input_baselines import copy_last_frame as copy_last
+from stlight_jax.metrics.metric_sums import MetricSums, SampledSums
+from stlight_jax.metrics.ssim import SSIM_WINDOW
 from stlight_jax.reports.tables import summary, tables
 
 _JUDGED = ("stlight", "copy_last_frame")
@@ -41,7 +43,7 @@ class Verification:
         # In the data's own units: squared errors and counts, [horizon, out_channels].
         self._squares = {name: np.zeros((horizon, out_channels)) for name in _JUDGED}
         self._counts = np.zeros((horizon, out_channels))
-        self._sharpness = Sharpness()
+        self._sampled = SampledSums()
         self._step = jax.jit(frame_metrics)
         self.windows = 0
 
@@ -69,12 +71,12 @@ class Verification:
             return np.pad(known, beyond)[None]
 
         target, judged = seen(truth), np.pad(here, beyond)[None]
-        self._sharpness.add(*(np.where(judged, frames, np.float32(np.nan)) for frames in (target, seen(prediction))))
+        self._sampled.add(*(np.where(judged, frames, np.float32(np.nan)) for frames in (target, seen(prediction))))
         of_window: dict[str, MetricSums] = {}
         for name, guess in guesses.items():
             error = np.where(here, guess.astype(np.float64) - truth, 0)
             self._squares[name] += np.square(error).sum((1, 2))
-            sums = MetricSums.of(self._step(seen(guess), target, judged), np.array([True]))
+            sums = MetricSums.from_batch(self._step(seen(guess), target, judged), np.array([True]))
             of_window[name] = sums
             self._sums[name] = sums if name not in self._sums else self._sums[name] + sums
         return Error(of_window["stlight"].overall()["mse"], of_window["stlight"].rmse_per_value() ** 2)
@@ -84,7 +86,7 @@ class Verification:
 
         "overall" and "per_lead_time" are of {"stlight", "copy_last_frame"}; "rmse_in_units" is of single values, in the data's
         units, over all channels (None where these have ranges of their own) and of each channel; "rmse_per_value" is the first
-        of these, where it is there. "sharpness" is that of all windows with truth, see `Sharpness`.
+        of these, where it is there. The sampled metrics are of all windows with truth.
         """
         if not self._sums:
             return None
@@ -94,7 +96,7 @@ class Verification:
             "overall": {name: sums.overall() for name, sums in self._sums.items()},
             "per_lead_time": {name: sums.per_lead_time() for name, sums in self._sums.items()},
             "rmse_in_units": units,
-            "sharpness": {"windows": self.windows, "per_lead_time": self._sharpness.per_lead_time()},
+            **self._sampled.as_json(windows=self.windows),
         }
         if self._scaling.common_span is not None:
             results["rmse_per_value"] = {name: of["overall"] for name, of in units.items()}
@@ -124,10 +126,9 @@ def copy_last_frame(inputs: np.ndarray, scaling: Scaling) -> np.ndarray:
     Returns float32 `[h, w, c]`, in the units of the inputs.
     """
     scaling = scaling.for_channels(inputs.shape[-1])
-    last = np.broadcast_to(scaling.from_network(np.asarray(scaling.filling)), inputs.shape[1:])
-    for frame in inputs:
-        last = np.where(np.isnan(frame), last, frame)
-    return last.astype(np.float32)
+    valid = ~np.isnan(inputs)
+    filled = np.where(valid, inputs, scaling.from_network(np.asarray(scaling.filling)))
+    return copy_last(filled[None], valid[None])[0, 0].astype(np.float32)
 
 
 def as_text(results: dict[str, Any]) -> str:

@@ -1,0 +1,1 @@
+"""The metrics of predicted frames, each one object, and baselines that need the input frames only."""

@@ -16,11 +16,9 @@ from stlight_jax.data.load import open_test
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.data.sequences import Sequences, fingerprint
 from stlight_jax.errors import InputError
-from stlight_jax.evaluation.eval_steps import make_baseline_step, make_eval_step, make_given_step
-from stlight_jax.evaluation.evaluator import evaluate_with_baselines
+from stlight_jax.evaluation.evaluator import EvaluationData, EvaluationSteps, evaluate_with_baselines
 from stlight_jax.evaluation.samples import Samples, evenly_spaced
-from stlight_jax.metrics.input_baselines import copy_last_frame, mean_of_inputs
-from stlight_jax.metrics.sharpness import Sharpness
+from stlight_jax.metrics.metric_sums import SampledSums
 from stlight_jax.model.initial_variables import init_variables
 from stlight_jax.model.rollout import check_horizon
 from stlight_jax.model.stlight import STLight
@@ -36,8 +34,7 @@ from stlight_jax.storage.paths import make_writable
 
 TABLE, METRICS = "table.txt", "metrics.json"
 
-_BASELINES = {"copy_last_frame": copy_last_frame, "mean_of_inputs": mean_of_inputs}
-_SHARPNESS_SEQUENCES = 64
+_SAMPLED_SEQUENCES = 64
 
 
 def evaluate_workdir(
@@ -102,25 +99,21 @@ def evaluate_workdir(
         name: launcher.from_checkpoint(checkpoint.load_variables(place.checkpoints, step, launcher.abstract(fresh)))
         for name, step in checkpoints.items()
     }
-    result = evaluate_with_baselines(
-        launcher.evaluate(make_eval_step(model, scaling)),
-        {name: launcher.evaluate(make_baseline_step(of, model, scaling)) for name, of in _BASELINES.items()},
-        launcher,
-        models,
+    data = EvaluationData(
         test,
         scaling,
         model_config.in_frames,
         model_config.out_channels,
         batch_size,
-        "evaluating",
         config.evaluation.cycle,
         config.data.get("frame_step", 1),
-        launcher.evaluate(make_given_step(model, scaling)),
     )
+    steps = EvaluationSteps.compile(launcher, model, scaling)
+    result = evaluate_with_baselines(steps, launcher, models, data, "evaluating")
 
     results = tables.as_json(result, checkpoints, test_set, scaling, comparison)
     samples = Samples(test, model, next(iter(models.values())), scaling)
-    results["sharpness"] = _sharpness(samples, len(test))
+    results |= _sampled(samples, len(test))
     if not launcher.is_first:  # all have the same
         return results
     text = tables.as_text(results)
@@ -133,12 +126,12 @@ def evaluate_workdir(
     return results
 
 
-def _sharpness(samples: Samples, count: int) -> dict[str, Any]:
-    """Of sequences from all over the test set: how many, and a value per lead time."""
-    indices, sharpness = evenly_spaced(count, _SHARPNESS_SEQUENCES), Sharpness()
+def _sampled(samples: Samples, count: int) -> dict[str, Any]:
+    """The sampled metrics, on sequences from all over the test set."""
+    indices, sums = evenly_spaced(count, _SAMPLED_SEQUENCES), SampledSums()
     for sample in samples.batches(indices):
-        sharpness.add(sample.truth, sample.prediction)
-    return {"sequences": len(indices), "per_lead_time": sharpness.per_lead_time()}
+        sums.add(sample.truth, sample.prediction)
+    return sums.as_json(sequences=len(indices))
 
 
 def _checked(test: Sequences, scaling: Scaling, trained_on: dict[str, Any], on_purpose: bool) -> dict[str, Any]:

@@ -31,7 +31,7 @@ def present(
       description: of the first checkpoint.
     """
     count = results["test_set"]["sequences"]
-    shown = samples.of(evenly_spaced(count, config.evaluation.pictures))
+    shown = samples.all(evenly_spaced(count, config.evaluation.pictures))
     drawn = pictures.displayed(*shown)
     pictures.draw_strip(place.evaluation / STRIP, *(part[0] for part in drawn))
     pictures.animate(place.evaluation / ANIMATION, *drawn)
@@ -67,7 +67,7 @@ def _clips(samples: Samples, sequence_mse: dict[str, Any]) -> list[Clip]:
     if not found:
         return []
     clips = []
-    for (index, (kind, one)), *parts in zip(found.items(), *samples.of(list(found)), strict=True):
+    for (index, (kind, one)), *parts in zip(found.items(), *samples.all(list(found)), strict=True):
         note = error_note(one["mse"], one["mse_per_value"])
         clips.append(Clip(f"{kind.capitalize()}: sequence {index}", *parts, note=note))
     return clips

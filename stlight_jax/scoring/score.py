@@ -13,7 +13,8 @@ from stlight_jax.console.progress import track
 from stlight_jax.data.npy import memory_map
 from stlight_jax.data.scaling import to_unit_range
 from stlight_jax.errors import InputError
-from stlight_jax.metrics.frame_metrics import MetricSums, frame_metrics
+from stlight_jax.metrics.frame_metrics import frame_metrics
+from stlight_jax.metrics.metric_sums import MetricSums
 
 # Axes of the saved arrays; OpenSTL's are tchw.
 LAYOUTS = ("auto", "tchw", "thwc", "thw")
@@ -54,7 +55,7 @@ def score(prediction: epath.PathLike, truth: epath.PathLike, layout: str = "auto
         indices = np.minimum(np.arange(first, first + batch), len(predicted) - 1)  # fillers at the end, masked
         ours = _as_frames(prediction, predicted[indices], layout, first, (-100, 100))
         theirs = _as_frames(truth, true[indices], layout, first, (-0.001, 1.001))
-        part = MetricSums.of(step(ours, theirs), np.arange(first, first + batch) < len(predicted))
+        part = MetricSums.from_batch(step(ours, theirs), np.arange(first, first + batch) < len(predicted))
         sums = part if sums is None else sums + part
     return sums
 

@@ -14,7 +14,7 @@ from stlight_jax.data.scaling import Scaling
 from stlight_jax.data.sequences import fingerprint
 from stlight_jax.errors import InputError
 from stlight_jax.evaluation.eval_steps import make_eval_step
-from stlight_jax.metrics.frame_metrics import check_frame_size
+from stlight_jax.metrics.ssim import check_frame_size
 from stlight_jax.model.rollout import check_horizon
 from stlight_jax.parallel import distributed
 from stlight_jax.parallel.launchers import AXIS, make_launcher

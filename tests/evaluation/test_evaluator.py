@@ -7,8 +7,8 @@ import pytest
 from stlight_jax import InputError
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.evaluation.eval_steps import make_baseline_step, make_given_step
-from stlight_jax.evaluation.evaluator import evaluate, evaluate_with_baselines
-from stlight_jax.metrics.frame_metrics import FrameMetrics, SequenceErrors, frame_metrics
+from stlight_jax.evaluation.evaluator import EvaluationData, EvaluationSteps, evaluate, evaluate_with_baselines
+from stlight_jax.metrics.frame_metrics import frame_metrics
 from stlight_jax.metrics.input_baselines import copy_last_frame, mean_of_inputs
 from stlight_jax.model.stlight import STLight, STLightConfig
 from stlight_jax.parallel.launchers import PmapLauncher
@@ -55,21 +55,13 @@ def run(source, models, cycle=0, frame_step=1):
     launcher = PmapLauncher()
     assert len(launcher.devices) == 8
     baselines = {"copy": copy_last_frame, "mean": mean_of_inputs}
-    return evaluate_with_baselines(
+    steps = EvaluationSteps(
         launcher.evaluate(grey_step(source.scaling)),
         {name: launcher.evaluate(make_baseline_step(of, MODEL, source.scaling)) for name, of in baselines.items()},
-        launcher,
-        models,
-        source,
-        source.scaling,
-        SEEN,
-        1,
-        8,
-        "testing",
-        cycle,
-        frame_step,
         launcher.evaluate(make_given_step(MODEL, source.scaling)),
     )
+    data = EvaluationData(source, source.scaling, SEEN, 1, 8, cycle, frame_step)
+    return evaluate_with_baselines(steps, launcher, models, data, "testing")
 
 
 def test_every_row_equals_numpy():
@@ -124,26 +116,6 @@ def test_missing_values_count_nowhere():
     assert result.models["best"].rmse_per_value() == pytest.approx(per_value, rel=1e-5)
 
 
-def test_errors_of_sequences_find_their_places_whatever_the_batches_and_processes():
-    random = np.random.default_rng(3)
-    squares, values = random.random((11, 2)), np.full((11, 2), 9.0)
-    values[4], values[7, 0] = 0, 0  # of sequence 4 nothing is there, of sequence 7 the first frame is not
-    expected = squares.mean(1)
-    expected[4], expected[7] = np.nan, squares[7, 1]
-    fields = dict.fromkeys(FrameMetrics._fields, squares)
-    processes = [SequenceErrors(11), SequenceErrors(11)]
-    for first in range(0, 16, 2):  # batches of four, two of each on either process; the last one is filled up
-        indices = np.minimum([first, first + 1], 10)
-        metrics = FrameMetrics(**{name: of[indices] for name, of in {**fields, "values": values}.items()})
-        processes[first // 2 % 2].add(first, metrics, np.array([first, first + 1]) < 11)
-    shared = []
-    for process in processes:
-        process.over_processes(lambda own: shared.append(own) or own)
-    processes[0].over_processes(lambda own: tuple(ours + theirs for ours, theirs in zip(*shared, strict=True)))
-    np.testing.assert_allclose(processes[0].mse(), expected, rtol=1e-12)
-    np.testing.assert_allclose(processes[0].per_value(), expected / 9, rtol=1e-12)
-
-
 def test_baselines_take_what_is_there():
     # The last frame lacks its left half, and one pixel is never there.
     array = np.random.default_rng(2).uniform(0, 1, (30, 16, 16, 1)).astype(np.float32)
@@ -156,7 +128,7 @@ def test_baselines_take_what_is_there():
 
     def mse(baseline):
         step = launcher.evaluate(make_baseline_step(baseline, MODEL, source.scaling))
-        return launcher.join(step(np.float32(0), launcher.split(np.repeat(window, 8, 0)))).squared_error[0]
+        return launcher.join(step(np.float32(0), launcher.split(np.repeat(window, 8, 0))))["mse"][0]
 
     last = np.where(np.isnan(seen[:, 2]), seen[:, 1], seen[:, 2])[:, None]
     np.testing.assert_allclose(mse(copy_last_frame), np.nansum(np.square(last - targets), (0, 2, 3, 4)), rtol=1e-5)

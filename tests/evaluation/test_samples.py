@@ -49,7 +49,7 @@ def test_samples_are_the_networks_predictions_in_the_order_asked_for():
 
     scaling = Scaling("float32", (5.0,), (9.0,), missing=True, filling=(0.5,))
     indices = np.array([19, 0, 3, 4, 5, 6, 7, 8, 9, 11])
-    sample = Samples(Source(), model, variables, scaling).of(indices)
+    sample = Samples(Source(), model, variables, scaling).all(indices)
     scaled = (array[indices] - 5) / 4
     np.testing.assert_allclose(sample.inputs, scaled[:, :3], atol=1e-6)
     np.testing.assert_allclose(sample.truth, scaled[:, 3:, ..., :1], atol=1e-6)

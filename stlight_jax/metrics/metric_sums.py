@@ -1,0 +1,142 @@
+"""Exact sums of metrics, which can be added in any order, for any batch size and number of devices."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from stlight_jax.metrics import metric_list
+from stlight_jax.metrics.metric import VALUES, DerivedMetric, FrameMetric, SampleAccumulator
+from stlight_jax.metrics.pixel_errors import MSE
+
+
+@dataclasses.dataclass(frozen=True)
+class MetricSums:
+    """Sums over sequences, float64 per lead time; adding two gives the sums over both sets of sequences.
+
+    Attributes:
+      count: the number of sequences.
+      sums: key of a metric -> float64 `[t]`, over the frames that it can judge.
+      frames: key of a count -> float64 `[t]`, the number of frames with any.
+      values: float64 `[t]`, the number of valid values.
+    """
+
+    count: int
+    sums: dict[str, np.ndarray]
+    frames: dict[str, np.ndarray]
+    values: np.ndarray
+
+    @classmethod
+    def from_batch(cls, scores: Mapping[str, Any], mask: np.ndarray) -> MetricSums:
+        """Sums the scores of a batch.
+
+        Args:
+          scores: of `frame_metrics`, `[b, t]` each.
+          mask: bool `[b]`, False for fillers.
+        """
+        chosen = {key: np.asarray(value, np.float64)[mask] for key, value in scores.items()}
+        counted_by = {metric.key: metric.counted_by.key for metric in metric_list.metrics_of(FrameMetric)}
+        sums = {key: chosen[key].sum(0, where=chosen[count] > 0) for key, count in counted_by.items()}
+        frames = {key: (chosen[key] > 0).sum(0).astype(np.float64) for key in (VALUES.key, *counted_by.values())}
+        return cls(int(mask.sum()), sums, frames, chosen[VALUES.key].sum(0))
+
+    def __add__(self, other: MetricSums) -> MetricSums:
+        sums, frames = (
+            {key: value + theirs[key] for key, value in ours.items()}
+            for ours, theirs in ((self.sums, other.sums), (self.frames, other.frames))
+        )
+        return MetricSums(self.count + other.count, sums, frames, self.values + other.values)
+
+    def over_processes(self, add: Callable[[Any], Any]) -> MetricSums:
+        """Returns the sums over the sequences of all processes.
+
+        Args:
+          add: adds the processes' trees of numbers and arrays, such as `Launcher.sum_over_processes`.
+        """
+        count, sums, frames, values = add((float(self.count), self.sums, self.frames, self.values))
+        return MetricSums(round(count), sums, frames, values)
+
+    def per_lead_time(self) -> dict[str, list[float]]:
+        """Key of each averaged metric -> its value for each predicted frame; the first one follows the last input frame.
+
+        NaN where no frame of a lead time could be judged.
+        """
+        return _values(self.sums, self.frames)
+
+    def overall(self) -> dict[str, float]:
+        """Key of each averaged metric -> its value over all predicted frames."""
+        sums, frames = ({key: value.sum(keepdims=True) for key, value in each.items()} for each in (self.sums, self.frames))
+        return {key: values[0] for key, values in _values(sums, frames).items()}
+
+    def rmse_per_value(self) -> float:
+        """Root of the mean squared error of a single valid value, over all predicted frames."""
+        return math.sqrt(self.sums[MSE.key].sum() / max(self.values.sum(), 1.0))
+
+
+def _values(sums: dict[str, np.ndarray], frames: dict[str, np.ndarray]) -> dict[str, list[float]]:
+    def value(metric: FrameMetric | DerivedMetric) -> np.ndarray:
+        if isinstance(metric, DerivedMetric):
+            return metric.derive(value(metric.base))
+        return sums[metric.key] / frames[metric.counted_by.key]
+
+    with np.errstate(invalid="ignore"):
+        return {metric.key: value(metric).tolist() for metric in metric_list.averaged_metrics()}
+
+
+class SampledSums:
+    """The sums of every `SampledMetric` of the list."""
+
+    def __init__(self) -> None:
+        self._accumulators: dict[str, SampleAccumulator] = {
+            metric.key: metric.accumulator() for metric in metric_list.sampled_metrics()
+        }
+
+    def add(self, truth: np.ndarray, prediction: np.ndarray) -> None:
+        """Takes in floats `[n, t, h, w, c]` in the network's range, NaN where values are missing."""
+        for accumulator in self._accumulators.values():
+            accumulator.add(truth, prediction)
+
+    def as_json(self, **sample: int) -> dict[str, dict[str, Any]]:
+        """Key of each metric -> its values "per_lead_time", beside the size of the `sample`, such as `sequences=64`."""
+        return {key: {**sample, "per_lead_time": sums.per_lead_time()} for key, sums in self._accumulators.items()}
+
+
+class SequenceErrors:
+    """The squared error of every single sequence, kept by its index in the whole set.
+
+    Args:
+      count: sequences of the whole set, over all processes.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._squares, self._frames, self._values = np.zeros((3, count))
+
+    def add(self, first: int, scores: Mapping[str, Any], mask: np.ndarray) -> None:
+        """Takes in a batch.
+
+        Args:
+          first: index of the batch's first sequence.
+          scores: of `frame_metrics`, `[b, t]` each.
+          mask: bool `[b]`, False for fillers.
+        """
+        indices = first + np.flatnonzero(mask)
+        values = np.asarray(scores[VALUES.key], np.float64)[mask]
+        judged = values > 0
+        self._squares[indices] = np.asarray(scores[MSE.key], np.float64)[mask].sum(1, where=judged)
+        self._frames[indices], self._values[indices] = judged.sum(1), values.sum(1)
+
+    def over_processes(self, add: Callable[[Any], Any]) -> None:
+        """Takes in the sequences of all processes, see `MetricSums.over_processes`; those of others are zero here."""
+        self._squares, self._frames, self._values = add((self._squares, self._frames, self._values))
+
+    def mse(self) -> np.ndarray:
+        """float64 `[n]`, summed over pixels and channels, averaged over frames; NaN where no value is valid."""
+        return np.where(self._frames > 0, self._squares / np.maximum(self._frames, 1), np.nan)
+
+    def per_value(self) -> np.ndarray:
+        """float64 `[n]`, averaged over the valid values: unlike `mse`, it does not fall where more values are missing."""
+        return np.where(self._values > 0, self._squares / np.maximum(self._values, 1), np.nan)

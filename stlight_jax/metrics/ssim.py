@@ -1,0 +1,126 @@
+"""SSIM as scikit-image computes it by default: 7 x 7 uniform window, sample covariance, predictions clipped to [0, 1].
+
+OpenSTL passes no data range to scikit-image, which then takes 2 for floats: that is `SSIM`, the published number.
+`SSIM_UNIT_RANGE` has data range 1, the range of the frames. Means are over the windows without a missing value.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from stlight_jax.errors import InputError
+from stlight_jax.metrics.metric import FrameCount, FrameMetric, FramePair, mean_where
+
+SSIM_WINDOW = 7
+
+
+def check_frame_size(height: int, width: int) -> None:
+    """Raises InputError for frames smaller than SSIM's window."""
+    if min(height, width) < SSIM_WINDOW:
+        raise InputError(f"frames are {height} x {width}; SSIM needs at least {SSIM_WINDOW} x {SSIM_WINDOW}")
+
+
+def ssim(a: jax.Array, b: jax.Array, data_range: float) -> jax.Array:
+    """Structural similarity of two arrays of frames.
+
+    Args:
+      a: float `[..., h, w, c]`.
+      b: like `a`.
+      data_range: the assumed distance between the darkest and the brightest value.
+
+    Returns:
+      `[...]`, the mean over all whole windows and channels.
+
+    Raises:
+      InputError: the frames are smaller than the window.
+    """
+    return _similarity(_window_statistics(a, b, None), data_range)
+
+
+class _WindowStatistics(NamedTuple):
+    """Statistics of every whole window, `[..., c, h - 6, w - 6]` each; `whole` is None if no value is missing."""
+
+    mean_a: jax.Array
+    mean_b: jax.Array
+    variance_a: jax.Array
+    variance_b: jax.Array
+    covariance: jax.Array
+    whole: jax.Array | None
+
+
+def _window_statistics(a: jax.Array, b: jax.Array, valid: jax.Array | None) -> _WindowStatistics:
+    height, width = a.shape[-3:-1]
+    check_frame_size(height, width)
+    a, b = (jnp.moveaxis(x, -1, -3) for x in (a, b))  # [..., c, h, w]
+    pixels = SSIM_WINDOW**2
+    mean_a, mean_b, mean_aa, mean_bb, mean_ab = _window_means(jnp.stack([a, b, a * a, b * b, a * b]))
+    whole = None if valid is None else _window_means(jnp.moveaxis(valid, -1, -3).astype(a.dtype)) > 1 - 0.5 / pixels
+    unbiased = pixels / (pixels - 1)
+    return _WindowStatistics(
+        mean_a,
+        mean_b,
+        unbiased * (mean_aa - mean_a * mean_a),
+        unbiased * (mean_bb - mean_b * mean_b),
+        unbiased * (mean_ab - mean_a * mean_b),
+        whole,
+    )
+
+
+def _window_means(x: jax.Array) -> jax.Array:
+    """Mean over every whole window: `[..., h, w] -> [..., h - 6, w - 6]`, rows first, then columns.
+
+    Behind barriers: XLA would fuse both sums with each other and with all that follows, and make 49 additions for every use
+    of a mean.
+    """
+    for axis in (-2, -1):
+        size = x.shape[axis] - SSIM_WINDOW + 1
+        x = jax.lax.optimization_barrier(x)
+        x = sum(jax.lax.slice_in_dim(x, shift, shift + size, axis=axis) for shift in range(SSIM_WINDOW))
+    return jax.lax.optimization_barrier(x / SSIM_WINDOW**2)
+
+
+def _similarity(windows: _WindowStatistics, data_range: float) -> jax.Array:
+    mean_a, mean_b, variance_a, variance_b, covariance, whole = windows
+    c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
+    luminance = (2 * mean_a * mean_b + c1) / (mean_a * mean_a + mean_b * mean_b + c1)
+    structure = (2 * covariance + c2) / (variance_a + variance_b + c2)
+    return mean_where(luminance * structure, whole, axis=(-3, -2, -1))
+
+
+def _windows_of(frame: FramePair) -> _WindowStatistics:
+    return _window_statistics(frame.clipped, frame.target, frame.valid)
+
+
+def _count_windows(frame: FramePair) -> jax.Array:
+    windows = frame.once(_windows_of)
+    if windows.whole is None:
+        return jnp.float32(np.prod(windows.mean_a.shape[-3:]))
+    return jnp.sum(windows.whole, axis=(-3, -2, -1), dtype=jnp.float32)
+
+
+WINDOWS = FrameCount("windows", _count_windows)
+
+SSIM = FrameMetric(
+    key="ssim",
+    label="SSIM",
+    decimals=4,
+    direction="higher",
+    definition="of predictions clipped to [0, 1], with data range 2 as in OpenSTL",
+    compute=lambda frame: _similarity(frame.once(_windows_of), 2.0),
+    counted_by=WINDOWS,
+)
+
+SSIM_UNIT_RANGE = FrameMetric(
+    key="ssim_unit_range",
+    label="SSIM, range 1",
+    decimals=4,
+    direction="higher",
+    charted=False,
+    definition="SSIM with data range 1, the range of the frames",
+    compute=lambda frame: _similarity(frame.once(_windows_of), 1.0),
+    counted_by=WINDOWS,
+)
