@@ -47,13 +47,17 @@ def prose_of_code(text):
 
 
 def prose_of_markdown(text):
-    """(line, text) of every line outside code blocks."""
-    inside = False
-    for number, line in enumerate(text.splitlines(), 1):
-        if line.lstrip().startswith("```"):
-            inside = not inside
-        elif not inside:
-            yield number, line
+    """(first line, text) of every paragraph outside code blocks."""
+    first, paragraph, inside = 1, [], False
+    for number, line in enumerate([*text.splitlines(), ""], 1):
+        fence = line.lstrip().startswith("```")
+        if line.strip() and not fence and not inside:
+            first = first if paragraph else number
+            paragraph.append(line)
+        elif paragraph:
+            yield first, " ".join(paragraph)
+            paragraph = []
+        inside ^= fence
 
 
 def slips(text, prose):
