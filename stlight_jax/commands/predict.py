@@ -10,7 +10,7 @@ import dataclasses
 from absl import flags
 
 from stlight_jax.errors import InputError
-from stlight_jax.forecasting import reading as readings
+from stlight_jax.forecasting import read_options
 from stlight_jax.forecasting.predict import _FLOATS, Request, _check, _fill_value, _value_range, predict
 
 POSITIONAL = "input"
@@ -57,7 +57,7 @@ def main() -> None:
         raise InputError("give either --workdir=RUN, a model you have trained, or --model=NAME, one that ships such as tiny")
     request = Request(
         **{field.name: given[field.name].value for field in dataclasses.fields(Request) if field.name != "reading"},
-        reading={key: given[key].value for key in readings.KEYS if given[key].value is not None},
+        reading={key: given[key].value for key in read_options.KEYS if given[key].value is not None},
     )
     if "fill_value" in request.reading:
         request.reading["fill_value"] = _fill_value(request.reading["fill_value"])

@@ -10,9 +10,9 @@ import numpy as np
 
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.evaluation.samples import best_median_worst
-from stlight_jax.forecasting.along import Window, forecasts, windows_along
+from stlight_jax.forecasting.forecast_windows import Window, forecasts, windows_along
 from stlight_jax.forecasting.plan import Plan
-from stlight_jax.forecasting.reading import named_by_flags
+from stlight_jax.forecasting.read_options import named_by_flags
 from stlight_jax.forecasting.verification import Error
 from stlight_jax.reports.sprites import Clip, error_note
 

@@ -12,8 +12,8 @@ from stlight_jax.data.continued_times import continued
 from stlight_jax.data.formats.types import RawSequence, memory_available
 from stlight_jax.data.times import Stamps, duration_text, usual_difference
 from stlight_jax.errors import InputError
-from stlight_jax.forecasting.along import View, known_after, starts_along
-from stlight_jax.forecasting.reading import Reading, open_input
+from stlight_jax.forecasting.forecast_windows import SampledSource, known_after, starts_along
+from stlight_jax.forecasting.read_options import Reading, open_input
 from stlight_jax.model.rollout import check_horizon
 from stlight_jax.model.stlight import STLightConfig
 
@@ -33,7 +33,7 @@ class Plan(NamedTuple):
       read_from: the files that all these frames lie in.
     """
 
-    views: list[View]
+    views: list[SampledSource]
     starts: list[list[int]]
     horizon: int
     rolling: bool
@@ -149,13 +149,15 @@ def _check_channels(sequence: RawSequence, model: STLightConfig) -> None:
         )
 
 
-def _view(sequence: RawSequence, reading: Reading, in_frames: int, start: int | None, rolling: bool) -> tuple[View, int]:
+def _view(
+    sequence: RawSequence, reading: Reading, in_frames: int, start: int | None, rolling: bool
+) -> tuple[SampledSource, int]:
     """The view in which the first frame to predict has a place, and that place."""
     count, step = sequence.frames, reading.frame_step
     place = in_frames * step if rolling else count - 1 + step
     if start is not None:
         place = count + start if start < 0 else start
-    view = View(sequence, step, place % step, reading.size)
+    view = SampledSource(sequence, step, place % step, reading.size)
     first, least = place // step, in_frames * step
     if first < in_frames or (rolling and first >= view.frames):
         apart = f", {step} apart" if step > 1 else ""
@@ -174,7 +176,7 @@ def _view(sequence: RawSequence, reading: Reading, in_frames: int, start: int | 
     return view, first
 
 
-def _check_gap(view: View, start: int, in_frames: int) -> None:
+def _check_gap(view: SampledSource, start: int, in_frames: int) -> None:
     gap = view.gap(start - in_frames, start)
     if gap is not None:
         stamps = view.stamps
@@ -186,7 +188,12 @@ def _check_gap(view: View, start: int, in_frames: int) -> None:
 
 
 def _truths(
-    views: list[View], starts: list[list[int]], reading: Reading, horizon: int, sequences: Sequence[RawSequence], said: str
+    views: list[SampledSource],
+    starts: list[list[int]],
+    reading: Reading,
+    horizon: int,
+    sequences: Sequence[RawSequence],
+    said: str,
 ) -> tuple[list[np.ndarray | None], list[str]]:
     """The true frames in files of their own: by their dates, if both have dates, else from the first frame on.
 
@@ -203,7 +210,7 @@ def _truths(
         found = _first_true(view, start, sequence, said)
         place = found or 0
         how = "from its first one on, for not both have dates" if found is None else "by their dates"
-        own = View(sequence, reading.frame_step, place % reading.frame_step, reading.size)
+        own = SampledSource(sequence, reading.frame_step, place % reading.frame_step, reading.size)
         if own.shape != view.shape:
             raise InputError(f"{said}: {sequence.name} has frames of shape {list(own.shape)}, the input {list(view.shape)}")
         first = place // reading.frame_step
@@ -219,7 +226,7 @@ def _truths(
     return results, told
 
 
-def _first_true(view: View, start: int, truth: RawSequence, said: str) -> int | None:
+def _first_true(view: SampledSource, start: int, truth: RawSequence, said: str) -> int | None:
     """The place, in all of the true frames, of the first one predicted; None where no dates tell."""
     ours, theirs = view.sequence.stamps, truth.stamps
     if ours is None or theirs is None or not (ours.dated and theirs.dated):

@@ -14,9 +14,9 @@ from stlight_jax.console.messages import say
 from stlight_jax.console.progress import Progress
 from stlight_jax.data.formats.output import Form, can_hold
 from stlight_jax.errors import InputError
-from stlight_jax.forecasting import reading as readings
+from stlight_jax.forecasting import read_options
 from stlight_jax.forecasting.clips import Clips, Run
-from stlight_jax.forecasting.destination import Destination
+from stlight_jax.forecasting.outputs import Destination
 from stlight_jax.forecasting.plan import Plan, make_plan
 from stlight_jax.forecasting.verification import Verification, as_text, is_too_small
 from stlight_jax.metrics.ssim import SSIM_WINDOW
@@ -44,7 +44,7 @@ class Request:
     """What is to be predicted, and where to; the flags of the command under their names.
 
     Attributes:
-      reading: the options among `stlight_jax.forecasting.reading.KEYS` that the user has set.
+      reading: the options among `stlight_jax.forecasting.read_options.KEYS` that the user has set.
     """
 
     input: str
@@ -71,8 +71,8 @@ def predict(request: Request, forecaster: Forecaster) -> dict[str, Any]:
     """
     _check(request)
     model, source = forecaster.model, pathlib.Path(request.input).expanduser()
-    reading = readings.decide(source, request.reading, forecaster.description, model.in_channels)
-    sequences = readings.open_input(source, reading)
+    reading = read_options.decide(source, request.reading, forecaster.description, model.in_channels)
+    sequences = read_options.open_input(source, reading)
     plan = make_plan(
         sequences,
         reading,
@@ -202,7 +202,9 @@ def _beside(request: Request, destination: Destination) -> tuple[pathlib.Path | 
     return None if request.report == "none" else page, pathlib.Path(request.json).expanduser() if request.json else None
 
 
-def _form(request: Request, reading: readings.Reading, forecaster: Forecaster, plan: Plan, number: int, stacked: bool) -> Form:
+def _form(
+    request: Request, reading: read_options.Reading, forecaster: Forecaster, plan: Plan, number: int, stacked: bool
+) -> Form:
     """How the predictions of a view, or of all that are items of one array, are written."""
     view, starts, scaling = plan.views[number], plan.starts[number], forecaster.scaling
     origin, channels = view.sequence.origin, forecaster.model.out_channels
@@ -232,7 +234,7 @@ def _form(request: Request, reading: readings.Reading, forecaster: Forecaster, p
 
 
 def _tell(
-    reading: readings.Reading, plan: Plan, model: Any, total: int, destination: Destination, forms: Sequence[Form]
+    reading: read_options.Reading, plan: Plan, model: Any, total: int, destination: Destination, forms: Sequence[Form]
 ) -> None:
     """What is going to be done, in a line, and what about it may surprise."""
     form = forms[0]

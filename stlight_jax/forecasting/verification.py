@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from stlight_jax.data.scaling import Scaling
-from stlight_jax.forecasting.along import Window
+from stlight_jax.forecasting.forecast_windows import Window
 from stlight_jax.metrics.frame_metrics import frame_metrics
 from stlight_jax.metrics.input_baselines import copy_last_frame as copy_last
 from stlight_jax.metrics.metric_sums import MetricSums, SampledSums

@@ -6,7 +6,7 @@ import pytest
 from stlight_jax import InputError
 from stlight_jax.data.formats.registry import open_sequences
 from stlight_jax.data.formats.types import ReadOptions
-from stlight_jax.forecasting.along import View, known_after
+from stlight_jax.forecasting.forecast_windows import SampledSource, known_after
 from tests.forecasting.line import Line, movie, run, saved
 
 HOURS = np.datetime64("2020-01-01T00") + np.arange(40)
@@ -70,7 +70,7 @@ def test_a_single_true_frame_has_no_step_of_its_own(scored):
 def test_places_before_the_first_are_no_gap(tmp_path):
     hours = [0, 1, 2, 12, 13]
     (sequence,) = open_sequences(saved(tmp_path / "a.npz", FRAMES[hours], time=HOURS[hours]), ReadOptions())
-    view = View(sequence)
+    view = SampledSource(sequence)
     assert known_after(view, 3, 6) == 0
     assert known_after(view, 3, 6, since=3) == 2
     assert known_after(view, 0, 6, since=0) == 3

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from stlight_jax.data.formats.types import RawSequence
-from stlight_jax.forecasting.along import View, windows_along
+from stlight_jax.forecasting.forecast_windows import SampledSource, windows_along
 
 BLOCK, SIDE = 10, 40
 
@@ -24,7 +24,7 @@ def counted(frames):
 
 @pytest.mark.parametrize("every", [1, 4, 7, 2_345])
 def test_windows_far_apart_hold_no_more_than_those_that_touch(every):
-    view = View(counted(10_000))
+    view = SampledSource(counted(10_000))
     starts = list(range(3, min(10_000, 3 + 500 * every), every))
     tracemalloc.start()
     for window, start in zip(windows_along(view, 0, starts, 3, 4), starts, strict=True):

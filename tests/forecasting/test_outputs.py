@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from stlight_jax import InputError
-from stlight_jax.forecasting.destination import check_free
+from stlight_jax.forecasting.outputs import check_free
 from tests.forecasting.line import Line, movie, run, saved
 
 

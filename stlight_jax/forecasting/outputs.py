@@ -18,7 +18,7 @@ from stlight_jax.data.formats.output import Form
 from stlight_jax.data.formats.types import RawSequence
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.errors import InputError
-from stlight_jax.forecasting.along import Window
+from stlight_jax.forecasting.forecast_windows import Window
 from stlight_jax.storage import paths
 from stlight_jax.storage.atomic import finished, foreign_in
 from stlight_jax.storage.paths import make_writable

@@ -16,7 +16,7 @@ from stlight_jax.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class View:
+class SampledSource:
     """A sequence as the network is shown it: every `step`-th frame from place `phase` on, resized if asked for.
 
     Attributes:
@@ -98,7 +98,7 @@ class Window(NamedTuple):
     truth: np.ndarray
 
 
-def starts_along(view: View, first: int, every: int, in_frames: int, horizon: int) -> tuple[list[int], int]:
+def starts_along(view: SampledSource, first: int, every: int, in_frames: int, horizon: int) -> tuple[list[int], int]:
     """Where forecasts start, every so many frames up to the last frame, and how many there would be but for gaps in time.
 
     Before a start are `in_frames` frames one step apart, and so are those after it, as far as there are any.
@@ -108,7 +108,7 @@ def starts_along(view: View, first: int, every: int, in_frames: int, horizon: in
     return whole, len(candidates) - len(whole)
 
 
-def known_after(view: View, start: int, horizon: int, *, since: int | None = None) -> int:
+def known_after(view: SampledSource, start: int, horizon: int, *, since: int | None = None) -> int:
     """How many of the frames to predict from place `start` on are there, one step after the other.
 
     Args:
@@ -120,7 +120,7 @@ def known_after(view: View, start: int, horizon: int, *, since: int | None = Non
     return (end if torn is None else torn) - start
 
 
-def windows_along(view: View, number: int, starts: Sequence[int], in_frames: int, horizon: int) -> Iterator[Window]:
+def windows_along(view: SampledSource, number: int, starts: Sequence[int], in_frames: int, horizon: int) -> Iterator[Window]:
     """Yields the windows at `starts`, which ascend, reading the sequence once and keeping what one window needs.
 
     Args:
