@@ -12,7 +12,7 @@ from rich.table import Table
 from speed_worker import NETWORKS, JaxContestant
 
 from stlight_jax.commands import cli
-from stlight_jax.console.messages import say
+from stlight_jax.console.messages import print_message
 
 _NETWORK = flags.DEFINE_enum("network", "d256", list(NETWORKS), "Which network.")
 _DEPTHS = flags.DEFINE_list("depths", ["8", "32"], "Mixer blocks.")
@@ -25,7 +25,7 @@ def main() -> None:
     seconds: dict[str, list[float]] = {depth: [] for depth in _DEPTHS.value}
     for turn in range(_ROUNDS.value + 1):
         for depth in _DEPTHS.value:
-            say(f"round {turn}: depth {depth}")
+            print_message(f"round {turn}: depth {depth}")
             spec = NETWORKS[_NETWORK.value]
             spec = {**spec, "network": {**spec["network"], "depth": int(depth)}}
             jax.clear_caches()

@@ -25,7 +25,7 @@ from skimage.metrics import structural_similarity
 from speed_worker import NETWORKS, JaxContestant
 
 from stlight_jax.commands import cli
-from stlight_jax.console.messages import say
+from stlight_jax.console.messages import print_message
 from stlight_jax.data.datasets.moving_mnist import GeneratedSequences
 from stlight_jax.data.digits import Digits, load_digits
 from stlight_jax.metrics.frame_metrics import frame_metrics
@@ -42,7 +42,7 @@ def main() -> None:
     digits = load_digits("train", "embedded", "")
     rates = metric_rates(digits)
     tiny = NETWORKS["tiny"]
-    say("training of the tiny network ...")
+    print_message("training of the tiny network ...")
     step = JaxContestant("auto", tiny).build("train")
     rates["training of tiny"] = _rate(lambda: _repeated(step, 20, tiny["batch"]))
     rates |= data_rates(digits)  # last, for TensorFlow's threads stay on the one core
@@ -64,7 +64,7 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     (out / "data_and_metrics.txt").write_text(console.export_text())
     write_json(out / "data_and_metrics.json", {"environment": environment(), "rates": rates, "ratios": ratios})
-    say(f"wrote data_and_metrics.txt and .json to {out}")
+    print_message(f"wrote data_and_metrics.txt and .json to {out}")
 
 
 def data_rates(digits: Digits) -> dict[str, list[float]]:
@@ -84,7 +84,7 @@ def data_rates(digits: Digits) -> dict[str, list[float]]:
         rates: dict[str, list[float]] = {name: [] for name in contestants}
         for turn in range(_ROUNDS.value + 1):
             for name, contestant in contestants.items():
-                say(f"data: {name}, round {turn}")
+                print_message(f"data: {name}, round {turn}")
                 begun = time.perf_counter()
                 count = contestant()
                 if turn:  # the first one warms up
@@ -150,7 +150,7 @@ def metric_rates(digits: Digits) -> dict[str, list[float]]:
     found = on_device(prediction, target)
     for name, values in expected.items():
         np.testing.assert_allclose(getattr(found, name)[few], values, rtol=1e-4, err_msg=name)
-    say("metrics: equal numbers; timing ...")
+    print_message("metrics: equal numbers; timing ...")
     rates: dict[str, list[float]] = {"our metrics": [], "scikit-image loop": []}
     for _ in range(_ROUNDS.value):
         rates["our metrics"] += _rate(lambda: _repeated(ours, 5, 1), 1)

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from stlight_jax.commands import cli
-from stlight_jax.console.messages import say
+from stlight_jax.console.messages import print_message
 from stlight_jax.errors import InputError
 from stlight_jax.model.ops import cpu_kernels
 from stlight_jax.model.ops.depthwise import IMPLEMENTATIONS, depthwise_conv
@@ -48,7 +48,7 @@ def main() -> None:
     x, cotangent = (jnp.asarray(random.standard_normal(shape), _DTYPE.value) for _ in range(2))
     names = list(_IMPLEMENTATIONS.value)
     if "cpu" in names and (reason := cpu_kernels.why_unavailable()):
-        say(f"without the CPU kernels: {reason}")
+        print_message(f"without the CPU kernels: {reason}")
         names.remove("cpu")
     table = Table("", *names, title=f"milliseconds, {list(shape)} {_DTYPE.value}")
     for side, dilation in _KERNELS:

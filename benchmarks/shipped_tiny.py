@@ -14,7 +14,7 @@ from absl import flags
 
 from stlight_jax import InputError
 from stlight_jax.commands import cli
-from stlight_jax.console.messages import say
+from stlight_jax.console.messages import print_message
 from stlight_jax.inference import trained
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run, evaluated.")
@@ -39,7 +39,7 @@ def main() -> None:
         "measured": {key: results[key] for key in ("test_set", "overall", "per_lead_time")},
     }
     trained.write(_FILE, dataclasses.replace(model, description=description))
-    say(f"wrote {_FILE}, {_FILE.stat().st_size:,} bytes")
+    print_message(f"wrote {_FILE}, {_FILE.stat().st_size:,} bytes")
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from speed_worker import NETWORKS, PRECISIONS
 
 from stlight_jax import STLightConfig
 from stlight_jax.commands import cli
-from stlight_jax.console.messages import say
+from stlight_jax.console.messages import print_message
 from stlight_jax.errors import InputError
 from stlight_jax.model.count import count
 from stlight_jax.storage.json_files import write_json
@@ -108,7 +108,7 @@ def main() -> None:
     for contestant in contestants:
         contestant.close()
     print(as_text(results))
-    say(f"wrote {_name()}.txt, .json and .png to {_OUT.value}")
+    print_message(f"wrote {_name()}.txt, .json and .png to {_OUT.value}")
 
 
 def _write(results: dict[str, Any]) -> None:
@@ -146,13 +146,13 @@ def _contest(task: str, contestants: list[Contestant], results: dict[str, Any]) 
     if matmuls and ours:
         entries.append((ours, matmuls))
     for contestant, what in entries:
-        say(f"{what}: {contestant.name} gets ready ...")
+        print_message(f"{what}: {contestant.name} gets ready ...")
         answer = contestant.order(task=what, prepare=True)
         about = results["contestants"].setdefault(contestant.name, {})
         about["versions"] = answer["versions"]
         about.setdefault("first_call_seconds", {})[what] = answer["first_call_seconds"]
     for turn in range(_ROUNDS.value):
-        say(f"{task}: round {turn + 1} of {_ROUNDS.value}")
+        print_message(f"{task}: round {turn + 1} of {_ROUNDS.value}")
         for contestant, what in entries:
             turns = results["timings"].setdefault(what, {}).setdefault(contestant.name, [])
             if turns and turns[-1][-1] > 5 * _SECONDS.value:
@@ -164,7 +164,7 @@ def _memory(contestants: list[Contestant], results: dict[str, Any]) -> None:
     """What training needs, of those whose steps are quick enough to have warmed up."""
     for contestant in contestants:
         if results["timings"]["train"][contestant.name][-1][-1] < _SECONDS.value:
-            say(f"memory of {contestant.name} ...")
+            print_message(f"memory of {contestant.name} ...")
             results["contestants"][contestant.name]["memory"] = contestant.order(task="memory")
 
 

@@ -23,7 +23,7 @@ from rich.table import Table
 from stlight_jax import STLight, STLightConfig
 from stlight_jax.commands import cli
 from stlight_jax.config import check
-from stlight_jax.console.messages import say
+from stlight_jax.console.messages import print_message
 from stlight_jax.inference.predictor import Predictor
 from stlight_jax.model.initial_variables import init_variables
 from stlight_jax.runs.environment import environment
@@ -50,9 +50,9 @@ def main() -> None:
     forwards = {"JAX": in_jax(shape, variables, frames), "PyTorch": in_torch(shape, variables, frames)}
     cold, warm = {}, {name: [] for name in forwards}
     for name, forward in forwards.items():
-        say(f"{name}: {repeats} passes of batch {batch_size} from a cold start ...")
+        print_message(f"{name}: {repeats} passes of batch {batch_size} from a cold start ...")
         cold[name] = _timed(forward, repeats)
-    say(f"{repeats} warm passes of each, taking turns ...")
+    print_message(f"{repeats} warm passes of each, taking turns ...")
     for _ in range(repeats):
         for name, forward in forwards.items():
             warm[name] += _timed(forward, 1)

@@ -20,7 +20,7 @@ from absl import app, flags
 
 from stlight_jax.commands.cli import quiet_libraries
 from stlight_jax.config import frame_size
-from stlight_jax.console.messages import say
+from stlight_jax.console.messages import print_message
 from stlight_jax.storage.json_files import write_json
 from stlight_jax.tpu_planning import tpu_table
 from stlight_jax.tpu_planning.chips import LANES, describe
@@ -97,7 +97,7 @@ def main(_: list[str]) -> None:
     for case in CASES:
         if case.label in results["programs"]:
             continue
-        say(f"{case.label} ...")
+        print_message(f"{case.label} ...")
         results["programs"][case.label] = _compiled(case)
         write_json(kept, results)
     results["programs"] = {case.label: results["programs"][case.label] for case in CASES}  # some may have been kept

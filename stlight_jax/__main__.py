@@ -26,7 +26,7 @@ COMMANDS = {
 
 def main() -> None:
     """Runs the command that the first argument names."""
-    signals.leave_at_once()
+    signals.exit_on_interrupt()
     from stlight_jax.commands import cli  # JAX comes with it, and takes a while
 
     if len(sys.argv) < 2 or sys.argv[1] in ("--help", "-h", "help"):

@@ -27,13 +27,13 @@ class PreemptedError(StlightError):
     exit_status = 75
 
 
-class Terminated(KeyboardInterrupt):
+class TerminationInterrupt(KeyboardInterrupt):
     """SIGTERM came: a command ends and cleans up as after Ctrl-C."""
 
     exit_status = 143
 
 
-class TakenOverError(StlightError):
+class LockLostError(StlightError):
     """Another process has taken over the folder that this one was writing to."""
 
 

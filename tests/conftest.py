@@ -24,7 +24,7 @@ import pytest
 from stlight_jax import STLightConfig
 from tests.commands import ROOT
 
-pytest_plugins = ["tests.networks"]
+pytest_plugins = ["tests.networks", "tests.buckets"]
 
 
 def pytest_configure() -> None:

@@ -254,10 +254,16 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _get(self, bucket: str, name: str, query: dict[str, str]) -> tuple[int, Any, dict[str, str]]:
         stored = self.server.find(bucket, name)
+        if query.get("generation", str(stored.generation)) != str(stored.generation):
+            raise Refused(404, f"No such object: {bucket}/{name}, of generation {query['generation']}")
         check_generation(stored, query)
         if query.get("alt") != "media":
             return 200, stored.as_json(bucket, name), {}
-        headers = {"x-goog-generation": str(stored.generation), "Content-Type": stored.content_type}
+        headers = {
+            "x-goog-generation": str(stored.generation),
+            "x-goog-hash": f"crc32c={stored.as_json(bucket, name)['crc32c']}",
+            "Content-Type": stored.content_type,
+        }
         wanted = self.headers.get("Range")
         if wanted is None:
             return 200, stored.data, headers

@@ -24,7 +24,7 @@ def test_a_second_start_says_no_more_than_the_first(tmp_path):
     assert list(tmp_path.rglob("jit__lambda*"))
 
 
-LATER = "stopped as asked before a step was made, so there was nothing to save; run the same command to go on\n"
+LATER = "stopped before the first step, so nothing had to be saved; run the same command to resume\n"
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,11 @@ import logging as python_logging
 import os
 import re
 import select
-import signal
 import sys
-import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
+from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what importing JAX reads, and would set to 1
 
@@ -20,8 +19,8 @@ import jax
 from absl import flags, logging
 
 from stlight_jax.console import signals
-from stlight_jax.console.signals import terminate
-from stlight_jax.errors import InputError, PreemptedError, StlightError, Terminated
+from stlight_jax.console.messages import one_line
+from stlight_jax.errors import InputError, PreemptedError, StlightError, TerminationInterrupt
 from stlight_jax.parallel import distributed
 from stlight_jax.storage import caches, paths
 
@@ -36,33 +35,43 @@ def run(main: Callable[[], None], arguments: list[str] | None = None, positional
     """
     quiet_libraries()
     _keep_compiled_programs()
-    signals.listen()
     try:
-        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-            signal.signal(signal.SIGTERM, terminate)
+        signals.raise_on_signals()
         arguments = list(sys.argv if arguments is None else arguments)
         with printing():
             _parse(arguments, main.__module__, positional)
-            with distributed.together():
+            with distributed.lost_process_errors():
                 main()
     except StlightError as error:
         _tell(f"{error}" if isinstance(error, PreemptedError) else f"error: {error}")
-        distributed.leave(error, error.exit_status)
+        distributed.shut_down(error, error.exit_status)
         sys.exit(error.exit_status)
     except KeyboardInterrupt as error:
-        said, status = ("terminated", error.exit_status) if isinstance(error, Terminated) else ("interrupted", 130)
+        said, status = ("terminated", error.exit_status) if isinstance(error, TerminationInterrupt) else ("interrupted", 130)
         _tell(said)
-        distributed.leave(error, status)
+        distributed.shut_down(error, status)
         sys.exit(status)
     except Exception as error:
-        if paths.is_failure(error):
-            _tell(f"error: a bucket failed to answer, {type(error).__name__}: {_one_line(error)}")
-            distributed.leave(error, StlightError.exit_status)
+        if paths.is_bucket_error(error):
+            _tell(f"error: a bucket failed to answer, {type(error).__name__}: {one_line(error)}")
+            distributed.shut_down(error, StlightError.exit_status)
             sys.exit(StlightError.exit_status)
         if jax.distributed.is_initialized():
             traceback.print_exc()
-            distributed.leave(error, 1)
+            distributed.shut_down(error, 1)
         raise
+
+
+def define_process_flags() -> None:
+    """Defines --coordinator, --processes and --process, see `process_arguments`."""
+    flags.DEFINE_string("coordinator", None, "Of several processes: HOST:PORT of the first one.")
+    flags.DEFINE_integer("processes", None, "Of several processes: how many.")
+    flags.DEFINE_integer("process", None, "Of several processes: this one's number, from 0.")
+
+
+def process_arguments() -> dict[str, Any]:
+    """Returns the arguments of `distributed.start` that the flags give."""
+    return {name: flags.FLAGS[name].value for name in ("coordinator", "processes", "process")}
 
 
 @contextlib.contextmanager
@@ -161,22 +170,7 @@ def quiet_libraries() -> None:
     os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # TensorFlow computes nothing here, and would announce it
     warnings.filterwarnings("ignore", module=r"(orbax|flax|jax|tensorflow|xarray)(\.|$)")
-    sys.unraisablehook = _pass_over
+    sys.unraisablehook = signals.resend_unraisable_interrupt
     logging.use_absl_handler()
     logging.set_verbosity(logging.WARNING)
     logging.get_absl_handler().setFormatter(python_logging.Formatter("%(levelname)s: %(message)s"))
-
-
-def _pass_over(unraisable: sys.UnraisableHookArgs) -> None:
-    """Is told of what was raised where nothing can be, such as in a callback of the garbage collector, of which JAX has one.
-
-    Parts of a checkpoint that are written after others have failed find nobody to tell; of the failure an error tells. A
-    Ctrl-C or SIGTERM that came just then is sent again, unless somebody keeps those who come.
-    """
-    error = unraisable.exc_value
-    if isinstance(error, KeyboardInterrupt):
-        number = signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT
-        if signal.getsignal(number) in (signal.default_int_handler, terminate):
-            threading.Timer(0.01, os.kill, [os.getpid(), number]).start()
-    elif str(error) != "Event loop is closed":
-        sys.__unraisablehook__(unraisable)

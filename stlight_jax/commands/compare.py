@@ -6,11 +6,11 @@ from absl import flags
 from etils import epath
 from ml_collections import config_flags
 
-from stlight_jax.console.messages import say
+from stlight_jax.console.messages import print_message
 from stlight_jax.errors import InputError, ParityError
 from stlight_jax.runs.environment import environment
 from stlight_jax.storage.json_files import write_json
-from stlight_jax.storage.paths import make_writable
+from stlight_jax.storage.paths import create_folder
 from stlight_jax.torch_reference.compare import (
     _LAST,
     _check_comparable,
@@ -37,7 +37,7 @@ def main() -> None:
     if given.steps:
         _check_comparable(given.config)
     out = epath.Path(given.out)
-    make_writable(out)
+    create_folder(out)
     results = {"environment": environment(), "cases": compare_cases()}
     results["environment"]["packages"]["torch"] = require("torch").__version__
     if given.steps:
@@ -46,7 +46,7 @@ def main() -> None:
     write_json(out / "parity.json", results)
     (out / "parity.txt").write_text(text)
     draw(out / "parity.png", results)
-    say(f"table, figures and picture are in {out}: parity.txt, parity.json, parity.png")
+    print_message(f"table, figures and picture are in {out}: parity.txt, parity.json, parity.png")
     print(text)
     beyond = failures(results)
     if beyond:

@@ -13,9 +13,9 @@ from etils import epath
 from ml_collections import config_flags
 
 from stlight_jax.commands.inspect import chosen_frame_size
-from stlight_jax.console.messages import say
+from stlight_jax.console.messages import print_message
 from stlight_jax.storage.json_files import write_json
-from stlight_jax.storage.paths import make_writable
+from stlight_jax.storage.paths import create_folder
 from stlight_jax.tpu_planning import tpu_table
 from stlight_jax.tpu_planning.chips import describe
 from stlight_jax.tpu_planning.compile_all import compile_all
@@ -41,7 +41,7 @@ def main() -> None:
     plan = Plan(given.config, chosen_frame_size(given.config, given.frame_size))
     slices = [describe(name) for name in given.topology]
     if given.out:
-        make_writable(epath.Path(given.out))
+        create_folder(epath.Path(given.out))
     title = f"STLight {given.config.dataset} {given.config.size}, {plan.model_config.dtype}"
     programs, search = compile_all(plan, slices, given.batch_per_chip, given.search)
     model = plan.model_config
@@ -55,5 +55,5 @@ def main() -> None:
         if trained:
             labels = [f"{program['topology']}, {program['batch_per_chip']} per chip" for program in trained]
             tpu_table.draw(out / PLOT, labels, trained, title)
-        say(f"{', '.join((JSON, TEXT, PLOT))} are in {out}")
+        print_message(f"{', '.join((JSON, TEXT, PLOT))} are in {out}")
     print(text, end="")

@@ -11,12 +11,12 @@ import dataclasses
 from absl import flags
 from etils import epath
 
-from stlight_jax.console.messages import say
+from stlight_jax.console.messages import print_message
 from stlight_jax.errors import InputError
 from stlight_jax.inference import trained
 from stlight_jax.inference.export import _comparison, exported
 from stlight_jax.storage import paths
-from stlight_jax.storage.paths import make_writable
+from stlight_jax.storage.paths import create_folder
 
 
 def define_flags() -> None:
@@ -30,7 +30,7 @@ def define_flags() -> None:
 
 def main() -> None:
     given = flags.FLAGS
-    paths.ready(given.out)
+    paths.connect(given.out)
     out = epath.Path(given.out).expanduser()
     if out.suffix != trained.SUFFIX or out.is_dir():
         raise InputError(f"--out={given.out}: expected the name of a file that ends in {trained.SUFFIX}")
@@ -39,8 +39,8 @@ def main() -> None:
     model = trained.load(given.workdir, given.checkpoint)
     if given.dtype:
         model = dataclasses.replace(model, config=dataclasses.replace(model.config, dtype=given.dtype))
-    make_writable(out.parent)
-    say(f"exporting {model.source} ...")
+    create_folder(out.parent)
+    print_message(f"exporting {model.source} ...")
     file = exported(model)
     trained.write(out, file)
     print(_comparison(model, out))

@@ -12,7 +12,7 @@ from etils import epath
 from ml_collections import config_flags
 
 from stlight_jax.config import check
-from stlight_jax.console.messages import say
+from stlight_jax.console.messages import print_message
 from stlight_jax.data.datasets import BUILDERS
 from stlight_jax.data.datasets.frames import FramesOptions
 from stlight_jax.data.prepare import (
@@ -23,7 +23,7 @@ from stlight_jax.data.prepare import (
 )
 from stlight_jax.errors import InputError
 from stlight_jax.storage import paths
-from stlight_jax.storage.paths import make_writable
+from stlight_jax.storage.paths import create_folder
 
 POSITIONAL = "dataset"
 
@@ -39,7 +39,7 @@ def define_flags() -> None:
 def main() -> None:
     given = flags.FLAGS
     refuse_remote(given.raw, "--raw", given.dataset)
-    paths.ready(given.out)
+    paths.connect(given.out)
     raw, out = epath.Path(given.raw).expanduser(), epath.Path(given.out).expanduser()
     if not raw.exists():
         raise InputError(f"--raw={raw}: there is no such file or folder")
@@ -54,9 +54,9 @@ def main() -> None:
             raise InputError("--config is for frames; the other data sets have no choices")
         if not raw.is_dir():
             raise InputError(f"--raw={raw} is a file; the folder with the raw files of {given.dataset} is wanted")
-        make_writable(out)
+        create_folder(out)
         folder = prepare_in(out, lambda place: BUILDERS[given.dataset](data_dir=str(place), file_format="array_record"), raw)
     if given.dataset == "moving_fashion_mnist":
-        say(f"prepared in {folder} for tfds.load; training reads the raw files, --config.data.root={raw}")
+        print_message(f"prepared in {folder} for tfds.load; training reads the raw files, --config.data.root={raw}")
     else:
-        say(f"prepared in {folder}; --config.data.root={out} finds it")
+        print_message(f"prepared in {folder}; --config.data.root={out} finds it")

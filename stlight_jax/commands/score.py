@@ -5,13 +5,13 @@ from __future__ import annotations
 from absl import flags
 from etils import epath
 
-from stlight_jax.console.messages import say
+from stlight_jax.console.messages import print_message
 from stlight_jax.errors import InputError
 from stlight_jax.reports.tables import DEFINITIONS, tables
 from stlight_jax.scoring.score import score
 from stlight_jax.storage import paths
 from stlight_jax.storage.json_files import write_json
-from stlight_jax.storage.paths import make_writable
+from stlight_jax.storage.paths import create_folder
 
 
 def define_flags() -> None:
@@ -30,10 +30,10 @@ def main() -> None:
     if given.saved:
         prediction, truth = (epath.Path(given.saved) / name for name in ("preds.npy", "trues.npy"))
     if given.json:
-        paths.ready(given.json)
+        paths.connect(given.json)
         if epath.Path(given.json).suffix != ".json" or epath.Path(given.json).is_dir():
             raise InputError(f"--json={given.json}: expected the name of a file that ends in .json")
-        make_writable(epath.Path(given.json).parent)
+        create_folder(epath.Path(given.json).parent)
     sums = score(prediction, truth, given.layout)
     results = {
         "sequences": sums.count,
@@ -44,4 +44,4 @@ def main() -> None:
     print(tables("saved predictions", {"predictions": sums.overall()}, sums.per_lead_time(), {}, DEFINITIONS))
     if given.json:
         write_json(given.json, results)
-        say(f"wrote {given.json}")
+        print_message(f"wrote {given.json}")

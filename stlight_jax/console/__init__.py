@@ -1,0 +1,1 @@
+"""Output for people and signals from them: messages, progress, text tables, Ctrl-C and SIGTERM."""

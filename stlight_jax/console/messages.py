@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
 
 import rich.console
-import rich.progress
+
+_LONGEST_LINE = 300
 
 
 class Console(rich.console.Console):
-    """Leaves it to others what to do when nobody reads what is printed, where rich would end the process."""
+    """A console that raises BrokenPipeError when standard error is closed; rich's own would end the process."""
 
     def on_broken_pipe(self) -> None:
+        """Raises BrokenPipeError."""
         raise BrokenPipeError
 
 
@@ -19,14 +22,34 @@ console = Console(stderr=True, highlight=False)
 
 
 def silence() -> None:
-    """From now on this process shows nothing: another one speaks for it."""
+    """Stops all output of this process to standard error through `console`, because another process prints the messages."""
     console.quiet = True
 
 
-def say(message: str) -> None:
-    """Prints what is being done now, above any bar. What cannot be printed now, for want of space, comes with the next line.
+def print_message(message: str) -> None:
+    """Prints a message on standard error, above a progress bar if one is shown.
 
-    Where nobody reads it, it is not said.
+    Write errors are ignored: text that does not fit on a full disk is printed with the next message.
+
+    Args:
+      message: one line of plain text.
     """
     with contextlib.suppress(OSError):
         console.print(message, markup=False, soft_wrap=True)
+
+
+def one_line(error: BaseException) -> str:
+    """Returns the message of an error on one line.
+
+    Args:
+      error: any exception. Of a failed command, the first line of its standard error that contains "error:" is taken.
+
+    Returns:
+      The text without line breaks, at most 300 characters, or the name of the error's class if it has no text.
+    """
+    text = str(error)
+    if isinstance(error, subprocess.CalledProcessError):
+        output = (error.stderr or b"").decode(errors="replace")
+        text = next((line for line in output.splitlines() if "error:" in line), text)
+    text = " ".join(text.split()) or type(error).__name__
+    return text if len(text) <= _LONGEST_LINE else f"{text[:_LONGEST_LINE]} ..."

@@ -1,4 +1,4 @@
-"""Progress for people: a bar on a terminal, a line now and then elsewhere."""
+"""Progress of long work: a bar on a terminal, a line every 15 seconds elsewhere."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Self, TypeVar
 import rich.console
 import rich.progress
 
-from stlight_jax.console.messages import console, say
-from stlight_jax.console.signals import Attentive
+from stlight_jax.console.messages import console, print_message
+from stlight_jax.console.signals import DeferInterrupts
 
 _Item = TypeVar("_Item")
 _SECONDS_BETWEEN_LINES = 15.0
 
 
-class Progress(Attentive):
+class Progress(DeferInterrupts):
     """Shows how far `total` units of work are, with whatever figures `advance` is given.
 
     Interrupts that a library has swallowed end the work at the next `advance`, if not before.
@@ -55,14 +55,14 @@ class Progress(Attentive):
 
     def advance(self, done: int, figures: str = "") -> None:
         """Shows that `done` of the total is done. Raises KeyboardInterrupt if the work was to end, and nobody has heard it."""
-        self._raise_what_was_heard()
+        self.raise_received()
         self._done = done
         if self._bar is not None:
             self._bar.update(self._task, completed=done, figures=figures, eta=self._eta())
         elif time.monotonic() - self._last_line >= _SECONDS_BETWEEN_LINES or done == self._total:
             self._last_line = time.monotonic()
             parts = [f"{self._title}: {self._unit} {done}/{self._total}", figures, f"ETA {self._eta()}"]
-            say("  ".join(part for part in parts if part))
+            print_message("  ".join(part for part in parts if part))
 
     def note(self, figures: str) -> None:
         """Shows figures of what is on its way. Raises KeyboardInterrupt as `advance`."""

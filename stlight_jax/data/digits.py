@@ -82,7 +82,7 @@ def load_digits(split: Literal["train", "test"], source: str = "auto", root: str
 
 def find_file(root: str, names: tuple[str, ...], dataset: str = "moving_mnist", required: bool = True) -> epath.Path | None:
     """The first of `names` in `root` or, as in OpenSTL's data tree, in `root/moving_mnist`; else InputError or None."""
-    paths.ready(root)
+    paths.connect(root)
     folder = epath.Path(root)
     if not root or not folder.is_dir():
         raise InputError(f"data.root is {str(root)!r}, which is no folder; set it to the folder that holds {names[0]}")

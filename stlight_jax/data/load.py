@@ -13,7 +13,7 @@ import ml_collections
 import numpy as np
 from etils import epath
 
-from stlight_jax.console.messages import say
+from stlight_jax.console.messages import print_message
 from stlight_jax.data.augmentation import Augmented
 from stlight_jax.data.datasets import moving_mnist
 from stlight_jax.data.pipeline import MOST_AT_ONCE
@@ -210,7 +210,7 @@ def _own_frames(data: ml_collections.ConfigDict) -> epath.Path:
 
     if not data.root:
         raise InputError("data.root is empty; give --config.data.root=PATH, a file or folder of videos, pictures or arrays")
-    paths.ready(data.root)
+    paths.connect(data.root)
     raw = epath.Path(data.root).expanduser()
     if not raw.exists():
         raise InputError(f"data.root is {data.root!r}: there is no such file or folder")
@@ -220,7 +220,7 @@ def _own_frames(data: ml_collections.ConfigDict) -> epath.Path:
         _check_options(prepared, options)
         return prepared
     refuse_remote(raw, "data.root", "frames")
-    paths.ready(data.prepared)
+    paths.connect(data.prepared)
     kept = epath.Path(data.prepared or caches.folder() / "frames").expanduser()
     if os.path.realpath(kept) == os.path.realpath(raw):
         raise InputError(f"data.prepared is {data.prepared!r}, the same folder as data.root; choose another one")
@@ -230,7 +230,7 @@ def _own_frames(data: ml_collections.ConfigDict) -> epath.Path:
     found = stored.find_prepared("frames", str(out), "remove it")
     if found is not None:
         return found
-    say(f"reading {raw} once; what is read is kept in {out}")
+    print_message(f"reading {raw} once; what is read is kept in {out}")
     return prepare_frames(raw, options, out, wait=True)
 
 

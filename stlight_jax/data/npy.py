@@ -52,7 +52,7 @@ def memory_map(path: epath.PathLike, expectation: str) -> np.ndarray:
     except FileNotFoundError:
         raise InputError(f"{path}: {expectation}, found no such file") from None
     except (ValueError, EOFError, OSError) as error:
-        if isinstance(error, InputError) or paths.is_failure(error):
+        if isinstance(error, InputError) or paths.is_bucket_error(error):
             raise
         raise InputError(f"{path}: {expectation}, found a file that does not load ({error})") from None
     if not isinstance(array, np.ndarray):

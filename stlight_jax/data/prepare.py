@@ -17,16 +17,16 @@ from etils import epath
 from rich.console import Console
 from rich.table import Table
 
-from stlight_jax.console.messages import say
+from stlight_jax.console.messages import print_message
 from stlight_jax.data.clips_builder import ClipsBuilder
 from stlight_jax.data.datasets.frames import Frames, FramesOptions, describe
 from stlight_jax.data.stored import read_metadata
 from stlight_jax.data.windows import Run, Windows
 from stlight_jax.errors import InputError, StlightError
 from stlight_jax.storage import paths
-from stlight_jax.storage.copies import send
+from stlight_jax.storage.copies import upload_folder
 from stlight_jax.storage.locks import locked
-from stlight_jax.storage.paths import make_writable
+from stlight_jax.storage.paths import create_folder
 
 _IN_USE = "{} is being prepared by process {{process}}"
 _UNFINISHED = tfds.core.constants.INCOMPLETE_PREFIX  # of the names of folders that TFDS is writing
@@ -46,7 +46,7 @@ def prepare(builder: ClipsBuilder, raw: epath.Path, wait: bool = False) -> epath
       InputError: the raw files are not as they should be, or the folder cannot be written; nothing half-written stays.
     """
     folder = epath.Path(builder.data_path)
-    make_writable(folder.parent)
+    create_folder(folder.parent)
     with locked(folder.parent, _IN_USE.format(folder.parent), wait):
         if _is_prepared(folder):
             pass
@@ -80,7 +80,7 @@ def prepare_in(out: epath.Path, make: Callable[[epath.Path], ClipsBuilder], raw:
             if _is_prepared(folder):
                 _show(type(builder), folder)
             else:
-                send(pathlib.Path(prepare(builder, raw)), folder, last="dataset_info.json")
+                upload_folder(pathlib.Path(prepare(builder, raw)), folder, last="dataset_info.json")
     return folder
 
 
@@ -95,7 +95,7 @@ def refuse_remote(raw: epath.PathLike, key: str, dataset: str) -> None:
 
 def prepare_frames(raw: epath.Path, options: FramesOptions, out: epath.Path, wait: bool = False) -> epath.Path:
     """Prepares a user's own frames in `out`, see `prepare_in`."""
-    make_writable(out)
+    create_folder(out)
 
     def make(place: epath.Path) -> Frames:
         try:
@@ -104,7 +104,7 @@ def prepare_frames(raw: epath.Path, options: FramesOptions, out: epath.Path, wai
             with contextlib.suppress(OSError, ValueError):  # ValueError is epath's where there are files
                 place.rmdir()  # if it was made for nothing
             raise
-        say(f"  {builder.sequences_found}")
+        print_message(f"  {builder.sequences_found}")
         return builder
 
     folder = prepare_in(out, make, raw, wait)
@@ -132,7 +132,7 @@ def _is_prepared(folder: epath.Path) -> bool:
     if not (folder / "dataset_info.json").exists():
         return False
     made_from = read_metadata(folder).get("raw", "other files")
-    say(f"{folder} is prepared already, from {made_from}; remove it to prepare the data anew")
+    print_message(f"{folder} is prepared already, from {made_from}; remove it to prepare the data anew")
     return True
 
 
@@ -208,7 +208,7 @@ def _show(builder: type[ClipsBuilder], folder: epath.Path) -> None:
     metadata = read_metadata(folder)
     print(count_table(builder, metadata), end="")
     for remark in metadata["remarks"]:
-        say(f"  {remark}")
+        print_message(f"  {remark}")
 
 
 def _is_of_files(error: BaseException) -> bool:

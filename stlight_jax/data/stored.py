@@ -33,7 +33,7 @@ def find_prepared(name: str, root: str, how: str) -> epath.Path | None:
     Raises InputError for data that are there in a format that has no random access.
     """
     place = root or tfds.core.constants.DATA_DIR
-    paths.ready(place)
+    paths.connect(place)
     folder = epath.Path(place).expanduser()
     for place in (folder, *versions(name, folder)):
         if (place / _INFO).exists():

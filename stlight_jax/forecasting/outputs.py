@@ -20,8 +20,8 @@ from stlight_jax.data.scaling import Scaling
 from stlight_jax.errors import InputError
 from stlight_jax.forecasting.forecast_windows import Window
 from stlight_jax.storage import paths
-from stlight_jax.storage.atomic import finished, foreign_in
-from stlight_jax.storage.paths import make_writable
+from stlight_jax.storage.atomic import atomic_output, foreign_file_in
+from stlight_jax.storage.paths import create_folder
 
 _LISTED = "mp4, gif, png, npy, npz, h5, nc"
 _MOST_COLUMNS = 40  # of a strip
@@ -129,7 +129,7 @@ class Destination:
     def writing(self, forms: Sequence[Form], scaling: Scaling) -> Iterator[Callable[[Window, np.ndarray], None]]:
         """Gives a function that takes a window and what of its prediction is to be written, in the order of the sequences."""
         with contextlib.ExitStack() as outer:
-            folder = outer.enter_context(finished(self.path, replace=self._overwrite)) if self._in_folder else None
+            folder = outer.enter_context(atomic_output(self.path, replace=self._overwrite)) if self._in_folder else None
             if folder is not None:
                 folder.mkdir()
             current = outer.enter_context(contextlib.ExitStack())
@@ -142,7 +142,7 @@ class Destination:
                     current.close()
                     path = self.path if folder is None else folder / self._names[view]
                     if self.kinds[view] == "png":
-                        strip = current.enter_context(finished(path, replace=self._overwrite))
+                        strip = current.enter_context(atomic_output(path, replace=self._overwrite))
                         write = functools.partial(_draw, strip, scaling, window)
                     else:
                         write = current.enter_context(
@@ -182,10 +182,10 @@ def check_free(
             raise InputError(f"{path} is a {there}, predictions go into a {wanted}; give another name")
         if not overwrite:
             raise InputError(f"{path} is there already; give another name ({option}=NAME), or --overwrite to replace it")
-        foreign = foreign_in(path) if folder else None
+        foreign = foreign_file_in(path) if folder else None
         if foreign is not None:
             raise InputError(f"{path} is a folder with {foreign} in it, which predict has not written; give another name")
-    make_writable(path.parent)
+    create_folder(path.parent)
 
 
 def _lies_in(path: pathlib.Path, other: pathlib.Path) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stlight_jax.console.messages import say
+from stlight_jax.console.messages import print_message
 from stlight_jax.console.progress import Progress
 from stlight_jax.data.formats.output import Form, can_hold
 from stlight_jax.errors import InputError
@@ -24,7 +24,7 @@ from stlight_jax.reports.page import write_page
 from stlight_jax.reports.sprites import Clip
 from stlight_jax.runs.environment import environment
 from stlight_jax.storage import paths
-from stlight_jax.storage.atomic import finished
+from stlight_jax.storage.atomic import atomic_output
 from stlight_jax.storage.json_files import write_json
 
 if TYPE_CHECKING:
@@ -115,15 +115,15 @@ def predict(request: Request, forecaster: Forecaster) -> dict[str, Any]:
                 f"{source}: all values of the frames to predict from are missing; there is nothing to predict from"
             )
     results = _results(forecaster, plan, run, source, destination.path) | (verification.results() or {})
-    say(f"wrote {destination.path}")
+    print_message(f"wrote {destination.path}")
     if table is not None:
-        with finished(table, replace=request.overwrite) as temporary:
+        with atomic_output(table, replace=request.overwrite) as temporary:
             write_json(temporary, results)
-        say(f"wrote {table}")
+        print_message(f"wrote {table}")
     if page is not None:
-        with finished(page, replace=request.overwrite) as temporary:
+        with atomic_output(page, replace=request.overwrite) as temporary:
             _write_report(temporary, results, clips.chosen(run, forecaster.scaling), forecaster)
-        say(f"wrote {page}, a page to look at")
+        print_message(f"wrote {page}, a page to look at")
     if "overall" in results:
         print(as_text(results))
     return results
@@ -246,36 +246,36 @@ def _tell(
     each = f", every {sequence.step}" if sequence.step else ""
     these = f"{plan.horizon} frame{'s' * (plan.horizon > 1)} from {model.in_frames}"
     how = f"{total:,} times" if plan.rolling else f"from frame {view.place(plan.starts[0][0])} on"
-    say(
+    print_message(
         f"{which}: {sequence.frames:,} frames of {height} x {width}, {channels} channel{'s' * (channels > 1)}, {sequence.dtype}"
         f"{each}; predicting {these}, {how}, to {destination.path}"
     )
     if reading.taken:
-        say("as in training: " + ", ".join(f"--{key}={value}" for key, value in reading.taken.items()))
+        print_message("as in training: " + ", ".join(f"--{key}={value}" for key, value in reading.taken.items()))
     for remark in dict.fromkeys(remark for view in plan.views for remark in view.sequence.remarks):
-        say(f"  {remark}")
+        print_message(f"  {remark}")
     for remark in dict.fromkeys(plan.truths_told[:_MOST_NAMES]):
-        say(f"  {remark}")
+        print_message(f"  {remark}")
     for remark in _remarks(form, form.origin.dtype or sequence.dtype, reading.options.fill_value):
-        say(f"  {remark}")
+        print_message(f"  {remark}")
     small = {
         view.shape[:2] for number, view in enumerate(plan.views) if is_too_small(view.shape[:2]) and plan.knows_truth(number)
     }
     if small:
         height, width = min(small)
-        say(f"no SSIM of frames of {height} x {width}: it needs at least {SSIM_WINDOW} x {SSIM_WINDOW}")
+        print_message(f"no SSIM of frames of {height} x {width}: it needs at least {SSIM_WINDOW} x {SSIM_WINDOW}")
     if plan.left_out:
-        say(f"{plan.left_out:,} forecast{'s' * (plan.left_out > 1)} left out, across gaps in time")
+        print_message(f"{plan.left_out:,} forecast{'s' * (plan.left_out > 1)} left out, across gaps in time")
     names = plan.without_forecasts
     if names:
         more = f" and {len(names) - _MOST_NAMES:,} more" if len(names) > _MOST_NAMES else ""
-        say(
+        print_message(
             f"no forecast, and no file, of {', '.join(names[:_MOST_NAMES])}{more}: nowhere are {model.in_frames} frames, and "
             "those to predict, without a gap in time"
         )
     for remark in dict.fromkeys(map(_as_pictures, forms, destination.kinds)):
         if remark:
-            say(remark)
+            print_message(remark)
 
 
 def _as_pictures(form: Form, kind: str) -> str:

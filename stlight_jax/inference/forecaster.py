@@ -11,7 +11,7 @@ import numpy as np
 from absl import logging
 from etils import epath
 
-from stlight_jax.console.messages import say
+from stlight_jax.console.messages import print_message
 from stlight_jax.data.formats.output import as_type, can_hold
 from stlight_jax.data.scaling import Scaling, is_wide
 from stlight_jax.errors import InputError
@@ -262,7 +262,7 @@ class Forecaster:
     def _say_once(self, message: str) -> None:
         if "given" not in self._said:
             self._said.add("given")
-            say(message)
+            print_message(message)
 
     def _warn_once(self, key: str, message: str) -> None:
         if key not in self._said:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from stlight_jax.console.messages import say
+from stlight_jax.console.messages import print_message
 from stlight_jax.errors import InputError
 from stlight_jax.inference.programs import Programs
 from stlight_jax.inference.tiles import Tiling, receptive_radius
@@ -88,7 +88,7 @@ class TiledPass:
             if tiling.overlap >= exact
             else f"the prediction of whole frames needs {exact}, or one tile for all: expect seams"
         )
-        say(
+        print_message(
             f"frames of {height} x {width} are cut into {count:,} tiles of at most {tiling.height} x {tiling.width}, with an "
             f"overlap of {tiling.overlap} pixels; {seams}",
         )

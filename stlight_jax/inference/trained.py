@@ -32,6 +32,7 @@ from stlight_jax.errors import InputError
 from stlight_jax.model.initial_variables import init_variables
 from stlight_jax.model.stlight import STLight, STLightConfig
 from stlight_jax.storage import paths
+from stlight_jax.storage.atomic import write_atomic
 from stlight_jax.version import __version__
 
 SUFFIX = ".stlight"
@@ -93,7 +94,7 @@ def load(path: epath.PathLike, which: str = "best") -> TrainedModel:
         raise InputError(f"{path} holds one checkpoint; {which!r} cannot be chosen from it")
     if str(path) in shipped():
         return _read(epath.Path(_SHIPPED / f"{path}{SUFFIX}"), str(path))
-    paths.ready(path, checkpoints=True)
+    paths.connect(path, checkpoints=True)
     place = epath.Path(path).expanduser()
     if place.suffix == SUFFIX:
         return _read(place, str(path))
@@ -123,8 +124,7 @@ def write(path: epath.PathLike, model: TrainedModel) -> None:
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
         for name, part in {_DESCRIPTION: json.dumps(content, indent=1).encode(), **parts}.items():
             file.writestr(zipfile.ZipInfo(name), part, zipfile.ZIP_DEFLATED)  # without the time, so that equal is equal
-    with paths.writing(path):
-        paths.write_at_once(epath.Path(path), archive.getvalue())
+    write_atomic(epath.Path(path), archive.getvalue())
 
 
 def _from_checkpoint(place: epath.Path, which: str) -> TrainedModel:
@@ -160,7 +160,7 @@ def _read(path: epath.Path, source: str) -> TrainedModel:
     try:
         return _unpacked(path, source)
     except (zipfile.BadZipFile, zlib.error, KeyError, TypeError, ValueError, EOFError, OSError, MemoryError) as error:
-        if isinstance(error, InputError) or paths.is_failure(error):
+        if isinstance(error, InputError) or paths.is_bucket_error(error):
             raise
         what = f"it has no {error}" if isinstance(error, KeyError) else f"{type(error).__name__}: {error}"
         raise InputError(f"{path} is damaged, or no {SUFFIX} file: {what}") from None

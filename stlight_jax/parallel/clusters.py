@@ -1,4 +1,4 @@
-"""What SLURM and TPU VMs tell a process of the others in its run, as far as JAX needs help with it."""
+"""The other processes of a run as SLURM and TPU VMs describe them, as far as JAX does not read this itself."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from typing import Any
 from stlight_jax.errors import InputError
 
 
-def of_slurm() -> bool:
-    """Whether SLURM runs more than one of this process.
+def is_slurm_step() -> bool:
+    """Returns whether SLURM runs more than one of this process.
 
-    Raises InputError where it has room for several, but one was started by hand.
+    Raises:
+      InputError: SLURM has room for several processes, but this one was started by hand.
     """
     tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS") or os.environ.get("SLURM_NTASKS", "1"))
     if tasks == 1 or "SLURM_PROCID" not in os.environ:
@@ -26,44 +27,44 @@ def of_slurm() -> bool:
     return True
 
 
-def of_a_tpu_slice() -> bool:
-    """Whether this host is one of several of a TPU slice; False where nobody says (`distributed.check_layout` sees to it).
+def is_tpu_slice() -> bool:
+    """Returns whether this host is one of several of a TPU slice; False if unknown, which `distributed.check_layout` finds.
 
-    A host that is alone must not join anything, for JAX's port is always the same one: a second program there would break the
-    first.
+    A single host must not join anything: JAX always uses the same port, so a second program there would break the first.
     """
     if "tpu" not in (os.environ.get("JAX_PLATFORMS") or "tpu").split(","):
         return False
     try:
-        from jax._src.clusters import cloud_tpu_cluster as tpu  # what `jax.distributed.initialize` asks; it has no public name
+        from jax._src.clusters import cloud_tpu_cluster as tpu  # of `jax.distributed.initialize`; it has no public name
 
         slice_ = next((kind for kind in (tpu.GceTpuCluster, tpu.GkeTpuCluster) if kind.is_env_present()), None)
         return slice_ is not None and slice_.get_process_count() > 1
-    except (ImportError, AttributeError, OSError, RuntimeError, ValueError):  # of a metadata server that does not answer, too
+    except (ImportError, AttributeError, OSError, RuntimeError, ValueError):  # also of a metadata server without an answer
         return False
 
 
 def slurm_arguments() -> dict[str, Any]:
-    """What `jax.distributed.initialize` must be told on SLURM: which of the GPUs that this task sees are its own.
+    """Returns the arguments of `jax.distributed.initialize` on SLURM: which of the visible GPUs belong to this task.
 
-    Left to itself JAX takes one, the one with the task's number on its node: of one task per node it would leave the others
-    idle, and a task that sees none but its own may have no such number.
+    By default JAX takes one GPU, that with the task's number on its node. With one task per node it would leave the others
+    idle, and a task that sees only its own GPUs may have no GPU of that number.
 
-    Raises InputError if the tasks of a node cannot share its GPUs equally.
+    Raises:
+      InputError: the tasks of a node cannot share its GPUs equally.
     """
-    gpus, tasks = _gpus_seen(), _tasks_of_this_node()
+    gpus, tasks = _visible_gpus(), _tasks_of_this_node()
     if "JAX_LOCAL_DEVICE_IDS" in os.environ or not gpus or not tasks:
         return {}
-    on_the_node = int(os.environ.get("SLURM_GPUS_ON_NODE") or gpus)
-    if tasks == 1 or "SLURM_GPUS_PER_TASK" in os.environ or gpus < max(tasks, on_the_node):  # bound to those it sees
+    gpus_of_node = int(os.environ.get("SLURM_GPUS_ON_NODE") or gpus)
+    if tasks == 1 or "SLURM_GPUS_PER_TASK" in os.environ or gpus < max(tasks, gpus_of_node):  # the task sees only its own
         return {"local_device_ids": list(range(gpus))}
     if gpus % tasks:
         raise InputError(f"{tasks} tasks cannot share the {gpus} GPUs of a node equally; change --ntasks-per-node of srun")
-    share, place = gpus // tasks, int(os.environ["SLURM_LOCALID"])
-    return {"local_device_ids": list(range(place * share, (place + 1) * share))}
+    share, index = gpus // tasks, int(os.environ["SLURM_LOCALID"])
+    return {"local_device_ids": list(range(index * share, (index + 1) * share))}
 
 
-def _gpus_seen() -> int:
+def _visible_gpus() -> int:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return len([name for name in visible.split(",") if name not in ("", "NoDevFiles")])
@@ -71,6 +72,6 @@ def _gpus_seen() -> int:
 
 
 def _tasks_of_this_node() -> int | None:
-    """None where nodes have unequal numbers."""
-    told = re.fullmatch(r"(\d+)(\(x\d+\))?", os.environ.get("SLURM_STEP_TASKS_PER_NODE", ""))
-    return int(told[1]) if told else None
+    """Returns the number of tasks, None if nodes have different numbers."""
+    match = re.fullmatch(r"(\d+)(\(x\d+\))?", os.environ.get("SLURM_STEP_TASKS_PER_NODE", ""))
+    return int(match[1]) if match else None

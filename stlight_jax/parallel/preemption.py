@@ -1,71 +1,56 @@
-"""Being asked to stop: by SIGTERM or SIGINT, or by the platform through JAX."""
+"""Requests to stop a run: from SIGTERM or Ctrl-C, or from the platform through JAX."""
 
 from __future__ import annotations
 
 import contextlib
-import signal
 import threading
 from collections.abc import Iterator
-from typing import Any
 
 import jax
 from jax.experimental import multihost_utils
 
-from stlight_jax.console.messages import say
-from stlight_jax.console.signals import leave_unsaved
+from stlight_jax.console.messages import print_message
+from stlight_jax.console.signals import call_on_first_signal
 
 
 class StopRequests:
-    """Whether the run was asked to stop. Many processes agree on the moment at which they do.
+    """The state of requests to stop a run. All processes of a run agree on the step at which they stop.
 
     Attributes:
-      requested: what was agreed on.
+      requested: whether the processes have agreed to stop.
     """
 
     def __init__(self) -> None:
         self.requested = False
-        self._heard = threading.Event()
-        self._moments = 0
+        self._received = threading.Event()
+        self._calls = 0
 
-    def hear(self) -> None:
-        """The request, of this process alone."""
-        self._heard.set()
+    def receive(self) -> None:
+        """Requests a stop of this process, which must be the only one of its run."""
+        self._received.set()
+        print_message("stop requested: finishing this step and saving ...")
 
     def agree(self) -> bool:
-        """Whether to stop now. Called by all processes equally often, after each step and each batch of a validation.
+        """Returns whether to stop now.
 
-        JAX lets all of them come as far as the one that is farthest when the request is heard, by this count.
+        All processes must call it equally often: after each step and each batch of a validation. By the number of calls,
+        JAX lets all processes proceed as far as the one that was farthest when the request arrived.
         """
         if jax.process_count() == 1:
-            self.requested = self._heard.is_set()
+            self.requested = self._received.is_set()
         else:
-            self._moments += 1
-            self.requested |= multihost_utils.reached_preemption_sync_point(self._moments)
+            self._calls += 1
+            self.requested |= multihost_utils.reached_preemption_sync_point(self._calls)
         return self.requested
 
 
 @contextlib.contextmanager
 def stop_requests() -> Iterator[StopRequests]:
-    """Turns the first SIGTERM or SIGINT into a request that the loop can ask for; a second one acts as usual.
+    """Turns the first SIGTERM or Ctrl-C during the block into a request to stop; a second one has its usual effect.
 
-    In a run of many processes JAX itself listens to SIGTERM.
+    In a run of several processes, JAX itself handles SIGTERM.
     """
     stop = StopRequests()
-    if threading.current_thread() is not threading.main_thread() or jax.process_count() > 1:
+    single = jax.process_count() == 1 and threading.current_thread() is threading.main_thread()
+    with call_on_first_signal(stop.receive) if single else contextlib.nullcontext():
         yield stop
-        return
-    previous = {}
-
-    def request(number: int, frame: Any) -> None:
-        stop.hear()
-        signal.signal(number, previous[number])
-        say("asked to stop: finishing this step and saving ...")
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        before = signal.signal(number, request)
-        previous[number] = signal.SIG_DFL if before is leave_unsaved else before
-    try:
-        yield stop
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

@@ -18,7 +18,7 @@ from etils import epath
 from stlight_jax.reports import comparison, tables
 from stlight_jax.reports.charts import Chart, lead_time_chart, sharpness_chart, training_charts
 from stlight_jax.reports.sprites import Clip, gallery
-from stlight_jax.storage import paths
+from stlight_jax.storage.atomic import write_atomic
 from stlight_jax.storage.json_files import finite
 
 _HERE = pathlib.Path(__file__)
@@ -114,8 +114,7 @@ def write_page(
         data=_json({"clips": shown, "charts": [chart.as_json() for chart in charts]}),
     )
     ascii_only = page.encode("ascii", "xmlcharrefreplace").decode()  # the same in whatever encoding it is written and read
-    with paths.writing(path):
-        paths.write_at_once(epath.Path(path), ascii_only)
+    write_atomic(epath.Path(path), ascii_only)
 
 
 def _json(content: Any) -> str:

@@ -1,0 +1,1 @@
+"""The files of a run: workdir, checkpoints, metrics log, environment."""

@@ -26,10 +26,11 @@ from absl import logging
 from etils import epath
 from orbax.checkpoint import v1 as ocp
 
-from stlight_jax.console.signals import Attentive
+from stlight_jax.console.signals import DeferInterrupts
 from stlight_jax.errors import InputError, NonFiniteLossError, PreemptedError
 from stlight_jax.storage import paths
-from stlight_jax.storage.lease import Lock
+from stlight_jax.storage.atomic import write_atomic
+from stlight_jax.storage.locks import Lock
 from stlight_jax.training.state import TrainState
 
 _CHECKSUMS = "checksums.json"
@@ -50,7 +51,7 @@ class CheckpointWriter:
       lock: of the run's folder, asked before anything is sealed or deleted: who stood still in the middle of a save may have
         lost it.
 
-    All methods raise InputError where checkpoints cannot be written, TakenOverError where the lock is lost; those before stay.
+    All methods raise InputError where checkpoints cannot be written, LockLostError where the lock is lost; those before stay.
     """
 
     def __init__(self, directory: epath.PathLike, keep: int, lock: Lock | None = None):
@@ -108,7 +109,7 @@ class CheckpointWriter:
         kept = {*available[-self._keep :], *sorted(scored, key=lambda step: scores[step])[:1]}
         for step in available:
             if step not in kept:
-                self._lock.check(ask=True)
+                self._lock.check(refresh=True)
                 try:
                     _delete(self._directory / str(step))
                 except Exception as error:  # it only takes room, and the next save tries again
@@ -213,7 +214,7 @@ def steps(directory: epath.PathLike) -> list[int]:
     """Steps of the committed checkpoints in `directory`, ascending, sound or not."""
     directory = epath.Path(directory)
     if paths.is_remote(directory):
-        return sorted(int(name) for name in paths.folders(directory) if _is_step(name))
+        return sorted(int(name) for name in paths.folders_in(directory) if _is_step(name))
     if not directory.exists():
         return []
     return sorted(int(path.name) for path in directory.iterdir() if _is_step(path.name) and path.is_dir())
@@ -223,15 +224,15 @@ def write_checksums(directory: epath.Path, lock: Lock | None = None) -> None:
     """Seals a checkpoint: the SHA-256 of each of its files, as they can be read from there, written atomically.
 
     Args:
-      lock: asked when all is read. Raises TakenOverError if it is lost.
+      lock: asked when all is read. Raises LockLostError if it is lost.
     """
     checksums = _checksums(directory)
     if lock is not None:
-        lock.check(ask=True)
-    paths.write_at_once(directory / _CHECKSUMS, json.dumps(checksums, indent=1))
+        lock.check(refresh=True)
+    write_atomic(directory / _CHECKSUMS, json.dumps(checksums, indent=1))
 
 
-def fault(directory: epath.PathLike) -> str | None:
+def find_damage(directory: epath.PathLike) -> str | None:
     """What is wrong with a checkpoint folder, in a few words; None if every file is as it was written."""
     directory = epath.Path(directory)
     try:
@@ -239,7 +240,7 @@ def fault(directory: epath.PathLike) -> str | None:
     except FileNotFoundError:
         return _UNSEALED
     except (ValueError, OSError) as error:
-        if paths.is_failure(error):
+        if paths.is_bucket_error(error):
             raise
         return f"its {_CHECKSUMS} is damaged"
     if not isinstance(wanted, dict):
@@ -249,7 +250,7 @@ def fault(directory: epath.PathLike) -> str | None:
     except FileNotFoundError:
         return "it was deleted meanwhile"
     except OSError as error:
-        if paths.is_failure(error):  # of the network; the files may be as they were
+        if paths.is_bucket_error(error):  # of the network; the files may be as they were
             raise
         return f"it cannot be read ({error})"
     for name in sorted(wanted.keys() | found.keys()):
@@ -262,7 +263,7 @@ def fault(directory: epath.PathLike) -> str | None:
     return None
 
 
-def newest_sound_step(directory: epath.PathLike, move_faulty_to: epath.PathLike | None = None) -> int | None:
+def latest_valid_step(directory: epath.PathLike, move_damaged_to: epath.PathLike | None = None) -> int | None:
     """The newest checkpoint whose files are all as they were written; None if nothing was ever completed.
 
     Every faulty one met on the way is reported and, given a folder, moved there, so that training can write its step anew.
@@ -273,7 +274,7 @@ def newest_sound_step(directory: epath.PathLike, move_faulty_to: epath.PathLike 
     """
     faulty, sound = {}, None
     for step in reversed(steps(directory)):
-        problem = fault(epath.Path(directory) / str(step))
+        problem = find_damage(epath.Path(directory) / str(step))
         if problem is None:
             sound = step
             break
@@ -284,9 +285,9 @@ def newest_sound_step(directory: epath.PathLike, move_faulty_to: epath.PathLike 
             f"{directory}: no sound checkpoint is left (faulty: {', '.join(map(str, faulty))}); "
             "choose another --workdir to start anew"
         )
-    if move_faulty_to is not None:
+    if move_damaged_to is not None:
         for step in faulty:
-            _move(epath.Path(directory) / str(step), epath.Path(move_faulty_to))
+            _move(epath.Path(directory) / str(step), epath.Path(move_damaged_to))
     return sound
 
 
@@ -299,14 +300,14 @@ def choose_step(directory: epath.PathLike, which: str) -> int:
     if not available:
         raise InputError(f"{directory}: no checkpoint here; train first, or check --workdir")
     if which == "last":
-        step = newest_sound_step(directory)
+        step = latest_valid_step(directory)
         if step is None:
             raise InputError(f"{directory}: no complete checkpoint here")
         return step
     if which == "best":
         scores = {step: _score(epath.Path(directory) / str(step)) for step in available}
         for step in sorted((step for step in available if scores[step] is not None), key=lambda step: scores[step]):
-            problem = fault(epath.Path(directory) / str(step))
+            problem = find_damage(epath.Path(directory) / str(step))
             if problem is None:
                 return step
             logging.warning("checkpoint %d is not used: %s", step, problem)
@@ -318,7 +319,7 @@ def choose_step(directory: epath.PathLike, which: str) -> int:
         raise InputError(
             f"--checkpoint={which}: expected best, last or one of {', '.join(map(str, available))} (in {directory})"
         )
-    problem = fault(epath.Path(directory) / which)
+    problem = find_damage(epath.Path(directory) / which)
     if problem is not None:
         raise InputError(f"checkpoint {which} in {directory} cannot be used: {problem}")
     return int(which)
@@ -329,7 +330,7 @@ def locate(path: epath.PathLike) -> tuple[epath.Path, int]:
 
     Raises InputError where there is none.
     """
-    paths.ready(path, checkpoints=True)
+    paths.connect(path, checkpoints=True)
     path = epath.Path(path)
     if _is_step(path.name) and not (path / "checkpoints").exists():
         return path.parent, choose_step(path.parent, path.name)
@@ -347,7 +348,7 @@ def load_description(directory: epath.PathLike, step: int) -> dict[str, Any]:
     return _metadata(epath.Path(directory) / str(step))["custom_metadata"]
 
 
-@Attentive(wait=True)  # Orbax takes an interrupt for a checkpoint of another kind
+@DeferInterrupts(wait=True)  # Orbax takes an interrupt for a checkpoint of another kind
 def load_state(directory: epath.PathLike, step: int, like: TrainState) -> TrainState:
     """Restores a whole state. Where only one of checkpoint and `like` has a moving average, it begins anew or is left out.
 
@@ -370,7 +371,7 @@ def load_state(directory: epath.PathLike, step: int, like: TrainState) -> TrainS
     return state if averaged == wanted else state.with_variables(state.raw_variables, averaged=wanted)
 
 
-@Attentive(wait=True)
+@DeferInterrupts(wait=True)
 def load_variables(directory: epath.PathLike, step: int, like: dict[str, Any]) -> dict[str, Any]:
     """Restores {"params", "batch_stats"} only. `like` is as in `load_state`."""
     return _load(directory, step, {"model": like})["model"]
@@ -378,7 +379,7 @@ def load_variables(directory: epath.PathLike, step: int, like: dict[str, Any]) -
 
 def _move(path: epath.Path, folder: epath.Path) -> None:
     """Into `folder`, with a number behind its name that is free there."""
-    with paths.writing(folder):
+    with paths.write_errors(folder):
         names = (folder / f"{path.name}-{number}" for number in itertools.count(1))
         paths.move_folder(path, next(name for name in names if not name.exists()))
 
@@ -447,7 +448,7 @@ def _absolute(directory: epath.PathLike) -> epath.Path:
 
 def _checksums(directory: epath.Path) -> dict[str, str]:
     if paths.is_remote(directory):
-        names = [name for name in paths.all_files(directory) if name != _CHECKSUMS]
+        names = [name for name in paths.files_below(directory) if name != _CHECKSUMS]
         return {name: hashlib.sha256(paths.read_bytes(directory / name)).hexdigest() for name in names}
     files = {}
     folders = [directory]
@@ -462,9 +463,9 @@ def _checksums(directory: epath.Path) -> dict[str, str]:
 
 @contextlib.contextmanager
 def _writing(path: epath.Path) -> Iterator[None]:
-    """As `paths.writing`; TensorStore reports what a disk does as a ValueError."""
+    """As `paths.write_errors`; TensorStore reports what a disk does as a ValueError."""
     try:
-        with paths.writing(f"the checkpoint in {path}"):
+        with paths.write_errors(f"the checkpoint in {path}"):
             yield
     except ValueError as error:
         if isinstance(error, InputError):
@@ -483,6 +484,6 @@ def _score(directory: epath.Path) -> float | None:
         score = float(metrics["mse"])
         return score if math.isfinite(score) else None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        if paths.is_failure(error):
+        if paths.is_bucket_error(error):
             raise
         return None

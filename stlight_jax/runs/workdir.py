@@ -1,59 +1,64 @@
-"""The folder of one run: what lies where, and that only one process trains in it."""
+"""The folder of a run: its subfolders, and the lock that lets only one process train in it."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 
 from etils import epath
 
 from stlight_jax.errors import InputError
-from stlight_jax.storage import lease, paths
-from stlight_jax.storage.locks import locked
-from stlight_jax.storage.paths import make_writable
+from stlight_jax.storage import paths
+from stlight_jax.storage.locks import Lock, locked
 
 
 class Workdir:
-    """Paths below one folder; made when `create` is called.
+    """The folder of a run, local or in a bucket. `create` makes it.
 
     Attributes:
-      path: the folder, local or remote.
+      path: the folder.
 
-    Raises InputError if it is remote and cannot be reached.
+    Raises:
+      InputError: the path is empty, or its bucket cannot be reached.
     """
 
     def __init__(self, path: epath.PathLike):
         if not str(path):
             raise InputError("--workdir is empty; name a folder for the run, such as runs/my_run")
-        paths.ready(path, checkpoints=True)
+        paths.connect(path, checkpoints=True)
         self.path = epath.Path(path)
 
     @property
     def checkpoints(self) -> epath.Path:
-        """One folder per checkpoint, named by its step."""
+        """Folder with one subfolder per checkpoint, named by its step."""
         return self.path / "checkpoints"
 
     @property
     def rejected(self) -> epath.Path:
-        """Checkpoints that turned out incomplete or damaged."""
+        """Folder for incomplete and damaged checkpoints."""
         return self.path / "rejected_checkpoints"
 
     @property
     def evaluation(self) -> epath.Path:
-        """Tables and pictures."""
+        """Folder for the tables and pictures of an evaluation."""
         return self.path / "eval"
 
     @property
     def profile(self) -> epath.Path:
-        """Traces of training steps."""
+        """Folder for traces of training steps."""
         return self.path / "profile"
 
     def create(self) -> None:
-        """Makes the folder. Raises InputError if it cannot be made or written to."""
-        make_writable(self.path)
+        """Creates the folder.
 
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[lease.Lock]:
-        """Keeps a second process from training in the same folder. Raises InputError if one already does."""
-        with locked(self.path, f"--workdir={self.path} is in use by process {{process}}, which trains in it") as lock:
-            yield lock
+        Raises:
+          InputError: it cannot be created or written to.
+        """
+        paths.create_folder(self.path)
+
+    def locked(self) -> AbstractContextManager[Lock]:
+        """Returns a context manager that keeps a second process from training in the folder.
+
+        Raises:
+          InputError: on entering, if another process trains in the folder.
+        """
+        return locked(self.path, f"--workdir={self.path} is in use by process {{process}}, which trains in it")

@@ -11,7 +11,7 @@ import ml_collections
 from etils import epath
 
 from stlight_jax.config import check
-from stlight_jax.console.messages import say
+from stlight_jax.console.messages import print_message
 from stlight_jax.data.load import open_test
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.data.sequences import Sequences, fingerprint
@@ -22,7 +22,7 @@ from stlight_jax.metrics.metric_sums import SampledSums
 from stlight_jax.model.initial_variables import init_variables
 from stlight_jax.model.rollout import check_horizon
 from stlight_jax.model.stlight import STLight
-from stlight_jax.parallel import distributed
+from stlight_jax.parallel import agreement, distributed
 from stlight_jax.parallel.launchers import make_launcher
 from stlight_jax.reports import tables
 from stlight_jax.reports.comparison import compare
@@ -30,7 +30,7 @@ from stlight_jax.runs import checkpoint
 from stlight_jax.runs.workdir import Workdir
 from stlight_jax.scoring.presentation import present
 from stlight_jax.storage.json_files import write_json
-from stlight_jax.storage.paths import make_writable
+from stlight_jax.storage.paths import create_folder
 
 TABLE, METRICS = "table.txt", "metrics.json"
 
@@ -62,10 +62,10 @@ def evaluate_workdir(
     distributed.check_layout()
     asked = {"checkpoint": which, "data_root": data_root, "horizon": horizon, "cycle": cycle}
     for flag, value in asked.items():
-        distributed.check_agreement(f"--{flag}", value)
+        agreement.assert_same_on_all_processes(f"--{flag}", value)
     # Of a run that still trains, each process might find other ones.
-    checkpoints = distributed.told_by_the_first(_choose(place, which) if jax.process_index() == 0 else None)
-    distributed.check_shared(place.path)
+    checkpoints = agreement.broadcast_from_first(_choose(place, which) if jax.process_index() == 0 else None)
+    agreement.assert_shared_folder(place.path)
     description = checkpoint.load_description(place.checkpoints, next(iter(checkpoints.values())))
     config = ml_collections.ConfigDict(description["config"])
     if data_root is not None:
@@ -79,7 +79,7 @@ def evaluate_workdir(
     launcher = make_launcher(config.parallel.launcher)
     batch_size = launcher.rounded_up(config.evaluation.batch_size)
     test = open_test(config)
-    distributed.check_agreement("the test data", functools.partial(fingerprint, test))
+    agreement.assert_same_on_all_processes("the test data", functools.partial(fingerprint, test))
     model_config.check_sequence(test.shape)
     scaling = Scaling.from_json(description["scaling"]) if "scaling" in description else test.scaling
     test_set = _checked(test, scaling, description["data"], data_root is not None)
@@ -88,12 +88,12 @@ def evaluate_workdir(
     trained_on = description["data"].get("sequences")
     comparison = compare(config, model_config, test_set, checkpoints, description.get("total_steps", 0), trained_on)
     if launcher.is_first:
-        make_writable(place.evaluation)
+        create_folder(place.evaluation)
 
     model = STLight(model_config)
     told = ", ".join(f"{name} (step {step})" for name, step in checkpoints.items())
     averaged = f", moving averages of decay {config.train.ema_decay}," if config.train.ema_decay else ""
-    say(f"evaluating {told} of {place.path}{averaged} on {len(test):,} sequences")
+    print_message(f"evaluating {told} of {place.path}{averaged} on {len(test):,} sequences")
     fresh = jax.eval_shape(functools.partial(init_variables, model, 0, test.shape[1:]))
     models = {
         name: launcher.from_checkpoint(checkpoint.load_variables(place.checkpoints, step, launcher.abstract(fresh)))
@@ -119,9 +119,9 @@ def evaluate_workdir(
     text = tables.as_text(results)
     write_json(place.evaluation / METRICS, results)
     (place.evaluation / TABLE).write_text(text)
-    say("drawing pictures ...")
+    print_message("drawing pictures ...")
     drawn = present(place, results, samples, config, description)
-    say(f"tables and pictures are in {place.evaluation}: {', '.join((TABLE, METRICS, *drawn))}")
+    print_message(f"tables and pictures are in {place.evaluation}: {', '.join((TABLE, METRICS, *drawn))}")
     print(text)
     return results
 

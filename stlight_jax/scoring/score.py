@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from etils import epath
 
-from stlight_jax.console.messages import say
+from stlight_jax.console.messages import print_message
 from stlight_jax.console.progress import track
 from stlight_jax.data.npy import memory_map
 from stlight_jax.data.scaling import to_unit_range
@@ -43,7 +43,7 @@ def score(prediction: epath.PathLike, truth: epath.PathLike, layout: str = "auto
         raise InputError(f"{prediction} has shape {list(predicted.shape)}; --layout={layout} asks for {len(layout) + 1} axes")
     _, *axes = zip(f"n{layout}", predicted.shape, strict=True)
     sizes = {"c": 1, **dict(axes)}
-    say(
+    print_message(
         f"{len(predicted):,} sequences of {sizes['t']} frames, {sizes['h']} x {sizes['w']} pixels, {sizes['c']} channel(s); "
         f"the axes are n{layout}"
     )

@@ -1,0 +1,1 @@
+"""Files and folders on local disks and in buckets, `gs://`: atomic output, locks, caches."""

@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all, and take the place of nothing that is not theirs."""
+"""Atomic output: files and folders that appear complete or not at all, and never replace the files of others."""
 
 from __future__ import annotations
 
@@ -9,88 +9,107 @@ import shutil
 import uuid
 from collections.abc import Iterator
 
-from stlight_jax.errors import InputError
+from etils import epath
 
-_LIST = ".stlight_predicted"  # in folders: the names of what was written there, which is all that may be replaced
+from stlight_jax.errors import InputError
+from stlight_jax.storage import bucket
+from stlight_jax.storage.paths import is_remote, write_errors
+
+_LIST = ".stlight_predicted"  # in an output folder: the names of its files, the only ones that may be replaced
+
+
+def write_atomic(path: epath.PathLike, content: str | bytes) -> None:
+    """Writes a file in one step: a reader finds the old content or the new one, on a disk as in a bucket.
+
+    Raises:
+      InputError: the disk is full or gone, or rights are missing.
+      StlightError: the bucket does not answer.
+    """
+    content = content.encode() if isinstance(content, str) else content
+    with write_errors(path):
+        if is_remote(path):
+            bucket.filesystem().pipe_file(os.fspath(path), content)
+            return
+        temporary = _hidden_name(pathlib.Path(path), "unfinished")
+        try:
+            temporary.write_bytes(content)
+            temporary.replace(path)
+        finally:
+            _remove(temporary)
 
 
 @contextlib.contextmanager
-def finished(path: pathlib.Path, *, replace: bool = True) -> Iterator[pathlib.Path]:
-    """Gives another name beside `path` to write to, and moves what is there to its place when the block is done.
+def atomic_output(path: pathlib.Path, *, replace: bool = True) -> Iterator[pathlib.Path]:
+    """Yields a temporary path beside `path`, and moves the file or folder written there to `path` after the block.
 
-    A failed or interrupted block leaves nothing, and what was at `path` before stays.
+    If the block fails or is interrupted, the temporary output is deleted and the content of `path` stays.
 
-    Raises InputError for disks that cannot be written to, and if something is at `path` that is not to be replaced: anything
-    without `replace`, a folder with files in it that did not come from here with it.
+    Args:
+      path: local file or folder.
+      replace: whether existing output may be replaced. A folder is replaced only if this function wrote all of its files.
+
+    Raises:
+      InputError: if `path` cannot be written, or exists and must not be replaced.
     """
-    temporary = _beside(path, "unfinished")
+    temporary = _hidden_name(path, "unfinished")
     try:
-        with named(path):
+        with write_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        with named(path):
+        with write_errors(path):
             if temporary.is_dir():
                 (temporary / _LIST).write_text("".join(f"{name}\n" for name in _files_below(temporary)), encoding="utf-8")
             if replace:
-                _put(temporary, path)
+                _move_replacing(temporary, path)
             else:
-                _put_first(temporary, path)
+                _move_to_free(temporary, path)
     finally:
         _remove(temporary)
 
 
-def foreign_in(folder: pathlib.Path) -> str | None:
-    """A file in a folder that was not written with it."""
-    kept = folder / _LIST
-    ours = {_LIST, *kept.read_text(encoding="utf-8", errors="replace").splitlines()} if kept.is_file() else set()
+def foreign_file_in(folder: pathlib.Path) -> str | None:
+    """Returns the name of a file in a folder that `atomic_output` did not write there, None if it wrote all of them."""
+    written = folder / _LIST
+    ours = {_LIST, *written.read_text(encoding="utf-8", errors="replace").splitlines()} if written.is_file() else set()
     return next((name for name in _files_below(folder) if name not in ours), None)
 
 
-@contextlib.contextmanager
-def named(path: pathlib.Path) -> Iterator[None]:
-    """Turns what full disks and missing rights raise into InputError."""
-    try:
-        yield
-    except InputError:
-        raise
-    except (OSError, RuntimeError) as error:  # netCDF4 raises the latter
-        raise InputError(f"{path} could not be written: {error}") from None
-
-
-def _put_first(temporary: pathlib.Path, path: pathlib.Path) -> None:
-    """Moves a finished file or folder to its place if nothing is there, be it that two processes come to it at once."""
-    meanwhile = InputError(f"{path} has come to be there meanwhile, from somewhere else; it stays as it is")
+def _move_to_free(temporary: pathlib.Path, path: pathlib.Path) -> None:
+    """Moves a file or folder to `path` if nothing exists there, even if two processes do so at the same time."""
+    taken = InputError(f"{path} was created by another process during this run and was not overwritten; choose another name")
     if os.path.lexists(path):
-        raise meanwhile
-    if not temporary.is_dir():  # nor does a folder take the place of one in which there is something
+        raise taken
+    if not temporary.is_dir():  # `rename` does not replace a folder that has files
         try:
             os.link(temporary, path)
             return
         except FileExistsError:
-            raise meanwhile from None
+            raise taken from None
         except OSError:  # not every file system has links
             try:
                 path.touch(exist_ok=False)
             except FileExistsError:
-                raise meanwhile from None
+                raise taken from None
     temporary.rename(path)
 
 
-def _put(temporary: pathlib.Path, path: pathlib.Path) -> None:
-    """Moves a finished file or folder to its place.
+def _move_replacing(temporary: pathlib.Path, path: pathlib.Path) -> None:
+    """Moves a file or folder to `path`, replacing an existing one.
 
-    There is the old content or the new whatever is raised on the way. Only a process killed between the two moves of a folder
-    leaves neither: the old one is beside it then, its name with `.replaced` in it.
+    After an exception, `path` has the old content or the new one. Only if the process is killed between the two moves of a
+    folder, `path` does not exist; the old folder is then beside it, with `.replaced` in its name.
     """
-    if not path.is_dir():  # only a file takes another's place in one step
+    if not path.is_dir():  # only a file can be replaced in one step
         temporary.replace(path)
         return
-    replaced = _beside(path, "replaced")
+    replaced = _hidden_name(path, "replaced")
     try:
         path.rename(replaced)
-        foreign = foreign_in(replaced)  # looked for where nobody who knows the folder's name can add to it any more
+        foreign = foreign_file_in(replaced)  # under its new name, where other processes do not add files
         if foreign is not None:
-            raise InputError(f"{path} is a folder with {foreign} in it, which has come there meanwhile; it stays as it is")
+            raise InputError(
+                f"{path} is a folder that contains {foreign}, which this program did not write; it was not replaced"
+            )
         temporary.replace(path)
     except BaseException:
         if os.path.lexists(replaced) and not os.path.lexists(path):
@@ -99,9 +118,9 @@ def _put(temporary: pathlib.Path, path: pathlib.Path) -> None:
     _remove(replaced)
 
 
-def _beside(path: pathlib.Path, what: str) -> pathlib.Path:
-    """A hidden name that nobody else has, be it on another machine."""
-    return path.with_name(f".{path.stem}.{what}-{uuid.uuid4().hex[:12]}{path.suffix}")
+def _hidden_name(path: pathlib.Path, purpose: str) -> pathlib.Path:
+    """Returns a hidden path beside `path` that no other process has, on any machine."""
+    return path.with_name(f".{path.stem}.{purpose}-{uuid.uuid4().hex[:12]}{path.suffix}")
 
 
 def _files_below(folder: pathlib.Path) -> list[str]:
@@ -113,5 +132,5 @@ def _remove(path: pathlib.Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
-        with contextlib.suppress(OSError):  # what could not be made is not there, and the disk may be gone
+        with contextlib.suppress(OSError):  # it was moved, or the disk is gone
             path.unlink()

@@ -1,4 +1,4 @@
-"""Where things are kept that cost time to make again."""
+"""The cache of this user: files that take time to make and can be made again."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import tempfile
 
 
 def folder() -> pathlib.Path:
-    """This user's cache of this package; it need not exist yet, and users without a home have it among temporary files."""
+    """Returns this package's cache folder, which need not exist yet; for users without a home, one for temporary files."""
     try:
         home = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
     except RuntimeError:
@@ -19,12 +19,15 @@ def folder() -> pathlib.Path:
 
 
 def processor() -> str:
-    """A name for this kind of processor: homes are shared between machines, and compiled code uses what its machine has."""
+    """Returns a name for this model of processor.
+
+    Machines may share a home, and compiled code uses all instructions of the machine that compiled it.
+    """
     return hashlib.sha256(f"{platform.machine()} {platform.processor()} {processor_features()}".encode()).hexdigest()[:12]
 
 
 def processor_features() -> str:
-    """What Linux says that the processor can do; empty elsewhere."""
+    """Returns the line of /proc/cpuinfo that lists the processor's instruction sets; "" on other systems than Linux."""
     try:
         lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -1,7 +1,7 @@
-"""Copies of data in a bucket, on this machine's disk.
+"""Copies of data in a bucket, on this machine's disk, and uploads of prepared data.
 
-array_record and memory maps read from local files only, a frame here and a frame there. So what is in a bucket is fetched
-once per machine, checked, and read from there; and data are prepared on the disk and sent then.
+array_record and memory maps read single frames from local files only. So files in a bucket are fetched once per machine,
+checked, and read from the copy. Data are prepared on the disk and uploaded afterwards.
 """
 
 from __future__ import annotations
@@ -16,134 +16,139 @@ import pathlib
 import re
 import shutil
 import threading
-from collections.abc import Callable, Collection, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any
 
 from etils import epath
 
-from stlight_jax.console.messages import say
+from stlight_jax.console.messages import print_message
 from stlight_jax.console.progress import Progress
 from stlight_jax.errors import InputError
-from stlight_jax.storage import caches, paths
+from stlight_jax.storage import bucket, caches, paths
+from stlight_jax.storage.atomic import atomic_output
 from stlight_jax.storage.locks import locked
-from stlight_jax.storage.paths import make_writable
 
-if TYPE_CHECKING:
-    from fsspec.callbacks import Callback
-
-_AT_ONCE = 4
+_PARALLEL_TRANSFERS = 4
 _MIB = 2**20
-_WORTH_A_LINE = 10 * _MIB
+_SHOWN_FROM = 10 * _MIB  # smaller transfers show no progress
 
 
 def local_file(path: epath.PathLike) -> epath.Path:
-    """A file as one on this machine's disk: itself, or a copy if it is in a bucket.
+    """Returns a local file with the content of `path`: the file itself, or a copy if it is in a bucket.
 
     Raises:
-      FileNotFoundError: there is no such file.
-      InputError: it cannot be reached, or cannot be kept here.
+      FileNotFoundError: the file does not exist.
+      InputError: the bucket cannot be reached, or the disk cannot hold the copy.
     """
-    paths.ready(path)
+    paths.connect(path)
     path = epath.Path(path)
     if not paths.is_remote(path):
         return path
-    there = paths.files(path.parent)
-    if path.name not in there:
-        raise FileNotFoundError(f"{path}: there is no such file")
-    return _fetch(path.parent, {path.name: there[path.name]}, str(there[path.name]["generation"])) / path.name
+    return _fetch(path.parent, path.name, lambda name: name == path.name) / path.name
 
 
-def local_folder(folder: epath.Path, version: str, wanted: Callable[[str], bool] = lambda name: True) -> epath.Path:
-    """A folder as one on this machine's disk: itself, or one with copies of its files if it is in a bucket.
+def local_folder(folder: epath.PathLike, version_file: str, wanted: Callable[[str], bool] = lambda name: True) -> epath.Path:
+    """Returns a local folder with the files of `folder`: the folder itself, or one with copies if it is in a bucket.
 
     Args:
-      version: name of the file that is written anew whenever any of them is.
-      wanted: which files are needed, by name. Others may be missing in the copy.
+      folder: local or remote.
+      version_file: name of the file that is written anew whenever one of the files is.
+      wanted: returns whether a file is needed, by its name. The copy may lack the other files.
 
-    Raises as `local_file`.
+    Raises:
+      FileNotFoundError: `version_file` does not exist.
+      InputError: the bucket cannot be reached, or the disk cannot hold the copies.
     """
-    if not paths.is_remote(folder):
-        return folder
-    paths.ready(folder)
-    there = paths.files(folder)
-    if version not in there:
-        raise FileNotFoundError(f"{folder / version}: there is no such file")
-    return _fetch(folder, {name: file for name, file in there.items() if wanted(name)}, str(there[version]["generation"]))
+    paths.connect(folder)
+    folder = epath.Path(folder)
+    return _fetch(folder, version_file, wanted) if paths.is_remote(folder) else folder
 
 
-def send(folder: pathlib.Path, target: epath.Path, last: str) -> None:
-    """Copies the files of a local folder to a bucket, in the place of what is there, and `last` when all others are there.
+def upload_folder(folder: pathlib.Path, target: epath.Path, last: str) -> None:
+    """Copies the files of a local folder to a bucket, replacing the content of the target.
 
-    Raises InputError if something arrives other than it was.
+    Args:
+      folder: local.
+      target: remote.
+      last: name of the file that marks a complete folder; it is sent after all others.
+
+    Raises:
+      InputError: the bucket holds another content than was sent.
     """
-    paths.remove_folder(target)  # of a process that was killed
+    paths.remove_folder(target)  # the remains of a killed process
     files = sorted(path for path in pathlib.Path(folder).iterdir() if path.is_file() and path.name != last)
-    bucket = paths.filesystem()
-
-    def put(path: pathlib.Path, counted: Callback) -> None:
-        bucket.put_file(str(path), os.fspath(target / path.name), callback=counted)
-
     try:
-        with _shown(f"sending to {target}", sum(path.stat().st_size for path in files)) as counted:
-            _all_of([functools.partial(put, path, counted()) for path in files])
+        with _Transfer(f"sending to {target}", sum(path.stat().st_size for path in files)) as transfer:
+            transfer.run(functools.partial(_send, path, target) for path in files)
         _check_arrived(files, target)
-        bucket.put_file(os.path.join(folder, last), os.fspath(target / last))
-        _check_arrived([pathlib.Path(folder, last)], target)
+        _send(folder / last, target)
+        _check_arrived([folder / last], target)
     except BaseException:
         paths.remove_folder(target)
         raise
 
 
+def _send(path: pathlib.Path, target: epath.Path, callback: Any = None) -> None:
+    options = {} if callback is None else {"callback": callback}
+    bucket.filesystem().put_file(str(path), os.fspath(target / path.name), **options)
+
+
 def _check_arrived(files: Collection[pathlib.Path], target: epath.Path) -> None:
-    there = paths.files(target)
+    found = bucket.files(target)
     for path in files:
-        if _crc32c(path) != there.get(path.name, {}).get("crc32c"):
-            raise InputError(f"{target / path.name} was damaged or lost on the way; do this again")
+        if _crc32c(path) != found.get(path.name, {}).get("crc32c"):
+            raise InputError(f"{target / path.name} was damaged or lost on the way; run the command again")
 
 
-def _fetch(folder: epath.Path, files: dict[str, dict[str, Any]], version: str) -> epath.Path:
-    """Brings those of the files that are not here yet into a folder of their own, and returns it.
+def _fetch(folder: epath.Path, version_file: str, wanted: Callable[[str], bool]) -> epath.Path:
+    """Returns the local folder for a version of a remote one, after fetching the wanted files that it lacks.
 
-    Processes of one machine take turns, so that one of them does it.
+    One process of a machine fetches, the others wait for it.
     """
-    key = hashlib.sha256(f"{folder} {version}".encode()).hexdigest()[:16]
+    found = bucket.files(folder)
+    if version_file not in found:
+        raise FileNotFoundError(f"{folder / version_file}: there is no such file")
+    files = {name: properties for name, properties in found.items() if wanted(name)}
+    key = hashlib.sha256(f"{folder} {found[version_file]['generation']}".encode()).hexdigest()[:16]
     name = re.sub(r"[^\w.-]", "_", f"{folder.parent.name}-{folder.name}")
-    here = epath.Path(caches.folder() / "fetched" / f"{name}-{key}")
-    if not _missing(here, files):
-        return here
-    make_writable(here)
-    with locked(here, f"{folder} is being fetched by process {{process}}", wait=True):
-        missing = _missing(here, files)
+    local = epath.Path(caches.folder() / "fetched" / f"{name}-{key}")
+    if not _missing(local, files):
+        return local
+    paths.create_folder(local)
+    with locked(local, f"{folder} is being fetched by process {{process}}", wait=True):
+        for remains in local.glob(".*.unfinished-*"):  # of a killed process
+            remains.unlink()
+        missing = _missing(local, files)
         size = sum(files[name]["size"] for name in missing)
-        free = shutil.disk_usage(here).free
+        free = shutil.disk_usage(local).free
         if size > free:
             raise InputError(
-                f"{folder}: {size / _MIB:,.0f} MiB are to be kept in {here}, and {free / _MIB:,.0f} are free there; the "
-                "environment variable XDG_CACHE_HOME moves it"
+                f"{folder}: the copy in {local} needs {size / _MIB:,.0f} MiB, and {free / _MIB:,.0f} MiB are free; set the "
+                "environment variable XDG_CACHE_HOME to a larger disk"
             )
-        if size >= _WORTH_A_LINE:
-            say(f"fetching {folder} once, {size / _MIB:,.0f} MiB; the copy is kept in {here}")
-        with _shown(f"fetching {folder}", size) as counted:
-            _all_of([functools.partial(_bring, folder / name, here / name, files[name], counted()) for name in missing])
-    return here
+        if size >= _SHOWN_FROM:
+            print_message(f"fetching {folder} once, {size / _MIB:,.0f} MiB; the copy is kept in {local}")
+        with _Transfer(f"fetching {folder}", size) as transfer:
+            transfer.run(functools.partial(_fetch_file, folder / name, local / name, files[name]) for name in missing)
+    return local
 
 
-def _missing(here: epath.Path, files: dict[str, dict[str, Any]]) -> list[str]:
-    """A copy has its name when it is whole and checked."""
-    return [name for name, file in files.items() if not (here / name).exists() or os.path.getsize(here / name) != file["size"]]
+def _missing(local: epath.Path, files: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Returns the names of files that have no copy of the right size. Copies get their names when they are checked."""
+    return [
+        name for name, file in files.items() if not (local / name).exists() or os.path.getsize(local / name) != file["size"]
+    ]
 
 
-def _bring(path: epath.Path, here: epath.Path, file: dict[str, Any], counted: Callback) -> None:
-    unfinished = f"{here}.unfinished"
-    paths.filesystem().get_file(os.fspath(path), unfinished, callback=counted)
-    if os.path.getsize(unfinished) != file["size"] or _crc32c(pathlib.Path(unfinished)) != file["crc32c"]:
-        os.unlink(unfinished)
-        raise InputError(f"{path} was damaged on the way, or written anew meanwhile; do this again")
-    os.replace(unfinished, here)
+def _fetch_file(path: epath.Path, local: epath.Path, properties: Mapping[str, Any], callback: Any) -> None:
+    with atomic_output(pathlib.Path(local)) as temporary:
+        bucket.filesystem().get_file(os.fspath(path), str(temporary), callback=callback)
+        if os.path.getsize(temporary) != properties["size"] or _crc32c(temporary) != properties["crc32c"]:
+            raise InputError(f"{path} was damaged on the way, or replaced during the transfer; run the command again")
 
 
 def _crc32c(path: pathlib.Path) -> str:
-    """As the bucket says it of its files; of some it knows no other checksum."""
+    """Returns the checksum in the form of the bucket, which has no other one for some files."""
     import google_crc32c
 
     checksum = google_crc32c.Checksum()
@@ -153,36 +158,37 @@ def _crc32c(path: pathlib.Path) -> str:
     return base64.b64encode(checksum.digest()).decode()
 
 
-def _all_of(tasks: Collection[Callable[[], None]]) -> None:
-    with concurrent.futures.ThreadPoolExecutor(_AT_ONCE) as pool:
-        running = [pool.submit(task) for task in tasks]
-        try:
-            for task in concurrent.futures.as_completed(running):
-                task.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+class _Transfer(contextlib.ExitStack):
+    """Transfers of several files at a time, with a progress bar if they are large.
 
+    Args:
+      title: of the progress bar.
+      size: bytes of all files together.
+    """
 
-@contextlib.contextmanager
-def _shown(title: str, size: int) -> Iterator[Callable[[], Callback]]:
-    """Shows how many MiB are done, if they are many; gives what makes a counter for a file."""
-    from fsspec.callbacks import Callback  # comes with the packages for buckets only
+    def __init__(self, title: str, size: int):
+        super().__init__()
+        self._size, self._lock = size, threading.Lock()
+        self._done: dict[int, int] = {}  # bytes of each file
+        self._progress = self.enter_context(Progress(title, size // _MIB, unit="MiB")) if size >= _SHOWN_FROM else None
 
-    if size < _WORTH_A_LINE:
-        yield Callback
-        return
-    lock, done = threading.Lock(), 0
-    with Progress(title, size // _MIB, unit="MiB") as progress:
+    def run(self, transfers: Iterator[Callable[..., None]]) -> None:
+        """Runs the transfers, each called with `callback=`, and raises the first error."""
+        from fsspec.callbacks import Callback  # only the packages for buckets need it
 
-        def of_a_file() -> Callback:
-            before = 0
+        with concurrent.futures.ThreadPoolExecutor(_PARALLEL_TRANSFERS) as pool:
+            running = [
+                pool.submit(transfer, callback=Callback(hooks={"count": functools.partial(self._count, number)}))
+                for number, transfer in enumerate(transfers)
+            ]
+            try:
+                for transfer in concurrent.futures.as_completed(running):
+                    transfer.result()
+            finally:
+                pool.shutdown(cancel_futures=True)
 
-            def count(_: int | None, now: int) -> None:
-                nonlocal before, done
-                with lock:
-                    done, before = done + now - before, now
-                    progress.advance(min(done, size) // _MIB)
-
-            return Callback(hooks={"count": count})
-
-        yield of_a_file
+    def _count(self, number: int, _: int | None, done: int) -> None:
+        if self._progress is not None:
+            with self._lock:
+                self._done[number] = done
+                self._progress.advance(min(sum(self._done.values()), self._size) // _MIB)

@@ -1,4 +1,4 @@
-"""JSON files, written in one step."""
+"""JSON files without NaN."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Any
 
 from etils import epath
 
-from stlight_jax.storage import paths
+from stlight_jax.storage.atomic import write_atomic
 
 
 def write_json(path: epath.PathLike, content: Any) -> None:
-    """Writes a JSON file in one step: a reader sees the old one or the new one. Infinite values and NaN become null.
+    """Writes a JSON file in one step, with null for infinite values and NaN.
 
-    Raises InputError if it cannot be written.
+    Raises:
+      InputError: the file cannot be written.
     """
-    with paths.writing(path):
-        paths.write_at_once(epath.Path(path), json.dumps(finite(content), indent=2, allow_nan=False) + "\n")
+    write_atomic(path, json.dumps(finite(content), indent=2, allow_nan=False) + "\n")
 
 
 def finite(content: Any) -> Any:
-    """The same with None for infinity (the PSNR of an exact frame) and NaN, which JSON does not know."""
+    """Returns the content with None for infinity (the PSNR of an exact frame) and NaN, which JSON does not have."""
     if isinstance(content, dict):
         return {key: finite(value) for key, value in content.items()}
     if isinstance(content, list | tuple):

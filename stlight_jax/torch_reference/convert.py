@@ -13,7 +13,7 @@ from etils import epath
 
 from stlight_jax.config import check
 from stlight_jax.config import frame_size as config_frame_size
-from stlight_jax.console.messages import say
+from stlight_jax.console.messages import print_message
 from stlight_jax.errors import InputError
 from stlight_jax.model.initial_variables import init_variables
 from stlight_jax.model.stlight import STLight, STLightConfig
@@ -62,7 +62,7 @@ def checkpoint_from_torch(
     chex.assert_trees_all_equal_shapes(variables, like)
     if of_data is not None and (height, width) != of_data:
         here, there = f"{height} x {width}", f"{of_data[0]} x {of_data[1]}"
-        say(f"frames of {here} are for prediction; the config's data, for evaluation, have {there}")
+        print_message(f"frames of {here} are for prediction; the config's data, for evaluation, have {there}")
 
     place = Workdir(workdir)
     description = {
@@ -84,7 +84,9 @@ def checkpoint_from_torch(
         if made:
             place.path.rmtree(missing_ok=True)  # in a bucket there is no empty folder
         raise
-    say(f"wrote {path}; python eval.py --workdir={place.path} evaluates it, --config.train.init_from={place.path} trains on")
+    print_message(
+        f"wrote {path}; python eval.py --workdir={place.path} evaluates it, --config.train.init_from={place.path} trains on"
+    )
     return path
 
 
@@ -107,7 +109,7 @@ def torch_from_checkpoint(workdir: epath.PathLike, which: str, weights_file: epa
     like = _shapes(config, config.patch_size, config.patch_size)
     variables = checkpoint.load_variables(place.checkpoints, step, PmapLauncher(jax.local_devices()[:1]).abstract(like))
     files.write_weights(weights_file, weights.torch_from_variables(config, variables, step))
-    say(f"wrote {weights_file}: step {step} of {place.path}")
+    print_message(f"wrote {weights_file}: step {step} of {place.path}")
 
 
 def _as_float32(variables: dict[str, Any], weights_file: epath.PathLike) -> dict[str, Any]:
@@ -115,7 +117,7 @@ def _as_float32(variables: dict[str, Any], weights_file: epath.PathLike) -> dict
     if any(kind.kind != "f" for kind in kinds):
         raise InputError(f"{weights_file} holds {', '.join(sorted(map(str, kinds)))}; weights are floating-point numbers")
     if kinds != {np.dtype(np.float32)}:
-        say(f"{weights_file} holds {', '.join(sorted(map(str, kinds)))}; rounded to float32")
+        print_message(f"{weights_file} holds {', '.join(sorted(map(str, kinds)))}; rounded to float32")
     with np.errstate(over="ignore"):
         variables = jax.tree.map(lambda leaf: leaf.astype(np.float32), variables)
     for path, leaf in jax.tree_util.tree_leaves_with_path(variables):

@@ -34,7 +34,7 @@ def read_weights(path: epath.PathLike) -> dict[str, Any]:
 
     Raises InputError if there is no such file, or it is damaged, of another kind, or holds anything but data.
     """
-    paths.ready(path)
+    paths.connect(path)
     path = epath.Path(path)
     if path.suffix not in SUFFIXES:
         raise InputError(f"{path}: expected a file of PyTorch weights, {', '.join(SUFFIXES)}")
@@ -56,7 +56,7 @@ def read_weights(path: epath.PathLike) -> dict[str, Any]:
 
 def write_weights(path: epath.PathLike, state_dict: dict[str, Any]) -> None:
     """Writes a `state_dict`; the kind of file follows from the suffix. Raises InputError for an unknown one."""
-    paths.ready(path)
+    paths.connect(path)
     path = epath.Path(path)
     check_suffix(path)
     partial = path.with_name(f".{path.name}.partial")
@@ -88,7 +88,7 @@ def check_suffix(path: epath.PathLike) -> None:
 
 def read_key_map(path: epath.PathLike) -> dict[str, str]:
     """A JSON object, their name -> ours. Raises InputError if it is anything else."""
-    paths.ready(path)
+    paths.connect(path)
     try:
         found = json.loads(epath.Path(path).read_text())
     except (OSError, ValueError) as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from stlight_jax.console.messages import say
+from stlight_jax.console.messages import print_message
 from stlight_jax.errors import InputError
 from stlight_jax.tpu_planning.chips import Slice
 from stlight_jax.tpu_planning.compile_plan import Compiled, Misfit, Plan, Search, TooLargeError, largest_batch
@@ -38,13 +38,17 @@ def compile_all(plan: Plan, slices: Sequence[Slice], batch: int, search: bool) -
 def _fitted(slice_: Slice, kind: str, compile_for: Callable[[Slice, int], Compiled], batch: int) -> Compiled | Misfit:
     """Compiles and says so."""
     chips = f"{len(slice_.devices)} chips of {slice_.name}" if kind == "training" else f"a {slice_.chip.name} chip"
-    say(f"compiling {kind} for {chips}, {batch} sequences each (minutes) ...")
+    print_message(f"compiling {kind} for {chips}, {batch} sequences each (minutes) ...")
     try:
         compiled = compile_for(slice_, batch)
     except TooLargeError as error:
-        say(f"  does not fit{'' if error.needed is None else f': temporaries alone take {error.needed / 2**30:.1f} GiB'}")
+        print_message(
+            f"  does not fit{'' if error.needed is None else f': temporaries alone take {error.needed / 2**30:.1f} GiB'}"
+        )
         return Misfit(kind, slice_, batch, error.needed)
-    say(f"  fits: {compiled.memory.total / 2**30:.2f} of {slice_.chip.hbm_bytes / 2**30:.0f} GiB, {compiled.seconds:.0f} s")
+    print_message(
+        f"  fits: {compiled.memory.total / 2**30:.2f} of {slice_.chip.hbm_bytes / 2**30:.0f} GiB, {compiled.seconds:.0f} s"
+    )
     return compiled
 
 

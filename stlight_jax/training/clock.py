@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import jax
 
-from stlight_jax.console.messages import say
+from stlight_jax.console.messages import print_message
 
 _Batch = TypeVar("_Batch")
 # A warning is printed if the devices wait for data for a larger part of the time, measured over at least so many steps and
@@ -196,7 +196,7 @@ class StepClock:
             self._next_warning = self._total.seconds + self._warning_interval
             self._warning_interval *= 2
             waiting = 100 * spent.data_wait / spent.seconds
-            say(f"the devices waited for data in {waiting:.0f} % of the last {spent.seconds:.0f} s: {self._advice}")
+            print_message(f"the devices waited for data in {waiting:.0f} % of the last {spent.seconds:.0f} s: {self._advice}")
 
 
 def _time_when_ready(results: Any) -> float:

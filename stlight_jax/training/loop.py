@@ -13,20 +13,20 @@ import ml_collections
 import numpy as np
 from etils import epath
 
-from stlight_jax.console.messages import say
+from stlight_jax.console.messages import print_message
 from stlight_jax.console.progress import Progress
 from stlight_jax.data.load import advice_on_slow_data
 from stlight_jax.data.pipeline import training_batches
 from stlight_jax.errors import NonFiniteLossError, PreemptedError
 from stlight_jax.evaluation.evaluator import evaluate
-from stlight_jax.parallel import distributed
+from stlight_jax.parallel import agreement
 from stlight_jax.parallel.preemption import StopRequests, stop_requests
 from stlight_jax.runs import checkpoint
 from stlight_jax.runs.environment import environment
-from stlight_jax.runs.metrics_log import MetricsLog, NoLog
+from stlight_jax.runs.metrics_log import MetricsLog, NullLog
 from stlight_jax.runs.workdir import Workdir
 from stlight_jax.storage.json_files import write_json
-from stlight_jax.storage.lease import Lock
+from stlight_jax.storage.locks import Lock
 from stlight_jax.training.clock import StepClock
 from stlight_jax.training.resume import check_init_from, starting_state
 from stlight_jax.training.schedule import Hyperparameters
@@ -50,7 +50,7 @@ def train(config: ml_collections.ConfigDict, workdir: epath.PathLike, allow_chan
     Raises:
       InputError: The config, the data or the folder do not permit a run.
       NonFiniteLossError: The loss or its gradient is not finite. Earlier checkpoints are kept.
-      TakenOverError: Another process took the folder, in a bucket, over while this one was paused or disconnected.
+      LockLostError: Another process took the folder, in a bucket, over while this one was paused or disconnected.
       PreemptedError: The run stopped after SIGTERM or SIGINT, and its state is saved.
     """
     run_folder = Workdir(workdir)
@@ -59,17 +59,17 @@ def train(config: ml_collections.ConfigDict, workdir: epath.PathLike, allow_chan
     first_process = setup.launcher.is_first
     if first_process:
         run_folder.create()
-    distributed.check_shared(run_folder.path)
+    agreement.assert_shared_folder(run_folder.path)
     with run_folder.locked() if first_process else contextlib.nullcontext(Lock()) as lock:
         state = starting_state(setup, run_folder, allow_changes)
         done = int(state.step)
         if done >= setup.total_steps:
-            say(f"{run_folder.path} is complete: {done} of {setup.total_steps} steps are done")
+            print_message(f"{run_folder.path} is complete: {done} of {setup.total_steps} steps are done")
             return state
         if first_process:
             write_json(run_folder.path / "config.json", config.to_dict())
             write_json(run_folder.path / "environment.json", environment())
-        log = MetricsLog(run_folder.path, config.train.tensorboard, lock) if first_process else NoLog()
+        log = MetricsLog(run_folder.path, config.train.tensorboard, lock) if first_process else NullLog()
         with (
             contextlib.closing(log),
             stop_requests() as stop,  # also while the last checkpoint is written
@@ -90,7 +90,7 @@ class RunOutputs:
     """
 
     lock: Lock
-    log: MetricsLog | NoLog
+    log: MetricsLog | NullLog
     checkpoints: checkpoint.CheckpointWriter
 
 
@@ -143,7 +143,7 @@ class Trainer:
           NonFiniteLossError: The loss or its gradient is not finite.
           PreemptedError: The run was asked to stop; its state is saved.
         """
-        say(f"compiling the training step for {len(self._launcher.devices)} device(s) ...")
+        print_message(f"compiling the training step for {len(self._launcher.devices)} device(s) ...")
         process = (self._launcher.process_index, self._launcher.process_count)
         batches = training_batches(self._setup.training, self._config.batch_size, self._first, self._total, *process)
         with self._progress, self._clock, self._trace:
@@ -160,7 +160,7 @@ class Trainer:
                     self._leave(done)
             with self._clock.paused("checkpoint"):
                 self._outputs.checkpoints.wait()
-        say(f"trained {self._total} steps: {self._clock.summary()}")
+        print_message(f"trained {self._total} steps: {self._clock.summary()}")
         return state
 
     def _step(self, state: TrainState, number: int, batch: Any) -> TrainState:
@@ -177,7 +177,7 @@ class Trainer:
             self._settle()
             seconds = time.monotonic() - begun
             self._outputs.log.write(number, "compiled", {"seconds": seconds})
-            say(f"first step, compilation included: {seconds:.1f} s")
+            print_message(f"first step, compilation included: {seconds:.1f} s")
             self._progress.restart_clock(number)
         return state
 
@@ -216,7 +216,7 @@ class Trainer:
         self._outputs.log.write(done, "validation", {**result, "seconds": elapsed()})
         if not math.isfinite(result["mse"]):
             raise NonFiniteLossError(f"step {done}: the validation MSE is {result['mse']}. Earlier checkpoints are kept")
-        say(f"step {done}: validation MSE {result['mse']:.3f}, SSIM {result['ssim']:.4f}")
+        print_message(f"step {done}: validation MSE {result['mse']:.3f}, SSIM {result['ssim']:.4f}")
         return result
 
     def _save(self, state: TrainState, done: int, score: dict[str, float] | None) -> None:
@@ -225,13 +225,13 @@ class Trainer:
         with self._clock.paused("checkpoint") as elapsed:
             checkpoints.wait()
             waited = elapsed()
-            lock.check(ask=True)
-            log.keep()
+            lock.check(refresh=True)
+            log.send()
             checkpoints.save(self._launcher.to_checkpoint(state), self._setup.description, score)
             log.write(done, "checkpoint", {"seconds": elapsed(), "wait": waited})
 
     def _leave(self, done: int) -> None:
         """Ends the run after a request to stop, when all processes have saved."""
         self._outputs.checkpoints.wait()
-        distributed.wait_for_all("saved and stopped")
+        agreement.wait_for_all_processes("saved and stopped")
         raise PreemptedError(f"stopped on request at step {done}, saved; run the same command to continue")

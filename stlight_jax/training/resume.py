@@ -7,10 +7,10 @@ from typing import Any
 import jax
 
 from stlight_jax.config import course_differences
-from stlight_jax.console.messages import say
+from stlight_jax.console.messages import print_message
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.errors import InputError
-from stlight_jax.parallel import distributed
+from stlight_jax.parallel import agreement
 from stlight_jax.runs import checkpoint
 from stlight_jax.runs.workdir import Workdir
 from stlight_jax.training.setup import TrainingSetup
@@ -35,17 +35,17 @@ def starting_state(setup: TrainingSetup, workdir: Workdir, allow_changes: bool) 
     """
     step = None
     if setup.launcher.is_first:
-        step = checkpoint.newest_sound_step(workdir.checkpoints, move_faulty_to=workdir.rejected)
-    step = distributed.told_by_the_first(step)
+        step = checkpoint.latest_valid_step(workdir.checkpoints, move_damaged_to=workdir.rejected)
+    step = agreement.broadcast_from_first(step)
     if step is not None:
         _check_changes(setup, checkpoint.load_description(workdir.checkpoints, step), workdir, allow_changes)
-        say(f"resuming {workdir.path} at step {step} of {setup.total_steps}")
+        print_message(f"resuming {workdir.path} at step {step} of {setup.total_steps}")
         abstract = setup.launcher.abstract(jax.eval_shape(setup.fresh_state))
         return setup.launcher.from_checkpoint(checkpoint.load_state(workdir.checkpoints, step, abstract))
     state = setup.fresh_state()
     if setup.config.train.init_from:
         directory, step = checkpoint.locate(setup.config.train.init_from)
-        say(f"starting from the weights of {directory / str(step)}")
+        print_message(f"starting from the weights of {directory / str(step)}")
         saved = checkpoint.load_variables(directory, step, setup.launcher.abstract(state.variables))
         state = state.with_variables(setup.launcher.from_checkpoint(saved), setup.keeps_average)
     return setup.launcher.replicate(state)
@@ -81,4 +81,4 @@ def _check_changes(setup: TrainingSetup, saved: dict[str, Any], workdir: Workdir
             f"{workdir.path} was started with a different config ({listed}). Change it back, choose another --workdir, or "
             "pass --allow_changes to continue anyway"
         )
-    say(f"continuing with a changed config: {listed}")
+    print_message(f"continuing with a changed config: {listed}")

@@ -16,7 +16,7 @@ from stlight_jax.errors import InputError
 from stlight_jax.evaluation.eval_steps import make_eval_step
 from stlight_jax.metrics.ssim import check_frame_size
 from stlight_jax.model.rollout import check_horizon
-from stlight_jax.parallel import distributed
+from stlight_jax.parallel import agreement, distributed
 from stlight_jax.parallel.launchers import AXIS, make_launcher
 from stlight_jax.training.schedule import make_schedule
 from stlight_jax.training.state import TrainState, create_state, make_optimizer
@@ -58,12 +58,12 @@ class TrainingSetup:
         self.config = config
         self.launcher = make_launcher(config.parallel.launcher)
         distributed.check_layout()
-        distributed.check_agreement("the config", config.to_dict())
+        agreement.assert_same_on_all_processes("the config", config.to_dict())
         self.launcher.check_batch_size("train.batch_size", config.train.batch_size, config.train.accumulate)
         self.training, self.validation = open_training(config)
         take_channels(config.model, self.training.shape[-1])
-        distributed.check_agreement("the training data", self.training.description["sha256"])
-        distributed.check_agreement("the validation data", functools.partial(fingerprint, self.validation))
+        agreement.assert_same_on_all_processes("the training data", self.training.description["sha256"])
+        agreement.assert_same_on_all_processes("the validation data", functools.partial(fingerprint, self.validation))
         model_config = check(config)
         for key in ("train", "evaluation"):
             check_horizon(f"{key}.horizon", config[key].horizon, model_config)

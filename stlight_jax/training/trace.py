@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import tempfile
 from collections.abc import Iterator
 
 import jax
 import ml_collections
 from etils import epath
 
-from stlight_jax.console.messages import say
-from stlight_jax.storage import paths
+from stlight_jax.console.messages import one_line, print_message
+from stlight_jax.storage.log_folder import LogFolder
 from stlight_jax.training.clock import StepClock
 
 
@@ -26,9 +24,9 @@ def steps_to_trace(profile: ml_collections.ConfigDict, done: int, total: int) ->
     """
     first = done + 1 + profile.first + 1  # the very first step compiles
     if profile.steps and first > total:
-        say(f"no step is traced: profile.first is {profile.first}, and only {total - done} steps are left")
+        print_message(f"no step is traced: profile.first is {profile.first}, and only {total - done} steps are left")
     elif profile.steps and first + profile.steps > total + 1:
-        say(f"only {total + 1 - first} steps are traced instead of {profile.steps}: the run ends at step {total}")
+        print_message(f"only {total + 1 - first} steps are traced instead of {profile.steps}: the run ends at step {total}")
     return range(first, min(first + profile.steps, total + 1))
 
 
@@ -46,8 +44,6 @@ class StepTrace:
 
     def __init__(self, steps: range, directory: epath.PathLike, clock: StepClock):
         self._steps, self._directory, self._clock = steps, epath.Path(directory), clock
-        self._local = self._directory  # the profiler writes to local disks only
-        self._temporary = contextlib.ExitStack()
         self._first = self._last = 0  # steps of the current trace; 0: none
 
     def __enter__(self) -> StepTrace:
@@ -72,14 +68,12 @@ class StepTrace:
             options = jax.profiler.ProfileOptions()
             options.python_tracer_level = 0  # recording every call in Python would slow the host down
             try:
-                if paths.is_remote(self._directory):
-                    folder = self._temporary.enter_context(tempfile.TemporaryDirectory(prefix="stlight_profile_"))
-                    self._local = epath.Path(folder)
-                self._local.mkdir(parents=True, exist_ok=True)
-                jax.profiler.start_trace(self._local, profiler_options=options)
+                self._folder = LogFolder(self._directory)  # the profiler writes to local disks only
+                self._folder.local.mkdir(parents=True, exist_ok=True)
+                jax.profiler.start_trace(self._folder.local, profiler_options=options)
             except (OSError, RuntimeError) as error:
-                self._temporary.close()
-                say(f"no step is traced, the profiler did not start: {_first_line(error)}")
+                self._folder.close()
+                print_message(f"no step is traced, the profiler did not start: {one_line(error)}")
                 return
         self._first = number
 
@@ -88,28 +82,18 @@ class StepTrace:
             return
         first, self._first = self._first, 0
         # The pause waits for the last step, so that the trace holds all of its work.
-        with self._clock.paused("profile"), self._temporary:
+        with self._clock.paused("profile"):
             try:
                 jax.profiler.stop_trace()
-                if self._local != self._directory:
-                    _copy(self._local, self._directory)
-            except Exception as error:  # buckets raise errors of many types, and a lost trace must not end a training
-                say(f"the trace of steps {first} to {self._last} could not be written: {_first_line(error)}")
+                written = self._folder.close()
+            except Exception as error:  # a lost trace must not end a training
+                print_message(f"the trace of steps {first} to {self._last} could not be written: {one_line(error)}")
                 return
-        say(
+        if not written:
+            print_message(f"the trace of steps {first} to {self._last} could not be written to {self._directory}")
+            return
+        print_message(
             f"the trace of steps {first} to {self._last} is in {self._directory}: view it with xprof "
             f"--logdir={self._directory} (pip install xprof, which is also TensorBoard's profile plugin), or open the "
             ".trace.json.gz at https://ui.perfetto.dev"
         )
-
-
-def _copy(source: epath.Path, target: epath.Path) -> None:
-    for folder, _, names in os.walk(source):
-        to = target / os.path.relpath(folder, source)
-        to.mkdir(parents=True, exist_ok=True)
-        for name in names:
-            (epath.Path(folder) / name).copy(to / name, overwrite=True)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0] or type(error).__name__

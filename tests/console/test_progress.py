@@ -9,16 +9,15 @@ import time
 
 import pytest
 
-from stlight_jax.commands import cli
 from stlight_jax.console import progress as progress_module
 from stlight_jax.console.progress import Progress
-from stlight_jax.console.signals import Attentive, terminate
-from stlight_jax.errors import Terminated
+from stlight_jax.console.signals import DeferInterrupts, raise_termination, resend_unraisable_interrupt
+from stlight_jax.errors import TerminationInterrupt
 from tests.conftest import ROOT
 
 both_signals = pytest.mark.parametrize(
     ("number", "handler", "error"),
-    [(signal.SIGINT, signal.default_int_handler, KeyboardInterrupt), (signal.SIGTERM, terminate, Terminated)],
+    [(signal.SIGINT, signal.default_int_handler, KeyboardInterrupt), (signal.SIGTERM, raise_termination, TerminationInterrupt)],
 )
 
 
@@ -37,7 +36,7 @@ def test_ctrl_c_and_sigterm_end_the_work_even_if_a_library_swallows_them(number,
         signal.signal(number, before)
 
 
-@Attentive()
+@DeferInterrupts()
 def fail_instead(number):
     try:
         signal.raise_signal(number)
@@ -78,7 +77,7 @@ def work(number, shown):
 @both_signals
 @pytest.mark.parametrize("shown", ["", "advance", "end"])
 def test_what_python_cannot_raise_comes_again_and_says_nothing(monkeypatch, capsys, number, handler, error, shown):
-    monkeypatch.setattr(sys, "unraisablehook", cli._pass_over)
+    monkeypatch.setattr(sys, "unraisablehook", resend_unraisable_interrupt)
     before = signal.signal(number, handler)
     try:
         with pytest.raises(KeyboardInterrupt) as raised:
@@ -113,7 +112,7 @@ def test_what_is_on_its_way_is_shown_too(capsys, monkeypatch):
 
 
 def test_what_nobody_reads_on_standard_error_is_no_reason_to_end():
-    code = "from stlight_jax.console.progress import say\nsay('here')\nprint('there')"
+    code = "from stlight_jax.console.progress import print_message\nprint_message('here')\nprint('there')"
     reading, writing = os.pipe()
     os.close(reading)
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=writing)

@@ -143,7 +143,7 @@ def test_own_frames_are_read_once_and_again_when_they_change(raw, kept, monkeypa
     write(raw)
     config = load("frames", raw, prepared=str(kept))
     asked = []
-    monkeypatch.setattr(loading, "say", asked.append)
+    monkeypatch.setattr(loading, "print_message", asked.append)
     first = open_training(config)[0].description
     assert len(asked) == 1
     assert open_training(config)[0].description == first
@@ -177,7 +177,7 @@ def test_what_is_kept_may_lie_beside_the_files(raw, monkeypatch):
     write(raw)
     config = load("frames", raw, prepared=str(raw / "kept"))
     asked = []
-    monkeypatch.setattr(loading, "say", asked.append)
+    monkeypatch.setattr(loading, "print_message", asked.append)
     for _ in range(3):
         open_training(config)
     assert len(asked) == 1

@@ -63,7 +63,7 @@ def test_what_comes_to_be_there_meanwhile_stays(current_folder, monkeypatch, kin
 
     monkeypatch.setattr(Line, "__call__", late)
     source = saved(current_folder / "a.npy", movie(12))
-    with pytest.raises(InputError, match=r"b(\.npy)? has come to be there meanwhile, from somewhere else; it stays as it is"):
+    with pytest.raises(InputError, match=r"b(\.npy)? was created by another process during this run and was not overwritten"):
         run(source, out=place.name, kind=kind)
     assert list(place.iterdir()) == [] if kind == "pictures" else place.read_text() == "precious"
     assert {item.name for item in current_folder.iterdir()} == {"a.npy", place.name}
@@ -81,7 +81,7 @@ def test_what_comes_into_a_folder_meanwhile_stays_with_overwrite_too(current_fol
         return first_steps(self, *args, **kwargs)
 
     monkeypatch.setattr(Line, "__call__", late)
-    with pytest.raises(InputError, match=r"b is a folder with precious.txt in it, which has come there meanwhile"):
+    with pytest.raises(InputError, match=r"b is a folder that contains precious.txt, which this program did not write"):
         run(source, out="b", kind="pictures", overwrite=True)
     assert (current_folder / "b" / "precious.txt").read_text() == "mine"
     assert len(list((current_folder / "b").glob("*.png"))) == (2 if before else 0)
@@ -98,7 +98,7 @@ def test_a_page_or_figures_that_come_meanwhile_stay(current_folder, monkeypatch,
 
     monkeypatch.setattr(Line, "__call__", late)
     source = saved(current_folder / "a.npy", movie(12))
-    with pytest.raises(InputError, match=f"{name} has come to be there meanwhile"):
+    with pytest.raises(InputError, match=f"{name} was created by another process during this run"):
         run(source, out="b.npy", report="r.html", json="r.json")
     assert pathlib.Path(name).read_text() == "precious"
 

@@ -7,7 +7,6 @@ import sys
 
 import jax
 import pytest
-from absl import flags
 from jax._src.clusters import cloud_tpu_cluster, slurm_cluster
 
 from stlight_jax import InputError
@@ -47,7 +46,7 @@ def slurm(monkeypatch):
 )
 def test_a_task_of_slurm_takes_all_gpus_that_are_its_own(slurm, variables, own):
     slurm(**variables)
-    assert clusters.of_slurm()
+    assert clusters.is_slurm_step()
     assert clusters.slurm_arguments() == {"local_device_ids": own}
 
 
@@ -72,21 +71,18 @@ def test_tasks_that_cannot_share_are_refused(slurm):
 
 
 def test_a_job_of_several_tasks_wants_srun(slurm, monkeypatch):
-    assert not clusters.of_slurm()
+    assert not clusters.is_slurm_step()
     slurm()
     monkeypatch.delenv("SLURM_STEP_NODELIST")
     with pytest.raises(InputError, match="4 tasks, and this process was not started as one of them; put srun before"):
-        clusters.of_slurm()
+        clusters.is_slurm_step()
     slurm(SLURM_STEP_NUM_TASKS="1")  # a shell in a job of four
-    assert not clusters.of_slurm()
+    assert not clusters.is_slurm_step()
 
 
 SLURM_PROCESS = """
 import jax
-from absl import flags
 from stlight_jax.parallel import distributed
-distributed.define_flags()
-flags.FLAGS(["x"])
 distributed.start()
 print(jax.process_index(), jax.process_count(), jax.device_count(), jax.config._read("jax_cuda_visible_devices"))
 """
@@ -120,11 +116,6 @@ def initialised(monkeypatch):
     """Calls of `jax.distributed.initialize`, which does nothing."""
     calls = []
     monkeypatch.setattr(jax.distributed, "initialize", lambda **arguments: calls.append(arguments))
-    own = flags.FlagValues()  # other tests may have left flags that must be given
-    for name in ("coordinator", "processes", "process"):
-        flags.DEFINE_string(name, None, "", flag_values=own)
-    own(["test"])
-    monkeypatch.setattr(flags, "FLAGS", own)
     before = signal.getsignal(signal.SIGTERM)
     yield calls
     signal.signal(signal.SIGTERM, before)
@@ -183,9 +174,9 @@ from absl import flags
 from stlight_jax.commands import cli
 from stlight_jax.parallel import distributed
 distributed._START_SECONDS = 2
-distributed.define_flags()
+cli.define_process_flags()
 def main():
-    distributed.start()
+    distributed.start(**cli.process_arguments())
 cli.run(main)
 """
 

@@ -49,7 +49,7 @@ def test_many_processes_make_the_run_of_one(small_run, tmp_path, launcher, proce
     assert_same_run(many, metrics(tmp_path / "one"))
     assert len(starts(tmp_path / "many")) == 1  # one process writes
     assert len(list((tmp_path / "many" / "profile").glob("plugins/profile/*/*.trace.json.gz"))) == 1  # and traces
-    assert checkpoint.fault(tmp_path / "many" / "checkpoints" / "6") is None
+    assert checkpoint.find_damage(tmp_path / "many" / "checkpoints" / "6") is None
 
 
 @pytest.mark.long
@@ -137,12 +137,12 @@ def test_what_looks_like_a_loss_keeps_its_traceback(monkeypatch, caplog):
     monkeypatch.setattr(jax.distributed, "is_initialized", lambda: True)
     original = jax.errors.JaxRuntimeError("INTERNAL: the peer buffer of a kernel is too small")
     told = pytest.raises(LostProcessError, match="--verbosity=1 shows where")
-    with caplog.at_level("DEBUG", logger="absl"), told as caught, distributed.together():
+    with caplog.at_level("DEBUG", logger="absl"), told as caught, distributed.lost_process_errors():
         raise original
     assert caught.value.__cause__ is original
     (record,) = caplog.records
     assert record.exc_info[1] is original
-    with pytest.raises(jax.errors.JaxRuntimeError, match="no such buffer"), distributed.together():
+    with pytest.raises(jax.errors.JaxRuntimeError, match="no such buffer"), distributed.lost_process_errors():
         raise jax.errors.JaxRuntimeError("INTERNAL: no such buffer")
 
 
@@ -180,7 +180,7 @@ def test_a_termination_of_one_stops_and_saves_all_and_the_run_goes_on_elsewhere(
     results = finish(started, 120)
     assert [status for status, _, _ in results] == [75, 75], results
     (step,) = checkpoint.steps(tmp_path / "run" / "checkpoints")
-    assert checkpoint.fault(tmp_path / "run" / "checkpoints" / str(step)) is None
+    assert checkpoint.find_damage(tmp_path / "run" / "checkpoints" / str(step)) is None
     # On one process, with another launcher: the same course.
     small_run.parallel.launcher = "shard_map"
     small_run.train.update(checkpoint_every=step + 3)
@@ -261,7 +261,7 @@ def test_a_failure_of_one_process_ends_all_within_a_minute(small_run, tmp_path, 
         wait_for_steps(workdir, 4)
     else:
         wait_for_steps(workdir, 6)
-        while what.startswith("save") and checkpoint.newest_sound_step(workdir / "checkpoints") is None:
+        while what.startswith("save") and checkpoint.latest_valid_step(workdir / "checkpoints") is None:
             time.sleep(0.05)  # until step 4 is sealed
         size = 100 if at_fault else (workdir / "metrics.jsonl").stat().st_size + 1000
         resource.prlimit(started[at_fault].pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
@@ -280,7 +280,7 @@ def test_a_failure_of_one_process_ends_all_within_a_minute(small_run, tmp_path, 
         assert "Traceback" not in error
     assert_told_of_a_loss(results[1 - at_fault][0], results[1 - at_fault][2])
     if not what.startswith("log"):
-        assert checkpoint.newest_sound_step(workdir / "checkpoints") >= 4
+        assert checkpoint.latest_valid_step(workdir / "checkpoints") >= 4
 
 
 @pytest.mark.long

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from stlight_jax import InputError
-from stlight_jax.console.signals import terminate
-from stlight_jax.errors import Terminated
+from stlight_jax.console.signals import raise_termination
+from stlight_jax.errors import TerminationInterrupt
 from stlight_jax.runs import checkpoint
 from stlight_jax.training.state import TrainState, make_optimizer
 
@@ -58,12 +58,12 @@ def test_sigterm_waits_for_orbax_to_be_done_and_the_second_does_not(tmp_path, mo
         return found
 
     monkeypatch.setattr(checkpoint.ocp, "checkpointables_metadata", reading)
-    before = signal.signal(signal.SIGTERM, terminate)
+    before = signal.signal(signal.SIGTERM, raise_termination)
     try:
         for load, like in ((checkpoint.load_variables, make_state(0).variables), (checkpoint.load_state, make_state(0))):
             for signals in (1, 2):
                 done.clear()
-                with pytest.raises(Terminated):
+                with pytest.raises(TerminationInterrupt):
                     load(tmp_path, 1, like)
                 assert bool(done) == (signals == 1)
     finally:
@@ -138,7 +138,7 @@ def test_an_old_checkpoint_that_cannot_be_deleted_ends_nothing(tmp_path, monkeyp
     assert "checkpoint 10 in" in caplog.text
     assert "could not be deleted: [Errno 39] Directory not empty" in caplog.text
     assert checkpoint.choose_step(tmp_path, "last") == 40
-    assert checkpoint.newest_sound_step(tmp_path) == 40
+    assert checkpoint.latest_valid_step(tmp_path) == 40
     write(tmp_path, {50: 2.0}, keep=2)
     assert checkpoint.steps(tmp_path) == [20, 40, 50]
 
@@ -163,18 +163,18 @@ def test_one_flipped_bit_in_any_file_is_found(tmp_path):
         flipped = bytearray(content)
         flipped[random.integers(len(content))] ^= 1 << random.integers(8)
         path.write_bytes(flipped)
-        assert checkpoint.fault(tmp_path / "1") is not None, path
+        assert checkpoint.find_damage(tmp_path / "1") is not None, path
         path.write_bytes(content)
-        assert checkpoint.fault(tmp_path / "1") is None
+        assert checkpoint.find_damage(tmp_path / "1") is None
 
 
 def test_a_missing_and_a_foreign_file_are_found(tmp_path):
     write(tmp_path, {1: 1.0})
     (tmp_path / "1" / "model" / "stray").write_text("x")
-    assert checkpoint.fault(tmp_path / "1") == "model/stray does not belong to it"
+    assert checkpoint.find_damage(tmp_path / "1") == "model/stray does not belong to it"
     (tmp_path / "1" / "model" / "stray").unlink()
     files_of(tmp_path / "1" / "model")[0].unlink()
-    assert checkpoint.fault(tmp_path / "1").endswith("is missing")
+    assert checkpoint.find_damage(tmp_path / "1").endswith("is missing")
 
 
 def damage(directory):
@@ -193,7 +193,7 @@ def test_a_damaged_newest_checkpoint_is_reported_and_the_one_before_used(tmp_pat
     assert "damaged (its checksum differs)" in caplog.text
     with pytest.raises(InputError, match="checkpoint 3 .* cannot be used: .* damaged"):
         checkpoint.choose_step(tmp_path / "c", "3")
-    assert checkpoint.newest_sound_step(tmp_path / "c", move_faulty_to=tmp_path / "rejected") == 2
+    assert checkpoint.latest_valid_step(tmp_path / "c", move_damaged_to=tmp_path / "rejected") == 2
     assert checkpoint.steps(tmp_path / "c") == [1, 2]
     assert len(list((tmp_path / "rejected").iterdir())) == 1
     write(tmp_path / "c", {3: 0.4})  # its step can be written anew
@@ -203,17 +203,17 @@ def test_a_damaged_newest_checkpoint_is_reported_and_the_one_before_used(tmp_pat
 def test_an_unsealed_checkpoint_is_incomplete(tmp_path, caplog):
     write(tmp_path, {1: 1.0, 2: 1.0})
     (tmp_path / "2" / "checksums.json").unlink()
-    assert checkpoint.newest_sound_step(tmp_path) == 1
+    assert checkpoint.latest_valid_step(tmp_path) == 1
     assert "checkpoint 2 is not used: it is incomplete" in caplog.text
     (tmp_path / "1" / "checksums.json").unlink()
     with pytest.raises(InputError, match="no sound checkpoint is left"):  # no interruption leaves two
-        checkpoint.newest_sound_step(tmp_path)
+        checkpoint.latest_valid_step(tmp_path)
 
 
 def test_an_interrupted_first_save_means_starting_from_scratch(tmp_path):
     write(tmp_path / "c", {1: 1.0})
     (tmp_path / "c" / "1" / "checksums.json").unlink()
-    assert checkpoint.newest_sound_step(tmp_path / "c", tmp_path / "rejected") is None
+    assert checkpoint.latest_valid_step(tmp_path / "c", tmp_path / "rejected") is None
     assert checkpoint.steps(tmp_path / "c") == []
 
 
@@ -222,7 +222,7 @@ def test_training_does_not_silently_start_over_when_all_are_damaged(tmp_path):
     damage(tmp_path / "1")
     damage(tmp_path / "2")
     with pytest.raises(InputError, match=r"no sound checkpoint is left \(faulty: 2, 1\)"):
-        checkpoint.newest_sound_step(tmp_path)
+        checkpoint.latest_valid_step(tmp_path)
 
 
 def test_other_shapes_are_refused(tmp_path):

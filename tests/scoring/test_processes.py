@@ -31,16 +31,16 @@ from absl import flags
 from etils import epath
 
 from stlight_jax.commands import cli
-from stlight_jax.parallel import distributed
+from stlight_jax.parallel import agreement, distributed
 
 flags.DEFINE_string("workdir", None, "")
 flags.DEFINE_string("own", None, "")
-distributed.define_flags()
-distributed._SECONDS_TO_APPEAR = 0.2
+cli.define_process_flags()
+agreement._SECONDS_TO_APPEAR = 0.2
 
 
 def main():
-    distributed.start()
+    distributed.start(**cli.process_arguments())
     import jax
     import ml_collections
 
@@ -60,10 +60,10 @@ def main():
             refused.append(str(error))
 
     mine = {"steps": {"best": 4, "last": 6}, "text": "told"} if first else None
-    told = [distributed.told_by_the_first(value if first else "mine") for value in (mine, None, "x" * 1000)]
+    told = [agreement.broadcast_from_first(value if first else "mine") for value in (mine, None, "x" * 1000)]
     own.mkdir()
-    attempt(distributed.check_shared, own)
-    attempt(distributed.check_shared, workdir)
+    attempt(agreement.assert_shared_folder, own)
+    attempt(agreement.assert_shared_folder, workdir)
     config = ml_collections.ConfigDict(checkpoint.load_description(workdir / "checkpoints", 3)["config"])
     attempt(loop.train, ml_collections.ConfigDict({**config, "train": {**config.train, "seed": 0 if first else 7}}), own)
     open_training = setup.open_training

@@ -14,33 +14,33 @@ from stlight_jax import InputError
 from stlight_jax.data.stored import find_prepared
 from stlight_jax.runs import checkpoint
 from stlight_jax.runs.workdir import Workdir
-from stlight_jax.storage import paths
+from stlight_jax.storage import bucket, paths
 from stlight_jax.storage.json_files import write_json
-from stlight_jax.storage.paths import make_writable
+from stlight_jax.storage.paths import create_folder
 from tests.parallel.processes import free_port
 from tests.runs.test_checkpoint import write
 
 
-def test_the_bucket_cannot_do_what_object_stores_cannot(place, server):
-    (place / "a").write_text("old")
-    with pytest.warns(UserWarning, match="Append mode 'a' is not supported"), (place / "a").open("a") as file:
+def test_the_bucket_cannot_do_what_object_stores_cannot(bucket_folder, server):
+    (bucket_folder / "a").write_text("old")
+    with pytest.warns(UserWarning, match="Append mode 'a' is not supported"), (bucket_folder / "a").open("a") as file:
         file.write("new")
-    assert (place / "a").read_text() == "new"
-    (place / "folder").mkdir(parents=True)
-    assert not (place / "folder").exists()
+    assert (bucket_folder / "a").read_text() == "new"
+    (bucket_folder / "folder").mkdir(parents=True)
+    assert not (bucket_folder / "folder").exists()
     with pytest.raises(Exception, match="moveTo"):
-        paths.filesystem().call("POST", f"b/bucket/o/{place.name}%2Fa/moveTo/o/b", json_out=True)
+        bucket.filesystem().call("POST", f"b/bucket/o/{bucket_folder.name}%2Fa/moveTo/o/b", json_out=True)
     assert server.unknown.pop().startswith("POST /storage/v1/b/bucket/o/")
     with pytest.raises(FileExistsError):
-        paths.filesystem().pipe_file(str(place / "a"), b"", mode="create")
+        bucket.filesystem().pipe_file(str(bucket_folder / "a"), b"", mode="create")
     large = random.Random(0).randbytes(12_000_000)  # sent in parts
-    (place / "large").write_bytes(large)
-    assert (place / "large").read_bytes() == large
+    (bucket_folder / "large").write_bytes(large)
+    assert (bucket_folder / "large").read_bytes() == large
     for i in range(1003):  # more than fit on a page
-        server.put("bucket", f"{place.name}/many/{i}", b"", "", {})
-    assert sorted(paths.files(place / "many"), key=int) == [str(i) for i in range(1003)]
-    assert paths.folders(place) == ["many"]
-    assert len(list((place / "many").iterdir())) == 1003
+        server.put("bucket", f"{bucket_folder.name}/many/{i}", b"", "", {})
+    assert sorted(bucket.files(bucket_folder / "many"), key=int) == [str(i) for i in range(1003)]
+    assert bucket.folders(bucket_folder) == ["many"]
+    assert len(list((bucket_folder / "many").iterdir())) == 1003
 
 
 @pytest.mark.parametrize(
@@ -66,14 +66,14 @@ def test_a_missing_package_is_named(server, monkeypatch):
 
 def test_no_network_no_rights_and_no_credentials(server, refuse, monkeypatch):
     begun = time.monotonic()
-    paths._reached.cache_clear()
+    bucket._send_first_request.cache_clear()
     with refuse("GET /storage/v1/b/bucket?"):
-        paths.ready("gs://bucket/data")  # may be listed
+        paths.connect("gs://bucket/data")  # may be listed
         with pytest.raises(InputError, match=r"gs://bucket cannot be used \(403 .*\); the account needs the roles"):
-            paths.ready("gs://bucket/run", checkpoints=True)
+            paths.connect("gs://bucket/run", checkpoints=True)
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{free_port()}")
     with pytest.raises(InputError, match="gs://elsewhere cannot be reached: .*Connection refused"):
-        paths.ready("gs://elsewhere/data")
+        paths.connect("gs://elsewhere/data")
     monkeypatch.delenv("STORAGE_EMULATOR_HOST")
 
     def none(*_, **__):
@@ -81,27 +81,27 @@ def test_no_network_no_rights_and_no_credentials(server, refuse, monkeypatch):
 
     monkeypatch.setattr(google.auth, "default", none)
     with pytest.raises(InputError, match="gs://secret: no Google credentials were found: gcloud auth"):
-        paths.ready("gs://secret/run", checkpoints=True)
+        paths.connect("gs://secret/run", checkpoints=True)
     assert time.monotonic() - begun < 20
 
 
-def test_what_fails_on_the_way_is_no_damage_and_no_absence(place, refuse):
-    write(place, {1: 1.0})
+def test_what_fails_on_the_way_is_no_damage_and_no_absence(bucket_folder, refuse):
+    write(bucket_folder, {1: 1.0})
     for part in ("checksums.json", "prefix=test_what_fails"):
         with refuse(part), pytest.raises(OSError, match="Forbidden") as caught:
-            checkpoint.newest_sound_step(place, place / "rejected")
-        assert paths.is_failure(caught.value)
-    assert checkpoint.newest_sound_step(place, place / "rejected") == 1
-    assert not paths.is_failure(FileNotFoundError("x"))
-    assert not paths.is_failure(OSError("No space left on device"))
-    assert paths.is_failure(gcsfs.retry.HttpError({"code": 500, "message": "x"}))
-    assert paths.is_failure(google.auth.exceptions.RefreshError("x"))
+            checkpoint.latest_valid_step(bucket_folder, bucket_folder / "rejected")
+        assert paths.is_bucket_error(caught.value)
+    assert checkpoint.latest_valid_step(bucket_folder, bucket_folder / "rejected") == 1
+    assert not paths.is_bucket_error(FileNotFoundError("x"))
+    assert not paths.is_bucket_error(OSError("No space left on device"))
+    assert paths.is_bucket_error(gcsfs.retry.HttpError({"code": 500, "message": "x"}))
+    assert paths.is_bucket_error(google.auth.exceptions.RefreshError("x"))
     with refuse("POST"), pytest.raises(InputError, match="cannot be written to: Forbidden"):
-        make_writable(place)
+        create_folder(bucket_folder)
 
 
-def test_json_is_written_at_once(place, server):
+def test_json_is_written_at_once(bucket_folder, server):
     for value in (1, 2):
-        write_json(place / "x.json", {"a": value, "b": float("inf")})
-    assert json.loads((place / "x.json").read_text()) == {"a": 2, "b": None}
-    assert [name for name in server.names("bucket") if name.startswith(place.name)] == [f"{place.name}/x.json"]
+        write_json(bucket_folder / "x.json", {"a": value, "b": float("inf")})
+    assert json.loads((bucket_folder / "x.json").read_text()) == {"a": 2, "b": None}
+    assert [name for name in server.names("bucket") if name.startswith(bucket_folder.name)] == [f"{bucket_folder.name}/x.json"]

@@ -12,16 +12,16 @@ from tests.torch_reference.test_convert import network  # noqa: E402
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-def test_weights_go_both_ways(small_run, place, suffix):
+def test_weights_go_both_ways(small_run, bucket_folder, suffix):
     expected = network(small_run).state_dict()
-    write_weights(place / f"in{suffix}", expected)
-    checkpoint_from_torch(small_run, place / f"in{suffix}", place / "run")
+    write_weights(bucket_folder / f"in{suffix}", expected)
+    checkpoint_from_torch(small_run, bucket_folder / f"in{suffix}", bucket_folder / "run")
     with pytest.raises(InputError, match="holds checkpoints already"):
-        checkpoint_from_torch(small_run, place / f"in{suffix}", place / "run")
-    torch_from_checkpoint(place / "run", "last", place / f"out{suffix}")
-    found = read_weights(place / f"out{suffix}")
+        checkpoint_from_torch(small_run, bucket_folder / f"in{suffix}", bucket_folder / "run")
+    torch_from_checkpoint(bucket_folder / "run", "last", bucket_folder / f"out{suffix}")
+    found = read_weights(bucket_folder / f"out{suffix}")
     assert found.keys() == expected.keys()
     for name, tensor in expected.items():
         assert torch.equal(found[name], tensor), name
     with pytest.raises(InputError, match="there is no such file"):
-        read_weights(place / f"nothing{suffix}")
+        read_weights(bucket_folder / f"nothing{suffix}")

@@ -13,7 +13,7 @@ import pytest
 
 from stlight_jax.runs import checkpoint
 from stlight_jax.runs.metrics_log import read_metrics
-from stlight_jax.storage import paths
+from stlight_jax.storage import bucket
 from tests.conftest import ROOT
 from tests.parallel.processes import assert_same_run, finish, free_port
 from tests.storage.test_data import frames_config
@@ -83,20 +83,20 @@ def small_frames(small_run):
 
 
 @pytest.mark.long
-def test_machines_that_share_only_a_bucket_make_the_run_of_one(small_frames, place, server, tmp_path):
+def test_machines_that_share_only_a_bucket_make_the_run_of_one(small_frames, bucket_folder, server, tmp_path):
     random = np.random.default_rng(0)
     (tmp_path / "raw").mkdir()
     for name, length in (("a", 70), ("b", 60)):
         np.save(tmp_path / "raw" / f"{name}.npy", random.integers(0, 256, (length, 16, 16, 1), np.uint8))
     here, machines = tmp_path / "here", [tmp_path / "first", tmp_path / "second"]
-    for out in (tmp_path / "prepared", place / "prepared"):
+    for out in (tmp_path / "prepared", bucket_folder / "prepared"):
         end(begin([here], "-m", "stlight_jax", "prepare", "frames", f"--raw={tmp_path}/raw", f"--out={out}"))
     config = small_frames
     config.data.root = str(tmp_path / "prepared")
     end(begin([here], *train_command(config, tmp_path / "run")))
     end(begin([here], "eval.py", f"--workdir={tmp_path}/run"))
 
-    config.data.root, run = str(place / "prepared"), place / "run"
+    config.data.root, run = str(bucket_folder / "prepared"), bucket_folder / "run"
     killed = begin(machines, *train_command(config, run))
     wait_for(lambda: len(checkpoint.steps(run / "checkpoints")) > 1, killed)
     for process in killed:
@@ -115,7 +115,7 @@ def test_machines_that_share_only_a_bucket_make_the_run_of_one(small_frames, pla
         (copy,) = (machine / "cache" / "stlight_jax" / "fetched").iterdir()
         assert len(list(copy.glob("*array_record*"))) == 2  # training needs two of the three splits
     end(begin(machines, "eval.py", f"--workdir={run}"))
-    assert [name for name in paths.files(run) if name.startswith(".")] == []
+    assert [name for name in bucket.files(run) if name.startswith(".")] == []
     ours, theirs = (json.loads((of / "eval" / "metrics.json").read_text())["overall"] for of in (run, tmp_path / "run"))
     for row in ("stlight", "copy_last_frame", "mean_of_inputs"):
         for metric, value in theirs[row].items():
@@ -125,14 +125,14 @@ def test_machines_that_share_only_a_bucket_make_the_run_of_one(small_frames, pla
 
     # Elsewhere: on from its weights, and evaluated on a local copy of the data.
     config.train.update(init_from=str(run), epochs=1)
-    errors = end(begin([tmp_path / "third"], *train_command(config, place / "tuned")))
+    errors = end(begin([tmp_path / "third"], *train_command(config, bucket_folder / "tuned")))
     assert f"starting from the weights of {run}/checkpoints/40" in errors[0]
     arguments = ("eval.py", f"--workdir={run}", f"--data_root={tmp_path}/prepared", "--checkpoint=last")
     end(begin([tmp_path / "third"], *arguments))
 
 
 @pytest.mark.long
-def test_runs_killed_at_any_moment_resume_bit_for_bit(small_run, place, tmp_path):
+def test_runs_killed_at_any_moment_resume_bit_for_bit(small_run, bucket_folder, tmp_path):
     config, kills = small_run, 4
     config.train.update(epochs=3 + 2 * kills, checkpoint_every=1, keep_checkpoints=2)  # a save is always under way
     config.data.validation_sequences = 2
@@ -140,41 +140,43 @@ def test_runs_killed_at_any_moment_resume_bit_for_bit(small_run, place, tmp_path
     end(begin([tmp_path], *train_command(config, tmp_path / "whole"), devices=1))
     moments = np.random.default_rng(0)
     for _ in range(kills):
-        before = max(checkpoint.steps(place / "checkpoints"), default=0)
-        running = begin([tmp_path], *train_command(config, place), devices=1)
-        wait_for(lambda before=before: max(checkpoint.steps(place / "checkpoints"), default=0) > before, running)
+        before = max(checkpoint.steps(bucket_folder / "checkpoints"), default=0)
+        running = begin([tmp_path], *train_command(config, bucket_folder), devices=1)
+        wait_for(lambda before=before: max(checkpoint.steps(bucket_folder / "checkpoints"), default=0) > before, running)
         time.sleep(moments.random() * 0.3)
         running[0].kill()
         finish(running)
-    assert 1 < max(checkpoint.steps(place / "checkpoints")) < total
-    end(begin([tmp_path], *train_command(config, place), devices=1))
-    starts = [json.loads(line)["step"] for line in (place / "metrics.jsonl").read_text().splitlines() if "started" in line]
+    assert 1 < max(checkpoint.steps(bucket_folder / "checkpoints")) < total
+    end(begin([tmp_path], *train_command(config, bucket_folder), devices=1))
+    starts = [
+        json.loads(line)["step"] for line in (bucket_folder / "metrics.jsonl").read_text().splitlines() if "started" in line
+    ]
     assert sorted(starts) == starts
-    assert losses(place) == losses(tmp_path / "whole")
-    assert len(losses(place)) == total
-    assert_same_state(raw_trees(place, total), raw_trees(tmp_path / "whole", total))
+    assert losses(bucket_folder) == losses(tmp_path / "whole")
+    assert len(losses(bucket_folder)) == total
+    assert_same_state(raw_trees(bucket_folder, total), raw_trees(tmp_path / "whole", total))
 
 
 @pytest.mark.long
 def test_a_stop_is_heard_a_bucket_that_falters_is_borne_and_two_at_once_are_refused(
-    small_run, place, server, tmp_path, monkeypatch
+    small_run, bucket_folder, server, tmp_path, monkeypatch
 ):
     small_run.train.update(epochs=100_000, checkpoint_every=20)
-    running = begin([tmp_path / "a"], *train_command(small_run, place), devices=1)
-    wait_for(lambda: len(checkpoint.steps(place / "checkpoints")) > 0, running)
+    running = begin([tmp_path / "a"], *train_command(small_run, bucket_folder), devices=1)
+    wait_for(lambda: len(checkpoint.steps(bucket_folder / "checkpoints")) > 0, running)
     monkeypatch.setattr(server, "fault", lambda method, path: 503)
     time.sleep(5)
     monkeypatch.undo()
-    before = max(checkpoint.steps(place / "checkpoints"))
-    wait_for(lambda: max(checkpoint.steps(place / "checkpoints")) > before + 20, running)
-    (errors,) = end(begin([tmp_path / "b"], *train_command(small_run, place), devices=1), wanted=2)
-    assert re.search(rf"error: --workdir={place} is in use by process {running[0].pid} on ", errors)
+    before = max(checkpoint.steps(bucket_folder / "checkpoints"))
+    wait_for(lambda: max(checkpoint.steps(bucket_folder / "checkpoints")) > before + 20, running)
+    (errors,) = end(begin([tmp_path / "b"], *train_command(small_run, bucket_folder), devices=1), wanted=2)
+    assert re.search(rf"error: --workdir={bucket_folder} is in use by process {running[0].pid} on ", errors)
     running[0].send_signal(signal.SIGTERM)
     (errors,) = end(running, wanted=75)
     saved = int(re.search(r"stopped on request at step (\d+), saved", errors).group(1))
-    assert checkpoint.choose_step(place / "checkpoints", "last") == saved
-    assert max(losses(place)) == saved
-    assert not paths.folders(place / "rejected_checkpoints")
+    assert checkpoint.choose_step(bucket_folder / "checkpoints", "last") == saved
+    assert max(losses(bucket_folder)) == saved
+    assert not bucket.folders(bucket_folder / "rejected_checkpoints")
 
 
 @pytest.mark.long

@@ -58,7 +58,7 @@ class _Result:
 @pytest.fixture
 def said(monkeypatch):
     lines = []
-    monkeypatch.setattr(clock_module, "say", lines.append)
+    monkeypatch.setattr(clock_module, "print_message", lines.append)
     return lines
 
 
@@ -188,7 +188,7 @@ def test_slow_data_are_said(simulated, said, step_seconds, data_seconds, steps, 
 def test_warnings_become_rare(simulated, monkeypatch):
     simulation, clock = simulated(0.5)
     times = []
-    monkeypatch.setattr(clock_module, "say", lambda line: times.append(simulation.now))
+    monkeypatch.setattr(clock_module, "print_message", lambda line: times.append(simulation.now))
     run(simulation, clock, [1.0] * 20_000)
     apart = [after - before for before, after in itertools.pairwise([0, *times])]
     assert apart == pytest.approx([50, 600, 1200, 2400, 4800, 9600], abs=50)  # each is due with the next 50 steps

@@ -139,7 +139,7 @@ def assert_checkpoints_are_sound(workdir):
     """Returns the newest one's step."""
     found = checkpoint.steps(workdir / "checkpoints")
     assert found
-    assert [checkpoint.fault(workdir / "checkpoints" / str(step)) for step in found] == [None] * len(found)
+    assert [checkpoint.find_damage(workdir / "checkpoints" / str(step)) for step in found] == [None] * len(found)
     return found[-1]
 
 
@@ -197,10 +197,10 @@ def test_a_line_that_finds_no_space_does_not_end_a_run(tmp_path, limited, monkey
     with (tmp_path / "said").open("w") as file:
         monkeypatch.setattr(messages, "console", rich.console.Console(file=file))
         limited(10)
-        messages.say("step one")
-        messages.say("step two")
+        messages.print_message("step one")
+        messages.print_message("step two")
         limited(resource.RLIM_INFINITY)
-        messages.say("step three")
+        messages.print_message("step three")
     assert (tmp_path / "said").read_text().endswith("step two\nstep three\n")
 
 
@@ -240,7 +240,7 @@ def test_saves_do_not_mind_the_clock(tmp_path, monkeypatch, jump):
             assert looks > at
             at = float("inf")
     assert checkpoint.steps(tmp_path) == [1, 11, 12]  # the best and the last two
-    assert [checkpoint.fault(tmp_path / str(step)) for step in (1, 11, 12)] == [None, None, None]
+    assert [checkpoint.find_damage(tmp_path / str(step)) for step in (1, 11, 12)] == [None, None, None]
 
 
 def test_a_workdir_that_cannot_be_made_is_told_in_one_line(small_run, tmp_path):
@@ -255,7 +255,7 @@ def test_sigterm_before_the_first_step_ends_the_run_with_its_status(small_run, t
     started.until_said("loading libraries")
     started.signal(signal.SIGTERM)
     assert started.end() == 75
-    assert "stopped as asked before a step was made, so there was nothing to save; run the same command" in started.said
+    assert "stopped before the first step, so nothing had to be saved; run the same command" in started.said
     assert newest_step(tmp_path / "run") == 0
 
 
@@ -352,7 +352,7 @@ def test_a_folder_that_is_not_or_no_longer_writable(whole, tmp_path, immutable):
     for folder in (workdir, workdir / "checkpoints"):
         subprocess.run(["chattr", "-i", folder], check=True)
     # An old one may have been on its way out: emptied, but not removed.
-    assert_goes_on_to_the_end(workdir, whole, checkpoint.newest_sound_step(workdir / "checkpoints"))
+    assert_goes_on_to_the_end(workdir, whole, checkpoint.latest_valid_step(workdir / "checkpoints"))
 
 
 @pytest.mark.long
@@ -367,7 +367,7 @@ def test_a_folder_that_vanishes(whole, tmp_path, name):
         f"the checkpoint in {workdir}/checkpoints could not be written: " in error
     )
     checkpoints = tmp_path / "gone" / ("checkpoints" if name == "." else "")
-    assert checkpoint.newest_sound_step(checkpoints) >= 4  # the fifth was there, but maybe not sealed yet
+    assert checkpoint.latest_valid_step(checkpoints) >= 4  # the fifth was there, but maybe not sealed yet
     assert_goes_on_to_the_end(workdir, whole, 0)
 
 
@@ -442,10 +442,10 @@ def test_a_second_sigterm_ends_the_run_at_once(whole, tmp_path):
     started = Started(run_config(), workdir)
     started.until_step(5)
     started.signal(signal.SIGTERM)
-    started.until_said("asked to stop")
+    started.until_said("stop requested")
     started.signal(signal.SIGTERM)
     assert started.end() in (-signal.SIGTERM, 75)  # the save may have been quicker
-    assert_goes_on_to_the_end(workdir, whole, checkpoint.newest_sound_step(workdir / "checkpoints"))
+    assert_goes_on_to_the_end(workdir, whole, checkpoint.latest_valid_step(workdir / "checkpoints"))
 
 
 @pytest.mark.long
@@ -504,9 +504,9 @@ def test_damaged_checkpoints_at_the_start(whole, tmp_path):
     started.until_step(5)
     started.signal(signal.SIGKILL)
     assert started.end() == -signal.SIGKILL
-    newest = checkpoint.newest_sound_step(workdir / "checkpoints")
+    newest = checkpoint.latest_valid_step(workdir / "checkpoints")
     damage(workdir / "checkpoints" / str(newest))
-    before = checkpoint.newest_sound_step(workdir / "checkpoints")
+    before = checkpoint.latest_valid_step(workdir / "checkpoints")
     assert before < newest
     (workdir / "config.json").write_text('{"model": {"dep')  # half written, as is its successor
     (workdir / "config.json.tmp").write_text("{")

@@ -223,7 +223,7 @@ def test_pauses_have_lines_of_their_own(small_run, tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint.CheckpointWriter, "save", slow(0.4, save))
     monkeypatch.setattr(checkpoint.CheckpointWriter, "wait", slow(0.2, wait))  # `save` waits, too
     said = []
-    monkeypatch.setattr(loop, "say", said.append)
+    monkeypatch.setattr(loop, "print_message", said.append)
     begun = time.monotonic()
     train(small_run, tmp_path)
     whole = time.monotonic() - begun

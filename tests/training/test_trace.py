@@ -39,7 +39,7 @@ def steps_in(folder):
 @pytest.fixture
 def said(monkeypatch):
     lines = []
-    monkeypatch.setattr(trace, "say", lines.append)
+    monkeypatch.setattr(trace, "print_message", lines.append)
     return lines
 
 
@@ -139,14 +139,14 @@ def test_a_trace_that_cannot_be_had_stops_nothing(tmp_path, said):
     assert steps_in(tmp_path / "profile") == [2, 3]
 
 
-def test_a_trace_that_cannot_be_written_is_said(tmp_path, monkeypatch, said):
-    monkeypatch.setattr(trace.paths, "is_remote", lambda path: True)
-    (tmp_path / "file").write_text("")
-    run_steps(tmp_path / "file")
-    assert re.fullmatch(r"the trace of steps 2 to 3 could not be written: .*File exists.*", said[0])
+def test_a_trace_that_cannot_be_written_is_said(bucket_folder, refuse, said, caplog):
+    with refuse("POST"):
+        run_steps(bucket_folder)
+    assert said[0] == f"the trace of steps 2 to 3 could not be written to {bucket_folder}"
+    assert "could not be sent; they are kept in" in caplog.text
 
 
-def test_a_trace_goes_to_a_bucket_by_way_of_a_local_folder(tmp_path, monkeypatch, said):
+def test_a_trace_goes_to_a_bucket_by_way_of_a_local_folder(bucket_folder, server, monkeypatch, said):
     folders = []
 
     def start(folder, **options):
@@ -155,9 +155,7 @@ def test_a_trace_goes_to_a_bucket_by_way_of_a_local_folder(tmp_path, monkeypatch
 
     start_trace = jax.profiler.start_trace
     monkeypatch.setattr(jax.profiler, "start_trace", start)
-    monkeypatch.setattr(trace.paths, "is_remote", lambda path: True)
-    run_steps(tmp_path / "run" / "profile")
-    assert steps_in(tmp_path / "run" / "profile") == [2, 3]
-    assert f"the trace of steps 2 to 3 is in {tmp_path}/run/profile" in said[0]
+    run_steps(bucket_folder / "profile")
+    assert [name.endswith(".trace.json.gz") for name in server.names("bucket") if bucket_folder.name in name].count(True) == 1
+    assert f"the trace of steps 2 to 3 is in {bucket_folder}/profile" in said[0]
     assert not folders[0].exists()
-    assert tmp_path not in folders[0].parents

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from etils import epath
 
-from stlight_jax.console.messages import say
+from stlight_jax.console.messages import print_message
 from stlight_jax.data.clips_builder import Clip, ClipsBuilder, Split
 from stlight_jax.data.formats.registry import open_sequences
 from stlight_jax.data.formats.types import RawSequence, ReadOptions
@@ -229,7 +229,7 @@ def describe(metadata: dict[str, Any]) -> None:
     statistics = metadata["splits"]["train"]["statistics"]
     for channel in range(metadata["frame_shape"][-1]):
         values = {name: of[channel] for name, of in statistics.items()}
-        say(
+        print_message(
             f"  channel {channel + 1}: {values['min']:g} to {values['max']:g}, mean {values['mean']:.4g}, standard deviation "
             f"{values['std']:.4g}, missing {100 * values['missing']:.2g} %"
         )

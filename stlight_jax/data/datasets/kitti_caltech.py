@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 from etils import epath
 
-from stlight_jax.console.messages import say
+from stlight_jax.console.messages import print_message
 from stlight_jax.data.clips_builder import Clip, ClipsBuilder, Split
 from stlight_jax.data.npy import memory_map
 from stlight_jax.data.resize import smooth_bilinear
@@ -180,7 +180,7 @@ def _caltech_split(folder: epath.Path, remarks: list[str]) -> Split:
     missing = [name for name in _CALTECH_TEST_SETS if name not in {path.parent.name for path in files}]
     if missing:
         raise InputError(f"{folder}: expected videos *.seq of all test sets, found none in {', '.join(missing)}")
-    say(f"counting the frames of {len(files)} videos")
+    print_message(f"counting the frames of {len(files)} videos")
     counts = [_count(path) // _EVERY for path in files]
 
     def clips() -> Iterator[Clip]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from etils import epath
 
-from stlight_jax.console.messages import say
+from stlight_jax.console.messages import print_message
 from stlight_jax.data.formats import arrays, images, netcdf_reader, types, videos
 from stlight_jax.data.formats.types import Origin, RawSequence, ReadOptions
 from stlight_jax.data.times import Stamps, ticks_of
@@ -108,7 +108,7 @@ def _find(root: epath.Path) -> list[tuple[str, list[epath.Path]]]:
     if not found:
         raise InputError(f"{root}: found {left_out or 'no files'}; expected {_READABLE}")
     if left_out:
-        say(f"{root}: left out files of other kinds: {left_out}")
+        print_message(f"{root}: left out files of other kinds: {left_out}")
     return sorted(found.items(), key=lambda item: _natural(item[0]))
 
 

@@ -11,7 +11,8 @@ import numpy as np
 from stlight_jax.data.formats import array_writers, netcdf_writer, picture_writers
 from stlight_jax.data.formats.output import Form, Write
 from stlight_jax.errors import InputError
-from stlight_jax.storage.atomic import finished, named
+from stlight_jax.storage.atomic import atomic_output
+from stlight_jax.storage.paths import write_errors
 
 # kind: (the ending of its files, the writer)
 _WRITERS = {
@@ -84,18 +85,18 @@ def opened(path: pathlib.Path, kind: str, form: Form, *, replace: bool = True) -
     that is not to be replaced.
     """
     done = 0
-    with finished(path, replace=replace) as temporary, contextlib.ExitStack() as open_files:
-        with named(path):
+    with atomic_output(path, replace=replace) as temporary, contextlib.ExitStack() as open_files:
+        with write_errors(path, RuntimeError):
             write = open_files.enter_context(_WRITERS[kind][1](temporary, form))
 
         def checked(frames: np.ndarray) -> None:
             nonlocal done
             done += len(frames)
-            with named(path):
+            with write_errors(path, RuntimeError):
                 write(frames)
 
         yield checked
         if done != form.total:
             raise InputError(f"{path}: {form.total} frames were announced, {done} came")
-        with named(path):
+        with write_errors(path, RuntimeError):
             open_files.close()

@@ -20,7 +20,7 @@ import jaxlib
 import numpy as np
 from absl import logging
 
-from stlight_jax.console.messages import say
+from stlight_jax.console.messages import print_message
 from stlight_jax.storage import caches
 
 WIDTHS = (1, 3, 5, 7, 9, 11)  # of kernels
@@ -106,9 +106,11 @@ def _loaded(compiler: list[str]) -> ctypes.CDLL:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
-        say("compiling the CPU kernels for this processor, once ...")
+        print_message("compiling the CPU kernels for this processor, once ...")
     except OSError as error:
-        say(f"compiling the CPU kernels, for this process only, for they cannot be kept in {folder} ({error.strerror}) ...")
+        print_message(
+            f"compiling the CPU kernels, for this process only, for they cannot be kept in {folder} ({error.strerror}) ..."
+        )
         folder = pathlib.Path(tempfile.mkdtemp(prefix="stlight_kernels_"))
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
     # Several processes may be at it; each moves a whole file into place.

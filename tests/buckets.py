@@ -1,4 +1,4 @@
-"""A server that stands in for a bucket's, and the way to it."""
+"""Fixtures for a bucket on a server that stands in for Google Cloud Storage."""
 
 import contextlib
 import re
@@ -6,13 +6,13 @@ import re
 import pytest
 from etils import epath
 
-from stlight_jax.storage import lease, paths
+from stlight_jax.storage import locks, paths
 from tests.fake_gcs import FakeGcs
 
 
 @pytest.fixture(scope="session")
 def server():
-    """A bucket of the name "bucket", to which gs:// leads."""
+    """The server, with a bucket named "bucket"; gs:// paths lead to it."""
     with FakeGcs("bucket") as server, pytest.MonkeyPatch.context() as patch:
         for name, value in server.environment.items():
             patch.setenv(name, value)
@@ -20,17 +20,17 @@ def server():
 
 
 @pytest.fixture
-def place(server, request):
-    """A folder in it, of this test alone, which must not ask for what object stores do not have."""
+def bucket_folder(server, request):
+    """A folder in the bucket for one test. Afterwards, checks that the server knew all requests."""
     path = f"gs://bucket/{re.sub('[^a-z_]', '_', request.node.name)}"
-    paths.ready(path, checkpoints=True)
+    paths.connect(path, checkpoints=True)
     yield epath.Path(path)
     assert not server.unknown
 
 
 @pytest.fixture
 def refuse(server, monkeypatch):
-    """`with refuse(part):` every request with `part` in it is answered by a status of failure."""
+    """`with refuse(part):` makes the server answer every request that contains `part` with an error."""
 
     @contextlib.contextmanager
     def refuse(part, status=403):
@@ -43,13 +43,13 @@ def refuse(server, monkeypatch):
 
 @pytest.fixture
 def caches(tmp_path, monkeypatch):
-    """An empty cache of this machine."""
+    """An empty cache folder of this machine."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache" / "stlight_jax"
 
 
 @pytest.fixture
-def quick(monkeypatch):
-    """Locks that are found stale within a second."""
-    monkeypatch.setattr(lease, "_BEAT_SECONDS", 0.1)
-    monkeypatch.setattr(lease, "_STALE_SECONDS", 0.6)
+def quick_locks(monkeypatch):
+    """Makes locks in a bucket stale within a second."""
+    monkeypatch.setattr(locks, "_BEAT_SECONDS", 0.1)
+    monkeypatch.setattr(locks, "_STALE_SECONDS", 0.6)

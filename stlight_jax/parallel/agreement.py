@@ -1,0 +1,104 @@
+"""Agreement between the processes of a run: equal input, a shared folder, one process's decision for all."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from etils import epath
+from jax.experimental import multihost_utils
+
+from stlight_jax.errors import InputError
+from stlight_jax.storage import paths
+
+# Network disks may report for half a minute that a new file does not exist.
+_SECONDS_TO_APPEAR = 40
+
+
+def assert_same_on_all_processes(name: str, content: Any | Callable[[], Any]) -> None:
+    """Checks that all processes have equal content.
+
+    Args:
+      name: of the content, for the error.
+      content: JSON, or a function that returns it, which is called only if there are several processes.
+
+    Raises:
+      InputError: on all processes, if the content of one of them differs.
+    """
+    if jax.process_count() == 1:
+        return
+    content = content() if callable(content) else content
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).digest()
+    digests = multihost_utils.process_allgather(np.frombuffer(digest, np.uint8))  # [processes, 32]
+    different = [int(i) for i in np.flatnonzero((digests != digests[0]).any(-1))]
+    if different:
+        raise InputError(
+            f"{name} differs between processes: of those numbered 0 to {jax.process_count() - 1}, "
+            f"{', '.join(map(str, different))} disagree with the first; start all of them alike"
+        )
+
+
+def broadcast_from_first(value: Any) -> Any:
+    """Returns the first process's value on all processes.
+
+    Args:
+      value: JSON; ignored on the other processes.
+    """
+    if jax.process_count() == 1:
+        return value
+    text = np.frombuffer(json.dumps(value).encode(), np.uint8)
+    length = int(multihost_utils.broadcast_one_to_all(np.int32(len(text))))  # all processes must give arrays of one size
+    text = multihost_utils.broadcast_one_to_all(np.resize(text, length))
+    return json.loads(np.asarray(text, np.uint8).tobytes())
+
+
+def assert_shared_folder(folder: epath.Path) -> None:
+    """Checks that a folder, which the first process has created, is the same one on all hosts.
+
+    Raises:
+      InputError: on all processes, if it is another folder on one of the hosts.
+    """
+    if jax.process_count() == 1:
+        return
+    token = folder / f".seen-by-all-{uuid.uuid4().hex}"
+    first = jax.process_index() == 0
+    if first:
+        with paths.write_errors(token):
+            token.write_text("")
+    try:
+        seen = _appears(folder / broadcast_from_first(token.name))
+        seen_by = multihost_utils.process_allgather(np.array(seen))
+    finally:
+        if first:
+            token.unlink(missing_ok=True)
+    if not seen_by.all():
+        raise InputError(
+            f"--workdir={folder} is not the same folder on all hosts: not on that of process "
+            f"{', '.join(str(int(i)) for i in np.flatnonzero(~seen_by))}. Name one on a shared disk, or in a bucket, as a TPU "
+            "pod needs: --workdir=gs://BUCKET/FOLDER"
+        )
+
+
+def wait_for_all_processes(name: str) -> None:
+    """Returns when every process has called it with this name."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(name)
+
+
+def _appears(path: epath.Path) -> bool:
+    """Returns whether a file can be read within `_SECONDS_TO_APPEAR`."""
+    deadline = time.monotonic() + _SECONDS_TO_APPEAR
+    while True:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+            path.read_bytes()
+            return True
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.5)
