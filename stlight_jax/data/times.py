@@ -1,4 +1,4 @@
-"""Time stamps of any kind -> ticks: whole sampling steps since a common origin."""
+"""Time axes: every way of writing the times of frames, and ticks, which count whole sampling steps since a common origin."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from stlight_jax.errors import InputError
 _MICROSECONDS = {"d": 86_400_000_000, "h": 3_600_000_000, "min": 60_000_000, "s": 1_000_000}
 _UNIT_WORDS = {"days": "d", "hours": "h", "minutes": "min", "seconds": "s", "milliseconds": "ms"}
 _DIGITS = (8, 10, 12, 14)  # YYYYMMDD, then HH or DeepST's slot, MM, SS
-# Integers that read as dates of other centuries are rather something else, as seconds since 1970.
+# Integers that read as dates of other centuries are more likely something else, such as seconds since 1970.
 _DATED_YEARS = (1900, 2100)
 # Differences that deviate less are one sampling step with jitter, as months of 28 to 31 days are.
 _JITTER = 0.25
-_SWITCH_OFF = "or ignore times with --config.data.time=none"
+_IGNORE_TIMES = "or ignore times with --config.data.time=none"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Stamps:
-    """The moments of frames, `[t]`, in storage order.
+class TimeAxis:
+    """The times of frames, `[t]`, in storage order.
 
     Attributes:
-      name: of the coordinate, or its units.
-      values: int64 microseconds since 1970 if `dated`, else numbers, int64 or float64, in a unit only the user knows.
-      dated: whether these are calendar dates.
-      key: of the coordinate in its file.
-      stored: `[t]`, the coordinate as it is there.
-      attributes: such as units and calendar, of netCDF.
+      name: name of the coordinate, or its units.
+      values: int64 microseconds since 1970 if `dated`, else int64 or float64 numbers in a unit that the file does not name.
+      dated: whether the times are calendar dates.
+      key: name of the coordinate in its file.
+      stored: `[t]`, the coordinate as stored.
+      attributes: the coordinate's attributes, such as units and calendar.
     """
 
     name: str
@@ -43,80 +43,107 @@ class Stamps:
     attributes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
-def calendar_of(attributes: Mapping[str, Any]) -> str:
-    """Of netCDF's times; the standard one if they name none."""
-    return str(attributes.get("calendar", "")).lower() or "standard"
-
-
 class Ticks(NamedTuple):
-    """`ticks` int64 `[t]`, the sampling step for people, and what the user should know."""
+    """The times of frames as whole numbers.
+
+    Attributes:
+      ticks: int64 `[t]`, sampling steps since a common origin.
+      step: the sampling step as text, such as "1 h".
+      remarks: messages for the user.
+    """
 
     ticks: np.ndarray
     step: str
     remarks: tuple[str, ...]
 
 
-def parse_stamps(values: np.ndarray, name: str, source: str) -> Stamps:
+def calendar_name(attributes: Mapping[str, Any]) -> str:
+    """Returns the calendar of a netCDF coordinate; "standard" if it names none."""
+    return str(attributes.get("calendar", "")).lower() or "standard"
+
+
+def counts_since(attributes: Mapping[str, Any]) -> bool:
+    """Returns whether a coordinate's units are such as "hours since 2000-01-01"."""
+    return " since " in str(attributes.get("units", ""))
+
+
+def parse_times(values: np.ndarray, name: str, source: str) -> TimeAxis:
     """Reads a time coordinate.
 
     Args:
       values: `[t]`: datetime64; numbers; text or integers YYYYMMDD, YYYYMMDDHH, YYYYMMDDHHMM, YYYYMMDDHHMMSS, YYYYMMDDSS
-        (DeepST's slots: half hours from 01, if any is beyond 24); text in ISO 8601, where a time zone is converted to UTC.
-      name: of the coordinate.
-      source: of the file, for messages.
+        (DeepST's slots: half hours from 01, if any is beyond 24); text in ISO 8601, of which a time zone is converted to UTC.
+      name: name of the coordinate.
+      source: name of the file in messages.
 
     Raises:
-      InputError: a stamp that is none of these, or not a time.
+      InputError: a time is none of these, or not valid.
     """
     values = np.asarray(values)
-    return dataclasses.replace(_parsed(values, name, source), key=name, stored=values)
-
-
-def _parsed(values: np.ndarray, name: str, source: str) -> Stamps:
+    dates = None
     if values.dtype.kind == "M":
-        return Stamps(name, _checked(values.astype("M8[us]"), values, name, source), True)
-    if values.dtype.kind in "OSU":
-        texts = [_as_text(value) for value in values.tolist()]
-        return Stamps(name, _checked(_from_texts(texts), values, name, source), True)
+        dates = values.astype("M8[us]")
+    elif values.dtype.kind in "OSU":
+        dates = _from_texts([_to_text(value) for value in values.tolist()])
+    if dates is not None:
+        return TimeAxis(name, _checked(dates, values, name, source), True, name, values)
     if values.dtype.kind not in "iuf":
-        raise InputError(f"{source}: the times in {name!r} are {values.dtype}; expected dates, numbers or text, {_SWITCH_OFF}")
+        raise InputError(
+            f"{source}: the times in {name!r} are {values.dtype}; expected dates, numbers or text, {_IGNORE_TIMES}"
+        )
     bad = ~np.isfinite(values)
     if bad.any():
         raise InputError(
-            f"{source}: time stamp {bad.argmax()} in {name!r} is {values[bad][0]}; expected a number, {_SWITCH_OFF}"
+            f"{source}: time stamp {bad.argmax()} in {name!r} is {values[bad][0]}; expected a number, {_IGNORE_TIMES}"
         )
-    if not (values % 1).any() and (np.abs(values) < 2.0**62).all():
-        values = values.astype(np.int64)
-        dates = _from_digits([str(value) for value in values.tolist()])
-        years = dates.astype("M8[Y]").astype(np.int64) + 1970
-        if not np.isnat(dates).any() and ((years >= _DATED_YEARS[0]) & (years < _DATED_YEARS[1])).all():
-            return Stamps(name, dates.astype(np.int64), True)
-    return Stamps(name, values if values.dtype == np.int64 else values.astype(np.float64), False)
+    if (values % 1).any() or (np.abs(values) >= 2.0**62).any():
+        numbers = values if values.dtype == np.int64 else values.astype(np.float64)
+        return TimeAxis(name, numbers, False, name, values)
+    numbers = values.astype(np.int64)
+    dates = _from_digits([str(value) for value in numbers.tolist()])
+    years = dates.astype("M8[Y]").astype(np.int64) + 1970
+    if not np.isnat(dates).any() and ((years >= _DATED_YEARS[0]) & (years < _DATED_YEARS[1])).all():
+        return TimeAxis(name, dates.astype(np.int64), True, name, values)
+    return TimeAxis(name, numbers, False, name, values)
 
 
-def ticks_of(stamps: Sequence[Stamps]) -> list[Ticks]:
-    """Ticks of all sequences of a call, in their order.
+def assign_ticks(axes: Sequence[TimeAxis]) -> list[Ticks]:
+    """Returns the ticks of all sequences of a call, in their order.
 
     Dates share an origin, and so do numbers of the same name, as long as their sampling steps are alike; equal moments then
     have equal ticks. The sampling step is the most frequent positive difference between neighbours in storage. Moments less
     than one and a half steps apart are one tick apart, so that jitter and months of unequal length make no jumps.
     """
     results: dict[int, Ticks] = {}
-    distinct = list({id(item): item for item in stamps}.values())
-    for kind in dict.fromkeys((item.dated, "" if item.dated else item.name) for item in distinct):
-        rest = [item for item in distinct if (item.dated, "" if item.dated else item.name) == kind]
-        while rest:
-            step, group = _of_one_step(rest)
-            taken = {id(item) for item in group}
-            rest = [item for item in rest if id(item) not in taken]
-            ticks, apart = _on_one_grid([item.values for item in group], 1 if step is None else step)
-            for item, own in zip(group, ticks, strict=True):
-                results[id(item)] = Ticks(own, _step_text(item, step), (*_remarks(own, item.values), *apart))
-    return [results[id(item)] for item in stamps]
+    distinct = list({id(axis): axis for axis in axes}.values())
+    for kind in dict.fromkeys(map(_kind, distinct)):
+        remaining = [axis for axis in distinct if _kind(axis) == kind]
+        while remaining:
+            step, group = _same_step(remaining)
+            remaining = [axis for axis in remaining if all(axis is not other for other in group)]
+            ticks, interleaved = _on_one_grid([axis.values for axis in group], 1 if step is None else step)
+            for axis, own in zip(group, ticks, strict=True):
+                results[id(axis)] = Ticks(own, _step_text(axis, step), (*_remarks(own, axis.values), *interleaved))
+    return [results[id(axis)] for axis in axes]
 
 
-def duration_text(microseconds: float) -> str:
-    """For people: "1 h", "5 min", "40 ms"."""
+def sampling_step(series: Sequence[np.ndarray]) -> float | None:
+    """Returns the most frequent positive difference between neighbours in any of the arrays, or None if all are equal."""
+    differences = np.concatenate([np.diff(values) for values in series])
+    values, counts = np.unique(differences[differences > 0], return_counts=True)
+    if not len(values):
+        return None
+    cumulated = np.concatenate([[0], np.cumsum(counts)])
+    near = cumulated[np.searchsorted(values, (1 + _JITTER) * values, "right")]
+    near = near - cumulated[np.searchsorted(values, (1 - _JITTER) * values, "left")]
+    best = np.flatnonzero(near == near.max())
+    best = best[counts[best] == counts[best].max()]
+    best = best[values[best] <= (1 + _JITTER) * values[best[0]]]  # the shortest of equally frequent steps
+    return values[best[len(best) // 2]].item()
+
+
+def format_duration(microseconds: float) -> str:
+    """Returns a duration as text, such as "1 h", "5 min" or "40 ms"."""
     # Hours and minutes kept as fractions of days are off by some microseconds.
     rounded = round(microseconds, -3) if microseconds >= _MICROSECONDS["s"] else microseconds
     for unit, size in _MICROSECONDS.items():
@@ -125,24 +152,37 @@ def duration_text(microseconds: float) -> str:
     return f"{rounded / 1e6:.4g} s" if rounded >= _MICROSECONDS["s"] else f"{rounded / 1e3:.4g} ms"
 
 
+# ---- Reading text and digits ----
+
+
 def _checked(dates: np.ndarray, given: np.ndarray, name: str, source: str) -> np.ndarray:
+    """Returns int64 microseconds since 1970.
+
+    Args:
+      dates: datetime64, NaT for values that are no date.
+      given: the values in the file.
+      name: name of the coordinate.
+      source: name of the file.
+
+    Raises:
+      InputError: a value is no date.
+    """
     bad = np.isnat(dates)
     if bad.any():
-        shown = _as_text(given[bad][0])
         raise InputError(
-            f"{source}: time stamp {bad.argmax()} in {name!r} is {shown!r}; expected YYYYMMDD, YYYYMMDDHH, YYYYMMDDHHMM, "
-            f"YYYYMMDDHHMMSS or ISO 8601, {_SWITCH_OFF}"
+            f"{source}: time stamp {bad.argmax()} in {name!r} is {_to_text(given[bad][0])!r}; expected YYYYMMDD, YYYYMMDDHH, "
+            f"YYYYMMDDHHMM, YYYYMMDDHHMMSS or ISO 8601, {_IGNORE_TIMES}"
         )
-    return dates.astype("M8[us]").astype(np.int64)
+    return dates.astype(np.int64)
 
 
-def _as_text(value: object) -> str:
+def _to_text(value: object) -> str:
     text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
     return text.strip().strip("\0")
 
 
 def _from_texts(texts: list[str]) -> np.ndarray:
-    """-> datetime64 `[t]`, NaT where a text is no date."""
+    """Returns datetime64 `[t]`, NaT where a text is no date."""
     if all(re.fullmatch("[0-9]+", text) for text in texts) and len({len(text) for text in texts}) == 1:
         return _from_digits(texts)
     return np.array([_from_iso(text) for text in texts], "M8[us]")
@@ -159,58 +199,51 @@ def _from_iso(text: str) -> np.datetime64:
 
 
 def _from_digits(texts: list[str]) -> np.ndarray:
-    """YYYYMMDD and longer, all of one length -> datetime64 `[t]`, NaT where that is no date."""
-    nothing = np.full(len(texts), "NaT", "M8[us]")
+    """Returns datetime64 `[t]` of YYYYMMDD and longer, all of one length; NaT where that is no date."""
+    not_dates = np.full(len(texts), "NaT", "M8[us]")
     lengths = {len(text) for text in texts}
     if len(lengths) != 1 or not lengths <= set(_DIGITS) or any(text.startswith("-") for text in texts):
-        return nothing
-    places = range(4, lengths.pop(), 2)
+        return not_dates
+    starts = range(4, lengths.pop(), 2)
     year = np.array([int(text[:4]) for text in texts])
-    parts = [np.array([int(text[place : place + 2]) for text in texts]) for place in places]
+    parts = [np.array([int(text[start : start + 2]) for text in texts]) for start in starts]
     month, day, hour, minute, second = (*parts, 0, 0, 0)[:5]
     slots = len(parts) == 3 and hour.max() > 24
     valid = (month >= 1) & (month <= 12) & (day >= 1) & (minute < 60) & (second < 60)
     valid &= (hour >= 1) & (hour <= 48) if slots else np.asarray(hour <= 24)
     months = (12 * (year - 1970) + np.where(valid, month, 1) - 1).astype("M8[M]")
     days = months.astype("M8[D]") + (day - 1)
-    valid &= days.astype("M8[M]") == months  # the 31st of a month that has none runs over
+    valid &= days.astype("M8[M]") == months  # day 31 of a shorter month runs over
     minutes = 30 * (hour - 1) if slots else 60 * hour + minute
-    return np.where(valid, days.astype("M8[us]") + (60 * minutes + second) * np.timedelta64(1, "s"), nothing)
+    return np.where(valid, days.astype("M8[us]") + (60 * minutes + second) * np.timedelta64(1, "s"), not_dates)
 
 
-def usual_difference(series: Sequence[np.ndarray]) -> float | None:
-    """The most frequent positive difference between neighbours; None if there are none."""
-    differences = np.concatenate([np.diff(values) for values in series])
-    values, counts = np.unique(differences[differences > 0], return_counts=True)
-    if not len(values):
-        return None
-    up_to = np.concatenate([[0], np.cumsum(counts)])
-    near = up_to[np.searchsorted(values, (1 + _JITTER) * values, "right")]
-    near = near - up_to[np.searchsorted(values, (1 - _JITTER) * values, "left")]
-    best = np.flatnonzero(near == near.max())
-    best = best[counts[best] == counts[best].max()]
-    best = best[values[best] <= (1 + _JITTER) * values[best[0]]]  # of steps as frequent as each other the shortest
-    return values[best[len(best) // 2]].item()
+# ---- Ticks ----
 
 
-def _of_one_step(stamps: list[Stamps]) -> tuple[float | None, list[Stamps]]:
-    """The most frequent sampling step, and those that have it; a single frame goes along with any."""
-    step = usual_difference([item.values for item in stamps])
+def _kind(axis: TimeAxis) -> tuple[bool, str]:
+    """Returns a value that is equal for time axes that can share an origin."""
+    return axis.dated, "" if axis.dated else axis.name
+
+
+def _same_step(axes: list[TimeAxis]) -> tuple[float | None, list[TimeAxis]]:
+    """Returns the most frequent sampling step, and the time axes that have it; a single frame fits any step."""
+    step = sampling_step([axis.values for axis in axes])
     if step is None:
-        return usual_difference([np.unique(np.concatenate([item.values for item in stamps]))]), stamps
-    own = [usual_difference([item.values]) for item in stamps]
-    group = [item for item, it in zip(stamps, own, strict=True) if it is None or 0.5 * step <= it <= 1.5 * step]
-    return step, group or stamps
+        return sampling_step([np.unique(np.concatenate([axis.values for axis in axes]))]), axes
+    steps = [sampling_step([axis.values]) for axis in axes]
+    group = [axis for axis, own in zip(axes, steps, strict=True) if own is None or 0.5 * step <= own <= 1.5 * step]
+    return step, group or axes
 
 
 def _positions(values: np.ndarray, step: float) -> np.ndarray:
-    moments, place = np.unique(values, return_inverse=True)
+    moments, index = np.unique(values, return_inverse=True)
     steps = np.maximum(1, np.rint(np.diff(moments) / step)).astype(np.int64)
-    return np.concatenate([[0], np.cumsum(steps)])[place.reshape(-1)]
+    return np.concatenate([[0], np.cumsum(steps)])[index.reshape(-1)]
 
 
 def _on_one_grid(series: list[np.ndarray], step: float) -> tuple[list[np.ndarray], tuple[str, ...]]:
-    """Ticks of each, and a remark if their stamps interleave in a way that would tear frames apart that follow each other."""
+    """Returns the ticks of each array, and a remark if the times interleave so that one grid would tear sequences apart."""
     own = [_positions(values, step) for values in series]
     together = _positions(np.concatenate(series), step)
     joint = np.split(together, np.cumsum([len(values) for values in series])[:-1])
@@ -223,17 +256,17 @@ def _on_one_grid(series: list[np.ndarray], step: float) -> tuple[list[np.ndarray
 
 
 def _same_neighbours(own: np.ndarray, joint: np.ndarray) -> bool:
-    _, places = np.unique(own, return_index=True)
-    return np.array_equal(np.diff(own[places]) == 1, np.diff(joint[places]) == 1)
+    _, index = np.unique(own, return_index=True)
+    return np.array_equal(np.diff(own[index]) == 1, np.diff(joint[index]) == 1)
 
 
-def _step_text(stamps: Stamps, step: float | None) -> str:
+def _step_text(axis: TimeAxis, step: float | None) -> str:
     if step is None:
         return ""
-    if stamps.dated:
-        return duration_text(step)
-    word = re.match("[a-z]*", stamps.name.rsplit("/", 1)[-1].lower()).group()
-    return f"{step:g} {_UNIT_WORDS[word]}" if word in _UNIT_WORDS else f"{step:g} of {stamps.name!r}"
+    if axis.dated:
+        return format_duration(step)
+    word = re.split("[^a-z]", axis.name.rsplit("/", 1)[-1].lower())[0]
+    return f"{step:g} {_UNIT_WORDS[word]}" if word in _UNIT_WORDS else f"{step:g} of {axis.name!r}"
 
 
 def _remarks(ticks: np.ndarray, values: np.ndarray) -> tuple[str, ...]:

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stlight_jax.data.formats.types import RawSequence
+from stlight_jax.data.formats.types import FrameSource
 from stlight_jax.data.statistics import is_missing
-from stlight_jax.data.times import Stamps
+from stlight_jax.data.times import TimeAxis
 from stlight_jax.errors import InputError
 
 
@@ -23,7 +23,7 @@ class SampledSource:
       size: (height, width) to resize to; None leaves frames as they are.
     """
 
-    sequence: RawSequence
+    sequence: FrameSource
     step: int = 1
     phase: int = 0
     size: tuple[int, int] | None = None
@@ -40,9 +40,9 @@ class SampledSource:
         return (*(self.size or (height, width)), channels)
 
     @property
-    def stamps(self) -> Stamps | None:
+    def stamps(self) -> TimeAxis | None:
         """Their moments, None where there are none."""
-        stamps = self.sequence.stamps
+        stamps = self.sequence.times
         if stamps is None:
             return None
         chosen = slice(self.phase, None, self.step)

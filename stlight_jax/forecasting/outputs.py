@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import math
 import os
 import pathlib
 import re
@@ -13,9 +12,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from stlight_jax.data.formats import writers
-from stlight_jax.data.formats.output import Form
-from stlight_jax.data.formats.types import RawSequence
+from stlight_jax.data.formats import registry
+from stlight_jax.data.formats.output_files import check_output, open_output
+from stlight_jax.data.formats.output_spec import OutputSpec
+from stlight_jax.data.formats.types import FrameSource
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.errors import InputError
 from stlight_jax.forecasting.forecast_windows import Window
@@ -23,7 +23,6 @@ from stlight_jax.storage import paths
 from stlight_jax.storage.atomic import atomic_output, foreign_file_in
 from stlight_jax.storage.paths import create_folder
 
-_LISTED = "mp4, gif, png, npy, npz, h5, nc"
 _MOST_COLUMNS = 40  # of a strip
 
 
@@ -38,43 +37,48 @@ class Destination:
 
     Attributes:
       path: the file or folder.
-      kinds: of each sequence's file, see `stlight_jax.data.formats.writers.KINDS`.
+      formats: of each sequence's file.
       stacked: whether the sequences are items of one array's n-axis, and go into one array again.
 
     Raises InputError for endings and kinds that do not exist or do not fit.
     """
 
-    def __init__(self, source: pathlib.Path, sequences: Sequence[RawSequence], out: str, kind: str):
-        if kind and kind not in writers.KINDS:
-            raise InputError(f"--kind={kind}: choose one of {', '.join(writers.KINDS)}")
+    def __init__(self, source: pathlib.Path, sequences: Sequence[FrameSource], out: str, kind: str):
+        asked_format = registry.output_format(kind)
+        if kind and asked_format is None:
+            raise InputError(f"--kind={kind}: choose one of {', '.join(item.name for item in registry.output_formats())}")
         if paths.is_remote(out):
             raise InputError(f"--out={out}: predictions are written to local disks; copy them from there")
-        origins = [sequence.origin for sequence in sequences]
+        infos = [sequence.info for sequence in sequences]
         asked = pathlib.Path(out).expanduser() if out else None
-        ending_kind = writers.kind_of(asked) if asked is not None and asked.suffix else kind
-        if ending_kind is None:
-            raise InputError(f"--out={out}: nothing writes {asked.suffix}; end it in one of {_LISTED}, or in none for a folder")
-        if kind and ending_kind != kind:
+        if asked is not None and asked.suffix:
+            asked_format = registry.output_format_of(asked.suffix)
+            if asked_format is None:
+                endings = ", ".join(item.output_ending for item in registry.output_formats() if item.output_ending)
+                raise InputError(
+                    f"--out={out}: no format has the ending {asked.suffix}; end it in one of {endings}, or in none for a folder"
+                )
+        if kind and asked_format.name != kind:
             raise InputError(f"--out={out} and --kind={kind} are of different kinds; leave one of them out")
         many = len(sequences) > 1
-        self.kinds = [ending_kind or writers.kind_for(origin.kind) for origin in origins]
-        one_array = len({(origin.path, origin.key) for origin in origins}) == 1 and origins[0].item is not None
-        self.stacked = one_array and self.kinds[0] in writers.ARRAYS
+        self.formats = [asked_format or registry.continuation_format(info.format) for info in infos]
+        one_array = len({(info.path, info.key) for info in infos}) == 1 and infos[0].item is not None
+        self.stacked = one_array and self.formats[0].limits.outer_axes
         self._in_folder = many and not self.stacked
         if asked is not None and not asked.suffix and not self._in_folder:
-            if self.kinds[0] != "pictures" and (ending_kind or self.stacked):
-                raise InputError(f"--out={out} has no ending; name the file {out}{writers.ending_of(self.kinds[0])}")
-            self.kinds = ["pictures"]
+            if self.formats[0].output_ending and (asked_format or self.stacked):
+                raise InputError(f"--out={out} has no ending; name the file {out}{self.formats[0].output_ending}")
+            self.formats = [registry.output_format_of("")]
         if asked is not None and asked.suffix and self._in_folder:
             raise InputError(
                 f"--out={out}: {source} holds {len(sequences)} sequences, each of which goes into a file of its own; give a "
-                f"folder without an ending, and --kind={ending_kind}"
+                f"folder without an ending, and --kind={asked_format.name}"
             )
-        ending = "" if self._in_folder else writers.ending_of(self.kinds[0])
+        ending = "" if self._in_folder else self.formats[0].output_ending
         name = source.resolve().name if source.is_dir() else source.stem
         self.path = asked or pathlib.Path(f"{name}_predicted{ending}")
         self._overwrite = False
-        self._names = _names([sequence.name for sequence in sequences], [writers.ending_of(kind) for kind in self.kinds])
+        self._names = _names([sequence.name for sequence in sequences], [item.output_ending for item in self.formats])
 
     @property
     def page(self) -> pathlib.Path:
@@ -83,7 +87,7 @@ class Destination:
 
     def check(
         self,
-        forms: Sequence[Form],
+        forms: Sequence[OutputSpec],
         beside: Mapping[str, pathlib.Path],
         read_from: Sequence[pathlib.Path],
         *,
@@ -97,10 +101,10 @@ class Destination:
           beside: other files that will be written, by the flags that name them.
           read_from: the input's and the truth's files and folders.
         """
-        for form, kind in zip(forms, self.kinds, strict=False):
-            if kind == "png" and rolling:
+        for form, file_format in zip(forms, self.formats, strict=False):
+            if file_format.writer is None and rolling:
                 raise InputError(f"{self.path}: a strip shows one forecast; with --rolling write another kind of file")
-            writers.check_kind(kind, form, self.path)
+            check_output(file_format, form, self.path)
         check_free(self.path, read_from, overwrite, folder=self.is_folder)
         for option, path in beside.items():
             if path.resolve().is_relative_to(self.path.resolve()):
@@ -109,10 +113,10 @@ class Destination:
         self._check_room(forms)
         self._overwrite = overwrite
 
-    def _check_room(self, forms: Sequence[Form]) -> None:
+    def _check_room(self, forms: Sequence[OutputSpec]) -> None:
         """Of arrays, whose size is known before. Raises InputError."""
-        sized = [form for form, kind in zip(forms, self.kinds, strict=False) if kind in ("npy", "npz", "h5")]
-        needed = sum(math.prod(form.array_shape) * form.dtype.itemsize for form in sized)
+        pairs = zip(forms, self.formats, strict=False)
+        needed = sum(file_format.output_bytes(form) for form, file_format in pairs if file_format.output_bytes)
         disk = shutil.disk_usage(self.path.parent)
         if disk.total and needed > disk.free:  # some file systems do not tell
             raise InputError(
@@ -123,10 +127,10 @@ class Destination:
     @property
     def is_folder(self) -> bool:
         """Whether there is more than one file."""
-        return self._in_folder or self.kinds[0] == "pictures"
+        return self._in_folder or not self.formats[0].output_ending
 
     @contextlib.contextmanager
-    def writing(self, forms: Sequence[Form], scaling: Scaling) -> Iterator[Callable[[Window, np.ndarray], None]]:
+    def writing(self, forms: Sequence[OutputSpec], scaling: Scaling) -> Iterator[Callable[[Window, np.ndarray], None]]:
         """Gives a function that takes a window and what of its prediction is to be written, in the order of the sequences."""
         with contextlib.ExitStack() as outer:
             folder = outer.enter_context(atomic_output(self.path, replace=self._overwrite)) if self._in_folder else None
@@ -141,12 +145,12 @@ class Destination:
                 if view != number:
                     current.close()
                     path = self.path if folder is None else folder / self._names[view]
-                    if self.kinds[view] == "png":
+                    if self.formats[view].writer is None:
                         strip = current.enter_context(atomic_output(path, replace=self._overwrite))
                         write = functools.partial(_draw, strip, scaling, window)
                     else:
                         write = current.enter_context(
-                            writers.opened(path, self.kinds[view], forms[view], replace=self._overwrite)
+                            open_output(path, self.formats[view], forms[view], replace=self._overwrite)
                         )
                     number = view
                 write(prediction)

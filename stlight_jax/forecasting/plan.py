@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stlight_jax.data.continued_times import continued
-from stlight_jax.data.formats.types import RawSequence, memory_available
-from stlight_jax.data.times import Stamps, duration_text, usual_difference
+from stlight_jax.data.available_memory import memory_available
+from stlight_jax.data.continued_times import continue_times
+from stlight_jax.data.formats.types import FrameSource
+from stlight_jax.data.times import TimeAxis, format_duration, sampling_step
 from stlight_jax.errors import InputError
 from stlight_jax.forecasting.forecast_windows import SampledSource, known_after, starts_along
 from stlight_jax.forecasting.read_options import Reading, open_input
@@ -69,20 +70,20 @@ class Plan(NamedTuple):
         parts = [start + np.arange(count) for start, count in zip(self.starts[view], counts, strict=True)]
         return np.concatenate(parts or [np.zeros(0, np.int64)])
 
-    def stamps(self, view: int) -> Stamps | None:
+    def stamps(self, view: int) -> TimeAxis | None:
         """The moments of the written frames of a view, or of the starts of forecasts that do not join."""
         stamps, starts = self.views[view].stamps, self.starts[view]
         if stamps is None or not starts:
             return None
         if self.rolling:
-            return continued(stamps, self.places_written(view) if self.joined else np.array(starts), 0, 0)
+            return continue_times(stamps, self.places_written(view) if self.joined else np.array(starts), 0, 0)
         (start,) = starts
         known = known_after(self.views[view], start, self.horizon)
-        return continued(stamps, start + np.arange(known), start + known - 1, self.horizon - known)
+        return continue_times(stamps, start + np.arange(known), start + known - 1, self.horizon - known)
 
 
 def make_plan(
-    sequences: Sequence[RawSequence],
+    sequences: Sequence[FrameSource],
     reading: Reading,
     model: STLightConfig,
     *,
@@ -136,11 +137,11 @@ def make_plan(
     told: list[str] = []
     if truth:
         truths, told = _truths(views, starts, reading, horizon, true, f"--truth={truth}")
-    read_from = [pathlib.Path(path) for path in dict.fromkeys(sequence.origin.path for sequence in (*sequences, *true))]
+    read_from = [pathlib.Path(path) for path in dict.fromkeys(sequence.info.path for sequence in (*sequences, *true))]
     return Plan(views, starts, horizon, rolling, every, left_out, truths, told, read_from)
 
 
-def _check_channels(sequence: RawSequence, model: STLightConfig) -> None:
+def _check_channels(sequence: FrameSource, model: STLightConfig) -> None:
     channels = sequence.shape[-1]
     if channels != model.in_channels:
         raise InputError(
@@ -150,7 +151,7 @@ def _check_channels(sequence: RawSequence, model: STLightConfig) -> None:
 
 
 def _view(
-    sequence: RawSequence, reading: Reading, in_frames: int, start: int | None, rolling: bool
+    sequence: FrameSource, reading: Reading, in_frames: int, start: int | None, rolling: bool
 ) -> tuple[SampledSource, int]:
     """The view in which the first frame to predict has a place, and that place."""
     count, step = sequence.frames, reading.frame_step
@@ -192,7 +193,7 @@ def _truths(
     starts: list[list[int]],
     reading: Reading,
     horizon: int,
-    sequences: Sequence[RawSequence],
+    sequences: Sequence[FrameSource],
     said: str,
 ) -> tuple[list[np.ndarray | None], list[str]]:
     """The true frames in files of their own: by their dates, if both have dates, else from the first frame on.
@@ -226,19 +227,19 @@ def _truths(
     return results, told
 
 
-def _first_true(view: SampledSource, start: int, truth: RawSequence, said: str) -> int | None:
+def _first_true(view: SampledSource, start: int, truth: FrameSource, said: str) -> int | None:
     """The place, in all of the true frames, of the first one predicted; None where no dates tell."""
-    ours, theirs = view.sequence.stamps, truth.stamps
+    ours, theirs = view.sequence.times, truth.times
     if ours is None or theirs is None or not (ours.dated and theirs.dated):
         return None
-    further = continued(view.stamps, np.zeros(0, int), start - 1, 1)
+    further = continue_times(view.stamps, np.zeros(0, int), start - 1, 1)
     if further is None:
         return None
-    our_step, their_step = (usual_difference([stamps.values]) for stamps in (ours, theirs))
+    our_step, their_step = (sampling_step([stamps.values]) for stamps in (ours, theirs))
     if our_step and their_step and not 0.5 <= their_step / our_step <= 1.5:
         raise InputError(
-            f"{said}: {truth.name} has a frame every {duration_text(their_step)}, the input every "
-            f"{duration_text(our_step)}; give true frames at the input's sampling step"
+            f"{said}: {truth.name} has a frame every {format_duration(their_step)}, the input every "
+            f"{format_duration(our_step)}; give true frames at the input's sampling step"
         )
     nearest = int(np.abs(theirs.values - further.values[0]).argmin())
     if abs(theirs.values[nearest] - further.values[0]) > (their_step or our_step or 0) / 2:

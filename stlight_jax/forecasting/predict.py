@@ -12,7 +12,9 @@ import numpy as np
 
 from stlight_jax.console.messages import print_message
 from stlight_jax.console.progress import Progress
-from stlight_jax.data.formats.output import Form, can_hold
+from stlight_jax.data.formats.file_format import FileFormat
+from stlight_jax.data.formats.output_spec import OutputSpec
+from stlight_jax.data.formats.value_conversion import can_hold
 from stlight_jax.errors import InputError
 from stlight_jax.forecasting import read_options
 from stlight_jax.forecasting.clips import Clips, Run
@@ -204,11 +206,11 @@ def _beside(request: Request, destination: Destination) -> tuple[pathlib.Path | 
 
 def _form(
     request: Request, reading: read_options.Reading, forecaster: Forecaster, plan: Plan, number: int, stacked: bool
-) -> Form:
+) -> OutputSpec:
     """How the predictions of a view, or of all that are items of one array, are written."""
     view, starts, scaling = plan.views[number], plan.starts[number], forecaster.scaling
-    origin, channels = view.sequence.origin, forecaster.model.out_channels
-    natural = origin.dtype or view.sequence.dtype
+    source, channels = view.sequence.info, forecaster.model.out_channels
+    natural = source.dtype or view.sequence.dtype
     fill = reading.options.fill_value
     if reading.options.mask and fill is None and natural.kind != "f":  # nothing stands for what the mask covers
         natural = np.dtype(np.float32)
@@ -216,8 +218,8 @@ def _form(
         natural = np.dtype(np.float32)
     dtype = np.dtype(request.dtype) if request.dtype else natural
     apart = plan.rolling and not plan.joined
-    return Form(
-        origin=origin,
+    return OutputSpec(
+        source=source,
         frames=sum(plan.frames_written(number, start) for start in starts) if not apart else plan.horizon,
         shape=(*view.shape[:2], channels),
         dtype=dtype,
@@ -225,16 +227,16 @@ def _form(
         low=scaling.low[:channels],
         high=scaling.high[:channels],
         items=len(plan.views) if stacked else None,
-        starts=np.array([view.place(start) for start in starts]) if apart else None,
-        places=None if apart else view.place(plan.places_written(number)),
-        stamps=plan.stamps(number),
-        rate=(origin.rate or _USUAL_RATE) / (view.step if origin.rate else 1),
-        asked=bool(request.dtype),
+        window_starts=np.array([view.place(start) for start in starts]) if apart else None,
+        frame_numbers=None if apart else view.place(plan.places_written(number)),
+        times=plan.stamps(number),
+        frame_rate=(source.frame_rate or _USUAL_RATE) / (view.step if source.frame_rate else 1),
+        dtype_requested=bool(request.dtype),
     )
 
 
 def _tell(
-    reading: read_options.Reading, plan: Plan, model: Any, total: int, destination: Destination, forms: Sequence[Form]
+    reading: read_options.Reading, plan: Plan, model: Any, total: int, destination: Destination, forms: Sequence[OutputSpec]
 ) -> None:
     """What is going to be done, in a line, and what about it may surprise."""
     form = forms[0]
@@ -256,7 +258,7 @@ def _tell(
         print_message(f"  {remark}")
     for remark in dict.fromkeys(plan.truths_told[:_MOST_NAMES]):
         print_message(f"  {remark}")
-    for remark in _remarks(form, form.origin.dtype or sequence.dtype, reading.options.fill_value):
+    for remark in _remarks(form, form.source.dtype or sequence.dtype, reading.options.fill_value):
         print_message(f"  {remark}")
     small = {
         view.shape[:2] for number, view in enumerate(plan.views) if is_too_small(view.shape[:2]) and plan.knows_truth(number)
@@ -273,25 +275,25 @@ def _tell(
             f"no forecast, and no file, of {', '.join(names[:_MOST_NAMES])}{more}: nowhere are {model.in_frames} frames, and "
             "those to predict, without a gap in time"
         )
-    for remark in dict.fromkeys(map(_as_pictures, forms, destination.kinds)):
+    for remark in dict.fromkeys(map(_as_pictures, forms, destination.formats)):
         if remark:
             print_message(remark)
 
 
-def _as_pictures(form: Form, kind: str) -> str:
+def _as_pictures(form: OutputSpec, file_format: FileFormat) -> str:
     """How values become the grey levels of pictures; "" where nobody would wonder."""
     ends = min(form.low), max(form.high)
-    if kind not in ("mp4", "gif", "pictures") or ends == (0, 255):
+    if not file_format.is_pictures or file_format.writer is None or ends == (0, 255):
         return ""
-    if form.is_eight_bit or (form.is_deep and kind == "pictures"):
+    if form.is_eight_bit or (form.is_sixteen_bit and file_format.is_folder):
         return "grey levels of pictures are written as they are"
     return f"values are mapped from {ends[0]:g}..{ends[1]:g} to 0..255 for pictures"
 
 
-def _remarks(form: Form, natural: np.dtype, fill: float | None) -> list[str]:
+def _remarks(form: OutputSpec, natural: np.dtype, fill: float | None) -> list[str]:
     """What of the input's type and fill value the output does not have, though nobody asked for that."""
     remarks = []
-    if form.dtype != natural and not form.asked:
+    if form.dtype != natural and not form.dtype_requested:
         what = "missing values" if fill is None else f"the fill value {fill:g}"
         remarks.append(f"{natural} has no place for {what}; arrays are written as {form.dtype}")
     if fill is not None and form.fill is None:

@@ -10,14 +10,14 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from stlight_jax.data.formats.registry import open_sequences
-from stlight_jax.data.formats.types import RawSequence, ReadOptions
+from stlight_jax.data.formats import registry
+from stlight_jax.data.formats.input_files import open_sequences
+from stlight_jax.data.formats.types import FrameSource, ReadOptions
 from stlight_jax.errors import InputError
 
 # Options of commands; in configs they are keys of the section `data`.
 KEYS = ("variable", "time", "layout", "channels", "fill_value", "mask", "frame_step", "height", "width")
 _OF_NAMED_ARRAYS = ("variable", "time", "mask")
-_WITH_NAMED_ARRAYS = (".npz", ".h5", ".hdf5", ".nc", ".nc4", ".netcdf")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +70,7 @@ def decide(path: pathlib.Path, given: Mapping[str, Any], description: Mapping[st
     return Reading(options, frame_step, (height, width) if height else None, taken)
 
 
-def open_input(path: pathlib.Path, reading: Reading) -> list[RawSequence]:
+def open_input(path: pathlib.Path, reading: Reading) -> list[FrameSource]:
     """As `open_sequences`. Raises InputError that names the command's options, where that names keys of a config."""
     with named_by_flags():
         return open_sequences(path, reading.options)
@@ -88,6 +88,6 @@ def named_by_flags() -> Iterator[None]:
 
 
 def _has_named_arrays(path: pathlib.Path) -> bool:
-    if path.is_dir():
-        return any(name.lower().endswith(_WITH_NAMED_ARRAYS) for _, _, names in os.walk(path) for name in names)
-    return path.suffix.lower() in _WITH_NAMED_ARRAYS
+    names = (name for _, _, names in os.walk(path) for name in names) if path.is_dir() else (path.name,)
+    formats = (registry.input_format(os.path.splitext(name)[1]) for name in names)
+    return any(item is not None and item.has_named_arrays for item in formats)

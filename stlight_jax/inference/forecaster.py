@@ -12,7 +12,7 @@ from absl import logging
 from etils import epath
 
 from stlight_jax.console.messages import print_message
-from stlight_jax.data.formats.output import as_type, can_hold
+from stlight_jax.data.formats.value_conversion import can_hold, to_dtype
 from stlight_jax.data.scaling import Scaling, is_wide
 from stlight_jax.errors import InputError
 from stlight_jax.inference import trained
@@ -287,7 +287,7 @@ class Forecaster:
         marked = dtype.kind == "f" or (fill is not None and can_hold(dtype, fill))
         if gone is not None:
             values = np.where(gone, np.nan if marked else 0, values)
-        values = as_type(values, dtype, fill if dtype.kind != "f" and marked else None)
+        values = to_dtype(values, dtype, fill if dtype.kind != "f" and marked else None)
         shape = values.shape[1:-1] if given.rank == 3 and channels == 1 else values.shape[given.rank < 5 :]
         if given.masked or (gone is not None and not marked):
             return np.ma.MaskedArray(values.reshape(shape), False if gone is None else gone.reshape(shape))

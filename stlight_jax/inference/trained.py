@@ -26,7 +26,7 @@ from etils import epath
 from flax import traverse_util
 
 from stlight_jax.config import check
-from stlight_jax.data.formats.types import memory_available
+from stlight_jax.data.available_memory import memory_available
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.errors import InputError
 from stlight_jax.model.initial_variables import init_variables

@@ -10,7 +10,7 @@ from etils import epath
 
 from stlight_jax.console.messages import print_message
 from stlight_jax.console.progress import track
-from stlight_jax.data.npy import memory_map
+from stlight_jax.data.formats.npy import memory_map
 from stlight_jax.data.scaling import to_unit_range
 from stlight_jax.errors import InputError
 from stlight_jax.metrics.frame_metrics import frame_metrics

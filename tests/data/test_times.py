@@ -9,17 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stlight_jax import InputError
-from stlight_jax.data.times import duration_text, parse_stamps, ticks_of
+from stlight_jax.data.times import assign_ticks, format_duration, parse_times
 from stlight_jax.data.windows import runs_of
 
 
 def ticks(*series, name="time"):
-    return [of.ticks.tolist() for of in ticks_of([parse_stamps(np.asarray(values), name, "here") for values in series])]
+    return [of.ticks.tolist() for of in assign_ticks([parse_times(np.asarray(values), name, "here") for values in series])]
 
 
 def seconds(values, name="time"):
     """As microseconds since 1970, for comparison with what Python's own calendar says."""
-    stamps = parse_stamps(np.asarray(values), name, "here")
+    stamps = parse_times(np.asarray(values), name, "here")
     assert stamps.dated
     return (stamps.values // 1_000_000).tolist()
 
@@ -32,7 +32,7 @@ def since_1970(*moment):
 @given(st.lists(st.integers(-(10**6), 10**6), min_size=1, max_size=40), st.sampled_from([1, 7, 3600, 0.25]))
 def test_ticks_keep_order_and_equal_moments(values, scale):
     values = np.asarray(values) * scale
-    (of,) = ticks_of([parse_stamps(values, "time", "here")])
+    (of,) = assign_ticks([parse_times(values, "time", "here")])
     earlier = values[:, None] < values[None, :]
     assert np.array_equal(earlier, of.ticks[:, None] < of.ticks[None, :])
     assert of.ticks.dtype == np.int64
@@ -76,7 +76,7 @@ def test_jitter_and_months_make_no_jumps():
 
 def test_files_whose_times_lie_between_each_other_stay_whole():
     first = np.datetime64("2024-01-01T00:00") + np.arange(6) * np.timedelta64(10, "m")
-    ours = ticks_of([parse_stamps(values, "time", "here") for values in (first, first + np.timedelta64(64, "m"))])
+    ours = assign_ticks([parse_times(values, "time", "here") for values in (first, first + np.timedelta64(64, "m"))])
     assert [of.ticks.tolist() for of in ours] == [[0, 1, 2, 3, 4, 5], [6, 7, 8, 9, 10, 11]]
     assert ticks(first, first + np.timedelta64(14, "m"))[1] == [1, 2, 3, 4, 5, 6]
 
@@ -84,7 +84,7 @@ def test_files_whose_times_lie_between_each_other_stay_whole():
 def test_files_of_another_sampling_step_have_their_own_ticks():
     hourly = np.datetime64("2024-01-01") + np.arange(9) * np.timedelta64(1, "h")
     daily = np.datetime64("2024-01-01") + np.arange(4) * np.timedelta64(1, "D")
-    of = ticks_of([parse_stamps(values, "time", "here") for values in (hourly, daily)])
+    of = assign_ticks([parse_times(values, "time", "here") for values in (hourly, daily)])
     assert [each.ticks.tolist() for each in of] == [list(range(9)), list(range(4))]
     assert [each.step for each in of] == ["1 h", "1 d"]
 
@@ -119,9 +119,9 @@ def test_deepsts_slots_are_half_hours_once_one_is_beyond_24():
 
 def test_numbers_stay_numbers():
     for values in ([0, 1, 2], [1.5, 2.5], [1_400_000_000, 1_400_000_300], [20149901, 20149902]):
-        assert not parse_stamps(np.asarray(values), "time", "here").dated
+        assert not parse_times(np.asarray(values), "time", "here").dated
     assert ticks([1_400_000_000, 1_400_000_300, 1_400_000_900]) == [[0, 1, 3]]
-    (of,) = ticks_of([parse_stamps(np.arange(4), "hours_since_1970", "here")])
+    (of,) = assign_ticks([parse_times(np.arange(4), "hours_since_1970", "here")])
     assert of.step == "1 h"
 
 
@@ -131,18 +131,18 @@ def test_numbers_stay_numbers():
 )
 def test_what_is_no_time_is_named(values):
     with pytest.raises(InputError, match="here: time stamp 0 in 'date' is .*; expected .*time=none"):
-        parse_stamps(np.asarray(values), "date", "here")
+        parse_times(np.asarray(values), "date", "here")
 
 
 def test_numbers_that_are_none_are_named():
     with pytest.raises(InputError, match="time stamp 1 in 'date' is nan; expected a number"):
-        parse_stamps(np.array([1, np.nan]), "date", "here")
+        parse_times(np.array([1, np.nan]), "date", "here")
     with pytest.raises(InputError, match="are complex128; expected dates, numbers or text"):
-        parse_stamps(np.array([1j]), "date", "here")
+        parse_times(np.array([1j]), "date", "here")
 
 
 def test_remarks_count_repeats_returns_and_gaps():
-    (of,) = ticks_of([parse_stamps(np.array([0, 1, 2, 1, 2, 3, 8, 9]), "frame", "here")])
+    (of,) = assign_ticks([parse_times(np.array([0, 1, 2, 1, 2, 3, 8, 9]), "frame", "here")])
     assert of.ticks.tolist() == [0, 1, 2, 1, 2, 3, 8, 9]
     assert of.remarks == (
         "2 time stamps occur more than once",
@@ -164,4 +164,4 @@ def test_remarks_count_repeats_returns_and_gaps():
     ],
 )
 def test_steps_are_written_for_people(microseconds, text):
-    assert duration_text(microseconds) == text
+    assert format_duration(microseconds) == text

@@ -55,7 +55,7 @@ def test_pipes_are_neither_read_nor_written(tmp_path, current_folder):
     os.mkfifo("b.npy")
     with pytest.raises(InputError, match="b.npy is neither a file nor a folder; give another name"):
         run(saved(tmp_path / "a.npy", movie()), out="b.npy", overwrite=True)
-    with pytest.raises(InputError, match="b.npy is a pipe or a device, which cannot be read twice; save what it holds"):
+    with pytest.raises(InputError, match="b.npy is a pipe or a device, which cannot be read twice; save its content"):
         run(current_folder / "b.npy")
 
 

@@ -5,7 +5,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from stlight_jax.data.formats.types import RawSequence
+from stlight_jax.data.formats.types import FrameSource
 from stlight_jax.forecasting.forecast_windows import SampledSource, windows_along
 
 BLOCK, SIDE = 10, 40
@@ -19,7 +19,7 @@ def counted(frames):
             numbers = np.arange(start, min(start + BLOCK, frames), dtype=np.float32)
             yield np.repeat(numbers, SIDE * SIDE).reshape(-1, SIDE, SIDE, 1)
 
-    return RawSequence("counted", frames, (SIDE, SIDE, 1), np.dtype(np.float32), None, None, "", (), blocks)
+    return FrameSource("counted", frames, (SIDE, SIDE, 1), np.dtype(np.float32), None, None, "", (), blocks)
 
 
 @pytest.mark.parametrize("every", [1, 4, 7, 2_345])

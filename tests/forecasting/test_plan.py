@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from stlight_jax import InputError
-from stlight_jax.data.formats.registry import open_sequences
+from stlight_jax.data.formats.input_files import open_sequences
 from stlight_jax.data.formats.types import ReadOptions
 from stlight_jax.forecasting.forecast_windows import SampledSource, known_after
 from tests.forecasting.line import Line, movie, run, saved

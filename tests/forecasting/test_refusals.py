@@ -68,16 +68,16 @@ def test_interrupted_it_leaves_nothing(tmp_path, current_folder):
         (movie(), {"start": 13}, "--start=13: a.npy has 12 frames; give 3 to 12"),
         (movie(), {"every": 2}, "--every=2: it goes with --rolling"),
         (movie(), {"every": 0, "rolling": True}, "--every=0: give at least 1"),
-        (movie(), {"every": 1, "rolling": True, "out": "b.mp4"}, "forecasts that overlap, or lie apart, are no sequence"),
+        (movie(), {"every": 1, "rolling": True, "out": "b.mp4"}, "forecasts that overlap, or lie apart, do not make one sequence"),
         (movie(), {"rolling": True, "out": "b.png"}, "a strip shows one forecast"),
-        (movie(), {"out": "b.doc"}, "--out=b.doc: nothing writes .doc; end it in one of mp4, gif"),
+        (movie(), {"out": "b.doc"}, "--out=b.doc: no format has the ending .doc; end it in one of .mp4, .gif"),
         (movie(), {"out": "gs://bucket/b.npy"}, "predictions are written to local disks"),
         (movie(), {"kind": "doc"}, "--kind=doc: choose one of"),
         (movie(), {"kind": "gif", "out": "b.npy"}, "--out=b.npy and --kind=gif are of different kinds"),
         (movie(), {"kind": "npy", "out": "b"}, "--out=b has no ending; name the file b.npy"),
         (movie(), {"json": "b.txt"}, "--json=b.txt: expected the name of a file that ends in .json"),
         (movie(), {"report": "b.txt"}, "--report=b.txt: expected the name of a file that ends in .html"),
-        (movie(), {"truth": "nowhere.npy"}, "nowhere.npy: there is no such file or folder"),
+        (movie(), {"truth": "nowhere.npy"}, "nowhere.npy: no such file or folder"),
         (movie(), {"reading": {"layout": "nthwc"}}, "--layout=nthwc asks for 5 axes"),
         (movie(), {"reading": {"variable": "x"}}, "--variable is 'x', but a .npy file has no named arrays; leave"),
         (movie(), {"reading": {"fill_value": np.nan}}, "--fill_value=nan: give a number, or none"),
@@ -95,7 +95,7 @@ def test_what_cannot_be_is_said_in_a_line(tmp_path, current_folder, frames, sett
 
 def test_frames_of_two_channels_are_no_video(tmp_path):
     source = saved(tmp_path / "a.npy", movie(channels=2))
-    with pytest.raises(InputError, match="b.mp4: frames of 2 channels are no pictures"):
+    with pytest.raises(InputError, match="b.mp4: frames have 2 channels, a video holds 1 or 3"):
         run(source, Line(in_channels=2, out_channels=2), out="b.mp4")
 
 

@@ -13,8 +13,8 @@ from etils import epath
 
 from stlight_jax.console.messages import print_message
 from stlight_jax.data.clips_builder import Clip, ClipsBuilder, Split
-from stlight_jax.data.formats.registry import open_sequences
-from stlight_jax.data.formats.types import RawSequence, ReadOptions
+from stlight_jax.data.formats.input_files import open_sequences
+from stlight_jax.data.formats.types import FrameSource, ReadOptions
 from stlight_jax.data.resize import bilinear
 from stlight_jax.data.splits import SPLITS, Candidate, Part, split
 from stlight_jax.data.statistics import is_missing
@@ -100,7 +100,7 @@ class Frames(ClipsBuilder):
         more = f" and {len(names) - 5} more" if len(names) > 5 else ""
         return f"{len(names)} sequence(s): {', '.join(names[:5])}{more}"
 
-    def _resized(self, a: RawSequence, b: RawSequence) -> bool:
+    def _resized(self, a: FrameSource, b: FrameSource) -> bool:
         return self._options.height > 0 and a.shape[-1] == b.shape[-1]
 
     def metadata(self) -> dict[str, Any]:
@@ -152,7 +152,7 @@ class Frames(ClipsBuilder):
             )
 
     @staticmethod
-    def _runs(sequence: RawSequence) -> list[Run]:
+    def _runs(sequence: FrameSource) -> list[Run]:
         return [Run(0, sequence.frames)] if sequence.ticks is None else runs_of(sequence.ticks)
 
     def _clips(self, parts: list[Part]) -> Iterator[Clip]:
@@ -162,7 +162,7 @@ class Frames(ClipsBuilder):
             runs = tuple(Run(int(end) - run.frames, run.frames, run.tick) for end, run in zip(ends, part.runs, strict=True))
             yield Clip(sequence.name, self._blocks(sequence, part.runs), runs)
 
-    def _blocks(self, sequence: RawSequence, runs: list[Run]) -> Iterator[np.ndarray]:
+    def _blocks(self, sequence: FrameSource, runs: list[Run]) -> Iterator[np.ndarray]:
         wanted = np.zeros(sequence.frames, bool)
         for run in runs:
             wanted[run.first : run.first + run.frames] = True
@@ -179,7 +179,7 @@ class Frames(ClipsBuilder):
         if seen <= last:
             raise InputError(f"{sequence.name}: {sequence.frames} frames were announced, {seen} came; is the file whole?")
 
-    def _check_range(self, sequence: RawSequence, block: np.ndarray, places: np.ndarray) -> None:
+    def _check_range(self, sequence: FrameSource, block: np.ndarray, places: np.ndarray) -> None:
         low, high = self._options.value_low, self._options.value_high
         if low is None:
             return
@@ -194,7 +194,7 @@ class Frames(ClipsBuilder):
                 f"range {low:g} to {high:g} (data.value_low, data.value_high)"
             )
 
-    def _fitted(self, sequence: RawSequence, block: np.ndarray) -> np.ndarray:
+    def _fitted(self, sequence: FrameSource, block: np.ndarray) -> np.ndarray:
         height, width, _ = self.FRAME_SHAPE
         if block.shape[1:3] == (height, width):
             return block

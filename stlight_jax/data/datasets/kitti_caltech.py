@@ -14,7 +14,7 @@ from etils import epath
 
 from stlight_jax.console.messages import print_message
 from stlight_jax.data.clips_builder import Clip, ClipsBuilder, Split
-from stlight_jax.data.npy import memory_map
+from stlight_jax.data.formats.npy import memory_map
 from stlight_jax.data.resize import smooth_bilinear
 from stlight_jax.data.windows import Run
 from stlight_jax.errors import InputError

@@ -12,7 +12,7 @@ from etils import epath
 from stlight_jax.data.clips_builder import Clip, ClipsBuilder, Split
 from stlight_jax.data.datasets.moving_mnist import GeneratedSequences
 from stlight_jax.data.digits import Digits, find_file, read_idx_images
-from stlight_jax.data.npy import memory_map
+from stlight_jax.data.formats.npy import memory_map
 from stlight_jax.data.windows import Run
 from stlight_jax.errors import InputError
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from stlight_jax.data.digits import DIGIT_SIDE, Digits, find_file, load_digits, prepared_tfds_builder
-from stlight_jax.data.npy import memory_map
+from stlight_jax.data.formats.npy import memory_map
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.data.sequences import Sequences
 from stlight_jax.errors import InputError

@@ -12,7 +12,7 @@ import numpy as np
 from etils import epath
 
 from stlight_jax.data.clips_builder import Clip, ClipsBuilder, Split
-from stlight_jax.data.npy import read_npy_header
+from stlight_jax.data.formats.npy import read_npy_header
 from stlight_jax.data.windows import Run
 from stlight_jax.errors import InputError
 

@@ -10,7 +10,8 @@ import pytest
 
 from stlight_jax import InputError
 from stlight_jax.data.formats import types
-from stlight_jax.data.formats.registry import ReadOptions, open_sequences
+from stlight_jax.data.formats.input_files import open_sequences
+from stlight_jax.data.formats.types import ReadOptions
 from stlight_jax.data.windows import runs_of
 
 RNG = np.random.default_rng(0)
@@ -167,9 +168,9 @@ def test_values_that_float32_cannot_hold_are_named(tmp_path, frames, message):
         (
             np.zeros((4, 5, 20, 20)),
             "auto",
-            "20 channels; say what its axes are, e.g. --config.data.layout=nthw or tchw or thwc",
+            "20 channels; name its axes, e.g. --config.data.layout=nthw or tchw or thwc",
         ),
-        (np.zeros((4, 2, 16, 8)), "auto", "2 x 16 with 8 channels; say .*tchw"),
+        (np.zeros((4, 2, 16, 8)), "auto", "2 x 16 with 8 channels; name .*tchw"),
         (np.zeros((4, 5, 3, 9, 20)), "auto", "layout=ntchw or nthwc"),
         (np.zeros((4, 5, 6)), "tchw", "layout=tchw asks for 4 axes"),
         (np.zeros((12, 0, 32)), "auto", r"shape \[12, 0, 32\]; expected at least one frame and one pixel"),
@@ -352,7 +353,7 @@ def test_the_raw_taxi_year_with_its_repeated_stamps(test_data):
     for run in runs_of(sequence.ticks):
         assert (np.diff(hours[run.first : run.first + run.frames]).astype(int) == 1).all()
     assert np.array_equal(read(sequence), data.transpose(0, 2, 3, 1).astype(np.float32))
-    with pytest.raises(InputError, match="2 x 16 with 8 channels; say .*tchw"):
+    with pytest.raises(InputError, match="2 x 16 with 8 channels; name .*tchw"):
         open_all(path)
 
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from stlight_jax import InputError
-from stlight_jax.data.formats import netcdf_reader
-from stlight_jax.data.formats.registry import ReadOptions, open_sequences
+from stlight_jax.data.formats import netcdf
+from stlight_jax.data.formats.input_files import open_sequences
+from stlight_jax.data.formats.types import ReadOptions
 
 xarray = pytest.importorskip("xarray")
 netCDF4 = pytest.importorskip("netCDF4")
@@ -154,12 +155,12 @@ def test_values_beyond_the_valid_range_are_missing(tmp_path, monkeypatch, dtype,
     truth = np.array(values, float)
     truth[(truth == fill) | np.isin(range(8), gone)] = np.nan
     truth = (truth % 256 if "_Unsigned" in attributes else truth) * attributes.get("scale_factor", 1)
-    monkeypatch.setattr(netcdf_reader, "BLOCK_BYTES", 1)
+    monkeypatch.setattr(netcdf, "BLOCK_BYTES", 1)
     sequence = open_one(tmp_path / "a.nc")
     np.testing.assert_allclose(read(sequence).ravel(), truth, rtol=1e-6)
     told = [remark for remark in sequence.remarks if "beyond its valid" in remark]
     assert [int(remark.partition(" ")[0]) for remark in told] == ([len(gone)] if gone else [])
-    monkeypatch.setattr(netcdf_reader, "_MOST_COUNTED", 7)
+    monkeypatch.setattr(netcdf, "_MAX_COUNTED", 7)
     assert any(remark.startswith("values beyond its valid") for remark in open_one(tmp_path / "a.nc").remarks)
 
 
@@ -167,10 +168,10 @@ def test_values_beyond_the_valid_range_are_missing(tmp_path, monkeypatch, dtype,
 def test_calendars_without_a_name_and_unknown_ones(tmp_path, name, dated):
     time = xarray.Variable("time", range(6), {"units": "days since 2020-02-27", "calendar": name})
     sequence = open_one(saved(tmp_path / "a.nc", {"rain": (("time", "y", "x"), VALUES[:, 0])}, {"time": time}))
-    assert sequence.stamps.dated == dated
+    assert sequence.times.dated == dated
     if dated:
-        assert sequence.stamps.values[-1].astype("M8[us]") == np.datetime64("2020-03-03")
-    told = "the calendar 'of_mars' of 'time' is not known; its times are taken for numbers at equal steps"
+        assert sequence.times.values[-1].astype("M8[us]") == np.datetime64("2020-03-03")
+    told = "the calendar 'of_mars' of 'time' is unknown; its times are taken for numbers at equal steps"
     assert (told in sequence.remarks) == (not dated)
 
 

@@ -11,11 +11,14 @@ import pytest
 from PIL import Image
 
 from stlight_jax import InputError
-from stlight_jax.data.continued_times import continued
-from stlight_jax.data.formats import writers
-from stlight_jax.data.formats.output import Form, as_stored, as_type
-from stlight_jax.data.formats.registry import Origin, ReadOptions, open_sequences
-from stlight_jax.data.times import parse_stamps
+from stlight_jax.data.continued_times import continue_times
+from stlight_jax.data.formats import registry
+from stlight_jax.data.formats.input_files import open_sequences
+from stlight_jax.data.formats.output_files import check_output, open_output
+from stlight_jax.data.formats.output_spec import OutputSpec
+from stlight_jax.data.formats.types import ReadOptions, SourceInfo
+from stlight_jax.data.formats.value_conversion import to_dtype, to_stored
+from stlight_jax.data.times import parse_times
 
 RNG = np.random.default_rng(0)
 NOWHERE = pathlib.Path("frames")
@@ -23,13 +26,14 @@ NOWHERE = pathlib.Path("frames")
 
 def form(frames, dtype=np.uint8, axes="thwc", **settings):
     """Of frames `[t, h, w, c]`, or what the settings make of them."""
-    settings = {"origin": Origin(NOWHERE, "npy", "rain", axes, np.dtype(dtype)), "frames": len(frames), **settings}
-    return Form(shape=frames.shape[1:], dtype=np.dtype(dtype), **settings)
+    source = SourceInfo(NOWHERE, registry.output_format("npy"), "rain", axes, np.dtype(dtype))
+    settings = {"source": source, "frames": len(frames), **settings}
+    return OutputSpec(shape=frames.shape[1:], dtype=np.dtype(dtype), **settings)
 
 
 def write(path, frames, how, blocks=2):
     """In a few blocks, as they come."""
-    with writers.opened(path, writers.kind_of(path), how) as take:
+    with open_output(path, registry.output_format_of(path.suffix), how) as take:
         for block in np.array_split(frames, blocks):
             take(block)
     return path
@@ -73,7 +77,7 @@ def test_one_channel_is_written_as_it_was(tmp_path):
 @pytest.mark.parametrize("kind", ["npy", "npz", "h5", "nc"])
 def test_items_and_windows_are_the_outer_axes(tmp_path, kind):
     frames = frames_of((2 * 3 * 4, 6, 7, 1), 1)  # two items, three windows, four frames
-    how = form(frames[:4], np.float32, "nthw", items=2, starts=np.array([4, 7, 10]))
+    how = form(frames[:4], np.float32, "nthw", items=2, window_starts=np.array([4, 7, 10]))
     path = write(tmp_path / f"a.{kind}", frames, how, blocks=6)
     truth = frames.reshape(2, 3, 4, 6, 7)
     if kind == "npy":
@@ -98,9 +102,9 @@ def test_items_and_windows_are_the_outer_axes(tmp_path, kind):
 @pytest.mark.parametrize("key", ["start", "start/rain", "start_time", "time", "window", "lead", "y", "channel"])
 def test_frames_keep_their_name_though_other_arrays_would_have_it(tmp_path, kind, key):
     frames = frames_of((3 * 4, 6, 7, 2), 1)  # three windows, four frames
-    stamps = parse_stamps(np.array(["2020-01-01", "2020-01-02", "2020-01-03"], "M8[D]"), "time", "a.npz")
-    origin = Origin(NOWHERE, "npz", key, "thwc", np.dtype(np.float32))
-    how = form(frames[:4], np.float32, origin=origin, starts=np.array([4, 7, 10]), stamps=stamps)
+    stamps = parse_times(np.array(["2020-01-01", "2020-01-02", "2020-01-03"], "M8[D]"), "time", "a.npz")
+    origin = SourceInfo(NOWHERE, registry.output_format("npz"), key, "thwc", np.dtype(np.float32))
+    how = form(frames[:4], np.float32, source=origin, window_starts=np.array([4, 7, 10]), times=stamps)
     path = write(tmp_path / f"a.{kind}", frames, how, blocks=3)
     if kind == "npz":
         with np.load(path) as file:
@@ -137,13 +141,13 @@ def test_frames_keep_their_name_though_other_arrays_would_have_it(tmp_path, kind
     ],
 )
 def test_values_become_what_their_type_can_hold(dtype, fill, value, stored):
-    assert as_type(np.array([value], np.float32), np.dtype(dtype), fill)[0] == stored
+    assert to_dtype(np.array([value], np.float32), np.dtype(dtype), fill)[0] == stored
 
 
 @pytest.mark.parametrize(("dtype", "fill"), [(np.uint8, None), (np.int32, None), (bool, None), (bool, 1.0)])
 def test_missing_values_that_nothing_stands_for_are_an_error(dtype, fill):
     with pytest.raises(ValueError, match="1 values are NaN"):
-        as_type(np.array([np.nan, 1], np.float32), np.dtype(dtype), fill)
+        to_dtype(np.array([np.nan, 1], np.float32), np.dtype(dtype), fill)
 
 
 @pytest.mark.parametrize(("dtype", "fill"), [(np.uint8, None), (np.int16, -1), (np.float32, None), (np.float64, -1.0)])
@@ -152,7 +156,7 @@ def test_conversions_take_little_memory_beside_their_result(dtype, fill, axes):
     frames = np.full((8, 500, 600, 2), 7.4, np.float32)
     frames[0, 0, 0] = -1 if fill is None else np.nan
     tracemalloc.start()
-    found = as_stored(frames, form(frames, dtype, axes, fill=fill))
+    found = to_stored(frames, form(frames, dtype, axes, fill=fill))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < frames.size * np.dtype(dtype).itemsize + 2**22
@@ -161,7 +165,7 @@ def test_conversions_take_little_memory_beside_their_result(dtype, fill, axes):
 
 
 def test_nan_stays_nan_in_floats():
-    assert np.isnan(as_type(np.array([np.nan], np.float32), np.dtype(np.float64), None)[0])
+    assert np.isnan(to_dtype(np.array([np.nan], np.float32), np.dtype(np.float64), None)[0])
 
 
 @pytest.mark.parametrize("size", [(16, 24), (17, 23)])
@@ -170,7 +174,7 @@ def test_videos(tmp_path, size, channels):
     av = pytest.importorskip("av")
     smooth = np.add.outer(np.linspace(0, 120, size[0]), np.linspace(0, 100, size[1]))
     frames = np.stack([smooth + 5 * time for time in range(6)])[..., None].repeat(channels, -1).astype(np.float32)
-    path = write(tmp_path / "a.mp4", frames, form(frames, rate=25.0))
+    path = write(tmp_path / "a.mp4", frames, form(frames, frame_rate=25.0))
     with av.open(str(path)) as container:
         assert float(container.streams.video[0].average_rate) == 25
         found = np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
@@ -185,7 +189,7 @@ def test_videos(tmp_path, size, channels):
 def test_gifs_keep_every_frame_even_equal_ones(tmp_path, channels):
     frames = np.zeros((5, 9, 8, channels), np.float32)
     frames[3:] = np.rint(frames_of((2, 9, 8, channels)))
-    path = write(tmp_path / "a.gif", frames, form(frames, rate=5.0))
+    path = write(tmp_path / "a.gif", frames, form(frames, frame_rate=5.0))
     with Image.open(path) as image:
         assert image.n_frames == 5
         assert image.info["duration"] == 200
@@ -199,7 +203,7 @@ def test_gifs_keep_every_frame_even_equal_ones(tmp_path, channels):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_folders_of_pictures_are_numbered_by_the_frames(tmp_path, channels):
     frames = np.rint(frames_of((4, 9, 8, channels)))
-    path = write(tmp_path / "a", frames, form(frames, places=np.array([98, 99, 101, 103])))
+    path = write(tmp_path / "a", frames, form(frames, frame_numbers=np.array([98, 99, 101, 103])))
     assert sorted(item.name for item in path.glob("*.png")) == ["00098.png", "00099.png", "00101.png", "00103.png"]
     found = np.stack([np.asarray(Image.open(item)) for item in sorted(path.glob("*.png"))])
     np.testing.assert_array_equal(found, frames if channels == 3 else frames[..., 0])
@@ -207,7 +211,7 @@ def test_folders_of_pictures_are_numbered_by_the_frames(tmp_path, channels):
 
 def test_deep_pictures_stay_deep(tmp_path):
     frames = np.rint(frames_of((2, 9, 8, 1), 60000))
-    how = form(frames, np.uint16, origin=Origin(NOWHERE, "pictures", dtype=np.dtype(np.uint16)))
+    how = form(frames, np.uint16, source=SourceInfo(NOWHERE, registry.output_format("pictures"), dtype=np.dtype(np.uint16)))
     path = write(tmp_path / "a", frames, how)
     found = np.stack([np.asarray(Image.open(item)) for item in sorted(path.glob("*.png"))])
     np.testing.assert_array_equal(found, frames[..., 0])
@@ -220,11 +224,11 @@ def test_other_values_are_mapped_to_grey_levels(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["a", "a.gif"])
-@pytest.mark.parametrize(("origin", "dtype"), [("pictures", np.uint8), ("gif", np.uint8), ("video", None)])
-def test_grey_levels_of_pictures_are_not_mapped(tmp_path, kind, origin, dtype):
+@pytest.mark.parametrize("source", ["pictures", "gif", "mp4"])
+def test_grey_levels_of_pictures_are_not_mapped(tmp_path, kind, source):
     frames = np.array([-1.0, 0.0, 1.5, 16.0, 254.7, 260.0], np.float32).reshape(1, 1, 6, 1)
-    source = Origin(NOWHERE, origin, dtype=dtype and np.dtype(dtype))
-    path = write(tmp_path / kind, frames, form(frames, origin=source, low=(16.0,), high=(235.0,)), blocks=1)
+    source = SourceInfo(NOWHERE, registry.output_format(source), dtype=np.dtype(np.uint8))
+    path = write(tmp_path / kind, frames, form(frames, source=source, low=(16.0,), high=(235.0,)), blocks=1)
     picture = Image.open(path / "00000.png" if kind == "a" else path).convert("L")
     assert np.asarray(picture).tolist() == [[0, 0, 2, 16, 255, 255]]
 
@@ -232,9 +236,9 @@ def test_grey_levels_of_pictures_are_not_mapped(tmp_path, kind, origin, dtype):
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_missing_grey_levels_have_the_fill_value(tmp_path, dtype):
     frames = np.array([3.0, 9.0, np.nan], np.float32).reshape(1, 1, 3, 1)
-    source = Origin(NOWHERE, "pictures", dtype=np.dtype(dtype))
+    source = SourceInfo(NOWHERE, registry.output_format("pictures"), dtype=np.dtype(dtype))
     for fill, stored in ((9.0, [[3, 10, 9]]), (None, [[3, 9, 0]])):
-        how = form(frames, dtype, origin=source, fill=fill)
+        how = form(frames, dtype, source=source, fill=fill)
         path = write(tmp_path / ("black" if fill is None else "filled"), frames, how, blocks=1)
         assert np.asarray(Image.open(path / "00000.png")).tolist() == stored
 
@@ -247,7 +251,7 @@ def test_what_is_interrupted_leaves_nothing_and_keeps_what_was_there(tmp_path, k
     frames = frames_of((4, 16, 16, 1))
 
     def stop_on_the_way():
-        with writers.opened(path, writers.kind_of(path), form(frames)) as take:
+        with open_output(path, registry.output_format_of(path.suffix), form(frames)) as take:
             take(frames[:2])
             raise error
 
@@ -260,7 +264,7 @@ def test_what_is_interrupted_leaves_nothing_and_keeps_what_was_there(tmp_path, k
 def folder_of_before(tmp_path):
     path = tmp_path / "a"
     frames = frames_of((1, 16, 16, 1))
-    return write(path, frames, form(frames, places=np.array([3])), blocks=1)
+    return write(path, frames, form(frames, frame_numbers=np.array([3])), blocks=1)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError("the disk is full")])
@@ -292,7 +296,7 @@ def test_a_folder_stays_if_it_cannot_be_moved_aside(tmp_path, monkeypatch):
 
 def test_a_finished_folder_takes_the_place_of_another(tmp_path):
     path, frames = folder_of_before(tmp_path), frames_of((4, 16, 16, 1))
-    write(path, frames, form(frames, places=7 + np.arange(4)))
+    write(path, frames, form(frames, frame_numbers=7 + np.arange(4)))
     assert [item.name for item in tmp_path.iterdir()] == ["a"]
     assert sorted(item.name for item in path.glob("*.png")) == ["00007.png", "00008.png", "00009.png", "00010.png"]
 
@@ -302,7 +306,7 @@ def test_a_folder_that_has_got_another_file_stays(tmp_path, replaced):
     path, frames = folder_of_before(tmp_path) if replaced else tmp_path / "a", frames_of((4, 16, 16, 1))
 
     def write_while_a_file_comes():
-        with writers.opened(path, "pictures", form(frames)) as take:
+        with open_output(path, registry.output_format("pictures"), form(frames)) as take:
             take(frames)
             path.mkdir(exist_ok=True)
             (path / "mine.txt").write_text("precious")
@@ -321,7 +325,7 @@ def test_of_two_that_write_to_one_place_at_once_the_first_stays(tmp_path, monkey
     path, frames = tmp_path / ("a" if kind == "folder" else f"a.{kind}"), frames_of((4, 16, 16, 1))
 
     def opened():
-        return writers.opened(path, writers.kind_of(path), form(frames), replace=False)
+        return open_output(path, registry.output_format_of(path.suffix), form(frames), replace=False)
 
     def write_both():
         with opened() as second:
@@ -348,7 +352,7 @@ def test_of_two_that_write_to_one_place_at_once_the_first_stays(tmp_path, monkey
 
 def test_too_few_frames_are_no_file(tmp_path):
     frames = frames_of((4, 16, 16, 1))
-    with pytest.raises(InputError, match="4 frames were announced, 2 came"):
+    with pytest.raises(InputError, match="expected 4 frames, got 2; nothing was written"):
         write(tmp_path / "a.npy", frames[:2], form(frames))
     assert not list(tmp_path.iterdir())
 
@@ -392,8 +396,8 @@ def test_a_disk_that_cannot_be_written_to_is_named(tmp_path):
     ],
 )
 def test_times_go_on_as_they_are_written(stored, further):
-    stamps = parse_stamps(np.asarray(stored), "time", "a.npz")
-    found = continued(stamps, np.zeros(0, int), len(stored) - 1, 2)
+    stamps = parse_times(np.asarray(stored), "time", "a.npz")
+    found = continue_times(stamps, np.zeros(0, int), len(stored) - 1, 2)
     assert found.stored.tolist() == np.asarray(further).tolist()
     assert found.stored.dtype == np.asarray(further).dtype
 
@@ -415,17 +419,17 @@ def test_months_and_years_go_on_by_the_calendar(day, apart, units):
             origin = np.datetime64(units.split(" since ")[1].replace(" ", "T"), "h")
             stored = (dates - origin) / np.timedelta64(1, units[0] if units[0] == "h" else "D")
         attributes = {"units": units} if units else {}
-        seen = dataclasses.replace(parse_stamps(dates, "time", "a.nc"), stored=stored, attributes=attributes)
+        seen = dataclasses.replace(parse_times(dates, "time", "a.nc"), stored=stored, attributes=attributes)
         after = 4 if day > 28 else 2  # days that no month lacks are told apart by three
-        found = continued(seen, np.arange(after + 1), after, 10 - after)
+        found = continue_times(seen, np.arange(after + 1), after, 10 - after)
         assert found.values.astype("M8[us]").astype("M8[h]").tolist() == dates.tolist()
         assert found.stored.tolist() == stored.tolist()
 
 
 def test_times_in_other_files(tmp_path):
     frames = frames_of((2, 7, 7, 1), 1)
-    stamps = parse_stamps(np.array(["2020-02-28T23", "2020-02-29T00"], "M8[h]"), "time", "a.npz")
-    how = form(frames, np.float32, "thw", stamps=stamps)
+    stamps = parse_times(np.array(["2020-02-28T23", "2020-02-29T00"], "M8[h]"), "time", "a.npz")
+    how = form(frames, np.float32, "thw", times=stamps)
     found = np.load(write(tmp_path / "a.npz", frames, how))
     assert found["time"].dtype == "M8[h]"
     with pytest.importorskip("xarray").open_dataset(write(tmp_path / "a.nc", frames, how)) as data:
@@ -440,8 +444,8 @@ def continue_netcdf(tmp_path, data, encoding=None, steps=3, **settings):
     (sequence,) = open_sequences(tmp_path / "a.nc", ReadOptions(variable="rain"))
     frames = frames_of((steps, *sequence.shape), 3)
     frames[0, 0, 0] = np.nan
-    stamps = continued(sequence.stamps, np.zeros(0, int), sequence.frames - 1, steps)
-    how = Form(sequence.origin, steps, sequence.shape, **{"dtype": sequence.origin.dtype, "stamps": stamps, **settings})
+    stamps = continue_times(sequence.times, np.zeros(0, int), sequence.frames - 1, steps)
+    how = OutputSpec(sequence.info, steps, sequence.shape, **{"dtype": sequence.info.dtype, "times": stamps, **settings})
     return frames, write(tmp_path / "b.nc", frames, how)
 
 
@@ -553,7 +557,7 @@ def three_days(**attributes):
 )
 def test_netcdf_of_integers_is_written_in_the_floats_that_are_asked_for(tmp_path, encoding, asked):
     netCDF4 = pytest.importorskip("netCDF4")
-    frames, path = continue_netcdf(tmp_path, three_days(), {"rain": encoding}, dtype=np.dtype(asked), asked=True)
+    frames, path = continue_netcdf(tmp_path, three_days(), {"rain": encoding}, dtype=np.dtype(asked), dtype_requested=True)
     with netCDF4.Dataset(path) as found:
         found.set_auto_maskandscale(False)
         assert found["rain"].dtype == asked
@@ -603,7 +607,7 @@ def test_netcdf_goes_on_whatever_its_missing_value_is(tmp_path, dtype, attribute
     (sequence,) = open_sequences(tmp_path / "a.nc", ReadOptions())
     frames = frames_of((2, *sequence.shape), 3)
     frames[0, 0, 0] = np.nan
-    write(tmp_path / "b.nc", frames, Form(sequence.origin, 2, sequence.shape, sequence.origin.dtype))
+    write(tmp_path / "b.nc", frames, OutputSpec(sequence.info, 2, sequence.shape, sequence.info.dtype))
     with netCDF4.Dataset(tmp_path / "b.nc") as found:
         assert found["rain"].dtype == dtype
         np.testing.assert_equal(found["rain"]._FillValue, np.array(fill, dtype))
@@ -613,7 +617,7 @@ def test_netcdf_goes_on_whatever_its_missing_value_is(tmp_path, dtype, attribute
         np.testing.assert_allclose(values[1], frames[1, ..., 0], atol=0.51 * step + 1e-6)
 
 
-@pytest.mark.parametrize("settings", [{}, {"dtype": np.dtype(np.float64), "asked": True}])
+@pytest.mark.parametrize("settings", [{}, {"dtype": np.dtype(np.float64), "dtype_requested": True}])
 def test_netcdf_that_goes_on_hides_nothing_beyond_the_range_of_what_was_there(tmp_path, settings):
     netCDF4 = pytest.importorskip("netCDF4")
     data = three_days(valid_range=np.int16([10000, 20000]), valid_min=np.int16(10000), actual_range=[0.0, 1.0])
@@ -635,7 +639,7 @@ def test_an_item_of_netcdf_goes_into_a_file_without_the_axis_of_items(tmp_path):
     data.to_netcdf(tmp_path / "a.nc")
     sequences = open_sequences(tmp_path / "a.nc", ReadOptions(variable="rain", layout="nthw"))
     frames = frames_of((2, 7, 8, 1))
-    how = Form(sequences[1].origin, 2, (7, 8, 1), np.dtype(np.float32))
+    how = OutputSpec(sequences[1].info, 2, (7, 8, 1), np.dtype(np.float32))
     with xarray.open_dataset(write(tmp_path / "b.nc", frames, how)) as found:
         assert found["rain"].dims == ("time", "y", "x")
         assert found["y"].values.tolist() == np.arange(7.0).tolist()
@@ -646,5 +650,6 @@ def test_an_item_of_netcdf_goes_into_a_file_without_the_axis_of_items(tmp_path):
 def test_a_gif_or_a_video_of_two_channels_is_refused(tmp_path):
     frames = frames_of((2, 8, 8, 2))
     for kind in ("mp4", "gif", "pictures"):
-        with pytest.raises(InputError, match="frames of 2 channels are no pictures; write .npy, .npz, .h5, .nc"):
-            writers.check_kind(kind, form(frames), tmp_path / "a")
+        message = r"frames have 2 channels, a (video|GIF|folder of pictures) holds 1 or 3; write .npy, .npz, .h5, .nc"
+        with pytest.raises(InputError, match=message):
+            check_output(registry.output_format(kind), form(frames), tmp_path / "a")

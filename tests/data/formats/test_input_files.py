@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 
 from stlight_jax import InputError
-from stlight_jax.data.formats.registry import ReadOptions, open_sequences
+from stlight_jax.data.formats.input_files import open_sequences
+from stlight_jax.data.formats.types import ReadOptions
 
 FRAMES = np.zeros((3, 6, 5), np.uint8)
 
@@ -50,7 +51,7 @@ def test_files_share_the_origin_of_their_dates(tmp_path):
 
 
 def test_what_cannot_be_read(tmp_path):
-    with pytest.raises(InputError, match="there is no such file or folder"):
+    with pytest.raises(InputError, match="nothing: no such file or folder"):
         names(tmp_path / "nothing")
     with pytest.raises(InputError, match=r"found no files; expected videos \(.mp4"):
         names(tmp_path)

@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 
 from stlight_jax import InputError
-from stlight_jax.data.formats.registry import ReadOptions, open_sequences
+from stlight_jax.data.formats.input_files import open_sequences
+from stlight_jax.data.formats.types import ReadOptions
 
 GREY = np.random.default_rng(0).integers(0, 256, (4, 6, 5), dtype=np.uint8)
 COLOUR = np.random.default_rng(1).integers(0, 256, (4, 6, 5, 3), dtype=np.uint8)

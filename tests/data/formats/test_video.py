@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from stlight_jax import InputError
-from stlight_jax.data.formats.registry import ReadOptions, open_sequences
+from stlight_jax.data.formats.input_files import open_sequences
+from stlight_jax.data.formats.types import ReadOptions
 
 av = pytest.importorskip("av")
 

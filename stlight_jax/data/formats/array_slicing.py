@@ -1,0 +1,247 @@
+"""Sequences of frames out of an array in a file: its axes, its element type and its missing values."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from stlight_jax.data.available_memory import memory_available
+from stlight_jax.data.formats.read_errors import read_errors
+from stlight_jax.data.formats.types import FrameSource, ReadOptions, SourceInfo, frames_per_block, integer_fill
+from stlight_jax.data.times import TimeAxis
+from stlight_jax.errors import InputError
+
+NUMERIC_KINDS = "biuf"
+_UNCONVERTED = (np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.int16))
+_AUTO_LAYOUTS = {3: "thw", 4: "thwc", 5: "nthwc"}
+_MAX_AUTO_CHANNELS = 16
+_MIN_AUTO_ROWS = 5
+_MAX_EXACT_IN_FLOAT32 = 2**24
+_MAX_SEQUENCES = 10**7
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class StoredArray:
+    """An array in a file, not read yet.
+
+    Attributes:
+      key: its name in the file; "" if the file is the array.
+      shape: the stored shape.
+      dtype: the stored element type.
+      opened: returns a context that yields an object to slice like an array.
+    """
+
+    key: str
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    opened: Callable[[], contextlib.AbstractContextManager[Any]]
+
+    def __str__(self) -> str:
+        return f"{self.key or 'array'} {self.dtype} {list(self.shape)}"
+
+    @property
+    def is_numeric(self) -> bool:
+        """Whether the element type can hold frames."""
+        return self.dtype.kind in NUMERIC_KINDS
+
+
+def resolve_layout(label: str, shape: tuple[int, ...], layout: str) -> str:
+    """Returns a letter of "nthwc" for each axis of an array.
+
+    Args:
+      label: the array's name in messages.
+      shape: the array's shape.
+      layout: the user's layout, or "auto".
+
+    Raises:
+      InputError: the array is empty, the layout has another number of axes, or "auto" would be a guess.
+    """
+    if 0 in shape:
+        raise InputError(f"{label} has shape {list(shape)}; expected at least one frame and one pixel")
+    if layout == "auto":
+        if len(shape) not in _AUTO_LAYOUTS:
+            raise InputError(f"{label} has shape {list(shape)}; expected frames: [t, h, w], [t, h, w, c] or [n, t, h, w, c]")
+        layout = _AUTO_LAYOUTS[len(shape)]
+        sizes = dict(zip(layout, shape, strict=True))
+        channels = sizes.get("c", 1)
+        if channels > _MAX_AUTO_CHANNELS or (sizes["h"] < _MIN_AUTO_ROWS and sizes["h"] < channels):
+            others = {4: "nthw or tchw", 5: "ntchw"}[len(shape)]
+            raise InputError(
+                f"{label} has shape {list(shape)}; read as [{', '.join(layout)}] its frames are {sizes['h']} x {sizes['w']} "
+                f"with {channels} channels; name its axes, e.g. --config.data.layout={others} or {layout}"
+            )
+    if len(layout) != len(shape):
+        raise InputError(f"{label} has shape {list(shape)}; --config.data.layout={layout} asks for {len(layout)} axes")
+    return layout
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ArraySlicer:
+    """Slices an array into sequences of frames.
+
+    Attributes:
+      label: the array's name in messages.
+      info: where and how the array is stored.
+      name: name of the sequences; item i of an n-axis is called name[i].
+      array: the array.
+      axes: a letter of "nthwc" for each axis of the array, in any order.
+      options: the user's options.
+      mask: an array that is non-zero where values are missing.
+      always_float: whether integers become float32, too.
+      remarks: messages for the user.
+    """
+
+    label: str
+    info: SourceInfo
+    name: str
+    array: StoredArray
+    axes: str
+    options: ReadOptions
+    mask: StoredArray | None = None
+    always_float: bool = False
+    remarks: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        """Raises InputError for element types and shapes that frames cannot have, and for a mask of another shape."""
+        if not self.array.is_numeric:
+            raise InputError(f"{self.label} holds {self.array.dtype}; expected integers, floats or bool")
+        if self.mask is not None and not self._mask_axes:
+            raise InputError(
+                f"{self.label} has shape {list(self.array.shape)}, its mask {self.mask.key!r} {list(self.mask.shape)}; "
+                f"expected [h, w], [t, h, w] or the shape of the data"
+            )
+        frame_bytes = self.sizes["h"] * self.sizes["w"] * self.sizes["c"] * self.array.dtype.itemsize
+        if frame_bytes > memory_available() / 4:  # a damaged header can declare any shape
+            raise InputError(
+                f"{self.label} has shape {list(self.array.shape)}: a single frame has {frame_bytes / 2**20:,.0f} MiB, more "
+                f"than this machine can hold; check the file"
+            )
+        if self.sizes["n"] > _MAX_SEQUENCES:
+            raise InputError(
+                f"{self.label} has shape {list(self.array.shape)}: {self.sizes['n']:,} sequences, at most {_MAX_SEQUENCES:,} "
+                "can be read; check the file and --config.data.layout"
+            )
+
+    @functools.cached_property
+    def sizes(self) -> dict[str, int]:
+        """The size of each axis by its letter; n and c are 1 if the array has no such axis."""
+        return {"n": 1, "c": 1, **dict(zip(self.axes, self.array.shape, strict=True))}
+
+    @property
+    def frame_shape(self) -> tuple[int, int, int]:
+        """The shape of a frame, (h, w, c)."""
+        return self.sizes["h"], self.sizes["w"], self.sizes["c"]
+
+    @functools.cached_property
+    def dtype(self) -> np.dtype:
+        """The element type of the frames."""
+        stored = self.array.dtype.newbyteorder("=")
+        if self.mask is None and not self.always_float:
+            if stored.kind == "b":
+                return np.dtype(np.uint8)
+            if stored in _UNCONVERTED:
+                return stored
+        return np.dtype(np.float32)
+
+    def sequences(self, times: TimeAxis | None = None) -> list[FrameSource]:
+        """Returns one sequence, or one for each item of the n-axis.
+
+        Args:
+          times: the moments of the frames, if the file has any.
+
+        Raises:
+          InputError: the element type cannot hold the fill value.
+        """
+        fill = None if self.dtype.kind == "f" else integer_fill(self.label, self.options.fill_value, self.dtype)
+        stored, remarks, has_items = self.array.dtype.newbyteorder("="), tuple(self.remarks), "n" in self.axes
+        if stored not in (self.dtype, np.dtype(bool)):
+            remarks += (f"{self.array.dtype} is read as {self.dtype}",)
+        info = dataclasses.replace(self.info, key=self.array.key, axes=self.axes, dtype=stored)
+        return [
+            FrameSource(
+                name=f"{self.name}[{item}]" if has_items else self.name,
+                frames=self.sizes["t"],
+                shape=self.frame_shape,
+                dtype=self.dtype,
+                fill=fill,
+                ticks=None,
+                step="",
+                remarks=remarks if item == 0 else (),  # they hold for all items, which may be thousands
+                blocks=functools.partial(self._blocks, item),
+                info=dataclasses.replace(info, item=item) if has_items else info,
+                times=times,
+            )
+            for item in range(self.sizes["n"])
+        ]
+
+    def _blocks(self, item: int, first: int = 0) -> Iterator[np.ndarray]:
+        size = frames_per_block(self.frame_shape, self.dtype)
+        opened_mask = contextlib.nullcontext(None) if self.mask is None else self.mask.opened()
+        with read_errors(self.label), self.array.opened() as stored, opened_mask as stored_mask:
+            for start in range(first, self.sizes["t"], size):
+                index = {"n": item, "t": slice(start, min(start + size, self.sizes["t"]))}
+                block = _slice_frames(stored, self.axes, index)  # [t, h, w, c]
+                missing = None if stored_mask is None else _slice_frames(stored_mask, self._mask_axes, index) != 0
+                yield self._convert(block, missing, start)
+
+    @functools.cached_property
+    def _mask_axes(self) -> str:
+        """The letters of the mask's axes; "" if its shape does not fit."""
+        if self.mask.shape == self.array.shape:
+            return self.axes
+        frame = "".join(letter for letter in self.axes if letter in "hw")
+        fitting = (axes for axes in (frame, f"t{frame}") if self.mask.shape == tuple(self.sizes[letter] for letter in axes))
+        return next(fitting, "")
+
+    def _convert(self, block: np.ndarray, missing: np.ndarray | None, first: int) -> np.ndarray:
+        """Converts a block to the element type of the frames, with NaN in floats where values are missing.
+
+        Args:
+          block: stored values, `[t, h, w, c]`.
+          missing: bool that broadcasts to the block, or None.
+          first: index of the block's first frame, for messages.
+
+        Raises:
+          InputError: a value has no float32.
+        """
+        if self.dtype.kind != "f":
+            return np.array(block, self.dtype, order="C")
+        missing = np.zeros(block.shape, bool) if missing is None else np.broadcast_to(missing, block.shape).copy()
+        fill = self.options.fill_value
+        if fill is not None:
+            # A fill value like 1e20 has no exact float32; the file holds the nearest one.
+            missing |= block == (block.dtype.type(fill) if block.dtype.kind == "f" else fill)
+        if block.dtype.kind in "iu" and block.dtype.itemsize > 2:
+            large = ((block > _MAX_EXACT_IN_FLOAT32) | (block < -_MAX_EXACT_IN_FLOAT32)) & ~missing
+            if large.any():
+                raise InputError(
+                    f"{self.label}, frame {_first_with(large, first)}: value {block[large][0]} has no exact float32; expected "
+                    f"integers of at most 2**24 in size; scale them, or name what means missing with --config.data.fill_value"
+                )
+        with np.errstate(over="ignore", invalid="ignore"):
+            frames = np.array(block, np.float32, order="C")
+        infinite = np.isinf(frames) & ~missing
+        if infinite.any():
+            raise InputError(
+                f"{self.label}, frame {_first_with(infinite, first)}: found an infinite value (or one beyond float32); "
+                f"expected finite numbers, and NaN where values are missing"
+            )
+        frames[missing] = np.nan
+        return frames
+
+
+def _slice_frames(stored: Any, axes: str, index: dict[str, Any]) -> np.ndarray:
+    """Returns `[t, h, w, c]`, with size 1 along the axes that the array does not have."""
+    block = np.asarray(stored[tuple(index.get(axis, slice(None)) for axis in axes)])
+    remaining = axes.replace("n", "")
+    block = block.transpose([remaining.index(axis) for axis in "thwc" if axis in remaining])
+    return np.expand_dims(block, [place for place, axis in enumerate("thwc") if axis not in remaining])
+
+
+def _first_with(flagged: np.ndarray, first: int) -> int:
+    return first + int(flagged.any(axis=(1, 2, 3)).argmax())

@@ -1,0 +1,124 @@
+"""A file format as one object: how files of it are found, read and written, and what they can hold."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib
+import pathlib
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from etils import epath
+
+from stlight_jax.data.formats.output_spec import OutputSpec
+from stlight_jax.data.formats.types import FrameSource, PictureFile, ReadOptions
+from stlight_jax.errors import InputError
+
+# Gets the files of one sequence (several for a folder of pictures) and its name.
+Reader = Callable[[Sequence[epath.Path], str, ReadOptions], "list[FrameSource] | PictureFile"]
+# Gets float32 [n, h, w, c] in the data's own units, NaN where values are missing, and the index of the first of these frames.
+WriteFrames = Callable[[np.ndarray, int], None]
+Writer = Callable[[pathlib.Path, OutputSpec], contextlib.AbstractContextManager[WriteFrames]]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OutputLimits:
+    """What an output of a format can hold.
+
+    Attributes:
+      dtypes: element types; empty: every type.
+      channels: numbers of channels; empty: every number.
+      max_side: largest height and width in pixels; None: no limit.
+      missing_values: whether missing values stay missing, as NaN or as a fill value.
+      times: whether the moments of the frames are stored.
+      array_names: whether the array keeps its name.
+      outer_axes: whether several sequences, and forecasts that overlap or lie apart, fit into one array.
+    """
+
+    dtypes: tuple[str, ...] = ()
+    channels: tuple[int, ...] = ()
+    max_side: int | None = None
+    missing_values: bool = False
+    times: bool = False
+    array_names: bool = False
+    outer_axes: bool = False
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class FileFormat:
+    """A file format.
+
+    Attributes:
+      name: the format's name, and the value of the flag `--kind` that chooses it for outputs.
+      title: the name in messages, with its article.
+      endings: endings of the files that are read, in lower case.
+      reader: opens files; None for formats that are only written. The result is a list, or, for a video or pictures, an object
+        that waits for all files to decide between grey and rgb.
+      output_endings: endings of the files that are written, the usual one first; empty for a folder; None for formats that are
+        only read.
+      writer: opens a file, or folder, to write to. A strip has none: `forecasting` draws it.
+      packages: optional packages that reading and writing need.
+      extra: the extra of this package that installs them.
+      is_folder: whether all files of a folder make one sequence.
+      is_pictures: whether values are grey levels or colours of pictures.
+      has_named_arrays: whether the options that name arrays apply.
+      limits: what an output can hold.
+      output_bytes: returns the size of an output in bytes, for the check of the disk; None if it depends on the values.
+      continued_by: name of the format of predictions if this format has no writer.
+    """
+
+    name: str
+    title: str
+    endings: tuple[str, ...] = ()
+    reader: Reader | None = None
+    output_endings: tuple[str, ...] | None = None
+    writer: Writer | None = None
+    packages: tuple[str, ...] = ()
+    extra: str = ""
+    is_folder: bool = False
+    is_pictures: bool = False
+    has_named_arrays: bool = False
+    limits: OutputLimits = OutputLimits()
+    output_bytes: Callable[[OutputSpec], int] | None = None
+    continued_by: str = "npy"
+
+    @property
+    def output_ending(self) -> str:
+        """The ending of written files, with its dot; "" for folders."""
+        return self.output_endings[0] if self.output_endings else ""
+
+    def open(self, files: Sequence[epath.Path], name: str, options: ReadOptions) -> list[FrameSource] | PictureFile:
+        """Opens the files of a sequence.
+
+        Args:
+          files: one file, or all pictures of a folder in their order.
+          name: name of the sequence.
+          options: the user's options.
+
+        Raises:
+          InputError: an optional package is missing, an option does not apply to this format, or the files are damaged.
+        """
+        path = files[0].parent if self.is_folder else files[0]
+        for key in () if self.has_named_arrays else ("variable", "time", "mask"):
+            value = getattr(options, key)
+            if value and (key, value) != ("time", "none"):
+                raise InputError(
+                    f"{path}: data.{key} is {value!r}, but {self.title} has no named arrays; leave data.{key} empty"
+                )
+        self.require_packages(path)
+        return self.reader(files, name, options)
+
+    def require_packages(self, path: epath.PathLike) -> None:
+        """Imports the optional packages.
+
+        Raises:
+          InputError: a package is missing; the message names the file and how to install the package.
+        """
+        for package in self.packages:
+            try:
+                importlib.import_module(package)
+            except ImportError:
+                raise InputError(
+                    f"{path} needs the package {package}: pip install {package} (or the extra [{self.extra}])"
+                ) from None

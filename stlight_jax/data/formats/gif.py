@@ -1,0 +1,72 @@
+"""The GIF format, through Pillow."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import pathlib
+import struct
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from etils import epath
+from PIL import GifImagePlugin, Image
+
+from stlight_jax.data.formats.file_format import FileFormat, OutputLimits, WriteFrames
+from stlight_jax.data.formats.output_spec import OutputSpec
+from stlight_jax.data.formats.pillow_frames import DAMAGE, PillowFrames, decode_file
+from stlight_jax.data.formats.read_errors import read_errors
+from stlight_jax.data.formats.types import ReadOptions, SourceInfo
+from stlight_jax.data.formats.value_conversion import to_grey_levels
+
+_MIN_MILLISECONDS = 20  # players show faster frames more slowly
+_LOOP_FOREVER = b"!\xff\x0bNETSCAPE2.0\x03\x01\x00\x00\x00"
+
+
+def _read(files: Sequence[epath.Path], name: str, options: ReadOptions) -> PillowFrames:
+    """Opens the frames as players show them, composed of their changes."""
+    (path,) = files
+    with read_errors(path, *DAMAGE), Image.open(path) as image:
+        frames, milliseconds = image.n_frames, image.info.get("duration")
+    info = SourceInfo(path, FORMAT, frame_rate=1000 / milliseconds if milliseconds else None)
+    return PillowFrames(
+        name, frames, lambda first: itertools.islice(decode_file(path, animated=True), first, None), options, info
+    )
+
+
+@contextlib.contextmanager
+def _write(path: pathlib.Path, spec: OutputSpec) -> Iterator[WriteFrames]:
+    """Writes each frame with its own palette. Pillow's `save` would keep all frames in memory and merge equal ones."""
+    milliseconds = max(_MIN_MILLISECONDS, round(1000 / spec.frame_rate))
+    height, width, _ = spec.shape
+    with open(path, "wb") as file:
+        file.write(b"GIF89a" + struct.pack("<HHBBB", width, height, 0x70, 0, 0) + _LOOP_FOREVER)
+
+        def write(frames: np.ndarray, first: int) -> None:
+            del first
+            for frame in frames:
+                levels = to_grey_levels(frame, spec)
+                image = _with_grey_palette(levels) if levels.shape[-1] == 1 else Image.fromarray(levels).quantize(256, dither=0)
+                file.write(b"".join(GifImagePlugin.getdata(image, duration=milliseconds, include_color_table=True)))
+
+        yield write
+        file.write(b";")
+
+
+def _with_grey_palette(levels: np.ndarray) -> Image.Image:
+    image = Image.new("P", levels.shape[1::-1])
+    image.putpalette(np.repeat(np.arange(256, dtype=np.uint8), 3).tobytes())
+    image.frombytes(levels.tobytes())
+    return image
+
+
+FORMAT = FileFormat(
+    name="gif",
+    title="a GIF",
+    endings=(".gif",),
+    reader=_read,
+    output_endings=(".gif",),
+    writer=_write,
+    is_pictures=True,
+    limits=OutputLimits(channels=(1, 3), max_side=2**16 - 1),
+)

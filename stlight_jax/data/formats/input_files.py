@@ -1,0 +1,120 @@
+"""The sequences below a path: finds the files, opens them lazily, and brings their times into one order."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import os
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from etils import epath
+
+from stlight_jax.console.messages import print_message
+from stlight_jax.data.formats import registry, types
+from stlight_jax.data.formats.file_format import FileFormat
+from stlight_jax.data.formats.types import FrameSource, ReadOptions
+from stlight_jax.data.times import assign_ticks
+from stlight_jax.errors import InputError
+from stlight_jax.storage import paths
+
+
+class _SequenceFiles:
+    """The files of one sequence or of one array file."""
+
+    def __init__(self, file_format: FileFormat):
+        self.format = file_format
+        self.paths: list[epath.Path] = []
+
+
+def open_sequences(path: epath.PathLike, options: ReadOptions) -> list[FrameSource]:
+    """Finds and opens the sequences in a file or, recursively and in natural order, in a folder.
+
+    A video, a GIF, or a folder with pictures directly in it is one sequence; an array file can hold several.
+
+    Args:
+      path: a local file or folder. Hidden files and files of other kinds are left out.
+      options: how to read the files.
+
+    Raises:
+      InputError: nothing to read, a damaged file, a missing package, or options that do not fit. The message is one line that
+        names the file.
+    """
+    for key, choices in (("layout", types.LAYOUTS), ("channels", types.CHANNELS)):
+        if getattr(options, key) not in choices:
+            raise InputError(f"data.{key} is {getattr(options, key)!r}; choose one of {', '.join(choices)}")
+    root = epath.Path(path)
+    if paths.is_remote(root):
+        raise InputError(f"{root}: frames are read from local folders; copy them to this machine first")
+    if not root.exists():
+        raise InputError(f"{root}: no such file or folder")
+    opened = [_open(files, name, options) for name, files in _find(root)]
+    # Videos and pictures have colours if any of them has.
+    pictures = [item for item in opened if not isinstance(item, list)]
+    rgb = options.channels == "rgb" or (options.channels == "auto" and any(item.has_colour() for item in pictures))
+    return _with_ticks([source for item in opened for source in (item if isinstance(item, list) else [item.frame_source(rgb)])])
+
+
+def _with_ticks(sources: list[FrameSource]) -> list[FrameSource]:
+    """Gives ticks to the sequences that have times, and to the first of each time axis its remarks."""
+    ticks = iter(assign_ticks([source.times for source in sources if source.times is not None]))
+    results, seen = [], set()
+    for source in sources:
+        if source.times is not None:
+            own = next(ticks)
+            remarks = () if id(source.times) in seen else (f"times are those of {source.times.name!r}", *own.remarks)
+            seen.add(id(source.times))
+            source = dataclasses.replace(source, ticks=own.ticks, step=own.step, remarks=(*source.remarks, *remarks))
+        results.append(source)
+    return results
+
+
+def _open(files: _SequenceFiles, name: str, options: ReadOptions) -> list[FrameSource] | types.PictureFile:
+    if not os.path.isfile(files.paths[0]):
+        raise InputError(f"{files.paths[0]} is a pipe or a device, which cannot be read twice; save its content to a file")
+    return files.format.open(files.paths, name, options)
+
+
+def _find(root: epath.Path) -> list[tuple[str, _SequenceFiles]]:
+    """Returns names and files of all sequences and array files, in natural order of the names."""
+    found: dict[str, _SequenceFiles] = {}
+    others: collections.Counter[str] = collections.Counter()
+    for file in [root] if root.is_file() else map(epath.Path, _walk(os.fspath(root))):
+        file_format = registry.input_format(file.suffix)
+        if file_format is None:
+            others[file.suffix.lower() or "without suffix"] += 1
+        elif file == root and file_format.is_folder:
+            raise InputError(f"{root} is one picture; expected the folder that holds the pictures of a sequence")
+        else:
+            name = _name(file.parent if file_format.is_folder else file, root)
+            found.setdefault(name, _SequenceFiles(file_format)).paths.append(file)
+    left_out = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common())
+    if not found:
+        raise InputError(f"{root}: found {left_out or 'no files'}; expected {registry.describe_inputs()}")
+    if left_out:
+        print_message(f"{root}: left out files of other kinds: {left_out}")
+    return sorted(found.items(), key=lambda item: _natural(item[0]))
+
+
+def _walk(root: str) -> Iterator[str]:
+    """Yields all files below a folder that are not hidden, each folder's in natural order; follows links once."""
+    seen: set[str] = set()
+    for folder, folders, files in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = [name for name in sorted(folders, key=_natural) if not name.startswith(".")]
+        yield from (os.path.join(folder, name) for name in sorted(files, key=_natural) if not name.startswith("."))
+
+
+def _name(path: epath.Path, root: epath.Path) -> str:
+    return root.resolve().name if path == root else path.relative_to(root).as_posix()
+
+
+def _natural(name: str) -> list[Any]:
+    """Returns a key that sorts frame2 before frame10, and the files of one folder together."""
+    parts = [[int(bit) if bit.isdigit() else bit for bit in re.split("([0-9]+)", part.lower())] for part in name.split("/")]
+    return [parts, name]

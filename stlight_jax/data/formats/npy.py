@@ -1,0 +1,129 @@
+"""The .npy format, and the only reader of its headers."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+from collections.abc import Iterator, Sequence
+from typing import IO, NamedTuple
+
+import numpy as np
+from etils import epath
+
+from stlight_jax.data.formats.array_slicing import StoredArray
+from stlight_jax.data.formats.file_format import FileFormat, OutputLimits, WriteFrames
+from stlight_jax.data.formats.named_arrays import slice_array
+from stlight_jax.data.formats.output_spec import OutputSpec
+from stlight_jax.data.formats.read_errors import read_errors
+from stlight_jax.data.formats.types import FrameSource, ReadOptions
+from stlight_jax.data.formats.value_conversion import to_stored
+from stlight_jax.errors import InputError
+from stlight_jax.storage import paths
+from stlight_jax.storage.copies import local_file
+
+_READ_HEADER = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+
+
+class NpyVersionError(ValueError):
+    """A .npy file of version 3, which only structured arrays have."""
+
+
+class NpyHeader(NamedTuple):
+    """The header of a .npy file.
+
+    Attributes:
+      shape: the array's shape.
+      fortran_order: whether the first axis varies fastest.
+      dtype: the array's element type.
+    """
+
+    shape: tuple[int, ...]
+    fortran_order: bool
+    dtype: np.dtype
+
+
+def read_npy_header(file: IO[bytes]) -> NpyHeader:
+    """Reads the header of a .npy file of version 1 or 2.
+
+    Args:
+      file: the file, or a member of an .npz archive, at its beginning; afterwards at its first value.
+
+    Raises:
+      NpyVersionError: the file has another version.
+      ValueError: the header is damaged.
+    """
+    version = np.lib.format.read_magic(file)
+    if version not in _READ_HEADER:
+        raise NpyVersionError(f"version {'.'.join(map(str, version))} of the .npy format; expected 1.0 or 2.0")
+    return NpyHeader(*_READ_HEADER[version](file))
+
+
+def write_npy_header(file: IO[bytes], shape: tuple[int, ...], dtype: np.dtype) -> None:
+    """Writes the header of an array in C order."""
+    described = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, described)
+
+
+def write_values(file: IO[bytes], array: np.ndarray) -> None:
+    """Writes the values of an array in C order."""
+    file.write(np.ascontiguousarray(array).data.cast("B"))
+
+
+def memory_map(path: epath.PathLike, expectation: str) -> np.ndarray:
+    """Maps the array of a .npy file into memory, so that values are read on access.
+
+    Args:
+      path: the file, local or in a bucket, of which a copy is made on this machine's disk.
+      expectation: the part of an error message that names the expected file.
+
+    Returns:
+      The array.
+
+    Raises:
+      InputError: no such file, or not an array.
+      OSError: the bucket does not answer.
+    """
+    try:
+        array = np.load(os.fspath(local_file(path)), mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        raise InputError(f"{path}: {expectation}, found no such file") from None
+    except (ValueError, EOFError, OSError) as error:
+        if isinstance(error, InputError) or paths.is_bucket_error(error):
+            raise
+        raise InputError(f"{path}: {expectation}, found a file that does not load ({error})") from None
+    if not isinstance(array, np.ndarray):
+        raise InputError(f"{path}: {expectation}, found an archive of arrays")
+    return array
+
+
+def _read(files: Sequence[epath.Path], name: str, options: ReadOptions) -> list[FrameSource]:
+    """Opens the sequences of an array, which is mapped into memory."""
+    (path,) = files
+
+    @contextlib.contextmanager
+    def opened() -> Iterator[np.ndarray]:
+        yield np.lib.format.open_memmap(path, mode="r")
+
+    with read_errors(path), opened() as array:
+        stored = StoredArray("", array.shape, array.dtype, opened)
+    return slice_array(path, FORMAT, name, stored, options).sequences()
+
+
+@contextlib.contextmanager
+def _write(path: pathlib.Path, spec: OutputSpec) -> Iterator[WriteFrames]:
+    with open(path, "wb") as file:
+        write_npy_header(file, spec.array_shape, spec.dtype)
+        yield lambda frames, _: write_values(file, to_stored(frames, spec))
+
+
+FORMAT = FileFormat(
+    name="npy",
+    title="a .npy file",
+    endings=(".npy",),
+    reader=_read,
+    output_endings=(".npy",),
+    writer=_write,
+    limits=OutputLimits(missing_values=True, outer_axes=True),
+    output_bytes=lambda spec: spec.array_bytes,
+)

@@ -1,0 +1,151 @@
+"""The .npz format: a ZIP archive of .npy files, read frame by frame."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import math
+import pathlib
+import zipfile
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from etils import epath
+
+from stlight_jax.data.available_memory import memory_available
+from stlight_jax.data.formats.array_slicing import StoredArray
+from stlight_jax.data.formats.file_format import FileFormat, OutputLimits, WriteFrames
+from stlight_jax.data.formats.named_arrays import extra_arrays, open_arrays
+from stlight_jax.data.formats.npy import NpyHeader, NpyVersionError, read_npy_header, write_npy_header, write_values
+from stlight_jax.data.formats.output_spec import OutputSpec
+from stlight_jax.data.formats.read_errors import read_errors
+from stlight_jax.data.formats.types import FrameSource, ReadOptions
+from stlight_jax.data.formats.value_conversion import to_stored
+from stlight_jax.errors import InputError
+
+_BYTES_PER_READ = 2**20
+_ALWAYS_AVAILABLE = 2**28  # bytes that every machine has
+
+
+def _read(files: Sequence[epath.Path], name: str, options: ReadOptions) -> list[FrameSource]:
+    (path,) = files
+    with read_errors(path):
+        arrays = _Archive(path).arrays()
+    return open_arrays(path, FORMAT, name, arrays, options)
+
+
+class _Archive:
+    """An archive whose arrays are read forwards: items of an n-axis follow each other, and so do their frames."""
+
+    def __init__(self, path: epath.Path):
+        self._path = path
+        self._opened: dict[str, Any] = {}
+
+    def arrays(self) -> list[StoredArray]:
+        """Reads the headers.
+
+        Raises:
+          InputError: a header declares another size than the archive's directory.
+        """
+        arrays = []
+        with zipfile.ZipFile(self._path) as archive:
+            for entry in archive.infolist():
+                if not entry.filename.endswith(".npy"):
+                    continue
+                # Structured arrays hold no frames.
+                with archive.open(entry) as file, contextlib.suppress(NpyVersionError):
+                    header = read_npy_header(file)
+                    key, size = entry.filename.removesuffix(".npy"), header.dtype.itemsize * math.prod(header.shape)
+                    if not header.dtype.hasobject and file.tell() + size != entry.file_size:
+                        raise InputError(
+                            f"{self._path}: the header of {key} declares {header.dtype} {list(header.shape)}, {size:,} bytes, "
+                            f"the archive has {entry.file_size - file.tell():,} of it; the file is damaged or malicious"
+                        )
+                    arrays.append(StoredArray(key, header.shape, header.dtype, functools.partial(self._open, key, header)))
+        return arrays
+
+    @contextlib.contextmanager
+    def _open(self, key: str, header: NpyHeader) -> Iterator[Any]:
+        """Yields the array, unpacked only once however often it is opened."""
+        if key not in self._opened:
+            self._opened[key] = self._load(key, header) if header.fortran_order else _ForwardArray(self._path, key)
+        yield self._opened[key]
+
+    def _load(self, key: str, header: NpyHeader) -> np.ndarray:
+        """Loads an array in Fortran's order, whose frames do not follow each other."""
+        size = header.dtype.itemsize * math.prod(header.shape)
+        if size > memory_available() / 2:
+            raise InputError(
+                f"{self._path}#{key} is stored in Fortran's order and has {size / 2**20:,.0f} MiB, more than this machine can "
+                f"hold; save it with numpy.ascontiguousarray"
+            )
+        with np.load(self._path, allow_pickle=False) as file:
+            return file[key]
+
+
+class _ForwardArray:
+    """An array in C order of which slices along the outer axes are read; reading an earlier slice starts again."""
+
+    def __init__(self, path: epath.Path, key: str):
+        self._label = f"{path}#{key}"
+        self._archive = zipfile.ZipFile(path)
+        self._file = self._archive.open(f"{key}.npy")
+        header = read_npy_header(self._file)
+        self._shape, self._dtype, self._start = header.shape, header.dtype, self._file.tell()
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        """Reads a part of the array.
+
+        Args:
+          index: numbers, then at most one slice, then whole axes.
+
+        Raises:
+          InputError: the part is larger than this machine's memory.
+        """
+        shape, first = list(self._shape), 0  # `first` counts values before the part
+        for part in index if isinstance(index, tuple) else (index,):
+            inner = math.prod(shape[1:])
+            if isinstance(part, slice):
+                start, stop, _ = part.indices(shape[0])
+                first, shape = first + start * inner, [stop - start, *shape[1:]]
+                break
+            first, shape = first + part * inner, shape[1:]
+        position, size = self._start + first * self._dtype.itemsize, math.prod(shape) * self._dtype.itemsize
+        if self._file.tell() != position:
+            self._file.seek(position)
+        if size > _ALWAYS_AVAILABLE and size > memory_available() / 2:
+            raise InputError(f"{self._label}: {size / 2**20:,.0f} MiB are needed at once, more than this machine can hold")
+        array = np.empty(shape, self._dtype)
+        content, done = memoryview(array.reshape(-1).view(np.uint8)), 0
+        while done < len(content):
+            count = self._file.readinto(content[done : done + _BYTES_PER_READ])
+            if not count:
+                raise EOFError("the array is cut off")
+            done += count
+        return array
+
+
+@contextlib.contextmanager
+def _write(path: pathlib.Path, spec: OutputSpec) -> Iterator[WriteFrames]:
+    """Writes the array under its name, uncompressed like `numpy.savez`, then times and the starts of windows."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+        with archive.open(f"{spec.key}.npy", "w", force_zip64=True) as file:
+            write_npy_header(file, spec.array_shape, spec.dtype)
+            yield lambda frames, _: write_values(file, to_stored(frames, spec))
+        for key, (values, _) in extra_arrays(spec).items():
+            with archive.open(f"{key}.npy", "w") as file:
+                np.lib.format.write_array(file, values, allow_pickle=False)
+
+
+FORMAT = FileFormat(
+    name="npz",
+    title="a .npz file",
+    endings=(".npz",),
+    reader=_read,
+    output_endings=(".npz",),
+    writer=_write,
+    has_named_arrays=True,
+    limits=OutputLimits(missing_values=True, times=True, array_names=True, outer_axes=True),
+    output_bytes=lambda spec: spec.array_bytes,
+)

@@ -1,0 +1,85 @@
+"""Files of predictions: whether a format can hold them, and how they are written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import pathlib
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from stlight_jax.data.formats import registry
+from stlight_jax.data.formats.file_format import FileFormat, WriteFrames
+from stlight_jax.data.formats.output_spec import OutputSpec
+from stlight_jax.errors import InputError
+from stlight_jax.storage.atomic import atomic_output
+from stlight_jax.storage.paths import write_errors
+
+
+def check_output(file_format: FileFormat, spec: OutputSpec, path: pathlib.Path) -> None:
+    """Checks that a file can hold the frames.
+
+    Args:
+      file_format: the file's format.
+      spec: the frames.
+      path: the file, for messages.
+
+    Raises:
+      InputError: the format cannot hold this element type, number of channels, size or arrangement of forecasts.
+    """
+    limits, title, arrays = file_format.limits, file_format.title, registry.describe_array_outputs()
+    height, width, channels = spec.shape
+    if limits.dtypes and spec.dtype.name not in limits.dtypes:
+        raise InputError(f"{path}: {title} cannot hold {spec.dtype}; write .npy, or give --dtype=float32")
+    if limits.channels and channels not in limits.channels:
+        raise InputError(f"{path}: frames have {channels} channels, {title} holds 1 or 3; write {arrays}")
+    if spec.window_starts is not None and not limits.outer_axes:
+        raise InputError(
+            f"{path}: forecasts that overlap, or lie apart, do not make one sequence; write {arrays}, or leave --every at the "
+            "horizon"
+        )
+    if limits.max_side and max(height, width) > limits.max_side:
+        raise InputError(f"{path}: frames are {height} x {width}; {title} holds at most {limits.max_side} on a side")
+
+
+class _CheckedOutput:
+    """Passes blocks of frames to a writer, counts them, and names the file in errors."""
+
+    def __init__(self, path: pathlib.Path, write: WriteFrames):
+        self._path, self._write = path, write
+        self.frames = 0
+
+    def __call__(self, frames: np.ndarray) -> None:
+        with write_errors(self._path, RuntimeError):
+            self._write(frames, self.frames)
+        self.frames += len(frames)
+
+
+@contextlib.contextmanager
+def open_output(
+    path: pathlib.Path, file_format: FileFormat, spec: OutputSpec, *, replace: bool = True
+) -> Iterator[Callable[[np.ndarray], None]]:
+    """Opens a file to write; it appears under its name when the block is done and all frames are written.
+
+    Args:
+      path: the file, or folder.
+      file_format: its format.
+      spec: the frames.
+      replace: whether an existing file is replaced.
+
+    Yields:
+      A function that writes the next frames: float32 `[n, h, w, c]` in the data's units, NaN where values are missing.
+
+    Raises:
+      InputError: the file cannot be written, the number of frames is not that of the spec, or the file exists and is not to be
+        replaced.
+    """
+    with atomic_output(path, replace=replace) as temporary, contextlib.ExitStack() as open_files:
+        with write_errors(path, RuntimeError):
+            file_format.require_packages(path)
+            output = _CheckedOutput(path, open_files.enter_context(file_format.writer(temporary, spec)))
+        yield output
+        if output.frames != spec.total_frames:
+            raise InputError(f"{path}: expected {spec.total_frames} frames, got {output.frames}; nothing was written")
+        with write_errors(path, RuntimeError):
+            open_files.close()

@@ -1,0 +1,59 @@
+"""Folders of pictures, each folder a sequence."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import pathlib
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from etils import epath
+from PIL import Image
+
+from stlight_jax.data.formats.file_format import FileFormat, OutputLimits, WriteFrames
+from stlight_jax.data.formats.output_spec import OutputSpec
+from stlight_jax.data.formats.pillow_frames import LabelledPicture, PillowFrames, decode_file
+from stlight_jax.data.formats.types import ReadOptions, SourceInfo
+from stlight_jax.data.formats.value_conversion import to_dtype, to_grey_levels
+
+
+def _read(files: Sequence[epath.Path], name: str, options: ReadOptions) -> PillowFrames:
+    """Opens the pictures of a folder in the order of `files`."""
+
+    def decode(first: int) -> Iterator[LabelledPicture]:
+        for file in files[first:]:
+            yield from decode_file(file, animated=False)
+
+    return PillowFrames(name, len(files), decode, options, SourceInfo(files[0].parent, FORMAT))
+
+
+@contextlib.contextmanager
+def _write(path: pathlib.Path, spec: OutputSpec) -> Iterator[WriteFrames]:
+    """Writes PNGs numbered by their frames, of 16 bits if the frames have them."""
+    path.mkdir()
+
+    def write(frames: np.ndarray, first: int) -> None:
+        for number, frame in enumerate(frames, first):
+            if spec.is_sixteen_bit:
+                picture = to_dtype(np.nan_to_num(frame) if spec.fill is None else frame, spec.dtype, spec.fill)
+            else:
+                picture = to_grey_levels(frame, spec)
+            content = io.BytesIO()
+            Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture).save(content, "PNG")
+            (path / f"{spec.picture_name(number)}.png").write_bytes(content.getvalue())
+
+    yield write
+
+
+FORMAT = FileFormat(
+    name="pictures",
+    title="a folder of pictures",
+    endings=(".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"),
+    reader=_read,
+    output_endings=(),
+    writer=_write,
+    is_folder=True,
+    is_pictures=True,
+    limits=OutputLimits(channels=(1, 3)),
+)
