@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from speed_worker import NETWORKS, JaxContestant
 
-from stlight_jax.commands import cli
+from stlight_jax.commands.run_command import run_script
 from stlight_jax.console.messages import print_message
 
 _NETWORK = flags.DEFINE_enum("network", "d256", list(NETWORKS), "Which network.")
@@ -47,4 +47,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    run_script(main)

@@ -24,7 +24,7 @@ from rich.table import Table
 from skimage.metrics import structural_similarity
 from speed_worker import NETWORKS, JaxContestant
 
-from stlight_jax.commands import cli
+from stlight_jax.commands.run_command import run_script
 from stlight_jax.console.messages import print_message
 from stlight_jax.data.datasets.moving_mnist import GeneratedSequences
 from stlight_jax.data.digits import Digits, load_digits
@@ -194,4 +194,4 @@ def _over(rates: dict[str, list[float]], ours: str, other: str) -> float:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    run_script(main)

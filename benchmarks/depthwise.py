@@ -18,7 +18,7 @@ from absl import flags
 from rich.console import Console
 from rich.table import Table
 
-from stlight_jax.commands import cli
+from stlight_jax.commands.run_command import run_script
 from stlight_jax.console.messages import print_message
 from stlight_jax.errors import InputError
 from stlight_jax.model.ops import cpu_kernels
@@ -118,4 +118,4 @@ def in_turns(calls: dict[str, Callable], rounds: int) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    run_script(main)

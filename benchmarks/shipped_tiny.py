@@ -13,7 +13,7 @@ import pathlib
 from absl import flags
 
 from stlight_jax import InputError
-from stlight_jax.commands import cli
+from stlight_jax.commands.run_command import run_script
 from stlight_jax.console.messages import print_message
 from stlight_jax.inference import trained
 
@@ -44,4 +44,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     flags.mark_flag_as_required("workdir")
-    cli.run(main)
+    run_script(main)

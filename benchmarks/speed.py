@@ -24,7 +24,7 @@ from rich.table import Table
 from speed_worker import NETWORKS, PRECISIONS
 
 from stlight_jax import STLightConfig
-from stlight_jax.commands import cli
+from stlight_jax.commands.run_command import run_script
 from stlight_jax.console.messages import print_message
 from stlight_jax.errors import InputError
 from stlight_jax.model.count import count
@@ -287,4 +287,4 @@ def _cpu_model() -> str:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    run_script(main)

@@ -7,6 +7,7 @@ Its published figures are from a V100. On a CPU give fewer --repeats; the table 
 
 import os
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -16,12 +17,12 @@ os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # PyTorch needs
 import jax
 import numpy as np
 from absl import flags
-from ml_collections import config_flags
 from rich.console import Console
 from rich.table import Table
 
 from stlight_jax import STLight, STLightConfig
-from stlight_jax.commands import cli
+from stlight_jax.commands.config_flag import define_config_flag
+from stlight_jax.commands.run_command import run_script
 from stlight_jax.config import check
 from stlight_jax.console.messages import print_message
 from stlight_jax.inference.predictor import Predictor
@@ -32,7 +33,7 @@ from stlight_jax.torch_reference.files import require
 from stlight_jax.torch_reference.parity import network_arguments
 from stlight_jax.torch_reference.weights import torch_from_variables
 
-_CONFIG = config_flags.DEFINE_config_file("config", "configs/moving_mnist.py:tiny", "Which network.")
+define_config_flag(flags.FLAGS, sys.argv, default="moving_mnist:tiny")
 _BATCH = flags.DEFINE_integer("batch_size", 0, lower_bound=0, help="0 is OpenSTL's: 100, or 10 from 128 pixels on.")
 _REPEATS = flags.DEFINE_integer("repeats", 0, lower_bound=0, help="0 is OpenSTL's: 100, or 1000 from 128 pixels on.")
 _JSON = flags.DEFINE_string("json", None, "Write the figures to this file.")
@@ -40,7 +41,7 @@ _JSON = flags.DEFINE_string("json", None, "Write the figures to this file.")
 
 def main() -> None:
     """Prints sequences/s of both frameworks under both protocols."""
-    config = _CONFIG.value
+    config = flags.FLAGS.config
     shape, side = check(config), config.data.image_size
     batch_size = _BATCH.value or (100 if side < 128 else 10)
     repeats = _REPEATS.value or (100 if side < 128 else 1000)
@@ -118,4 +119,4 @@ def _timed(forward: Callable[[], None], repeats: int) -> list[float]:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    run_script(main)

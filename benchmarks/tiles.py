@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from stlight_jax import Forecaster
-from stlight_jax.commands import cli
+from stlight_jax.commands.run_command import run_script
 from stlight_jax.data.load import open_test
 from stlight_jax.inference import trained
 from stlight_jax.inference.tiles import Tiling, receptive_radius
@@ -95,4 +95,4 @@ def _memory(forecaster: Forecaster) -> str:
 
 if __name__ == "__main__":
     jax.config.update("jax_platforms", "cpu")
-    cli.run(main)
+    run_script(main)

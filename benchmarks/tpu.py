@@ -18,7 +18,7 @@ import jax
 import ml_collections
 from absl import app, flags
 
-from stlight_jax.commands.cli import quiet_libraries
+from stlight_jax.commands.run_command import quiet_libraries
 from stlight_jax.config import frame_size
 from stlight_jax.console.messages import print_message
 from stlight_jax.storage.json_files import write_json

@@ -3,6 +3,7 @@
 import importlib
 from typing import TYPE_CHECKING
 
+from stlight_jax import checkout
 from stlight_jax.errors import InputError
 from stlight_jax.version import __version__
 
@@ -13,7 +14,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Forecaster", "InputError", "Predictor", "STLight", "STLightConfig", "__version__"]
 
-_PLACES = {
+checkout.find_configs()
+
+_MODULES = {
     "Forecaster": "stlight_jax.inference.forecaster",
     "Predictor": "stlight_jax.inference.predictor",
     "STLight": "stlight_jax.model.stlight",
@@ -22,7 +25,7 @@ _PLACES = {
 
 
 def __getattr__(name: str) -> object:
-    """Imports what needs JAX when it is asked for: a command sets JAX up before, and `--help` does not wait for it."""
-    if name not in _PLACES:
+    """Imports a class that needs JAX on first use: commands set up JAX before, and `--help` does not need it."""
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_PLACES[name]), name)
+    return getattr(importlib.import_module(_MODULES[name]), name)

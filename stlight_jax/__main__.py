@@ -1,48 +1,57 @@
-"""`python -m stlight_jax COMMAND`, also installed as `stlight`. Each command lives where its subject does."""
+"""The program `stlight`, also `python -m stlight_jax`: runs the command that the first argument names."""
 
 from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Sequence
 
 from stlight_jax.console import signals
 from stlight_jax.errors import InputError
 
-# name: (what it does, the module whose `define_flags` and `main` it is)
+# Name of a command, and of its module in `stlight_jax.commands`: its summary.
 COMMANDS = {
-    "inspect": ("parameters and multiply-accumulates, part by part", "stlight_jax.commands.inspect"),
-    "prepare": ("raw data sets, or your own frames, to clips with random access", "stlight_jax.commands.prepare"),
-    "convert": ("PyTorch weights to a checkpoint, and back", "stlight_jax.commands.convert"),
-    "compare": ("the same network in JAX and in PyTorch, number by number", "stlight_jax.commands.compare"),
-    "compile": (
-        "whether a config fits a TPU slice, and its speed there at best, without a TPU",
-        "stlight_jax.commands.compile",
-    ),
-    "predict": ("what comes next, of a video, pictures, an array or a netCDF variable", "stlight_jax.commands.predict"),
-    "export": ("a trained network to one file that predicts, for CPUs, GPUs and TPUs", "stlight_jax.commands.export"),
-    "score": ("metrics of anybody's saved predictions", "stlight_jax.commands.score"),
+    "train": "trains a network, or resumes a run",
+    "evaluate": "evaluates a run on its test set: tables, pictures and a page",
+    "predict": "forecasts the next frames of a video, pictures, an array or a netCDF variable",
+    "score": "computes the metrics of saved predictions of any program",
+    "prepare": "converts raw data sets, or your own frames, to files with random access",
+    "inspect": "counts parameters and multiply-accumulates, part by part",
+    "export": "writes a trained network to one file that predicts on CPUs, GPUs and TPUs",
+    "convert": "converts PyTorch weights to a checkpoint, and back",
+    "compare": "compares the network in JAX and in PyTorch, number by number",
+    "compile": "compiles a config for a TPU slice without a TPU: its memory and its speed at best",
 }
 
 
-def main() -> None:
-    """Runs the command that the first argument names."""
-    signals.exit_on_interrupt()
-    from stlight_jax.commands import cli  # JAX comes with it, and takes a while
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs a command and ends the process with its exit status.
 
-    if len(sys.argv) < 2 or sys.argv[1] in ("--help", "-h", "help"):
-        with cli.printing():
-            print("usage: python -m stlight_jax COMMAND [--help] ...\n\ncommands:")
-            for name, (summary, _) in COMMANDS.items():
-                print(f"  {name:10} {summary}")
-        sys.exit(0 if len(sys.argv) > 1 else InputError.exit_status)
-    name, *arguments = sys.argv[1:]
-    if name not in COMMANDS:
+    Args:
+      arguments: the name of a command and its flags; `sys.argv` by default.
+    """
+    signals.exit_on_interrupt()
+    name, *rest = (sys.argv[1:] if arguments is None else arguments) or [""]
+    if name == "train":
+        signals.exit_resumable_on_sigterm()
+    if name in COMMANDS:
+        from stlight_jax.commands.run_command import run_command
+
+        run_command(importlib.import_module(f"stlight_jax.commands.{name}").COMMAND, [f"stlight {name}", *rest])
+    elif name in ("", "--help", "-h", "help"):
+        from stlight_jax.commands.standard_output import exit_quietly_without_reader
+
+        with exit_quietly_without_reader():
+            print(_usage())
+        sys.exit(0 if name else InputError.exit_status)
+    else:
         print(f"error: no command {name!r}; choose one of {', '.join(COMMANDS)}", file=sys.stderr)
         sys.exit(InputError.exit_status)
-    cli.quiet_libraries()
-    command = importlib.import_module(COMMANDS[name][1])
-    command.define_flags()
-    cli.run(command.main, [f"stlight {name}", *arguments], getattr(command, "POSITIONAL", None))
+
+
+def _usage() -> str:
+    lines = [f"  {name:10} {summary}" for name, summary in COMMANDS.items()]
+    return "\n".join(["usage: stlight COMMAND [--flag=VALUE ...]", "       stlight COMMAND --help", "", "commands:", *lines])
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 For what they print and their exit status; how a process begins, and what it still does when Python ends, needs a fresh one.
 """
 
+import importlib
 import multiprocessing
 import os
 import pathlib
@@ -15,7 +16,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 _SECONDS = 120
 _FORKS = multiprocessing.get_context("spawn" if sys.platform == "win32" else "forkserver")
-_FORKS.set_forkserver_preload(["stlight_jax.commands.cli"])
+_FORKS.set_forkserver_preload(["stlight_jax.commands.run_command", "jax"])
 
 
 def run(*arguments: str, folder: pathlib.Path = ROOT) -> subprocess.CompletedProcess:
@@ -32,6 +33,12 @@ def run(*arguments: str, folder: pathlib.Path = ROOT) -> subprocess.CompletedPro
             process.kill()
             raise subprocess.TimeoutExpired(arguments, _SECONDS, out, error)
         return subprocess.CompletedProcess(arguments, process.exitcode, out, error)
+
+
+def call(name: str, *arguments: str) -> None:
+    """`stlight NAME *arguments` in this process; what it cannot do is raised."""
+    command = importlib.import_module(f"stlight_jax.commands.{name}").COMMAND
+    command.run(command.parse([f"stlight {name}", *arguments]))
 
 
 def _run(arguments: tuple[str, ...], folder: pathlib.Path, written: list[pathlib.Path], environment: dict[str, str]) -> None:

@@ -6,45 +6,58 @@ import re
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
+from stlight_jax.__main__ import COMMANDS
+from stlight_jax.commands import predict, score, train
+from stlight_jax.errors import InputError
 from tests.commands import ROOT, run
 
 
-def test_a_second_start_says_no_more_than_the_first(tmp_path):
-    """JAX 0.10 on a CPU takes every program read back for one of another machine, and says so at great length."""
+def test_a_second_start_prints_no_more_than_the_first(tmp_path):
+    """JAX 0.10 on a CPU takes every program that it reads back for one of another machine, and warns at great length."""
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
     for chosen in ("TF_CPP_MIN_LOG_LEVEL", "JAX_COMPILATION_CACHE_DIR"):
         environment.pop(chosen, None)
-    code = "from stlight_jax.commands import cli\nimport jax\ncli.run(lambda: jax.jit(lambda x: x @ x)(jax.numpy.ones((9, 9))))"
+    (tmp_path / "square.py").write_text(
+        "from stlight_jax.commands.run_command import run_script\n"
+        "def main():\n  import jax\n  jax.jit(lambda x: x @ x)(jax.numpy.ones((9, 9)))\n"
+        "run_script(main)\n"
+    )
+    environment["PYTHONPATH"] = str(ROOT)
     for _ in range(2):
-        result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
+        command = [sys.executable, tmp_path / "square.py"]
+        result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
         assert (result.returncode, result.stderr) == (0, "")
     assert list(tmp_path.rglob("jit__lambda*"))
 
 
-LATER = "stopped before the first step, so nothing had to be saved; run the same command to resume\n"
+RESUMABLE = "stopped before the first step, so nothing had to be saved; run the same command to resume\n"
+TRAIN = ["--config=moving_mnist:tiny", "--workdir=run"]
 
 
+@pytest.mark.parametrize("library", ["absl", "jax"])  # the first to be imported, and the one that takes longest
 @pytest.mark.parametrize(
-    ("command", "number", "status", "said"),
+    ("command", "number", "status", "message"),
     [
-        (["-m", "stlight_jax", "predict", "a.npy"], signal.SIGINT, 130, "interrupted\n"),
-        (["train.py"], signal.SIGINT, 130, "interrupted\n"),
-        (["eval.py"], signal.SIGINT, 130, "interrupted\n"),
-        (["train.py"], signal.SIGTERM, 75, LATER),
+        (["-m", "stlight_jax", "predict", "README.md", "--model=tiny"], signal.SIGINT, 130, "interrupted\n"),
+        (["train.py", *TRAIN], signal.SIGINT, 130, "interrupted\n"),
+        (["eval.py", "--workdir=."], signal.SIGINT, 130, "interrupted\n"),
+        (["train.py", *TRAIN], signal.SIGTERM, 75, RESUMABLE),
+        (["-m", "stlight_jax", "train", *TRAIN], signal.SIGTERM, 75, RESUMABLE),
     ],
 )
-def test_a_signal_while_libraries_load_is_one_line(tmp_path, command, number, status, said):
-    (tmp_path / "jax.py").write_text("import time\nprint('loading', flush=True)\ntime.sleep(60)\n")  # the first to be imported
+def test_a_signal_while_libraries_load_is_one_line(tmp_path, command, number, status, message, library):
+    (tmp_path / f"{library}.py").write_text("import time\nprint('loading', flush=True)\ntime.sleep(60)\n")
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     process = subprocess.Popen([sys.executable, *command], cwd=ROOT, env=environment, **pipes)
     assert process.stdout.readline() == "loading\n"
     process.send_signal(number)
     _, error = process.communicate(timeout=30)
-    assert (process.returncode, error) == (status, said)
+    assert (process.returncode, error) == (status, message)
 
 
 def test_inspect_json_gives_the_published_counts():
@@ -56,18 +69,22 @@ def test_inspect_json_gives_the_published_counts():
     assert total["true"] / 1e9 == pytest.approx(33.609, abs=5e-4)
 
 
-def test_inspect_says_that_the_paper_leaves_depthwise_out():
-    result = run("-m", "stlight_jax", "inspect", "--config=configs/moving_mnist.py:tiny")
+def test_inspect_explains_that_the_paper_leaves_depthwise_out():
+    result = run("-m", "stlight_jax", "inspect", "--config=moving_mnist:tiny")
     assert "the depthwise convolutions, which the paper leaves out" in " ".join(result.stdout.split())
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("-m", "stlight_jax", "inspekt"), "no command 'inspekt'; choose one of inspect"),
+        (("-m", "stlight_jax", "inspekt"), "no command 'inspekt'; choose one of train, evaluate"),
         (("-m", "stlight_jax", "inspect"), "--config must have a value"),
         (("-m", "stlight_jax", "inspect", "--config=configs/moving_mnist.py:Q"), "no size 'Q'; choose one of tiny, XS"),
         (("-m", "stlight_jax", "inspect", "--config=configs/nothing.py"), "No such file or directory: 'configs/nothing.py"),
+        (
+            ("-m", "stlight_jax", "inspect", "--config=moving_mnst:tiny"),
+            "--config=moving_mnst is not a shipped config; choose one of frames, kitti_caltech, kth, ",
+        ),
         (
             ("-m", "stlight_jax", "inspect", "--config=configs/moving_mnist.py", "--config.model.hiden_dim=3"),
             'Did you mean "hidden_dim" instead of "hiden_dim"?',
@@ -82,15 +99,17 @@ def test_inspect_says_that_the_paper_leaves_depthwise_out():
         ),
         (("train.py", "--config=configs/moving_mnist.py:tiny"), "--workdir must have a value"),
         (("train.py", "--confg=configs/moving_mnist.py:tiny"), "Unknown command line flag 'confg'. Did you mean: config"),
-        (("eval.py", "--workdir=/nowhere"), "/nowhere/checkpoints: no checkpoint here"),
+        (("eval.py", "--workdir=/nowhere"), "--workdir=/nowhere: no such file or folder"),
+        (("eval.py", "--workdir=tests"), "tests/checkpoints: no checkpoint here"),
         (("eval.py", "--workdir=x", "tiny"), "unexpected argument 'tiny'"),
-        (("-m", "stlight_jax", "predict", "--model", "tiny", "a.npy", "--horizon=3"), "a.npy: there is no such file or folder"),
+        (("-m", "stlight_jax", "predict", "--model", "tiny", "a.npy", "--horizon=3"), "a.npy: no such file or folder"),
         (("-m", "stlight_jax", "predict", "a.npy", "--model=tiny", "b.npy"), "unexpected argument 'b.npy'"),
         (
             ("-m", "stlight_jax", "prepare", "--raw=a", "ktth", "--out=b"),
             "--dataset=ktth: value should be one of <taxibj|kth|kitti_caltech|moving_fashion_mnist|",
         ),
         (("-m", "stlight_jax", "prepare", "kth", "--out=b"), "--raw must have a value"),
+        (("-m", "stlight_jax", "prepare", "--raw=a", "--out=b"), "--dataset must have a value"),
     ],
 )
 def test_mistakes_get_one_line_and_exit_status_2(arguments, message):
@@ -107,7 +126,8 @@ def test_mistakes_get_one_line_and_exit_status_2(arguments, message):
     [
         ("def get_config(:", r"error: the config file failed with SyntaxError: .*mine.py, line 1"),
         ("import nonexistent_module", r"error: the config file failed with ModuleNotFoundError: .*mine.py, line 1"),
-        ("x = 1", "error: the file of --config has no function get_config"),
+        ("def get_config():\n  return {}['x']", r"error: the config file failed with KeyError: x \(.*mine.py, line 2"),
+        ("x = 1", "error: .*mine.py: the file of --config has no function get_config"),
     ],
 )
 def test_mistakes_in_a_config_file_are_placed(tmp_path, content, message):
@@ -122,7 +142,7 @@ def test_mistakes_in_a_config_file_are_placed(tmp_path, content, message):
     ("arguments", "unbuffered"),
     [(("--help",), ""), (("inspect", "--help"), "1"), (("inspect", "--config=configs/moving_mnist.py:tiny"), "")],
 )
-def test_nobody_reads_what_is_printed(arguments, unbuffered):
+def test_output_that_nobody_reads_is_no_error(arguments, unbuffered):
     reading, writing = os.pipe()
     os.close(reading)
     environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
@@ -134,13 +154,72 @@ def test_nobody_reads_what_is_printed(arguments, unbuffered):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has no such pipes")
 def test_another_pipe_that_breaks_is_a_defect():
-    code = "from stlight_jax.commands import cli\ndef main():\n  raise BrokenPipeError\ncli.run(main)"
+    code = "from stlight_jax.commands.run_command import run_script\ndef main():\n  raise BrokenPipeError\nrun_script(main)"
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert (result.returncode, "BrokenPipeError" in result.stderr) == (1, True)
 
 
-@pytest.mark.parametrize("arguments", [("train.py", "--help"), ("eval.py", "--help"), ("-m", "stlight_jax", "--help")])
-def test_help(arguments):
+@pytest.mark.parametrize(
+    ("arguments", "contents"),
+    [
+        (("train.py", "--help"), ("--workdir\n", "--[no]allow_changes\n", "--coordinator\n")),
+        (("eval.py", "--help"), ("--checkpoint\n", "Default: both.")),
+        (("-m", "stlight_jax", "--help"), tuple(f"\n  {name} " for name in COMMANDS)),
+        (("-m", "stlight_jax", "prepare", "--help"), ("Choices: taxibj, kth,",)),
+        (("benchmarks/shipped_tiny.py", "--help"), ("--workdir:",)),
+    ],
+)
+def test_help(arguments, contents):
     result = run(*arguments)
     assert result.returncode == 0
-    assert "workdir" in result.stdout or "inspect" in result.stdout
+    for content in contents:
+        assert content in result.stdout
+
+
+def test_command_lines_of_several_commands_are_parsed_in_one_process(tmp_path):
+    np_file = tmp_path / "a.npy"
+    np_file.touch()
+    first = train.COMMAND.parse(["stlight train", "--config=kth:S,40", "--workdir=a", "--config.train.batch_size=3"])
+    second = train.COMMAND.parse(["stlight train", "--config=configs/kth.py:XS", "--workdir=b"])
+    third = predict.COMMAND.parse(["stlight predict", str(np_file), "--model=tiny", "--value_range=0,1"])
+    assert (first.workdir, first.config.size, first.config.train.batch_size, first.config.model.out_frames) == (
+        "a",
+        "S,40",
+        3,
+        40,
+    )
+    assert (second.workdir, second.config.size, second.config.train.batch_size) == ("b", "XS", 12)
+    assert (third.input, third.model, third.value_range, third.horizon) == (str(np_file), "tiny", ["0", "1"], None)
+    with pytest.raises(InputError, match="give --pred=FILE.npy and --true=FILE.npy"):
+        score.COMMAND.parse(["stlight score"])
+
+
+def seconds(*arguments):
+    """The shortest of five: other programs may disturb one of them."""
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "stlight_jax", *arguments], cwd=ROOT, capture_output=True, timeout=60)
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def test_help_and_mistakes_are_answered_at_once():
+    assert seconds("--help") < 0.5
+    assert seconds("train", "--help") < 1
+    assert seconds("train", "--confg=moving_mnist:tiny") < 2
+    assert seconds("train", "--config=moving_mnst:tiny", "--workdir=x") < 2
+    assert seconds("predict", "nowhere.npy", "--model=tiny") < 2
+    assert seconds("trian") < 0.5
+
+
+@pytest.mark.parametrize("name", ["", *(name for name in COMMANDS if name != "compare")])
+def test_help_imports_no_large_library(name):
+    code = (
+        "import atexit, sys\nfrom stlight_jax.__main__ import main\n"
+        "large = ('jax', 'tensorflow', 'tensorflow_datasets', 'torch', 'orbax', 'flax', 'matplotlib', 'etils', 'numpy')\n"
+        "atexit.register(lambda: print([one for one in large if one in sys.modules], file=sys.stderr))\n"
+        f"main({[name, '--help'] if name else ['--help']})"
+    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (result.returncode, result.stderr) == (0, "[]\n")

@@ -1,58 +1,90 @@
-"""`python -m stlight_jax convert`: PyTorch weights to a checkpoint, and back."""
+"""Converts PyTorch weights to a checkpoint, and back.
+
+To a checkpoint: `stlight convert --config=moving_mnist:L --weights=FILE --out=WORKDIR`.
+To PyTorch: `stlight convert --workdir=WORKDIR --out=FILE`.
+"""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
 
 from absl import flags
-from ml_collections import config_flags
 
+from stlight_jax.commands.command import Command
+from stlight_jax.commands.config_flag import define_config_flag
+from stlight_jax.commands.frame_size_flag import parse_frame_size
+from stlight_jax.commands.path_flags import check_exists
 from stlight_jax.errors import InputError
-from stlight_jax.torch_reference import files
-from stlight_jax.torch_reference.convert import checkpoint_from_torch, torch_from_checkpoint
+
+_OF_WEIGHTS = ("config", "key_map", "frame_size", "value_range")
+_OF_WORKDIR = ("checkpoint",)
 
 
-def define_flags() -> None:
-    config_flags.DEFINE_config_file("config", None, "With --weights: config of the weights' network, and its size.")
-    flags.DEFINE_string("weights", None, f"PyTorch weights to bring in: {', '.join(files.SUFFIXES)}.")
-    flags.DEFINE_string("key_map", None, "With --weights: JSON file, their names -> ours; for other implementations.")
-    flags.DEFINE_string("frame_size", None, "With --weights: HEIGHTxWIDTH of the frames to predict, if not the config's.")
-    flags.DEFINE_string("value_range", "0,255", "With --weights: LOW,HIGH, stored values that the network sees as 0 and 1.")
-    flags.DEFINE_string("workdir", None, "The other way: the run whose weights are written for PyTorch.")
-    flags.DEFINE_string("checkpoint", "best", "With --workdir: best, last, or a step.")
-    flags.DEFINE_string("out", None, "What to write: a new workdir, or a file of PyTorch weights.")
-    flags.mark_flag_as_required("out")
-
-
-def main() -> None:
-    given = flags.FLAGS
-    if bool(given.weights) == bool(given.workdir):
-        raise InputError("give --weights=FILE with --config to bring weights in, or --workdir=RUN to write them for PyTorch")
-    unfit = ("config", "key_map", "frame_size", "value_range") if given.workdir else ("checkpoint",)
-    for flag in unfit:
-        if given[flag].present:
-            raise InputError(f"--{flag} has no meaning with --{'workdir' if given.workdir else 'weights'}; leave it out")
-    if given.workdir:
-        torch_from_checkpoint(given.workdir, given.checkpoint, given.out)
-        return
-    if given.config is None:
-        raise InputError("--weights needs --config=configs/FILE.py:SIZE; a file of weights does not say what network it is of")
-    checkpoint_from_torch(
-        given.config,
-        given.weights,
-        given.out,
-        files.read_key_map(given.key_map) if given.key_map else None,
-        _pair(given.frame_size, "frame_size", "HEIGHTxWIDTH", "x", int) if given.frame_size else None,
-        _pair(given.value_range, "value_range", "LOW,HIGH", ",", float),
+def _define_flags(values: flags.FlagValues, arguments: Sequence[str]) -> None:
+    define_config_flag(
+        values, arguments, help_text="With --weights: the config of the weights' network, such as moving_mnist:L."
+    )
+    flags.DEFINE_string("weights", None, "File of PyTorch weights to read: .pt, .pth, .ckpt or .safetensors.", values)
+    flags.DEFINE_string(
+        "key_map", None, "With --weights: JSON file that maps the names of another implementation to ours.", values
+    )
+    flags.DEFINE_string(
+        "frame_size",
+        None,
+        "With --weights: HEIGHTxWIDTH of the frames to predict, in pixels; that of the config by default.",
+        values,
+    )
+    flags.DEFINE_string(
+        "value_range", "0,255", "With --weights: LOW,HIGH, the stored values that the network takes as 0 and 1.", values
+    )
+    flags.DEFINE_string("workdir", None, "For the way back: folder of the run whose weights are written for PyTorch.", values)
+    flags.DEFINE_string("checkpoint", "best", "With --workdir: best (lowest validation MSE), last, or a step.", values)
+    flags.DEFINE_string(
+        "out", None, "Where to write: a new workdir, or with --workdir a file of PyTorch weights.", values, required=True
     )
 
 
-def _pair(text: str, flag: str, wanted: str, separator: str, kind: type) -> tuple[Any, Any]:
+def _check(values: flags.FlagValues) -> None:
+    if bool(values.weights) == bool(values.workdir):
+        raise InputError("give --weights=FILE with --config to bring weights in, or --workdir=RUN to write them for PyTorch")
+    for flag in _OF_WEIGHTS if values.workdir else _OF_WORKDIR:
+        if values[flag].present:
+            raise InputError(f"--{flag} has no meaning with --{'workdir' if values.workdir else 'weights'}; leave it out")
+    if values.weights and values.config is None:
+        raise InputError("--weights needs --config=NAME:SIZE; a file of weights does not contain the sizes of its network")
+    for flag in ("weights", "workdir", "key_map"):
+        check_exists(values[flag].value, flag)
+    if values.frame_size:
+        parse_frame_size(values.frame_size)
+    _value_range(values.value_range)
+
+
+def _run(values: flags.FlagValues) -> None:
+    from stlight_jax.torch_reference import files
+    from stlight_jax.torch_reference.convert import checkpoint_from_torch, torch_from_checkpoint
+
+    if values.workdir:
+        torch_from_checkpoint(values.workdir, values.checkpoint, values.out)
+        return
+    checkpoint_from_torch(
+        values.config,
+        values.weights,
+        values.out,
+        files.read_key_map(values.key_map) if values.key_map else None,
+        parse_frame_size(values.frame_size) if values.frame_size else None,
+        _value_range(values.value_range),
+    )
+
+
+def _value_range(text: str) -> tuple[float, float]:
     try:
-        first, second = (kind(part) for part in text.split(separator))
-        if not (math.isfinite(first) and math.isfinite(second)):
-            raise ValueError
-    except (ValueError, OverflowError):
-        raise InputError(f"--{flag}={text[:40]}: expected {wanted}") from None
-    return first, second
+        low, high = map(float, text.split(","))
+    except ValueError:
+        low = high = math.nan
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise InputError(f"--value_range={text[:40]}: expected LOW,HIGH")
+    return low, high
+
+
+COMMAND = Command(__doc__, _define_flags, _run, _check)

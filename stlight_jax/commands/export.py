@@ -1,44 +1,55 @@
-"""`python -m stlight_jax export --workdir=RUN --out=model.stlight`: one file that predicts, anywhere JAX runs.
+"""Writes a trained network to one file that predicts: `stlight export --workdir=RUN --out=model.stlight`.
 
-It holds the weights, what is known of the data they were trained on, and a program for CPUs, NVIDIA GPUs and TPUs that takes
-any batch, and any frames that the patch divides. `Forecaster.load("model.stlight")` runs it without this package's network.
+The file contains the weights, the description of the training data, and a program for CPUs, NVIDIA GPUs and TPUs that takes any
+batch, and frames of any size that the patch size divides. `Forecaster.load("model.stlight")` runs it.
 """
 
 from __future__ import annotations
 
-import dataclasses
+from collections.abc import Sequence
 
 from absl import flags
-from etils import epath
 
+from stlight_jax.commands.command import Command
 from stlight_jax.console.messages import print_message
 from stlight_jax.errors import InputError
-from stlight_jax.inference import trained
-from stlight_jax.inference.export import _comparison, exported
-from stlight_jax.storage import paths
-from stlight_jax.storage.paths import create_folder
 
 
-def define_flags() -> None:
-    flags.DEFINE_string("workdir", None, "Folder of a run, or of a checkpoint; or the name of a shipped network.")
-    flags.DEFINE_string("checkpoint", "best", "Of a run: best (lowest validation MSE), last, or a step.")
-    flags.DEFINE_string("out", None, f"The file to write; its name ends in {trained.SUFFIX}.")
-    flags.DEFINE_enum("dtype", None, ["float32", "bfloat16"], "Of activations, if not the config's model.dtype.")
-    flags.DEFINE_bool("overwrite", False, "Replace the file if it is there.")
-    flags.mark_flags_as_required(["workdir", "out"])
+def _define_flags(values: flags.FlagValues, arguments: Sequence[str]) -> None:
+    flags.DEFINE_string(
+        "workdir",
+        None,
+        "Folder of a run or of a checkpoint, or the name of a shipped network such as tiny.",
+        values,
+        required=True,
+    )
+    flags.DEFINE_string("checkpoint", "best", "Checkpoint of a run: best (lowest validation MSE), last, or a step.", values)
+    flags.DEFINE_string("out", None, "File to write; its name ends in .stlight.", values, required=True)
+    flags.DEFINE_enum(
+        "dtype", None, ["float32", "bfloat16"], "Type of the activations; model.dtype of the config by default.", values
+    )
+    flags.DEFINE_bool("overwrite", False, "Replace the file if it exists.", values)
 
 
-def main() -> None:
-    given = flags.FLAGS
-    paths.connect(given.out)
-    out = epath.Path(given.out).expanduser()
+def _run(values: flags.FlagValues) -> None:
+    import dataclasses
+
+    from etils import epath
+
+    from stlight_jax.inference import trained
+    from stlight_jax.inference.export import _comparison, exported
+    from stlight_jax.storage import paths
+    from stlight_jax.storage.paths import create_folder
+
+    paths.connect(values.out)
+    out = epath.Path(values.out).expanduser()
     if out.suffix != trained.SUFFIX or out.is_dir():
-        raise InputError(f"--out={given.out}: expected the name of a file that ends in {trained.SUFFIX}")
-    if out.exists() and not given.overwrite:
-        raise InputError(f"--out={given.out} exists; name another file, or give --overwrite")
-    model = trained.load(given.workdir, given.checkpoint)
-    if given.dtype:
-        model = dataclasses.replace(model, config=dataclasses.replace(model.config, dtype=given.dtype))
+        raise InputError(f"--out={values.out}: expected the name of a file that ends in {trained.SUFFIX}")
+    if out.exists() and not values.overwrite:
+        raise InputError(f"--out={values.out} exists; name another file, or give --overwrite")
+    model = trained.load(values.workdir, values.checkpoint)
+    if values.dtype:
+        model = dataclasses.replace(model, config=dataclasses.replace(model.config, dtype=values.dtype))
     create_folder(out.parent)
     print_message(f"exporting {model.source} ...")
     file = exported(model)
@@ -48,3 +59,6 @@ def main() -> None:
         f"{out} was made by JAX {file.exported['jax']} for {', '.join(file.exported['platforms'])}. JAX promises to read it "
         f"until {file.exported['expires']}; after that, export it anew. Its weights do not expire."
     )
+
+
+COMMAND = Command(__doc__, _define_flags, _run)

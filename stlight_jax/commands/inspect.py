@@ -1,62 +1,61 @@
-"""`python -m stlight_jax inspect`: parameters and multiply-accumulates of an STLight network, part by part.
+"""Counts parameters and multiply-accumulates of a network, part by part: `stlight inspect --config=moving_mnist:L`.
 
-The paper counted with fvcore, which knows no convolution whose padding is given as "same": both depthwise convolutions
-were left out. Otherwise a multiply-accumulate counts 1, evaluation-mode batch norm 2 per element, GELU, additions and
-the shuffle 0, for one sequence. `MultiplyAccumulates.paper` counts so, `.true` adds the depthwise convolutions.
+The paper counted with fvcore, which skips convolutions whose padding is given as "same", so both depthwise convolutions were
+left out. A multiply-accumulate counts 1, batch norm in evaluation mode 2 per element; GELU, additions and the shuffle count 0.
+The counts are for one sequence.
 """
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
-from ml_collections import config_flags
-from rich.table import Table
 
-from stlight_jax.config import check, frame_size
-from stlight_jax.console.messages import Console
-from stlight_jax.errors import InputError
-from stlight_jax.model.count import count
+from stlight_jax.commands.command import Command
+from stlight_jax.commands.config_flag import define_config_flag
+from stlight_jax.commands.frame_size_flag import chosen_frame_size, define_frame_size_flag
 
-
-def define_flags() -> None:
-    config_flags.DEFINE_config_file("config", None, "File in configs/, with a size: configs/moving_mnist.py:L.")
-    flags.DEFINE_string("frame_size", None, "HEIGHTxWIDTH of the frames, where the config does not say.")
-    flags.DEFINE_bool("json", False, "Print JSON.")
-    flags.mark_flag_as_required("config")
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
-def main() -> None:
-    config = flags.FLAGS.config
-    model = check(config)
-    counted = count(model, *chosen_frame_size(config, flags.FLAGS.frame_size))
-    if flags.FLAGS.json:
+def _define_flags(values: flags.FlagValues, arguments: Sequence[str]) -> None:
+    define_config_flag(values, arguments, required=True)
+    define_frame_size_flag(values)
+    flags.DEFINE_bool("json", False, "Print JSON instead of a table.", values)
+
+
+def _run(values: flags.FlagValues) -> None:
+    from stlight_jax.config import check
+    from stlight_jax.console.messages import Console
+    from stlight_jax.model.count import count
+
+    model = check(values.config)
+    counted = count(model, *chosen_frame_size(values.config, values.frame_size))
+    if values.json:
         print(json.dumps(counted.as_json(), indent=2))
-        return
-    table = Table("part", title=f"STLight, {config.dataset} {config.size}, one sequence of {counted.height} x {counted.width}")
+    else:
+        Console().print(_table(counted, f"STLight, {values.config.dataset} {values.config.size}"))
+
+
+def _table(counted: Any, network: str) -> Table:
+    from rich.table import Table
+
+    table = Table("part", title=f"{network}, one sequence of {counted.height} x {counted.width}")
     for column in ("parameters", "MAC, paper's counting", "MAC, true"):
         table.add_column(column, justify="right")
     for part in counted.parts:
         table.add_row(part.name, *(f"{value:,}" for value in part[1:]))
     table.add_section()
-    table.add_row("total", *(f"{value:,}" for value in counted.total[1:]), style="bold")
     total = counted.total
+    table.add_row("total", *(f"{value:,}" for value in total[1:]), style="bold")
     table.caption = (
         f"{total.parameters / 1e6:.2f} M parameters, {total.paper / 1e9:.2f} G as the paper counts, {total.true / 1e9:.2f} G "
         "with the depthwise convolutions, which the paper leaves out. Batch norm counts 2 per element in both."
     )
-    Console().print(table)
+    return table
 
 
-def chosen_frame_size(config: Any, given: str | None) -> tuple[int, int]:
-    """(height, width) of a config's frames, or as `--frame_size` says. Raises InputError where neither does."""
-    if given:
-        sides = given.split("x")
-        if len(sides) != 2 or not all(side.isdecimal() and int(side) for side in sides):
-            raise InputError(f"--frame_size={given}: expected HEIGHTxWIDTH, such as 64x64")
-        return int(sides[0]), int(sides[1])
-    known = frame_size(config)
-    if known is None:
-        raise InputError("the config does not say how large the frames are; give --frame_size=HEIGHTxWIDTH")
-    return known
+COMMAND = Command(__doc__, _define_flags, _run)

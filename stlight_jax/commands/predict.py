@@ -1,76 +1,159 @@
-"""`python -m stlight_jax predict INPUT`: forecasts of a video, pictures, an array or a netCDF variable, in a file of its kind.
+"""Forecasts the next frames of files: `stlight predict INPUT --workdir=RUN`, or with the shipped network `--model=tiny`.
 
-INPUT is a video, a GIF, a folder of pictures, a .npy, .npz, HDF5 or netCDF file, or a folder of several of these.
+INPUT is a video, a GIF, a folder of pictures, a .npy, .npz, HDF5 or netCDF file, or a folder of several of these. The forecast
+is written to a file of the same kind.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 from absl import flags
 
+from stlight_jax.commands.command import Command
+from stlight_jax.commands.path_flags import check_exists
 from stlight_jax.errors import InputError
-from stlight_jax.forecasting import read_options
-from stlight_jax.forecasting.predict import _FLOATS, Request, _check, _fill_value, _value_range, predict
 
-POSITIONAL = "input"
+_NETWORK_FLAGS = ("checkpoint", "rollout", "tile", "overlap")
 
 
-def define_flags() -> None:
-    flags.DEFINE_string("input", None, "What to predict from: a file or a folder; without --input=, too.")
-    flags.DEFINE_string("workdir", None, "The model: a run's folder, a checkpoint or a .stlight file.")
-    flags.DEFINE_string("model", None, "The model: the name of one that ships, such as tiny.")
-    flags.DEFINE_string("checkpoint", "best", "Of a run: best, last or a step.")
-    flags.DEFINE_integer("horizon", None, "Frames to predict; the model's own number if not given.")
-    flags.DEFINE_integer(
-        "start", None, "Place of the first predicted frame, from the end if negative; default: after the last."
+def _define_flags(values: flags.FlagValues, arguments: Sequence[str]) -> None:
+    _define_network_flags(values)
+    _define_forecast_flags(values)
+    _define_output_flags(values)
+    _define_reading_flags(values)
+
+
+def _define_network_flags(values: flags.FlagValues) -> None:
+    flags.DEFINE_string("workdir", None, "The network: folder of a run, a checkpoint or a .stlight file.", values)
+    flags.DEFINE_string("model", None, "The network: name of a shipped one, such as tiny.", values)
+    flags.DEFINE_string("checkpoint", "best", "Checkpoint of a run: best (lowest validation MSE), last, or a step.", values)
+    flags.DEFINE_enum(
+        "rollout",
+        "blocks",
+        ["blocks", "frames"],
+        "How to reach horizons beyond the network's: feed back all predicted frames at once, or one at a time.",
+        values,
     )
-    flags.DEFINE_string("truth", None, "File or folder of the true frames from there on, where INPUT does not have them.")
-    flags.DEFINE_bool("rolling", False, "Forecast all along INPUT, from --start or the first possible frame on.")
-    flags.DEFINE_integer("every", None, "With --rolling: frames from one forecast to the next; default: the horizon.")
-    flags.DEFINE_string("out", "", "Where to: .mp4 .gif .png .npy .npz .h5 .nc, or a folder; default: INPUT_predicted.")
-    flags.DEFINE_string("kind", "", "Of the output, instead of INPUT's: mp4, gif, pictures, png, npy, npz, h5 or nc.")
-    flags.DEFINE_bool("overwrite", False, "Replace files that are there.")
-    flags.DEFINE_string("json", None, "Write what was done, and the metrics, to this file, too.")
-    flags.DEFINE_string("report", "", "A page to look at; default: beside the output, ending in .html; none leaves it out.")
-    flags.DEFINE_enum("dtype", None, _FLOATS, "Of arrays that are written; default: INPUT's.")
-    flags.DEFINE_enum("rollout", "blocks", ["blocks", "frames"], "How horizons beyond the model's are reached.")
-    flags.DEFINE_integer("tile", None, "Side of the tiles in which large frames go through the model; chosen by itself.")
-    flags.DEFINE_integer("overlap", None, "Pixels that tiles share.")
-    flags.DEFINE_list("value_range", None, "LOW,HIGH of INPUT's units that mean what the trained range's ends mean.")
-    flags.DEFINE_string("variable", None, "Array in a .npz, HDF5 or netCDF file; this and what follows: as in training.")
-    flags.DEFINE_string("time", None, "Its time coordinate; none ignores times.")
-    flags.DEFINE_string("layout", None, "Axes of arrays: thw, thwc, tchw, nthw, nthwc or ntchw.")
-    flags.DEFINE_enum("channels", None, ["grey", "rgb"], "Of videos and pictures; default: as the model has them.")
-    flags.DEFINE_string("fill_value", None, "The number that stands for missing values, or none.")
-    flags.DEFINE_string("mask", None, "Array in the same file, not 0 where values are missing.")
-    flags.DEFINE_integer("frame_step", None, "2 takes every other frame.")
-    flags.DEFINE_integer("height", None, "Resize frames to this, with --width.")
-    flags.DEFINE_integer("width", None, "Resize frames to this, with --height.")
+    flags.DEFINE_integer(
+        "tile",
+        None,
+        "Side in pixels of the tiles in which large frames go through the network; chosen automatically by default.",
+        flag_values=values,
+    )
+    flags.DEFINE_integer("overlap", None, "Pixels that neighbouring tiles share.", flag_values=values)
 
 
-def main() -> None:
-    given = flags.FLAGS
-    if not given.input:
-        raise InputError("name what to predict from: predict INPUT --workdir=RUN, or --model=tiny")
-    if bool(given.workdir) == bool(given.model):
-        raise InputError("give either --workdir=RUN, a model you have trained, or --model=NAME, one that ships such as tiny")
+def _define_forecast_flags(values: flags.FlagValues) -> None:
+    flags.DEFINE_string("input", None, "File or folder with the input frames; --input= may be left out.", values)
+    flags.DEFINE_integer("horizon", None, "Number of frames to predict; the network's own by default.", flag_values=values)
+    flags.DEFINE_integer(
+        "start",
+        None,
+        "Index of the first frame to predict, from the end if negative; after the last frame by default.",
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "truth", None, "File or folder of the true frames from --start on, if INPUT does not have them.", values
+    )
+    flags.DEFINE_bool("rolling", False, "Make many forecasts along INPUT, from --start or the first possible frame on.", values)
+    flags.DEFINE_integer(
+        "every", None, "With --rolling: frames from one forecast to the next; the horizon by default.", flag_values=values
+    )
+
+
+def _define_output_flags(values: flags.FlagValues) -> None:
+    flags.DEFINE_string("out", "", "Output: .mp4 .gif .png .npy .npz .h5 .nc, or a folder; INPUT_predicted by default.", values)
+    flags.DEFINE_string(
+        "kind", "", "Kind of the output: mp4, gif, pictures, png, npy, npz, h5 or nc; that of INPUT by default.", values
+    )
+    flags.DEFINE_bool("overwrite", False, "Replace existing files.", values)
+    flags.DEFINE_string("json", None, "Also write a summary with the metrics to this file.", values)
+    flags.DEFINE_string(
+        "report", "", "HTML page with the forecasts; beside the output by default. none writes no page.", values
+    )
+    flags.DEFINE_enum(
+        "dtype", None, ["float16", "float32", "float64"], "Type of written arrays; that of INPUT by default.", values
+    )
+
+
+def _define_reading_flags(values: flags.FlagValues) -> None:
+    flags.DEFINE_list(
+        "value_range", None, "LOW,HIGH in INPUT's units, which correspond to the ends of the trained range.", values
+    )
+    flags.DEFINE_string(
+        "variable",
+        None,
+        "Array in a .npz, HDF5 or netCDF file. The default of this and all following flags: as in training.",
+        values,
+    )
+    flags.DEFINE_string("time", None, "Time coordinate of the array; none ignores times.", values)
+    flags.DEFINE_string("layout", None, "Axes of arrays: thw, thwc, tchw, nthw, nthwc or ntchw.", values)
+    flags.DEFINE_enum(
+        "channels", None, ["grey", "rgb"], "Channels of videos and pictures; those of the network by default.", values
+    )
+    flags.DEFINE_string("fill_value", None, "Number that marks missing values, or none.", values)
+    flags.DEFINE_string("mask", None, "Array in the same file that is not 0 where values are missing.", values)
+    flags.DEFINE_integer("frame_step", None, "2 takes every second frame.", flag_values=values)
+    flags.DEFINE_integer("height", None, "Resize the frames to this height in pixels; needs --width.", flag_values=values)
+    flags.DEFINE_integer("width", None, "Resize the frames to this width in pixels; needs --height.", flag_values=values)
+
+
+def _check(values: flags.FlagValues) -> None:
+    if not values.input:
+        raise InputError("name the input: stlight predict INPUT --workdir=RUN, or --model=tiny")
+    if bool(values.workdir) == bool(values.model):
+        raise InputError("give either --workdir=RUN, a network you have trained, or --model=NAME, a shipped one such as tiny")
+    check_exists(values.input, "")
+    check_exists(values.truth, "truth")
+    check_exists(values.workdir, "workdir")
+    _fill_value(values.fill_value)
+    _value_range(values.value_range)
+
+
+def _run(values: flags.FlagValues) -> None:
+    from stlight_jax.forecasting import read_options
+    from stlight_jax.forecasting.predict import Request, _check, predict
+
     request = Request(
-        **{field.name: given[field.name].value for field in dataclasses.fields(Request) if field.name != "reading"},
-        reading={key: given[key].value for key in read_options.KEYS if given[key].value is not None},
+        **{field.name: values[field.name].value for field in dataclasses.fields(Request) if field.name != "reading"},
+        reading={key: values[key].value for key in read_options.KEYS if values[key].value is not None},
     )
     if "fill_value" in request.reading:
-        request.reading["fill_value"] = _fill_value(request.reading["fill_value"])
+        request.reading["fill_value"] = _fill_value(values.fill_value)
     _check(request)
     from stlight_jax.inference.forecaster import Forecaster
-    from stlight_jax.inference.trained import shipped  # JAX's programs take a while to come, bad flags do not
+    from stlight_jax.inference.trained import shipped
 
-    if given.model and given.model not in shipped():
+    if values.model and values.model not in shipped():
         raise InputError(
-            f"--model={given.model}: choose one of {', '.join(shipped())}; folders and files of your own go to --workdir"
+            f"--model={values.model}: choose one of {', '.join(shipped())}; folders and files of your own go to --workdir"
         )
-    settings = {key: given[key].value for key in ("checkpoint", "rollout", "tile", "overlap")}
-    if given.value_range is not None:
-        settings["value_range"] = _value_range(given.value_range)
+    settings = {key: values[key].value for key in _NETWORK_FLAGS}
+    if values.value_range is not None:
+        settings["value_range"] = _value_range(values.value_range)
         request.reading.setdefault("fill_value", None)  # that of the training is in other units
-    predict(request, Forecaster.load(given.workdir or given.model, **settings))
+    predict(request, Forecaster.load(values.workdir or values.model, **settings))
+
+
+def _fill_value(text: str | None) -> float | None:
+    if text in (None, "none"):
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(f"--fill_value={text}: give a number, or none") from None
+
+
+def _value_range(texts: list[str] | None) -> tuple[float, float] | None:
+    if texts is None:
+        return None
+    try:
+        low, high = map(float, texts)
+    except ValueError:
+        raise InputError(f"--value_range={','.join(texts)}: give two numbers, such as 0,1") from None
+    return low, high
+
+
+COMMAND = Command(__doc__, _define_flags, _run, _check, positional="input")

@@ -7,13 +7,11 @@ import signal
 import subprocess
 import sys
 import time
-import types
 
 import numpy as np
 import pytest
 from etils import epath
 
-from stlight_jax.commands import prepare as prepare_module
 from stlight_jax.data.datasets import Kth
 from stlight_jax.data.datasets.frames import FramesOptions
 from stlight_jax.data.prepare import prepare, prepare_frames
@@ -173,25 +171,24 @@ def test_mistakes_get_one_line(tmp_path):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"raw": "nowhere"}, "--raw=.*/nowhere: there is no such file or folder"),
-        ({"raw": "file"}, "--raw=.*/file is a file; the folder with the raw files of kth is wanted"),
+        ({"raw": "nowhere"}, "--raw=.*/nowhere: no such file or folder"),
+        ({"raw": "file"}, "--raw=.*/file is a file; expected the folder with the raw files of kth"),
         ({"raw": "raw"}, "raw: expected a folder for each action, found none for boxing"),
         ({"raw": "raw", "out": "/proc/prepared"}, "/proc/prepared cannot be written to"),
         ({"raw": "raw", "out": "file"}, "/file is a file; a folder is wanted"),
-        ({"raw": "raw", "config": "given"}, "--config is for frames; the other data sets have no choices"),
+        ({"raw": "raw", "config": "configs/frames.py"}, "--config is for frames; the other data sets have no choices"),
         ({"raw": "empty", "dataset": "frames"}, "/empty: found no files; expected videos"),
         ({"raw": "raw", "dataset": "frames"}, "/raw: found no files; expected videos"),
     ],
 )
-def test_further_mistakes(tmp_path, monkeypatch, given, message):
+def test_further_mistakes(tmp_path, given, message):
     (tmp_path / "raw" / "x").mkdir(parents=True)
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("")
-    given = {"dataset": "kth", "out": "out", "config": None, **given}
+    given = {"dataset": "kth", "out": "out", **given}
     given |= {name: str(tmp_path / given[name]) for name in ("raw", "out")}
-    monkeypatch.setattr(prepare_module.flags, "FLAGS", types.SimpleNamespace(**given))
     with pytest.raises(InputError, match=message) as caught:
-        prepare_module.main()
+        commands.call("prepare", *(f"--{name}={value}" for name, value in given.items()))
     assert "\n" not in str(caught.value)
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file() and path.name != ".lock"]
     assert not list((tmp_path / "out").rglob("*incomplete*"))
@@ -200,19 +197,15 @@ def test_further_mistakes(tmp_path, monkeypatch, given, message):
 def test_tildes_are_expanded(tmp_path, monkeypatch, capsys):
     test_kth.write_tree(tmp_path / "raw")
     monkeypatch.setenv("HOME", str(tmp_path))
-    given = types.SimpleNamespace(dataset="kth", raw="~/raw", out="~/out", config=None)
-    monkeypatch.setattr(prepare_module.flags, "FLAGS", given)
-    prepare_module.main()
+    commands.call("prepare", "kth", "--raw=~/raw", "--out=~/out")
     assert f"prepared in {tmp_path}/out/kth/1.0.0" in capsys.readouterr().err
     check_kth(tmp_path / "out")
 
 
-def test_frames_with_and_without_a_config(tmp_path, monkeypatch, capsys):
+def test_frames_with_and_without_a_config(tmp_path, capsys):
     array = np.random.default_rng(0).integers(0, 1000, (30, 6, 5)).astype(np.uint16)
     np.save(tmp_path / "a.npy", array)
-    given = types.SimpleNamespace(dataset="frames", raw=f"{tmp_path}/a.npy", out=f"{tmp_path}/out", config=None)
-    monkeypatch.setattr(prepare_module.flags, "FLAGS", given)
-    prepare_module.main()
+    commands.call("prepare", "frames", f"--raw={tmp_path}/a.npy", f"--out={tmp_path}/out")
     printed, said = capsys.readouterr()
     assert f"prepared in {tmp_path}/out/frames/1.0.0; --config.data.root={tmp_path}/out finds it" in said
     assert "divided by time, with 0 frames left out between splits: train 21 frames, validation 3 frames" in said

@@ -35,7 +35,7 @@ def command(*arguments, folder):
 
 def test_bad_flags_are_status_2_and_one_line(tmp_path):
     wanted = {
-        ("a.npy", "--workdir=runs/a", "--model=tiny"): "error: give either --workdir=RUN, a model you have trained, or",
+        ("a.npy", "--workdir=runs/a", "--model=tiny"): "error: give either --workdir=RUN, a network you have trained, or",
         ("gs://bucket/a.npy", "--model=tiny"): "error: gs://bucket/a.npy: frames are read from local folders; copy them",
         ("a.npy", "--model=tiny", "--fill_value=-inf"): "error: --fill_value=-inf: give a number, or none",
     }

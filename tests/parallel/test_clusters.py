@@ -171,13 +171,14 @@ def test_a_host_that_has_not_joined_the_others_trains_nothing(monkeypatch):
 
 WAITING = """
 from absl import flags
-from stlight_jax.commands import cli
+from stlight_jax.commands.process_flags import define_process_flags, join_processes
+from stlight_jax.commands.run_command import run_script
 from stlight_jax.parallel import distributed
 distributed._START_SECONDS = 2
-cli.define_process_flags()
+define_process_flags(flags.FLAGS)
 def main():
-    distributed.start(**cli.process_arguments())
-cli.run(main)
+    join_processes(flags.FLAGS)
+run_script(main)
 """
 
 

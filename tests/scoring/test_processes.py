@@ -30,17 +30,18 @@ sys.path[0] = "."
 from absl import flags
 from etils import epath
 
-from stlight_jax.commands import cli
-from stlight_jax.parallel import agreement, distributed
+from stlight_jax.commands.process_flags import define_process_flags, join_processes
+from stlight_jax.commands.run_command import run_script
+from stlight_jax.parallel import agreement
 
 flags.DEFINE_string("workdir", None, "")
 flags.DEFINE_string("own", None, "")
-cli.define_process_flags()
+define_process_flags(flags.FLAGS)
 agreement._SECONDS_TO_APPEAR = 0.2
 
 
 def main():
-    distributed.start(**cli.process_arguments())
+    join_processes(flags.FLAGS)
     import jax
     import ml_collections
 
@@ -88,7 +89,7 @@ def main():
     evaluate.evaluate_workdir(workdir)
 
 
-cli.run(main)
+run_script(main)
 """
 
 

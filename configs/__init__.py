@@ -1,0 +1,1 @@
+"""Sizes and recipes, one file for each data set; installed as `stlight_jax.configs`."""

@@ -1,0 +1,121 @@
+"""The parts of a command, its command line and its help text."""
+
+from __future__ import annotations
+
+import dataclasses
+import textwrap
+from collections.abc import Callable, Sequence
+
+from absl import flags, logging
+
+from stlight_jax.commands.config_flag import ConfigFileError
+from stlight_jax.errors import InputError
+
+_HELP_WIDTH = 100
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """A command with flags of its own.
+
+    Attributes:
+      description: help text above the list of flags; its first line shows how the command is called.
+      define_flags: defines the flags in the given `FlagValues`, for the given command line. The command line begins with the
+        name of the command, as `sys.argv` does.
+      run: runs the command with the parsed flags.
+      check: refuses flags that are wrong whatever the input contains, such as paths that do not exist. It runs before JAX
+        is imported, so that a typo is reported at once.
+      positional: name of the flag that one argument without a name stands for, if any.
+    """
+
+    description: str
+    define_flags: Callable[[flags.FlagValues, Sequence[str]], None]
+    run: Callable[[flags.FlagValues], None]
+    check: Callable[[flags.FlagValues], None] = lambda values: None
+    positional: str | None = None
+
+    def parse(self, arguments: Sequence[str]) -> flags.FlagValues:
+        """Reads a command line without running the command.
+
+        Args:
+          arguments: the name of the command and its arguments, as in `sys.argv`.
+
+        Returns:
+          The values of the command's flags.
+
+        Raises:
+          InputError: for unknown flags, impossible values, missing required flags, and what `check` refuses.
+        """
+        values = flags.FlagValues()
+        for flag in flags.FLAGS.get_flags_for_module(logging):
+            values[flag.name] = flag  # --verbosity and others, which belong to the whole process
+        self.define_flags(values, arguments)
+        parse_flags(values, arguments, self.positional)
+        self.check(values)
+        return values
+
+    def help(self, arguments: Sequence[str]) -> str:
+        """Returns the description and all flags in the order of their definition.
+
+        Args:
+          arguments: as for `parse`.
+        """
+        values = flags.FlagValues()
+        self.define_flags(values, arguments[:1])
+        return f"{self.description.strip()}\n\nFlags:\n{flags_help(values)}"
+
+
+def parse_flags(values: flags.FlagValues, arguments: Sequence[str], positional: str | None = None) -> None:
+    """Parses a command line into `values`.
+
+    Args:
+      values: the defined flags.
+      arguments: the name of the command and its arguments. Flags and the positional argument may come in any order.
+      positional: name of the flag that one argument without a name stands for, if any.
+
+    Raises:
+      InputError: for unknown flags, impossible values and missing required flags.
+    """
+    values.set_gnu_getopt(True)
+    try:
+        rest = values(list(arguments))
+        if positional is not None and len(rest) > 1 and not values[positional].present:
+            values[positional].parse(rest.pop(1))
+    except ConfigFileError as error:
+        raise InputError(str(error)) from error
+    except (KeyError, AttributeError) as error:  # the locked config, which names the key that is close
+        raise InputError(f"--config has no key {_unknown_key(error)}") from error
+    except (flags.Error, TypeError, ValueError) as error:
+        raise InputError(_last_line(error)) from error
+    if len(rest) > 1:
+        raise InputError(f"unexpected argument {rest[1]!r}; options are written --name=value, see --help")
+
+
+def flags_help(values: flags.FlagValues) -> str:
+    """Returns the help texts of all flags, with their defaults, in the order of their definition."""
+    shown = [flag for module_flags in values.flags_by_module_dict().values() for flag in module_flags]
+    return "\n".join(_flag_help(flag) for flag in shown)
+
+
+def _flag_help(flag: flags.Flag) -> str:
+    text = flag.help or ""
+    if flag.default not in (None, "", False):
+        text += f" Default: {flag.default_as_str.strip(chr(39))}."
+    choices = getattr(flag.parser, "enum_values", None)
+    if choices:
+        text += f" Choices: {', '.join(choices)}."
+    indented = textwrap.fill(text, _HELP_WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6, break_on_hyphens=False)
+    return f"  --{'[no]' if flag.boolean else ''}{flag.name}\n{indented}"
+
+
+def _unknown_key(error: BaseException) -> str:
+    """Returns what ml_collections writes of an unknown key, on one line."""
+    while error.args and isinstance(error.args[0], BaseException):
+        error = error.args[0]
+    return ": ".join(str(error.args[0]).splitlines())
+
+
+def _last_line(error: Exception) -> str:
+    """Returns the last line of a message; absl and ml_collections begin some messages with a whole traceback."""
+    lines = [line for line in str(error.args[0] if error.args else error).splitlines() if line.strip()]
+    return lines[-1].strip() if lines else type(error).__name__

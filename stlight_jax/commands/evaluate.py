@@ -1,0 +1,49 @@
+"""Evaluates a run on its test set: `stlight evaluate --workdir=runs/mmnist_l`.
+
+Tables, pictures and the page `report.html` are written to the folder `eval` of the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from absl import flags
+
+from stlight_jax.commands.command import Command
+from stlight_jax.commands.path_flags import check_exists
+from stlight_jax.commands.process_flags import define_process_flags, join_processes
+from stlight_jax.console.messages import print_message
+
+
+def _define_flags(values: flags.FlagValues, arguments: Sequence[str]) -> None:
+    flags.DEFINE_string("workdir", None, "Folder of the run, as given to `stlight train`.", values, required=True)
+    flags.DEFINE_string(
+        "checkpoint", "both", "Checkpoint: best (lowest validation MSE), last, both of these, or the number of a step.", values
+    )
+    flags.DEFINE_string("data_root", None, "Folder of the data, if they have moved since the training.", values)
+    flags.DEFINE_integer(
+        "horizon", None, "Number of frames to predict; evaluation.horizon of the config by default.", flag_values=values
+    )
+    flags.DEFINE_integer(
+        "cycle",
+        None,
+        "Sampling steps of a daily or weekly cycle, for a baseline that repeats it; evaluation.cycle of the config by default.",
+        flag_values=values,
+    )
+    define_process_flags(values)
+
+
+def _check(values: flags.FlagValues) -> None:
+    check_exists(values.workdir, "workdir")
+    check_exists(values.data_root, "data_root")
+
+
+def _run(values: flags.FlagValues) -> None:
+    join_processes(values)
+    print_message("loading libraries ...")
+    from stlight_jax.scoring.evaluate import evaluate_workdir
+
+    evaluate_workdir(values.workdir, values.checkpoint, values.data_root, values.horizon, values.cycle)
+
+
+COMMAND = Command(__doc__, _define_flags, _run, _check)

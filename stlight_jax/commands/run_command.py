@@ -1,0 +1,137 @@
+"""From a command line to an exit status, for the commands of the package and for scripts."""
+
+from __future__ import annotations
+
+import contextlib
+import logging as python_logging
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Sequence
+
+from absl import flags, logging
+
+from stlight_jax.commands.command import Command, parse_flags
+from stlight_jax.commands.standard_output import exit_quietly_without_reader
+from stlight_jax.console import signals
+from stlight_jax.errors import PreemptedError, StlightError, TerminationInterrupt
+
+_INTERRUPTED = 130
+_DEFECT = 1
+
+
+def run_command(command: Command, arguments: Sequence[str]) -> None:
+    """Runs a command and ends the process with its exit status.
+
+    The status is 0 if the command is done, 2 for bad input, 3 for a loss that is not finite, 75 for a training that was
+    stopped and saved, 130 after Ctrl-C, 143 after SIGTERM, and 1 for anything else. An error that a user can meet is printed
+    on one line; any other is a defect and shows its traceback.
+
+    Args:
+      command: the command.
+      arguments: its name and its command line, as in `sys.argv`.
+    """
+    if _asks_for_help(arguments):
+        with exit_quietly_without_reader():
+            print(command.help(arguments), flush=True)
+        sys.exit(0)
+    _run(lambda: command.parse(arguments), command.run)
+
+
+def run_script(main: Callable[[], None]) -> None:
+    """Runs the main function of a script, which has defined absl's global flags, as `run_command` runs a command.
+
+    Args:
+      main: reads the parsed flags itself.
+    """
+    if _asks_for_help(sys.argv):
+        with exit_quietly_without_reader():
+            print(sys.modules[main.__module__].__doc__ or "")
+            print(flags.FLAGS.main_module_help(), flush=True)
+        sys.exit(0)
+    _run(lambda: parse_flags(flags.FLAGS, sys.argv), lambda _: main())
+
+
+def quiet_libraries() -> None:
+    """Hides warnings of libraries that are meant for their developers. To be called before the libraries are imported.
+
+    Also keeps TensorFlow from importing Keras, and with it pandas and pyplot, none of which this package uses.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # the import of JAX would set it to 1
+    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # otherwise TensorFlow announces these at its import
+    warnings.filterwarnings("ignore", module=r"(orbax|flax|jax|tensorflow|xarray)(\.|$)")
+    sys.unraisablehook = signals.resend_unraisable_interrupt
+    logging.use_absl_handler()
+    logging.set_verbosity(logging.WARNING)
+    logging.get_absl_handler().setFormatter(python_logging.Formatter("%(levelname)s: %(message)s"))
+
+
+def _asks_for_help(arguments: Sequence[str]) -> bool:
+    return any(argument in ("--help", "-help", "-h") for argument in arguments[1:])
+
+
+def _run(parse: Callable[[], flags.FlagValues], main: Callable[[flags.FlagValues], None]) -> None:
+    quiet_libraries()
+    try:
+        with exit_quietly_without_reader():
+            values = parse()
+            _load_libraries()
+            from stlight_jax.parallel import distributed
+
+            signals.raise_on_signals()
+            with distributed.lost_process_errors():
+                main(values)
+    except StlightError as error:
+        _exit(error, f"{error}" if isinstance(error, PreemptedError) else f"error: {error}", error.exit_status)
+    except TerminationInterrupt as error:
+        _exit(error, "terminated", error.exit_status)
+    except KeyboardInterrupt as error:
+        _exit(error, "interrupted", _INTERRUPTED)
+    except Exception as error:
+        message = _bucket_message(error)
+        if message is not None:
+            _exit(error, message, StlightError.exit_status)
+        if _is_one_of_several():
+            traceback.print_exc()
+            _leave(error, _DEFECT)
+        raise
+
+
+def _load_libraries() -> None:
+    """Imports JAX and makes it keep compiled programs in a folder of this machine, unless the user has named another."""
+    import jax
+
+    from stlight_jax.storage import caches
+
+    if jax.config.jax_compilation_cache_dir is None:
+        jax.config.update("jax_compilation_cache_dir", str(caches.folder() / f"compiled-{caches.processor()}"))
+
+
+def _exit(error: BaseException, message: str, status: int) -> None:
+    with contextlib.suppress(OSError):  # standard error may have lost its reader, too
+        print(message, file=sys.stderr)
+    _leave(error, status)
+    sys.exit(status)
+
+
+def _is_one_of_several() -> bool:
+    return "jax" in sys.modules and sys.modules["jax"].distributed.is_initialized()
+
+
+def _leave(error: BaseException, status: int) -> None:
+    if _is_one_of_several():
+        from stlight_jax.parallel import distributed
+
+        distributed.shut_down(error, status)
+
+
+def _bucket_message(error: Exception) -> str | None:
+    """Returns the line for an error of a bucket, None for any other error."""
+    from stlight_jax.console.messages import one_line
+    from stlight_jax.storage import paths
+
+    if not paths.is_bucket_error(error):
+        return None
+    return f"error: a bucket failed to answer, {type(error).__name__}: {one_line(error)}"

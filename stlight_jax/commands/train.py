@@ -1,0 +1,35 @@
+"""Trains a network, or resumes a run: `stlight train --config=moving_mnist:L --workdir=runs/mmnist_l`.
+
+Every key of the config is a flag, such as --config.train.batch_size=32. The same command on the same workdir resumes the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from absl import flags
+
+from stlight_jax.commands.command import Command
+from stlight_jax.commands.config_flag import define_config_flag
+from stlight_jax.commands.process_flags import define_process_flags, join_processes
+from stlight_jax.console.messages import print_message
+
+
+def _define_flags(values: flags.FlagValues, arguments: Sequence[str]) -> None:
+    define_config_flag(values, arguments, required=True)
+    flags.DEFINE_string(
+        "workdir", None, "Folder of the run, for checkpoints, logs, tables and pictures; local or gs://.", values, required=True
+    )
+    flags.DEFINE_bool("allow_changes", False, "Resume the run even if keys of the config have changed.", values)
+    define_process_flags(values)
+
+
+def _run(values: flags.FlagValues) -> None:
+    join_processes(values, preemptible=True)
+    print_message("loading libraries ...")
+    from stlight_jax.training.loop import train
+
+    train(values.config, values.workdir, values.allow_changes)
+
+
+COMMAND = Command(__doc__, _define_flags, _run)
