@@ -64,10 +64,12 @@ def _define_forecast_flags(values: flags.FlagValues) -> None:
 
 
 def _define_output_flags(values: flags.FlagValues) -> None:
-    flags.DEFINE_string("out", "", "Output: .mp4 .gif .png .npy .npz .h5 .nc, or a folder; INPUT_predicted by default.", values)
-    flags.DEFINE_string(
-        "kind", "", "Kind of the output: mp4, gif, pictures, png, npy, npz, h5 or nc; that of INPUT by default.", values
-    )
+    from stlight_jax.data.formats import registry  # no other command needs NumPy and Pillow for its flags
+
+    endings = " ".join(item.output_ending for item in registry.output_formats() if item.output_ending)
+    kinds = ", ".join(item.name for item in registry.output_formats())
+    flags.DEFINE_string("out", "", f"Output: {endings}, or a folder; INPUT_predicted by default.", values)
+    flags.DEFINE_string("kind", "", f"Kind of the output: one of {kinds}; that of INPUT by default.", values)
     flags.DEFINE_bool("overwrite", False, "Replace existing files.", values)
     flags.DEFINE_string("json", None, "Also write a summary with the metrics to this file.", values)
     flags.DEFINE_string(

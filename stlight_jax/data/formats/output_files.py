@@ -32,7 +32,8 @@ def check_output(file_format: FileFormat, spec: OutputSpec, path: pathlib.Path) 
     if limits.dtypes and spec.dtype.name not in limits.dtypes:
         raise InputError(f"{path}: {title} cannot hold {spec.dtype}; write .npy, or give --dtype=float32")
     if limits.channels and channels not in limits.channels:
-        raise InputError(f"{path}: frames have {channels} channels, {title} holds 1 or 3; write {arrays}")
+        held = " or ".join(map(str, limits.channels))
+        raise InputError(f"{path}: frames have {channels} channels, {title} holds {held}; write {arrays}")
     if spec.window_starts is not None and not limits.outer_axes:
         raise InputError(
             f"{path}: forecasts that overlap, or lie apart, do not make one sequence; write {arrays}, or leave --every at the "

@@ -1,12 +1,14 @@
-"""Folders of pictures and GIFs."""
+"""Folders of pictures."""
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from stlight_jax import InputError
-from stlight_jax.data.formats.input_files import open_sequences
-from stlight_jax.data.formats.types import ReadOptions
+from stlight_jax.data.formats import registry
+from stlight_jax.data.formats.types import SourceInfo
+from tests.data.formats.frame_files import open_all, read_frames
+from tests.data.formats.outputs import NOWHERE, output_spec, random_frames, write
 
 GREY = np.random.default_rng(0).integers(0, 256, (4, 6, 5), dtype=np.uint8)
 COLOUR = np.random.default_rng(1).integers(0, 256, (4, 6, 5, 3), dtype=np.uint8)
@@ -19,24 +21,13 @@ def save_all(folder, frames, suffix="png"):
     return folder
 
 
-def open_all(path, **options):
-    return open_sequences(path, ReadOptions(**options))
-
-
-def read(sequence):
-    frames = np.concatenate(list(sequence.blocks()))
-    assert frames.dtype == sequence.dtype
-    assert frames.shape == (sequence.frames, *sequence.shape)
-    return frames
-
-
 @pytest.mark.parametrize("suffix", ["png", "bmp", "tif", "tiff"])
 def test_a_folder_is_a_sequence_in_natural_order(tmp_path, suffix):
     (sequence,) = open_all(save_all(tmp_path / "clip", GREY, suffix))
     assert sequence.name == "clip"
     assert sequence.ticks is None
-    assert np.array_equal(read(sequence)[..., 0], GREY)  # 8, 9, 10, 11
-    assert np.array_equal(read(sequence)[..., 0], GREY)
+    assert np.array_equal(read_frames(sequence)[..., 0], GREY)  # 8, 9, 10, 11
+    assert np.array_equal(read_frames(sequence)[..., 0], GREY)
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "jpeg", "webp"])
@@ -44,7 +35,7 @@ def test_lossy_pictures_are_read(tmp_path, suffix):
     smooth = np.broadcast_to(np.arange(16, dtype=np.uint8) * 10, (2, 16, 16))
     (sequence,) = open_all(save_all(tmp_path / "clip", smooth, suffix))
     assert sequence.shape == (16, 16, 1)
-    assert np.abs(read(sequence)[..., 0].astype(int) - smooth).max() <= 8
+    assert np.abs(read_frames(sequence)[..., 0].astype(int) - smooth).max() <= 8
 
 
 def test_sixteen_bits_stay(tmp_path):
@@ -52,7 +43,7 @@ def test_sixteen_bits_stay(tmp_path):
     for suffix in ("png", "tif"):
         (sequence,) = open_all(save_all(tmp_path / suffix, deep, suffix), fill_value=65535)
         assert (sequence.dtype, sequence.fill) == (np.uint16, 65535)
-        assert np.array_equal(read(sequence)[..., 0], deep)
+        assert np.array_equal(read_frames(sequence)[..., 0], deep)
     with pytest.raises(InputError, match="holds 16-bit grey pictures; read them with --config.data.channels=grey"):
         open_all(tmp_path / "png", channels="rgb")
 
@@ -65,9 +56,9 @@ def test_channels_are_decided_for_all_sequences_together(tmp_path):
     nearly[3, 0, 0, 1] += 1
     save_all(tmp_path / "b", nearly)
     grey, colour = open_all(tmp_path)
-    assert np.array_equal(read(grey), np.stack([GREY] * 3, -1))
-    assert np.array_equal(read(colour), nearly)
-    luma = read(open_all(tmp_path, channels="grey")[1])[..., 0]
+    assert np.array_equal(read_frames(grey), np.stack([GREY] * 3, -1))
+    assert np.array_equal(read_frames(colour), nearly)
+    luma = read_frames(open_all(tmp_path, channels="grey")[1])[..., 0]
     assert np.abs(luma - nearly @ [0.299, 0.587, 0.114]).max() <= 1  # ITU-R BT.601
 
 
@@ -79,19 +70,7 @@ def test_other_modes_are_grey_or_rgb(tmp_path, mode):
         options = {"transparency": bytes(range(256))} if mode == "P" else {}
         Image.fromarray(frame).convert(mode).save(tmp_path / f"{place}.png", **options)
     (sequence,) = open_all(tmp_path)
-    assert np.array_equal(read(sequence)[..., 0], black_and_white)
-
-
-def test_gifs_are_composited(tmp_path):
-    """Frames of a GIF hold only what changed; a reader that does not compose shows the rest empty."""
-    canvas = np.zeros((3, 8, 8, 3), np.uint8)
-    for place in range(3):
-        canvas[place:, 2 * place, 3] = (255, 0, 0)
-    first, *rest = [Image.fromarray(frame) for frame in canvas]
-    first.save(tmp_path / "a.gif", save_all=True, append_images=rest, duration=100)
-    (sequence,) = open_all(tmp_path / "a.gif")
-    assert sequence.name == "a.gif"
-    assert np.array_equal(read(sequence), canvas)
+    assert np.array_equal(read_frames(sequence)[..., 0], black_and_white)
 
 
 def test_sizes_must_agree(tmp_path):
@@ -99,7 +78,7 @@ def test_sizes_must_agree(tmp_path):
     Image.fromarray(COLOUR[0, :4]).save(folder / "frame10.png")
     (sequence,) = open_all(folder)
     with pytest.raises(InputError, match="frame10.png has 5 x 4 pixels, the first picture 5 x 6"):
-        read(sequence)
+        read_frames(sequence)
 
 
 def test_depths_must_agree(tmp_path):
@@ -107,7 +86,7 @@ def test_depths_must_agree(tmp_path):
     Image.fromarray(GREY[0].astype(np.uint16)).save(folder / "frame10.png")
     (sequence,) = open_all(folder)
     with pytest.raises(InputError, match="frame10.png has 16 bits, the first picture 8"):
-        read(sequence)
+        read_frames(sequence)
 
 
 def test_pages_and_deeper_pictures_are_errors(tmp_path):
@@ -127,7 +106,7 @@ def test_damaged_pictures_are_named(tmp_path):
         (folder / "frame9.png").write_bytes(damaged)
         (sequence,) = open_all(folder, channels="rgb")
         with pytest.raises(InputError, match="frame9.png is damaged, or not what its name says"):
-            read(sequence)
+            read_frames(sequence)
     (tmp_path / "a.gif").write_bytes(b"GIF89a")
     with pytest.raises(InputError, match="a.gif is damaged"):
         open_all(tmp_path / "a.gif")
@@ -137,3 +116,22 @@ def test_damaged_pictures_are_named(tmp_path):
 def test_pictures_have_no_named_arrays(tmp_path, option):
     with pytest.raises(InputError, match=f"data.{option} is 'x', but a folder of pictures has no named arrays"):
         open_all(save_all(tmp_path / "clip", GREY), **{option: "x"})
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_folders_of_pictures_are_numbered_by_the_frames(tmp_path, channels):
+    frames = np.rint(random_frames((4, 9, 8, channels)))
+    path = write(tmp_path / "a", frames, output_spec(frames, frame_numbers=np.array([98, 99, 101, 103])))
+    assert sorted(item.name for item in path.glob("*.png")) == ["00098.png", "00099.png", "00101.png", "00103.png"]
+    found = np.stack([np.asarray(Image.open(item)) for item in sorted(path.glob("*.png"))])
+    np.testing.assert_array_equal(found, frames if channels == 3 else frames[..., 0])
+
+
+def test_deep_pictures_stay_deep(tmp_path):
+    frames = np.rint(random_frames((2, 9, 8, 1), 60000))
+    spec = output_spec(
+        frames, np.uint16, source=SourceInfo(NOWHERE, registry.output_format("pictures"), dtype=np.dtype(np.uint16))
+    )
+    path = write(tmp_path / "a", frames, spec)
+    found = np.stack([np.asarray(Image.open(item)) for item in sorted(path.glob("*.png"))])
+    np.testing.assert_array_equal(found, frames[..., 0])

@@ -9,6 +9,7 @@ import pytest
 from stlight_jax import InputError
 from stlight_jax.data.formats.input_files import open_sequences
 from stlight_jax.data.formats.types import ReadOptions
+from tests.data.formats import outputs
 
 av = pytest.importorskip("av")
 
@@ -170,3 +171,19 @@ def test_kth(test_data):
     assert [s.name for s in sequences] == [f"{name}.avi" for name in names]
     assert {(s.frames, s.shape, s.step) for s in sequences} == {(75, (32, 32, 1), "40 ms")}  # SOURCE.txt
     assert all(len(read(s)) == 75 for s in sequences)
+
+
+@pytest.mark.parametrize("size", [(16, 24), (17, 23)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_written_videos_look_like_their_frames(tmp_path, size, channels):
+    smooth = np.add.outer(np.linspace(0, 120, size[0]), np.linspace(0, 100, size[1]))
+    frames = np.stack([smooth + 5 * time for time in range(6)])[..., None].repeat(channels, -1).astype(np.float32)
+    path = outputs.write(tmp_path / "a.mp4", frames, outputs.output_spec(frames, frame_rate=25.0))
+    with av.open(str(path)) as container:
+        assert float(container.streams.video[0].average_rate) == 25
+        found = np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+    assert found.shape == (6, *size, 3)
+    assert np.abs(found - frames).max() <= 6
+    (sequence,) = open_sequences(path, ReadOptions(channels="grey"))  # our own reader finds them as well
+    grey = np.concatenate(list(sequence.blocks()))
+    assert np.abs(grey - frames[..., :1]).mean() < 3
