@@ -1,8 +1,16 @@
-"""The package as a dependency of others."""
+"""The package as a dependency of others, and its architecture: layers, names, libraries."""
 
 import ast
+import collections
+import configparser
+import graphlib
+import os
+import pathlib
+import shutil
 import subprocess
 import sys
+import tarfile
+import zipfile
 
 import pytest
 
@@ -10,16 +18,32 @@ import stlight_jax
 from tests.conftest import ROOT
 
 PACKAGE = ROOT / "stlight_jax"
+# Imports go from a layer to a lower one, and within a package.
+LAYERS = {
+    "configs": 11,
+    "commands": 10, "__main__": 10,
+    "forecasting": 9, "scoring": 9, "torch_reference": 9, "tpu_planning": 9,
+    "training": 8, "reports": 8,
+    "evaluation": 7,
+    "inference": 6,
+    "runs": 5, "parallel": 5,
+    "metrics": 4, "data": 4,
+    "model": 3,
+    "config": 2, "storage": 2,
+    "console": 1,
+    "errors": 0, "version": 0, "checkout": 0, "deprecated": 0,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("statement", "libraries"),
     [
-        ("import stlight_jax", ("jax", "flax", "tensorflow", "torch", "orbax")),
+        ("import stlight_jax", ("jax", "flax", "tensorflow", "torch", "orbax", "numpy", "etils", "rich")),
         ("from stlight_jax import *", ("tensorflow", "torch", "orbax")),
         ("from stlight_jax.training import loop", ("tensorflow", "torch")),
         ("from stlight_jax.scoring import evaluate", ("tensorflow", "torch")),
         ("from stlight_jax.data import prepare", ("tensorflow", "torch")),
+        ("import stlight_jax.config", ("jax", "flax", "tensorflow", "torch", "orbax")),
     ],
 )
 def test_importing_the_package_imports_no_more_than_it_needs(statement, libraries):
@@ -33,36 +57,183 @@ def test_what_the_package_lacks_is_an_attribute_error():
         _ = stlight_jax.Forecast
 
 
+def modules():
+    """The files of all modules, by name: `data.pipeline`, `data` for the package's own file."""
+    files = {path.relative_to(PACKAGE): path for path in PACKAGE.rglob("*.py")}
+    files |= {pathlib.Path("configs") / path.name: path for path in (ROOT / "configs").glob("*.py")}
+    return {
+        ".".join((file.parent if file.name == "__init__.py" else file.with_suffix("")).parts): path
+        for file, path in files.items()
+    }
+
+
 def imported(path):
+    """Full names of everything that a file imports, anywhere in it: `stlight_jax.data.load`, `absl.flags`."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            names.add(node.module)
-    return {name.partition(".")[0] for name in names}
+            assert node.level == 0, f"{path}: a relative import"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module") and node.args:
+            constants = [part.value for part in ast.walk(node.args[0]) if isinstance(part, ast.Constant)]
+            names |= {str(name).rstrip(".") for name in constants[:1]}
+    return names
 
 
-def test_each_big_library_is_known_where_the_design_says():
-    data = {path.relative_to(PACKAGE).as_posix() for path in (PACKAGE / "data").rglob("*.py")}
-    allowed = {
-        "tensorflow": {"data/pipeline.py"},
-        "tensorflow_datasets": data,
-        "orbax": {"runs/checkpoint.py"},
-        "matplotlib": {"reports/pictures.py", "torch_reference/compare.py", "tpu_planning/tpu_table.py"},
-        "torch": {path.relative_to(PACKAGE).as_posix() for path in (PACKAGE / "torch_reference").glob("*.py")},
-    }
-    for path in PACKAGE.rglob("*.py"):
-        for library in imported(path) & allowed.keys():
-            assert path.relative_to(PACKAGE).as_posix() in allowed[library], (path, library)
+def imports_within():
+    """The modules of the package that each of its modules imports."""
+    known = modules()
+    graph = {}
+    for module, path in known.items():
+        targets = set()
+        for name in imported(path):
+            if name == "stlight_jax" or name.startswith("stlight_jax."):
+                target = name.removeprefix("stlight_jax").removeprefix(".")
+                targets.add(target if target in known else target.rpartition(".")[0])
+        graph[module] = targets - {module}
+    return graph
+
+
+def test_imports_go_down_the_layers_only():
+    """But for the package's own file, which hands out classes on first use."""
+    upward = [
+        f"{module} imports {target}"
+        for module, targets in imports_within().items()
+        for target in targets
+        if module and target and (here := module.partition(".")[0]) != (there := target.partition(".")[0])
+        if LAYERS[here] <= LAYERS[there]
+    ]
+    assert not upward
+
+
+def test_every_package_has_a_layer():
+    assert {module.partition(".")[0] for module in modules()} - {""} == LAYERS.keys()
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    """`configs` is read as files by the commands, so nothing below imports it."""
+    graph = imports_within()
+    graph[""] = set()
+    list(graphlib.TopologicalSorter(graph).static_order())
+
+
+def test_names_of_modules_are_unique():
+    """But for a command's file, which bears the command's name, and a config's, which bears its data set's."""
+    names = collections.Counter(
+        module.rpartition(".")[2] for module in modules() if module.partition(".")[0] not in ("commands", "configs")
+    )
+    assert [name for name, count in names.items() if count > 1] == []
+
+
+def test_names_of_public_classes_are_unique():
+    """But for the PyTorch reference, which has the paper's names, too."""
+    places = collections.defaultdict(list)
+    for module, path in modules().items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_") and not module.startswith("torch_reference"):
+                places[node.name].append(module)
+    assert {name: where for name, where in places.items() if len(where) > 1} == {}
+
+
+@pytest.mark.parametrize(
+    ("library", "places"),
+    [
+        ("tensorflow", ("data",)),
+        ("tensorflow_datasets", ("data",)),
+        ("torch", ("torch_reference",)),
+        ("orbax", ("runs.checkpoint",)),
+        ("matplotlib", ("reports",)),
+        ("absl.flags", ("commands",)),
+        ("ml_collections.config_flags", ("commands",)),
+        ("jax.experimental.multihost_utils", ("parallel",)),
+    ],
+)
+def test_each_big_library_is_known_where_the_design_allows_it(library, places):
+    for module, path in modules().items():
+        if any(name == library or name.startswith(f"{library}.") for name in imported(path)):
+            assert any(module == place or module.startswith(f"{place}.") for place in places), module
 
 
 def test_entry_points_are_thin():
     for name in ("train.py", "eval.py"):
-        assert len((ROOT / name).read_text().splitlines()) <= 60
+        assert len((ROOT / name).read_text().splitlines()) <= 20
 
 
 def test_embedded_digits_are_small_and_have_their_licence():
     digits = PACKAGE / "data" / "digits"
     assert sum(path.stat().st_size for path in digits.iterdir()) < 2_000_000
     assert "Attribution-Share Alike 3.0" in (digits / "LICENSE").read_text()
+
+
+def test_setup_cfg_lists_all_packages():
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / "setup.cfg")
+    folders = {path.parent.relative_to(ROOT) for path in PACKAGE.rglob("*.py")}
+    wanted = {".".join(folder.parts) for folder in folders} | {"stlight_jax.configs"}
+    assert parser["options"]["packages"].split() == sorted(wanted)
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory):
+    """A copy of what is packed, in which building leaves its folders."""
+    folder = tmp_path_factory.mktemp("sources")
+    ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
+    for name in ("stlight_jax", "configs"):
+        shutil.copytree(ROOT / name, folder / name, ignore=ignored)
+    for name in ("setup.cfg", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE", "train.py", "eval.py"):
+        shutil.copy(ROOT / name, folder / name)
+    return folder
+
+
+def build(sources, kind, out):
+    code = f"from setuptools import build_meta; build_meta.build_{kind}({str(out)!r})"
+    subprocess.run([sys.executable, "-c", code], cwd=sources, check=True, capture_output=True, timeout=120)
+    (built,) = out.iterdir()
+    return built
+
+
+def packed_files(sources):
+    """The files of an archive, data included, under the names that they have in a wheel."""
+    files = {path.relative_to(sources).as_posix() for path in (sources / "stlight_jax").rglob("*") if path.is_file()}
+    return files | {f"stlight_jax/configs/{path.name}" for path in (sources / "configs").glob("*.py")}
+
+
+def test_the_wheel_has_all_files_of_the_package_and_no_others(sources, tmp_path):
+    expected = packed_files(sources)
+    assert {"stlight_jax/py.typed", "stlight_jax/inference/shipped/tiny.stlight", "stlight_jax/configs/kth.py"} < expected
+    names = zipfile.ZipFile(build(sources, "wheel", tmp_path)).namelist()
+    assert {name for name in names if ".dist-info/" not in name} == expected
+    assert any(name.endswith("licenses/stlight_jax/data/digits/LICENSE") for name in names)
+
+
+def test_the_sdist_has_all_files_of_the_package_and_the_entry_points(sources, tmp_path):
+    expected = {name.replace("stlight_jax/configs/", "configs/") for name in packed_files(sources)}
+    with tarfile.open(build(sources, "sdist", tmp_path)) as archive:
+        names = {member.name.partition("/")[2] for member in archive.getmembers() if member.isfile()}
+    assert expected | {"train.py", "eval.py", "setup.cfg", "pyproject.toml", "LICENSE"} <= names
+    assert not [name for name in names if name.startswith(("tests", "benchmarks"))]
+
+
+def where_configs_are(folder, code="", **environment):
+    """The folder of `stlight_jax.configs` in a Python without installed packages, started elsewhere."""
+    code += "\nimport stlight_jax.configs\nprint(stlight_jax.configs.__path__[0])"
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | environment
+    result = subprocess.run([sys.executable, "-S", "-c", code], cwd=folder, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    return pathlib.Path(result.stdout.strip())
+
+
+def test_an_editable_install_finds_the_configs(sources, tmp_path):
+    (tmp_path / "built").mkdir()
+    with zipfile.ZipFile(build(sources, "editable", tmp_path / "built")) as wheel:
+        wheel.extractall(tmp_path / "site")
+    (finder,) = (tmp_path / "site").glob("__editable__*.py")
+    assert f"'stlight_jax.configs': '{sources}/configs'" in finder.read_text()
+    code = f"import site; site.addsitedir({str(tmp_path / 'site')!r})"
+    assert where_configs_are(tmp_path, code) == sources / "configs"
+
+
+def test_a_checkout_on_the_path_finds_its_configs(tmp_path):
+    assert where_configs_are(tmp_path, PYTHONPATH=str(ROOT)) == ROOT / "configs"
