@@ -116,7 +116,7 @@ def _check(values: flags.FlagValues) -> None:
 
 def _run(values: flags.FlagValues) -> None:
     from stlight_jax.forecasting import read_options
-    from stlight_jax.forecasting.predict import Request, _check, predict
+    from stlight_jax.forecasting.predict import Request, predict
 
     request = Request(
         **{field.name: values[field.name].value for field in dataclasses.fields(Request) if field.name != "reading"},
@@ -124,7 +124,7 @@ def _run(values: flags.FlagValues) -> None:
     )
     if "fill_value" in request.reading:
         request.reading["fill_value"] = _fill_value(values.fill_value)
-    _check(request)
+    request.check()
     from stlight_jax.inference.forecaster import Forecaster
     from stlight_jax.inference.trained import shipped
 

@@ -1,179 +1,215 @@
-"""Windows along sequences of any length: which there are, and their frames, streamed."""
+"""The frames of one forecast, read in order along sequences of any length."""
 
 from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from stlight_jax.data.formats.types import FrameSource
+from stlight_jax.data.formats.types import FrameSource, SourceInfo
 from stlight_jax.data.statistics import is_missing
 from stlight_jax.data.times import TimeAxis
 from stlight_jax.errors import InputError
 
+_Index = TypeVar("_Index", int, np.ndarray)
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SampledSource:
-    """A sequence as the network is shown it: every `step`-th frame from place `phase` on, resized if asked for.
+    """The frames of a sequence that the network sees: every `step`-th frame from `phase` on, resized if requested.
 
     Attributes:
-      size: (height, width) to resize to; None leaves frames as they are.
+      original: The sequence in its file.
+      step: Distance between neighbouring frames, in frames of the file.
+      phase: Index of the first frame in the file.
+      size: (height, width) that frames are resized to; None keeps their size.
     """
 
-    sequence: FrameSource
+    original: FrameSource
     step: int = 1
     phase: int = 0
     size: tuple[int, int] | None = None
 
     @property
     def frames(self) -> int:
-        """How many there are in the view."""
-        return max(0, -(-(self.sequence.frames - self.phase) // self.step))
+        """Number of frames."""
+        return max(0, -(-(self.original.frames - self.phase) // self.step))
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Of a frame, (h, w, c)."""
-        height, width, channels = self.sequence.shape
+        """(h, w, c) of a frame."""
+        height, width, channels = self.original.shape
         return (*(self.size or (height, width)), channels)
 
     @property
-    def stamps(self) -> TimeAxis | None:
-        """Their moments, None where there are none."""
-        stamps = self.sequence.times
-        if stamps is None:
+    def times(self) -> TimeAxis | None:
+        """The times of the frames; None if the file has none."""
+        times = self.original.times
+        if times is None:
             return None
         chosen = slice(self.phase, None, self.step)
-        return dataclasses.replace(stamps, values=stamps.values[chosen], stored=stamps.stored[chosen])
+        stored = None if times.stored is None else times.stored[chosen]
+        return dataclasses.replace(times, values=times.values[chosen], stored=stored)
 
-    def place(self, number: int | np.ndarray) -> int | np.ndarray:
-        """Of a frame of the view, or of several, in the sequence."""
-        return self.phase + number * self.step
+    @property
+    def info(self) -> SourceInfo:
+        """Where and how the sequence is stored."""
+        assert self.original.info is not None  # every reader gives it
+        return self.original.info
+
+    def file_index(self, index: _Index) -> _Index:
+        """Returns the index in the file of a frame, or of several frames."""
+        return self.phase + index * self.step
 
     def gap(self, first: int, last: int) -> int | None:
-        """The first place after `first` and before `last` that is not one step after the one before it; None: no gap."""
+        """Finds a gap in time between two frames.
+
+        Returns:
+          The first index after `first` and before `last` whose frame is not one step after the frame before it; None if the
+          frames have no gap.
+
+        Raises:
+          ValueError: `first` is negative.
+        """
         if first < 0:
-            raise ValueError(f"a view has no place {first}")
-        ticks = self.sequence.ticks
+            raise ValueError(f"frame {first} does not exist")
+        ticks = self.original.ticks
         if ticks is None:
             return None
-        torn = np.diff(ticks[self.phase :: self.step][first:last]) != self.step
-        return first + 1 + int(torn.argmax()) if torn.any() else None
+        apart = np.diff(ticks[self.phase :: self.step][first:last]) != self.step
+        return first + 1 + int(apart.argmax()) if apart.any() else None
 
     def blocks(self, first: int) -> Iterator[np.ndarray]:
-        """Yields `[n, h, w, c]` from place `first` on; floats with NaN where values are missing, other types if none can be."""
-        ahead = 0  # how many frames of the file lie before the next one of the view
-        for block in self.sequence.blocks(self.place(first)):
-            chosen = block[ahead :: self.step]
-            ahead = (ahead - len(block)) % self.step
-            if len(chosen):
-                yield self._as_known(chosen)
+        """Yields `[n, h, w, c]` from index `first` on: floats with NaN for missing values, other types if none can be missing.
 
-    def _as_known(self, block: np.ndarray) -> np.ndarray:
+        Args:
+          first: Index of the first frame.
+        """
+        skipped = 0  # frames of the file before the next one that the network sees
+        for block in self.original.blocks(self.file_index(first)):
+            chosen = block[skipped :: self.step]
+            skipped = (skipped - len(block)) % self.step
+            if len(chosen):
+                yield self._with_nan(chosen)
+
+    def _with_nan(self, block: np.ndarray) -> np.ndarray:
         if self.size is not None and block.shape[1:3] != self.size:
             # TFDS and TensorFlow, which this needs, are slow to import.
             from stlight_jax.data.datasets.frames import resized_where_known
 
-            block = resized_where_known(block, self.sequence.fill, *self.size)
-        if block.dtype.kind == "f" or self.sequence.fill is None:
+            block = resized_where_known(block, self.original.fill, *self.size)
+        if block.dtype.kind == "f" or self.original.fill is None:
             return block
-        return np.where(is_missing(block, self.sequence.fill), np.float32(np.nan), block.astype(np.float32))
+        return np.where(is_missing(block, self.original.fill), np.float32(np.nan), block.astype(np.float32))
 
 
-class Window(NamedTuple):
-    """One forecast to make, and the truth as far as it is known.
+_NOT_PREDICTED = np.zeros((0, 0, 0, 0), np.float32)
+
+
+class ForecastError(NamedTuple):
+    """Squared error of one forecast, in the network's range.
 
     Attributes:
-      view: number of its view.
-      start: place of the first predicted frame.
-      inputs: `[in_frames, h, w, c]`.
-      truth: `[k, h, w, c]`, k from 0 to the horizon.
+      mse: Summed over valid pixels and channels, averaged over frames.
+      per_value: Averaged over valid values.
     """
 
-    view: int
+    mse: float
+    per_value: float
+
+
+class Forecast(NamedTuple):
+    """One forecast: its frames, first without a prediction and its error.
+
+    Attributes:
+      source: Index of its source in the plan.
+      start: Index of the first predicted frame in the source.
+      inputs: `[in_frames, h, w, c]` in the data's units, NaN where values are missing.
+      truth: `[k, h, w, c]`, the true frames as far as they are known, k from 0 to the horizon.
+      prediction: float32 `[horizon, h, w, c']` in the data's units, NaN where values are missing.
+      error: None where the truth is unknown.
+    """
+
+    source: int
     start: int
     inputs: np.ndarray
     truth: np.ndarray
+    prediction: np.ndarray = _NOT_PREDICTED
+    error: ForecastError | None = None
 
 
-def starts_along(view: SampledSource, first: int, every: int, in_frames: int, horizon: int) -> tuple[list[int], int]:
-    """Where forecasts start, every so many frames up to the last frame, and how many there would be but for gaps in time.
+def starts_along(source: SampledSource, first: int, every: int, in_frames: int, horizon: int) -> tuple[list[int], int]:
+    """Finds the starts of forecasts all along a source.
 
-    Before a start are `in_frames` frames one step apart, and so are those after it, as far as there are any.
-    """
-    candidates = range(first, view.frames, every)
-    whole = [start for start in candidates if view.gap(start - in_frames, min(start + horizon, view.frames)) is None]
-    return whole, len(candidates) - len(whole)
-
-
-def known_after(view: SampledSource, start: int, horizon: int, *, since: int | None = None) -> int:
-    """How many of the frames to predict from place `start` on are there, one step after the other.
+    Before a start lie `in_frames` frames one step apart, and the frames to predict, as far as the source has them, are one step
+    apart, too.
 
     Args:
-      since: the first place that counts for that: `start` where the frame before it is no part of the forecast; None: the last
-        input, which lies right before `start`.
+      source: The frames.
+      first: First possible start.
+      every: Frames from one start to the next.
+      in_frames: Frames that the network sees.
+      horizon: Frames to predict.
+
+    Returns:
+      The starts, and the number of starts that gaps in time rule out.
     """
-    end = min(start + horizon, view.frames)
-    torn = view.gap(start - 1 if since is None else since, end)
-    return (end if torn is None else torn) - start
+    candidates = range(first, source.frames, every)
+    starts = [start for start in candidates if source.gap(start - in_frames, min(start + horizon, source.frames)) is None]
+    return starts, len(candidates) - len(starts)
 
 
-def windows_along(view: SampledSource, number: int, starts: Sequence[int], in_frames: int, horizon: int) -> Iterator[Window]:
-    """Yields the windows at `starts`, which ascend, reading the sequence once and keeping what one window needs.
+def known_after(source: SampledSource, start: int, horizon: int, *, since: int | None = None) -> int:
+    """Counts the frames of a forecast that the source has, up to a gap in time.
 
     Args:
-      number: of the view.
+      source: The frames.
+      start: Index of the first predicted frame.
+      horizon: Frames to predict.
+      since: First index where a gap counts: `start` if the frame before it is no part of the forecast; None for the last input
+        frame, right before `start`.
 
-    Raises InputError if the sequence has fewer frames than it said.
+    Returns:
+      A number from 0 to `horizon`.
+    """
+    end = min(start + horizon, source.frames)
+    gap = source.gap(start - 1 if since is None else since, end)
+    return (end if gap is None else gap) - start
+
+
+def windows_along(
+    source: SampledSource, number: int, starts: Sequence[int], in_frames: int, horizon: int
+) -> Iterator[Forecast]:
+    """Yields the frames of the forecasts of a source. Reads it once, and holds the frames of one forecast.
+
+    Args:
+      source: The frames.
+      number: Index of the source in the plan.
+      starts: Starts of the forecasts, ascending.
+      in_frames: Frames that the network sees.
+      horizon: Frames to predict.
+
+    Raises:
+      InputError: The file has fewer frames than it declares.
     """
     held: collections.deque[tuple[int, np.ndarray]] = collections.deque()
-    blocks = view.blocks(starts[0] - in_frames) if len(starts) else iter(())
+    blocks = source.blocks(starts[0] - in_frames) if len(starts) else iter(())
     end = starts[0] - in_frames if len(starts) else 0
     for start in starts:
-        low, high = start - in_frames, start + known_after(view, start, horizon)
+        low, high = start - in_frames, start + known_after(source, start, horizon)
         while held and held[0][0] + len(held[0][1]) <= low:
             held.popleft()
         while end < high:
             block = next(blocks, None)
             if block is None:
                 raise InputError(
-                    f"{view.sequence.name}: {view.sequence.frames} frames were announced, fewer came; is the file whole?"
+                    f"{source.original.name} declares {source.original.frames} frames and has fewer; is the file complete?"
                 )
             if end + len(block) > low:  # forecasts may lie far apart
                 held.append((end, block))
             end += len(block)
         frames = np.concatenate([block[max(0, low - first) : high - first] for first, block in held if first < high])
-        yield Window(number, start, frames[:in_frames], frames[in_frames:])
-
-
-def forecasts(
-    predict: Callable[[np.ndarray], np.ndarray], windows: Iterator[Window], at_once: int
-) -> Iterator[tuple[Window, np.ndarray]]:
-    """Predicts, a few windows of equal frames at a time.
-
-    Args:
-      predict: `[b, in_frames, h, w, c]` -> float32 `[b, horizon, h, w, c]`.
-      at_once: b. Too few windows are filled up, for another b would mean another program to compile.
-
-    Yields windows with their predictions, `[horizon, h, w, c]`.
-    """
-    waiting: list[Window] = []
-
-    def predicted() -> Iterator[tuple[Window, np.ndarray]]:
-        fillers = [waiting[-1].inputs] * (at_once - len(waiting))
-        predictions = predict(np.stack([window.inputs for window in waiting] + fillers))
-        return zip(waiting, predictions, strict=False)
-
-    for window in windows:
-        if waiting and (len(waiting) == at_once or not _alike(waiting[0].inputs, window.inputs)):
-            yield from predicted()
-            waiting = []
-        waiting.append(window)
-    if waiting:
-        yield from predicted()
-
-
-def _alike(a: np.ndarray, b: np.ndarray) -> bool:
-    return a.shape == b.shape and a.dtype == b.dtype
+        yield Forecast(number, start, frames[:in_frames], frames[in_frames:])

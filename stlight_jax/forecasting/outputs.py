@@ -1,4 +1,4 @@
-"""Where predictions go: which files, of which kind, and that nothing is overwritten unasked."""
+"""The output files of a prediction: names, kinds, and that they replace nothing without permission."""
 
 from __future__ import annotations
 
@@ -8,198 +8,248 @@ import os
 import pathlib
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
 from stlight_jax.data.formats import registry
+from stlight_jax.data.formats.file_format import FileFormat
 from stlight_jax.data.formats.output_files import check_output, open_output
 from stlight_jax.data.formats.output_spec import OutputSpec
-from stlight_jax.data.formats.types import FrameSource
+from stlight_jax.data.formats.pictures import FORMAT as PICTURE_FOLDER
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.errors import InputError
-from stlight_jax.forecasting.forecast_windows import Window
+from stlight_jax.forecasting.forecast_windows import Forecast
+from stlight_jax.forecasting.plan import ForecastPlan
+from stlight_jax.forecasting.request import Request
 from stlight_jax.storage import paths
 from stlight_jax.storage.atomic import atomic_output, foreign_file_in
 from stlight_jax.storage.paths import create_folder
 
-_MOST_COLUMNS = 40  # of a strip
+_MAX_COLUMNS = 40  # of a strip
 
 
-class Destination:
-    """What is written for some sequences, decided before anything is read.
+class Outputs:
+    """The files that a request writes, decided before its frames are read.
 
     Args:
-      source: the input's path.
-      sequences: of the input.
-      out: the user's --out; "" stands for the input's name with `_predicted`, in the current folder.
-      kind: the user's --kind, or "".
+      request: The request.
+      plan: Its forecasts.
 
     Attributes:
-      path: the file or folder.
-      formats: of each sequence's file.
-      stacked: whether the sequences are items of one array's n-axis, and go into one array again.
+      path: File or folder of predictions.
+      formats: Format of each source's file.
+      stacked: Whether the sources are items of one array and are written to one array again.
+      page: HTML page; None for none.
+      json: JSON file of the results; None for none.
 
-    Raises InputError for endings and kinds that do not exist or do not fit.
+    Raises:
+      InputError: An ending or kind does not exist or does not fit.
     """
 
-    def __init__(self, source: pathlib.Path, sequences: Sequence[FrameSource], out: str, kind: str):
-        asked_format = registry.output_format(kind)
-        if kind and asked_format is None:
-            raise InputError(f"--kind={kind}: choose one of {', '.join(item.name for item in registry.output_formats())}")
-        if paths.is_remote(out):
-            raise InputError(f"--out={out}: predictions are written to local disks; copy them from there")
-        infos = [sequence.info for sequence in sequences]
-        asked = pathlib.Path(out).expanduser() if out else None
-        if asked is not None and asked.suffix:
-            asked_format = registry.output_format_of(asked.suffix)
-            if asked_format is None:
-                endings = ", ".join(item.output_ending for item in registry.output_formats() if item.output_ending)
-                raise InputError(
-                    f"--out={out}: no format has the ending {asked.suffix}; end it in one of {endings}, or in none for a folder"
-                )
-        if kind and asked_format.name != kind:
-            raise InputError(f"--out={out} and --kind={kind} are of different kinds; leave one of them out")
-        many = len(sequences) > 1
-        self.formats = [asked_format or registry.continuation_format(info.format) for info in infos]
+    def __init__(self, request: Request, plan: ForecastPlan):
+        self._request, self._plan = request, plan
+        if paths.is_remote(request.out):
+            raise InputError(f"--out={request.out}: predictions are written to local disks; copy them from there")
+        named = pathlib.Path(request.out).expanduser() if request.out else None
+        requested = _requested_format(request, named)
+        infos = [source.info for source in plan.sources]
+        self.formats = [requested or registry.continuation_format(info.format) for info in infos]
         one_array = len({(info.path, info.key) for info in infos}) == 1 and infos[0].item is not None
         self.stacked = one_array and self.formats[0].limits.outer_axes
-        self._in_folder = many and not self.stacked
-        if asked is not None and not asked.suffix and not self._in_folder:
-            if self.formats[0].output_ending and (asked_format or self.stacked):
-                raise InputError(f"--out={out} has no ending; name the file {out}{self.formats[0].output_ending}")
-            self.formats = [registry.output_format_of("")]
-        if asked is not None and asked.suffix and self._in_folder:
-            raise InputError(
-                f"--out={out}: {source} holds {len(sequences)} sequences, each of which goes into a file of its own; give a "
-                f"folder without an ending, and --kind={asked_format.name}"
-            )
+        self._in_folder = len(infos) > 1 and not self.stacked
+        if named is not None:
+            self._check_ending(named, requested)
         ending = "" if self._in_folder else self.formats[0].output_ending
+        source = request.input_path
         name = source.resolve().name if source.is_dir() else source.stem
-        self.path = asked or pathlib.Path(f"{name}_predicted{ending}")
-        self._overwrite = False
-        self._names = _names([sequence.name for sequence in sequences], [item.output_ending for item in self.formats])
+        self.path = named or pathlib.Path(f"{name}_predicted{ending}")
+        endings = [file_format.output_ending for file_format in self.formats]
+        self._names = _file_names([source.original.name for source in plan.sources], endings)
+        beside = self.path.with_name(f"{self.path.name if self.is_folder else self.path.stem}.html")
+        self.page = None if request.report == "none" else pathlib.Path(request.report or beside).expanduser()
+        self.json = pathlib.Path(request.json).expanduser() if request.json else None
 
     @property
-    def page(self) -> pathlib.Path:
-        """Of the same name, beside it."""
-        return self.path.with_name(f"{self.path.name if self.is_folder else self.path.stem}.html")
+    def is_folder(self) -> bool:
+        """Whether `path` is a folder of several files."""
+        return self._in_folder or not self.formats[0].output_ending
 
-    def check(
-        self,
-        forms: Sequence[OutputSpec],
-        beside: Mapping[str, pathlib.Path],
-        read_from: Sequence[pathlib.Path],
-        *,
-        overwrite: bool,
-        rolling: bool,
-    ) -> None:
-        """Raises InputError if the files cannot hold the forms, if there is something already, or if nothing can be written.
+    def _check_ending(self, named: pathlib.Path, requested: FileFormat | None) -> None:
+        """Checks that a name with an ending is that of one file, and a name without one that of a folder."""
+        out, ending = self._request.out, self.formats[0].output_ending
+        if named.suffix and self._in_folder:
+            raise InputError(
+                f"--out={out}: {self._request.input_path} holds {len(self._plan.sources)} sequences, each of which needs a "
+                f"file of its own; give a folder without an ending, and --kind={self.formats[0].name}"
+            )
+        if not named.suffix and not self._in_folder:
+            if ending and (requested or self.stacked):
+                raise InputError(f"--out={out} has no ending; name the file {out}{ending}")
+            self.formats = [PICTURE_FOLDER]
+
+    def check(self, specs: Sequence[OutputSpec]) -> None:
+        """Checks that the files can be written.
 
         Args:
-          forms: of the file, or of each sequence's.
-          beside: other files that will be written, by the flags that name them.
-          read_from: the input's and the truth's files and folders.
-        """
-        for form, file_format in zip(forms, self.formats, strict=False):
-            if file_format.writer is None and rolling:
-                raise InputError(f"{self.path}: a strip shows one forecast; with --rolling write another kind of file")
-            check_output(file_format, form, self.path)
-        check_free(self.path, read_from, overwrite, folder=self.is_folder)
-        for option, path in beside.items():
-            if path.resolve().is_relative_to(self.path.resolve()):
-                raise InputError(f"{path} lies in {self.path}, the folder of predictions; write it somewhere else")
-            check_free(path, read_from, overwrite, option=option)
-        self._check_room(forms)
-        self._overwrite = overwrite
+          specs: Of the file, or of each source's file.
 
-    def _check_room(self, forms: Sequence[OutputSpec]) -> None:
-        """Of arrays, whose size is known before. Raises InputError."""
-        pairs = zip(forms, self.formats, strict=False)
-        needed = sum(file_format.output_bytes(form) for form, file_format in pairs if file_format.output_bytes)
+        Raises:
+          InputError: A kind of file cannot hold the frames, a file exists, or a folder or disk cannot take it.
+        """
+        for spec, file_format in zip(specs, self.formats, strict=False):
+            if file_format.writer is None and self._request.rolling:
+                raise InputError(f"{self.path}: a strip shows one forecast; with --rolling write another kind of file")
+            check_output(file_format, spec, self.path)
+        read_paths, overwrite = [self._request.input_path, *self._plan.read_paths], self._request.overwrite
+        check_free(self.path, read_paths, overwrite, folder=self.is_folder)
+        for option, path in (("--report", self.page), ("--json", self.json)):
+            if path is not None:
+                if path.resolve().is_relative_to(self.path.resolve()):
+                    raise InputError(f"{path} lies in {self.path}, the folder of predictions; choose another folder")
+                check_free(path, read_paths, overwrite, option=option)
+        self._check_disk(specs)
+
+    def _check_disk(self, specs: Sequence[OutputSpec]) -> None:
+        """Checks that the disk can hold the arrays, whose size is known in advance."""
+        pairs = zip(specs, self.formats, strict=False)
+        needed = sum(file_format.output_bytes(spec) for spec, file_format in pairs if file_format.output_bytes)
         disk = shutil.disk_usage(self.path.parent)
-        if disk.total and needed > disk.free:  # some file systems do not tell
+        if disk.total and needed > disk.free:  # some file systems report 0
             raise InputError(
                 f"{self.path} would take {needed / 1e9:,.1f} GB, and {disk.free / 1e9:,.1f} GB are free there; predict less "
                 "(--horizon, --every), or to another disk (--out)"
             )
 
-    @property
-    def is_folder(self) -> bool:
-        """Whether there is more than one file."""
-        return self._in_folder or not self.formats[0].output_ending
-
     @contextlib.contextmanager
-    def writing(self, forms: Sequence[OutputSpec], scaling: Scaling) -> Iterator[Callable[[Window, np.ndarray], None]]:
-        """Gives a function that takes a window and what of its prediction is to be written, in the order of the sequences."""
-        with contextlib.ExitStack() as outer:
-            folder = outer.enter_context(atomic_output(self.path, replace=self._overwrite)) if self._in_folder else None
-            if folder is not None:
+    def opened(self, specs: Sequence[OutputSpec], scaling: Scaling) -> Iterator[Callable[[Forecast], None]]:
+        """Opens the files of predictions, which get their names when the block ends without an error.
+
+        Args:
+          specs: As for `check`.
+          scaling: From the data's units to the network's range.
+
+        Yields:
+          A function that writes the next forecast; forecasts come in the order of the plan.
+        """
+        replace = self._request.overwrite
+        with contextlib.ExitStack() as stack:
+            folder = None
+            if self._in_folder:
+                folder = stack.enter_context(atomic_output(self.path, replace=replace))
                 folder.mkdir()
-            current = outer.enter_context(contextlib.ExitStack())
-            number, write = -1, None
+            files = [self.path] if folder is None else [folder / name for name in self._names]
+            with _ForecastWriter(files, self.formats, specs, self._plan, scaling, replace, self.stacked) as writer:
+                yield writer.write
 
-            def take(window: Window, prediction: np.ndarray) -> None:
-                nonlocal number, write
-                view = 0 if self.stacked else window.view
-                if view != number:
-                    current.close()
-                    path = self.path if folder is None else folder / self._names[view]
-                    if self.formats[view].writer is None:
-                        strip = current.enter_context(atomic_output(path, replace=self._overwrite))
-                        write = functools.partial(_draw, strip, scaling, window)
-                    else:
-                        write = current.enter_context(
-                            open_output(path, self.formats[view], forms[view], replace=self._overwrite)
-                        )
-                    number = view
-                write(prediction)
 
-            yield take
-            current.close()
+class _ForecastWriter:
+    """Writes forecasts, one file after the other; a context manager that completes the last one."""
+
+    def __init__(
+        self,
+        files: Sequence[pathlib.Path],
+        formats: Sequence[FileFormat],
+        specs: Sequence[OutputSpec],
+        plan: ForecastPlan,
+        scaling: Scaling,
+        replace: bool,
+        stacked: bool,
+    ):
+        self._files, self._formats, self._specs, self._plan = files, formats, specs, plan
+        self._scaling, self._replace, self._stacked = scaling, replace, stacked
+        self._current = contextlib.ExitStack()
+        self._number = -1  # of the open file
+        self._write: Callable[[np.ndarray], None]
+
+    def __enter__(self) -> _ForecastWriter:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._current.__exit__(*error)
+
+    def write(self, forecast: Forecast) -> None:
+        number = 0 if self._stacked else forecast.source
+        if number != self._number:
+            self._current.close()
+            self._open(number, forecast)
+        self._write(forecast.prediction[: self._plan.frames_written(forecast.source, forecast.start)])
+
+    def _open(self, number: int, forecast: Forecast) -> None:
+        path, file_format = self._files[number], self._formats[number]
+        if file_format.writer is None:  # a strip
+            strip = self._current.enter_context(atomic_output(path, replace=self._replace))
+            self._write = functools.partial(_draw_strip, strip, self._scaling, forecast)
+        else:
+            opened = open_output(path, file_format, self._specs[number], replace=self._replace)
+            self._write = self._current.enter_context(opened)
+        self._number = number
+
+
+def _requested_format(request: Request, named: pathlib.Path | None) -> FileFormat | None:
+    """Returns the format that the ending of `--out` or `--kind` names; None if neither does."""
+    requested = registry.output_format(request.kind)
+    if request.kind and requested is None:
+        names = ", ".join(file_format.name for file_format in registry.output_formats())
+        raise InputError(f"--kind={request.kind}: choose one of {names}")
+    if named is None or not named.suffix:
+        return requested
+    by_ending = registry.output_format_of(named.suffix)
+    if by_ending is None:
+        endings = ", ".join(item.output_ending for item in registry.output_formats() if item.output_ending)
+        raise InputError(
+            f"--out={request.out}: no format has the ending {named.suffix}; end it in one of {endings}, or in none for a folder"
+        )
+    if requested not in (None, by_ending):
+        raise InputError(f"--out={request.out} and --kind={request.kind} are of different kinds; leave one of them out")
+    return by_ending
 
 
 def check_free(
-    path: pathlib.Path, read_from: Sequence[pathlib.Path], overwrite: bool, *, folder: bool = False, option: str = "--out"
+    path: pathlib.Path, read_paths: Sequence[pathlib.Path], overwrite: bool, *, folder: bool = False, option: str = "--out"
 ) -> None:
-    """Makes sure of the folder that `path` is to be in.
+    """Checks that an output can be written, and creates its parent folder.
 
     Args:
-      read_from: files and folders that must stay as they are.
-      folder: whether `path` is to be a folder.
-      option: the flag that names it.
+      path: The file or folder to write.
+      read_paths: Files and folders that must not change.
+      overwrite: Whether existing output may be replaced.
+      folder: Whether `path` will be a folder.
+      option: The flag that names it, for messages.
 
-    Raises InputError if something else is there that must not go, or if `path` cannot be written.
+    Raises:
+      InputError: `path` exists and must be kept, or cannot be written.
     """
-    for other in read_from:
+    for other in read_paths:
         if _lies_in(other, path):
-            raise InputError(f"{path} is, or holds, what is read from {other}; name another place")
+            raise InputError(f"{path} is, or contains, {other}, which is read; choose another name")
         if _lies_in(path, other):
-            raise InputError(f"{path} lies in {other}, which is read from; name another place")
+            raise InputError(f"{path} lies in {other}, which is read; choose another folder")
     if os.path.islink(path) and not path.exists():
-        raise InputError(f"{path} is a link to {os.readlink(path)}, which is not there; give another name")
+        raise InputError(f"{path} is a link to {os.readlink(path)}, which does not exist; choose another name")
     if path.exists():
         if not path.is_dir() and not path.is_file():
-            raise InputError(f"{path} is neither a file nor a folder; give another name")
+            raise InputError(f"{path} is neither a file nor a folder; choose another name")
         if path.is_dir() != folder:
-            there, wanted = ("folder", "file") if path.is_dir() else ("file", "folder")
-            raise InputError(f"{path} is a {there}, predictions go into a {wanted}; give another name")
+            found, wanted = ("folder", "file") if path.is_dir() else ("file", "folder")
+            raise InputError(f"{path} is a {found}, and predictions are written to a {wanted}; choose another name")
         if not overwrite:
-            raise InputError(f"{path} is there already; give another name ({option}=NAME), or --overwrite to replace it")
+            raise InputError(f"{path} exists; choose another name ({option}=NAME), or pass --overwrite to replace it")
         foreign = foreign_file_in(path) if folder else None
         if foreign is not None:
-            raise InputError(f"{path} is a folder with {foreign} in it, which predict has not written; give another name")
+            raise InputError(f"{path} is a folder with {foreign} in it, which predict has not written; choose another name")
     create_folder(path.parent)
 
 
 def _lies_in(path: pathlib.Path, other: pathlib.Path) -> bool:
     """Whether `path` is `other`, or below it."""
     resolved = path.resolve()
-    return other.exists() and any(place.exists() and place.samefile(other) for place in (resolved, *resolved.parents))
+    return other.exists() and any(parent.exists() and parent.samefile(other) for parent in (resolved, *resolved.parents))
 
 
-def _names(names: Sequence[str], endings: Sequence[str]) -> list[str]:
-    """Of files, one for each sequence, flat and without letters that are special somewhere."""
+def _file_names(names: Sequence[str], endings: Sequence[str]) -> list[str]:
+    """Returns unique file names, one for each sequence, without folders or special characters."""
     results: dict[str, None] = {}
     for name, ending in zip(names, endings, strict=True):
         plain = re.sub(r"[^\w.-]+", "_", os.path.splitext(name)[0] if "#" not in name else name).strip("_.")
@@ -211,14 +261,15 @@ def _names(names: Sequence[str], endings: Sequence[str]) -> list[str]:
     return list(results)
 
 
-def _draw(path: pathlib.Path, scaling: Scaling, window: Window, prediction: np.ndarray) -> None:
-    from stlight_jax.reports import pictures  # matplotlib, which other files do without
+def _draw_strip(path: pathlib.Path, scaling: Scaling, forecast: Forecast, prediction: np.ndarray) -> None:
+    """Draws inputs, truth and prediction in one picture."""
+    from stlight_jax.reports import pictures  # imports matplotlib, which no other output needs
 
     channels = prediction.shape[-1]
-    prediction = prediction[:_MOST_COLUMNS]
+    prediction = prediction[:_MAX_COLUMNS]
     truth = np.full(prediction.shape, np.nan, np.float32)
-    known = window.truth[:_MOST_COLUMNS]
+    known = forecast.truth[:_MAX_COLUMNS]
     truth[: len(known)] = known[..., :channels]
-    inputs = window.inputs[-_MOST_COLUMNS:, ..., :channels]
+    inputs = forecast.inputs[-_MAX_COLUMNS:, ..., :channels]
     inputs, truth, prediction = map(scaling.for_channels(channels).to_network_on_host, (inputs, truth, prediction))
     pictures.draw_strip(path, inputs, truth if len(known) else None, prediction)

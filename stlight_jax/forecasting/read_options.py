@@ -1,4 +1,4 @@
-"""How the frames to predict from are read: as those were that the model was trained on, unless the user says otherwise."""
+"""How the input of `predict` is read: like the training data, unless the user sets options."""
 
 from __future__ import annotations
 
@@ -14,71 +14,87 @@ from stlight_jax.data.formats import registry
 from stlight_jax.data.formats.input_files import open_sequences
 from stlight_jax.data.formats.types import FrameSource, ReadOptions
 from stlight_jax.errors import InputError
+from stlight_jax.forecasting.forecast_windows import SampledSource
 
-# Options of commands; in configs they are keys of the section `data`.
+# Flags of the command; in configs they are keys of the section `data`.
 KEYS = ("variable", "time", "layout", "channels", "fill_value", "mask", "frame_step", "height", "width")
 _OF_NAMED_ARRAYS = ("variable", "time", "mask")
+_DEFAULTS = {"channels": "auto", "frame_step": 1, "height": 0, "width": 0, "layout": "auto"}
 
 
 @dataclasses.dataclass(frozen=True)
-class Reading:
-    """Decided options.
+class InputReader:
+    """Opens files of frames with the options of one prediction.
 
     Attributes:
-      options: for `open_sequences`.
-      frame_step: 2 takes every other frame.
-      size: (height, width) to resize to, or None.
-      taken: the options that come from the model's training, {key: value}.
+      options: Options of the file formats.
+      frame_step: Distance between the frames that the network sees, in frames of the file.
+      size: (height, width) that frames are resized to; None keeps their size.
+      from_training: The options that come from the model's training, {key: value}.
     """
 
     options: ReadOptions
     frame_step: int
     size: tuple[int, int] | None
-    taken: dict[str, Any]
+    from_training: dict[str, Any]
 
+    @classmethod
+    def for_model(
+        cls, path: pathlib.Path, given: Mapping[str, Any], description: Mapping[str, Any], in_channels: int
+    ) -> InputReader:
+        """Chooses the user's options first, then those of the training, if its data were a user's own frames.
 
-def decide(path: pathlib.Path, given: Mapping[str, Any], description: Mapping[str, Any], in_channels: int) -> Reading:
-    """The user's options first, then those of the training, if that was on a user's own frames.
+        Args:
+          path: The input.
+          given: The options among `KEYS` that the user has set.
+          description: The forecaster's description.
+          in_channels: Channels that the model sees; pictures and videos are read as grey for 1 and as rgb for 3.
 
-    Args:
-      given: the options among `KEYS` that the user has set.
-      description: the forecaster's.
-      in_channels: the model's; pictures and videos are read as grey for 1 and as rgb for 3.
+        Raises:
+          InputError: An option is unknown or impossible.
+        """
+        unknown = set(given) - set(KEYS)
+        if unknown:
+            raise InputError(f"reading has an unknown option, {sorted(unknown)[0]!r}; choose among {', '.join(KEYS)}")
+        trained = _training_options(description)
+        if not _has_named_arrays(path):
+            trained = {key: value for key, value in trained.items() if key not in _OF_NAMED_ARRAYS}
+        trained.pop("channels", None)  # the model decides
+        sides = ("height", "width") if given.keys() & {"height", "width"} else ()
+        trained = {key: value for key, value in trained.items() if key not in (*given, *sides)}
+        values = {"channels": {1: "grey", 3: "rgb"}.get(in_channels, "auto"), **trained, **given}
+        frame_step, height, width = (values.pop(key, _DEFAULTS[key]) for key in ("frame_step", "height", "width"))
+        if frame_step < 1:
+            raise InputError(f"--frame_step={frame_step}: give at least 1")
+        if (height < 1) != (width < 1) or min(height, width) < 0:
+            raise InputError(f"--height={height} and --width={width}: give both, each at least 1, or neither")
+        return cls(ReadOptions(**values), frame_step, (height, width) if height else None, trained)
 
-    Raises InputError for impossible values.
-    """
-    unknown = set(given) - set(KEYS)
-    if unknown:
-        raise InputError(f"there is no option {sorted(unknown)[0]!r} of reading; choose among {', '.join(KEYS)}")
-    config = description.get("config") or {}
-    trained = (config.get("data") or {}) if config.get("dataset") == "frames" else {}
-    standard = {"channels": "auto", "frame_step": 1, "height": 0, "width": 0, "layout": "auto"}
-    taken = {key: trained[key] for key in KEYS if key in trained and trained[key] not in (None, "", standard.get(key))}
-    if not _has_named_arrays(path):  # names are of no use there
-        taken = {key: value for key, value in taken.items() if key not in _OF_NAMED_ARRAYS}
-    taken.pop("channels", None)  # by the model, below
-    taken = {key: value for key, value in taken.items() if key not in given}
-    if "height" in given or "width" in given:
-        taken = {key: value for key, value in taken.items() if key not in ("height", "width")}
-    values = {"channels": {1: "grey", 3: "rgb"}.get(in_channels, "auto"), **taken, **given}
-    frame_step, height, width = (values.pop(key, standard[key]) for key in ("frame_step", "height", "width"))
-    if frame_step < 1:
-        raise InputError(f"--frame_step={frame_step}: give at least 1")
-    if (height < 1) != (width < 1) or min(height, width) < 0:
-        raise InputError(f"--height={height} and --width={width}: give both, each at least 1, or neither")
-    options = ReadOptions(**values)
-    return Reading(options, frame_step, (height, width) if height else None, taken)
+    def open(self, path: pathlib.Path) -> list[FrameSource]:
+        """Opens the sequences in a file or folder.
 
+        Raises:
+          InputError: They cannot be read; the message names the command's flags.
+        """
+        with errors_name_flags():
+            return open_sequences(path, self.options)
 
-def open_input(path: pathlib.Path, reading: Reading) -> list[FrameSource]:
-    """As `open_sequences`. Raises InputError that names the command's options, where that names keys of a config."""
-    with named_by_flags():
-        return open_sequences(path, reading.options)
+    def sampled(self, original: FrameSource, index: int) -> tuple[SampledSource, int]:
+        """Chooses the frames of a sequence that the network sees.
+
+        Args:
+          original: The sequence in its file.
+          index: Index in the file of a frame that belongs to them.
+
+        Returns:
+          The frames, and the index of that frame among them.
+        """
+        return SampledSource(original, self.frame_step, index % self.frame_step, self.size), index // self.frame_step
 
 
 @contextlib.contextmanager
-def named_by_flags() -> Iterator[None]:
-    """Readers speak of a config's keys, `data.variable`; a command has flags, `--variable`."""
+def errors_name_flags() -> Iterator[None]:
+    """Replaces config keys in the messages of readers, such as `data.variable`, by the command's flags, `--variable`."""
     try:
         yield
     except InputError as error:
@@ -87,7 +103,15 @@ def named_by_flags() -> Iterator[None]:
         raise InputError(re.sub(rf"(?<![\w/.-])data\.({keys})\b(?!\.)", r"--\1", text)) from None
 
 
+def _training_options(description: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the options of the training, without defaults; none if its data were not a user's own frames."""
+    config = description.get("config") or {}
+    section = (config.get("data") or {}) if config.get("dataset") == "frames" else {}
+    return {key: section[key] for key in KEYS if key in section and section[key] not in (None, "", _DEFAULTS.get(key))}
+
+
 def _has_named_arrays(path: pathlib.Path) -> bool:
+    """Whether a file, or a file of a folder, is of a format with named arrays."""
     names = (name for _, _, names in os.walk(path) for name in names) if path.is_dir() else (path.name,)
     formats = (registry.input_format(os.path.splitext(name)[1]) for name in names)
     return any(item is not None and item.has_named_arrays for item in formats)

@@ -53,7 +53,7 @@ def test_every_kind_goes_on_in_its_own_kind(tmp_path, current_folder, kind):
 @pytest.mark.skipif(sys.platform == "win32", reason="has no such pipes")
 def test_pipes_are_neither_read_nor_written(tmp_path, current_folder):
     os.mkfifo("b.npy")
-    with pytest.raises(InputError, match="b.npy is neither a file nor a folder; give another name"):
+    with pytest.raises(InputError, match="b.npy is neither a file nor a folder; choose another name"):
         run(saved(tmp_path / "a.npy", movie()), out="b.npy", overwrite=True)
     with pytest.raises(InputError, match="b.npy is a pipe or a device, which cannot be read twice; save its content"):
         run(current_folder / "b.npy")
@@ -182,7 +182,7 @@ def test_items_of_one_array_are_stacked_and_other_sequences_files_of_a_folder(tm
     found = tmp_path / "here" / "many_predicted"
     np.testing.assert_array_equal(np.load(found / "a.npy"), truth[0, ..., 0])
     np.testing.assert_array_equal(np.load(found / "deep_a.npz_rain.npz")["rain"], truth[1, ..., 0])
-    with pytest.raises(InputError, match="holds 2 sequences, each of which goes into a file of its own"):
+    with pytest.raises(InputError, match="holds 2 sequences, each of which needs a file of its own"):
         run(folder, out="e.npy")
     run(folder, out="f", kind="png", start=4)
     assert len(list((tmp_path / "here" / "f").glob("*.png"))) == 2
@@ -230,7 +230,7 @@ def test_a_fill_value_that_integers_cannot_hold_makes_floats_of_them(tmp_path, c
     found, told = np.load("b.npz")["rain"], capsys.readouterr().err
     assert found.dtype == np.float32
     name = np.dtype(dtype).name
-    assert f"{name} has no place for the fill value {fill:g}; arrays are written as float32" in told
+    assert f"{name} cannot hold the fill value {fill:g}; arrays are written as float32" in told
     if dtype is not bool:
         np.testing.assert_allclose(found, model.of(frames[None, -5:-2], 2)[0, ..., 0], rtol=1e-6)
 

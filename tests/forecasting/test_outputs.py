@@ -108,7 +108,7 @@ def test_pages_and_figures_lie_beside_what_they_belong_to(current_folder):
     saved(current_folder / "pics", movie())
     refused("r.json lies in b, the folder of predictions", source, out="b", json="b/r.json")
     refused("b/deep/r.html lies in b, the folder of predictions", source, out="b", report="b/deep/r.html")
-    refused("r.html lies in pics, which is read from", "pics", out="b", report="pics/r.html")
+    refused("r.html lies in pics, which is read", "pics", out="b", report="pics/r.html")
     saved(current_folder / "radar.2020", movie())
     run("radar.2020", report="")
     run("pics", out="deep.er.npy", report="")
@@ -143,31 +143,35 @@ def test_what_is_read_is_never_replaced(current_folder):
     source = saved(current_folder / "a.npy", movie(12))
     saved(current_folder / "t.npy", movie(4))
     saved(current_folder / "pics", movie())
-    refused("t.npy is, or holds, what is read from t.npy", source, truth="t.npy", out="t.npy")
-    refused("frame2.png lies in pics, which is read from", "pics", out="pics/frame2.png")
-    refused("new.npy lies in pics, which is read from", "pics", out="pics/new.npy")
-    refused("pics is, or holds, what is read from", "pics", out="pics")
+    refused("t.npy is, or contains, .*t.npy, which is read", source, truth="t.npy", out="t.npy")
+    refused("frame2.png lies in pics, which is read", "pics", out="pics/frame2.png")
+    refused("new.npy lies in pics, which is read", "pics", out="pics/new.npy")
+    refused("pics is, or contains, pics, which is read", "pics", out="pics")
     saved(current_folder / "truth", movie(4))
-    refused("next.png lies in truth, which is read from", "pics", truth="truth", out="truth/next.png")
+    refused("next.png lies in truth, which is read", "pics", truth="truth", out="truth/next.png")
     (current_folder / "deep" / "er").mkdir(parents=True)
-    refused("deep is, or holds, what is read from", saved(current_folder / "deep" / "er" / "a.npy", movie()), out="deep")
+    refused(
+        "deep is, or contains, .*deep/er/a.npy, which is read",
+        saved(current_folder / "deep" / "er" / "a.npy", movie()),
+        out="deep",
+    )
     (current_folder / "link.npy").symlink_to(source)
-    refused("a.npy is, or holds, what is read from", "link.npy", out="a.npy")
+    refused("a.npy is, or contains, .*, which is read", "link.npy", out="a.npy")
     (current_folder / "links").mkdir()
     (current_folder / "links" / "b.npy").symlink_to(source)
-    refused("a.npy is, or holds, what is read from", "links", out="a.npy")
-    refused("r.html lies in truth, which is read from", "pics", truth="truth", out="b", report="truth/r.html")
+    refused("a.npy is, or contains, .*, which is read", "links", out="a.npy")
+    refused("r.html lies in truth, which is read", "pics", truth="truth", out="b", report="truth/r.html")
     (current_folder / "gone.npy").symlink_to("nowhere.npy")
-    with pytest.raises(InputError, match="gone.npy is a link to nowhere.npy, which is not there"):
+    with pytest.raises(InputError, match="gone.npy is a link to nowhere.npy, which does not exist"):
         run(source, out="gone.npy")
 
 
 def test_a_file_does_not_take_the_place_of_a_folder_or_the_other_way_round(current_folder):
     source = saved(current_folder / "a.npy", movie())
     pathlib.Path("b").write_text("mine")
-    refused("b is a file, predictions go into a folder; give another name", source, out="b")
+    refused("b is a file, and predictions are written to a folder; choose another name", source, out="b")
     pathlib.Path("c.npy").mkdir()
-    refused("c.npy is a folder, predictions go into a file; give another name", source, out="c.npy")
+    refused("c.npy is a folder, and predictions are written to a file; choose another name", source, out="c.npy")
     for name in ("d.json", "d.html"):
         pathlib.Path(name).mkdir()
     refused("d.json is a folder", source, out="d.npy", json="d.json")

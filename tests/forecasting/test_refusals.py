@@ -14,11 +14,11 @@ from tests.forecasting.line import Line, movie, run, saved
 def test_what_is_there_is_kept_unless_told_otherwise(tmp_path, current_folder):
     source = saved(tmp_path / "a.npy", movie())
     (current_folder / "b.npy").write_text("before")
-    with pytest.raises(InputError, match="b.npy is there already; give another name .--out=NAME., or --overwrite"):
+    with pytest.raises(InputError, match="b.npy exists; choose another name .--out=NAME., or pass --overwrite"):
         run(source, out="b.npy")
     run(source, out="b.npy", overwrite=True)
     assert np.load("b.npy").shape == (2, 8, 10)
-    with pytest.raises(InputError, match="a.npy is, or holds, what is read from"):
+    with pytest.raises(InputError, match="a.npy is, or contains, .*a.npy, which is read"):
         run(source, out=str(source), overwrite=True)
     (current_folder / "c").mkdir()
     (current_folder / "c" / "letter.txt").write_text("dear")
@@ -66,9 +66,9 @@ def test_interrupted_it_leaves_nothing(tmp_path, current_folder):
         (movie(), {"start": 2}, "--start=2: a.npy has 12 frames, and 3 must come before; give 3 to 12"),
         (movie(), {"start": -10}, "--start=-10: a.npy has 12 frames, and 3 must come before"),
         (movie(), {"start": 13}, "--start=13: a.npy has 12 frames; give 3 to 12"),
-        (movie(), {"every": 2}, "--every=2: it goes with --rolling"),
+        (movie(), {"every": 2}, "--every=2: use it with --rolling"),
         (movie(), {"every": 0, "rolling": True}, "--every=0: give at least 1"),
-        (movie(), {"every": 1, "rolling": True, "out": "b.mp4"}, "forecasts that overlap, or lie apart, do not make one sequence"),
+        (movie(), {"every": 1, "rolling": True, "out": "b.mp4"}, "overlap, or lie apart, do not make one sequence"),
         (movie(), {"rolling": True, "out": "b.png"}, "a strip shows one forecast"),
         (movie(), {"out": "b.doc"}, "--out=b.doc: no format has the ending .doc; end it in one of .mp4, .gif"),
         (movie(), {"out": "gs://bucket/b.npy"}, "predictions are written to local disks"),

@@ -115,7 +115,7 @@ def test_truth_from_another_file_is_found_by_its_dates(tmp_path, capsys):
     assert by_date["per_lead_time"] == by_order["per_lead_time"] == in_one["per_lead_time"]
     told = " ".join(capsys.readouterr().err.split())
     assert "true frames: 2 of b.npz#rain from frame 4 on (by their dates)" in told
-    assert "true frames: 2 of d.npy from frame 0 on (from its first one on, for not both have dates)" in told
+    assert "true frames: 2 of d.npy from frame 0 on (from its first frame, because not both have dates)" in told
     with pytest.raises(InputError, match="c.npz#rain has no frame of 2020-01-01T09:00:00, the first one predicted"):
         run(tmp_path / "a.npz", truth=str(tmp_path / "c.npz"), out="e.npy")
 
@@ -128,7 +128,7 @@ def kept_pages(monkeypatch):
         path.touch()
         pages.append((path, *content))
 
-    monkeypatch.setattr(predict_module, "_write_report", keep)
+    monkeypatch.setattr(predict_module, "write_forecast_page", keep)
     return pages
 
 
@@ -198,6 +198,6 @@ def test_a_page_shows_forecasts_with_and_without_truth(tmp_path):
 def test_a_page_that_is_there_is_named_by_its_own_option(tmp_path, current_folder):
     source = saved(tmp_path / "a.npy", movie())
     (current_folder / "b.html").write_text("before")
-    with pytest.raises(InputError, match="b.html is there already; give another name .--report=NAME., or --overwrite"):
+    with pytest.raises(InputError, match="b.html exists; choose another name .--report=NAME., or pass --overwrite"):
         run(source, out="b.npy", report="")
     assert os.listdir(current_folder) == ["b.html"]

@@ -8,7 +8,7 @@ import pytest
 
 from stlight_jax import InputError
 from stlight_jax.data.formats import types
-from stlight_jax.forecasting import clips
+from stlight_jax.forecasting import forecast_run
 from tests.forecasting.line import RNG, Line, as_integers, movie, run, saved
 
 
@@ -77,7 +77,7 @@ def test_gaps_in_time_are_an_error_at_the_end_and_left_out_along_the_way(tmp_pat
     frames = movie(20)
     hours = np.datetime64("2020-01-01T00") + np.array([*range(10), *range(12, 22)])
     source = saved(tmp_path / "a.npz", frames, time=hours)
-    with pytest.raises(InputError, match=r"there is a jump before frame 10 \(2020-01-01T12\); choose another --start"):
+    with pytest.raises(InputError, match=r"they have a jump before frame 10 \(2020-01-01T12\); choose another --start"):
         run(source, start=12)
     results = run(source, rolling=True, out="b.npz")
     found = np.load("b.npz")
@@ -104,7 +104,7 @@ def test_a_sequence_without_forecasts_is_named(tmp_path, capsys, torn):
         saved(folder / f"{number}.npz", movie(), time=times)
     results = run(folder, rolling=True, out="b", json="b.json")
     assert [item.name for item in pathlib.Path("b").glob("*.npz")] == [f"{1 - torn}.npz_rain.npz"]
-    told = f"no forecast, and no file, of {torn}.npz#rain: nowhere are 3 frames, and those to predict, without a gap in time"
+    told = f"no forecast, and no file, of {torn}.npz#rain: no 3 frames, with the frames to predict, are without a gap in time"
     assert told in capsys.readouterr().err
     assert results["sequences_without_forecasts"] == [f"{torn}.npz#rain"]
 
@@ -115,7 +115,7 @@ def test_rolling_along_a_long_file_takes_little_memory(tmp_path, monkeypatch):
     frames.flush()
     del frames
     monkeypatch.setattr(types, "BLOCK_BYTES", 2**20)
-    monkeypatch.setattr(clips, "_BYTES_AT_ONCE", 2**20)
+    monkeypatch.setattr(forecast_run, "_BATCH_BYTES", 2**20)
     source = tmp_path / "a.npy"
     run(source, rolling=True, horizon=50, start=9_900, out="warm.npy")
     tracemalloc.start()

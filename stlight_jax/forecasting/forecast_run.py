@@ -1,0 +1,96 @@
+"""Makes the forecasts of a plan, a few at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from stlight_jax.forecasting.forecast_windows import Forecast, windows_along
+from stlight_jax.forecasting.plan import ForecastPlan
+from stlight_jax.forecasting.read_options import errors_name_flags
+
+if TYPE_CHECKING:
+    from stlight_jax.inference.forecaster import Forecaster
+
+_MAX_BATCH, _BATCH_BYTES = 8, 64 * 2**20
+
+
+class ForecastRun:
+    """Makes the forecasts of a plan. A forecast without any valid input value is missing itself.
+
+    Args:
+      forecaster: Makes the predictions.
+      plan: The forecasts.
+      ready: Called during a prediction with the number of frames predicted so far.
+
+    Attributes:
+      total: Number of forecasts.
+      empty: Forecasts made so far that had no valid input value.
+    """
+
+    def __init__(self, forecaster: Forecaster, plan: ForecastPlan, ready: Callable[[int], None] | None = None):
+        self._forecaster, self._plan, self._ready = forecaster, plan, ready
+        self.total, self.empty = sum(map(len, plan.starts)), 0
+        largest = max(source.shape for source in plan.sources)
+        forecast_bytes = 4 * (forecaster.model.in_frames + plan.horizon) * int(np.prod(largest))
+        self._batch_size = int(min(self.total, np.clip(_BATCH_BYTES // forecast_bytes, 1, _MAX_BATCH)))
+
+    def all(self) -> Iterator[Forecast]:
+        """Yields every forecast of the plan, in order."""
+        for forecast in self._predicted(self._windows(self._plan.starts)):
+            self.empty += bool(np.isnan(forecast.inputs).all())
+            yield forecast
+
+    def again(self, source: int, start: int) -> Forecast:
+        """Makes one of the forecasts once more."""
+        starts: list[list[int]] = [[] for _ in self._plan.sources]
+        starts[source].append(start)
+        return next(self._predicted(self._windows(starts)))
+
+    def title(self, forecast: Forecast) -> str:
+        """Returns the name of a forecast for the page."""
+        source = self._plan.sources[forecast.source]
+        return f"{source.original.name}, frame {source.file_index(forecast.start)}"
+
+    def _windows(self, starts: list[list[int]]) -> Iterator[Forecast]:
+        in_frames = self._forecaster.model.in_frames
+        for number, (source, own, truth) in enumerate(zip(self._plan.sources, starts, self._plan.truths, strict=True)):
+            with errors_name_flags():
+                for window in windows_along(source, number, own, in_frames, self._plan.horizon):
+                    yield window if truth is None else window._replace(truth=truth)
+
+    def _predicted(self, windows: Iterator[Forecast]) -> Iterator[Forecast]:
+        """Predicts in batches of equal frames."""
+        batch: list[Forecast] = []
+        for window in windows:
+            if batch and (len(batch) == self._batch_size or not _same_frames(batch[0].inputs, window.inputs)):
+                yield from self._predicted_batch(batch)
+                batch = []
+            batch.append(window)
+        if batch:
+            yield from self._predicted_batch(batch)
+
+    def _predicted_batch(self, batch: list[Forecast]) -> Iterator[Forecast]:
+        # A batch of another size would need another compiled program.
+        fillers = [batch[-1].inputs] * (self._batch_size - len(batch))
+        predictions = self._predict(np.stack([window.inputs for window in batch] + fillers))
+        return (window._replace(prediction=prediction) for window, prediction in zip(batch, predictions, strict=False))
+
+    def _predict(self, inputs: np.ndarray) -> np.ndarray:
+        """`[b, in_frames, h, w, c]` -> float32 `[b, horizon, h, w, c']`."""
+        empty = np.isnan(inputs).all(axis=(1, 2, 3, 4))
+        if empty.all():
+            shape = (len(inputs), self._plan.horizon, *inputs.shape[2:4], self._forecaster.model.out_channels)
+            return np.full(shape, np.nan, np.float32)
+        inputs[empty] = inputs[~empty][0]  # the forecaster refuses sequences without values
+        # Missing values are NaN; in integers the forecaster would look for the training data's fill value.
+        inputs = inputs.astype(np.float32) if inputs.dtype.kind in "iu" else inputs
+        prediction = self._forecaster(inputs, self._plan.horizon, dtype="float32", ready=self._ready)
+        prediction = np.ma.filled(prediction, np.nan) if isinstance(prediction, np.ma.MaskedArray) else np.asarray(prediction)
+        return np.where(empty[:, None, None, None, None], np.float32(np.nan), prediction) if empty.any() else prediction
+
+
+def _same_frames(a: np.ndarray, b: np.ndarray) -> bool:
+    return a.shape == b.shape and a.dtype == b.dtype

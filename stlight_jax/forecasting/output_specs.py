@@ -1,0 +1,92 @@
+"""How predictions are stored: shape, type, missing values, value range and times of each output file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from stlight_jax.data.formats.file_format import FileFormat
+from stlight_jax.data.formats.output_spec import OutputSpec
+from stlight_jax.data.formats.value_conversion import can_hold
+from stlight_jax.forecasting.plan import ForecastPlan
+from stlight_jax.forecasting.request import Request
+
+if TYPE_CHECKING:
+    from stlight_jax.inference.forecaster import Forecaster
+
+_DEFAULT_RATE = 10.0  # frames per second, if the input has none
+
+
+def make_specs(request: Request, plan: ForecastPlan, forecaster: Forecaster, stacked: bool) -> list[OutputSpec]:
+    """Describes each output file.
+
+    Args:
+      request: The request.
+      plan: Its forecasts.
+      forecaster: Its scaling gives the value range of pictures.
+      stacked: Whether one array holds the forecasts of all sources.
+
+    Returns:
+      A description for each source; a single one if `stacked`.
+    """
+    return [_spec(request, plan, forecaster, source, stacked) for source in range(1 if stacked else len(plan.sources))]
+
+
+def _spec(request: Request, plan: ForecastPlan, forecaster: Forecaster, number: int, stacked: bool) -> OutputSpec:
+    source, starts, scaling = plan.sources[number], plan.starts[number], forecaster.scaling
+    info, channels = source.info, forecaster.model.out_channels
+    fill = plan.reader.options.fill_value
+    dtype = np.dtype(request.dtype) if request.dtype else _dtype(plan, number)
+    windows = plan.rolling and not plan.joined
+    return OutputSpec(
+        source=info,
+        frames=plan.horizon if windows else len(plan.written_indices(number)),
+        shape=(*source.shape[:2], channels),
+        dtype=dtype,
+        fill=fill if fill is not None and can_hold(dtype, fill) else None,
+        low=scaling.low[:channels],
+        high=scaling.high[:channels],
+        items=len(plan.sources) if stacked else None,
+        window_starts=np.array([source.file_index(start) for start in starts]) if windows else None,
+        frame_numbers=None if windows else source.file_index(plan.written_indices(number)),
+        times=plan.times(number),
+        frame_rate=(info.frame_rate or _DEFAULT_RATE) / (source.step if info.frame_rate else 1),
+        dtype_requested=bool(request.dtype),
+    )
+
+
+def stored_dtype(plan: ForecastPlan, number: int) -> np.dtype:
+    """Returns the type of a source's values in its file."""
+    source = plan.sources[number]
+    return source.info.dtype or source.original.dtype
+
+
+def _dtype(plan: ForecastPlan, number: int) -> np.dtype:
+    """Returns the type of the input, or float32 if it cannot hold missing values."""
+    dtype, fill = stored_dtype(plan, number), plan.reader.options.fill_value
+    without_fill = plan.reader.options.mask and fill is None
+    if dtype.kind != "f" and (without_fill or (fill is not None and not can_hold(dtype, fill))):
+        return np.dtype(np.float32)
+    return dtype
+
+
+def remarks_on_values(spec: OutputSpec, plan: ForecastPlan) -> list[str]:
+    """Names the properties of the first source's values that the output does not keep."""
+    remarks, dtype, fill = [], stored_dtype(plan, 0), plan.reader.options.fill_value
+    if spec.dtype != dtype and not spec.dtype_requested:
+        values = "missing values" if fill is None else f"the fill value {fill:g}"
+        remarks.append(f"{dtype} cannot hold {values}; arrays are written as {spec.dtype}")
+    if fill is not None and spec.fill is None:
+        remarks.append(f"{spec.dtype} cannot hold the fill value {fill:g}; missing values are written as NaN")
+    return remarks
+
+
+def remark_on_pictures(spec: OutputSpec, file_format: FileFormat) -> str:
+    """Explains how values become the grey levels of pictures; "" for other kinds of output and for values 0..255."""
+    ends = min(spec.low), max(spec.high)
+    if not file_format.is_pictures or file_format.writer is None or ends == (0, 255):
+        return ""
+    if spec.is_eight_bit or (spec.is_sixteen_bit and file_format.is_folder):
+        return "grey levels of pictures are written as they are"
+    return f"values are mapped from {ends[0]:g}..{ends[1]:g} to 0..255 for pictures"
