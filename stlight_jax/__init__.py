@@ -3,7 +3,7 @@
 import importlib
 from typing import TYPE_CHECKING
 
-from stlight_jax import checkout
+from stlight_jax import checkout, deprecated
 from stlight_jax.errors import InputError
 from stlight_jax.version import __version__
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["Forecaster", "InputError", "Predictor", "STLight", "STLightConfig", "__version__"]
 
 checkout.find_configs()
+deprecated.find_moved_modules()
 
 _MODULES = {
     "Forecaster": "stlight_jax.inference.forecaster",

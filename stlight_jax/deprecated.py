@@ -1,0 +1,120 @@
+"""Imports of version 0.1 that have moved. They work with a DeprecationWarning that names the new module."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+_PACKAGE = "stlight_jax."
+# Module of version 0.1: the modules that its names are in now, the main one first.
+MODULES = {
+    "baseline": "torch_reference.weights",
+    "baseline.compare": "torch_reference.compare",
+    "baseline.convert": "torch_reference.convert",
+    "baseline.files": "torch_reference.files",
+    "baseline.network": "torch_reference.network",
+    "baseline.parity": "torch_reference.parity",
+    "baseline.training": "torch_reference.torch_training",
+    "baseline.weights": "torch_reference.weights",
+    "caches": "storage.caches",
+    "cli": "commands.run_command",
+    "data.builders": "data.datasets",
+    "data.builders.base": "data.clips_builder",
+    "data.builders.frames": "data.datasets.frames",
+    "data.builders.kitti_caltech": "data.datasets.kitti_caltech",
+    "data.builders.kth": "data.datasets.kth",
+    "data.builders.moving_fashion_mnist": "data.datasets.moving_fashion_mnist",
+    "data.builders.taxibj": "data.datasets.taxibj",
+    "data.copies": "storage.copies",
+    "data.moving_mnist": "data.datasets.moving_mnist",
+    "data.opening": "data.load",
+    "evaluation.charts": "reports.charts",
+    "evaluation.comparison": "reports.comparison",
+    "evaluation.metrics": "metrics.frame_metrics evaluation.data_baselines",
+    "evaluation.page": "reports.page",
+    "evaluation.pictures": "reports.pictures",
+    "evaluation.presentation": "scoring.presentation",
+    "evaluation.published": "reports.published",
+    "evaluation.report": "reports.tables",
+    "evaluation.run": "scoring.evaluate",
+    "evaluation.score": "scoring.score",
+    "evaluation.sharpness": "metrics.sharpness",
+    "evaluation.sprites": "reports.sprites",
+    "inference.predict": "forecasting.predict",
+    "inference.rollout": "model.rollout",
+    "inference.verification": "forecasting.verification",
+    "interruption": "console.signals",
+    "model.batch_norm": "model.ops.batch_norm",
+    "model.channels": "model.ops.channels",
+    "model.cpu_kernels": "model.ops.cpu_kernels",
+    "model.depthwise": "model.ops.depthwise",
+    "model.layers": "model.ops.layers",
+    "pods": "tpu_planning",
+    "pods.chips": "tpu_planning.chips",
+    "pods.compile": "tpu_planning.compile_all",
+    "pods.hlo": "tpu_planning.hlo",
+    "pods.plan": "tpu_planning.compile_plan",
+    "pods.report": "tpu_planning.tpu_table",
+    "pods.widths": "tpu_planning.widths",
+    "progress": "console.progress console.messages",
+    "remote": "storage.paths",
+    "training.checkpoint": "runs.checkpoint",
+    "training.clusters": "parallel.clusters",
+    "training.distributed": "parallel.distributed parallel.agreement",
+    "training.log": "runs.metrics_log runs.environment storage.json_files",
+    "training.parallel": "parallel.launchers",
+    "training.preemption": "parallel.preemption",
+    "training.workdir": "runs.workdir storage.locks storage.paths",
+}
+# Names of those modules that have changed, too.
+NAMES = {
+    "cli.run": "run_script",
+    "progress.say": "print_message",
+}
+
+
+class _Finder:
+    """Finds and makes the modules of `MODULES`."""
+
+    @classmethod
+    def find_spec(cls, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+        """Returns the spec of an old module; None for any other name."""
+        old = fullname.removeprefix(_PACKAGE)
+        if not fullname.startswith(_PACKAGE) or old not in MODULES:
+            return None
+        return ModuleSpec(fullname, cls(), is_package=any(name.startswith(f"{old}.") for name in MODULES))  # type: ignore[arg-type]
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        """Lets Python make an empty module."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Imports the new modules and makes their names those of the old one."""
+        old = module.__name__.removeprefix(_PACKAGE)
+        names = [_PACKAGE + name for name in MODULES[old].split()]
+        warnings.warn(
+            f"{module.__name__} has moved to {' and '.join(names)}; version 0.3 will not have the old name",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        sources = [importlib.import_module(name) for name in names]
+
+        def get(name: str) -> object:
+            new = NAMES.get(f"{old}.{name}", name)
+            for source in sources:
+                if hasattr(source, new):
+                    return getattr(source, new)
+            raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}; see {' and '.join(names)}")
+
+        module.__getattr__ = get  # type: ignore[method-assign]
+
+
+def find_moved_modules() -> None:
+    """Makes the old names importable.
+
+    The finder goes first, because that of an editable installation might find them in another, older checkout.
+    """
+    sys.meta_path.insert(0, _Finder)  # type: ignore[arg-type]
