@@ -37,7 +37,7 @@ def continue_times(times: TimeAxis, indices: np.ndarray, last: int, further: int
     Returns:
       The time axis; None if further times are needed and there is no sampling step, as all times are the same.
     """
-    stored = times.values if times.stored is None else times.stored
+    stored = times.stored
     if not further:
         return dataclasses.replace(times, values=times.values[indices], stored=stored[indices])
     step = sampling_step([times.values])

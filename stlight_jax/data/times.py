@@ -38,8 +38,8 @@ class TimeAxis:
     name: str
     values: np.ndarray
     dated: bool
-    key: str = ""
-    stored: np.ndarray | None = None
+    key: str
+    stored: np.ndarray
     attributes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 

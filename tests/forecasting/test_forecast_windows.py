@@ -19,7 +19,7 @@ def counted(frames):
             numbers = np.arange(start, min(start + BLOCK, frames), dtype=np.float32)
             yield np.repeat(numbers, SIDE * SIDE).reshape(-1, SIDE, SIDE, 1)
 
-    return FrameSource("counted", frames, (SIDE, SIDE, 1), np.dtype(np.float32), None, None, "", (), blocks)
+    return FrameSource("counted", frames, (SIDE, SIDE, 1), np.dtype(np.float32), blocks)
 
 
 @pytest.mark.parametrize("every", [1, 4, 7, 2_345])

@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from etils import epath
 
 from stlight_jax.data.available_memory import memory_available
+from stlight_jax.data.formats.file_format import FileFormat
 from stlight_jax.data.formats.read_errors import read_errors
 from stlight_jax.data.formats.types import FrameSource, ReadOptions, SourceInfo, frames_per_block, integer_fill
 from stlight_jax.data.times import TimeAxis
@@ -80,34 +82,37 @@ def resolve_layout(label: str, shape: tuple[int, ...], layout: str) -> str:
     return layout
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(eq=False)
 class ArraySlicer:
     """Slices an array into sequences of frames.
 
     Attributes:
-      label: the array's name in messages.
-      info: where and how the array is stored.
-      name: name of the sequences; item i of an n-axis is called name[i].
+      path: the file.
+      format: the file's format.
+      file_name: the file's name relative to the root.
       array: the array.
-      axes: a letter of "nthwc" for each axis of the array, in any order.
       options: the user's options.
       mask: an array that is non-zero where values are missing.
+      axes: a letter of "nthwc" for each axis of the array, in any order; by default, that of the option `layout`.
       always_float: whether integers become float32, too.
       remarks: messages for the user.
+
+    Raises:
+      InputError: frames cannot have the array's element type or shape, or the mask has another shape.
     """
 
-    label: str
-    info: SourceInfo
-    name: str
+    path: epath.Path
+    format: FileFormat
+    file_name: str
     array: StoredArray
-    axes: str
     options: ReadOptions
     mask: StoredArray | None = None
+    axes: str = ""
     always_float: bool = False
     remarks: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        """Raises InputError for element types and shapes that frames cannot have, and for a mask of another shape."""
+        self.axes = self.axes or resolve_layout(self.label, self.array.shape, self.options.layout)
         if not self.array.is_numeric:
             raise InputError(f"{self.label} holds {self.array.dtype}; expected integers, floats or bool")
         if self.mask is not None and not self._mask_axes:
@@ -126,6 +131,14 @@ class ArraySlicer:
                 f"{self.label} has shape {list(self.array.shape)}: {self.sizes['n']:,} sequences, at most {_MAX_SEQUENCES:,} "
                 "can be read; check the file and --config.data.layout"
             )
+
+    @property
+    def label(self) -> str:
+        """The array's name in messages."""
+        return self._named(str(self.path))
+
+    def _named(self, name: str) -> str:
+        return f"{name}#{self.array.key}" if self.array.key else name
 
     @functools.cached_property
     def sizes(self) -> dict[str, int]:
@@ -161,19 +174,17 @@ class ArraySlicer:
         stored, remarks, has_items = self.array.dtype.newbyteorder("="), tuple(self.remarks), "n" in self.axes
         if stored not in (self.dtype, np.dtype(bool)):
             remarks += (f"{self.array.dtype} is read as {self.dtype}",)
-        info = dataclasses.replace(self.info, key=self.array.key, axes=self.axes, dtype=stored)
+        name = self._named(self.file_name)
         return [
             FrameSource(
-                name=f"{self.name}[{item}]" if has_items else self.name,
+                name=f"{name}[{item}]" if has_items else name,
                 frames=self.sizes["t"],
                 shape=self.frame_shape,
                 dtype=self.dtype,
-                fill=fill,
-                ticks=None,
-                step="",
-                remarks=remarks if item == 0 else (),  # they hold for all items, which may be thousands
                 blocks=functools.partial(self._blocks, item),
-                info=dataclasses.replace(info, item=item) if has_items else info,
+                fill=fill,
+                remarks=remarks if item == 0 else (),  # they hold for all items, which may be thousands
+                info=SourceInfo(self.path, self.format, stored, self.array.key, self.axes, item if has_items else None),
                 times=times,
             )
             for item in range(self.sizes["n"])

@@ -14,9 +14,9 @@ from PIL import GifImagePlugin, Image
 
 from stlight_jax.data.formats.file_format import FileFormat, OutputLimits, WriteFrames
 from stlight_jax.data.formats.output_spec import OutputSpec
-from stlight_jax.data.formats.pillow_frames import DAMAGE, PillowFrames, decode_file
+from stlight_jax.data.formats.pillow_frames import DAMAGE, LabelledPicture, PillowFrames, decode_file
 from stlight_jax.data.formats.read_errors import read_errors
-from stlight_jax.data.formats.types import ReadOptions, SourceInfo
+from stlight_jax.data.formats.types import ReadOptions
 from stlight_jax.data.formats.value_conversion import to_grey_levels
 
 _MIN_MILLISECONDS = 20  # players show faster frames more slowly
@@ -28,10 +28,11 @@ def _read(files: Sequence[epath.Path], name: str, options: ReadOptions) -> Pillo
     (path,) = files
     with read_errors(path, *DAMAGE), Image.open(path) as image:
         frames, milliseconds = image.n_frames, image.info.get("duration")
-    info = SourceInfo(path, FORMAT, frame_rate=1000 / milliseconds if milliseconds else None)
-    return PillowFrames(
-        name, frames, lambda first: itertools.islice(decode_file(path, animated=True), first, None), options, info
-    )
+
+    def decode(first: int) -> Iterator[LabelledPicture]:
+        return itertools.islice(decode_file(path, animated=True), first, None)
+
+    return PillowFrames(path, FORMAT, name, frames, decode, options, 1000 / milliseconds if milliseconds else None)
 
 
 @contextlib.contextmanager

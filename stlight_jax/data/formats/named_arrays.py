@@ -9,11 +9,11 @@ import numpy as np
 from etils import epath
 
 from stlight_jax.data.continued_times import to_datetime64
-from stlight_jax.data.formats.array_slicing import ArraySlicer, StoredArray, resolve_layout
+from stlight_jax.data.formats.array_slicing import ArraySlicer, StoredArray
 from stlight_jax.data.formats.file_format import FileFormat
 from stlight_jax.data.formats.output_spec import OutputSpec, free_name
 from stlight_jax.data.formats.read_errors import read_errors
-from stlight_jax.data.formats.types import FrameSource, ReadOptions, SourceInfo
+from stlight_jax.data.formats.types import FrameSource, ReadOptions
 from stlight_jax.data.times import TimeAxis, counts_since, parse_times
 from stlight_jax.errors import InputError
 
@@ -74,31 +74,13 @@ def open_arrays(
     if not chosen:
         raise InputError(f"{path} holds no array of at least 3 axes that could be frames; it holds {describe_arrays(arrays)}")
     mask = find_array(path, arrays, options.mask, "mask") if options.mask else None
-    slicers = [slice_array(path, file_format, f"{name}#{array.key}", array, options, mask) for array in chosen]
+    slicers = [ArraySlicer(path, file_format, name, array, options, mask) for array in chosen]
     if len({(slicer.array.dtype, slicer.frame_shape, "n" in slicer.axes) for slicer in slicers}) > 1:
         raise InputError(
             f"{path} holds arrays of different frames; choose one with --config.data.variable: {describe_arrays(chosen)}"
         )
     times = _FileTimes(path, arrays, options, {slicer.sizes["t"] for slicer in slicers})
     return [sequence for slicer in slicers for sequence in slicer.sequences(times.of_array(slicer))]
-
-
-def slice_array(
-    path: epath.Path,
-    file_format: FileFormat,
-    name: str,
-    array: StoredArray,
-    options: ReadOptions,
-    mask: StoredArray | None = None,
-) -> ArraySlicer:
-    """Returns the slicer of an array whose axes are those of the option `layout`.
-
-    Raises:
-      InputError: the array's element type or shape, or that of the mask, does not fit.
-    """
-    label = f"{path}#{array.key}" if array.key else str(path)
-    axes = resolve_layout(label, array.shape, options.layout)
-    return ArraySlicer(label, SourceInfo(path, file_format), name, array, axes, options, mask)
 
 
 class _FileTimes:

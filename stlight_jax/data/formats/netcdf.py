@@ -16,22 +16,13 @@ import numpy as np
 from etils import epath
 
 from stlight_jax.data.continued_times import to_datetime64
+from stlight_jax.data.formats import cf_attributes as cf
 from stlight_jax.data.formats.array_slicing import ArraySlicer, StoredArray, resolve_layout
-from stlight_jax.data.formats.attributes import (
-    FILL_VALUES,
-    PACKING,
-    RANGES,
-    UNSIGNED,
-    VALID_RANGE,
-    ValidRange,
-    declared_fill,
-    has_valid_range,
-)
 from stlight_jax.data.formats.file_format import FileFormat, OutputLimits, WriteFrames
 from stlight_jax.data.formats.named_arrays import describe_arrays, find_array, is_time_name
 from stlight_jax.data.formats.output_spec import OutputSpec, free_name
 from stlight_jax.data.formats.read_errors import read_errors
-from stlight_jax.data.formats.types import BLOCK_BYTES, FrameSource, ReadOptions, SourceInfo
+from stlight_jax.data.formats.types import BLOCK_BYTES, FrameSource, ReadOptions
 from stlight_jax.data.formats.value_conversion import reorder_axes, to_dtype
 from stlight_jax.data.times import TimeAxis, calendar_name, counts_since, parse_times
 from stlight_jax.errors import InputError
@@ -68,18 +59,9 @@ def _read(files: Sequence[epath.Path], name: str, options: ReadOptions) -> list[
         else:
             axes = resolve_layout(label, variable.shape, options.layout)
             time = variable.dims[axes.index("t")]
-        slicer = ArraySlicer(
-            label,
-            SourceInfo(path, FORMAT),
-            f"{name}#{key}",
-            contents.array(key),
-            axes,
-            options,
-            find_array(path, contents.arrays, options.mask, "mask") if options.mask else None,
-            always_float=True,
-            remarks=contents.remarks,
-        )
+        mask = find_array(path, contents.arrays, options.mask, "mask") if options.mask else None
         times = None if options.time == "none" else contents.times(time)
+    slicer = ArraySlicer(path, FORMAT, name, contents.array(key), options, mask, axes, True, contents.remarks)
     return slicer.sequences(times)
 
 
@@ -101,7 +83,7 @@ class _Variable:
     def __init__(self, variable: Any, stored: Any = None):
         self._variable, self._stored = variable, stored
         if stored is not None:
-            self._range = ValidRange.from_attributes(_attributes(stored), stored.dtype)
+            self._range = cf.ValidRange.from_attributes(_attributes(stored), stored.dtype)
 
     def __getitem__(self, index: Any) -> np.ndarray:
         return self.masked(index)[0]
@@ -129,7 +111,7 @@ def _opened(path: epath.Path, key: str) -> Iterator[_Variable]:
 
 
 def _is_bounded(variable: Any) -> bool:
-    return variable.dtype.kind in "iuf" and has_valid_range(variable.attrs)
+    return variable.dtype.kind in "iuf" and cf.has_valid_range(variable.attrs)
 
 
 def _unpacked_dtype(variable: Any) -> np.dtype:
@@ -143,7 +125,9 @@ def _describe_invalid(path: epath.Path, key: str, variable: Any) -> list[str]:
     """Returns a remark on the values beyond the valid range, if it has any."""
     if not _is_bounded(variable) or variable.ndim < 1:
         return []
-    limits = ", ".join(f"{name} {np.asarray(variable.attrs[name]).tolist()}" for name in VALID_RANGE if name in variable.attrs)
+    limits = ", ".join(
+        f"{name} {np.asarray(variable.attrs[name]).tolist()}" for name in cf.VALID_RANGE if name in variable.attrs
+    )
     if variable.size > _MAX_COUNTED:
         return [f"values beyond its {limits} are missing"]
     step = max(1, BLOCK_BYTES // max(1, variable[:1].nbytes))
@@ -369,10 +353,10 @@ def _continue_variable(target: Any, source: Any, spec: OutputSpec) -> _OutputVar
     dimensions.create(target, spec, unlimited)
 
     attributes = _attributes(old)
-    packing = {name: attributes[name] for name in PACKING if name in attributes}
+    packing = {name: attributes[name] for name in cf.PACKING if name in attributes}
     # The source's element type is that of unpacked values.
     other_dtype = spec.dtype_requested and (packing or old.dtype != spec.dtype)
-    keeps_dtype = spec.dtype == spec.source.dtype and UNSIGNED not in attributes and not other_dtype
+    keeps_dtype = spec.dtype == spec.source.dtype and cf.UNSIGNED not in attributes and not other_dtype
     packing = packing if keeps_dtype else {}
     dtype = np.dtype(old.dtype if keeps_dtype else spec.dtype)
     fill = _continued_fill(attributes, dtype, bool(packing)) if keeps_dtype else spec.fill
@@ -380,7 +364,7 @@ def _continue_variable(target: Any, source: Any, spec: OutputSpec) -> _OutputVar
         fill = spec.fill
 
     new = _new_variable(target, spec.key, dtype, dimensions.order, fill)
-    left_out = {*FILL_VALUES, *RANGES, *(() if keeps_dtype else (UNSIGNED, *PACKING))}
+    left_out = {*cf.FILL_VALUES, *cf.RANGES, *(() if keeps_dtype else (cf.UNSIGNED, *cf.PACKING))}
     new.setncatts({name: value for name, value in attributes.items() if name not in left_out})
     if keeps_dtype and "missing_value" in attributes and fill is not None:
         new.missing_value = dtype.type(fill)
@@ -415,8 +399,8 @@ def _continued_fill(attributes: dict[str, Any], dtype: np.dtype, packed: bool) -
     """
     import netCDF4
 
-    fill = declared_fill(attributes, dtype)
-    needs_fill = packed or not {*FILL_VALUES, *RANGES}.isdisjoint(attributes)
+    fill = cf.declared_fill(attributes, dtype)
+    needs_fill = packed or not {*cf.FILL_VALUES, *cf.RANGES}.isdisjoint(attributes)
     return netCDF4.default_fillvals[dtype.str[1:]] if fill is None and dtype.kind in "iu" and needs_fill else fill
 
 
@@ -480,7 +464,7 @@ def _write_times(target: Any, spec: OutputSpec, dimensions: _Dimensions) -> None
     if spec.times is None:
         return
     values = spec.times.stored
-    attributes = {name: value for name, value in spec.times.attributes.items() if name not in ("bounds", *RANGES)}
+    attributes = {name: value for name, value in spec.times.attributes.items() if name not in ("bounds", *cf.RANGES)}
     if spec.times.dated and not continues:
         values = to_datetime64(spec.times)
         units = f"{_UNIT_NAMES[np.datetime_data(values.dtype)[0]]} since 1970-01-01 00:00:00"

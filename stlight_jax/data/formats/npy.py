@@ -11,9 +11,8 @@ from typing import IO, NamedTuple
 import numpy as np
 from etils import epath
 
-from stlight_jax.data.formats.array_slicing import StoredArray
+from stlight_jax.data.formats.array_slicing import ArraySlicer, StoredArray
 from stlight_jax.data.formats.file_format import FileFormat, OutputLimits, WriteFrames
-from stlight_jax.data.formats.named_arrays import slice_array
 from stlight_jax.data.formats.output_spec import OutputSpec
 from stlight_jax.data.formats.read_errors import read_errors
 from stlight_jax.data.formats.types import FrameSource, ReadOptions
@@ -107,7 +106,7 @@ def _read(files: Sequence[epath.Path], name: str, options: ReadOptions) -> list[
 
     with read_errors(path), opened() as array:
         stored = StoredArray("", array.shape, array.dtype, opened)
-    return slice_array(path, FORMAT, name, stored, options).sequences()
+    return ArraySlicer(path, FORMAT, name, stored, options).sequences()
 
 
 @contextlib.contextmanager

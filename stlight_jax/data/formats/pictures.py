@@ -14,7 +14,7 @@ from PIL import Image
 from stlight_jax.data.formats.file_format import FileFormat, OutputLimits, WriteFrames
 from stlight_jax.data.formats.output_spec import OutputSpec
 from stlight_jax.data.formats.pillow_frames import LabelledPicture, PillowFrames, decode_file
-from stlight_jax.data.formats.types import ReadOptions, SourceInfo
+from stlight_jax.data.formats.types import ReadOptions
 from stlight_jax.data.formats.value_conversion import to_dtype, to_grey_levels
 
 
@@ -25,7 +25,7 @@ def _read(files: Sequence[epath.Path], name: str, options: ReadOptions) -> Pillo
         for file in files[first:]:
             yield from decode_file(file, animated=False)
 
-    return PillowFrames(name, len(files), decode, options, SourceInfo(files[0].parent, FORMAT))
+    return PillowFrames(files[0].parent, FORMAT, name, len(files), decode, options)
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ import numpy as np
 from etils import epath
 from PIL import Image, ImageSequence
 
+from stlight_jax.data.formats.file_format import FileFormat
 from stlight_jax.data.formats.read_errors import read_errors
 from stlight_jax.data.formats.types import FrameSource, ReadOptions, SourceInfo, in_blocks, integer_fill
 from stlight_jax.errors import InputError
@@ -33,32 +34,34 @@ def is_colourful(rgb: np.ndarray) -> bool:
     return bool((rgb.max(-1) - rgb.min(-1) > _GREY_TOLERANCE).any())
 
 
+@dataclasses.dataclass(eq=False)
 class PillowFrames:
     """A sequence of pictures, grey or rgb as `frame_source` gets it; a `PictureFile`.
 
-    Args:
+    Attributes:
+      path: the file, or the folder of pictures.
+      format: the format of the file.
       name: name of the sequence.
       frames: number of frames.
       decode: yields the pictures from the one with this index on.
       options: the user's options.
-      info: where the pictures are stored.
+      frame_rate: frames per second of a GIF.
 
     Raises:
       InputError: the first picture is damaged or has more than 16 bits.
     """
 
-    def __init__(
-        self,
-        name: str,
-        frames: int,
-        decode: Callable[[int], Iterator[LabelledPicture]],
-        options: ReadOptions,
-        info: SourceInfo,
-    ):
-        self._name, self._frames, self._decode, self._options = name, frames, decode, options
-        first = next(decode(0))
+    path: epath.Path
+    format: FileFormat
+    name: str
+    frames: int
+    decode: Callable[[int], Iterator[LabelledPicture]]
+    options: ReadOptions
+    frame_rate: float | None = None
+
+    def __post_init__(self) -> None:
+        first = next(self.decode(0))
         self._size, self._is_deep = first.image.size, _is_deep(first)
-        self._info = dataclasses.replace(info, dtype=np.dtype(np.uint16 if self._is_deep else np.uint8))
 
     def has_colour(self) -> bool:
         """Reads frames until one has colours.
@@ -68,7 +71,7 @@ class PillowFrames:
         """
         return any(
             picture.image.mode not in ("1", "L", "LA") and not _is_deep(picture) and is_colourful(_to_array(picture, rgb=True))
-            for picture in self._decode(0)
+            for picture in self.decode(0)
         )
 
     def frame_source(self, rgb: bool) -> FrameSource:
@@ -77,25 +80,22 @@ class PillowFrames:
         Raises:
           InputError: the user asks for rgb and the pictures have 16 bits, or for an impossible fill value.
         """
-        if self._is_deep and self._options.channels == "rgb":
-            raise InputError(f"{self._name} holds 16-bit grey pictures; read them with --config.data.channels=grey")
+        if self._is_deep and self.options.channels == "rgb":
+            raise InputError(f"{self.name} holds 16-bit grey pictures; read them with --config.data.channels=grey")
         rgb = rgb and not self._is_deep
-        shape, dtype = (self._size[1], self._size[0], 3 if rgb else 1), self._info.dtype
+        shape, dtype = (self._size[1], self._size[0], 3 if rgb else 1), np.dtype(np.uint16 if self._is_deep else np.uint8)
         return FrameSource(
-            name=self._name,
-            frames=self._frames,
+            name=self.name,
+            frames=self.frames,
             shape=shape,
             dtype=dtype,
-            fill=integer_fill(self._name, self._options.fill_value, dtype),
-            ticks=None,
-            step="",
-            remarks=(),
             blocks=lambda first=0: in_blocks(self._arrays(rgb, first), shape, dtype),
-            info=self._info,
+            fill=integer_fill(self.name, self.options.fill_value, dtype),
+            info=SourceInfo(self.path, self.format, dtype, frame_rate=self.frame_rate),
         )
 
     def _arrays(self, rgb: bool, first: int) -> Iterator[np.ndarray]:
-        for picture in self._decode(first):
+        for picture in self.decode(first):
             if picture.image.size != self._size:
                 size, first_size = (f"{width} x {height}" for width, height in (picture.image.size, self._size))
                 raise InputError(f"{picture.label} has {size} pixels, the first picture {first_size}; all must be of one size")

@@ -52,18 +52,18 @@ class SourceInfo:
     Attributes:
       path: the file, or the folder of pictures.
       format: the format of the file.
+      dtype: the stored element type in the byte order of this machine.
       key: name of the array in the file; "" if the file holds a single array without a name.
       axes: a letter of "nthwc" for each axis of the array; "" for videos and pictures.
-      dtype: the stored element type in the byte order of this machine.
       item: index along the n-axis; None without an n-axis.
       frame_rate: frames per second of a video or GIF.
     """
 
     path: epath.Path
     format: FileFormat
+    dtype: np.dtype
     key: str = ""
     axes: str = ""
-    dtype: np.dtype | None = None
     item: int | None = None
     frame_rate: float | None = None
 
@@ -77,13 +77,13 @@ class FrameSource:
       frames: number of frames; an upper bound for videos.
       shape: shape of a frame, (h, w, c).
       dtype: element type of the blocks: uint8, uint16, int16 or float32.
+      blocks: yields blocks `[n, h, w, c]` in order, each of about 32 MiB or a single frame, from the first frame or from the
+        frame whose index it gets. It can be called again, and raises InputError for damage that only reading reveals.
       fill: integers of this value are missing; in floats, NaN is missing.
       ticks: int64 `[t]`, the time of each frame in whole sampling steps since an origin that all sequences of a call with the
         same sampling step and kind of time share; None if the file has no times, so that frames follow each other.
       step: the sampling step as text, such as "1 h"; "" if unknown.
       remarks: messages for the user.
-      blocks: yields blocks `[n, h, w, c]` in order, each of about 32 MiB or a single frame, from the first frame or from the
-        frame whose index it gets. It can be called again, and raises InputError for damage that only reading reveals.
       info: where and how the sequence is stored.
       times: the time axis that `ticks` come from.
     """
@@ -92,11 +92,11 @@ class FrameSource:
     frames: int
     shape: tuple[int, int, int]
     dtype: np.dtype
-    fill: float | None
-    ticks: np.ndarray | None
-    step: str
-    remarks: tuple[str, ...]
     blocks: Callable[..., Iterator[np.ndarray]]
+    fill: float | None = None
+    ticks: np.ndarray | None = None
+    step: str = ""
+    remarks: tuple[str, ...] = ()
     info: SourceInfo | None = None
     times: TimeAxis | None = None
 

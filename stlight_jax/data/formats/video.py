@@ -74,12 +74,10 @@ class Video:
             frames=self._frames,
             shape=shape,
             dtype=dtype,
-            fill=integer_fill(self._path, self._options.fill_value, dtype),
-            ticks=None,
-            step=format_duration(1e6 / self._rate) if self._rate else "",
-            remarks=(),
             blocks=lambda first=0: in_blocks(itertools.islice(self._arrays(rgb), first, None), shape, dtype),
-            info=SourceInfo(self._path, FORMAT, dtype=dtype, frame_rate=self._rate),
+            fill=integer_fill(self._path, self._options.fill_value, dtype),
+            step=format_duration(1e6 / self._rate) if self._rate else "",
+            info=SourceInfo(self._path, FORMAT, dtype, frame_rate=self._rate),
         )
 
     def _arrays(self, rgb: bool) -> Iterator[np.ndarray]:

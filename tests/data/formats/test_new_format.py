@@ -9,10 +9,9 @@ import pytest
 
 from stlight_jax import InputError
 from stlight_jax.data.formats import registry
-from stlight_jax.data.formats.array_slicing import StoredArray
+from stlight_jax.data.formats.array_slicing import ArraySlicer, StoredArray
 from stlight_jax.data.formats.file_format import FileFormat, OutputLimits
 from stlight_jax.data.formats.input_files import open_sequences
-from stlight_jax.data.formats.named_arrays import slice_array
 from stlight_jax.data.formats.types import ReadOptions
 from stlight_jax.data.formats.value_conversion import to_stored
 from tests.forecasting.line import Line, as_integers, movie, run
@@ -23,7 +22,7 @@ def read(files, name, options):
     (path,) = files
     array = np.array(json.loads(path.read_text()), np.uint8)
     stored = StoredArray("", array.shape, array.dtype, lambda: contextlib.nullcontext(array))
-    return slice_array(path, registry.input_format(path.suffix), name, stored, options).sequences()
+    return ArraySlicer(path, registry.input_format(path.suffix), name, stored, options).sequences()
 
 
 @contextlib.contextmanager

@@ -129,9 +129,7 @@ def test_folders_of_pictures_are_numbered_by_the_frames(tmp_path, channels):
 
 def test_deep_pictures_stay_deep(tmp_path):
     frames = np.rint(random_frames((2, 9, 8, 1), 60000))
-    spec = output_spec(
-        frames, np.uint16, source=SourceInfo(NOWHERE, registry.output_format("pictures"), dtype=np.dtype(np.uint16))
-    )
+    spec = output_spec(frames, np.uint16, source=SourceInfo(NOWHERE, registry.output_format("pictures"), np.dtype(np.uint16)))
     path = write(tmp_path / "a", frames, spec)
     found = np.stack([np.asarray(Image.open(item)) for item in sorted(path.glob("*.png"))])
     np.testing.assert_array_equal(found, frames[..., 0])
