@@ -94,7 +94,7 @@ def parse_times(values: np.ndarray, name: str, source: str) -> TimeAxis:
     bad = ~np.isfinite(values)
     if bad.any():
         raise InputError(
-            f"{source}: time stamp {bad.argmax()} in {name!r} is {values[bad][0]}; expected a number, {_IGNORE_TIMES}"
+            f"{source}: time stamp {np.argmax(bad)} in {name!r} is {values[bad][0]}; expected a number, {_IGNORE_TIMES}"
         )
     if (values % 1).any() or (np.abs(values) >= 2.0**62).any():
         numbers = values if values.dtype == np.int64 else values.astype(np.float64)
@@ -136,8 +136,8 @@ def sampling_step(series: Sequence[np.ndarray]) -> float | None:
     cumulated = np.concatenate([[0], np.cumsum(counts)])
     near = cumulated[np.searchsorted(values, (1 + _JITTER) * values, "right")]
     near = near - cumulated[np.searchsorted(values, (1 - _JITTER) * values, "left")]
-    best = np.flatnonzero(near == near.max())
-    best = best[counts[best] == counts[best].max()]
+    best = np.flatnonzero(near == np.max(near))
+    best = best[counts[best] == np.max(counts[best])]
     best = best[values[best] <= (1 + _JITTER) * values[best[0]]]  # the shortest of equally frequent steps
     return values[best[len(best) // 2]].item()
 
@@ -170,7 +170,7 @@ def _checked(dates: np.ndarray, given: np.ndarray, name: str, source: str) -> np
     bad = np.isnat(dates)
     if bad.any():
         raise InputError(
-            f"{source}: time stamp {bad.argmax()} in {name!r} is {_to_text(given[bad][0])!r}; expected YYYYMMDD, YYYYMMDDHH, "
+            f"{source}: time stamp {np.argmax(bad)} in {name!r} is {_to_text(given[bad][0])!r}; expected YYYYMMDD, YYYYMMDDHH, "
             f"YYYYMMDDHHMM, YYYYMMDDHHMMSS or ISO 8601, {_IGNORE_TIMES}"
         )
     return dates.astype(np.int64)
@@ -207,10 +207,11 @@ def _from_digits(texts: list[str]) -> np.ndarray:
     starts = range(4, lengths.pop(), 2)
     year = np.array([int(text[:4]) for text in texts])
     parts = [np.array([int(text[start : start + 2]) for text in texts]) for start in starts]
-    month, day, hour, minute, second = (*parts, 0, 0, 0)[:5]
-    slots = len(parts) == 3 and hour.max() > 24
+    zeros = np.zeros(len(texts), np.int64)
+    month, day, hour, minute, second = [*parts, zeros, zeros, zeros][:5]
+    slots = len(parts) == 3 and np.max(hour) > 24
     valid = (month >= 1) & (month <= 12) & (day >= 1) & (minute < 60) & (second < 60)
-    valid &= (hour >= 1) & (hour <= 48) if slots else np.asarray(hour <= 24)
+    valid &= (hour >= 1) & (hour <= 48) if slots else hour <= 24
     months = (12 * (year - 1970) + np.where(valid, month, 1) - 1).astype("M8[M]")
     days = months.astype("M8[D]") + (day - 1)
     valid &= days.astype("M8[M]") == months  # day 31 of a shorter month runs over

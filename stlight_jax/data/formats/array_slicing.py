@@ -202,12 +202,10 @@ class ArraySlicer:
 
     @functools.cached_property
     def _mask_axes(self) -> str:
-        """The letters of the mask's axes; "" if its shape does not fit."""
-        if self.mask.shape == self.array.shape:
-            return self.axes
+        """The letters of the mask's axes; "" without a mask, or if its shape does not fit."""
         frame = "".join(letter for letter in self.axes if letter in "hw")
-        fitting = (axes for axes in (frame, f"t{frame}") if self.mask.shape == tuple(self.sizes[letter] for letter in axes))
-        return next(fitting, "")
+        shapes = {axes: tuple(self.sizes[letter] for letter in axes) for axes in (self.axes, frame, f"t{frame}")}
+        return next((axes for axes, shape in shapes.items() if self.mask and self.mask.shape == shape), "")
 
     def _convert(self, block: np.ndarray, missing: np.ndarray | None, first: int) -> np.ndarray:
         """Converts a block to the element type of the frames, with NaN in floats where values are missing.
@@ -251,8 +249,8 @@ def _slice_frames(stored: Any, axes: str, index: dict[str, Any]) -> np.ndarray:
     block = np.asarray(stored[tuple(index.get(axis, slice(None)) for axis in axes)])
     remaining = axes.replace("n", "")
     block = block.transpose([remaining.index(axis) for axis in "thwc" if axis in remaining])
-    return np.expand_dims(block, [place for place, axis in enumerate("thwc") if axis not in remaining])
+    return np.expand_dims(block, tuple(place for place, axis in enumerate("thwc") if axis not in remaining))
 
 
 def _first_with(flagged: np.ndarray, first: int) -> int:
-    return first + int(flagged.any(axis=(1, 2, 3)).argmax())
+    return first + int(np.argmax(flagged.any(axis=(1, 2, 3))))

@@ -70,7 +70,7 @@ def has_valid_range(attributes: Mapping[str, Any]) -> bool:
     return not set(VALID_RANGE).isdisjoint(attributes)
 
 
-def declared_fill(attributes: Mapping[str, Any], dtype: np.dtype) -> float | int | None:
+def declared_fill(attributes: Mapping[str, Any], dtype: np.dtype) -> float | None:
     """Returns the first declared fill value that an array of `dtype` can hold, or None."""
     for name in FILL_VALUES:
         value = np.asarray(attributes.get(name))

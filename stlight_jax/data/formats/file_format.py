@@ -65,7 +65,7 @@ class FileFormat:
       has_named_arrays: whether the options that name arrays apply.
       limits: what an output can hold.
       output_bytes: returns the size of an output in bytes, for the check of the disk; None if it depends on the values.
-      continued_by: name of the format of predictions if this format has no writer.
+      continued_by: the format of predictions from such a file if this format has no writer; None: .npy.
     """
 
     name: str
@@ -81,7 +81,7 @@ class FileFormat:
     has_named_arrays: bool = False
     limits: OutputLimits = OutputLimits()
     output_bytes: Callable[[OutputSpec], int] | None = None
-    continued_by: str = "npy"
+    continued_by: FileFormat | None = None
 
     @property
     def output_ending(self) -> str:
@@ -107,6 +107,8 @@ class FileFormat:
                     f"{path}: data.{key} is {value!r}, but {self.title} has no named arrays; leave data.{key} empty"
                 )
         self.require_packages(path)
+        if self.reader is None:
+            raise ValueError(f"{self.title} is only written")
         return self.reader(files, name, options)
 
     def require_packages(self, path: epath.PathLike) -> None:

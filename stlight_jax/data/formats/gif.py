@@ -27,7 +27,7 @@ def _read(files: Sequence[epath.Path], name: str, options: ReadOptions) -> Pillo
     """Opens the frames as players show them, composed of their changes."""
     (path,) = files
     with read_errors(path, *DAMAGE), Image.open(path) as image:
-        frames, milliseconds = image.n_frames, image.info.get("duration")
+        frames, milliseconds = getattr(image, "n_frames", 1), image.info.get("duration")
 
     def decode(first: int) -> Iterator[LabelledPicture]:
         return itertools.islice(decode_file(path, animated=True), first, None)
@@ -47,7 +47,11 @@ def _write(path: pathlib.Path, spec: OutputSpec) -> Iterator[WriteFrames]:
             del first
             for frame in frames:
                 levels = to_grey_levels(frame, spec)
-                image = _with_grey_palette(levels) if levels.shape[-1] == 1 else Image.fromarray(levels).quantize(256, dither=0)
+                image = (
+                    _with_grey_palette(levels)
+                    if levels.shape[-1] == 1
+                    else Image.fromarray(levels).quantize(256, dither=Image.Dither.NONE)
+                )
                 file.write(b"".join(GifImagePlugin.getdata(image, duration=milliseconds, include_color_table=True)))
 
         yield write

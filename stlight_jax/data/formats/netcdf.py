@@ -399,9 +399,10 @@ def _continued_fill(attributes: dict[str, Any], dtype: np.dtype, packed: bool) -
     """
     import netCDF4
 
+    defaults: dict[str, Any] = netCDF4.default_fillvals
     fill = cf.declared_fill(attributes, dtype)
     needs_fill = packed or not {*cf.FILL_VALUES, *cf.RANGES}.isdisjoint(attributes)
-    return netCDF4.default_fillvals[dtype.str[1:]] if fill is None and dtype.kind in "iu" and needs_fill else fill
+    return defaults[dtype.str[1:]] if fill is None and dtype.kind in "iu" and needs_fill else fill
 
 
 def _copy_coordinates(target: Any, source: Any, old: Any, spec: OutputSpec) -> None:

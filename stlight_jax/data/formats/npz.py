@@ -119,10 +119,11 @@ class _ForwardArray:
         array = np.empty(shape, self._dtype)
         content, done = memoryview(array.reshape(-1).view(np.uint8)), 0
         while done < len(content):
-            count = self._file.readinto(content[done : done + _BYTES_PER_READ])
-            if not count:
+            part = self._file.read(min(_BYTES_PER_READ, len(content) - done))
+            if not part:
                 raise EOFError("the array is cut off")
-            done += count
+            content[done : done + len(part)] = part
+            done += len(part)
         return array
 
 

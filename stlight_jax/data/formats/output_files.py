@@ -76,8 +76,10 @@ def open_output(
         replaced.
     """
     with atomic_output(path, replace=replace) as temporary, contextlib.ExitStack() as open_files:
+        if file_format.writer is None:
+            raise ValueError(f"{file_format.title} is not written by this function")
+        file_format.require_packages(path)
         with write_errors(path, RuntimeError):
-            file_format.require_packages(path)
             output = _CheckedOutput(path, open_files.enter_context(file_format.writer(temporary, spec)))
         yield output
         if output.frames != spec.total_frames:

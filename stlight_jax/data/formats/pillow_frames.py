@@ -116,8 +116,9 @@ def decode_file(path: epath.Path, *, animated: bool) -> Iterator[LabelledPicture
       InputError: the file is damaged, or holds several pictures though it is not animated.
     """
     with read_errors(path, *DAMAGE), Image.open(path) as image:
-        if not animated and getattr(image, "n_frames", 1) > 1:
-            raise InputError(f"{path} holds {image.n_frames} pictures; expected one in each file of a folder, or a .gif")
+        pages = getattr(image, "n_frames", 1)
+        if not animated and pages > 1:
+            raise InputError(f"{path} holds {pages} pictures; expected one in each file of a folder, or a .gif")
         for number, frame in enumerate(ImageSequence.Iterator(image)):
             frame.load()
             yield LabelledPicture(f"{path}, frame {number}" if animated else str(path), frame)

@@ -11,7 +11,7 @@ from etils import epath
 
 from stlight_jax.errors import InputError
 
-_DAMAGE = (OSError, ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error)
+_DAMAGE: tuple[type[Exception], ...] = (OSError, ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 @contextlib.contextmanager
@@ -25,9 +25,10 @@ def read_errors(path: epath.PathLike, *more: type[Exception]) -> Iterator[None]:
     Raises:
       InputError: the block raised one of the exceptions.
     """
+    damage = _DAMAGE + more
     try:
         yield
     except InputError:
         raise
-    except (*_DAMAGE, *more) as error:
+    except damage as error:
         raise InputError(f"{path} is damaged, or not what its name says: {error}") from None

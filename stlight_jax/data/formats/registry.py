@@ -40,7 +40,7 @@ def output_format_of(ending: str) -> FileFormat | None:
 
 def continuation_format(source: FileFormat) -> FileFormat:
     """Returns the format of predictions from a file of the format `source`: itself if it has a writer."""
-    return source if source.writer else output_format(source.continued_by)
+    return source if source.writer else source.continued_by or npy.FORMAT
 
 
 def describe_inputs() -> str:

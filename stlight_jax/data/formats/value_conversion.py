@@ -31,8 +31,12 @@ def to_dtype(values: np.ndarray, dtype: np.dtype, fill: float | None) -> np.ndar
     """
     stored = np.empty(values.shape, dtype)
     cannot_mark = dtype.kind == "b" or (dtype.kind != "f" and fill is None)
-    flags = ["external_loop", "buffered", "zerosize_ok"]
-    with np.nditer([values, stored], flags, [["readonly"], ["writeonly"]], buffersize=_VALUES_PER_PART) as parts:
+    with np.nditer(
+        [values, stored],
+        ["external_loop", "buffered", "zerosize_ok"],
+        [["readonly"], ["writeonly"]],
+        buffersize=_VALUES_PER_PART,
+    ) as parts:
         for part, converted in parts:
             missing = np.isnan(part)
             if cannot_mark and missing.any():
