@@ -9,7 +9,6 @@ and matmul_train, the network's matrix products alone. Inputs lie on the device 
 from __future__ import annotations
 
 import functools
-import importlib.util
 import json
 import pathlib
 import resource
@@ -197,13 +196,12 @@ class TorchContestant:
             switch.allow_tf32 = spec["precision"] != "float32"
         torch.backends.cudnn.benchmark = True  # tries its algorithms, as XLA does
 
-        path = ROOT / "stlight_jax" / "baseline" / "network.py"
-        loader = importlib.util.spec_from_file_location("network", path)
-        network = importlib.util.module_from_spec(loader)
-        loader.loader.exec_module(network)
+        sys.path.append(str(ROOT / "stlight_jax" / "torch_reference"))  # an interpreter with PyTorch may have no JAX
+        import network
+
         torch.manual_seed(0)
-        self.model, self.mode, self.side, self.batch = network.STLight(**spec["network"]), mode, spec["side"], spec["batch"]
-        self.model = self.model.to(self.device)
+        self.mode, self.side, self.batch = mode, spec["side"], spec["batch"]
+        self.model = network.STLight(network.NetworkConfig(**spec["network"])).to(self.device)
         self.network = spec["network"]
         if mode == "channels_last":
             self.model = self.model.to(memory_format=torch.channels_last)

@@ -29,9 +29,8 @@ from stlight_jax.inference.predictor import Predictor
 from stlight_jax.model.initial_variables import init_variables
 from stlight_jax.runs.environment import environment
 from stlight_jax.storage.json_files import write_json
-from stlight_jax.torch_reference.files import require
-from stlight_jax.torch_reference.parity import network_arguments
-from stlight_jax.torch_reference.weights import torch_from_variables
+from stlight_jax.torch_reference.weight_files import require
+from stlight_jax.torch_reference.weights import torch_network
 
 define_config_flag(flags.FLAGS, sys.argv, default="moving_mnist:tiny")
 _BATCH = flags.DEFINE_integer("batch_size", 0, lower_bound=0, help="0 is OpenSTL's: 100, or 10 from 128 pixels on.")
@@ -91,12 +90,8 @@ def in_jax(shape: STLightConfig, variables: dict[str, Any], frames: np.ndarray) 
 def in_torch(shape: STLightConfig, variables: dict[str, Any], frames: np.ndarray) -> Callable[[], None]:
     """The same in PyTorch, on a GPU if there is one."""
     torch = require("torch")
-    from stlight_jax.torch_reference.network import STLight as TorchSTLight
-
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = TorchSTLight(**network_arguments(shape))
-    model.load_state_dict(torch_from_variables(shape, jax.tree.map(np.array, variables)))
-    model = model.eval().to(device)
+    model = torch_network(shape, jax.tree.map(np.array, variables)).eval().to(device)
     torch.backends.cudnn.allow_tf32 = shape.precision != "float32"  # as exact as ours
     inputs = torch.from_numpy(frames.transpose(0, 1, 4, 2, 3).copy()).to(device)
 

@@ -26,17 +26,19 @@ def _define_flags(values: flags.FlagValues, arguments: Sequence[str]) -> None:
 def _run(values: flags.FlagValues) -> None:
     from etils import epath
 
+    from stlight_jax.reports.parity_chart import draw_parity
     from stlight_jax.runs.environment import environment
     from stlight_jax.storage.json_files import write_json
     from stlight_jax.storage.paths import create_folder
     from stlight_jax.torch_reference import compare
-    from stlight_jax.torch_reference.files import require
+    from stlight_jax.torch_reference.parity import TOLERANCES
+    from stlight_jax.torch_reference.weight_files import require
 
     require("torch")
-    if values.steps and values.steps < compare._LAST:
-        raise InputError(f"--steps={values.steps}: at least {compare._LAST}, whose mean loss is compared, or 0")
+    if values.steps and values.steps < compare.LAST_STEPS:
+        raise InputError(f"--steps={values.steps}: at least {compare.LAST_STEPS}, whose mean loss is compared, or 0")
     if values.steps:
-        compare._check_comparable(values.config)
+        compare.check_comparable(values.config)
     out = epath.Path(values.out)
     create_folder(out)
     results = {"environment": environment(), "cases": compare.compare_cases()}
@@ -46,7 +48,7 @@ def _run(values: flags.FlagValues) -> None:
     text = compare.as_text(results)
     write_json(out / "parity.json", results)
     (out / "parity.txt").write_text(text)
-    compare.draw(out / "parity.png", results)
+    draw_parity(out / "parity.png", results, TOLERANCES)
     print_message(f"the table, the figures and the picture are in {out}: parity.txt, parity.json, parity.png")
     print(text)
     beyond = compare.failures(results)

@@ -61,7 +61,7 @@ def _check(values: flags.FlagValues) -> None:
 
 
 def _run(values: flags.FlagValues) -> None:
-    from stlight_jax.torch_reference import files
+    from stlight_jax.torch_reference import weight_files
     from stlight_jax.torch_reference.convert import checkpoint_from_torch, torch_from_checkpoint
 
     if values.workdir:
@@ -71,7 +71,7 @@ def _run(values: flags.FlagValues) -> None:
         values.config,
         values.weights,
         values.out,
-        files.read_key_map(values.key_map) if values.key_map else None,
+        weight_files.read_key_map(values.key_map) if values.key_map else None,
         parse_frame_size(values.frame_size) if values.frame_size else None,
         _value_range(values.value_range),
     )

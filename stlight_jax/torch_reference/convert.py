@@ -1,4 +1,4 @@
-"""PyTorch weights to a checkpoint, and a checkpoint to PyTorch weights."""
+"""Conversion of PyTorch weights to a checkpoint, and of a checkpoint to PyTorch weights."""
 
 from __future__ import annotations
 
@@ -15,12 +15,10 @@ from stlight_jax.config import check
 from stlight_jax.config import frame_size as config_frame_size
 from stlight_jax.console.messages import print_message
 from stlight_jax.errors import InputError
-from stlight_jax.model.initial_variables import init_variables
-from stlight_jax.model.stlight import STLight, STLightConfig
 from stlight_jax.parallel.launchers import PmapLauncher
 from stlight_jax.runs import checkpoint
 from stlight_jax.runs.workdir import Workdir
-from stlight_jax.torch_reference import files, weights
+from stlight_jax.torch_reference import weight_files, weights
 
 
 def checkpoint_from_torch(
@@ -33,38 +31,39 @@ def checkpoint_from_torch(
 ) -> epath.Path:
     """Writes a workdir with one checkpoint that holds a PyTorch network's weights, in float32.
 
+    On failure it leaves no files behind.
+
     Args:
-      config: as in `configs/`; its model is the weights' network.
-      weights_file: see `files.read_weights`.
-      workdir: a folder without checkpoints, made if need be.
+      config: a config as in `configs/`, whose model is the network of the weights.
+      weights_file: the file of weights, see `weight_files.read_weights`.
+      workdir: a folder without checkpoints; made if it does not exist.
       key_map: see `weights.variables_from_torch`.
-      frame_size: (height, width), None for the config's; kept in the checkpoint for prediction.
-      value_range: the stored values that the network sees as 0 and 1; kept likewise.
+      frame_size: (height, width) of the frames for prediction, kept in the checkpoint; None for the config's.
+      value_range: the stored values that the network sees as 0 and 1; kept in the checkpoint.
 
     Returns:
       The checkpoint's folder; its step is the number of batches that the batch norms have counted.
 
     Raises:
-      InputError: the weights are not of this network, or something cannot be read or written. Nothing is left behind.
+      InputError: the weights are not of this network, or a file cannot be read or written.
     """
     model_config = check(config)
-    of_data = config_frame_size(config)
-    if frame_size is None and of_data is None:
-        raise InputError("the config does not say how large the frames are; give --frame_size=HEIGHTxWIDTH")
-    height, width = frame_size or of_data
+    config_size = config_frame_size(config)
+    frame_size = frame_size or config_size
+    if frame_size is None:
+        raise InputError("the config has no frame size; give --frame_size=HEIGHTxWIDTH")
+    height, width = frame_size
     model_config.check_frames((1, model_config.in_frames, height, width, model_config.in_channels))
     if not value_range[0] < value_range[1]:
         raise InputError(f"value_range is {value_range[0]}, {value_range[1]}; the first value must be less than the second")
-    state_dict = files.read_weights(weights_file)
-    variables = weights.variables_from_torch(model_config, state_dict, key_map)
-    like = _shapes(model_config, height, width)
-    variables = _as_float32(variables, weights_file)
-    chex.assert_trees_all_equal_shapes(variables, like)
-    if of_data is not None and (height, width) != of_data:
-        here, there = f"{height} x {width}", f"{of_data[0]} x {of_data[1]}"
-        print_message(f"frames of {here} are for prediction; the config's data, for evaluation, have {there}")
-
-    place = Workdir(workdir)
+    state_dict = weight_files.read_weights(weights_file)
+    variables = _as_float32(weights.variables_from_torch(model_config, state_dict, key_map), weights_file)
+    chex.assert_trees_all_equal_shapes(variables, weights.variable_shapes(model_config))
+    if config_size is not None and frame_size != config_size:
+        print_message(
+            f"frames of {height} x {width} are for prediction; the config's data, for evaluation, have "
+            f"{config_size[0]} x {config_size[1]}"
+        )
     description = {
         "config": config.to_dict(),
         "data": {"weights_sha256": hashlib.sha256(epath.Path(weights_file).read_bytes()).hexdigest()},
@@ -72,59 +71,59 @@ def checkpoint_from_torch(
         "frame_size": [height, width],
         "channels": None,
     }
-    step = weights.batches_tracked(state_dict)
-    made = not place.path.exists()
-    place.create()
-    try:
-        with place.locked():
-            if checkpoint.steps(place.checkpoints):
-                raise InputError(f"--out={place.path} holds checkpoints already; name a new folder")
-            path = checkpoint.save_variables(place.checkpoints, step, variables, description)
-    except BaseException:
-        if made:
-            place.path.rmtree(missing_ok=True)  # in a bucket there is no empty folder
-        raise
+    path = _write_checkpoint(Workdir(workdir), weights.batches_tracked(state_dict), variables, description)
     print_message(
-        f"wrote {path}; python eval.py --workdir={place.path} evaluates it, --config.train.init_from={place.path} trains on"
+        f"wrote {path}; python eval.py --workdir={workdir} evaluates it, --config.train.init_from={workdir} trains it further"
     )
     return path
 
 
 def torch_from_checkpoint(workdir: epath.PathLike, which: str, weights_file: epath.PathLike) -> None:
-    """Writes a checkpoint's weights as a `state_dict` for `baseline.network.STLight`.
+    """Writes a checkpoint's weights as a `state_dict` for `torch_reference.network.STLight`.
 
     Args:
-      workdir: folder of a run.
+      workdir: the folder of a run.
       which: "best", "last" or a step.
-      weights_file: its suffix chooses the kind of file.
+      weights_file: the file, whose suffix chooses its format.
 
     Raises:
-      InputError: there is no such checkpoint, or the file cannot be written.
+      InputError: the checkpoint does not exist, or the file cannot be written.
     """
-    files.check_suffix(weights_file)
-    files.require("torch")
-    place = Workdir(workdir)
-    step = checkpoint.choose_step(place.checkpoints, which)
-    config = check(ml_collections.ConfigDict(checkpoint.load_description(place.checkpoints, step)["config"]))
-    like = _shapes(config, config.patch_size, config.patch_size)
-    variables = checkpoint.load_variables(place.checkpoints, step, PmapLauncher(jax.local_devices()[:1]).abstract(like))
-    files.write_weights(weights_file, weights.torch_from_variables(config, variables, step))
-    print_message(f"wrote {weights_file}: step {step} of {place.path}")
+    weight_files.check_suffix(weights_file)
+    weight_files.require("torch")
+    run = Workdir(workdir)
+    step = checkpoint.choose_step(run.checkpoints, which)
+    config = check(ml_collections.ConfigDict(checkpoint.load_description(run.checkpoints, step)["config"]))
+    shapes = PmapLauncher(jax.local_devices()[:1]).abstract(weights.variable_shapes(config))
+    variables = checkpoint.load_variables(run.checkpoints, step, shapes)
+    weight_files.write_weights(weights_file, weights.torch_from_variables(config, variables, step))
+    print_message(f"wrote {weights_file}: step {step} of {run.path}")
+
+
+def _write_checkpoint(run: Workdir, step: int, variables: dict[str, Any], description: dict[str, Any]) -> epath.Path:
+    is_new = not run.path.exists()
+    run.create()
+    try:
+        with run.locked():
+            if checkpoint.steps(run.checkpoints):
+                raise InputError(f"--out={run.path} holds checkpoints already; name a new folder")
+            return checkpoint.save_variables(run.checkpoints, step, variables, description)
+    except BaseException:
+        if is_new:
+            run.path.rmtree(missing_ok=True)  # a bucket has no empty folders
+        raise
 
 
 def _as_float32(variables: dict[str, Any], weights_file: epath.PathLike) -> dict[str, Any]:
-    kinds = {leaf.dtype for leaf in jax.tree.leaves(variables)}
-    if any(kind.kind != "f" for kind in kinds):
-        raise InputError(f"{weights_file} holds {', '.join(sorted(map(str, kinds)))}; weights are floating-point numbers")
-    if kinds != {np.dtype(np.float32)}:
-        print_message(f"{weights_file} holds {', '.join(sorted(map(str, kinds)))}; rounded to float32")
+    dtypes = {leaf.dtype for leaf in jax.tree.leaves(variables)}
+    names = ", ".join(sorted(map(str, dtypes)))
+    if any(dtype.kind != "f" for dtype in dtypes):
+        raise InputError(f"{weights_file} holds {names}; weights are floating-point numbers")
+    if dtypes != {np.dtype(np.float32)}:
+        print_message(f"{weights_file} holds {names}; rounded to float32")
     with np.errstate(over="ignore"):
         variables = jax.tree.map(lambda leaf: leaf.astype(np.float32), variables)
     for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
         if not np.isfinite(leaf).all():
             raise InputError(f"{weights_file}: {jax.tree_util.keystr(path)} holds values that are not finite in float32")
     return variables
-
-
-def _shapes(config: STLightConfig, height: int, width: int) -> Any:
-    return jax.eval_shape(lambda: init_variables(STLight(config), 0, (height, width, config.in_channels)))

@@ -1,9 +1,10 @@
-"""The same weights and the same frames through JAX and through PyTorch: how far apart is everything that comes out?"""
+"""The outcomes of both frameworks for the same weights and frames, and how far they deviate from each other."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -12,20 +13,27 @@ import ml_collections
 import numpy as np
 
 from stlight_jax.data.scaling import to_unit_range
-from stlight_jax.model.initial_variables import init_variables
 from stlight_jax.model.stlight import STLight, STLightConfig
 from stlight_jax.parallel.launchers import AXIS, PmapLauncher
-from stlight_jax.torch_reference.weights import arrays_from_variables, torch_from_variables
+from stlight_jax.torch_reference.weights import arrays_from_variables, torch_network, variable_shapes
 from stlight_jax.training.schedule import Hyperparameters, OneCycle
 from stlight_jax.training.state import TrainState, make_optimizer
 from stlight_jax.training.step import make_train_step
 
 ADAM_STEPS = 10
 CANCELLED = "patch_encoder.conv.bias"
+Arrays = dict[str, np.ndarray]  # under PyTorch's names and in its layout
 
 
 class Case(NamedTuple):
-    """A network and the frames it is compared on."""
+    """A network and the size of the frames it is compared on.
+
+    Attributes:
+      model: the network's config.
+      height: height of the frames in pixels.
+      width: width of the frames in pixels.
+      batch_size: sequences per batch.
+    """
 
     model: STLightConfig
     height: int
@@ -38,7 +46,7 @@ def _config(in_frames: int, out_frames: int, channels: int, **rest: Any) -> STLi
     return STLightConfig(in_frames=in_frames, out_frames=out_frames, in_channels=channels, out_channels=channels, **rest)
 
 
-# What the published networks differ in, at widths that take seconds.
+# The differences between the published networks, at widths that take seconds.
 CASES = {
     "tiny": Case(_config(10, 10, 1, hidden_dim=96, depth=6, far_kernel=5), 32, 32),
     "taxibj": Case(_config(4, 4, 2, patch_size=1), 16, 16),
@@ -46,7 +54,7 @@ CASES = {
     "overlap": Case(_config(10, 10, 1, overlap=2), 32, 32),
     "kitti": Case(_config(10, 1, 3, near_kernel=5, far_kernel=5), 16, 24),
 }
-# Largest relative deviation (see `deviation`) from float64 PyTorch that is taken for rounding, by the precision of JAX.
+# Largest relative deviation (see `deviation`) from float64 PyTorch that counts as rounding, by the precision of JAX.
 # float64 shows that the mathematics is the same. The steps of Adam: it divides by the gradient's own size, so an entry whose
 # gradient is smaller than float32's rounding moves by a whole learning rate in a direction of chance.
 TOLERANCES = {
@@ -64,35 +72,61 @@ TOLERANCES = {
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What one framework made of a case. All arrays under PyTorch's names and in its layout."""
+    """The results of one framework for a case.
 
-    prediction: np.ndarray  # [b, t', h, w, c]
-    training_prediction: np.ndarray  # [b, t', h, w, c]
+    Attributes:
+      prediction: `[b, T', h, w, c]`, with the running statistics of the batch norms.
+      training_prediction: `[b, T', h, w, c]`, with the statistics of the batch.
+      loss: mean squared error of `training_prediction`.
+      gradients: gradients of `loss`.
+      running_means: running means after the forward pass in training.
+      running_variances: running variances after the forward pass in training.
+      after_one_step: parameters after one step of Adam.
+      after_all_steps: parameters after `ADAM_STEPS` steps.
+      losses: `[ADAM_STEPS]`, the loss of each step.
+    """
+
+    prediction: np.ndarray
+    training_prediction: np.ndarray
     loss: float
-    gradients: dict[str, np.ndarray]
-    running_means: dict[str, np.ndarray]
-    running_variances: dict[str, np.ndarray]
-    after_one_step: dict[str, np.ndarray]
-    after_all_steps: dict[str, np.ndarray]
-    losses: np.ndarray  # [ADAM_STEPS]
+    gradients: Arrays
+    running_means: Arrays
+    running_variances: Arrays
+    after_one_step: Arrays
+    after_all_steps: Arrays
+    losses: np.ndarray
 
 
 def make_frames(case: Case, seed: int = 0) -> np.ndarray:
-    """uint8 `[ADAM_STEPS, b, T + T', h, w, c]`: smooth moving waves with noise, so that there is something to learn."""
+    """Makes smooth moving waves with noise, which a network can learn.
+
+    Args:
+      case: the case.
+      seed: seed of the waves and the noise.
+
+    Returns:
+      uint8 `[ADAM_STEPS, b, T + T', h, w, c]`.
+    """
     model, generator = case.model, np.random.RandomState(seed)
     time = np.arange(model.in_frames + model.out_frames)[:, None, None, None]
     rows, columns = np.arange(case.height)[:, None, None], np.arange(case.width)[None, :, None]
     channel = np.arange(model.in_channels)
-    shape = (ADAM_STEPS, case.batch_size, 1, 1, 1, 1)
-    speed, phase = generator.uniform(-0.5, 0.5, (2, *shape))
+    speed, phase = generator.uniform(-0.5, 0.5, (2, ADAM_STEPS, case.batch_size, 1, 1, 1, 1))
     waves = 0.5 + 0.4 * np.sin(0.4 * rows + 0.3 * columns + speed * time + 6 * phase + channel)
     noise = generator.uniform(-0.1, 0.1, waves.shape)
     return np.rint(np.clip(waves + noise, 0, 1) * 255).astype(np.uint8)
 
 
 def make_variables(case: Case, seed: int = 0) -> dict[str, Any]:
-    """float32 weights away from the initial ones: biases, scales and running statistics are no zeros and ones."""
-    shapes = jax.eval_shape(lambda: init_variables(STLight(case.model), 0, (case.height, case.width, case.model.in_channels)))
+    """Makes float32 variables in which no bias, scale or running statistic has its initial value.
+
+    Args:
+      case: the case.
+      seed: seed of the values.
+
+    Returns:
+      {"params", "batch_stats"}.
+    """
     generator = np.random.RandomState(seed)
 
     def draw(path: Any, leaf: jax.ShapeDtypeStruct) -> np.ndarray:
@@ -100,21 +134,27 @@ def make_variables(case: Case, seed: int = 0) -> dict[str, Any]:
         if name == "kernel":
             fan_in = np.prod(leaf.shape[-4:-1]) if len(leaf.shape) >= 4 else leaf.shape[-2]
             return (generator.standard_normal(leaf.shape) / np.sqrt(fan_in)).astype(np.float32)
-        if name in ("scale", "var"):
-            return generator.uniform(0.5, 1.5, leaf.shape).astype(np.float32)
-        return generator.uniform(-0.2, 0.2, leaf.shape).astype(np.float32)
+        low, high = (0.5, 1.5) if name in ("scale", "var") else (-0.2, 0.2)
+        return generator.uniform(low, high, leaf.shape).astype(np.float32)
 
-    return jax.tree_util.tree_map_with_path(draw, shapes)
+    return jax.tree_util.tree_map_with_path(draw, variable_shapes(case.model))
 
 
 def schedule() -> OneCycle:
-    """Ten steps, up and down, with the cycle of beta1."""
+    """Returns a schedule of ten steps, up and down, with the cycle of beta1."""
     return OneCycle(ADAM_STEPS, 1e-2)
 
 
 def outcome_in_jax(case: Case, variables: dict[str, Any], frames: np.ndarray, dtype: str) -> Outcome:
-    """Through the real training step on one device. Args: dtype "float32" or "float64"."""
-    config = dataclasses.replace(case.model, dtype=dtype)
+    """Computes the outcome in JAX, with the real training step on one device.
+
+    Args:
+      case: the case.
+      variables: {"params", "batch_stats"}, see `make_variables`.
+      frames: uint8 `[ADAM_STEPS, b, T + T', h, w, c]`, see `make_frames`.
+      dtype: "float32" or "float64".
+    """
+    config = STLightConfig(**{**dataclasses.asdict(case.model), "dtype": dtype})
     with jax.enable_x64(dtype == "float64"):
         variables = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), variables)
         model = STLight(config)
@@ -128,85 +168,108 @@ def outcome_in_jax(case: Case, variables: dict[str, Any], frames: np.ndarray, dt
             return jnp.mean(jnp.square(prediction - targets)), (prediction, updates["batch_stats"])
 
         (loss, (trained, batch_stats)), gradients = jax.jit(jax.value_and_grad(loss_of, has_aux=True))(variables["params"])
-        optimizer_config = ml_collections.ConfigDict({"beta2": 0.999, "eps": 1e-8, "clip_norm": 0.0, "weight_decay": 0.0})
-        launcher = PmapLauncher(jax.local_devices()[:1])
-        step = launcher.train(make_train_step(STLight(config, AXIS), functools.partial(make_optimizer, optimizer_config), AXIS))
-        params, batch_stats_before = jax.tree.map(jnp.copy, (variables["params"], variables["batch_stats"]))  # donated below
-        opt_state = make_optimizer(optimizer_config).init(params)
-        state = launcher.replicate(TrainState(jnp.zeros((), jnp.int32), params, batch_stats_before, opt_state))
-        losses, after_one_step, rates = [], {}, schedule()
-        for index, batch in enumerate(frames):
-            hyperparameters = Hyperparameters(*(np.asarray(value, dtype) for value in rates(index)))
-            state, metrics = step(state, launcher.split(batch), hyperparameters)
-            losses.append(float(metrics["loss"]))
-            if index == 0:
-                after_one_step = _parameters(config, state.variables)
-        stats = arrays_from_variables(config, {"params": gradients, "batch_stats": batch_stats})
+        arrays = arrays_from_variables(config, {"params": gradients, "batch_stats": batch_stats})
+        optimizer = ml_collections.ConfigDict({"beta2": 0.999, "eps": 1e-8, "clip_norm": 0.0, "weight_decay": 0.0})
+        params, statistics = jax.tree.map(jnp.copy, (variables["params"], variables["batch_stats"]))  # the step donates them
+        start = TrainState(jnp.zeros((), jnp.int32), params, statistics, make_optimizer(optimizer).init(params))
+        losses, after_steps = [], []
+        for loss_of_step, state in train_in_jax(config, optimizer, start, frames, schedule()):
+            losses.append(loss_of_step)
+            after_steps.append(_parameters(arrays_from_variables(config, state.variables)))
         return Outcome(
             prediction=np.asarray(jax.jit(model.apply)(variables, inputs)),
             training_prediction=np.asarray(trained),
             loss=float(loss),
-            gradients=_parameters(config, {"params": gradients, "batch_stats": batch_stats}),
-            running_means={name: array for name, array in stats.items() if name.endswith("running_mean")},
-            running_variances={name: array for name, array in stats.items() if name.endswith("running_var")},
-            after_one_step=after_one_step,
-            after_all_steps=_parameters(config, state.variables),
+            gradients=_parameters(arrays),
+            running_means=_ending("running_mean", arrays),
+            running_variances=_ending("running_var", arrays),
+            after_one_step=after_steps[0],
+            after_all_steps=after_steps[-1],
             losses=np.array(losses),
         )
 
 
+def train_in_jax(
+    config: STLightConfig,
+    optimizer: ml_collections.ConfigDict,
+    state: TrainState,
+    batches: Iterable[np.ndarray],
+    rates: Callable[[int], Hyperparameters],
+) -> Iterator[tuple[float, TrainState]]:
+    """Trains on one device with the real training step.
+
+    Args:
+      config: the network's config; its dtype is the dtype of `state`.
+      optimizer: keys of a config's section `optimizer` that `make_optimizer` reads.
+      state: the state to begin with; the first step takes over its memory.
+      batches: uint8 `[b, T + T', h, w, c]`.
+      rates: the schedule, step -> hyperparameters.
+
+    Yields:
+      The loss of each step, and the state after it.
+    """
+    launcher = PmapLauncher(jax.local_devices()[:1])
+    step = launcher.train(make_train_step(STLight(config, AXIS), functools.partial(make_optimizer, optimizer), AXIS))
+    state = launcher.replicate(state)
+    for index, batch in enumerate(batches):
+        hyperparameters = Hyperparameters(*(jnp.asarray(value, config.dtype) for value in rates(index)))
+        state, metrics = step(state, launcher.split(batch), hyperparameters)
+        yield float(metrics["loss"]), state
+
+
 def outcome_in_torch(case: Case, variables: dict[str, Any], frames: np.ndarray) -> Outcome:
-    """In float64."""
+    """Computes the outcome in PyTorch, in float64.
+
+    Args:
+      case: the case.
+      variables: {"params", "batch_stats"}, see `make_variables`.
+      frames: uint8 `[ADAM_STEPS, b, T + T', h, w, c]`, see `make_frames`.
+    """
     import torch
 
-    from stlight_jax.torch_reference.network import STLight as TorchSTLight
     from stlight_jax.torch_reference.torch_training import split_frames, train
 
-    def fresh() -> torch.nn.Module:
-        model = TorchSTLight(**network_arguments(case.model)).double()
-        model.load_state_dict(torch_from_variables(case.model, variables))
-        return model
-
     inputs, targets = split_frames(frames[0], case.model.in_frames, torch.float64)
-    model = fresh().eval()
+    model = torch_network(case.model, variables).double().eval()
     with torch.no_grad():
-        prediction = _channels_last(model(inputs))
-    model.train()
-    trained = model(inputs)
+        prediction = model(inputs)
+    trained = model.train()(inputs)
     loss = torch.nn.functional.mse_loss(trained, targets)
     loss.backward()
-    state = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
-    gradients = {name: parameter.grad.numpy() for name, parameter in model.named_parameters()}
+    arrays = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
 
-    stepped, rates = fresh(), schedule()
-    losses, after_one_step = [], {}
-    for loss_of_step in train(stepped, frames, rates.total_steps, case.model.in_frames, learning_rate=rates.peak):
+    stepped = torch_network(case.model, variables).double()
+    losses, after_steps = [], []
+    for loss_of_step in train(stepped, frames, schedule(), case.model.in_frames):
         losses.append(loss_of_step)
-        if len(losses) == 1:
-            after_one_step = {name: value.detach().numpy().copy() for name, value in stepped.named_parameters()}
+        after_steps.append({name: value.detach().numpy().copy() for name, value in stepped.named_parameters()})
     return Outcome(
-        prediction=prediction,
-        training_prediction=_channels_last(trained.detach()),
+        prediction=prediction.numpy().transpose(0, 1, 3, 4, 2),  # [b, T', h, w, c]
+        training_prediction=trained.detach().numpy().transpose(0, 1, 3, 4, 2),
         loss=loss.item(),
-        gradients=gradients,
-        running_means={name: array for name, array in state.items() if name.endswith("running_mean")},
-        running_variances={name: array for name, array in state.items() if name.endswith("running_var")},
-        after_one_step=after_one_step,
-        after_all_steps={name: value.detach().numpy() for name, value in stepped.named_parameters()},
+        gradients={name: parameter.grad.numpy() for name, parameter in model.named_parameters()},
+        running_means=_ending("running_mean", arrays),
+        running_variances=_ending("running_var", arrays),
+        after_one_step=after_steps[0],
+        after_all_steps=after_steps[-1],
         losses=np.array(losses),
     )
 
 
 def deviations(case: Case, ours: Outcome, theirs: Outcome, variables: dict[str, Any]) -> dict[str, float]:
-    """The largest deviation of each quantity in `TOLERANCES`."""
+    """Computes the largest deviation of each quantity in `TOLERANCES`.
+
+    Args:
+      case: the case.
+      ours: the outcome in JAX.
+      theirs: the outcome in PyTorch.
+      variables: the variables that both began with.
+    """
     before = arrays_from_variables(case.model, variables)
-    moved = [
-        (_moved(of_ours, before), _moved(of_theirs, before))
-        for of_ours, of_theirs in (
-            (ours.after_one_step, theirs.after_one_step),
-            (ours.after_all_steps, theirs.after_all_steps),
-        )
-    ]
+
+    def moved(after: Arrays) -> Arrays:
+        return {name: array - before[name].astype(np.float64) for name, array in after.items()}
+
     cells = case.batch_size * (case.height // case.model.patch_size) * (case.width // case.model.patch_size)
     # Flax keeps the biased variance of the batch, PyTorch the unbiased one, which is n / (n - 1) times as large.
     unbiased = {
@@ -220,16 +283,20 @@ def deviations(case: Case, ours: Outcome, theirs: Outcome, variables: dict[str, 
         "gradients": deviation(ours.gradients, theirs.gradients),
         "running means": deviation(ours.running_means, theirs.running_means),
         "running variances": deviation(unbiased, theirs.running_variances),
-        "parameters after 1 step": deviation(*moved[0]),
-        f"parameters after {ADAM_STEPS} steps": deviation(*moved[1]),
+        "parameters after 1 step": deviation(moved(ours.after_one_step), moved(theirs.after_one_step)),
+        f"parameters after {ADAM_STEPS} steps": deviation(moved(ours.after_all_steps), moved(theirs.after_all_steps)),
         f"losses of {ADAM_STEPS} steps": float(np.max(np.abs(ours.losses / theirs.losses - 1))),
     }
 
 
-def deviation(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray]) -> float:
-    """The largest of |ours - theirs| / |theirs| over the arrays, in the Euclidean norm.
+def deviation(ours: Arrays, theirs: Arrays) -> float:
+    """Computes the largest of |ours - theirs| / |theirs| over the arrays, in the Euclidean norm.
 
-    The bias that batch norm cancels is passed over: its gradient is zero, in PyTorch rounding noise around it.
+    The bias before the encoder's batch norm is left out: its gradient is exactly zero in JAX, rounding noise in PyTorch.
+
+    Args:
+      ours: arrays of JAX.
+      theirs: arrays of PyTorch, with the same names.
     """
     assert ours.keys() == theirs.keys(), ours.keys() ^ theirs.keys()
     return max(
@@ -237,20 +304,9 @@ def deviation(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray]) -> flo
     )
 
 
-def network_arguments(config: STLightConfig) -> dict[str, int]:
-    """The part of a config that `baseline.network.STLight` takes."""
-    ours = ("depthwise", "precision", "dtype", "rematerialise", "scan_unroll")
-    return {name: value for name, value in dataclasses.asdict(config).items() if name not in ours}
+def _ending(suffix: str, arrays: Mapping[str, np.ndarray]) -> Arrays:
+    return {name: array for name, array in arrays.items() if name.endswith(suffix)}
 
 
-def _parameters(config: STLightConfig, variables: dict[str, Any]) -> dict[str, np.ndarray]:
-    arrays = arrays_from_variables(config, variables)
+def _parameters(arrays: Mapping[str, np.ndarray]) -> Arrays:
     return {name: array for name, array in arrays.items() if "running_" not in name and "num_batches" not in name}
-
-
-def _moved(after: dict[str, np.ndarray], before: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {name: array - before[name].astype(np.float64) for name, array in after.items()}
-
-
-def _channels_last(frames: Any) -> np.ndarray:
-    return frames.numpy().transpose(0, 1, 3, 4, 2)

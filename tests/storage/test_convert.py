@@ -4,7 +4,7 @@ import pytest
 
 from stlight_jax import InputError
 from stlight_jax.torch_reference.convert import checkpoint_from_torch, torch_from_checkpoint
-from stlight_jax.torch_reference.files import read_weights, write_weights
+from stlight_jax.torch_reference.weight_files import read_weights, write_weights
 
 pytestmark = pytest.mark.torch
 torch = pytest.importorskip("torch")

@@ -11,19 +11,19 @@ from stlight_jax import InputError, STLightConfig
 from stlight_jax.runs import checkpoint
 from stlight_jax.scoring.evaluate import evaluate_workdir
 from stlight_jax.torch_reference.convert import checkpoint_from_torch, torch_from_checkpoint
-from stlight_jax.torch_reference.files import read_weights, write_weights
-from stlight_jax.torch_reference.parity import network_arguments
+from stlight_jax.torch_reference.weight_files import read_weights, write_weights
+from stlight_jax.torch_reference.weights import network_arguments
 from tests.conftest import ROOT
 from tests.torch_reference.test_weights import listing_names
 
 pytestmark = pytest.mark.torch
 torch = pytest.importorskip("torch")
-from stlight_jax.torch_reference.network import STLight  # noqa: E402
+from stlight_jax.torch_reference.network import NetworkConfig, STLight  # noqa: E402
 
 
 def network(config):
     torch.manual_seed(0)
-    model = STLight(**network_arguments(STLightConfig(**config.model)))
+    model = STLight(NetworkConfig(**network_arguments(STLightConfig(**config.model))))
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.num_batches_tracked += 12

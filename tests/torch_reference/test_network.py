@@ -6,13 +6,13 @@ import pytest
 
 from stlight_jax import STLightConfig
 from stlight_jax.model.count import count
-from stlight_jax.torch_reference.parity import network_arguments
+from stlight_jax.torch_reference.weights import network_arguments
 from tests.conftest import load_config
 from tests.model.test_count import ROWS, name_of, network_of
 
 pytestmark = pytest.mark.torch
 torch = pytest.importorskip("torch")
-from stlight_jax.torch_reference.network import STLight  # noqa: E402
+from stlight_jax.torch_reference.network import NetworkConfig, STLight  # noqa: E402
 
 
 def counted_by_fvcore(model, config, height, width):
@@ -26,7 +26,7 @@ def counted_by_fvcore(model, config, height, width):
 def test_parameters_and_both_countings_equal_ours(row):
     config, height, width = network_of(row)
     ours = count(config, height, width).total
-    model = STLight(**network_arguments(config)).eval()
+    model = STLight(NetworkConfig(**network_arguments(config))).eval()
     assert sum(parameter.numel() for parameter in model.parameters()) == ours.parameters
     # fvcore passes over convolutions whose padding is given as "same", and so do the paper's numbers.
     assert counted_by_fvcore(model, config, height, width) == ours.paper
@@ -40,7 +40,7 @@ def test_parameters_and_both_countings_equal_ours(row):
 def test_initialisation_is_the_hybrid_one():
     torch.manual_seed(0)
     config = STLightConfig(**load_config("XS").model)
-    state = STLight(**{**network_arguments(config), "depth": 2}).state_dict()
+    state = STLight(NetworkConfig(**{**network_arguments(config), "depth": 2})).state_dict()
     d, p = config.hidden_dim, config.patch_size
     for name, fan_out in (
         ("patch_encoder.conv", d * p**2),

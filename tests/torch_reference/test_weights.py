@@ -11,8 +11,7 @@ import pytest
 
 from stlight_jax import InputError, STLight, STLightConfig
 from stlight_jax.model.initial_variables import init_variables
-from stlight_jax.torch_reference.parity import network_arguments
-from stlight_jax.torch_reference.weights import arrays_from_variables, batches_tracked, variables_from_torch
+from stlight_jax.torch_reference.weights import arrays_from_variables, batches_tracked, network_arguments, variables_from_torch
 from tests.conftest import ROOT, load_config
 
 
@@ -36,9 +35,8 @@ def assert_same(a, b):
 
 def test_the_pytorch_network_gets_the_arguments_it_takes():
     tree = ast.parse((ROOT / "stlight_jax" / "torch_reference" / "network.py").read_text())
-    network = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "STLight")
-    init = next(node for node in network.body if isinstance(node, ast.FunctionDef) and node.name == "__init__")
-    taken = {argument.arg for argument in init.args.args} - {"self"}
+    network = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "NetworkConfig")
+    taken = {node.target.id for node in network.body if isinstance(node, ast.AnnAssign)}
     assert network_arguments(STLightConfig(**load_config("tiny").model)).keys() == taken
 
 
@@ -113,7 +111,7 @@ def test_a_key_map_may_use_the_files_full_names_and_typos_in_it_are_named(small_
     }
     key_map = {"model.mixers.{i}.dw.weight": "mixers.{i}.near.weight", "mixers.{i}.dw.bias": "mixers.{i}.near.bias"}
     assert_same(variables_from_torch(small_model, arrays, key_map), variables)
-    with pytest.raises(InputError, match="nothing in the weights is named as the key map says: typo"):
+    with pytest.raises(InputError, match="the key map has names that no weight has: typo"):
         variables_from_torch(small_model, arrays, {**key_map, "typo": "x"})
     for theirs, ours in (("a.{i}.{i}", "b.{i}"), ("a", "b.{i}"), ("a.{i}", "b")):
         with pytest.raises(InputError, match="stands once on both sides or on neither"):

@@ -5,7 +5,7 @@ import pickle
 import pytest
 
 from stlight_jax import InputError
-from stlight_jax.torch_reference.files import read_key_map, read_weights, write_weights
+from stlight_jax.torch_reference.weight_files import read_key_map, read_weights, write_weights
 
 pytestmark = pytest.mark.torch
 torch = pytest.importorskip("torch")
@@ -67,14 +67,14 @@ def test_other_contents_are_refused(tmp_path):
         torch.save(content, tmp_path / "w.pt")
         with pytest.raises(InputError, match=message):
             read_weights(tmp_path / "w.pt")
-    with pytest.raises(InputError, match="gone.pt: there is no such file"):
+    with pytest.raises(InputError, match="gone.pt: no such file"):
         read_weights(tmp_path / "gone.pt")
     with pytest.raises(InputError, match="expected a file of PyTorch weights, .pt, .pth"):
         read_weights(tmp_path / "w.npz")
     with pytest.raises(InputError, match="ends in one of"):
         write_weights(tmp_path / "w.bin", STATE)
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="cannot be written"):
+    with pytest.raises(InputError, match="could not be written"):
         write_weights(tmp_path / "file" / "w.pt", STATE)
 
 

@@ -1,8 +1,7 @@
-"""PyTorch weight files, read without running any code in them, and written whole or not at all."""
+"""Files of PyTorch weights, read without running any code in them, and written whole or not at all."""
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import io
 import json
@@ -13,33 +12,49 @@ from typing import Any
 
 from etils import epath
 
+from stlight_jax.console.messages import one_line
 from stlight_jax.errors import InputError
 from stlight_jax.storage import paths
+from stlight_jax.storage.atomic import write_atomic
 
 SUFFIXES = (".pt", ".pth", ".ckpt", ".safetensors")
-# Where training frameworks keep the weights among other things.
+# Keys under which training frameworks store the weights among other entries.
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 
 
 def require(module: str) -> ModuleType:
-    """Imports an optional package. Raises InputError saying how to install it."""
+    """Imports an optional module.
+
+    Args:
+      module: name of the module.
+
+    Raises:
+      InputError: the module is not installed; the message has the command that installs it.
+    """
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        raise InputError(f"{error.name} is not installed; pip install -e '.[torch]' brings it") from None
+        raise InputError(f"{error.name} is not installed; install it with pip install -e '.[torch]'") from None
 
 
 def read_weights(path: epath.PathLike) -> dict[str, Any]:
-    """The tensors of a `.pt`, `.pth`, `.ckpt` or `.safetensors` file, bare or under `state_dict` / `model`.
+    """Reads the tensors of a file, bare or under `state_dict`, `model_state_dict` or `model`.
 
-    Raises InputError if there is no such file, or it is damaged, of another kind, or holds anything but data.
+    Args:
+      path: a `.pt`, `.pth`, `.ckpt` or `.safetensors` file.
+
+    Returns:
+      name -> torch tensor, on the CPU.
+
+    Raises:
+      InputError: the file does not exist, is damaged or of another kind, or contains more than data.
     """
     paths.connect(path)
     path = epath.Path(path)
     if path.suffix not in SUFFIXES:
         raise InputError(f"{path}: expected a file of PyTorch weights, {', '.join(SUFFIXES)}")
     if not path.is_file():
-        raise InputError(f"{path}: there is no such file")
+        raise InputError(f"{path}: no such file")
     found = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
     for wrapper in _WRAPPERS:
         if isinstance(found, Mapping) and isinstance(found.get(wrapper), Mapping):
@@ -55,39 +70,48 @@ def read_weights(path: epath.PathLike) -> dict[str, Any]:
 
 
 def write_weights(path: epath.PathLike, state_dict: dict[str, Any]) -> None:
-    """Writes a `state_dict`; the kind of file follows from the suffix. Raises InputError for an unknown one."""
+    """Writes a `state_dict` to a file.
+
+    Args:
+      path: the file, whose suffix chooses its format; missing folders are made.
+      state_dict: name -> torch tensor.
+
+    Raises:
+      InputError: the suffix is unknown or the file cannot be written.
+    """
     paths.connect(path)
     path = epath.Path(path)
     check_suffix(path)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        if path.suffix == ".safetensors":
-            content = require("safetensors.torch").save(state_dict)
-        else:
-            with io.BytesIO() as file:
-                require("torch").save(state_dict, file)
-                content = file.getvalue()
-        if paths.is_remote(path):  # there it is written at once, or not at all
-            path.write_bytes(content)
-            return
+    if path.suffix == ".safetensors":
+        content = require("safetensors.torch").save(state_dict)
+    else:
+        with io.BytesIO() as file:
+            require("torch").save(state_dict, file)
+            content = file.getvalue()
+    with paths.write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(content)
-        partial.replace(path)
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {error}") from None
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
+        write_atomic(path, content)
 
 
 def check_suffix(path: epath.PathLike) -> None:
-    """Raises InputError unless `path` ends as a file of weights does."""
+    """Checks that a file's suffix is in `SUFFIXES`.
+
+    Raises:
+      InputError: the suffix is unknown.
+    """
     if epath.Path(path).suffix not in SUFFIXES:
         raise InputError(f"{path}: a file of PyTorch weights ends in one of {', '.join(SUFFIXES)}")
 
 
 def read_key_map(path: epath.PathLike) -> dict[str, str]:
-    """A JSON object, their name -> ours. Raises InputError if it is anything else."""
+    """Reads a key map for `weights.variables_from_torch`.
+
+    Args:
+      path: a file with a JSON object, name in the weights -> name in `torch_reference.network`.
+
+    Raises:
+      InputError: the file cannot be read or contains anything else.
+    """
     paths.connect(path)
     try:
         found = json.loads(epath.Path(path).read_text())
@@ -105,7 +129,7 @@ def _read_safetensors(path: epath.Path) -> Any:
     try:
         return safetensors.load(path.read_bytes())
     except Exception as error:
-        raise InputError(f"{path} is not a whole safetensors file: {_first_line(error)}") from None
+        raise InputError(f"{path} is not a whole safetensors file: {one_line(error)}") from None
 
 
 def _read_pickle(path: epath.Path) -> Any:
@@ -117,9 +141,5 @@ def _read_pickle(path: epath.Path) -> Any:
         raise InputError(
             f"{path} holds more than tensors and plain data, or is damaged; save model.state_dict() alone"
         ) from None
-    except Exception as error:  # torch raises whatever its zip and pickle readers met
-        raise InputError(f"{path} is not a whole file of PyTorch weights: {_first_line(error)}") from None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
+    except Exception as error:  # torch raises any error of its zip and pickle readers
+        raise InputError(f"{path} is not a whole file of PyTorch weights: {one_line(error)}") from None
