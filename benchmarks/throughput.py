@@ -23,8 +23,9 @@ from rich.table import Table
 from stlight_jax import STLight, STLightConfig
 from stlight_jax.commands.config_flag import define_config_flag
 from stlight_jax.commands.run_command import run_script
-from stlight_jax.config import check
 from stlight_jax.console.messages import print_message
+from stlight_jax.data.data_sections import check_config
+from stlight_jax.data.network_config import network_config
 from stlight_jax.inference.predictor import Predictor
 from stlight_jax.model.initial_variables import init_variables
 from stlight_jax.runs.environment import environment
@@ -41,7 +42,7 @@ _JSON = flags.DEFINE_string("json", None, "Write the figures to this file.")
 def main() -> None:
     """Prints sequences/s of both frameworks under both protocols."""
     config = flags.FLAGS.config
-    shape, side = check(config), config.data.image_size
+    shape, side = network_config(check_config(config)), config.data.image_size
     batch_size = _BATCH.value or (100 if side < 128 else 10)
     repeats = _REPEATS.value or (100 if side < 128 else 1000)
     size = (batch_size, shape.in_frames, side, side, shape.in_channels)

@@ -12,7 +12,6 @@ import pathlib
 import time
 
 import jax
-import ml_collections
 import numpy as np
 from absl import flags
 from rich.console import Console
@@ -20,6 +19,7 @@ from rich.table import Table
 
 from stlight_jax import Forecaster
 from stlight_jax.commands.run_command import run_script
+from stlight_jax.data.data_sections import check_config
 from stlight_jax.data.load import open_test
 from stlight_jax.inference import trained
 from stlight_jax.inference.tiles import Tiling, receptive_radius
@@ -34,7 +34,7 @@ def main() -> None:
     model = trained.load("tiny")
     radius = receptive_radius(model.config)
     side = _SIDE.value
-    clips = open_test(ml_collections.ConfigDict(model.description["config"])).frames(np.arange(side**2))
+    clips = open_test(check_config(model.description["config"])).frames(np.arange(side**2))
     frames = clips.reshape(side, side, *clips.shape[1:])  # [rows, columns, t, h, w, c]
     frames = frames.transpose(2, 0, 3, 1, 4, 5).reshape(clips.shape[1], side * 32, side * 32, 1)  # [t, rows*h, columns*w, c]
     inputs, truth = frames[:10], frames[10:].astype(np.float32)

@@ -19,8 +19,8 @@ import ml_collections
 from absl import app, flags
 
 from stlight_jax.commands.run_command import quiet_libraries
-from stlight_jax.config import frame_size
 from stlight_jax.console.messages import print_message
+from stlight_jax.data.data_sections import check_config, frame_size
 from stlight_jax.storage.json_files import write_json
 from stlight_jax.tpu_planning import tpu_table
 from stlight_jax.tpu_planning.chips import LANES, describe
@@ -107,7 +107,7 @@ def main(_: list[str]) -> None:
 
 def _compiled(case: Case) -> dict[str, Any]:
     config = case.config()
-    plan = Plan(config, frame_size(config))
+    plan = Plan(config, frame_size(check_config(config)))
     try:
         compile_for = plan.training if case.kind == "training" else plan.prediction
         return compile_for(describe(case.topology), case.batch).as_json()
@@ -117,7 +117,7 @@ def _compiled(case: Case) -> dict[str, Any]:
 
 def _search(case: Case) -> dict[str, Any]:
     config = case.config()
-    plan, slice_ = Plan(config, frame_size(config)), describe(case.topology)
+    plan, slice_ = Plan(config, frame_size(check_config(config))), describe(case.topology)
     found = largest_batch(lambda batch: plan.training(slice_, batch), slice_.chip.hbm_bytes, 64, 8, 5)
     return {"topology": case.topology, **dataclasses.asdict(found)}
 

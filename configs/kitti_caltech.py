@@ -13,7 +13,8 @@ First `python -m stlight_jax prepare kitti_caltech --raw=FOLDER --out=PREPARED` 
 import ml_collections
 
 from stlight_jax import InputError
-from stlight_jax.config import base_config, benchmark_data
+from stlight_jax.config import base_config
+from stlight_jax.data.data_sections import BenchmarkData
 
 # size: (hidden_dim, depth, near_kernel, far_kernel); patch 2 for all of them
 PUBLISHED = {
@@ -34,7 +35,7 @@ def get_config(size: str = "15M") -> ml_collections.ConfigDict:
     config.model.out_frames = 1
     config.model.in_channels = config.model.out_channels = 3
     config.model.hidden_dim, config.model.depth, config.model.near_kernel, config.model.far_kernel = PUBLISHED[size]
-    config.data = benchmark_data()
+    config.data = BenchmarkData.default_config()
     config.optimizer.learning_rate = 1e-2
     config.optimizer.final_div_factor = 3e3
     config.train.batch_size = 8

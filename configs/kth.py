@@ -13,7 +13,8 @@ First `python -m stlight_jax prepare kth --raw=FOLDER --out=PREPARED` with OpenS
 import ml_collections
 
 from stlight_jax import InputError
-from stlight_jax.config import base_config, benchmark_data
+from stlight_jax.config import base_config
+from stlight_jax.data.data_sections import BenchmarkData
 
 # size: (hidden_dim, depth); patch 2, kernels 3 and 5 for all of them
 PUBLISHED = {"XS": (400, 8), "S": (600, 14), "M": (800, 14), "L": (1000, 14)}
@@ -34,7 +35,7 @@ def get_config(size: str = "L") -> ml_collections.ConfigDict:
     config.model.hidden_dim, config.model.depth = PUBLISHED[name]
     config.model.far_kernel = 5
     config.model.out_frames, config.evaluation.horizon = HORIZONS[horizon]
-    config.data = benchmark_data()
+    config.data = BenchmarkData.default_config()
     config.optimizer.learning_rate = 5e-4
     config.train.batch_size = 12
     config.train.epochs = 100

@@ -4,17 +4,13 @@ OpenSTL trains its networks here as on Moving MNIST; the paper reports nothing f
 Fashion-MNIST's `train-images-idx3-ubyte.gz` and OpenSTL's `fmnist_test_seq.npy` (or the parent of OpenSTL's `moving_fmnist`).
 """
 
-import importlib.util
-import pathlib
-
 import ml_collections
+
+from stlight_jax.configs import moving_mnist
 
 
 def get_config(size: str = "L") -> ml_collections.ConfigDict:
     """The config of one size. Raises InputError for an unknown one."""
-    spec = importlib.util.spec_from_file_location("moving_mnist", pathlib.Path(__file__).with_name("moving_mnist.py"))
-    moving_mnist = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(moving_mnist)
     config = moving_mnist.get_config(size)
     config.dataset = "moving_fashion_mnist"
     return config

@@ -10,7 +10,8 @@ First `python -m stlight_jax prepare taxibj --raw=FOLDER --out=PREPARED` with Op
 import ml_collections
 
 from stlight_jax import InputError
-from stlight_jax.config import base_config, benchmark_data
+from stlight_jax.config import base_config
+from stlight_jax.data.data_sections import BenchmarkData
 
 # size: (hidden_dim, depth); patch 1, kernels 3 and 7 for all of them
 PUBLISHED = {"S": (256, 12), "M": (256, 20), "L": (512, 10)}
@@ -25,7 +26,7 @@ def get_config(size: str = "L") -> ml_collections.ConfigDict:
     config.model.in_channels = config.model.out_channels = 2
     config.model.hidden_dim, config.model.depth = PUBLISHED[size]
     config.model.patch_size = 1
-    config.data = benchmark_data()
+    config.data = BenchmarkData.default_config()
     config.optimizer.schedule = "cosine"
     config.train.epochs = 50
     config.train.checkpoint_every = 1278  # an epoch of the published size

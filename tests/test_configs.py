@@ -3,7 +3,8 @@
 import pytest
 
 from stlight_jax import InputError
-from stlight_jax.config import check
+from stlight_jax.data.data_sections import check_config
+from stlight_jax.data.network_config import network_config
 from stlight_jax.model.count import count
 from stlight_jax.reports.published import published_size, published_table
 from stlight_jax.training.schedule import Cosine, OneCycle, make_schedule
@@ -27,7 +28,7 @@ SIDES = {"taxibj": (32, 32), "kth": (128, 128), "kitti_caltech": (128, 160), "mo
 
 @pytest.mark.parametrize(("dataset", "size"), [*PUBLISHED, *(("kitti_caltech", size) for size in FIGURE)])
 def test_parameters_and_flops_of_every_published_row(dataset, size):
-    model = check(load_config(size, dataset))
+    model = network_config(check_config(load_config(size, dataset)))
     height, width = SIDES[dataset]
     total = count(model, height, width).total
     parameters, flops = by_formula(model, height, width)
@@ -76,7 +77,7 @@ def test_kth_has_both_ways_to_40_frames():
     assert (one_pass.model.out_frames, one_pass.evaluation.horizon) == (40, 0)
     assert (rolled.model.out_frames, rolled.evaluation.horizon) == (20, 40)
     # Only the last convolution grows: d / p**2 weights and a bias per frame.
-    ours, longer = (count(check(config), 128, 128).total.parameters for config in (rolled, one_pass))
+    ours, longer = (count(network_config(check_config(config)), 128, 128).total.parameters for config in (rolled, one_pass))
     assert longer - ours == 20 * (1000 // 4 + 1)
 
 
@@ -102,4 +103,4 @@ def test_impossible_values_are_refused(dataset, key, value, message):
     config = load_config({"kitti_caltech": "15M", "frames": "tiny"}.get(dataset, "L"), dataset)
     config.update_from_flattened_dict({key: value})
     with pytest.raises(InputError, match=message):
-        check(config)
+        network_config(check_config(config))

@@ -35,6 +35,7 @@ def _run(values: flags.FlagValues) -> None:
     import jax
     from etils import epath
 
+    from stlight_jax.data.data_sections import check_config
     from stlight_jax.storage.json_files import write_json
     from stlight_jax.storage.paths import create_folder
     from stlight_jax.tpu_planning import tpu_table
@@ -44,7 +45,7 @@ def _run(values: flags.FlagValues) -> None:
 
     jax.config.update("jax_platforms", "cpu")  # an accelerator of this machine has no part in this
     jax.config.update("jax_enable_compilation_cache", False)  # programs for absent devices cannot be read back
-    plan = Plan(values.config, chosen_frame_size(values.config, values.frame_size))
+    plan = Plan(values.config, chosen_frame_size(check_config(values.config), values.frame_size))
     slices = [describe(name) for name in values.topology]
     if values.out:
         create_folder(epath.Path(values.out))

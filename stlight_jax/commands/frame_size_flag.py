@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
 from stlight_jax.errors import InputError
+
+if TYPE_CHECKING:
+    from stlight_jax.config import RunConfig
 
 
 def define_frame_size_flag(values: flags.FlagValues) -> None:
@@ -14,7 +17,7 @@ def define_frame_size_flag(values: flags.FlagValues) -> None:
     flags.DEFINE_string("frame_size", None, "HEIGHTxWIDTH of the frames in pixels, if the config does not fix it.", values)
 
 
-def chosen_frame_size(config: Any, given: str | None) -> tuple[int, int]:
+def chosen_frame_size(config: RunConfig[Any], given: str | None) -> tuple[int, int]:
     """Returns the height and the width of the frames in pixels.
 
     Args:
@@ -26,7 +29,7 @@ def chosen_frame_size(config: Any, given: str | None) -> tuple[int, int]:
     """
     if given:
         return parse_frame_size(given)
-    from stlight_jax.config import frame_size
+    from stlight_jax.data.data_sections import frame_size
 
     known = frame_size(config)
     if known is None:

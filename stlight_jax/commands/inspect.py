@@ -28,12 +28,13 @@ def _define_flags(values: flags.FlagValues, arguments: Sequence[str]) -> None:
 
 
 def _run(values: flags.FlagValues) -> None:
-    from stlight_jax.config import check
     from stlight_jax.console.messages import Console
+    from stlight_jax.data.data_sections import check_config
+    from stlight_jax.data.network_config import network_config
     from stlight_jax.model.count import count
 
-    model = check(values.config)
-    counted = count(model, *chosen_frame_size(values.config, values.frame_size))
+    config = check_config(values.config)
+    counted = count(network_config(config), *chosen_frame_size(config, values.frame_size))
     if values.json:
         print(json.dumps(counted.as_json(), indent=2))
     else:

@@ -52,9 +52,8 @@ def _check(values: flags.FlagValues) -> None:
 def _run(values: flags.FlagValues) -> None:
     from etils import epath
 
-    from stlight_jax.config import check
+    from stlight_jax.data.data_sections import FramesData, check_config
     from stlight_jax.data.datasets import BUILDERS
-    from stlight_jax.data.datasets.frames import FramesOptions
     from stlight_jax.data.prepare import frames_options, prepare_frames, prepare_in, refuse_remote
     from stlight_jax.storage import paths
     from stlight_jax.storage.paths import create_folder
@@ -63,9 +62,8 @@ def _run(values: flags.FlagValues) -> None:
     paths.connect(values.out)
     raw, out = epath.Path(values.raw).expanduser(), epath.Path(values.out).expanduser()
     if values.dataset == "frames":
-        if values.config:
-            check(values.config)
-        folder = prepare_frames(raw, frames_options(values.config.data) if values.config else FramesOptions(), out)
+        data = check_config(values.config).data if values.config else FramesData()
+        folder = prepare_frames(raw, frames_options(data), out)
     else:
         if not raw.is_dir():
             raise InputError(f"--raw={raw} is a file; expected the folder with the raw files of {values.dataset}")

@@ -9,12 +9,13 @@ import math
 import os
 from typing import Any
 
-import ml_collections
 import numpy as np
 from etils import epath
 
+from stlight_jax.config import RunConfig
 from stlight_jax.console.messages import print_message
 from stlight_jax.data.augmentation import Augmented
+from stlight_jax.data.data_sections import FramesData
 from stlight_jax.data.datasets import moving_mnist
 from stlight_jax.data.pipeline import MOST_AT_ONCE
 from stlight_jax.data.scaling import Scaling
@@ -27,7 +28,7 @@ GENERATED = ("moving_mnist", "moving_fashion_mnist")
 _MIB = 2**20
 
 
-def open_training(config: ml_collections.ConfigDict) -> tuple[Sequences, Sequences]:
+def open_training(config: RunConfig[Any]) -> tuple[Sequences, Sequences]:
     """Training and validation sequences; those for validation are as long as an evaluation's horizon asks.
 
     Raises InputError: data are missing, not prepared or not what they should be, or a key has an impossible value.
@@ -47,7 +48,7 @@ def open_training(config: ml_collections.ConfigDict) -> tuple[Sequences, Sequenc
     return training, validation
 
 
-def open_test(config: ml_collections.ConfigDict) -> Sequences:
+def open_test(config: RunConfig[Any]) -> Sequences:
     """Test sequences. Raises: as `open_training`."""
     length = _length(config, "evaluation")
     if config.dataset in GENERATED:
@@ -56,7 +57,7 @@ def open_test(config: ml_collections.ConfigDict) -> Sequences:
     return stored.windows("test", stored.clips("test"), length)
 
 
-def advice_on_slow_data(config: ml_collections.ConfigDict) -> str:
+def advice_on_slow_data(config: RunConfig[Any]) -> str:
     """What a user can do when batches come too slowly, on one line."""
     cores = f"give each process more cores (fewer processes per host; up to {MOST_AT_ONCE} make batches)"
     if config.dataset in GENERATED:
@@ -67,14 +68,15 @@ def advice_on_slow_data(config: ml_collections.ConfigDict) -> str:
     )
 
 
-def _length(config: ml_collections.ConfigDict, section: str) -> int:
-    return config.model.in_frames + (config[section].horizon or config.model.out_frames)
+def _length(config: RunConfig[Any], section: str) -> int:
+    horizon = config.train.horizon if section == "train" else config.evaluation.horizon
+    return config.model.in_frames + (horizon or config.model.out_frames)
 
 
 class _Stored:
     """Prepared clips by the rules of their data set and of a config."""
 
-    def __init__(self, config: ml_collections.ConfigDict):
+    def __init__(self, config: RunConfig[Any]):
         # TFDS is slow to import, and Moving MNIST does without.
         from stlight_jax.data import stored
         from stlight_jax.data.datasets import BUILDERS
@@ -134,7 +136,7 @@ class _Stored:
                 "folder": str(self._folder),
             },
             seed,
-            reverse_channels=order == "bgr" and data.get("colour_order", "openstl") == "rgb",
+            reverse_channels=order == "bgr" and getattr(data, "colour_order", "openstl") == "rgb",
             past=past,
         )
 
@@ -149,7 +151,7 @@ class _Stored:
             low, high = ((value,) for value in metadata["value_range"])
         elif dtype == np.uint8 and max(statistics["max"]) > 1:
             low, high = (0.0,), (255.0,)
-        elif self._data.get("per_channel", False):
+        elif getattr(self._data, "per_channel", False):
             low, high = tuple(statistics["min"]), tuple(statistics["max"])
         else:
             low, high = (min(statistics["min"]),), (max(statistics["max"]),)
@@ -202,7 +204,7 @@ def _benchmark(name: str, root: str) -> epath.Path:
     return folder
 
 
-def _own_frames(data: ml_collections.ConfigDict) -> epath.Path:
+def _own_frames(data: FramesData) -> epath.Path:
     """Their prepared form: `data.root` itself, or made from it once and kept."""
     from stlight_jax.data import stored
     from stlight_jax.data.datasets.frames import Frames

@@ -19,6 +19,7 @@ from rich.table import Table
 
 from stlight_jax.console.messages import print_message
 from stlight_jax.data.clips_builder import ClipsBuilder
+from stlight_jax.data.data_sections import FramesData
 from stlight_jax.data.datasets.frames import Frames, FramesOptions, describe
 from stlight_jax.data.stored import read_metadata
 from stlight_jax.data.windows import Run, Windows
@@ -115,9 +116,9 @@ def prepare_frames(raw: epath.Path, options: FramesOptions, out: epath.Path, wai
     return folder
 
 
-def frames_options(data: Any) -> FramesOptions:
+def frames_options(data: FramesData) -> FramesOptions:
     """From the section `data` of `configs/frames.py`."""
-    return FramesOptions(**{field.name: data[field.name] for field in dataclasses.fields(FramesOptions)})
+    return FramesOptions(**{field.name: getattr(data, field.name) for field in dataclasses.fields(FramesOptions)})
 
 
 def count_windows(builder: type[ClipsBuilder], clips: list[dict[str, Any]], length: int) -> int:

@@ -20,13 +20,13 @@ import zlib
 from typing import Any
 
 import jax
-import ml_collections
 import numpy as np
 from etils import epath
 from flax import traverse_util
 
-from stlight_jax.config import check
 from stlight_jax.data.available_memory import memory_available
+from stlight_jax.data.data_sections import check_config
+from stlight_jax.data.network_config import network_config
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.errors import InputError
 from stlight_jax.model.initial_variables import init_variables
@@ -139,13 +139,14 @@ def _from_checkpoint(place: epath.Path, which: str) -> TrainedModel:
     if not isinstance(description, dict) or "config" not in description:
         raise InputError(f"{directory / str(step)} was not written by this package, or by a version that is not known here")
     try:
-        config = check(ml_collections.ConfigDict(description["config"]))
+        checked = check_config(description["config"])
+        config = network_config(checked)
     except InputError as error:
         raise InputError(f"{directory / str(step)}: {error}; was it written by another version of stlight_jax?") from None
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), _abstract(config))
     variables = checkpoint.load_variables(directory, step, like)
-    averaged = bool(description["config"].get("train", {}).get("ema_decay", 0))
+    averaged = checked.train.ema_decay > 0
     return TrainedModel(config, variables, {**description, "step": step, "averaged": averaged}, source=f"{place}, step {step}")
 
 

@@ -7,7 +7,7 @@ relates near and far patches, and a pixel shuffle with a 1x1 convolution gives a
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import Self
 
 import chex
 import flax.linen as nn
@@ -16,82 +16,52 @@ import jax.numpy as jnp
 from jax import lax
 from jax.ad_checkpoint import checkpoint_name
 
+from stlight_jax.config.sections import ModelSection
 from stlight_jax.errors import InputError
 from stlight_jax.model.ops.batch_norm import STATISTICS, BatchNorm, FoldedBatchNorm
-from stlight_jax.model.ops.depthwise import IMPLEMENTATIONS, Implementation, as_conv_general_dilated
+from stlight_jax.model.ops.depthwise import as_conv_general_dilated
 from stlight_jax.model.ops.layers import Conv, Dense, gelu, pointwise_product
 
 _PRECISIONS = {"float32": lax.Precision.HIGHEST, "tensorfloat32": lax.Precision.HIGH, "bfloat16": lax.Precision.DEFAULT}
-REMATERIALISE = ("nothing", "elementwise", "blocks")
 _DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "float64": jnp.float64}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class STLightConfig:
-    """The shape of one STLight network; validated when made.
+class STLightConfig(ModelSection):
+    """The shape of one STLight network: the keys of the config's section `model`. It checks its values when it is made.
 
     Attributes:
-      in_frames: T, frames the network sees.
-      out_frames: T', frames it predicts in one pass.
-      in_channels: C of the frames it sees.
-      out_channels: C of the frames it predicts.
+      in_frames: T, the number of frames that the network sees.
+      out_frames: T', the number of frames that it predicts in one pass.
+      in_channels: C of the frames that it sees.
+      out_channels: C of the frames that it predicts.
       hidden_dim: d, channels of the patch grid; a multiple of `patch_size**2`.
-      depth: number of mixer blocks, at least 2. The long skip runs from block `depth // 3` to `2 * depth // 3`.
-      patch_size: p; frame sides are multiples of it.
+      depth: Number of mixer blocks, at least 2. The long skip runs from block `depth // 3` to `2 * depth // 3`.
+      patch_size: p; the sides of a frame are multiples of it.
       overlap: O; the encoder's kernel is `p * max(1, O)` wide. 0 and 1 are the same network.
       near_kernel: k1, side of the first depthwise kernel; odd.
-      far_kernel: k2, side of the second, dilated one; odd.
-      dilation: of the far kernel.
-      depthwise: "auto", "native", "phases", "taps", "cpu" or "portable"; see `stlight_jax.model.ops.depthwise`.
-      precision: of matrix products on accelerators that offer less than float32: "float32" (full), "tensorfloat32"
+      far_kernel: k2, side of the second, dilated depthwise kernel; odd.
+      dilation: Dilation of the far kernel.
+      depthwise: Implementation of the depthwise convolutions: "auto", "native", "phases", "taps", "cpu" or "portable"; see
+        `stlight_jax.model.ops.depthwise`.
+      precision: Precision of matrix products on accelerators that offer less than float32: "float32" (full), "tensorfloat32"
         (three bfloat16 passes on a TPU) or "bfloat16" (the platform's fastest).
-      dtype: of activations: "float32", "bfloat16" or "float64". Parameters and batch statistics stay float32
+      dtype: Type of the activations: "float32", "bfloat16" or "float64". Parameters and batch statistics stay float32
         (float64 for "float64").
-      rematerialise: what training computes a second time instead of keeping it, by the step's memory (d 256, depth 16, batch
-        4: 873, 301 and 125 MiB): "nothing", what is cheap between the convolutions ("elementwise", also the fastest), or whole
-        "blocks". Results do not depend on it.
-      scan_unroll: mixer blocks compiled per turn of the loop over blocks; the parameters do not depend on it.
+      rematerialise: Activations that training computes again instead of storing them: "nothing", the cheap ones between the
+        convolutions ("elementwise", also the fastest), or whole "blocks". A step's memory at d 256, depth 16, batch 4 is 873,
+        301 and 125 MiB. Results do not depend on it.
+      scan_unroll: Mixer blocks per iteration of the compiled loop over blocks; the parameters do not depend on it.
 
     Raises:
-      InputError: naming the key, what it holds and what it may hold.
+      InputError: A value is not permitted. The message names the key, its value and the permitted values.
     """
 
-    in_frames: int
-    out_frames: int
-    in_channels: int
-    out_channels: int
-    hidden_dim: int
-    depth: int
-    patch_size: int
-    overlap: int = 0
-    near_kernel: int = 3
-    far_kernel: int = 7
-    dilation: int = 3
-    depthwise: Implementation = "auto"
-    precision: Literal["float32", "tensorfloat32", "bfloat16"] = "float32"
-    dtype: Literal["float32", "bfloat16", "float64"] = "float32"
-    rematerialise: Literal["nothing", "elementwise", "blocks"] = "elementwise"
-    scan_unroll: int = 1
-
     def __post_init__(self) -> None:
-        least = {"overlap": 0, "depth": 2}
-        choices = {
-            "depthwise": IMPLEMENTATIONS,
-            "precision": _PRECISIONS,
-            "dtype": _DTYPES,
-            "rematerialise": REMATERIALISE,
-        }
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if field.name in choices:
-                continue
-            if not isinstance(value, int) or isinstance(value, bool):
-                raise InputError(f"model.{field.name} is {value!r}; it must be a whole number")
-            if value < least.get(field.name, 1):
-                raise InputError(f"model.{field.name} is {value}; it must be at least {least.get(field.name, 1)}")
-        for key, allowed in choices.items():
-            if getattr(self, key) not in allowed:
-                raise InputError(f"model.{key} is {getattr(self, key)!r}; choose one of {', '.join(allowed)}")
+        super().__post_init__()
+        for key in ("in_channels", "out_channels"):
+            if getattr(self, key) < 1:
+                raise InputError(f"model.{key} is {getattr(self, key)}; it must be at least 1")
         for key in ("near_kernel", "far_kernel"):
             if getattr(self, key) % 2 == 0:
                 raise InputError(f"model.{key} is {getattr(self, key)}; a kernel that keeps the grid's size is odd")
@@ -106,6 +76,25 @@ class STLightConfig:
                 f"model.overlap is {self.overlap} with patch_size {self.patch_size}: an odd patch with an even overlap "
                 f"gives one patch too few per side; use overlap {self.overlap + 1} or 0, or an even patch_size"
             )
+
+    @classmethod
+    def from_section(cls, section: ModelSection, channels: int | None = None) -> Self:
+        """Makes the network's shape from a config.
+
+        Args:
+          section: The config's section `model`.
+          channels: Channels of the data, for the keys that are 0 in the section; None if they are not known.
+
+        Returns:
+          The network's shape.
+
+        Raises:
+          InputError: A value is not permitted, or JAX does not offer the type of the activations.
+        """
+        config = cls(**dataclasses.asdict(section if channels is None else section.with_channels(channels)))
+        if config.dtype == "float64" and not jax.config.jax_enable_x64:
+            raise InputError("model.dtype is float64, which JAX offers only with JAX_ENABLE_X64=1 in the environment")
+        return config
 
     @property
     def encoder_kernel(self) -> int:

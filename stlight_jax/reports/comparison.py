@@ -4,25 +4,15 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import ml_collections
 from rich.console import Console
 from rich.table import Table
 
-from stlight_jax.config import base_config
+from stlight_jax.config import RunConfig, recipe_differences
 from stlight_jax.model.count import count
 from stlight_jax.model.stlight import STLightConfig
 from stlight_jax.reports.published import PublishedTable, published_size, published_table
 
 _STYLES = {"mse": ("MSE", ".2f"), "mae": ("MAE", ".2f"), "psnr": ("PSNR", ".2f"), "ssim": ("SSIM", ".4f")}
-# What makes a difference to a result, if it is not as published. Some recipes lack some of them.
-_SETTINGS = (
-    "train.epochs", "train.batch_size", "train.accumulate", "train.ema_decay", "train.horizon", "train.init_from",
-    "parallel.batch_norm", "optimizer.batch_scaling", "optimizer.schedule", "optimizer.learning_rate",
-    "optimizer.rise", "optimizer.div_factor", "optimizer.final_div_factor", "optimizer.beta1_low", "optimizer.beta1_high",
-    "optimizer.beta1", "optimizer.beta2", "optimizer.eps", "optimizer.least_learning_rate", "optimizer.warmup_epochs",
-    "optimizer.warmup_start", "optimizer.clip_norm", "optimizer.weight_decay", "model.precision", "model.dtype",
-    "data.sequences_per_epoch", "data.stride",
-)  # fmt: skip
 _WITH_LPIPS = ("kth", "kitti_caltech")
 
 
@@ -34,7 +24,7 @@ class Difference(NamedTuple):
 
 
 def compare(
-    config: ml_collections.ConfigDict,
+    config: RunConfig[Any],
     model: STLightConfig,
     test_set: dict[str, Any],
     checkpoints: dict[str, int],
@@ -177,7 +167,7 @@ def _figures(comparison: dict[str, Any], row: dict[str, Any]) -> list[str]:
 
 
 def _differences(
-    config: ml_collections.ConfigDict,
+    config: RunConfig[Any],
     table: PublishedTable,
     model: STLightConfig,
     test_set: dict[str, Any],
@@ -191,20 +181,13 @@ def _differences(
         found.append(Difference(f"test set: {test_set['name']}, not the published one", of_test=True))
     elif test_set["sequences"] not in counts.values():
         found.append(Difference(f"test sequences: {test_set['sequences']:,}, published {_listed(counts)}", of_test=True))
-    if data.get("colour_order", "openstl") != "openstl":
+    if getattr(data, "colour_order", "openstl") != "openstl":
         found.append(Difference("colours of test frames: in RGB order, OpenSTL's in BGR", of_test=True))
     if config.evaluation.horizon > model.out_frames:
         found.append(Difference(f"roll-out: {model.out_frames} frames at a time, the paper predicts all at once"))
     if not published_network:
         found.append(Difference("network: none of the paper's sizes"))
-    standard = base_config(config.dataset, "")
-    for key in _SETTINGS:
-        section, name = key.split(".")
-        if name not in config[section]:
-            continue
-        used, published = config[section][name], table.settings.get(key, standard.get(section, {}).get(name, 0))
-        if used != published and _matters(key, config):
-            found.append(Difference(f"{key}: {used!r}, published {published!r}"))
+    found += [Difference(difference) for difference in recipe_differences(config, table.settings)]
     if max(checkpoints.values()) < steps:
         found.append(Difference(f"training: evaluated after at most {max(checkpoints.values()):,} of {steps:,} steps"))
     if data.validation != "openstl":
@@ -219,10 +202,3 @@ def _differences(
 
 def _listed(counts: dict[str, int]) -> str:
     return " or ".join(f"{count:,} ({source})" for source, count in counts.items())
-
-
-def _matters(key: str, config: ml_collections.ConfigDict) -> bool:
-    """Whether a key has an effect under the config's schedule."""
-    cosine = ("beta1", "least_learning_rate", "warmup_epochs", "warmup_start")
-    onecycle = ("rise", "div_factor", "final_div_factor", "beta1_low", "beta1_high")
-    return key.removeprefix("optimizer.") not in (onecycle if config.optimizer.schedule == "cosine" else cosine)

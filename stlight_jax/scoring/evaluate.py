@@ -7,12 +7,12 @@ import functools
 from typing import Any
 
 import jax
-import ml_collections
 from etils import epath
 
-from stlight_jax.config import check
 from stlight_jax.console.messages import print_message
+from stlight_jax.data.data_sections import check_config
 from stlight_jax.data.load import open_test
+from stlight_jax.data.network_config import network_config
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.data.sequences import Sequences, fingerprint
 from stlight_jax.errors import InputError
@@ -67,14 +67,12 @@ def evaluate_workdir(
     checkpoints = agreement.broadcast_from_first(_choose(place, which) if jax.process_index() == 0 else None)
     agreement.assert_shared_folder(place.path)
     description = checkpoint.load_description(place.checkpoints, next(iter(checkpoints.values())))
-    config = ml_collections.ConfigDict(description["config"])
+    config = check_config(description["config"])
+    model_config = network_config(config)
+    changes = {key: value for key, value in (("horizon", horizon), ("cycle", cycle)) if value is not None}
+    config = dataclasses.replace(config, evaluation=dataclasses.replace(config.evaluation, **changes))
     if data_root is not None:
-        config.data.root = data_root
-    model_config = check(config)
-    for key, value in (("horizon", horizon), ("cycle", cycle)):
-        if value is not None:
-            config.evaluation[key] = value
-    check(config)
+        config = dataclasses.replace(config, data=dataclasses.replace(config.data, root=data_root))
     check_horizon("evaluation.horizon", config.evaluation.horizon, model_config)
     launcher = make_launcher(config.parallel.launcher)
     batch_size = launcher.rounded_up(config.evaluation.batch_size)
@@ -106,7 +104,7 @@ def evaluate_workdir(
         model_config.out_channels,
         batch_size,
         config.evaluation.cycle,
-        config.data.get("frame_step", 1),
+        getattr(config.data, "frame_step", 1),
     )
     steps = EvaluationSteps.compile(launcher, model, scaling)
     result = evaluate_with_baselines(steps, launcher, models, data, "evaluating")

@@ -5,8 +5,7 @@ from __future__ import annotations
 import datetime
 from typing import Any
 
-import ml_collections
-
+from stlight_jax.config import RunConfig
 from stlight_jax.evaluation.samples import Samples, evenly_spaced
 from stlight_jax.reports import pictures
 from stlight_jax.reports.page import write_page
@@ -20,7 +19,7 @@ PAGE, ANIMATION, STRIP, LOSS_CURVE = "report.html", "prediction.gif", "predictio
 
 
 def present(
-    place: Workdir, results: dict[str, Any], samples: Samples, config: ml_collections.ConfigDict, description: dict[str, Any]
+    place: Workdir, results: dict[str, Any], samples: Samples, config: RunConfig[Any], description: dict[str, Any]
 ) -> tuple[str, ...]:
     """Draws all of it into `place.evaluation`, and returns the files' names.
 
@@ -74,7 +73,7 @@ def _clips(samples: Samples, sequence_mse: dict[str, Any]) -> list[Clip]:
 
 
 def _provenance(
-    place: Workdir, results: dict[str, Any], config: ml_collections.ConfigDict, description: dict[str, Any]
+    place: Workdir, results: dict[str, Any], config: RunConfig[Any], description: dict[str, Any]
 ) -> dict[str, Any]:
     here = environment()
     decay = config.train.ema_decay

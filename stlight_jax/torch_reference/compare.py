@@ -8,10 +8,11 @@ import jax
 import ml_collections
 import numpy as np
 
-from stlight_jax.config import check
 from stlight_jax.console.progress import track
 from stlight_jax.console.text_table import text_table
+from stlight_jax.data.data_sections import check_config
 from stlight_jax.data.load import open_training
+from stlight_jax.data.network_config import network_config
 from stlight_jax.data.pipeline import training_batches
 from stlight_jax.errors import InputError
 from stlight_jax.model.stlight import STLight
@@ -57,9 +58,10 @@ def compare_curves(config: ml_collections.ConfigDict, total_steps: int) -> dict[
     """
     from stlight_jax.torch_reference.torch_training import train as train_in_torch
 
-    model_config, optimizer = check(config), config.optimizer
+    checked = check_config(config)
+    model_config, optimizer = network_config(checked), checked.optimizer
     schedule = OneCycle.from_config(optimizer, total_steps)
-    source, _ = open_training(config)
+    source, _ = open_training(checked)
     state = create_state(STLight(model_config), make_optimizer(optimizer), config.train.seed, source.shape[1:])
     network = torch_network(model_config, jax.tree.map(np.array, state.variables))
 
@@ -89,7 +91,7 @@ def check_comparable(config: ml_collections.ConfigDict) -> None:
     Raises:
       InputError: the config has an impossible value, or asks for a feature that the training in PyTorch lacks.
     """
-    check(config)
+    checked = check_config(config)
     for key, plain in {
         "optimizer.clip_norm": 0.0,
         "optimizer.weight_decay": 0.0,
@@ -97,8 +99,9 @@ def check_comparable(config: ml_collections.ConfigDict) -> None:
         "model.precision": "float32",
     }.items():
         section, name = key.split(".")
-        if config[section][name] != plain:
-            raise InputError(f"{key} is {config[section][name]}; the comparison with PyTorch trains with {plain}")
+        value = getattr(getattr(checked, section), name)
+        if value != plain:
+            raise InputError(f"{key} is {value}; the comparison with PyTorch trains with {plain}")
 
 
 def failures(results: dict[str, Any]) -> list[str]:

@@ -11,9 +11,10 @@ import ml_collections
 import numpy as np
 from etils import epath
 
-from stlight_jax.config import check
-from stlight_jax.config import frame_size as config_frame_size
 from stlight_jax.console.messages import print_message
+from stlight_jax.data.data_sections import check_config
+from stlight_jax.data.data_sections import frame_size as config_frame_size
+from stlight_jax.data.network_config import network_config
 from stlight_jax.errors import InputError
 from stlight_jax.parallel.launchers import PmapLauncher
 from stlight_jax.runs import checkpoint
@@ -47,8 +48,9 @@ def checkpoint_from_torch(
     Raises:
       InputError: the weights are not of this network, or a file cannot be read or written.
     """
-    model_config = check(config)
-    config_size = config_frame_size(config)
+    checked = check_config(config)
+    model_config = network_config(checked)
+    config_size = config_frame_size(checked)
     frame_size = frame_size or config_size
     if frame_size is None:
         raise InputError("the config has no frame size; give --frame_size=HEIGHTxWIDTH")
@@ -65,7 +67,7 @@ def checkpoint_from_torch(
             f"{config_size[0]} x {config_size[1]}"
         )
     description = {
-        "config": config.to_dict(),
+        "config": checked.to_dict(),
         "data": {"weights_sha256": hashlib.sha256(epath.Path(weights_file).read_bytes()).hexdigest()},
         "value_range": {"stored": list(value_range), "network": [0.0, 1.0]},
         "frame_size": [height, width],
@@ -93,7 +95,7 @@ def torch_from_checkpoint(workdir: epath.PathLike, which: str, weights_file: epa
     weight_files.require("torch")
     run = Workdir(workdir)
     step = checkpoint.choose_step(run.checkpoints, which)
-    config = check(ml_collections.ConfigDict(checkpoint.load_description(run.checkpoints, step)["config"]))
+    config = network_config(check_config(checkpoint.load_description(run.checkpoints, step)["config"]))
     shapes = PmapLauncher(jax.local_devices()[:1]).abstract(weights.variable_shapes(config))
     variables = checkpoint.load_variables(run.checkpoints, step, shapes)
     weight_files.write_weights(weights_file, weights.torch_from_variables(config, variables, step))

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 
+from stlight_jax.config.sections import OptimizerSection
 from stlight_jax.data.scaling import to_unit_range
 from stlight_jax.model.stlight import STLight, STLightConfig
 from stlight_jax.parallel.launchers import AXIS, PmapLauncher
@@ -169,7 +169,7 @@ def outcome_in_jax(case: Case, variables: dict[str, Any], frames: np.ndarray, dt
 
         (loss, (trained, batch_stats)), gradients = jax.jit(jax.value_and_grad(loss_of, has_aux=True))(variables["params"])
         arrays = arrays_from_variables(config, {"params": gradients, "batch_stats": batch_stats})
-        optimizer = ml_collections.ConfigDict({"beta2": 0.999, "eps": 1e-8, "clip_norm": 0.0, "weight_decay": 0.0})
+        optimizer = OptimizerSection()
         params, statistics = jax.tree.map(jnp.copy, (variables["params"], variables["batch_stats"]))  # the step donates them
         start = TrainState(jnp.zeros((), jnp.int32), params, statistics, make_optimizer(optimizer).init(params))
         losses, after_steps = [], []

@@ -15,7 +15,8 @@ import ml_collections
 import numpy as np
 from jax.sharding import SingleDeviceSharding
 
-from stlight_jax.config import check
+from stlight_jax.data.data_sections import check_config
+from stlight_jax.data.network_config import network_config
 from stlight_jax.errors import InputError
 from stlight_jax.inference.predictor import make_predict
 from stlight_jax.model.initial_variables import init_variables
@@ -181,10 +182,11 @@ class Plan:
     """
 
     def __init__(self, config: ml_collections.ConfigDict, frame_size: tuple[int, int]):
-        model = check(config)
+        checked = check_config(config)
+        model = network_config(checked)
         if model.depthwise == "auto":  # which it is on a TPU; the kernels for CPUs need not be compiled to find that out
             model = dataclasses.replace(model, depthwise="native")
-        self.config, self.model_config = config, model
+        self.config, self.model_config = checked, model
         self._frame_shape = (*frame_size, model.in_channels)
         model.check_frames((1, model.in_frames, *self._frame_shape))
 

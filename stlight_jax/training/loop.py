@@ -67,7 +67,7 @@ def train(config: ml_collections.ConfigDict, workdir: epath.PathLike, allow_chan
             print_message(f"{run_folder.path} is complete: {done} of {setup.total_steps} steps are done")
             return state
         if first_process:
-            write_json(run_folder.path / "config.json", config.to_dict())
+            write_json(run_folder.path / "config.json", setup.config.to_dict())
             write_json(run_folder.path / "environment.json", environment())
         log = MetricsLog(run_folder.path, config.train.tensorboard, lock) if first_process else NullLog()
         with (

@@ -66,7 +66,7 @@ def check_init_from(setup: TrainingSetup, workdir: Workdir) -> None:
 
 def _check_changes(setup: TrainingSetup, saved: dict[str, Any], workdir: Workdir, allow_changes: bool) -> None:
     """Compares config and data of a checkpoint with those of this run; prints or refuses differences."""
-    differences = course_differences(saved["config"], setup.config.to_dict())
+    differences = course_differences(saved["config"], setup.config)
     # The first checkpoints, of Moving MNIST only, have the checksum under another name.
     checksum = saved["data"].get("sha256", saved["data"].get("digits_sha256"))
     if checksum != setup.training.description["sha256"]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
 
+from stlight_jax.config.sections import OptimizerSection
 from stlight_jax.errors import InputError
 
 
@@ -54,7 +55,7 @@ class OneCycle:
     beta1_high: float = 0.95
 
     @classmethod
-    def from_config(cls, optimizer: Any, total_steps: int) -> OneCycle:
+    def from_config(cls, optimizer: OptimizerSection, total_steps: int) -> OneCycle:
         """Makes the schedule that a config's section `optimizer` describes."""
         return cls(
             total_steps,
@@ -114,7 +115,7 @@ class Cosine:
     beta1: float = 0.9
 
     @classmethod
-    def from_config(cls, optimizer: Any, steps_per_epoch: int, epochs: int) -> Cosine:
+    def from_config(cls, optimizer: OptimizerSection, steps_per_epoch: int, epochs: int) -> Cosine:
         """Makes the schedule that a config's section `optimizer` describes."""
         return cls(
             steps_per_epoch,
@@ -148,7 +149,7 @@ class Cosine:
         return Hyperparameters(_cosine(self.peak, self.least, epoch / self.epochs), self.beta1)
 
 
-def make_schedule(optimizer: Any, steps_per_epoch: int, epochs: int, batch_size: int = 0) -> OneCycle | Cosine:
+def make_schedule(optimizer: OptimizerSection, steps_per_epoch: int, epochs: int, batch_size: int = 0) -> OneCycle | Cosine:
     """Makes the schedule that a config's section `optimizer` describes.
 
     `optimizer.schedule` is "onecycle" (keys learning_rate, rise, div_factor, final_div_factor, beta1_low, beta1_high) or
@@ -166,28 +167,20 @@ def make_schedule(optimizer: Any, steps_per_epoch: int, epochs: int, batch_size:
       A function of the step number, from 0.
 
     Raises:
-      InputError: A key of the section is not one of its choices, or out of range.
+      InputError: A key of the section is impossible for a run of this length.
     """
-    # The first checkpoints, from before there was a choice, lack the key.
-    kind = optimizer.get("schedule", "onecycle")
-    factor = _batch_factor(optimizer, batch_size)
     schedule: OneCycle | Cosine
-    if kind == "onecycle":
+    if optimizer.schedule == "onecycle":
         schedule = OneCycle.from_config(optimizer, steps_per_epoch * epochs)
-    elif kind == "cosine":
-        schedule = Cosine.from_config(optimizer, steps_per_epoch, epochs)
     else:
-        raise InputError(f"optimizer.schedule is {kind!r}; choose one of onecycle, cosine")
-    return dataclasses.replace(schedule, peak=schedule.peak * factor)
+        schedule = Cosine.from_config(optimizer, steps_per_epoch, epochs)
+    return dataclasses.replace(schedule, peak=schedule.peak * _batch_factor(optimizer, batch_size))
 
 
-def _batch_factor(optimizer: Any, batch_size: int) -> float:
-    rule = optimizer.get("batch_scaling", "none")
-    if rule == "none":
+def _batch_factor(optimizer: OptimizerSection, batch_size: int) -> float:
+    if optimizer.batch_scaling == "none":
         return 1.0
-    if rule not in ("linear", "sqrt"):
-        raise InputError(f"optimizer.batch_scaling is {rule!r}; choose one of none, linear, sqrt")
-    return (batch_size / optimizer.reference_batch_size) ** (1.0 if rule == "linear" else 0.5)
+    return (batch_size / optimizer.reference_batch_size) ** (1.0 if optimizer.batch_scaling == "linear" else 0.5)
 
 
 def _check_steps(total: int) -> None:

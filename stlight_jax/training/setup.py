@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from typing import Any
 
 import ml_collections
 
-from stlight_jax.config import check, take_channels
+from stlight_jax.data.data_sections import CHANNEL_NAMES, check_config
 from stlight_jax.data.load import open_training
+from stlight_jax.data.network_config import network_config
 from stlight_jax.data.pipeline import steps_per_epoch
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.data.sequences import fingerprint
@@ -16,30 +18,22 @@ from stlight_jax.errors import InputError
 from stlight_jax.evaluation.eval_steps import make_eval_step
 from stlight_jax.metrics.ssim import check_frame_size
 from stlight_jax.model.rollout import check_horizon
+from stlight_jax.model.stlight import STLightConfig
 from stlight_jax.parallel import agreement, distributed
 from stlight_jax.parallel.launchers import AXIS, make_launcher
 from stlight_jax.training.schedule import make_schedule
 from stlight_jax.training.state import TrainState, create_state, make_optimizer
 from stlight_jax.training.step import configured_training
 
-_CHANNELS = {
-    "moving_mnist": ["intensity"],
-    "moving_fashion_mnist": ["intensity"],
-    "kth": ["intensity"],
-    "taxibj": ["inflow", "outflow"],
-    "kitti_caltech": ["red", "green", "blue"],
-}
-
 
 class TrainingSetup:
     """Opens the data and builds the network, the steps and the schedule of one run.
 
     Args:
-      config: A whole config, as `configs/` returns it. Values that depend on the data, such as the number of channels, are
-        written into it.
+      config: A whole config, as `configs/` returns it.
 
     Attributes:
-      config: The config.
+      config: The checked config, with the number of channels of the data.
       launcher: Runs the steps on all devices.
       training: Training sequences.
       validation: Validation sequences.
@@ -54,19 +48,21 @@ class TrainingSetup:
     """
 
     def __init__(self, config: ml_collections.ConfigDict):
-        check(config)  # before the data are opened: a misspelt key should be reported at once
-        self.config = config
-        self.launcher = make_launcher(config.parallel.launcher)
+        checked = check_config(config)
+        # Before the data are opened: a misspelt key should be reported at once.
+        network_config(checked)
+        self.launcher = make_launcher(checked.parallel.launcher)
         distributed.check_layout()
-        agreement.assert_same_on_all_processes("the config", config.to_dict())
-        self.launcher.check_batch_size("train.batch_size", config.train.batch_size, config.train.accumulate)
-        self.training, self.validation = open_training(config)
-        take_channels(config.model, self.training.shape[-1])
+        agreement.assert_same_on_all_processes("the config", checked.to_dict())
+        self.launcher.check_batch_size("train.batch_size", checked.train.batch_size, checked.train.accumulate)
+        self.training, self.validation = open_training(checked)
+        model_section = checked.model.with_channels(self.training.shape[-1])
+        self.config = config = dataclasses.replace(checked, model=model_section)
         agreement.assert_same_on_all_processes("the training data", self.training.description["sha256"])
         agreement.assert_same_on_all_processes("the validation data", functools.partial(fingerprint, self.validation))
-        model_config = check(config)
-        for key in ("train", "evaluation"):
-            check_horizon(f"{key}.horizon", config[key].horizon, model_config)
+        model_config = STLightConfig.from_section(config.model)
+        check_horizon("train.horizon", config.train.horizon, model_config)
+        check_horizon("evaluation.horizon", config.evaluation.horizon, model_config)
         for sequences in (self.training, self.validation):
             model_config.check_sequence(sequences.shape)
         check_frame_size(*self.validation.shape[1:3])
@@ -82,6 +78,7 @@ class TrainingSetup:
     @functools.cached_property
     def description(self) -> dict[str, Any]:
         """The plain data that each checkpoint stores with the weights."""
+        unnamed = tuple(f"channel {i + 1}" for i in range(self.training.shape[-1]))
         return {
             "config": self.config.to_dict(),
             "data": self.training.description,
@@ -89,7 +86,7 @@ class TrainingSetup:
             "value_range": {"stored": _value_range(self.training.scaling), "network": [0.0, 1.0]},
             "scaling": self.training.scaling.as_json(),
             "frame_size": list(self.validation.shape[1:3]),
-            "channels": _CHANNELS.get(self.config.dataset, [f"channel {i + 1}" for i in range(self.training.shape[-1])]),
+            "channels": list(CHANNEL_NAMES.get(self.config.dataset, unnamed)),
         }
 
     @property

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from stlight_jax.config.sections import OptimizerSection
 from stlight_jax.model.initial_variables import init_variables
 from stlight_jax.model.stlight import STLight
 
@@ -55,7 +56,7 @@ class TrainState:
 
 
 def make_optimizer(
-    config: Any, learning_rate: float | jax.Array = 0.0, beta1: float | jax.Array = 0.9
+    config: OptimizerSection, learning_rate: float | jax.Array = 0.0, beta1: float | jax.Array = 0.9
 ) -> optax.GradientTransformation:
     """Makes Adam, with optional gradient clipping before it and decoupled weight decay after it.
 

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.flatten_util
 import jax.numpy as jnp
-import ml_collections
 import optax
 
+from stlight_jax.config import RunConfig
 from stlight_jax.data.batches import split_frames
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.model.rollout import rollout_with_carry
@@ -39,7 +39,7 @@ class _Batch(NamedTuple):
 
 
 def configured_training(
-    config: ml_collections.ConfigDict, model_config: STLightConfig, axis_name: str, scaling: Scaling | None
+    config: RunConfig, model_config: STLightConfig, axis_name: str, scaling: Scaling | None
 ) -> tuple[STLight, TrainStep]:
     """Returns the network that a whole config trains, and its step."""
     model = STLight(model_config, axis_name if config.parallel.batch_norm == "synchronised" else None)

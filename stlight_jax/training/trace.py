@@ -6,15 +6,15 @@ import contextlib
 from collections.abc import Iterator
 
 import jax
-import ml_collections
 from etils import epath
 
+from stlight_jax.config.sections import ProfileSection
 from stlight_jax.console.messages import one_line, print_message
 from stlight_jax.storage.log_folder import LogFolder
 from stlight_jax.training.clock import StepClock
 
 
-def steps_to_trace(profile: ml_collections.ConfigDict, done: int, total: int) -> range:
+def steps_to_trace(profile: ProfileSection, done: int, total: int) -> range:
     """Returns the numbers of the steps to trace. Prints a line if the run ends before the last of them.
 
     Args:

@@ -10,7 +10,8 @@ import pytest
 from jax import lax
 
 from stlight_jax import STLight, STLightConfig
-from stlight_jax.config import check
+from stlight_jax.data.data_sections import check_config
+from stlight_jax.data.network_config import network_config
 from stlight_jax.inference import trained
 from stlight_jax.inference.export import exported
 from stlight_jax.inference.forecaster import Forecaster
@@ -106,7 +107,7 @@ def test_the_shipped_network_and_its_export_predict_what_they_do_on_a_cpu(cpu):
 
 
 def test_a_published_network_predicts_there_what_it_does_on_a_cpu(cpu):
-    config = check(load_config("XS"))
+    config = network_config(check_config(load_config("XS")))
     frames = np.random.default_rng(0).random((1, 10, 64, 64, 1), np.float32)
     variables = init_variables(STLight(config), 0, (64, 64, 1))
     there, here = (np.asarray(Predictor(config, variables, device)(frames)) for device in (jax.devices()[0], cpu))

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from stlight_jax import InputError, STLight, STLightConfig
-from stlight_jax.config import check
+from stlight_jax.data.data_sections import check_config
+from stlight_jax.data.network_config import network_config
 from stlight_jax.model.initial_variables import init_variables
 from stlight_jax.model.stlight import fold_time, pixel_shuffle, unfold_time
 from tests.conftest import load_config, small_config
@@ -113,7 +114,7 @@ def test_initial_weights_are_those_of_flaxs_own_init_to_the_bit(size, seed):
     config = small_config() if size == "small" else load_config(size)
     if size == "small":
         config.model.depth = 3  # blocks before, across and after the skip
-    model = STLight(check(config))
+    model = STLight(network_config(check_config(config)))
     plainly = {"xla_backend_optimization_level": 3}  # whatever XLA_FLAGS say
     frames = jnp.zeros((1, model.config.in_frames, 8, 8, 1))
     expected = jax.jit(model.init, compiler_options=plainly)(jax.random.key(seed), frames)

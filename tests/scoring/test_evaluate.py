@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from stlight_jax import InputError
-from stlight_jax.config import check
+from stlight_jax.data.data_sections import check_config
 from stlight_jax.data.load import open_test
 from stlight_jax.data.scaling import Scaling
-from stlight_jax.model.stlight import STLight
+from stlight_jax.model.stlight import STLight, STLightConfig
 from stlight_jax.runs import checkpoint
 from stlight_jax.scoring.evaluate import evaluate_workdir
 from stlight_jax.training.loop import train
@@ -55,7 +55,8 @@ def trained(tmp_path_factory):
 
 def predicted(config, workdir, state):
     """Predictions `[n, t, h, w, c]` for all test sequences, the truth, NaN where it is missing, and the MSE of each."""
-    test, model = open_test(config), STLight(check(config))
+    test = open_test(config)
+    model = STLight(STLightConfig.from_section(check_config(config).model, test.shape[-1]))
     description = checkpoint.load_description(workdir / "checkpoints", int(state.step))
     frames, here = Scaling.from_json(description["scaling"]).to_network(test.frames(np.arange(len(test))))
     prediction = np.asarray(jax.jit(model.apply)(jax.device_get(state.variables), frames[:, :3]), np.float64)

@@ -12,8 +12,8 @@ from etils import epath
 from stlight_jax import InputError
 from stlight_jax.data.datasets.frames import FramesOptions
 from stlight_jax.data.digits import load_digits
-from stlight_jax.data.load import open_test, open_training
 from stlight_jax.data.formats.npy import memory_map
+from stlight_jax.data.load import open_test, open_training
 from stlight_jax.data.prepare import prepare_frames
 from stlight_jax.data.stored import StoredFrames, find_prepared
 from stlight_jax.storage import bucket, copies, paths

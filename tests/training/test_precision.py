@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from stlight_jax import STLight
-from stlight_jax.config import check
+from stlight_jax.data.data_sections import check_config
 from stlight_jax.data.load import open_training
+from stlight_jax.data.network_config import network_config
 from stlight_jax.data.pipeline import steps_per_epoch, training_batches
 from stlight_jax.parallel.launchers import AXIS, make_launcher
 from stlight_jax.training.schedule import Hyperparameters, make_schedule
@@ -25,7 +26,7 @@ def losses(config, dtype):
     batch_size, epochs = config.train.batch_size, config.train.epochs
     per_epoch = steps_per_epoch(len(source), batch_size)
     schedule = make_schedule(config.optimizer, per_epoch, epochs, batch_size)
-    model = STLight(check(config), AXIS)
+    model = STLight(network_config(check_config(config)), AXIS)
     optimizer = functools.partial(make_optimizer, config.optimizer)
     state = launcher.replicate(create_state(model, optimizer(), config.train.seed, source.shape[1:]))
     step = launcher.train(make_train_step(model, optimizer, AXIS, source.scaling))

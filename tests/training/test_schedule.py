@@ -3,10 +3,10 @@
 import itertools
 import math
 
-import ml_collections
 import pytest
 
 from stlight_jax import InputError
+from stlight_jax.config.sections import OptimizerSection
 from stlight_jax.training.schedule import Cosine, OneCycle, make_schedule
 
 # step: (learning rate, beta1), 125,000 steps to 1e-3. The two early rates also stand in a public OpenSTL log.
@@ -102,7 +102,7 @@ def test_impossible_cosines_are_refused(arguments, message):
 
 
 def section(**keys):
-    return ml_collections.ConfigDict({"learning_rate": 3e-3, **keys})
+    return OptimizerSection(learning_rate=3e-3, **keys)
 
 
 def test_the_config_chooses_the_schedule():

@@ -1,0 +1,62 @@
+"""Differences between two configs of a run, and between a run and a published recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from stlight_jax.config.run_config import SECTIONS, RunConfig
+from stlight_jax.config.schema import MISSING, Key, Section
+
+
+def course_differences(old: Mapping[str, Any], new: RunConfig) -> list[str]:
+    """Lists the keys whose change would alter the course of training.
+
+    Args:
+      old: config of the run's checkpoint as plain data; keys that it lacks take the values that it stands for.
+      new: config to resume with.
+
+    Returns:
+      Lines `KEY: OLD -> NEW`, sorted by key.
+    """
+    keys = {key.path: key for key in _keys(type(new.data))}
+    before = {path: key.absent for path, key in keys.items() if key.absent is not MISSING} | _flat(old)
+    after = _flat(new.to_dict())
+    free = {path for path, key in keys.items() if key.resumable} | {"size"}
+    return [
+        f"{path}: {before.get(path)!r} -> {after.get(path)!r}"
+        for path in sorted((before.keys() | after.keys()) - free)
+        if before.get(path) != after.get(path)
+    ]
+
+
+def recipe_differences(config: RunConfig, published: Mapping[str, Any]) -> list[str]:
+    """Lists the keys of the training recipe that differ from the published ones and have an effect.
+
+    Args:
+      config: of the run.
+      published: key, such as `train.epochs` -> published value; other keys have their defaults.
+
+    Returns:
+      Lines `KEY: VALUE, published VALUE`.
+    """
+    used = _flat(config.to_dict())
+    return [
+        f"{key.path}: {used[key.path]!r}, published {wanted!r}"
+        for key in _keys(type(config.data))
+        if key.recipe
+        and used[key.path] != (wanted := published.get(key.path, key.default))
+        and (key.used_if is None or used[f"{key.section}.{key.used_if[0]}"] == key.used_if[1])
+    ]
+
+
+def _keys(data: type[Section]) -> Iterator[Key]:
+    for section in (*SECTIONS, data):
+        yield from section.keys().values()
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat = {}
+    for name, value in tree.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return flat

@@ -1,0 +1,52 @@
+"""The reference page of all config keys, as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from stlight_jax.config.run_config import SECTIONS
+from stlight_jax.config.schema import MISSING, Key, Section
+
+_HEADINGS = ("Key", "Default", "Values", "May change on resuming", "Since", "Meaning")
+
+
+def reference_page(data: Mapping[str, type[Section]]) -> str:
+    """Writes the reference of every key.
+
+    Args:
+      data: name of a data set -> its section `data`. Data sets with the same section share a table.
+
+    Returns:
+      Markdown with one table for each section.
+    """
+    by_section: dict[type[Section], list[str]] = {}
+    for dataset, section in data.items():
+        by_section.setdefault(section, []).append(dataset)
+    parts = ["# Config keys", ""]
+    for section in SECTIONS:
+        parts += [f"## {section.section_name}", "", *_table(section), ""]
+    for section, datasets in by_section.items():
+        parts += [f"## data, of {', '.join(datasets)}", "", *_table(section), ""]
+    return "\n".join(parts)
+
+
+def _table(section: type[Section]) -> list[str]:
+    rows = [_HEADINGS, tuple("---" for _ in _HEADINGS), *(_row(key) for key in section.keys().values())]
+    return [f"| {' | '.join(row)} |" for row in rows]
+
+
+def _row(key: Key) -> tuple[str, ...]:
+    meaning = key.help
+    if key.used_if is not None:
+        meaning += f" Only with {key.section}.{key.used_if[0]} = {key.used_if[1]}."
+    if key.absent is not MISSING and key.absent != key.default:
+        meaning += f" A config without this key stands for {key.absent!r}."
+    kind = key.type.__name__ + (" or None" if key.optional else "")
+    return (
+        f"`{key.path}`",
+        f"`{key.default!r}`",
+        ", ".join(part for part in (kind, key.range) if part),
+        "yes" if key.resumable else "no",
+        key.since,
+        meaning,
+    )

@@ -1,0 +1,98 @@
+"""The config of a run: its defaults, and its typed, checked form."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Generic, TypeVar
+
+import ml_collections
+
+from stlight_jax.config.schema import Section
+from stlight_jax.config.sections import (
+    EvaluationSection,
+    ModelSection,
+    OptimizerSection,
+    ParallelSection,
+    ProfileSection,
+    TrainSection,
+)
+
+SECTIONS: tuple[type[Section], ...] = (
+    TrainSection,
+    ParallelSection,
+    OptimizerSection,
+    ModelSection,
+    EvaluationSection,
+    ProfileSection,
+)
+DataSection = TypeVar("DataSection", bound=Section)
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig(Generic[DataSection]):
+    """A checked config: one frozen, typed record per section.
+
+    Attributes:
+      dataset: name of the data set.
+      size: name of the size, for titles.
+      model: the network.
+      optimizer: Adam and its schedule.
+      train: the training loop.
+      parallel: training on several devices.
+      evaluation: validation and evaluation.
+      profile: traces.
+      data: the data set's own section.
+    """
+
+    dataset: str
+    size: str
+    model: ModelSection
+    optimizer: OptimizerSection
+    train: TrainSection
+    parallel: ParallelSection
+    evaluation: EvaluationSection
+    profile: ProfileSection
+    data: DataSection
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns plain data, as in `config.json` and in checkpoints."""
+        return dataclasses.asdict(self)
+
+
+def base_config(dataset: str, size: str, data: type[Section] | None = None) -> ml_collections.ConfigDict:
+    """Makes the config that every file in `configs/` starts from.
+
+    Args:
+      dataset: name of the data set.
+      size: name of the size, for titles.
+      data: the data set's section; None to leave out the section `data`.
+
+    Returns:
+      A config with all keys at their defaults.
+    """
+    config = ml_collections.ConfigDict({"dataset": dataset, "size": size})
+    for section in (*SECTIONS, *([] if data is None else [data])):
+        config[section.section_name] = section.default_config()
+    return config
+
+
+def check(config: Mapping[str, Any] | ml_collections.ConfigDict, data: type[DataSection]) -> RunConfig[DataSection]:
+    """Checks every value that can be judged without data or devices.
+
+    Args:
+      config: as from `configs/` or from a checkpoint, which may be of an older version: keys that it lacks take the values
+        that it stands for.
+      data: the data set's section.
+
+    Returns:
+      The typed config. The argument is not changed.
+
+    Raises:
+      InputError: a section or a key is missing or unknown, or a value is not permitted. The message names the key, its value
+        and the permitted values.
+    """
+    if isinstance(config, ml_collections.ConfigDict):
+        config = config.copy_and_resolve_references().to_dict()
+    sections = {section.section_name: section.from_config(config.get(section.section_name)) for section in (*SECTIONS, data)}
+    return RunConfig(dataset=config["dataset"], size=config.get("size", ""), **sections)
