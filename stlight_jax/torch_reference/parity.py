@@ -191,7 +191,7 @@ def outcome_in_jax(case: Case, variables: dict[str, Any], frames: np.ndarray, dt
 
 def train_in_jax(
     config: STLightConfig,
-    optimizer: ml_collections.ConfigDict,
+    optimizer: OptimizerSection,
     state: TrainState,
     batches: Iterable[np.ndarray],
     rates: Callable[[int], Hyperparameters],
