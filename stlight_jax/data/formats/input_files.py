@@ -20,14 +20,6 @@ from stlight_jax.errors import InputError
 from stlight_jax.storage import paths
 
 
-class _SequenceFiles:
-    """The files of one sequence or of one array file."""
-
-    def __init__(self, file_format: FileFormat):
-        self.format = file_format
-        self.paths: list[epath.Path] = []
-
-
 def open_sequences(path: epath.PathLike, options: ReadOptions) -> list[FrameSource]:
     """Finds and opens the sequences in a file or, recursively and in natural order, in a folder.
 
@@ -49,7 +41,7 @@ def open_sequences(path: epath.PathLike, options: ReadOptions) -> list[FrameSour
         raise InputError(f"{root}: frames are read from local folders; copy them to this machine first")
     if not root.exists():
         raise InputError(f"{root}: no such file or folder")
-    opened = [_open(files, name, options) for name, files in _find(root)]
+    opened = [_open(files, file_format, name, options) for (name, file_format), files in _find(root).items()]
     # Videos and pictures have colours if any of them has.
     pictures = [item for item in opened if not isinstance(item, list)]
     rgb = options.channels == "rgb" or (options.channels == "auto" and any(item.has_colour() for item in pictures))
@@ -70,15 +62,17 @@ def _with_ticks(sources: list[FrameSource]) -> list[FrameSource]:
     return results
 
 
-def _open(files: _SequenceFiles, name: str, options: ReadOptions) -> list[FrameSource] | types.PictureFile:
-    if not os.path.isfile(files.paths[0]):
-        raise InputError(f"{files.paths[0]} is a pipe or a device, which cannot be read twice; save its content to a file")
-    return files.format.open(files.paths, name, options)
+def _open(
+    files: list[epath.Path], file_format: FileFormat, name: str, options: ReadOptions
+) -> list[FrameSource] | types.PictureFile:
+    if not os.path.isfile(files[0]):
+        raise InputError(f"{files[0]} is a pipe or a device, which cannot be read twice; save its content to a file")
+    return file_format.open(files, name, options)
 
 
-def _find(root: epath.Path) -> list[tuple[str, _SequenceFiles]]:
-    """Returns names and files of all sequences and array files, in natural order of the names."""
-    found: dict[str, _SequenceFiles] = {}
+def _find(root: epath.Path) -> dict[tuple[str, FileFormat], list[epath.Path]]:
+    """Returns the files of all sequences and array files by their names and formats, in natural order of the names."""
+    found: dict[tuple[str, FileFormat], list[epath.Path]] = {}
     others: collections.Counter[str] = collections.Counter()
     for file in [root] if root.is_file() else map(epath.Path, _walk(os.fspath(root))):
         file_format = registry.input_format(file.suffix)
@@ -88,13 +82,13 @@ def _find(root: epath.Path) -> list[tuple[str, _SequenceFiles]]:
             raise InputError(f"{root} is one picture; expected the folder that holds the pictures of a sequence")
         else:
             name = _name(file.parent if file_format.is_folder else file, root)
-            found.setdefault(name, _SequenceFiles(file_format)).paths.append(file)
+            found.setdefault((name, file_format), []).append(file)
     left_out = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common())
     if not found:
         raise InputError(f"{root}: found {left_out or 'no files'}; expected {registry.describe_inputs()}")
     if left_out:
         print_message(f"{root}: left out files of other kinds: {left_out}")
-    return sorted(found.items(), key=lambda item: _natural(item[0]))
+    return {key: found[key] for key in sorted(found, key=lambda key: _natural(key[0]))}
 
 
 def _walk(root: str) -> Iterator[str]:

@@ -17,7 +17,7 @@ from stlight_jax.data.available_memory import memory_available
 from stlight_jax.data.formats.array_slicing import StoredArray
 from stlight_jax.data.formats.file_format import FileFormat, OutputLimits, WriteFrames
 from stlight_jax.data.formats.named_arrays import extra_arrays, open_arrays
-from stlight_jax.data.formats.npy import NpyHeader, NpyVersionError, read_npy_header, write_npy_header, write_values
+from stlight_jax.data.formats.npy import NpyVersionError, read_npy_header, write_npy_header, write_values
 from stlight_jax.data.formats.output_spec import OutputSpec
 from stlight_jax.data.formats.read_errors import read_errors
 from stlight_jax.data.formats.types import FrameSource, ReadOptions
@@ -29,59 +29,56 @@ _ALWAYS_AVAILABLE = 2**28  # bytes that every machine has
 
 
 def _read(files: Sequence[epath.Path], name: str, options: ReadOptions) -> list[FrameSource]:
+    """Opens the sequences of an archive.
+
+    It is read forwards: items of an n-axis follow each other, and so do their frames.
+    """
     (path,) = files
-    with read_errors(path):
-        arrays = _Archive(path).arrays()
+    arrays = []
+    with read_errors(path), zipfile.ZipFile(path) as archive:
+        for entry in archive.infolist():
+            if entry.filename.endswith(".npy"):
+                with contextlib.suppress(NpyVersionError):  # structured arrays hold no frames
+                    arrays.append(_stored_array(path, archive, entry))
     return open_arrays(path, FORMAT, name, arrays, options)
 
 
-class _Archive:
-    """An archive whose arrays are read forwards: items of an n-axis follow each other, and so do their frames."""
+def _stored_array(path: epath.Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> StoredArray:
+    """Reads the header of an array.
 
-    def __init__(self, path: epath.Path):
-        self._path = path
-        self._opened: dict[str, Any] = {}
+    Raises:
+      InputError: the header declares another size than the archive's directory.
+      NpyVersionError: the array is structured.
+    """
+    key = entry.filename.removesuffix(".npy")
+    with archive.open(entry) as file:
+        header = read_npy_header(file)
+        size, found = header.dtype.itemsize * math.prod(header.shape), entry.file_size - file.tell()
+    if not header.dtype.hasobject and size != found:
+        raise InputError(
+            f"{path}: the header of {key} declares {header.dtype} {list(header.shape)}, {size:,} bytes, "
+            f"the archive has {found:,} of it; the file is damaged or malicious"
+        )
+    # Unpacked only once, however often it is opened.
+    load = functools.cache(functools.partial(_load_fortran if header.fortran_order else _ForwardArray, path, key))
+    return StoredArray(key, header.shape, header.dtype, lambda: contextlib.nullcontext(load()))
 
-    def arrays(self) -> list[StoredArray]:
-        """Reads the headers.
 
-        Raises:
-          InputError: a header declares another size than the archive's directory.
-        """
-        arrays = []
-        with zipfile.ZipFile(self._path) as archive:
-            for entry in archive.infolist():
-                if not entry.filename.endswith(".npy"):
-                    continue
-                # Structured arrays hold no frames.
-                with archive.open(entry) as file, contextlib.suppress(NpyVersionError):
-                    header = read_npy_header(file)
-                    key, size = entry.filename.removesuffix(".npy"), header.dtype.itemsize * math.prod(header.shape)
-                    if not header.dtype.hasobject and file.tell() + size != entry.file_size:
-                        raise InputError(
-                            f"{self._path}: the header of {key} declares {header.dtype} {list(header.shape)}, {size:,} bytes, "
-                            f"the archive has {entry.file_size - file.tell():,} of it; the file is damaged or malicious"
-                        )
-                    arrays.append(StoredArray(key, header.shape, header.dtype, functools.partial(self._open, key, header)))
-        return arrays
+def _load_fortran(path: epath.Path, key: str) -> np.ndarray:
+    """Loads an array in Fortran's order, whose frames do not follow each other.
 
-    @contextlib.contextmanager
-    def _open(self, key: str, header: NpyHeader) -> Iterator[Any]:
-        """Yields the array, unpacked only once however often it is opened."""
-        if key not in self._opened:
-            self._opened[key] = self._load(key, header) if header.fortran_order else _ForwardArray(self._path, key)
-        yield self._opened[key]
-
-    def _load(self, key: str, header: NpyHeader) -> np.ndarray:
-        """Loads an array in Fortran's order, whose frames do not follow each other."""
-        size = header.dtype.itemsize * math.prod(header.shape)
-        if size > memory_available() / 2:
-            raise InputError(
-                f"{self._path}#{key} is stored in Fortran's order and has {size / 2**20:,.0f} MiB, more than this machine can "
-                f"hold; save it with numpy.ascontiguousarray"
-            )
-        with np.load(self._path, allow_pickle=False) as file:
-            return file[key]
+    Raises:
+      InputError: the array is larger than this machine's memory.
+    """
+    with zipfile.ZipFile(path) as archive:
+        size = archive.getinfo(f"{key}.npy").file_size
+    if size > memory_available() / 2:
+        raise InputError(
+            f"{path}#{key} is stored in Fortran's order and has {size / 2**20:,.0f} MiB, more than this machine can hold; save "
+            f"it with numpy.ascontiguousarray"
+        )
+    with np.load(path, allow_pickle=False) as file:
+        return file[key]
 
 
 class _ForwardArray:

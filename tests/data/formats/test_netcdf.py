@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from stlight_jax import InputError
-from stlight_jax.data.formats import netcdf
+from stlight_jax.data.formats import netcdf_variables
 from stlight_jax.data.formats.input_files import open_sequences
 from stlight_jax.data.formats.types import ReadOptions
 
@@ -155,12 +155,12 @@ def test_values_beyond_the_valid_range_are_missing(tmp_path, monkeypatch, dtype,
     truth = np.array(values, float)
     truth[(truth == fill) | np.isin(range(8), gone)] = np.nan
     truth = (truth % 256 if "_Unsigned" in attributes else truth) * attributes.get("scale_factor", 1)
-    monkeypatch.setattr(netcdf, "BLOCK_BYTES", 1)
+    monkeypatch.setattr(netcdf_variables, "BLOCK_BYTES", 1)
     sequence = open_one(tmp_path / "a.nc")
     np.testing.assert_allclose(read(sequence).ravel(), truth, rtol=1e-6)
     told = [remark for remark in sequence.remarks if "beyond its valid" in remark]
     assert [int(remark.partition(" ")[0]) for remark in told] == ([len(gone)] if gone else [])
-    monkeypatch.setattr(netcdf, "_MAX_COUNTED", 7)
+    monkeypatch.setattr(netcdf_variables, "_MAX_COUNTED", 7)
     assert any(remark.startswith("values beyond its valid") for remark in open_one(tmp_path / "a.nc").remarks)
 
 
