@@ -26,7 +26,7 @@ def course_differences(old: Mapping[str, Any], new: RunConfig) -> list[str]:
     return [
         f"{path}: {before.get(path)!r} -> {after.get(path)!r}"
         for path in sorted((before.keys() | after.keys()) - free)
-        if before.get(path) != after.get(path)
+        if not _equal(before.get(path), after.get(path))
     ]
 
 
@@ -48,6 +48,10 @@ def recipe_differences(config: RunConfig, published: Mapping[str, Any]) -> list[
         and used[key.path] != (wanted := published.get(key.path, key.default))
         and (key.used_if is None or used[f"{key.section}.{key.used_if[0]}"] == key.used_if[1])
     ]
+
+
+def _equal(a: Any, b: Any) -> bool:
+    return a == b or (a != a and b != b)  # NaN equals NaN
 
 
 def _keys(data: type[Section]) -> Iterator[Key]:

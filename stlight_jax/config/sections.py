@@ -15,16 +15,18 @@ _COSINE = ("schedule", "cosine")
 class ModelSection(Section, name="model"):
     """Section `model`: the network. `STLightConfig` adds the conditions that relate one key to another."""
 
-    in_frames: Annotated[int, Key("T, the number of frames that the network sees.", least=1, default=10)]
-    out_frames: Annotated[int, Key("T', the number of frames that the network predicts in one pass.", least=1, default=10)]
+    in_frames: Annotated[int, Key("Number T of frames that the network sees.", least=1, default=10)]
+    out_frames: Annotated[int, Key("Number T' of frames that the network predicts in one pass.", least=1, default=10)]
     in_channels: Annotated[int, Key("Channels of the input frames; 0 takes those of the data.", least=0, default=1)]
     out_channels: Annotated[int, Key("Channels of the predicted frames; 0 takes those of the data.", least=0, default=1)]
-    hidden_dim: Annotated[int, Key("d, channels of the patch grid; a multiple of patch_size**2.", least=1, default=256)]
+    hidden_dim: Annotated[
+        int, Key("Number d of channels of the patch grid; a multiple of patch_size**2.", least=1, default=256)
+    ]
     depth: Annotated[int, Key("Number of mixer blocks.", least=2, default=16)]
-    patch_size: Annotated[int, Key("p, side of a patch in pixels; it divides both sides of a frame.", least=1, default=2)]
-    overlap: Annotated[int, Key("O, overlap of patches: the encoder's kernel has side p * max(1, O).", least=0)] = 0
-    near_kernel: Annotated[int, Key("k1, side of the first depthwise kernel; odd.", least=1)] = 3
-    far_kernel: Annotated[int, Key("k2, side of the second, dilated depthwise kernel; odd.", least=1)] = 7
+    patch_size: Annotated[int, Key("Side p of a patch in pixels; it divides both sides of a frame.", least=1, default=2)]
+    overlap: Annotated[int, Key("Overlap O of patches: the encoder's kernel has side p * max(1, O).", least=0)] = 0
+    near_kernel: Annotated[int, Key("Side k1 of the first depthwise kernel; odd.", least=1)] = 3
+    far_kernel: Annotated[int, Key("Side k2 of the second, dilated depthwise kernel; odd.", least=1)] = 7
     dilation: Annotated[int, Key("Dilation of the far kernel.", least=1)] = 3
     depthwise: Annotated[
         Literal["auto", "native", "phases", "taps", "cpu", "portable"],
