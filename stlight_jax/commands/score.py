@@ -11,7 +11,6 @@ from absl import flags
 
 from stlight_jax.commands.command import Command
 from stlight_jax.commands.path_flags import check_exists
-from stlight_jax.console.messages import print_message
 from stlight_jax.errors import InputError
 
 
@@ -35,32 +34,12 @@ def _check(values: flags.FlagValues) -> None:
 def _run(values: flags.FlagValues) -> None:
     from etils import epath
 
-    from stlight_jax.reports.tables import DEFINITIONS, tables
-    from stlight_jax.scoring.score import score
-    from stlight_jax.storage import paths
-    from stlight_jax.storage.json_files import write_json
-    from stlight_jax.storage.paths import create_folder
+    from stlight_jax.scoring.score import score_files
 
     prediction, truth = values.pred, values.true
     if values.saved:
         prediction, truth = (epath.Path(values.saved) / name for name in ("preds.npy", "trues.npy"))
-    if values.json:
-        paths.connect(values.json)
-        if epath.Path(values.json).suffix != ".json" or epath.Path(values.json).is_dir():
-            raise InputError(f"--json={values.json}: expected the name of a file that ends in .json")
-        create_folder(epath.Path(values.json).parent)
-    sums = score(prediction, truth, values.layout)
-    per_lead_time = sums.per_lead_time()
-    results = {
-        "sequences": sums.count,
-        "frames": len(per_lead_time["mse"]),
-        "overall": sums.overall(),
-        "per_lead_time": per_lead_time,
-    }
-    print(tables("saved predictions", {"predictions": sums.overall()}, per_lead_time, {}, DEFINITIONS))
-    if values.json:
-        write_json(values.json, results)
-        print_message(f"wrote {values.json}")
+    score_files(prediction, truth, values.layout, values.json)
 
 
 COMMAND = Command(__doc__, _define_flags, _run, _check)

@@ -28,10 +28,11 @@ def make_eval_step(model: STLight, scaling: Scaling | None = None) -> EvalStep:
     Returns:
       (variables, stored frames `[b, T + horizon, h, w, c]`) -> scores, `[b, horizon]` each.
     """
+    apply: Callable[..., Any] = model.apply
 
     def eval_step(variables: Any, frames: jax.Array) -> FrameScores:
         inputs, targets, valid = split_frames(frames, model, scaling)
-        prediction = rollout(lambda seen: model.apply(variables, seen), inputs, targets.shape[1])
+        prediction = rollout(lambda seen: apply(variables, seen), inputs, targets.shape[1])
         return frame_metrics(prediction, targets, valid)
 
     return eval_step

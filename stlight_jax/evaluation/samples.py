@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from stlight_jax.data.batches import split_frames
@@ -61,14 +62,12 @@ class Samples:
         return Sample(*(np.concatenate(parts) for parts in zip(*self.batches(indices), strict=True)))
 
     def _predict(self, indices: np.ndarray) -> Sample:
-        stored = self._source.frames(indices)
+        stored = jnp.asarray(self._source.frames(indices))
         inputs, truth, valid = split_frames(stored, self._model, self._scaling)
         prediction = rollout(self._predictor, inputs, truth.shape[1])
-        if valid is not None:
-            inputs_valid = self._scaling.to_network(stored)[1][:, : self._model.config.in_frames]
-            inputs = np.where(inputs_valid, inputs, np.nan)
-            truth, prediction = (np.where(valid, part, np.nan) for part in (truth, prediction))
-        return Sample(*(np.asarray(part) for part in (inputs, truth, prediction)))
+        _, inputs_valid = self._scaling.to_network(stored[:, : self._model.config.in_frames])
+        parts = ((inputs, inputs_valid), (truth, valid), (prediction, valid))
+        return Sample(*(np.asarray(part) if where is None else np.where(where, part, np.nan) for part, where in parts))
 
 
 def evenly_spaced(count: int, at_most: int) -> np.ndarray:

@@ -7,7 +7,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from stlight_jax.reports.page import write_page
+from stlight_jax.reports.page import Gallery, Page, write_page
 from stlight_jax.reports.sprites import Clip
 from stlight_jax.runs.environment import environment
 
@@ -31,15 +31,11 @@ def write_forecast_page(path: pathlib.Path, results: dict[str, Any], clips: Sequ
     """
     description, machine = forecaster.description, environment()
     windows, model, has_truth = results["windows"], forecaster.source, "overall" in results
-    write_page(
-        path,
+    page = Page(
         title=f"{pathlib.Path(results['input']).name}: predicted",
         subtitle=f"STLight, {model}: {results['horizon']} frames ahead, {windows:,} forecast{'s' * (windows > 1)}",
         results=results if has_truth else None,
-        clips=clips,
-        gallery_title="Forecasts",
-        gallery_remarks=[_GALLERY_REMARK] if has_truth else [],
-        sharpness=results.get("sharpness"),
+        gallery=Gallery(clips, "Forecasts", [_GALLERY_REMARK] if has_truth else []),
         config=description.get("config"),
         provenance={
             "input": results["input"],
@@ -55,3 +51,4 @@ def write_forecast_page(path: pathlib.Path, results: dict[str, Any], clips: Sequ
             "platform": machine["platform"],
         },
     )
+    write_page(path, page)

@@ -13,7 +13,8 @@ from stlight_jax.metrics.frame_metrics import frame_metrics
 from stlight_jax.metrics.input_baselines import copy_last_frame
 from stlight_jax.metrics.metric_sums import MetricSums, SampledSums
 from stlight_jax.metrics.ssim import SSIM_WINDOW
-from stlight_jax.reports.tables import summary, tables
+from stlight_jax.reports.results import summary
+from stlight_jax.reports.tables import metric_tables
 
 _METHODS = ("stlight", "copy_last_frame")
 
@@ -125,4 +126,4 @@ def as_text(results: dict[str, Any]) -> str:
     if per_lead_time is not None:
         columns["RMSE, units"] = per_lead_time
     shown = summary(results)
-    return tables(shown.title, shown.rows, leads["stlight"], columns, shown.remarks)
+    return metric_tables(shown.title, shown.rows, leads["stlight"], shown.remarks, columns)

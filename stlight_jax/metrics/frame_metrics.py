@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from stlight_jax.metrics import metric_list
-from stlight_jax.metrics.metric import VALUES, FrameMetric, FramePair
+from stlight_jax.metrics.metric import VALUES, FrameCount, FrameMetric, FramePair
 
 _FRAMES_AT_A_TIME = 80
 
@@ -50,4 +50,5 @@ def _score_frame(prediction: jax.Array, target: jax.Array, valid: jax.Array | No
     metrics = metric_list.metrics_of(FrameMetric)
     # A dict keeps the order, so that all processes compile the same program.
     counts = dict.fromkeys((VALUES, *(metric.counted_by for metric in metrics)))
-    return {each.key: frame.once(each.compute) for each in (*metrics, *counts)}
+    computed: tuple[FrameMetric | FrameCount, ...] = (*metrics, *counts)
+    return {each.key: frame.once(each.compute) for each in computed}

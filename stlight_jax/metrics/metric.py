@@ -73,7 +73,7 @@ def _count_values(frame: FramePair) -> jax.Array:
 VALUES = FrameCount("values", _count_values)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True)
 class Metric:
     """The facts of a metric that reports need, however it is computed.
 
@@ -92,8 +92,9 @@ class Metric:
 
     key: str
     label: str
+    _: dataclasses.KW_ONLY
     unit: str = ""
-    decimals: int
+    decimals: int = 3
     significant_digits: int | None = None
     direction: Literal["lower", "higher", "reference"]
     reference: tuple[float, str] | None = None

@@ -74,7 +74,7 @@ class MetricSums:
 
     def rmse_per_value(self) -> float:
         """Root of the mean squared error of a single valid value, over all predicted frames."""
-        return math.sqrt(self.sums[MSE.key].sum() / max(self.values.sum(), 1.0))
+        return math.sqrt(self.sums[MSE.key].sum() / max(float(self.values.sum()), 1.0))
 
 
 def _values(sums: dict[str, np.ndarray], frames: dict[str, np.ndarray]) -> dict[str, list[float]]:

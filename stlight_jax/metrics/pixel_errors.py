@@ -2,37 +2,28 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
-from stlight_jax.metrics.metric import DerivedMetric, FrameMetric
+from stlight_jax.metrics.metric import DerivedMetric, FrameMetric, FramePair
+
+
+def _squared_error(frame: FramePair) -> jax.Array:
+    return jnp.sum(jnp.square(frame.error))
+
+
+def _absolute_error(frame: FramePair) -> jax.Array:
+    return jnp.sum(jnp.abs(frame.error))
+
 
 _DEFINITION = "summed over pixels and channels, averaged over frames"
 
-MSE = FrameMetric(
-    key="mse",
-    label="MSE",
-    decimals=3,
-    significant_digits=4,
-    direction="lower",
-    definition=_DEFINITION,
-    compute=lambda frame: jnp.sum(jnp.square(frame.error)),
-)
-
-MAE = FrameMetric(
-    key="mae",
-    label="MAE",
-    decimals=3,
-    significant_digits=4,
-    direction="lower",
-    definition=_DEFINITION,
-    compute=lambda frame: jnp.sum(jnp.abs(frame.error)),
-)
-
+MSE = FrameMetric("mse", "MSE", significant_digits=4, direction="lower", definition=_DEFINITION, compute=_squared_error)
+MAE = FrameMetric("mae", "MAE", significant_digits=4, direction="lower", definition=_DEFINITION, compute=_absolute_error)
 RMSE = DerivedMetric(
-    key="rmse",
-    label="RMSE",
-    decimals=3,
+    "rmse",
+    "RMSE",
     significant_digits=4,
     direction="lower",
     charted=False,

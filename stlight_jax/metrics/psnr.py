@@ -13,12 +13,6 @@ def _psnr(frame: FramePair) -> jax.Array:
     return -10.0 * jnp.log10(mean_where(jnp.square(frame.clipped - frame.target), frame.valid))
 
 
-PSNR = FrameMetric(
-    key="psnr",
-    label="PSNR",
-    unit="dB",
-    decimals=2,
-    direction="higher",
-    definition="of predictions clipped to [0, 1]",
-    compute=_psnr,
-)
+_DEFINITION = "of predictions clipped to [0, 1]"
+
+PSNR = FrameMetric("psnr", "PSNR", unit="dB", decimals=2, direction="higher", definition=_DEFINITION, compute=_psnr)

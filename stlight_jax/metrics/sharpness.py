@@ -43,15 +43,12 @@ def _energy(frames: np.ndarray) -> np.ndarray:
     return np.array([sum(np.nansum(np.square(np.diff(lead, axis=axis))) for axis in (1, 2)) for lead in leads])
 
 
+_DEFINITION = (
+    "the sum of squared differences between neighbouring pixels of the predictions, over that of the true frames. 1 is as "
+    "sharp as the truth, blur is less, noise is more. A sharp prediction need not be right"
+)
+_REFERENCE = (1.0, "as sharp as the truth")
+
 SHARPNESS = SampledMetric(
-    key="sharpness",
-    label="Sharpness",
-    decimals=3,
-    direction="reference",
-    reference=(1.0, "as sharp as the truth"),
-    definition=(
-        "the sum of squared differences between neighbouring pixels of the predictions, over that of the true frames. 1 is as "
-        "sharp as the truth, blur is less, noise is more. A sharp prediction need not be right"
-    ),
-    accumulator=Sharpness,
+    "sharpness", "Sharpness", direction="reference", reference=_REFERENCE, definition=_DEFINITION, accumulator=Sharpness
 )

@@ -6,6 +6,7 @@ OpenSTL passes no data range to scikit-image, which then takes 2 for floats: tha
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -79,7 +80,8 @@ def _window_means(x: jax.Array) -> jax.Array:
     for axis in (-2, -1):
         size = x.shape[axis] - SSIM_WINDOW + 1
         x = jax.lax.optimization_barrier(x)
-        x = sum(jax.lax.slice_in_dim(x, shift, shift + size, axis=axis) for shift in range(SSIM_WINDOW))
+        shifted = [jax.lax.slice_in_dim(x, shift, shift + size, axis=axis) for shift in range(SSIM_WINDOW)]
+        x = functools.reduce(jnp.add, shifted)
     return jax.lax.optimization_barrier(x / SSIM_WINDOW**2)
 
 
@@ -102,25 +104,31 @@ def _count_windows(frame: FramePair) -> jax.Array:
     return jnp.sum(windows.whole, axis=(-3, -2, -1), dtype=jnp.float32)
 
 
-WINDOWS = FrameCount("windows", _count_windows)
+def _ssim(frame: FramePair) -> jax.Array:
+    return _similarity(frame.once(_windows_of), 2.0)
 
+
+def _ssim_unit_range(frame: FramePair) -> jax.Array:
+    return _similarity(frame.once(_windows_of), 1.0)
+
+
+WINDOWS = FrameCount("windows", _count_windows)
 SSIM = FrameMetric(
-    key="ssim",
-    label="SSIM",
+    "ssim",
+    "SSIM",
     decimals=4,
     direction="higher",
     definition="of predictions clipped to [0, 1], with data range 2 as in OpenSTL",
-    compute=lambda frame: _similarity(frame.once(_windows_of), 2.0),
+    compute=_ssim,
     counted_by=WINDOWS,
 )
-
 SSIM_UNIT_RANGE = FrameMetric(
-    key="ssim_unit_range",
-    label="SSIM, range 1",
+    "ssim_unit_range",
+    "SSIM, range 1",
     decimals=4,
     direction="higher",
     charted=False,
-    definition="SSIM with data range 1, the range of the frames",
-    compute=lambda frame: _similarity(frame.once(_windows_of), 1.0),
+    definition="the same with data range 1, the range of the frames",
+    compute=_ssim_unit_range,
     counted_by=WINDOWS,
 )

@@ -1,45 +1,48 @@
-"""Line charts of a page: what `page.js` draws, and the same numbers as tables for those who cannot see it."""
+"""Line charts of a page: the data that `page.js` draws, and the same numbers as tables."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from stlight_jax.evaluation.samples import evenly_spaced
+from stlight_jax.metrics import metric_list
+from stlight_jax.metrics.metric import Metric
 from stlight_jax.reports.pictures import smoothed
 
-_MOST_POINTS = 400  # of a line; a chart is not wider in pixels
-_MOST_ROWS = 50  # of a table of steps
-# Key of a metric -> its name, and whether its axis begins at zero.
-_METRICS = {"mse": ("MSE", True), "mae": ("MAE", True), "ssim": ("SSIM", False), "psnr": ("PSNR (dB)", False)}
+_MAX_POINTS = 400  # of a line; a chart is not wider in pixels
+_MAX_ROWS = 50  # of a table of steps
+
+# (x, y) of a line, of equal length; a y that is not finite leaves a gap
+Line = tuple[Sequence[float], Sequence[float | None]]
 
 
 @dataclasses.dataclass(frozen=True)
-class View:
+class ChartView:
     """One of a chart's views, of which one at a time is shown.
 
     Attributes:
-      name: of what is on the vertical axis.
-      lines: name -> (x, y), of equal length; y that are not finite are left out.
+      name: label of the vertical axis.
+      lines: name -> points.
       log: whether the vertical axis is logarithmic.
-      from_zero: whether it begins at zero.
-      reference: a value to mark, and what it means.
+      from_zero: whether the vertical axis begins at zero.
+      reference: a value to mark, and its meaning.
     """
 
     name: str
-    lines: dict[str, tuple[Sequence[float], Sequence[float | None]]]
+    lines: dict[str, Line]
     log: bool = False
     from_zero: bool = True
     reference: tuple[float, str] | None = None
 
     def table(self, x_label: str) -> tuple[list[str], list[list[str]]]:
-        """Headings and rows: a column per line; of many steps some, evenly spaced."""
+        """Returns headings and rows, a column per line; of many steps an evenly spaced part."""
         steps = sorted({step for xs, _ in self.lines.values() for step in xs})
-        if len(steps) > _MOST_ROWS and len({len(xs) for xs, _ in self.lines.values()}) == 1:
-            steps = _thinned(steps, _MOST_ROWS)
+        if len(steps) > _MAX_ROWS and len({len(xs) for xs, _ in self.lines.values()}) == 1:
+            steps = _thinned(steps, _MAX_ROWS)
         columns = [dict(zip(xs, ys, strict=True)) for xs, ys in self.lines.values()]
         rows = [[f"{step:,}", *(_cell(column.get(step)) for column in columns)] for step in steps]
         return [x_label, *self.lines], rows
@@ -47,14 +50,20 @@ class View:
 
 @dataclasses.dataclass(frozen=True)
 class Chart:
-    """A line chart. Attributes: title; x_label, of the horizontal axis; views, at least one."""
+    """A line chart.
+
+    Attributes:
+      title: its heading.
+      x_label: label of the horizontal axis.
+      views: at least one.
+    """
 
     title: str
     x_label: str
-    views: list[View]
+    views: list[ChartView]
 
     def as_json(self) -> dict[str, Any]:
-        """What `page.js` draws."""
+        """Returns the data that `page.js` draws."""
         views = [
             {
                 **dataclasses.asdict(view),
@@ -65,40 +74,52 @@ class Chart:
         return {"title": self.title, "x_label": self.x_label, "views": views}
 
 
-def lead_time_chart(lead_times: dict[str, dict[str, list[float]]]) -> Chart:
-    """Metrics against lead time. Args: lead_times, name of a line -> metric -> a value per lead time."""
+def lead_time_charts(lead_times: Mapping[str, Mapping[str, Sequence[float]]], results: Mapping[str, Any]) -> list[Chart]:
+    """Charts the averaged metrics in one chart, and each sampled metric in its own, against the lead time.
+
+    Args:
+      lead_times: name of a line -> key of a metric -> a value per lead time.
+      results: with key of a sampled metric -> values "per_lead_time".
+    """
     views = []
-    for metric, (name, from_zero) in _METRICS.items():
-        lines = {line: _per_lead_time(values[metric]) for line, values in lead_times.items() if metric in values}
-        if lines:
-            views.append(View(name, lines, from_zero=from_zero))
-    return Chart("Error against lead time", "lead time", views)
-
-
-def sharpness_chart(sharpness: dict[str, Any]) -> Chart:
-    """Args: sharpness, "per_lead_time" of `Sharpness`."""
-    lines = {"STLight": _per_lead_time(sharpness["per_lead_time"])}
-    view = View("sharpness", lines, reference=(1.0, "as sharp as the truth"))
-    return Chart("Sharpness against lead time", "lead time", [view])
+    for metric in metric_list.averaged_metrics():
+        lines = {name: _per_lead_time(row[metric.key]) for name, row in lead_times.items() if metric.key in row}
+        if metric.charted and lines:
+            views.append(_view(metric, lines))
+    charts = [Chart("Error against lead time", "lead time", views)]
+    for sampled in metric_list.sampled_metrics():
+        if sampled.charted and sampled.key in results:
+            lines = {"STLight": _per_lead_time(results[sampled.key]["per_lead_time"])}
+            charts.append(Chart(f"{sampled.label} against lead time", "lead time", [_view(sampled, lines)]))
+    return charts
 
 
 def training_charts(train: Sequence[dict[str, Any]], validation: Sequence[dict[str, Any]]) -> list[Chart]:
-    """The loss and the validation MSE against the step, if there are any. Args: lines of the metrics log (`read_metrics`)."""
+    """Charts the loss and the validation MSE against the step, as far as they are known.
+
+    Args:
+      train: lines of the metrics log (`read_metrics`).
+      validation: lines of the metrics log.
+    """
     charts = []
     logged = [line for line in train if line.get("loss") is not None]
     if logged:
         steps, losses = [line["step"] for line in logged], [line["loss"] for line in logged]
         lines = {"smoothed": smoothed(losses).tolist(), "logged steps": losses}
-        thin = {name: (_thinned(steps, _MOST_POINTS), _thinned(ys, _MOST_POINTS)) for name, ys in lines.items()}
-        charts.append(Chart("Training loss", "step", [View("loss (MSE per value)", thin, log=True)]))
+        thin: dict[str, Line] = {name: (_thinned(steps, _MAX_POINTS), _thinned(ys, _MAX_POINTS)) for name, ys in lines.items()}
+        charts.append(Chart("Training loss", "step", [ChartView("loss (MSE per value)", thin, log=True)]))
     scored = [line for line in validation if line.get("mse") is not None]
     if scored:
-        lines = {"validation": ([line["step"] for line in scored], [line["mse"] for line in scored])}
-        charts.append(Chart("Validation MSE", "step", [View("MSE (summed over pixels)", lines)]))
+        points: Line = ([line["step"] for line in scored], [line["mse"] for line in scored])
+        charts.append(Chart("Validation MSE", "step", [ChartView("MSE (summed over pixels)", {"validation": points})]))
     return charts
 
 
-def _per_lead_time(values: Sequence[float]) -> tuple[list[int], list[float]]:
+def _view(metric: Metric, lines: dict[str, Line]) -> ChartView:
+    return ChartView(metric.axis_label, lines, from_zero=metric.direction != "higher", reference=metric.reference)
+
+
+def _per_lead_time(values: Sequence[float]) -> Line:
     return list(range(1, len(values) + 1)), list(values)
 
 

@@ -1,59 +1,61 @@
-"""Our result below the published ones, and what may be compared."""
+"""A run's results beside the published ones, with every difference from the published protocol."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
-from rich.console import Console
-from rich.table import Table
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 from stlight_jax.config import RunConfig, recipe_differences
+from stlight_jax.console.text_table import text_table
+from stlight_jax.metrics import metric_list
 from stlight_jax.model.count import count
 from stlight_jax.model.stlight import STLightConfig
 from stlight_jax.reports.published import PublishedTable, published_size, published_table
 
-_STYLES = {"mse": ("MSE", ".2f"), "mae": ("MAE", ".2f"), "psnr": ("PSNR", ".2f"), "ssim": ("SSIM", ".4f")}
 _WITH_LPIPS = ("kth", "kitti_caltech")
+_LEAST_DECIMALS = 2  # of own results in the published table
 
 
-class Difference(NamedTuple):
-    """Something that is not as published, and whether it is in what was evaluated on, so that metrics cannot be compared."""
+@dataclasses.dataclass(frozen=True)
+class EvaluatedRun:
+    """A run to compare with published results.
 
-    text: str
-    of_test: bool = False
+    Attributes:
+      config: of the run.
+      model: its network.
+      test_set: description of the sequences it is evaluated on.
+      checkpoints: "best", "last" or a number's text -> the step.
+      total_steps: of the whole schedule.
+      training_sequences: the number of sequences it was trained on; None if unknown.
+    """
+
+    config: RunConfig[Any]
+    model: STLightConfig
+    test_set: Mapping[str, Any]
+    checkpoints: Mapping[str, int]
+    total_steps: int
+    training_sequences: int | None = None
 
 
-def compare(
-    config: RunConfig[Any],
-    model: STLightConfig,
-    test_set: dict[str, Any],
-    checkpoints: dict[str, int],
-    steps: int,
-    trained_on: int | None = None,
-) -> dict[str, Any] | None:
-    """What is published for this data set and horizon, and how far this run may be held against it.
+def compare(run: EvaluatedRun) -> dict[str, Any] | None:
+    """Returns the published results for the run's data set and horizon, and what differs from their protocol.
 
     Args:
-      config, model: of the run.
-      test_set: description of the sequences it is evaluated on.
-      checkpoints: "best", "last" or the like -> its step.
-      steps: of the whole schedule.
-      trained_on: training sequences; None if unknown.
+      run: with test sequences of T + horizon frames.
 
     Returns:
-      As JSON: the published table ("dataset", "title", "source", "recipe", "metrics", "rows"), the name in it of this very
-      network ("this_size"), parameters and FLOPs of this one ("network"), "differences", and whether metrics are "comparable".
-      None where nothing is published for such frames.
+      As JSON: the published table ("dataset", "title", "source", "recipe", "metrics", "rows"), the name of the row with the
+      run's network ("this_size"), parameters and FLOPs of the network ("network"), "differences", and whether the metrics are
+      "comparable". None if nothing is published for such frames.
     """
+    config, model = run.config, run.model
     table = published_table(config.dataset, model.in_frames, config.evaluation.horizon or model.out_frames)
-    if table is None or tuple(test_set["shape"][1:]) != table.frame:
+    if table is None or tuple(run.test_set["shape"][1:]) != table.frame:
         return None
     own = published_size(table, model)
-    counted = count(model, *table.frame[:2]).total
-    differences = _differences(config, table, model, test_set, checkpoints, steps, own is not None)
-    counts = table.train_sequences
-    if counts and trained_on is not None and trained_on not in counts.values():
-        differences.append(Difference(f"training sequences: {trained_on:,}, published {_listed(counts)}"))
+    total = count(model, *table.frame[:2]).total
+    in_test_set = _differences_in_test_set(run, table)
     return {
         "dataset": config.dataset,
         "title": table.title,
@@ -65,140 +67,130 @@ def compare(
             for row in table.results
         ],
         "this_size": None if own is None else own.name,
-        "network": {"parameters": counted.parameters / 1e6, "flops": counted.paper / 1e9},
-        "differences": [difference.text for difference in differences],
+        "network": {"parameters": total.parameters / 1e6, "flops": total.paper / 1e9},
+        "differences": in_test_set + _differences_in_training(run, table, own is not None),
         "chosen_on_test_set": config.data.validation == "openstl",
-        "comparable": not any(difference.of_test for difference in differences),
+        "comparable": not in_test_set,
     }
 
 
-def paper_result(comparison: dict[str, Any] | None) -> dict[str, float] | None:
-    """The published metrics of this very network, where the test set is the published one."""
+def paper_result(comparison: Mapping[str, Any] | None) -> dict[str, float] | None:
+    """Returns the published metrics of the run's network; None unless the test set is the published one."""
     if comparison is None or not comparison["comparable"]:
         return None
     for row in comparison["rows"]:
         if row["name"] == comparison["this_size"]:
-            return {metric: row[metric] for metric in comparison["metrics"] if metric in row}
+            return {key: row[key] for key in comparison["metrics"] if key in row}
     return None
 
 
-class Published(NamedTuple):
-    """A published table beside this run, as text.
+@dataclasses.dataclass(frozen=True)
+class SideBySide:
+    """A published table beside a run, as text.
 
     Attributes:
       title: of the table.
       headings: of the columns after the names; the last one is empty.
-      theirs, ours: rows of as many cells as there are headings, and the name before them.
-      remarks: sentences: notes, the recipe, and what differs.
+      published: rows of a name and a cell for each heading.
+      own: rows of the run.
+      remarks: notes, the recipe, and the differences.
     """
 
     title: str
     headings: list[str]
-    theirs: list[list[str]]
-    ours: list[list[str]]
+    published: list[list[str]]
+    own: list[list[str]]
     remarks: list[str]
 
 
-def side_by_side(comparison: dict[str, Any], ours: dict[str, dict[str, float]]) -> Published:
-    """The published table, rows of ours, and what differs. Args: ours, name -> metrics."""
-    headings = ["M params", "G MAC", *(_STYLES[metric][0] for metric in comparison["metrics"]), ""]
-    notes, theirs = [], []
-    for row in comparison["rows"]:
-        mark = ""
-        if row["note"]:
-            notes += [row["note"]] if row["note"] not in notes else []
-            mark = f"[{notes.index(row['note']) + 1}]"
-        if row["name"] == comparison["this_size"]:
-            mark += " this network"
-        theirs.append([row["name"], *_as_published(comparison, row), mark.strip()])
+def side_by_side(comparison: Mapping[str, Any], own: Mapping[str, Mapping[str, float]]) -> SideBySide:
+    """Formats the published table and rows of a run.
+
+    Args:
+      comparison: of `compare`.
+      own: name of a row -> key of a metric -> value.
+    """
+    headings = ["M params", "G MAC", *(metric_list.metric(key).label for key in comparison["metrics"]), ""]
+    notes = list(dict.fromkeys(row["note"] for row in comparison["rows"] if row["note"]))
     mark = "comparable" if comparison["comparable"] else "NOT comparable"
-    rows = [[name, *_figures(comparison, {**comparison["network"], **values}), mark] for name, values in ours.items()]
-    same = "Same here: the definitions of the metrics (SSIM with data range 2)"
     remarks = [
         *(f"[{number}] {note}" for number, note in enumerate(notes, 1)),
         f"Published: {comparison['recipe']}.",
-        f"{same}{', and the test set' if comparison['comparable'] else ''}.",
+        "The metrics have the same definitions (SSIM with data range 2)"
+        + (", and the test set is the same." if comparison["comparable"] else "."),
     ]
     if comparison["chosen_on_test_set"]:
         remarks.append("As in OpenSTL, the best checkpoint was chosen on the test set itself.")
     if comparison["dataset"] in _WITH_LPIPS:
         remarks.append("OpenSTL also lists LPIPS, whose weights do not come with this package.")
     remarks += [f"Differs: {difference}." for difference in comparison["differences"]]
-    title = f"{comparison['title']}: published ({comparison['source']}), and this run"
-    return Published(title, headings, theirs, rows, remarks)
+    return SideBySide(
+        title=f"{comparison['title']}: published ({comparison['source']}), and this run",
+        headings=headings,
+        published=[_published_row(comparison, row, notes) for row in comparison["rows"]],
+        own=[[name, *_own_cells(comparison, values), mark] for name, values in own.items()],
+        remarks=remarks,
+    )
 
 
-def as_text(comparison: dict[str, Any], ours: dict[str, dict[str, float]]) -> str:
-    """`side_by_side` for a screen or a file."""
-    said = side_by_side(comparison, ours)
-    table = Table("", title=said.title)
-    for heading in said.headings:
-        table.add_column(heading, justify="right")
-    for row in said.theirs:
-        table.add_row(*row[:-1], _plain(row[-1]))
-    table.add_section()
-    for row in said.ours:
-        table.add_row(*row)
-    console = Console(width=120, color_system=None)
-    with console.capture() as capture:
-        console.print(table)
-        for remark in said.remarks:
-            console.print(remark, markup=False, highlight=False, soft_wrap=True)
-    return capture.get()
+def as_text(comparison: Mapping[str, Any], own: Mapping[str, Mapping[str, float]]) -> str:
+    """Formats `side_by_side` for a screen or a file."""
+    shown = side_by_side(comparison, own)
+    table = text_table(["", *shown.headings], [*shown.published, None, *shown.own], shown.title, width=120)
+    return table + "".join(f"{remark}\n" for remark in shown.remarks)
 
 
-def _plain(text: str) -> str:
-    return text.replace("[", "\\[")
+def _published_row(comparison: Mapping[str, Any], row: Mapping[str, Any], notes: list[str]) -> list[str]:
+    marks = [f"[{notes.index(row['note']) + 1}]"] if row["note"] else []
+    if row["name"] == comparison["this_size"]:
+        marks.append("this network")
+    values = [row["parameters"], row["flops"], *(row.get(key) for key in comparison["metrics"])]
+    return [row["name"], *("-" if value is None else f"{value:g}" for value in values), " ".join(marks)]
 
 
-def _as_published(comparison: dict[str, Any], row: dict[str, Any]) -> list[str]:
-    values = [row["parameters"], row["flops"], *(row.get(metric) for metric in comparison["metrics"])]
-    return ["-" if value is None else f"{value:g}" for value in values]
+def _own_cells(comparison: Mapping[str, Any], values: Mapping[str, float]) -> list[str]:
+    """Cells with as many decimals as the published ones of the column have, at least two."""
+    cells = [f"{comparison['network'][key]:.{_LEAST_DECIMALS}f}" for key in ("parameters", "flops")]
+    for key in comparison["metrics"]:
+        published = [f"{row[key]:g}" for row in comparison["rows"] if row.get(key) is not None]
+        decimals = max(_LEAST_DECIMALS, *(len(text.partition(".")[2]) for text in published), 0)
+        cells.append("-" if values.get(key) is None else f"{values[key]:.{decimals}f}")
+    return cells
 
 
-def _figures(comparison: dict[str, Any], row: dict[str, Any]) -> list[str]:
-    cells = [(row["parameters"], ".2f"), (row["flops"], ".2f")]
-    # The traffic data's MSE is below 1.
-    small = all(other.get("mse", 1) < 1 for other in comparison["rows"][:1])
-    for metric in comparison["metrics"]:
-        style = ".4f" if metric == "mse" and small else _STYLES[metric][1]
-        cells.append((row.get(metric), style))
-    return ["-" if value is None else format(value, style) for value, style in cells]
-
-
-def _differences(
-    config: RunConfig[Any],
-    table: PublishedTable,
-    model: STLightConfig,
-    test_set: dict[str, Any],
-    checkpoints: dict[str, int],
-    steps: int,
-    published_network: bool,
-) -> list[Difference]:
-    data, found = config.data, []
-    counts = table.test_sequences
-    if not test_set["published"]:
-        found.append(Difference(f"test set: {test_set['name']}, not the published one", of_test=True))
-    elif test_set["sequences"] not in counts.values():
-        found.append(Difference(f"test sequences: {test_set['sequences']:,}, published {_listed(counts)}", of_test=True))
-    if getattr(data, "colour_order", "openstl") != "openstl":
-        found.append(Difference("colours of test frames: in RGB order, OpenSTL's in BGR", of_test=True))
-    if config.evaluation.horizon > model.out_frames:
-        found.append(Difference(f"roll-out: {model.out_frames} frames at a time, the paper predicts all at once"))
-    if not published_network:
-        found.append(Difference("network: none of the paper's sizes"))
-    found += [Difference(difference) for difference in recipe_differences(config, table.settings)]
-    if max(checkpoints.values()) < steps:
-        found.append(Difference(f"training: evaluated after at most {max(checkpoints.values()):,} of {steps:,} steps"))
-    if data.validation != "openstl":
-        what = "sequences of the training set" + (", which is smaller for it" if data.validation == "held_out" else "")
-        found.append(
-            Difference(
-                f"choice of the best checkpoint: on {what}; OpenSTL's on the test set itself (--config.data.validation=openstl)"
-            )
-        )
+def _differences_in_test_set(run: EvaluatedRun, table: PublishedTable) -> list[str]:
+    """Differences in the data evaluated on, with which the metrics cannot be compared."""
+    found = []
+    if not run.test_set["published"]:
+        found.append(f"test set: {run.test_set['name']}, not the published one")
+    elif run.test_set["sequences"] not in table.test_sequences.values():
+        found.append(f"test sequences: {run.test_set['sequences']:,}, published {_listed(table.test_sequences)}")
+    if getattr(run.config.data, "colour_order", "openstl") != "openstl":
+        found.append("colours of test frames: in RGB order, OpenSTL's in BGR")
     return found
 
 
-def _listed(counts: dict[str, int]) -> str:
-    return " or ".join(f"{count:,} ({source})" for source, count in counts.items())
+def _differences_in_training(run: EvaluatedRun, table: PublishedTable, published_network: bool) -> list[str]:
+    config, found = run.config, []
+    if config.evaluation.horizon > run.model.out_frames:
+        found.append(f"roll-out: {run.model.out_frames} frames at a time, the paper predicts all at once")
+    if not published_network:
+        found.append("network: none of the paper's sizes")
+    found += recipe_differences(config, table.settings)
+    last = max(run.checkpoints.values())
+    if last < run.total_steps:
+        found.append(f"training: evaluated after at most {last:,} of {run.total_steps:,} steps")
+    if config.data.validation != "openstl":
+        smaller = ", which is smaller for it" if config.data.validation == "held_out" else ""
+        found.append(
+            f"choice of the best checkpoint: on sequences of the training set{smaller}; OpenSTL's on the test set itself "
+            "(--config.data.validation=openstl)"
+        )
+    published, own = table.train_sequences, run.training_sequences
+    if published and own is not None and own not in published.values():
+        found.append(f"training sequences: {own:,}, published {_listed(published)}")
+    return found
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return " or ".join(f"{number:,} ({source})" for source, number in counts.items())

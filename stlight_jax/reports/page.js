@@ -9,7 +9,7 @@
   function gallery(clips) {
     const player = document.getElementById("player");
     if (!player || !clips.length) return;
-    const [button, scrubber, speed, where] = ["play", "scrubber", "speed", "where"].map((id) => document.getElementById(id));
+    const [button, scrubber, speed, positionText] = ["play", "scrubber", "speed", "position"].map((id) => document.getElementById(id));
     const panels = clips.flatMap((clip) => figure(clip, document.getElementById("clips")));
     const length = Math.max(...panels.map((panel) => panel.row.frames.length));
     let timer = null;
@@ -18,10 +18,10 @@
     function show(position) {
       scrubber.value = position;
       for (const panel of panels) panel.draw(position);
-      const said = `${position + 1} of ${length}`;
-      where.textContent = said;
+      const text = `${position + 1} of ${length}`;
+      positionText.textContent = text;
       const longest = panels.reduce((a, b) => (b.row.frames.length > a.row.frames.length ? b : a));
-      scrubber.setAttribute("aria-valuetext", `${said}: ${longest.row.name} ${longest.caption(position)}`);
+      scrubber.setAttribute("aria-valuetext", `${text}: ${longest.row.name} ${longest.caption(position)}`);
     }
 
     function step(by) {
@@ -60,7 +60,7 @@
     play(length > 1 && !matchMedia("(prefers-reduced-motion: reduce)").matches);
   }
 
-  /* One clip below the others; returns its panels. All text is set as text, never as HTML. */
+  /* Adds a clip below the others, and returns its panels. All text is set as text, never as HTML. */
   function figure(clip, parent) {
     const outer = element("figure", { class: "clip" }, parent);
     const caption = element("figcaption", {}, outer);
@@ -102,7 +102,7 @@
   // ---- Line charts -------------------------------------------------------------------------------------------------
 
   const DASHES = ["", "7 4", "2 3", "9 3 2 3", "4 2", "12 4"];
-  // Around the origin, within 4 pixels.
+  // Drawn around the origin, within 4 pixels.
   const MARKERS = [
     "M-3.5 0a3.5 3.5 0 1 0 7 0a3.5 3.5 0 1 0 -7 0z",
     "M-3 -3h6v6h-6z",
@@ -178,8 +178,8 @@
         style(shape("path", { class: `line${faint}`, d: path, "stroke-dasharray": DASHES[line.index % 6] }, svg), line.index);
         if (line.points.length <= MOST_MARKERS) {
           for (const [x, y] of line.points) {
-            const place = `translate(${atX(x).toFixed(1)} ${atY(y).toFixed(1)})`;
-            style(shape("path", { class: "marker", d: MARKERS[line.index % 6], transform: place }, svg), line.index);
+            const transform = `translate(${atX(x).toFixed(1)} ${atY(y).toFixed(1)})`;
+            style(shape("path", { class: "marker", d: MARKERS[line.index % 6], transform }, svg), line.index);
           }
         }
       }
@@ -198,7 +198,7 @@
       element("span", {}, item).textContent = line.name;
     }
 
-    /* The values above the pointer, or where the arrow keys are. */
+    /* Shows the values at the pointer, or at the cursor that the arrow keys move. */
     function readout(svg, lines, { atX, top, bottom }) {
       const steps = [...new Set(lines.flatMap((line) => line.points.map(([x]) => x)))].sort((a, b) => a - b);
       const cursor = shape("line", { class: "at", y1: top, y2: bottom, visibility: "hidden" }, svg);
@@ -232,7 +232,7 @@
     draw();
   }
 
-  /* A line in parts without gaps. */
+  /* Splits a line at its gaps. */
   function parted(line, log) {
     const parts = [[]];
     line.x.forEach((x, i) => {
@@ -243,7 +243,7 @@
     return parts.filter((part) => part.length);
   }
 
-  /* Lowest and highest value with some room around them, never the same. */
+  /* Returns the lowest and the highest value with a margin, never equal. */
   function range(values, fromZero, log) {
     let [low, high] = values.reduce(([a, b], value) => [Math.min(a, value), Math.max(b, value)], [Infinity, -Infinity]);
     if (log) return low < high ? [low / 1.15, high * 1.15] : [low / 2, high * 2];
@@ -279,14 +279,14 @@
 
   // ---- Elements ----------------------------------------------------------------------------------------------------
 
-  function placed(made, attributes, parent) {
+  function append(made, attributes, parent) {
     for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
     parent.append(made);
     return made;
   }
-  const element = (name, attributes, parent) => placed(document.createElement(name), attributes, parent);
+  const element = (name, attributes, parent) => append(document.createElement(name), attributes, parent);
   const shape = (name, attributes, parent) =>
-    placed(document.createElementNS("http://www.w3.org/2000/svg", name), attributes, parent);
+    append(document.createElementNS("http://www.w3.org/2000/svg", name), attributes, parent);
   const style = (made, index) => made.style.setProperty("--colour", `var(--line-${index % 6})`);
   function written(svg, text, attributes) {
     shape("text", attributes, svg).textContent = text;

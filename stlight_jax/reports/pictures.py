@@ -1,4 +1,4 @@
-"""Pictures of predictions and of a training run."""
+"""Pictures of predictions and of a training run, as files."""
 
 from __future__ import annotations
 
@@ -16,39 +16,48 @@ _CELL = 96  # pixels, at least, per frame side
 _GAP = 4
 _LABEL_WIDTH, _HEADER = 92, 30
 _MISSING = (96, 112, 144)
-_BRIGHTEST = 99.5  # percentile of the true frames that is drawn white, where hardly anything is brighter
+_BRIGHTEST = 99.5  # percentile of the true frames that is drawn white
 _ENOUGH_VALUES = 10**6  # to find that percentile
 _PAPER, _INK = (250, 250, 250), (30, 30, 30)
 _MILLISECONDS = 350
 
 
 def displayed(inputs: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> tuple[np.ndarray, ...]:
-    """The same frames, brightened alike if nearly all of their values are small, as those of traffic and rain are.
+    """Brightens frames for pictures, all by the same factor, if nearly all values are small, as in traffic and rain.
 
-    Args: floats in the network's range, NaN where values are missing.
+    Args:
+      inputs: floats in the network's range, NaN where values are missing.
+      truth: as `inputs`.
+      prediction: as `inputs`.
+
+    Returns:
+      Inputs, truth and prediction.
     """
     scale = brightening([inputs[..., : truth.shape[-1]], truth])
     return inputs * scale, truth * scale, prediction * scale
 
 
 def brightening(frames: Sequence[np.ndarray]) -> float:
-    """What to multiply frames with before they are shown, alike: above 1 if nearly all of their values are small.
+    """Finds the factor by which frames are brightened in pictures: above 1 if nearly all values are small.
 
-    Args: frames: floats `[..., h, w, c]`. Of very many pixels only every second, third, ... of a row and of a column is asked.
+    Args:
+      frames: floats `[..., h, w, c]`. Of very many pixels only every second, third, ... of a row and of a column is used.
     """
-    apart = 1 + math.isqrt(sum(part.size for part in frames) // _ENOUGH_VALUES)
-    shown = np.concatenate([part[..., ::apart, ::apart, :].ravel() for part in frames])
-    shown = shown[~np.isnan(shown)]
-    brightest = float(np.percentile(shown, _BRIGHTEST, overwrite_input=True)) if shown.size else 0.0
+    stride = 1 + math.isqrt(sum(part.size for part in frames) // _ENOUGH_VALUES)
+    values = np.concatenate([part[..., ::stride, ::stride, :].ravel() for part in frames])
+    values = values[~np.isnan(values)]
+    brightest = float(np.percentile(values, _BRIGHTEST, overwrite_input=True)) if values.size else 0.0
     return 1 / brightest if 0 < brightest < 0.5 else 1.0
 
 
 def draw_strip(path: epath.PathLike, inputs: np.ndarray, truth: np.ndarray | None, prediction: np.ndarray) -> None:
-    """One sequence as a PNG: rows input, truth, prediction, error; a column per frame.
+    """Draws one sequence as a PNG: rows input, truth, prediction, error; a column per frame.
 
     Args:
-      inputs, truth, prediction: floats in [0, 1], `[t, h, w, c]` (t of the inputs may differ). Without truth its row, and that
-        of the error, are left out.
+      path: of the PNG.
+      inputs: floats in [0, 1], `[T, h, w, c]`.
+      truth: floats in [0, 1], `[t, h, w, c]`; None leaves out its row and the error's.
+      prediction: floats in [0, 1], `[t, h, w, c]`.
     """
     rows = {"input": inputs, "prediction": prediction}
     if truth is not None:
@@ -63,10 +72,13 @@ def draw_strip(path: epath.PathLike, inputs: np.ndarray, truth: np.ndarray | Non
 
 
 def animate(path: epath.PathLike, inputs: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> None:
-    """Several sequences as a GIF: a column each, rows input, truth, prediction, error, all running together.
+    """Draws several sequences as a GIF: a column each, rows input, truth, prediction, error, all running together.
 
     Args:
-      inputs, truth, prediction: floats in [0, 1], `[n, t, h, w, c]`.
+      path: of the GIF.
+      inputs: floats in [0, 1], `[n, T, h, w, c]`.
+      truth: floats in [0, 1], `[n, t, h, w, c]`.
+      prediction: floats in [0, 1], `[n, t, h, w, c]`.
     """
     images = []
     for time in range(max(inputs.shape[1], truth.shape[1])):
@@ -84,7 +96,13 @@ def animate(path: epath.PathLike, inputs: np.ndarray, truth: np.ndarray, predict
 
 
 def draw_loss_curve(path: epath.PathLike, training: Sequence[dict[str, Any]], validation: Sequence[dict[str, Any]]) -> None:
-    """Training loss and validation MSE against the step, as a PNG. Args: lines of the metrics log (`read_metrics`)."""
+    """Draws the training loss and the validation MSE against the step, as a PNG.
+
+    Args:
+      path: of the PNG.
+      training: lines of the metrics log (`read_metrics`).
+      validation: lines of the metrics log.
+    """
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     steps, losses = [line["step"] for line in training], [line["loss"] for line in training]
@@ -102,22 +120,27 @@ def draw_loss_curve(path: epath.PathLike, training: Sequence[dict[str, Any]], va
 
 
 def save_figure(path: epath.PathLike, figure: Figure) -> None:
-    """As a PNG, on any disk or in a bucket."""
+    """Saves a figure as a PNG, on a disk or in a bucket."""
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=120)
     epath.Path(path).write_bytes(content.getvalue())
 
 
 def smoothed(values: Sequence[float]) -> np.ndarray:
-    """Mean over a centred window of a twentieth of the values, shorter at both ends."""
+    """Returns the mean over a centred window of a twentieth of the values, shorter at both ends."""
     half = max(1, len(values) // 40)
     return np.array([np.mean(values[max(0, at - half) : at + half + 1]) for at in range(len(values))])
 
 
 def pixels(frames: np.ndarray, error: bool = False) -> np.ndarray:
-    """Frames `[..., h, w, c]` -> uint8 `[..., h, w, 3]`; slate where values are missing (NaN in every channel).
+    """Colours frames: three channels as they are, else the first channel in grey; missing values in slate.
 
-    Colour for three channels, the first one in grey otherwise. Errors: red too bright, blue too dark, black right.
+    Args:
+      frames: floats `[..., h, w, c]`, drawn from 0 to 1; a pixel with NaN in every channel is missing.
+      error: whether the frames are errors: red is too bright, blue too dark, black right.
+
+    Returns:
+      uint8 `[..., h, w, 3]`.
     """
     missing = np.isnan(frames).all(-1)
     frames = np.nan_to_num(frames)
@@ -138,15 +161,15 @@ def pixels(frames: np.ndarray, error: bool = False) -> np.ndarray:
 
 
 def _picture(frame: np.ndarray, kind: str) -> Image.Image:
-    """`[h, w, c]` -> an image that is large enough to be seen."""
+    """An image of a frame `[h, w, c]`, large enough to see."""
     image = Image.fromarray(pixels(frame, error=kind == "error"))
     scale = max(1, -(-_CELL // max(image.size)))
     return image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
 
 
-def _grid(cells: list[list[Image.Image | None]], names: list[str], header: str | list[str]) -> Image.Image:
-    """Rows of pictures with their names on the left and a header above: one title, or a heading per column."""
-    width, height = cells[0][0].size
+def _grid(cells: Sequence[Sequence[Image.Image | None]], names: Sequence[str], header: str | Sequence[str]) -> Image.Image:
+    """Joins rows of pictures, with their names on the left and a header above: one title, or a heading per column."""
+    width, height = next(picture.size for row in cells for picture in row if picture is not None)
     columns = len(cells[0])
     canvas = Image.new("RGB", (_LABEL_WIDTH + columns * (width + _GAP), _HEADER + len(cells) * (height + _GAP)), _PAPER)
     draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(15)

@@ -1,4 +1,4 @@
-"""Sequences as pictures inside a page: all frames of a row in one PNG, small enough to be sent by mail."""
+"""Sequences as pictures inside a page: all frames of a row in one PNG, small enough to send by mail."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import base64
 import dataclasses
 import io
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,21 +15,21 @@ from PIL import Image
 from stlight_jax.evaluation.samples import evenly_spaced
 from stlight_jax.reports.pictures import brightening, pixels
 
-# The longest side of a frame and the most frames of a row, from good to the least that still shows something.
+# The longest side of a frame in pixels and the most frames of a row, from the best to the least that is still of use.
 _SIZES = ((256, 48), (192, 48), (128, 48), (128, 24), (96, 24), (64, 12))
 _LIMIT = 6_000_000  # bytes as base64
 
 
 @dataclasses.dataclass(frozen=True)
 class Clip:
-    """A sequence to be shown: floats `[t, h, w, c]` in the network's range (0 is black, 1 white), NaN where values are missing.
+    """A sequence to show: floats `[t, h, w, c]` in the network's range (0 is black, 1 is white), NaN where values are missing.
 
     Attributes:
       title: its heading.
-      inputs: the frames the network saw.
-      truth: what came then; None if nobody knows.
-      prediction: what the network says came then.
-      note: said beside the heading.
+      inputs: the input frames.
+      truth: the true frames after the input; None if unknown.
+      prediction: the predicted frames after the input.
+      note: text beside the heading.
     """
 
     title: str
@@ -38,78 +38,87 @@ class Clip:
     prediction: np.ndarray
     note: str = ""
 
+    @property
+    def true_parts(self) -> list[np.ndarray]:
+        """The input, and the truth if it is known."""
+        return [self.inputs] if self.truth is None else [self.inputs, self.truth]
+
 
 def error_note(mse: float, per_value: float) -> str:
-    """What is said beside a clip's heading of its error."""
+    """Returns the note of a clip with a known error."""
     return f"MSE {mse:.4g}, {per_value:.3g} per value"
 
 
-def gallery(clips: Sequence[Clip], limit: int = _LIMIT) -> tuple[list[dict[str, Any]], list[str]]:
-    """Clips for `page.js`, and what has to be said of them.
+def encode_clips(clips: Sequence[Clip], limit: int = _LIMIT) -> tuple[list[dict[str, Any]], list[str]]:
+    """Encodes clips for `page.js`.
 
     Args:
-      limit: of all pictures together, in bytes. Frames are made smaller and fewer until it is kept; if even that is not enough,
-        the last clips are left out.
+      clips: in order.
+      limit: of all pictures together, in bytes. Frames are made smaller and fewer to keep it; if even the smallest size exceeds
+        it, the last clips are left out.
 
     Returns:
-      JSON of each clip: "title", "note", "width" and "height" of its frames, and "rows": each a "name", the "source" of its PNG
-      (a data: URI), in how many "columns" the frames stand there, "of" how many frames they were taken, and the number of each
-      in "frames"; then sentences.
+      JSON of each clip: "title", "note", "width" and "height" of its frames, and "rows". A row has a "name", the "source" of
+      its PNG (a data: URI), the number of "columns" of frames in it, the number of frames "of" which these were chosen, and the
+      number of each in "frames". Second, remarks: sentences about the pictures.
     """
-    scale = brightening([part[..., : clip.prediction.shape[-1]] for clip in clips for part in _known(clip)])
-    shown: list[dict[str, Any]] = []
+    scale = brightening([part[..., : clip.prediction.shape[-1]] for clip in clips for part in clip.true_parts])
+    encoded: list[dict[str, Any]] = []
     for side, most in _SIZES:
-        shown, size = [], 0
-        for clip in clips:
-            encoded = _encoded(clip, scale, side, most)
-            size += sum(len(row["source"]) for row in encoded["rows"])
-            if size > limit:
-                break
-            shown.append(encoded)
-        if len(shown) == len(clips):
+        encoded = _within(limit, clips, scale, side, most)
+        if len(encoded) == len(clips):
             break
-    return shown, _remarks(clips, shown, scale)
+    return encoded, _remarks(clips, encoded, scale)
 
 
-def _known(clip: Clip) -> list[np.ndarray]:
-    return [clip.inputs] if clip.truth is None else [clip.inputs, clip.truth]
+def _within(limit: int, clips: Sequence[Clip], scale: float, side: int, most: int) -> list[dict[str, Any]]:
+    """The first clips, up to a limit in bytes."""
+    encoded, size = [], 0
+    for clip in clips:
+        shown = _encode(clip, scale, side, most)
+        size += sum(len(row["source"]) for row in shown["rows"])
+        if size > limit:
+            break
+        encoded.append(shown)
+    return encoded
 
 
-def _encoded(clip: Clip, scale: float, side: int, most: int) -> dict[str, Any]:
-    rows = [("input", clip.inputs)]
-    if clip.truth is not None:
-        rows.append(("truth", clip.truth))
-    rows.append(("prediction", clip.prediction))
+def _encode(clip: Clip, scale: float, side: int, most: int) -> dict[str, Any]:
     height, width = clip.prediction.shape[1:3]
     factor = min(1.0, side / max(height, width))
     width, height = max(1, round(width * factor)), max(1, round(height * factor))
-    encoded = []
-
-    def encode(name: str, of: int, picture: Callable[[int], np.ndarray]) -> None:
-        chosen = evenly_spaced(of, most).tolist()
-        # One by one: coloured, a frame takes many times the memory that it takes as it is.
-        source, columns = _sprite([_reduced(picture(number), width, height) for number in chosen])
+    rows = []
+    for name, count, frame in _rows(clip):
+        chosen = evenly_spaced(count, most).tolist()
+        # One by one: a coloured frame takes many times the memory of the frame itself.
+        coloured = (pixels(frame(number) * scale, error=name == "difference") for number in chosen)
+        source, columns = _sprite([_reduced(picture, width, height) for picture in coloured])
         numbers = [number + 1 for number in chosen]
-        encoded.append({"name": name, "source": source, "columns": columns, "frames": numbers, "of": of})
+        rows.append({"name": name, "source": source, "columns": columns, "frames": numbers, "of": count})
+    return {"title": clip.title, "note": clip.note, "width": width, "height": height, "rows": rows}
 
-    for name, frames in rows:
-        encode(name, len(frames), lambda number, frames=frames: pixels(frames[number] * scale))
-    if clip.truth is not None:
-        truth, prediction = clip.truth, clip.prediction
-        encode("difference", len(truth), lambda number: pixels((prediction[number] - truth[number]) * scale, error=True))
-    return {"title": clip.title, "note": clip.note, "width": width, "height": height, "rows": encoded}
+
+def _rows(clip: Clip) -> Iterator[tuple[str, int, Callable[[int], np.ndarray]]]:
+    """Yields the name of each row, its number of frames, and a function that returns one of them."""
+    truth, prediction = clip.truth, clip.prediction
+    yield "input", len(clip.inputs), clip.inputs.__getitem__
+    if truth is not None:
+        yield "truth", len(truth), truth.__getitem__
+    yield "prediction", len(prediction), prediction.__getitem__
+    if truth is not None:
+        yield "difference", len(truth), lambda number: prediction[number] - truth[number]
 
 
 def _reduced(frame: np.ndarray, width: int, height: int) -> Image.Image:
-    """Args: frame, uint8 `[h, w, 3]`."""
+    """Reduces a frame, uint8 `[h, w, 3]`, to a size in pixels."""
     image = Image.fromarray(frame)
     return image if image.size == (width, height) else image.resize((width, height), Image.Resampling.BOX)
 
 
 def _sprite(images: Sequence[Image.Image]) -> tuple[str, int]:
-    """Pictures of one size -> a PNG of all of them, line by line, as a data: URI, and its columns.
+    """Joins pictures of one size, line by line, in a PNG; returns it as a data: URI, and the number of its columns.
 
-    As square as it can be, because browsers draw nothing of pictures that are tens of thousands of pixels wide.
+    The PNG is as square as possible, because browsers do not draw pictures that are tens of thousands of pixels wide.
     """
     width, height = images[0].size
     columns = math.ceil(math.sqrt(len(images)))
@@ -118,19 +127,19 @@ def _sprite(images: Sequence[Image.Image]) -> tuple[str, int]:
         sheet.paste(image, (number % columns * width, number // columns * height))
     channels = np.asarray(sheet)
     if (channels == channels[..., :1]).all():
-        sheet = sheet.getchannel(0)  # grey takes a third of the room
+        sheet = sheet.getchannel(0)  # grey takes a third of the bytes
     content = io.BytesIO()
     sheet.save(content, "PNG")
     return f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode()}", columns
 
 
-def _remarks(clips: Sequence[Clip], shown: Sequence[dict[str, Any]], scale: float) -> list[str]:
+def _remarks(clips: Sequence[Clip], encoded: Sequence[dict[str, Any]], scale: float) -> list[str]:
     remarks = []
     if any(clip.truth is not None for clip in clips):
         remarks.append(
             "Difference: red where the prediction is too bright, blue where it is too dark, black where it is right."
         )
-    if any(np.isnan(frame).all(-1).any() for clip in clips for part in _known(clip) for frame in part):
+    if any(np.isnan(frame).all(-1).any() for clip in clips for part in clip.true_parts for frame in part):
         remarks.append("Slate: missing values.")
     if scale > 1:
         remarks.append(f"Most values are small; all frames are brightened {scale:.3g} times.")
@@ -138,15 +147,16 @@ def _remarks(clips: Sequence[Clip], shown: Sequence[dict[str, Any]], scale: floa
         remarks.append(f"Of {channels} channels the first one is shown.")
     if any(len(clip.inputs) != len(clip.prediction) for clip in clips):
         remarks.append("Input and prediction run side by side; the shorter one waits at its end.")
-    for what, row in (("input frames", 0), ("lead times", -1)):
-        for of, count in sorted({(clip["rows"][row]["of"], len(clip["rows"][row]["frames"])) for clip in shown}):
+    for name, row in (("input frames", 0), ("lead times", -1)):
+        for of, count in sorted({(clip["rows"][row]["of"], len(clip["rows"][row]["frames"])) for clip in encoded}):
             if count < of:
-                remarks.append(f"Of {of} {what} {count} are shown, evenly spaced.")
-    for clip, encoded in zip(clips, shown, strict=False):
-        height, width = clip.prediction.shape[1:3]
-        if (height, width) != (encoded["height"], encoded["width"]):
-            said = f"Frames of {width} x {height} pixels are reduced to {encoded['width']} x {encoded['height']}."
-            remarks += [said] if said not in remarks else []
-    if len(shown) < len(clips):
-        remarks.append(f"Of {len(clips)} sequences only the first {len(shown)} are shown, to keep this page small.")
+                remarks.append(f"Of {of} {name} {count} are shown, evenly spaced.")
+    sizes = [
+        (*clip.prediction.shape[1:3], shown["height"], shown["width"]) for clip, shown in zip(clips, encoded, strict=False)
+    ]
+    for height, width, shown_height, shown_width in dict.fromkeys(sizes):
+        if (height, width) != (shown_height, shown_width):
+            remarks.append(f"Frames of {width} x {height} pixels are reduced to {shown_width} x {shown_height}.")
+    if len(encoded) < len(clips):
+        remarks.append(f"Of {len(clips)} sequences only the first {len(encoded)} are shown, to keep this page small.")
     return remarks

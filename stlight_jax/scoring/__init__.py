@@ -1,0 +1,1 @@
+"""The pipelines of `evaluate` and `score`: evaluation in; tables, pictures and page out."""

@@ -1,4 +1,4 @@
-"""The evaluation of a training run's checkpoint: tables, JSON, pictures and a page in its workdir."""
+"""The pipeline of `evaluate`: from a run's checkpoints to tables, JSON, pictures and a page in its workdir."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import jax
 from etils import epath
 
+from stlight_jax.config import RunConfig
 from stlight_jax.console.messages import print_message
 from stlight_jax.data.data_sections import check_config
 from stlight_jax.data.load import open_test
@@ -16,16 +17,17 @@ from stlight_jax.data.network_config import network_config
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.data.sequences import Sequences, fingerprint
 from stlight_jax.errors import InputError
-from stlight_jax.evaluation.evaluator import EvaluationData, EvaluationSteps, evaluate_with_baselines
+from stlight_jax.evaluation.evaluator import Evaluation, EvaluationData, EvaluationSteps, evaluate_with_baselines
 from stlight_jax.evaluation.samples import Samples, evenly_spaced
 from stlight_jax.metrics.metric_sums import SampledSums
 from stlight_jax.model.initial_variables import init_variables
 from stlight_jax.model.rollout import check_horizon
-from stlight_jax.model.stlight import STLight
+from stlight_jax.model.stlight import STLight, STLightConfig
 from stlight_jax.parallel import agreement, distributed
-from stlight_jax.parallel.launchers import make_launcher
-from stlight_jax.reports import tables
-from stlight_jax.reports.comparison import compare
+from stlight_jax.parallel.launchers import Launcher, make_launcher
+from stlight_jax.reports.comparison import EvaluatedRun, compare
+from stlight_jax.reports.results import as_json
+from stlight_jax.reports.tables import evaluation_text
 from stlight_jax.runs import checkpoint
 from stlight_jax.runs.workdir import Workdir
 from stlight_jax.scoring.presentation import present
@@ -43,116 +45,190 @@ def evaluate_workdir(
     data_root: str | None = None,
     horizon: int | None = None,
     cycle: int | None = None,
-) -> dict:
+) -> dict[str, Any]:
     """Evaluates checkpoints on their config's test set and writes everything to `workdir/eval`.
 
     Args:
       workdir: folder of a run.
       which: "both" (best and last), "best" (lowest validation MSE), "last" or a step. Pictures show the first one.
-      data_root: where the data are now, if they have moved since training.
-      horizon, cycle: instead of the config's `evaluation.horizon` and `evaluation.cycle`.
+      data_root: folder of the data, if they have moved since training.
+      horizon: frames to predict, instead of the config's `evaluation.horizon`.
+      cycle: sampling steps of a cycle, instead of the config's `evaluation.cycle`.
 
     Returns:
-      What `metrics.json` holds.
+      The content of `metrics.json`.
 
     Raises:
-      InputError: no such run or checkpoint, or the data are not there.
+      InputError: the run, the checkpoint or the data do not exist, or do not fit together.
     """
-    place = Workdir(workdir)
-    distributed.check_layout()
-    asked = {"checkpoint": which, "data_root": data_root, "horizon": horizon, "cycle": cycle}
-    for flag, value in asked.items():
-        agreement.assert_same_on_all_processes(f"--{flag}", value)
-    # Of a run that still trains, each process might find other ones.
-    checkpoints = agreement.broadcast_from_first(_choose(place, which) if jax.process_index() == 0 else None)
-    agreement.assert_shared_folder(place.path)
-    description = checkpoint.load_description(place.checkpoints, next(iter(checkpoints.values())))
-    config = check_config(description["config"])
-    model_config = network_config(config)
-    changes = {key: value for key, value in (("horizon", horizon), ("cycle", cycle)) if value is not None}
-    config = dataclasses.replace(config, evaluation=dataclasses.replace(config.evaluation, **changes))
-    if data_root is not None:
-        config = dataclasses.replace(config, data=dataclasses.replace(config.data, root=data_root))
-    check_horizon("evaluation.horizon", config.evaluation.horizon, model_config)
-    launcher = make_launcher(config.parallel.launcher)
-    batch_size = launcher.rounded_up(config.evaluation.batch_size)
-    test = open_test(config)
-    agreement.assert_same_on_all_processes("the test data", functools.partial(fingerprint, test))
-    model_config.check_sequence(test.shape)
-    scaling = Scaling.from_json(description["scaling"]) if "scaling" in description else test.scaling
-    test_set = _checked(test, scaling, description["data"], data_root is not None)
-    # The network knows its training data's range; the test data's own must not slip in.
-    scaling = dataclasses.replace(scaling, missing=scaling.missing or test.scaling.missing)
-    trained_on = description["data"].get("sequences")
-    comparison = compare(config, model_config, test_set, checkpoints, description.get("total_steps", 0), trained_on)
-    if launcher.is_first:
-        create_folder(place.evaluation)
-
-    model = STLight(model_config)
-    told = ", ".join(f"{name} (step {step})" for name, step in checkpoints.items())
-    averaged = f", moving averages of decay {config.train.ema_decay}," if config.train.ema_decay else ""
-    print_message(f"evaluating {told} of {place.path}{averaged} on {len(test):,} sequences")
-    fresh = jax.eval_shape(functools.partial(init_variables, model, 0, test.shape[1:]))
-    models = {
-        name: launcher.from_checkpoint(checkpoint.load_variables(place.checkpoints, step, launcher.abstract(fresh)))
-        for name, step in checkpoints.items()
-    }
-    data = EvaluationData(
-        test,
-        scaling,
-        model_config.in_frames,
-        model_config.out_channels,
-        batch_size,
-        config.evaluation.cycle,
-        getattr(config.data, "frame_step", 1),
-    )
-    steps = EvaluationSteps.compile(launcher, model, scaling)
-    result = evaluate_with_baselines(steps, launcher, models, data, "evaluating")
-
-    results = tables.as_json(result, checkpoints, test_set, scaling, comparison)
-    samples = Samples(test, model, next(iter(models.values())), scaling)
-    results |= _sampled(samples, len(test))
-    if not launcher.is_first:  # all have the same
-        return results
-    text = tables.as_text(results)
-    write_json(place.evaluation / METRICS, results)
-    (place.evaluation / TABLE).write_text(text)
-    print_message("drawing pictures ...")
-    drawn = present(place, results, samples, config, description)
-    print_message(f"tables and pictures are in {place.evaluation}: {', '.join((TABLE, METRICS, *drawn))}")
-    print(text)
+    run = _load_run(Workdir(workdir), which, data_root, {"horizon": horizon, "cycle": cycle})
+    test = _open_test_set(run, moved=data_root is not None)
+    comparison = compare(run.as_evaluated(test.description))
+    if run.launcher.is_first:
+        create_folder(run.workdir.evaluation)
+    models = _load_models(run, test)
+    evaluation = _evaluate(run, test, models)
+    samples = Samples(test.source, STLight(run.network), next(iter(models.values())), test.scaling)
+    results = as_json(evaluation, run.checkpoints, test.description, test.scaling, comparison)
+    results |= _sampled(samples, len(test.source))
+    if run.launcher.is_first:  # all processes have the same results
+        _write(run, results, samples)
     return results
 
 
+@dataclasses.dataclass(frozen=True)
+class _Run:
+    """A run to evaluate.
+
+    Attributes:
+      workdir: its folder.
+      checkpoints: "best", "last" or a number's text -> the step; pictures show the first one.
+      description: of the first checkpoint.
+      config: of the run, with the changes asked for.
+      network: of the run.
+      launcher: of the devices.
+    """
+
+    workdir: Workdir
+    checkpoints: dict[str, int]
+    description: dict[str, Any]
+    config: RunConfig[Any]
+    network: STLightConfig
+    launcher: Launcher
+
+    def as_evaluated(self, test_set: dict[str, Any]) -> EvaluatedRun:
+        """The run beside published ones."""
+        steps, sequences = self.description.get("total_steps", 0), self.description["data"].get("sequences")
+        return EvaluatedRun(self.config, self.network, test_set, self.checkpoints, steps, sequences)
+
+
+@dataclasses.dataclass(frozen=True)
+class _TestSet:
+    """A test set.
+
+    Attributes:
+      source: its sequences.
+      scaling: from its values to the network's range.
+      description: for reports.
+    """
+
+    source: Sequences
+    scaling: Scaling
+    description: dict[str, Any]
+
+
+def _load_run(workdir: Workdir, which: str, data_root: str | None, changes: dict[str, int | None]) -> _Run:
+    """Loads a run's config and finds its checkpoints, the same in all processes.
+
+    Args:
+      workdir: of the run.
+      which: checkpoints, as in `evaluate_workdir`.
+      data_root: as in `evaluate_workdir`.
+      changes: key of the config's section `evaluation` -> value; None keeps the config's.
+    """
+    distributed.check_layout()
+    for flag, value in {"checkpoint": which, "data_root": data_root, **changes}.items():
+        agreement.assert_same_on_all_processes(f"--{flag}", value)
+    # In the workdir of a run that still trains, each process might find other checkpoints.
+    checkpoints = agreement.broadcast_from_first(_choose(workdir, which) if jax.process_index() == 0 else None)
+    agreement.assert_shared_folder(workdir.path)
+    description = checkpoint.load_description(workdir.checkpoints, next(iter(checkpoints.values())))
+
+    sections = dict(description["config"])
+    if data_root is not None:
+        sections["data"] = {**sections["data"], "root": data_root}
+    sections["evaluation"] = sections["evaluation"] | {key: value for key, value in changes.items() if value is not None}
+    config = check_config(sections)
+    network = network_config(config)
+    check_horizon("evaluation.horizon", config.evaluation.horizon, network)
+    return _Run(workdir, checkpoints, description, config, network, make_launcher(config.parallel.launcher))
+
+
+def _choose(workdir: Workdir, which: str) -> dict[str, int]:
+    """Finds the steps of checkpoints; "both" gives the best one first, and the last one unless it is the best."""
+    if which != "both":
+        return {which: checkpoint.choose_step(workdir.checkpoints, which)}
+    best, last = (checkpoint.choose_step(workdir.checkpoints, name) for name in ("best", "last"))
+    return {"best": best} if best == last else {"best": best, "last": last}
+
+
+def _open_test_set(run: _Run, moved: bool) -> _TestSet:
+    """Opens the test set, and checks that it fits the network and its training data.
+
+    Args:
+      run: with the config.
+      moved: whether the user has named the folder of the data, which then may differ from the training's.
+    """
+    source = open_test(run.config)
+    agreement.assert_same_on_all_processes("the test data", functools.partial(fingerprint, source))
+    run.network.check_sequence(source.shape)
+    scaling = Scaling.from_json(run.description["scaling"]) if "scaling" in run.description else source.scaling
+    description = _check_against_training(source, scaling, run.description["data"], moved)
+    # The values are scaled by the range of the training data, never by the test set's own.
+    scaling = dataclasses.replace(scaling, missing=scaling.missing or source.scaling.missing)
+    return _TestSet(source, scaling, description)
+
+
+def _check_against_training(source: Sequences, scaling: Scaling, trained_on: dict[str, Any], moved: bool) -> dict[str, Any]:
+    """Returns the description of the test data; raises InputError if they do not fit the data of training."""
+    name = source.description["name"]
+    for attribute in ("dtype", "fill"):
+        expected, found = getattr(scaling, attribute), getattr(source.scaling, attribute)
+        if expected != found:
+            raise InputError(f"{name} has {attribute} {found}; the network was trained on {attribute} {expected}")
+    found = source.description.get("training_sha256")
+    if found is None or found == trained_on.get("sha256", found):
+        return source.description
+    if not moved:
+        raise InputError(
+            f"{name}: the data have changed since training, so that test frames may be among the training frames; restore the "
+            "old data, or give --data_root to evaluate on the new ones"
+        )
+    return {**source.description, "remark": "The network was trained on other data than the data set of these test frames."}
+
+
+def _load_models(run: _Run, test: _TestSet) -> dict[str, Any]:
+    """Name of a checkpoint -> its variables, on all devices."""
+    listed = ", ".join(f"{name} (step {step})" for name, step in run.checkpoints.items())
+    decay = run.config.train.ema_decay
+    averaged = f", moving averages of decay {decay}," if decay else ""
+    print_message(f"evaluating {listed} of {run.workdir.path}{averaged} on {len(test.source):,} sequences")
+    model, launcher = STLight(run.network), run.launcher
+    abstract = launcher.abstract(jax.eval_shape(functools.partial(init_variables, model, 0, test.source.shape[1:])))
+    return {
+        name: launcher.from_checkpoint(checkpoint.load_variables(run.workdir.checkpoints, step, abstract))
+        for name, step in run.checkpoints.items()
+    }
+
+
+def _evaluate(run: _Run, test: _TestSet, models: dict[str, Any]) -> Evaluation:
+    data = EvaluationData(
+        source=test.source,
+        scaling=test.scaling,
+        in_frames=run.network.in_frames,
+        out_channels=run.network.out_channels,
+        batch_size=run.launcher.rounded_up(run.config.evaluation.batch_size),
+        cycle=run.config.evaluation.cycle,
+        frame_step=getattr(run.config.data, "frame_step", 1),
+    )
+    steps = EvaluationSteps.compile(run.launcher, STLight(run.network), test.scaling)
+    return evaluate_with_baselines(steps, run.launcher, models, data, "evaluating")
+
+
 def _sampled(samples: Samples, count: int) -> dict[str, Any]:
-    """The sampled metrics, on sequences from all over the test set."""
+    """The sampled metrics, of sequences that are evenly spaced in the test set."""
     indices, sums = evenly_spaced(count, _SAMPLED_SEQUENCES), SampledSums()
     for sample in samples.batches(indices):
         sums.add(sample.truth, sample.prediction)
     return sums.as_json(sequences=len(indices))
 
 
-def _checked(test: Sequences, scaling: Scaling, trained_on: dict[str, Any], on_purpose: bool) -> dict[str, Any]:
-    """The test data's description. Raises InputError where they do not go with what a network was trained on."""
-    name = test.description["name"]
-    for what in ("dtype", "fill"):
-        ours, theirs = getattr(scaling, what), getattr(test.scaling, what)
-        if ours != theirs:
-            raise InputError(f"{name} has {what} {theirs}; the network was trained on {what} {ours}")
-    found = test.description.get("training_sha256")
-    if found is None or found == trained_on.get("sha256", found):
-        return test.description
-    if not on_purpose:
-        raise InputError(
-            f"{name}: the data have changed since training, so that test frames may be among those trained on; bring the old "
-            "ones back, or give --data_root to evaluate on these all the same"
-        )
-    return {**test.description, "remark": "The network was trained on other data than those this test set belongs to."}
-
-
-def _choose(place: Workdir, which: str) -> dict[str, int]:
-    """ "both" gives the best one first, and the last one if it is another."""
-    if which != "both":
-        return {which: checkpoint.choose_step(place.checkpoints, which)}
-    best, last = (checkpoint.choose_step(place.checkpoints, name) for name in ("best", "last"))
-    return {"best": best} if best == last else {"best": best, "last": last}
+def _write(run: _Run, results: dict[str, Any], samples: Samples) -> None:
+    """Writes tables, JSON, pictures and the page, and prints the tables."""
+    folder, text = run.workdir.evaluation, evaluation_text(results)
+    write_json(folder / METRICS, results)
+    (folder / TABLE).write_text(text)
+    print_message("drawing pictures ...")
+    drawn = present(run.workdir, results, samples, run.config, run.description)
+    print_message(f"tables and pictures are in {folder}: {', '.join((TABLE, METRICS, *drawn))}")
+    print(text)

@@ -1,10 +1,12 @@
-"""Metrics of saved predictions of any model."""
+"""The pipeline of `score`: metrics of any model's saved predictions."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from etils import epath
 
@@ -15,22 +17,65 @@ from stlight_jax.data.scaling import to_unit_range
 from stlight_jax.errors import InputError
 from stlight_jax.metrics.frame_metrics import frame_metrics
 from stlight_jax.metrics.metric_sums import MetricSums
+from stlight_jax.reports.results import definitions
+from stlight_jax.reports.tables import metric_tables
+from stlight_jax.storage import paths
+from stlight_jax.storage.json_files import write_json
+from stlight_jax.storage.paths import create_folder
 
-# Axes of the saved arrays; OpenSTL's are tchw.
+# Axes of the saved arrays after the first; OpenSTL's are tchw.
 LAYOUTS = ("auto", "tchw", "thwc", "thw")
 _BATCH_BYTES = 32 * 2**20  # of float32 frames
+_PREDICTED_RANGE, _TRUE_RANGE = (-100.0, 100.0), (-0.001, 1.001)  # predictions may overshoot
+
+
+def score_files(
+    prediction: epath.PathLike, truth: epath.PathLike, layout: str = "auto", json: epath.PathLike | None = None
+) -> dict[str, Any]:
+    """Scores saved predictions, and prints the metrics.
+
+    Args:
+      prediction: as for `score`.
+      truth: as for `score`.
+      layout: as for `score`.
+      json: the file to write the metrics to; None for none.
+
+    Returns:
+      The content of the JSON file.
+
+    Raises:
+      InputError: the files cannot be scored, or `json` cannot be written.
+    """
+    if json:
+        paths.connect(json)
+        if epath.Path(json).suffix != ".json" or epath.Path(json).is_dir():
+            raise InputError(f"--json={json}: expected the name of a file that ends in .json")
+        create_folder(epath.Path(json).parent)
+    sums = score(prediction, truth, layout)
+    overall, per_lead_time = sums.overall(), sums.per_lead_time()
+    frames = len(per_lead_time["mse"])
+    results = {"sequences": sums.count, "frames": frames, "overall": overall, "per_lead_time": per_lead_time}
+    print(metric_tables("saved predictions", {"predictions": overall}, per_lead_time, definitions()))
+    if json:
+        write_json(json, results)
+        print_message(f"wrote {json}")
+    return results
 
 
 def score(prediction: epath.PathLike, truth: epath.PathLike, layout: str = "auto") -> MetricSums:
-    """Metrics of saved predictions, a few sequences at a time.
+    """Scores saved predictions, a few sequences at a time.
 
     Args:
-      prediction, truth: `.npy` files of equal shape, floats in [0, 1] (predictions may overshoot) or uint8. (OpenSTL's
-        metrics of weather data, in physical units, are others.)
-      layout: axes after the first; "auto" tells channels-first from channels-last by which axis has at most 4 entries.
+      prediction: `.npy` file of `[n, t, c, h, w]`, `[n, t, h, w, c]` or `[n, t, h, w]`, floats in [0, 1] except for
+        overshoots, or uint8. (OpenSTL's metrics of weather data, in physical units, have other definitions.)
+      truth: `.npy` file of the same shape, floats in [0, 1] or uint8.
+      layout: axes after the first; "auto" takes the one of axes 2 and 4 with at most 4 entries for the channels.
+
+    Returns:
+      The sums over all sequences.
 
     Raises:
-      InputError: a file is missing, damaged, of another shape or type, or holds values no frame can have.
+      InputError: a file is missing, damaged, of another shape or type, or has values outside the range.
     """
     if layout not in LAYOUTS:
         raise InputError(f"--layout={layout}: choose one of {', '.join(LAYOUTS)}")
@@ -40,24 +85,30 @@ def score(prediction: epath.PathLike, truth: epath.PathLike, layout: str = "auto
     if layout == "auto":
         layout = _guess_layout(prediction, predicted.shape)
     if len(layout) != predicted.ndim - 1:
-        raise InputError(f"{prediction} has shape {list(predicted.shape)}; --layout={layout} asks for {len(layout) + 1} axes")
-    _, *axes = zip(f"n{layout}", predicted.shape, strict=True)
-    sizes = {"c": 1, **dict(axes)}
+        raise InputError(f"{prediction} has shape {list(predicted.shape)}; --layout={layout} needs {len(layout) + 1} axes")
+    sizes = {"c": 1, **dict(zip(layout, predicted.shape[1:], strict=True))}
     print_message(
         f"{len(predicted):,} sequences of {sizes['t']} frames, {sizes['h']} x {sizes['w']} pixels, {sizes['c']} channel(s); "
         f"the axes are n{layout}"
     )
-    sequence_bytes = 4 * int(np.prod(predicted.shape[1:]))
-    batch = max(1, min(len(predicted), _BATCH_BYTES // sequence_bytes))
     step = jax.jit(frame_metrics)
-    sums = None
-    for first in track(range(0, len(predicted), batch), "scoring", -(-len(predicted) // batch)):
-        indices = np.minimum(np.arange(first, first + batch), len(predicted) - 1)  # fillers at the end, masked
-        ours = _as_frames(prediction, predicted[indices], layout, first, (-100, 100))
-        theirs = _as_frames(truth, true[indices], layout, first, (-0.001, 1.001))
-        part = MetricSums.from_batch(step(ours, theirs), np.arange(first, first + batch) < len(predicted))
-        sums = part if sums is None else sums + part
+    sums: MetricSums | None = None
+    for indices, mask in _batches(predicted.shape):
+        ours = _as_frames(prediction, predicted[indices], layout, int(indices[0]), _PREDICTED_RANGE)
+        theirs = _as_frames(truth, true[indices], layout, int(indices[0]), _TRUE_RANGE)
+        batch = MetricSums.from_batch(step(ours, theirs), mask)
+        sums = batch if sums is None else sums + batch
+    assert sums is not None  # no axis is empty
     return sums
+
+
+def _batches(shape: tuple[int, ...]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Indices of the sequences of each batch, and whether each counts: the last batch is filled up."""
+    count = shape[0]
+    size = max(1, min(count, _BATCH_BYTES // (4 * int(np.prod(shape[1:])))))
+    for first in track(range(0, count, size), "scoring", -(-count // size)):
+        indices = np.arange(first, first + size)
+        yield np.minimum(indices, count - 1), indices < count
 
 
 def _open(path: epath.PathLike) -> np.ndarray:
@@ -74,24 +125,22 @@ def _guess_layout(path: epath.PathLike, shape: tuple[int, ...]) -> str:
         return "thw"
     first, last = shape[2] <= 4, shape[4] <= 4
     if first == last:
-        raise InputError(f"{path} has shape {list(shape)}; say with --layout=tchw or thwc where its channels are")
+        raise InputError(f"{path} has shape {list(shape)}; name the axis of its channels with --layout=tchw or --layout=thwc")
     return "tchw" if first else "thwc"
 
 
-def _as_frames(path: epath.PathLike, array: np.ndarray, layout: str, first: int, limits: tuple[float, float]) -> Any:
-    """-> float32 `[b, t, h, w, c]`. Predictions may overshoot; true frames that leave [0, 1] are in other units."""
+def _as_frames(path: epath.PathLike, array: np.ndarray, layout: str, first: int, limits: tuple[float, float]) -> np.ndarray:
+    """Converts sequences, of which the first has the index `first`, to float32 `[b, t, h, w, c]`, and checks their values."""
     if array.dtype == np.uint8:
-        frames = to_unit_range(np.ascontiguousarray(array))
+        frames = np.asarray(to_unit_range(jnp.asarray(array)))
     else:
         frames = np.asarray(array, np.float32)
-        bad = ~np.isfinite(frames).all(axis=tuple(range(1, frames.ndim)))
-        if bad.any():
-            raise InputError(f"{path}: sequence {first + int(bad.argmax())} holds values that are not finite")
+        bad = np.flatnonzero(~np.isfinite(frames).all(axis=tuple(range(1, frames.ndim))))
+        if bad.size:
+            raise InputError(f"{path}: sequence {first + int(bad[0])} holds values that are not finite")
         lowest, highest = float(frames.min()), float(frames.max())
         if lowest < limits[0] or highest > limits[1]:
-            raise InputError(
-                f"{path} holds values from {lowest:g} to {highest:g}; expected floats in [0, 1], as the metrics ask, or uint8"
-            )
+            raise InputError(f"{path} holds values from {lowest:g} to {highest:g}; expected floats in [0, 1] or uint8")
     if layout == "tchw":
-        return frames.transpose(0, 1, 3, 4, 2)
-    return frames if layout == "thwc" else frames[..., None]
+        return frames.transpose(0, 1, 3, 4, 2)  # [b, t, h, w, c]
+    return frames if layout == "thwc" else frames[..., None]  # [b, t, h, w, c]

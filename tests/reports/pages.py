@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from stlight_jax.reports.page import Gallery
 from stlight_jax.reports.sprites import Clip
 
 EVIL = """</script><script>window.harmed = 1</script><img src=x onerror="window.harmed = 2">&amp;'"<!--"""
@@ -17,7 +18,7 @@ def lead_times(start):
 
 
 def results():
-    """As `report.as_json` gives, with infinite and missing values."""
+    """The content of `metrics.json`, with infinite and missing values."""
     rows = {"stlight": 10.0, "copy_last_frame": 30.0, "mean_of_inputs": 20.0}
     leads = {name: lead_times(start) for name, start in rows.items()}
     leads["stlight"]["ssim"][1] = float("nan")
@@ -30,6 +31,7 @@ def results():
             "paper": None,
         },
         "per_lead_time": {**leads, "best_constant_image": {"mse": [25.0] * LEADS}},
+        "sharpness": {"sequences": 5, "per_lead_time": [0.9, 0.8, float("nan"), 0.5]},
         "sequence_mse": {"quantiles": {"0": 1.0, "0.5": 2.0, "1": 3.0}},
         "published": {
             "dataset": "kth", "title": EVIL, "source": "a paper", "recipe": "100 epochs", "metrics": ["psnr", "ssim"],
@@ -54,15 +56,13 @@ def clips():
 
 
 def everything():
-    """All that `write_page` takes."""
+    """Every attribute of `Page`."""
     return {
         "title": EVIL,
         "subtitle": EVIL,
         "remarks": [EVIL],
         "results": results(),
-        "clips": clips(),
-        "gallery_title": EVIL,
-        "sharpness": {"sequences": 5, "per_lead_time": [0.9, 0.8, float("nan"), 0.5]},
+        "gallery": Gallery(clips(), EVIL),
         "training": {
             "train": [{"step": step, "loss": 1 / step} for step in range(1, 40)] + [{"step": 40, "loss": None}],
             "validation": [{"step": 20, "mse": 30.0}, {"step": 40, "mse": 12.5}],

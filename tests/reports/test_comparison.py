@@ -6,7 +6,7 @@ import pytest
 
 from stlight_jax import STLightConfig
 from stlight_jax.data.data_sections import check_config
-from stlight_jax.reports.comparison import as_text, compare, paper_result
+from stlight_jax.reports.comparison import EvaluatedRun, as_text, compare, paper_result
 from tests.conftest import load_config
 
 PUBLISHED = {
@@ -26,7 +26,7 @@ def compared(size="L", dataset="moving_mnist", test_set=PUBLISHED, model=None, c
     config = load_config(size, dataset)
     config.update_from_flattened_dict(changes)
     model = model or STLightConfig(**config.model)
-    return compare(check_config(config), model, test_set, checkpoints, 125_000)
+    return compare(EvaluatedRun(check_config(config), model, test_set, checkpoints, 125_000))
 
 
 @pytest.mark.parametrize(("size", "mse"), [("XS", 24.48), ("S", 23.29), ("M", 22.21), ("L", 21.80), ("54M", 20.54)])

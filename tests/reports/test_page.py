@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from stlight_jax import InputError
-from stlight_jax.reports.page import write_page
+from stlight_jax.reports.page import Gallery, Page, write_page
 from stlight_jax.reports.pictures import brightening, pixels
-from stlight_jax.reports.sprites import Clip, gallery
+from stlight_jax.reports.sprites import Clip, encode_clips
 from stlight_jax.storage.json_files import finite
 from tests.reports.pages import EVIL, LEADS, clips, everything, steps
 
@@ -60,7 +60,7 @@ class Parsed(html.parser.HTMLParser):
 @pytest.fixture
 def written(tmp_path):
     def write(**given):
-        write_page(tmp_path / "page.html", **given)
+        write_page(tmp_path / "page.html", Page(**given))
         return Parsed(tmp_path / "page.html")
 
     return write
@@ -145,7 +145,7 @@ def test_what_is_not_given_has_no_heading(written):
     first, _ = clips()
     page = written(
         title="no truth",
-        clips=[Clip("mine", first.inputs, None, first.prediction)],
+        gallery=Gallery([Clip("mine", first.inputs, None, first.prediction)]),
         training={"train": [], "validation": []},
         provenance={"jax": "0.12"},
     )
@@ -160,7 +160,7 @@ def test_what_is_not_given_has_no_heading(written):
 
 
 def test_sprites_hold_the_frames_as_pictures_show_them():
-    (clip, _), said = gallery(clips())
+    (clip, _), said = encode_clips(clips())
     given = clips()[0]
     assert (clip["width"], clip["height"]) == (8, 8)
     rows = {row["name"]: row for row in clip["rows"]}
@@ -178,14 +178,14 @@ def test_sprites_hold_the_frames_as_pictures_show_them():
 
 def test_long_and_large_clips_are_thinned_and_the_page_says_so():
     long = Clip("long", steps(3, 8), steps(200, 8, 0.005), steps(200, 8, 0.005))
-    (clip,), said = gallery([long])
+    (clip,), said = encode_clips([long])
     truth = clip["rows"][1]
     assert (truth["frames"][0], truth["frames"][-1], len(truth["frames"]), truth["of"]) == (1, 200, 48, 200)
     assert "Of 200 lead times 48 are shown, evenly spaced." in said
     np.testing.assert_array_equal(frames_of(truth, 8, 8), pixels(long.truth[np.array(truth["frames"]) - 1]))
 
     ramp = np.tile(np.linspace(0, 1, 512, dtype=np.float32), (2, 384, 1))[..., None]
-    (clip,), said = gallery([Clip("large", ramp, ramp, ramp)])
+    (clip,), said = encode_clips([Clip("large", ramp, ramp, ramp)])
     assert (clip["width"], clip["height"]) == (256, 192)
     assert "Frames of 512 x 384 pixels are reduced to 256 x 192." in said
     of_two = ramp.reshape(2, 384, 256, 2).mean(-1)[:, ::2] * 255
@@ -196,10 +196,10 @@ def test_large_clips_are_not_coloured_all_at_once():
     """Coloured, a value takes about ten times its bytes: one of 30 frames at a time may."""
     inputs, truth, prediction = np.random.default_rng(0).random((3, 10, 600, 600, 1), np.float32)
     truth[:, 0, 0] = np.nan
-    gallery([Clip("warm", inputs[:, :8, :8], truth[:, :8, :8], prediction[:, :8, :8])])
+    encode_clips([Clip("warm", inputs[:, :8, :8], truth[:, :8, :8], prediction[:, :8, :8])])
     tracemalloc.start()
     try:
-        _, said = gallery([Clip("large", inputs, truth, prediction)])
+        _, said = encode_clips([Clip("large", inputs, truth, prediction)])
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -218,7 +218,7 @@ def test_noise_without_end_keeps_to_the_limit():
     noise = np.random.default_rng(0).random((20, 80, 80, 3), np.float32)
     many = [Clip(str(number), noise, noise, noise[::-1]) for number in range(6)]
     for limit, count in ((8_000_000, 6), (3_000_000, 4), (1_000_000, 1)):
-        shown, said = gallery(many, limit)
+        shown, said = encode_clips(many, limit)
         assert len(shown) == count
         assert limit / 2 < sum(len(row["source"]) for clip in shown for row in clip["rows"]) <= limit
         assert "Frames of 80 x 80 pixels are reduced to 64 x 64." in said
@@ -228,7 +228,7 @@ def test_noise_without_end_keeps_to_the_limit():
 
 def test_small_values_are_brightened_and_channels_counted():
     frames = steps(4, 8, 0.05).repeat(2, -1)
-    (clip,), said = gallery([Clip("rain", frames, frames, frames)])
+    (clip,), said = encode_clips([Clip("rain", frames, frames, frames)])
     assert "Of 2 channels the first one is shown." in said
     assert any("brightened 6.67 times" in remark for remark in said)
     assert frames_of(clip["rows"][1], 8, 8)[3, 0, 0].tolist() == [255] * 3
@@ -236,7 +236,7 @@ def test_small_values_are_brightened_and_channels_counted():
 
 def test_a_page_that_cannot_be_written_is_one_clear_line(tmp_path):
     with pytest.raises(InputError, match=r"page.html could not be written"):
-        write_page(tmp_path / "nowhere" / "page.html", title="x")
+        write_page(tmp_path / "nowhere" / "page.html", Page("x"))
 
 
 def test_lead_times_are_as_many_as_the_pages_fixture_says():

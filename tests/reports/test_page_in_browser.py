@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from stlight_jax.reports.page import write_page
+from stlight_jax.reports.page import Page, write_page
 from stlight_jax.reports.pictures import pixels
 from tests.reports.pages import LEADS, clips, everything
 
@@ -35,7 +35,7 @@ def browser(tmp_path_factory):
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
     path = tmp_path_factory.mktemp("page") / "report.html"
-    write_page(path, **everything())
+    write_page(path, Page(**everything()))
     return path.as_uri()
 
 

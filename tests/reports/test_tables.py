@@ -5,7 +5,8 @@ import numpy as np
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.evaluation.evaluator import Cycle, Evaluation
 from stlight_jax.metrics.metric_sums import MetricSums
-from stlight_jax.reports.tables import as_json, as_text
+from stlight_jax.reports.results import as_json
+from stlight_jax.reports.tables import evaluation_text
 
 TEST_SET = {"name": "generated frames", "published": False, "sequences": 10_000, "digits": "1,000 digits"}
 
@@ -42,7 +43,7 @@ def test_results_carry_both_checkpoints_baselines_and_lead_times():
     # The first one has less error by value: of the other one there is less.
     assert results["sequence_mse"]["best"] == [{"index": 0, "mse": 3.0, "mse_per_value": 0.1}]
     assert results["sequence_mse"]["worst"] == [{"index": 1, "mse": 1.0, "mse_per_value": 0.2}]
-    text = as_text(results)
+    text = evaluation_text(results)
     for expected in (
         "STLight, best, step 5",
         "STLight, last, step 8",
@@ -60,6 +61,6 @@ def test_the_cycle_stands_beside_the_network_on_the_same_sequences():
     results = as_json(known, {"best": 5, "last": 8}, TEST_SET, Scaling("float32", (0.0, 1.0), (1.0, 5.0)), None)
     assert results["cycle"]["overall"]["mse"] == 0.375
     assert "rmse_per_value" not in results  # channels differ in range: there is no common unit
-    text = as_text(results)
+    text = evaluation_text(results)
     for expected in ("168 steps before", "STLight, on those", "0.375", "known for 2 sequences"):
         assert expected in text

@@ -94,5 +94,5 @@ def test_unusable_files_are_refused(saved):
     with pytest.raises(InputError, match="--layout=chw: choose one of"):
         score(saved / "preds.npy", saved / "trues.npy", "chw")
     np.save(saved / "small.npy", np.zeros((2, 3, 3, 8, 3), np.float32))
-    with pytest.raises(InputError, match="say with --layout"):
+    with pytest.raises(InputError, match="name the axis of its channels with --layout"):
         score(saved / "small.npy", saved / "small.npy")
