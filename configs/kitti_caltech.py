@@ -1,13 +1,14 @@
-"""KITTI (training) -> Caltech Pedestrian (test), 10 -> 1 colour frames of 128 x 160.
-`--config=configs/kitti_caltech.py:SIZE`, SIZE one of 15M, 13M, 11M, 8M, 7M, 5M, by millions of parameters.
+"""KITTI (training) -> Caltech Pedestrian (test), 128 x 160 colour frames, 10 -> 1: `--config=kitti_caltech:SIZE`.
 
-Published (paper tables 1 and 2, figure 4): 100 epochs, batch 8, Adam, OneCycle to 0.01 that ends at a 3000th of where it began.
-SSIM on the test set, read from the figure: .9377, .9369, .9365, .9357, .9346, .9340. The sizes are recovered from its parameter
-counts, of which the paper gives no others, so they are weaker evidence than those of the other data sets.
+SIZE is one of 15M, 13M, 11M, 8M, 7M, 5M, named by millions of parameters.
 
-First `python -m stlight_jax prepare kitti_caltech --raw=FOLDER --out=PREPARED` with OpenSTL's `kitti_hkl` and `caltech` (or
-`kitticaltech_npy`) in FOLDER, then `--config.data.root=PREPARED`. OpenSTL trains on RGB and tests on BGR frames;
-`--config.data.colour_order=rgb` puts that right, and makes results incomparable.
+Published (paper tables 1 and 2, figure 4): 100 epochs, batch 8, Adam, OneCycle to 0.01 that ends at a 3000th of its first rate.
+SSIM on the test set, read from the figure: .9377, .9369, .9365, .9357, .9346, .9340. The paper gives only parameter counts for
+these networks; their settings are recovered from the counts and are weaker evidence than those of the other data sets.
+
+First run `stlight prepare kitti_caltech --raw=FOLDER --out=PREPARED` with OpenSTL's `kitti_hkl` and `caltech` (or
+`kitticaltech_npy`) in FOLDER, then set `--config.data.root=PREPARED`. OpenSTL trains on RGB and tests on BGR frames;
+`--config.data.colour_order=rgb` corrects this, and makes results incomparable.
 """
 
 import ml_collections
@@ -16,7 +17,7 @@ from stlight_jax import InputError
 from stlight_jax.config import base_config
 from stlight_jax.data.data_sections import BenchmarkData
 
-# size: (hidden_dim, depth, near_kernel, far_kernel); patch 2 for all of them
+# size: (hidden_dim, depth, near_kernel, far_kernel); all have patch size 2
 PUBLISHED = {
     "15M": (1200, 10, 5, 5),
     "13M": (1000, 12, 5, 5),
@@ -28,14 +29,23 @@ PUBLISHED = {
 
 
 def get_config(size: str = "15M") -> ml_collections.ConfigDict:
-    """The config of one size. Raises InputError for an unknown one."""
+    """Makes the config of one size.
+
+    Args:
+      size: Name of the size.
+
+    Returns:
+      A config that can be changed.
+
+    Raises:
+      InputError: The size is unknown.
+    """
     if size not in PUBLISHED:
         raise InputError(f"configs/kitti_caltech.py has no size {size!r}; choose one of {', '.join(PUBLISHED)}")
-    config = base_config("kitti_caltech", size)
+    config = base_config("kitti_caltech", size, BenchmarkData)
     config.model.out_frames = 1
     config.model.in_channels = config.model.out_channels = 3
     config.model.hidden_dim, config.model.depth, config.model.near_kernel, config.model.far_kernel = PUBLISHED[size]
-    config.data = BenchmarkData.default_config()
     config.optimizer.learning_rate = 1e-2
     config.optimizer.final_div_factor = 3e3
     config.train.batch_size = 8
