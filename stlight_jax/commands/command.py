@@ -100,7 +100,7 @@ def flags_help(values: flags.FlagValues) -> str:
 def _flag_help(flag: flags.Flag) -> str:
     text = flag.help or ""
     if flag.default not in (None, "", False):
-        text += f" Default: {flag.default_as_str.strip(chr(39))}."
+        text += f" Default: {str(flag.default_as_str).strip(chr(39))}."
     choices = getattr(flag.parser, "enum_values", None)
     if choices:
         text += f" Choices: {', '.join(choices)}."

@@ -6,7 +6,7 @@ import pathlib
 import pkgutil
 import runpy
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import util
 
 import ml_collections
@@ -82,7 +82,7 @@ def shipped_configs() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(spec.submodule_search_locations if spec else None))
 
 
-def _function(name: str):
+def _function(name: str) -> Callable[..., ml_collections.ConfigDict]:
     path = pathlib.Path(name)
     if path.suffix != ".py" and len(path.parts) == 1:
         spec = util.find_spec(f"{_PACKAGE}.{name}") if name in shipped_configs() else None

@@ -11,8 +11,10 @@ from collections.abc import Sequence
 from absl import flags
 
 from stlight_jax.commands.command import Command
+from stlight_jax.commands.path_flags import check_network
 from stlight_jax.console.messages import print_message
 from stlight_jax.errors import InputError
+from stlight_jax.inference.shipped_networks import SUFFIX
 
 
 def _define_flags(values: flags.FlagValues, arguments: Sequence[str]) -> None:
@@ -24,11 +26,17 @@ def _define_flags(values: flags.FlagValues, arguments: Sequence[str]) -> None:
         required=True,
     )
     flags.DEFINE_string("checkpoint", "best", "Checkpoint of a run: best (lowest validation MSE), last, or a step.", values)
-    flags.DEFINE_string("out", None, "File to write; its name ends in .stlight.", values, required=True)
+    flags.DEFINE_string("out", None, f"File to write; its name ends in {SUFFIX}.", values, required=True)
     flags.DEFINE_enum(
         "dtype", None, ["float32", "bfloat16"], "Type of the activations; model.dtype of the config by default.", values
     )
     flags.DEFINE_bool("overwrite", False, "Replace the file if it exists.", values)
+
+
+def _check(values: flags.FlagValues) -> None:
+    check_network(values.workdir, "workdir")
+    if not values.out.endswith(SUFFIX):
+        raise InputError(f"--out={values.out}: expected the name of a file that ends in {SUFFIX}")
 
 
 def _run(values: flags.FlagValues) -> None:
@@ -37,14 +45,14 @@ def _run(values: flags.FlagValues) -> None:
     from etils import epath
 
     from stlight_jax.inference import trained
-    from stlight_jax.inference.export import _comparison, exported
+    from stlight_jax.inference.export import comparison, exported
     from stlight_jax.storage import paths
     from stlight_jax.storage.paths import create_folder
 
     paths.connect(values.out)
     out = epath.Path(values.out).expanduser()
-    if out.suffix != trained.SUFFIX or out.is_dir():
-        raise InputError(f"--out={values.out}: expected the name of a file that ends in {trained.SUFFIX}")
+    if out.is_dir():
+        raise InputError(f"--out={values.out} is a folder; expected the name of a file that ends in {SUFFIX}")
     if out.exists() and not values.overwrite:
         raise InputError(f"--out={values.out} exists; name another file, or give --overwrite")
     model = trained.load(values.workdir, values.checkpoint)
@@ -54,11 +62,12 @@ def _run(values: flags.FlagValues) -> None:
     print_message(f"exporting {model.source} ...")
     file = exported(model)
     trained.write(out, file)
-    print(_comparison(model, out))
+    print(comparison(model, out))
+    details = file.exported or {}
     print(
-        f"{out} was made by JAX {file.exported['jax']} for {', '.join(file.exported['platforms'])}. JAX promises to read it "
-        f"until {file.exported['expires']}; after that, export it anew. Its weights do not expire."
+        f"{out} was made by JAX {details['jax']} for {', '.join(details['platforms'])}. JAX promises to read it until "
+        f"{details['expires']}; after that, export it anew. Its weights do not expire."
     )
 
 
-COMMAND = Command(__doc__, _define_flags, _run)
+COMMAND = Command(__doc__, _define_flags, _run, _check)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pathlib
 
 from stlight_jax.errors import InputError
+from stlight_jax.inference.shipped_networks import shipped
 
 
 def check_exists(path: str | None, flag: str) -> None:
@@ -12,10 +13,24 @@ def check_exists(path: str | None, flag: str) -> None:
 
     Args:
       path: the value of the flag, or None.
-      flag: name of the flag for the message; an empty string leaves it out.
+      flag: name of the flag.
 
     Raises:
       InputError: if the path does not exist.
     """
     if path and "://" not in path and not pathlib.Path(path).expanduser().exists():
-        raise InputError(f"{f'--{flag}=' if flag else ''}{path}: no such file or folder")
+        raise InputError(f"--{flag}={path}: no such file or folder")
+
+
+def check_network(path: str | None, flag: str) -> None:
+    """Refuses a local path that does not exist, unless it is the name of a shipped network.
+
+    Args:
+      path: the value of the flag, or None.
+      flag: name of the flag.
+
+    Raises:
+      InputError: if no such network exists.
+    """
+    if path not in shipped():
+        check_exists(path, flag)

@@ -8,13 +8,19 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from absl import flags
 
 from stlight_jax.commands.command import Command
-from stlight_jax.commands.path_flags import check_exists
+from stlight_jax.commands.path_flags import check_exists, check_network
 from stlight_jax.errors import InputError
+from stlight_jax.inference.shipped_networks import shipped
 
+if TYPE_CHECKING:
+    from stlight_jax.forecasting.request import Request
+
+_READING_FLAGS = ("variable", "time", "layout", "channels", "fill_value", "mask", "frame_step", "height", "width")
 _NETWORK_FLAGS = ("checkpoint", "rollout", "tile", "overlap")
 
 
@@ -107,40 +113,41 @@ def _check(values: flags.FlagValues) -> None:
         raise InputError("name the input: stlight predict INPUT --workdir=RUN, or --model=tiny")
     if bool(values.workdir) == bool(values.model):
         raise InputError("give either --workdir=RUN, a network you have trained, or --model=NAME, a shipped one such as tiny")
-    check_exists(values.input, "")
-    check_exists(values.truth, "truth")
-    check_exists(values.workdir, "workdir")
-    _fill_value(values.fill_value)
-    _value_range(values.value_range)
-
-
-def _run(values: flags.FlagValues) -> None:
-    from stlight_jax.forecasting import read_options
-    from stlight_jax.forecasting.predict import Request, predict
-
-    request = Request(
-        **{field.name: values[field.name].value for field in dataclasses.fields(Request) if field.name != "reading"},
-        reading={key: values[key].value for key in read_options.KEYS if values[key].value is not None},
-    )
-    if "fill_value" in request.reading:
-        request.reading["fill_value"] = _fill_value(values.fill_value)
-    request.check()
-    from stlight_jax.inference.forecaster import Forecaster
-    from stlight_jax.inference.trained import shipped
-
     if values.model and values.model not in shipped():
         raise InputError(
             f"--model={values.model}: choose one of {', '.join(shipped())}; folders and files of your own go to --workdir"
         )
-    settings = {key: values[key].value for key in _NETWORK_FLAGS}
+    check_network(values.workdir, "workdir")
+    check_exists(values.truth, "truth")
+    _value_range(values.value_range)
+    _request(values).check()
+
+
+def _request(values: flags.FlagValues) -> Request:
+    from stlight_jax.forecasting.request import Request
+
+    given = values.flag_values_dict()
+    reading = {name: given[name] for name in _READING_FLAGS if given[name] is not None}
+    if "fill_value" in reading:
+        reading["fill_value"] = _fill_value(reading["fill_value"])
+    if given["value_range"] is not None:
+        reading.setdefault("fill_value", None)  # that of the training is in other units
+    fields = {field.name: given[field.name] for field in dataclasses.fields(Request) if field.name != "reading"}
+    return Request(reading=reading, **fields)
+
+
+def _run(values: flags.FlagValues) -> None:
+    from stlight_jax.forecasting.predict import predict
+    from stlight_jax.inference.forecaster import Forecaster
+
+    settings = {name: values.flag_values_dict()[name] for name in _NETWORK_FLAGS}
     if values.value_range is not None:
         settings["value_range"] = _value_range(values.value_range)
-        request.reading.setdefault("fill_value", None)  # that of the training is in other units
-    predict(request, Forecaster.load(values.workdir or values.model, **settings))
+    predict(_request(values), Forecaster.load(values.workdir or values.model, **settings))
 
 
-def _fill_value(text: str | None) -> float | None:
-    if text in (None, "none"):
+def _fill_value(text: str) -> float | None:
+    if text == "none":
         return None
     try:
         return float(text)

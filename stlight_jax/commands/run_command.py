@@ -50,7 +50,12 @@ def run_script(main: Callable[[], None]) -> None:
             print(sys.modules[main.__module__].__doc__ or "")
             print(flags.FLAGS.main_module_help(), flush=True)
         sys.exit(0)
-    _run(lambda: parse_flags(flags.FLAGS, sys.argv), lambda _: main())
+
+    def parse() -> flags.FlagValues:
+        parse_flags(flags.FLAGS, sys.argv)
+        return flags.FLAGS
+
+    _run(parse, lambda _: main())
 
 
 def quiet_libraries() -> None:

@@ -54,7 +54,7 @@ def exported(model: TrainedModel, platforms: tuple[str, ...] = PLATFORMS) -> Tra
     return dataclasses.replace(model, config=config, variables=variables, program=bytes(program.serialize()), exported=told)
 
 
-def _comparison(model: TrainedModel, out: epath.Path) -> str:
+def comparison(model: TrainedModel, out: epath.Path) -> str:
     """Size, difference and speed of the file beside the live network."""
     live, file = Forecaster(model), Forecaster.load(out)
     height, width = model.description.get("frame_size") or (64, 64)

@@ -14,7 +14,6 @@ import io
 import json
 import math
 import os
-import pathlib
 import zipfile
 import zlib
 from typing import Any
@@ -29,14 +28,14 @@ from stlight_jax.data.data_sections import check_config
 from stlight_jax.data.network_config import network_config
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.errors import InputError
+from stlight_jax.inference import shipped_networks
+from stlight_jax.inference.shipped_networks import SUFFIX, shipped
 from stlight_jax.model.initial_variables import init_variables
 from stlight_jax.model.stlight import STLight, STLightConfig
 from stlight_jax.storage import paths
 from stlight_jax.storage.atomic import write_atomic
 from stlight_jax.version import __version__
 
-SUFFIX = ".stlight"
-_SHIPPED = pathlib.Path(__file__).parent / "shipped"
 _FORMAT = 1
 _DESCRIPTION, _WEIGHTS, _PROGRAM = "model.json", "weights.npz", "program.bin"
 _MOST_BYTES = {_DESCRIPTION: 16 * 2**20, _PROGRAM: 64 * 2**20}  # of weights as many as their network needs
@@ -72,11 +71,6 @@ class TrainedModel:
         return Scaling("uint8" if (low, high) == ((0.0,), (255.0,)) else "float32", low, high)
 
 
-def shipped() -> list[str]:
-    """Names of the trained networks that come with the package."""
-    return sorted(path.stem for path in _SHIPPED.glob(f"*{SUFFIX}"))
-
-
 def load(path: epath.PathLike, which: str = "best") -> TrainedModel:
     """Loads a trained network.
 
@@ -93,7 +87,7 @@ def load(path: epath.PathLike, which: str = "best") -> TrainedModel:
     if (str(path) in shipped() or epath.Path(path).suffix == SUFFIX) and which != "best":
         raise InputError(f"{path} holds one checkpoint; {which!r} cannot be chosen from it")
     if str(path) in shipped():
-        return _read(epath.Path(_SHIPPED / f"{path}{SUFFIX}"), str(path))
+        return _read(epath.Path(shipped_networks.FOLDER / f"{path}{SUFFIX}"), str(path))
     paths.connect(path, checkpoints=True)
     place = epath.Path(path).expanduser()
     if place.suffix == SUFFIX:

@@ -6,12 +6,12 @@ import pytest
 
 from stlight_jax import Forecaster
 from stlight_jax.data.load import open_test
-from stlight_jax.inference import trained
+from stlight_jax.inference import shipped_networks, trained
 
 
 def test_tiny_is_small_and_says_where_it_comes_from():
     assert trained.shipped() == ["tiny"]
-    assert sum(path.stat().st_size for path in trained._SHIPPED.iterdir()) < 5e6
+    assert sum(path.stat().st_size for path in shipped_networks.FOLDER.iterdir()) < 5e6
     description = trained.load("tiny").description
     assert description["recipe"].startswith("python train.py --config=configs/moving_mnist.py:tiny")
     assert description["config"]["train"]["seed"] == description["seed"]

@@ -1,0 +1,13 @@
+"""The trained networks that are part of the package, by name."""
+
+from __future__ import annotations
+
+import pathlib
+
+SUFFIX = ".stlight"
+FOLDER = pathlib.Path(__file__).parent / "shipped"
+
+
+def shipped() -> list[str]:
+    """Returns the names of the shipped networks."""
+    return sorted(path.stem for path in FOLDER.glob(f"*{SUFFIX}"))
