@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import pkgutil
 import sys
 import warnings
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import Any
 
 _PACKAGE = "stlight_jax."
 # Module of version 0.1: the modules that its names are in now, the main one first.
@@ -15,7 +17,7 @@ MODULES = {
     "baseline": "torch_reference.weights",
     "baseline.compare": "torch_reference.compare",
     "baseline.convert": "torch_reference.convert",
-    "baseline.files": "torch_reference.files",
+    "baseline.files": "torch_reference.weight_files",
     "baseline.network": "torch_reference.network",
     "baseline.parity": "torch_reference.parity",
     "baseline.training": "torch_reference.torch_training",
@@ -75,6 +77,28 @@ NAMES = {
     "cli.run": "run_script",
     "progress.say": "print_message",
 }
+
+# Functions that have left a module of the same name.
+FUNCTIONS = {"config.benchmark_data": "data.data_sections:BenchmarkData.default_config"}
+
+
+def moved_function(module: str, name: str) -> Any:
+    """Returns a function that has left its module, for that module's `__getattr__`.
+
+    Args:
+      module: Name of the module.
+      name: Name of the function.
+
+    Raises:
+      AttributeError: Version 0.1 had no such function there.
+    """
+    new = FUNCTIONS.get(f"{module.removeprefix(_PACKAGE)}.{name}")
+    if new is None:
+        raise AttributeError(f"module {module!r} has no attribute {name!r}")
+    place = (_PACKAGE + new).replace(":", ".")
+    message = f"{module}.{name} has moved to {place}; version 0.3 will not have the old name"
+    warnings.warn(message, DeprecationWarning, stacklevel=3)
+    return pkgutil.resolve_name(_PACKAGE + new)
 
 
 class _Finder:

@@ -21,7 +21,6 @@ SHOWN = [
 ]
 STAYED = [
     ("config", "base_config"),
-    ("config", "benchmark_data"),
     ("config", "check"),
     ("training.loop", "train"),
     ("inference.forecaster", "Forecaster"),
@@ -52,6 +51,14 @@ def test_the_builders_of_version_0_1_are_known_to_tfds():
     )
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert result.stdout.strip() == "stlight_jax.data.datasets.kth", result.stderr
+
+
+def test_a_function_that_has_left_its_module_warns_with_its_new_name():
+    place = "stlight_jax.data.data_sections.BenchmarkData.default_config"
+    with pytest.warns(DeprecationWarning, match=f"stlight_jax.config.benchmark_data has moved to {place};") as caught:
+        exec("from stlight_jax.config import base_config, benchmark_data", scope := {})
+    assert scope["benchmark_data"]()["colour_order"] == "openstl"
+    assert caught[-1].filename == "<string>"
 
 
 @pytest.mark.parametrize(("module", "name"), STAYED)

@@ -3,6 +3,8 @@
 import importlib
 from typing import TYPE_CHECKING
 
+from stlight_jax.deprecated import moved_function
+
 if TYPE_CHECKING:
     from stlight_jax.config.differences import course_differences, recipe_differences
     from stlight_jax.config.run_config import RunConfig, base_config, check
@@ -24,5 +26,5 @@ _MODULES = {
 def __getattr__(name: str) -> object:
     """Imports the module of a public name on first use."""
     if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return moved_function(__name__, name)
     return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
