@@ -77,7 +77,7 @@ def parse_times(values: np.ndarray, name: str, source: str) -> TimeAxis:
       source: name of the file in messages.
 
     Raises:
-      InputError: a time is none of these, or not valid.
+      InputError: a time has another form, or is not valid.
     """
     values = np.asarray(values)
     dates = None

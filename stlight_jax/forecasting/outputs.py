@@ -17,7 +17,7 @@ from stlight_jax.data.formats import registry
 from stlight_jax.data.formats.file_format import FileFormat
 from stlight_jax.data.formats.output_files import check_output, open_output
 from stlight_jax.data.formats.output_spec import OutputSpec
-from stlight_jax.data.formats.pictures import FORMAT as PICTURE_FOLDER
+from stlight_jax.data.formats.picture_folder import FORMAT as PICTURE_FOLDER
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.errors import InputError
 from stlight_jax.forecasting.forecast_windows import Forecast

@@ -1,1 +1,1 @@
-"""Frames from anybody's files: videos, pictures, arrays, netCDF."""
+"""File formats of frames: one module for each, with its reader and its writer, and their list."""

@@ -12,7 +12,6 @@ import numpy as np
 from etils import epath
 
 from stlight_jax.data.available_memory import memory_available
-from stlight_jax.data.formats.file_format import FileFormat
 from stlight_jax.data.formats.read_errors import read_errors
 from stlight_jax.data.formats.types import FrameSource, ReadOptions, SourceInfo, frames_per_block, integer_fill
 from stlight_jax.data.times import TimeAxis
@@ -88,7 +87,7 @@ class ArraySlicer:
 
     Attributes:
       path: the file.
-      format: the file's format.
+      format: name of the file's format.
       file_name: the file's name relative to the root.
       array: the array.
       options: the user's options.
@@ -102,7 +101,7 @@ class ArraySlicer:
     """
 
     path: epath.Path
-    format: FileFormat
+    format: str
     file_name: str
     array: StoredArray
     options: ReadOptions

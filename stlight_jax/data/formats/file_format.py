@@ -1,4 +1,4 @@
-"""A file format as one object: how files of it are found, read and written, and what they can hold."""
+"""A file format as one object: the endings, the reader, the writer and the limits of its files."""
 
 from __future__ import annotations
 

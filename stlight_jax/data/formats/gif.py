@@ -32,7 +32,7 @@ def _read(files: Sequence[epath.Path], name: str, options: ReadOptions) -> Pillo
     def decode(first: int) -> Iterator[LabelledPicture]:
         return itertools.islice(decode_file(path, animated=True), first, None)
 
-    return PillowFrames(path, FORMAT, name, frames, decode, options, 1000 / milliseconds if milliseconds else None)
+    return PillowFrames(path, FORMAT.name, name, frames, decode, options, 1000 / milliseconds if milliseconds else None)
 
 
 @contextlib.contextmanager

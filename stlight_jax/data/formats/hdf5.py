@@ -34,7 +34,7 @@ def _read(files: Sequence[epath.Path], name: str, options: ReadOptions) -> list[
             for item in datasets
             if item.shape is not None and (key := item.name.lstrip("/"))  # an empty dataset has no shape
         ]
-    return open_arrays(path, FORMAT, name, arrays, options)
+    return open_arrays(path, FORMAT.name, name, arrays, options)
 
 
 @contextlib.contextmanager
@@ -53,7 +53,7 @@ def _write(path: pathlib.Path, spec: OutputSpec) -> Iterator[WriteFrames]:
     with h5py.File(path, "w") as file:
         chunks = (*(1 for _ in spec.outer_shape), *spec.array_shape[len(spec.outer_shape) :])
         stored = file.create_dataset(spec.key, spec.array_shape, spec.dtype, chunks=chunks)
-        if spec.source.format is FORMAT:
+        if spec.source.format == FORMAT.name:
             with _opened(spec.source.path, spec.source.key) as source:
                 stored.attrs.update({name: value for name, value in source.attrs.items() if name not in _POINTERS})
 

@@ -1,4 +1,4 @@
-"""Files that hold several arrays under names: which of them are frames, which are times, and what is written beside frames."""
+"""Files of several arrays under names: the choice of frames and times, and the arrays that are written beside frames."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from etils import epath
 
 from stlight_jax.data.continued_times import to_datetime64
 from stlight_jax.data.formats.array_slicing import ArraySlicer, StoredArray
-from stlight_jax.data.formats.file_format import FileFormat
 from stlight_jax.data.formats.output_spec import OutputSpec, free_name
 from stlight_jax.data.formats.read_errors import read_errors
 from stlight_jax.data.formats.types import FrameSource, ReadOptions
@@ -52,13 +51,13 @@ def find_array(path: epath.PathLike, arrays: list[StoredArray], key: str, option
 
 
 def open_arrays(
-    path: epath.Path, file_format: FileFormat, name: str, arrays: list[StoredArray], options: ReadOptions
+    path: epath.Path, format_name: str, name: str, arrays: list[StoredArray], options: ReadOptions
 ) -> list[FrameSource]:
     """Returns the sequences in the arrays of a file.
 
     Args:
       path: the file.
-      file_format: its format.
+      format_name: name of its format.
       name: its name relative to the root.
       arrays: all its arrays.
       options: the user's options.
@@ -74,7 +73,7 @@ def open_arrays(
     if not chosen:
         raise InputError(f"{path} holds no array of at least 3 axes that could be frames; it holds {describe_arrays(arrays)}")
     mask = find_array(path, arrays, options.mask, "mask") if options.mask else None
-    slicers = [ArraySlicer(path, file_format, name, array, options, mask) for array in chosen]
+    slicers = [ArraySlicer(path, format_name, name, array, options, mask) for array in chosen]
     if len({(slicer.array.dtype, slicer.frame_shape, "n" in slicer.axes) for slicer in slicers}) > 1:
         raise InputError(
             f"{path} holds arrays of different frames; choose one with --config.data.variable: {describe_arrays(chosen)}"

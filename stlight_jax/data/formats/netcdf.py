@@ -54,7 +54,7 @@ def _read(files: Sequence[epath.Path], name: str, options: ReadOptions) -> list[
             time = variable.dims[axes.index("t")]
         mask = find_array(path, variables.arrays, options.mask, "mask") if options.mask else None
         times = None if options.time == "none" else variables.times(time)
-    slicer = ArraySlicer(path, FORMAT, name, variables.array(key), options, mask, axes, True, variables.remarks)
+    slicer = ArraySlicer(path, FORMAT.name, name, variables.array(key), options, mask, axes, True, variables.remarks)
     return slicer.sequences(times)
 
 
@@ -138,7 +138,7 @@ def _write(path: pathlib.Path, spec: OutputSpec) -> Iterator[WriteFrames]:
 
     with contextlib.ExitStack() as open_files:
         target = open_files.enter_context(netCDF4.Dataset(str(path), "w"))
-        if spec.source.format is FORMAT:
+        if spec.source.format == FORMAT.name:
             source = open_files.enter_context(netCDF4.Dataset(str(spec.source.path)))
             source.set_auto_maskandscale(False)
             yield _continue_variable(target, source, spec).write
@@ -256,7 +256,7 @@ def _write_times(target: Any, spec: OutputSpec, dimensions: _Dimensions) -> None
     """Writes the moments of the frames, or the starts of windows, their moments and the lead times."""
     windows = dimensions.windows
     key = dim = dimensions.by_letter["t"]
-    continues = spec.source.format is FORMAT
+    continues = spec.source.format == FORMAT.name
     if spec.window_starts is not None:
         key, dim = windows.start_time, windows.window
         target.createVariable(windows.start, np.int64, (windows.window,))[:] = spec.window_starts

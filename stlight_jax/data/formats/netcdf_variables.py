@@ -188,7 +188,7 @@ class _Variable:
         return self.masked(index)[0]
 
     def masked(self, index: Any) -> tuple[np.ndarray, int]:
-        """Returns values, NaN where they are missing, and the number of those that only the valid range makes missing."""
+        """Returns values, NaN where they are missing, and how many are missing only because of the valid range."""
         values = self._variable[index].values.astype(_unpacked_dtype(self._variable), copy=False)
         if self._stored is None:
             return values, 0

@@ -106,7 +106,7 @@ def _read(files: Sequence[epath.Path], name: str, options: ReadOptions) -> list[
 
     with read_errors(path), opened() as array:
         stored = StoredArray("", array.shape, array.dtype, opened)
-    return ArraySlicer(path, FORMAT, name, stored, options).sequences()
+    return ArraySlicer(path, FORMAT.name, name, stored, options).sequences()
 
 
 @contextlib.contextmanager

@@ -40,7 +40,7 @@ def _read(files: Sequence[epath.Path], name: str, options: ReadOptions) -> list[
             if entry.filename.endswith(".npy"):
                 with contextlib.suppress(NpyVersionError):  # structured arrays hold no frames
                     arrays.append(_stored_array(path, archive, entry))
-    return open_arrays(path, FORMAT, name, arrays, options)
+    return open_arrays(path, FORMAT.name, name, arrays, options)
 
 
 def _stored_array(path: epath.Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> StoredArray:

@@ -84,13 +84,13 @@ class OutputSpec:
     @property
     def is_eight_bit(self) -> bool:
         """Whether values are grey levels from 0 to 255: those of pictures and videos, or bytes with this value range."""
-        from_pictures = self.source.format.is_pictures and self.source.dtype == np.uint8
+        from_pictures = self.source.is_pictures and self.source.dtype == np.uint8
         return from_pictures or (self.dtype == np.uint8 and {*self.low} == {0.0} and {*self.high} == {255.0})
 
     @property
     def is_sixteen_bit(self) -> bool:
         """Whether values are grey levels of pictures of 16 bits."""
-        return self.source.format.is_pictures and self.dtype == np.uint16 and self.shape[-1] == 1
+        return self.source.is_pictures and self.dtype == np.uint16 and self.shape[-1] == 1
 
     def picture_name(self, frame: int) -> str:
         """Returns the number of a frame in its sequence, padded with zeros; a picture's name without its ending."""

@@ -11,7 +11,6 @@ import numpy as np
 from etils import epath
 from PIL import Image, ImageSequence
 
-from stlight_jax.data.formats.file_format import FileFormat
 from stlight_jax.data.formats.read_errors import read_errors
 from stlight_jax.data.formats.types import FrameSource, ReadOptions, SourceInfo, in_blocks, integer_fill
 from stlight_jax.errors import InputError
@@ -40,7 +39,7 @@ class PillowFrames:
 
     Attributes:
       path: the file, or the folder of pictures.
-      format: the format of the file.
+      format: name of the file's format.
       name: name of the sequence.
       frames: number of frames.
       decode: yields the pictures from the one with this index on.
@@ -52,7 +51,7 @@ class PillowFrames:
     """
 
     path: epath.Path
-    format: FileFormat
+    format: str
     name: str
     frames: int
     decode: Callable[[int], Iterator[LabelledPicture]]
@@ -91,7 +90,7 @@ class PillowFrames:
             dtype=dtype,
             blocks=lambda first=0: in_blocks(self._arrays(rgb, first), shape, dtype),
             fill=integer_fill(self.name, self.options.fill_value, dtype),
-            info=SourceInfo(self.path, self.format, dtype, frame_rate=self.frame_rate),
+            info=SourceInfo(self.path, self.format, dtype, frame_rate=self.frame_rate, is_pictures=True),
         )
 
     def _arrays(self, rgb: bool, first: int) -> Iterator[np.ndarray]:

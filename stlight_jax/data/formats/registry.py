@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from stlight_jax.data.formats import gif, hdf5, netcdf, npy, npz, pictures, strip, video
+from stlight_jax.data.formats import gif, hdf5, netcdf, npy, npz, picture_folder, strip, video
 from stlight_jax.data.formats.file_format import FileFormat
 
 # To add a format, write its file and add its line.
 FORMATS: tuple[FileFormat, ...] = (
     video.FORMAT,
     gif.FORMAT,
-    pictures.FORMAT,
+    picture_folder.FORMAT,
     npy.FORMAT,
     npz.FORMAT,
     hdf5.FORMAT,
@@ -38,8 +38,9 @@ def output_format_of(ending: str) -> FileFormat | None:
     return next((item for item in output_formats() if ending.lower() in (item.output_endings or ("",))), None)
 
 
-def continuation_format(source: FileFormat) -> FileFormat:
-    """Returns the format of predictions from a file of the format `source`: itself if it has a writer."""
+def continuation_format(name: str) -> FileFormat:
+    """Returns the format of predictions from a file of the format of this name: the same if it has a writer."""
+    source = next(item for item in FORMATS if item.name == name)
     return source if source.writer else source.continued_by or npy.FORMAT
 
 

@@ -5,16 +5,13 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 from etils import epath
 
+from stlight_jax.data.times import TimeAxis
 from stlight_jax.errors import InputError
-
-if TYPE_CHECKING:
-    from stlight_jax.data.formats.file_format import FileFormat
-    from stlight_jax.data.times import TimeAxis
 
 LAYOUTS = ("auto", "thw", "thwc", "tchw", "nthw", "nthwc", "ntchw")
 CHANNELS = ("auto", "grey", "rgb")
@@ -51,21 +48,23 @@ class SourceInfo:
 
     Attributes:
       path: the file, or the folder of pictures.
-      format: the format of the file.
+      format: name of the file's format.
       dtype: the stored element type in the byte order of this machine.
       key: name of the array in the file; "" if the file holds a single array without a name.
       axes: a letter of "nthwc" for each axis of the array; "" for videos and pictures.
       item: index along the n-axis; None without an n-axis.
       frame_rate: frames per second of a video or GIF.
+      is_pictures: whether values are grey levels or colours of pictures.
     """
 
     path: epath.Path
-    format: FileFormat
+    format: str
     dtype: np.dtype
     key: str = ""
     axes: str = ""
     item: int | None = None
     frame_rate: float | None = None
+    is_pictures: bool = False
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

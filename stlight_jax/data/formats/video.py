@@ -77,7 +77,7 @@ class Video:
             blocks=lambda first=0: in_blocks(itertools.islice(self._arrays(rgb), first, None), shape, dtype),
             fill=integer_fill(self._path, self._options.fill_value, dtype),
             step=format_duration(1e6 / self._rate) if self._rate else "",
-            info=SourceInfo(self._path, FORMAT, dtype, frame_rate=self._rate),
+            info=SourceInfo(self._path, FORMAT.name, dtype, frame_rate=self._rate, is_pictures=True),
         )
 
     def _arrays(self, rgb: bool) -> Iterator[np.ndarray]:

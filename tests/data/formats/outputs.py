@@ -15,7 +15,7 @@ NOWHERE = pathlib.Path("frames")
 
 def output_spec(frames, dtype=np.uint8, axes="thwc", **settings):
     """Describes frames `[t, h, w, c]`, changed by the settings."""
-    source = SourceInfo(NOWHERE, registry.output_format("npy"), np.dtype(dtype), "rain", axes)
+    source = SourceInfo(NOWHERE, "npy", np.dtype(dtype), "rain", axes)
     settings = {"source": source, "frames": len(frames), **settings}
     return OutputSpec(shape=frames.shape[1:], dtype=np.dtype(dtype), **settings)
 

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from stlight_jax.data.formats import registry
 from stlight_jax.data.formats.types import SourceInfo
 from stlight_jax.data.times import parse_times
 from tests.data.formats.outputs import NOWHERE, output_spec, random_frames, write
@@ -69,7 +68,7 @@ def test_items_and_windows_are_the_outer_axes(tmp_path, kind):
 def test_frames_keep_their_name_though_other_arrays_would_have_it(tmp_path, kind, key):
     frames = random_frames((3 * 4, 6, 7, 2), 1)  # three windows, four frames
     stamps = parse_times(np.array(["2020-01-01", "2020-01-02", "2020-01-03"], "M8[D]"), "time", "a.npz")
-    origin = SourceInfo(NOWHERE, registry.output_format("npz"), np.dtype(np.float32), key, "thwc")
+    origin = SourceInfo(NOWHERE, "npz", np.dtype(np.float32), key, "thwc")
     spec = output_spec(frames[:4], np.float32, source=origin, window_starts=np.array([4, 7, 10]), times=stamps)
     path = write(tmp_path / f"a.{kind}", frames, spec, blocks=3)
     if kind == "npz":

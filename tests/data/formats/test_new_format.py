@@ -23,7 +23,7 @@ def read(files, name, options):
     (path,) = files
     array = np.array(json.loads(path.read_text()), np.uint8)
     stored = StoredArray("", array.shape, array.dtype, lambda: contextlib.nullcontext(array))
-    return ArraySlicer(path, registry.input_format(path.suffix), name, stored, options).sequences()
+    return ArraySlicer(path, registry.input_format(path.suffix).name, name, stored, options).sequences()
 
 
 @contextlib.contextmanager

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stlight_jax.data.formats import registry
 from stlight_jax.data.formats.types import SourceInfo
 from stlight_jax.data.formats.value_conversion import to_dtype, to_stored
 from tests.data.formats.outputs import NOWHERE, output_spec, write
@@ -67,7 +66,7 @@ def test_other_values_are_mapped_to_grey_levels(tmp_path):
 @pytest.mark.parametrize("source", ["pictures", "gif", "mp4"])
 def test_grey_levels_of_pictures_are_not_mapped(tmp_path, kind, source):
     frames = np.array([-1.0, 0.0, 1.5, 16.0, 254.7, 260.0], np.float32).reshape(1, 1, 6, 1)
-    source = SourceInfo(NOWHERE, registry.output_format(source), np.dtype(np.uint8))
+    source = SourceInfo(NOWHERE, source, np.dtype(np.uint8), is_pictures=True)
     path = write(tmp_path / kind, frames, output_spec(frames, source=source, low=(16.0,), high=(235.0,)), blocks=1)
     picture = Image.open(path / "00000.png" if kind == "a" else path).convert("L")
     assert np.asarray(picture).tolist() == [[0, 0, 2, 16, 255, 255]]
@@ -76,7 +75,7 @@ def test_grey_levels_of_pictures_are_not_mapped(tmp_path, kind, source):
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_missing_grey_levels_have_the_fill_value(tmp_path, dtype):
     frames = np.array([3.0, 9.0, np.nan], np.float32).reshape(1, 1, 3, 1)
-    source = SourceInfo(NOWHERE, registry.output_format("pictures"), np.dtype(dtype))
+    source = SourceInfo(NOWHERE, "pictures", np.dtype(dtype), is_pictures=True)
     for fill, stored in ((9.0, [[3, 10, 9]]), (None, [[3, 9, 0]])):
         spec = output_spec(frames, dtype, source=source, fill=fill)
         path = write(tmp_path / ("black" if fill is None else "filled"), frames, spec, blocks=1)

@@ -5,7 +5,6 @@ import pytest
 from PIL import Image
 
 from stlight_jax import InputError
-from stlight_jax.data.formats import registry
 from stlight_jax.data.formats.types import SourceInfo
 from tests.data.formats.frame_files import open_all, read_frames
 from tests.data.formats.outputs import NOWHERE, output_spec, random_frames, write
@@ -129,7 +128,7 @@ def test_folders_of_pictures_are_numbered_by_the_frames(tmp_path, channels):
 
 def test_deep_pictures_stay_deep(tmp_path):
     frames = np.rint(random_frames((2, 9, 8, 1), 60000))
-    spec = output_spec(frames, np.uint16, source=SourceInfo(NOWHERE, registry.output_format("pictures"), np.dtype(np.uint16)))
+    spec = output_spec(frames, np.uint16, source=SourceInfo(NOWHERE, "pictures", np.dtype(np.uint16), is_pictures=True))
     path = write(tmp_path / "a", frames, spec)
     found = np.stack([np.asarray(Image.open(item)) for item in sorted(path.glob("*.png"))])
     np.testing.assert_array_equal(found, frames[..., 0])

@@ -25,7 +25,7 @@ def _read(files: Sequence[epath.Path], name: str, options: ReadOptions) -> Pillo
         for file in files[first:]:
             yield from decode_file(file, animated=False)
 
-    return PillowFrames(files[0].parent, FORMAT, name, len(files), decode, options)
+    return PillowFrames(files[0].parent, FORMAT.name, name, len(files), decode, options)
 
 
 @contextlib.contextmanager

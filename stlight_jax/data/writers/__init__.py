@@ -1,1 +1,0 @@
-"""Predicted frames as anybody's files: videos, pictures, arrays, netCDF."""
