@@ -1,4 +1,4 @@
-"""STLight in JAX: predict the next frames of a sequence with nothing but convolutions."""
+"""STLight in JAX: predicts the next frames of a sequence with convolutions only."""
 
 import importlib
 from typing import TYPE_CHECKING
@@ -26,7 +26,11 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> object:
-    """Imports a class that needs JAX on first use: commands set up JAX before, and `--help` does not need it."""
+    """Imports a class on first use. All of them need JAX, whose import takes seconds that `stlight --help` must not take.
+
+    Raises:
+      AttributeError: if the package has no such name.
+    """
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(_MODULES[name]), name)

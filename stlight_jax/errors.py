@@ -1,45 +1,53 @@
-"""The errors a user can meet, each with its exit status. Everything else is a defect and keeps its traceback."""
+"""The errors that a user can meet, with their exit statuses. Any other exception is a defect and keeps its traceback."""
 
 from __future__ import annotations
 
 
 class StlightError(Exception):
-    """Ends a command with one line on standard error and `exit_status`."""
+    """An error that ends a command with one line on standard error.
+
+    Attributes:
+      exit_status: status of the process.
+    """
 
     exit_status = 1
 
 
 class InputError(StlightError, ValueError):
-    """Bad input or configuration: the message says what was found, what was wanted and what to change."""
+    """Bad input or a bad config. The message names the key or file, the value found, the values expected, and the remedy."""
 
     exit_status = 2
 
 
 class NonFiniteLossError(StlightError, ArithmeticError):
-    """Training met a loss or gradient that is not finite."""
+    """A loss or a gradient of the training is not finite."""
 
     exit_status = 3
 
 
 class PreemptedError(StlightError):
-    """Training was told to stop, saved, and stopped."""
+    """The training has saved its state and stopped, as a signal requested."""
 
     exit_status = 75
 
 
 class TerminationInterrupt(KeyboardInterrupt):
-    """SIGTERM came: a command ends and cleans up as after Ctrl-C."""
+    """The process has received SIGTERM; the command cleans up and ends as after Ctrl-C.
+
+    Attributes:
+      exit_status: status of the process.
+    """
 
     exit_status = 143
 
 
 class LockLostError(StlightError):
-    """Another process has taken over the folder that this one was writing to."""
+    """Another process has taken over the folder that this process was writing to."""
 
 
 class LostProcessError(StlightError):
-    """Another process of the same run is gone."""
+    """Another process of the same run has failed or lost its connection."""
 
 
 class ParityError(StlightError):
-    """Two implementations that must agree do not."""
+    """The results of two implementations differ by more than rounding."""

@@ -18,7 +18,7 @@ from stlight_jax.console.messages import print_message
 def _define_flags(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     flags.DEFINE_string("workdir", None, "Folder of the run, as given to `stlight train`.", values, required=True)
     flags.DEFINE_string(
-        "checkpoint", "both", "Checkpoint: best (lowest validation MSE), last, both of these, or the number of a step.", values
+        "checkpoint", "both", "Checkpoint: best (lowest validation MSE), last, both, or the number of a step.", values
     )
     flags.DEFINE_string("data_root", None, "Folder of the data, if they have moved since the training.", values)
     flags.DEFINE_integer(

@@ -1,6 +1,6 @@
 """Forecasts the next frames of files: `stlight predict INPUT --workdir=RUN`, or with the shipped network `--model=tiny`.
 
-INPUT is a video, a GIF, a folder of pictures, a .npy, .npz, HDF5 or netCDF file, or a folder of several of these. The forecast
+INPUT is a video, a GIF, a folder of pictures, a .npy, .npz, HDF5 or netCDF file, or a folder of several such files. The forecast
 is written to a file of the same kind.
 """
 
