@@ -1,7 +1,7 @@
 """Forecasts the next frames of files: `stlight predict INPUT --workdir=RUN`, or with the shipped network `--model=tiny`.
 
-INPUT is a video, a GIF, a folder of pictures, a .npy, .npz, HDF5 or netCDF file, or a folder of several such files. The forecast
-is written to a file of the same kind.
+INPUT is a video, a GIF, a folder of pictures, a .npy, .npz, HDF5 or netCDF file, or a folder of several such files. The
+forecast is written to a file of the same kind.
 """
 
 from __future__ import annotations
