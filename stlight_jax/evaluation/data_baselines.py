@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -18,10 +19,8 @@ class BestConstantImage:
     """
 
     def __init__(self) -> None:
-        self._count: np.ndarray | float = 0.0
-        self._sum: np.ndarray | float = 0.0
-        self._squares: np.ndarray | float = 0.0
-        self._frames: np.ndarray | float = 0.0
+        # Numbers, sums and squares of the valid values, [t, h, w, c] each, and frames with any, [t].
+        self._sums: tuple[Any, ...] = (0.0, 0.0, 0.0, 0.0)
 
     def add(self, targets: np.ndarray, valid: np.ndarray | None = None) -> None:
         """Takes in target frames.
@@ -32,21 +31,20 @@ class BestConstantImage:
         """
         targets = targets.astype(np.float64)
         valid = np.ones(targets.shape, bool) if valid is None else valid
-        self._count = self._count + valid.sum(0)  # [t, h, w, c]
-        self._sum = self._sum + targets.sum(0, where=valid)
-        self._squares = self._squares + np.square(targets).sum(0, where=valid)
-        self._frames = self._frames + valid.any(axis=(2, 3, 4)).sum(0)  # [t]
+        totals, squares = (values.sum(0, where=valid) for values in (targets, np.square(targets)))
+        batch = (valid.sum(0), totals, squares, valid.any(axis=(2, 3, 4)).sum(0))
+        self._sums = tuple(map(operator.add, self._sums, batch))
 
     def over_processes(self, add: Callable[[Any], Any]) -> None:
         """Takes in the frames of all processes, see `MetricSums.over_processes`."""
-        self._count, self._sum, self._squares, self._frames = add((self._count, self._sum, self._squares, self._frames))
+        self._sums = add(self._sums)
 
     def mse_per_lead_time(self) -> list[float]:
         """MSE, summed over pixels and channels, in the network's units squared."""
-        count, total = np.asarray(self._count), np.asarray(self._sum)
-        image = total.sum(0) / np.maximum(count.sum(0), 1)
-        errors = self._squares - 2 * image * total + image**2 * count
-        return (errors.sum((1, 2, 3)) / np.maximum(self._frames, 1)).tolist()
+        counts, totals, squares, frames = self._sums
+        image = totals.sum(0) / np.maximum(counts.sum(0), 1)
+        errors = squares - 2 * image * totals + image**2 * counts
+        return (errors.sum((1, 2, 3)) / np.maximum(frames, 1)).tolist()
 
 
 class CycleBaseline:

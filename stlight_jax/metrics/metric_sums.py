@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
 import numpy as np
 
 from stlight_jax.metrics import metric_list
@@ -14,6 +16,7 @@ from stlight_jax.metrics.metric import VALUES, DerivedMetric, FrameMetric, Sampl
 from stlight_jax.metrics.pixel_errors import MSE
 
 
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class MetricSums:
     """Sums over sequences, float64 per lead time; adding two gives the sums over both sets of sequences.
@@ -45,20 +48,16 @@ class MetricSums:
         return cls(int(mask.sum()), sums, frames, chosen[VALUES.key].sum(0))
 
     def __add__(self, other: MetricSums) -> MetricSums:
-        sums, frames = (
-            {key: value + theirs[key] for key, value in ours.items()}
-            for ours, theirs in ((self.sums, other.sums), (self.frames, other.frames))
-        )
-        return MetricSums(self.count + other.count, sums, frames, self.values + other.values)
+        return jax.tree.map(operator.add, self, other)
 
     def over_processes(self, add: Callable[[Any], Any]) -> MetricSums:
         """Returns the sums over the sequences of all processes.
 
         Args:
-          add: adds the processes' trees of numbers and arrays, such as `Launcher.sum_over_processes`.
+          add: adds the processes' trees of numbers and arrays: `Launcher.sum_over_processes`.
         """
-        count, sums, frames, values = add((float(self.count), self.sums, self.frames, self.values))
-        return MetricSums(round(count), sums, frames, values)
+        total = add(self)
+        return dataclasses.replace(total, count=round(total.count))
 
     def per_lead_time(self) -> dict[str, list[float]]:
         """Key of each averaged metric -> its value for each predicted frame; the first one follows the last input frame.
@@ -113,7 +112,7 @@ class SequenceErrors:
     """
 
     def __init__(self, count: int) -> None:
-        self._squares, self._frames, self._values = np.zeros((3, count))
+        self._sums = np.zeros((3, count))  # squared errors, frames, values
 
     def add(self, first: int, scores: Mapping[str, Any], mask: np.ndarray) -> None:
         """Takes in a batch.
@@ -126,17 +125,19 @@ class SequenceErrors:
         indices = first + np.flatnonzero(mask)
         values = np.asarray(scores[VALUES.key], np.float64)[mask]
         judged = values > 0
-        self._squares[indices] = np.asarray(scores[MSE.key], np.float64)[mask].sum(1, where=judged)
-        self._frames[indices], self._values[indices] = judged.sum(1), values.sum(1)
+        squares = np.asarray(scores[MSE.key], np.float64)[mask].sum(1, where=judged)
+        self._sums[:, indices] = squares, judged.sum(1), values.sum(1)
 
     def over_processes(self, add: Callable[[Any], Any]) -> None:
         """Takes in the sequences of all processes, see `MetricSums.over_processes`; those of others are zero here."""
-        self._squares, self._frames, self._values = add((self._squares, self._frames, self._values))
+        self._sums = add(self._sums)
 
     def mse(self) -> np.ndarray:
         """float64 `[n]`, summed over pixels and channels, averaged over frames; NaN where no value is valid."""
-        return np.where(self._frames > 0, self._squares / np.maximum(self._frames, 1), np.nan)
+        squares, frames, _ = self._sums
+        return np.where(frames > 0, squares / np.maximum(frames, 1), np.nan)
 
     def per_value(self) -> np.ndarray:
         """float64 `[n]`, averaged over the valid values: unlike `mse`, it does not fall where more values are missing."""
-        return np.where(self._values > 0, self._squares / np.maximum(self._values, 1), np.nan)
+        squares, _, values = self._sums
+        return np.where(values > 0, squares / np.maximum(values, 1), np.nan)

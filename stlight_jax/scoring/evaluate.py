@@ -17,7 +17,7 @@ from stlight_jax.data.network_config import network_config
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.data.sequences import Sequences, fingerprint
 from stlight_jax.errors import InputError
-from stlight_jax.evaluation.evaluator import Evaluation, EvaluationData, EvaluationSteps, evaluate_with_baselines
+from stlight_jax.evaluation.evaluator import EvaluationData, EvaluationSteps, evaluate_with_baselines
 from stlight_jax.evaluation.samples import Samples, evenly_spaced
 from stlight_jax.metrics.metric_sums import SampledSums
 from stlight_jax.model.initial_variables import init_variables
@@ -62,15 +62,15 @@ def evaluate_workdir(
       InputError: the run, the checkpoint or the data do not exist, or do not fit together.
     """
     run = _load_run(Workdir(workdir), which, data_root, {"horizon": horizon, "cycle": cycle})
-    test = _open_test_set(run, moved=data_root is not None)
-    comparison = compare(run.as_evaluated(test.description))
+    data, test_set = _open_test_data(run, moved=data_root is not None)
+    comparison = _compare(run, test_set)
     if run.launcher.is_first:
         create_folder(run.workdir.evaluation)
-    models = _load_models(run, test)
-    evaluation = _evaluate(run, test, models)
-    samples = Samples(test.source, STLight(run.network), next(iter(models.values())), test.scaling)
-    results = as_json(evaluation, run.checkpoints, test.description, test.scaling, comparison)
-    results |= _sampled(samples, len(test.source))
+    models, network = _load_models(run, data.source), STLight(run.network)
+    steps = EvaluationSteps.compile(run.launcher, network, data.scaling)
+    evaluation = evaluate_with_baselines(steps, run.launcher, models, data, "evaluating")
+    samples = Samples(data.source, network, next(iter(models.values())), data.scaling)
+    results = as_json(evaluation, run.checkpoints, test_set, data.scaling, comparison) | _sampled(samples, len(data.source))
     if run.launcher.is_first:  # all processes have the same results
         _write(run, results, samples)
     return results
@@ -95,26 +95,6 @@ class _Run:
     config: RunConfig[Any]
     network: STLightConfig
     launcher: Launcher
-
-    def as_evaluated(self, test_set: dict[str, Any]) -> EvaluatedRun:
-        """The run beside published ones."""
-        steps, sequences = self.description.get("total_steps", 0), self.description["data"].get("sequences")
-        return EvaluatedRun(self.config, self.network, test_set, self.checkpoints, steps, sequences)
-
-
-@dataclasses.dataclass(frozen=True)
-class _TestSet:
-    """A test set.
-
-    Attributes:
-      source: its sequences.
-      scaling: from its values to the network's range.
-      description: for reports.
-    """
-
-    source: Sequences
-    scaling: Scaling
-    description: dict[str, Any]
 
 
 def _load_run(workdir: Workdir, which: str, data_root: str | None, changes: dict[str, int | None]) -> _Run:
@@ -152,21 +132,32 @@ def _choose(workdir: Workdir, which: str) -> dict[str, int]:
     return {"best": best} if best == last else {"best": best, "last": last}
 
 
-def _open_test_set(run: _Run, moved: bool) -> _TestSet:
+def _open_test_data(run: _Run, moved: bool) -> tuple[EvaluationData, dict[str, Any]]:
     """Opens the test set, and checks that it fits the network and its training data.
 
     Args:
-      run: with the config.
+      run: to evaluate.
       moved: whether the user has named the folder of the data, which then may differ from the training's.
+
+    Returns:
+      The data, and their description for reports.
     """
     source = open_test(run.config)
     agreement.assert_same_on_all_processes("the test data", functools.partial(fingerprint, source))
     run.network.check_sequence(source.shape)
     scaling = Scaling.from_json(run.description["scaling"]) if "scaling" in run.description else source.scaling
     description = _check_against_training(source, scaling, run.description["data"], moved)
-    # The values are scaled by the range of the training data, never by the test set's own.
-    scaling = dataclasses.replace(scaling, missing=scaling.missing or source.scaling.missing)
-    return _TestSet(source, scaling, description)
+    data = EvaluationData(
+        source,
+        # The values are scaled by the range of the training data, never by the test set's own.
+        dataclasses.replace(scaling, missing=scaling.missing or source.scaling.missing),
+        in_frames=run.network.in_frames,
+        out_channels=run.network.out_channels,
+        batch_size=run.launcher.rounded_up(run.config.evaluation.batch_size),
+        cycle=run.config.evaluation.cycle,
+        frame_step=getattr(run.config.data, "frame_step", 1),
+    )
+    return data, description
 
 
 def _check_against_training(source: Sequences, scaling: Scaling, trained_on: dict[str, Any], moved: bool) -> dict[str, Any]:
@@ -187,32 +178,24 @@ def _check_against_training(source: Sequences, scaling: Scaling, trained_on: dic
     return {**source.description, "remark": "The network was trained on other data than the data set of these test frames."}
 
 
-def _load_models(run: _Run, test: _TestSet) -> dict[str, Any]:
+def _compare(run: _Run, test_set: dict[str, Any]) -> dict[str, Any] | None:
+    steps, sequences = run.description.get("total_steps", 0), run.description["data"].get("sequences")
+    return compare(EvaluatedRun(run.config, run.network, test_set, run.checkpoints, steps, sequences))
+
+
+def _load_models(run: _Run, source: Sequences) -> dict[str, Any]:
     """Name of a checkpoint -> its variables, on all devices."""
     listed = ", ".join(f"{name} (step {step})" for name, step in run.checkpoints.items())
     decay = run.config.train.ema_decay
     averaged = f", moving averages of decay {decay}," if decay else ""
-    print_message(f"evaluating {listed} of {run.workdir.path}{averaged} on {len(test.source):,} sequences")
-    model, launcher = STLight(run.network), run.launcher
-    abstract = launcher.abstract(jax.eval_shape(functools.partial(init_variables, model, 0, test.source.shape[1:])))
+    print_message(f"evaluating {listed} of {run.workdir.path}{averaged} on {len(source):,} sequences")
+    variables = jax.eval_shape(functools.partial(init_variables, STLight(run.network), 0, source.shape[1:]))
     return {
-        name: launcher.from_checkpoint(checkpoint.load_variables(run.workdir.checkpoints, step, abstract))
+        name: run.launcher.from_checkpoint(
+            checkpoint.load_variables(run.workdir.checkpoints, step, run.launcher.abstract(variables))
+        )
         for name, step in run.checkpoints.items()
     }
-
-
-def _evaluate(run: _Run, test: _TestSet, models: dict[str, Any]) -> Evaluation:
-    data = EvaluationData(
-        source=test.source,
-        scaling=test.scaling,
-        in_frames=run.network.in_frames,
-        out_channels=run.network.out_channels,
-        batch_size=run.launcher.rounded_up(run.config.evaluation.batch_size),
-        cycle=run.config.evaluation.cycle,
-        frame_step=getattr(run.config.data, "frame_step", 1),
-    )
-    steps = EvaluationSteps.compile(run.launcher, STLight(run.network), test.scaling)
-    return evaluate_with_baselines(steps, run.launcher, models, data, "evaluating")
 
 
 def _sampled(samples: Samples, count: int) -> dict[str, Any]:
