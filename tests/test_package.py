@@ -143,7 +143,7 @@ def test_names_of_public_classes_are_unique():
         ("tensorflow", ("data",)),
         ("tensorflow_datasets", ("data",)),
         ("torch", ("torch_reference",)),
-        ("orbax", ("runs.checkpoint",)),
+        ("orbax", ("runs.checkpoint", "runs.checkpoint_writer")),
         ("matplotlib", ("reports",)),
         ("absl.flags", ("commands",)),
         ("ml_collections.config_flags", ("commands",)),

@@ -12,7 +12,7 @@ from stlight_jax.evaluation.samples import Samples, evenly_spaced
 from stlight_jax.reports import pictures
 from stlight_jax.reports.page import Gallery, Page, write_page
 from stlight_jax.reports.sprites import Clip, error_note
-from stlight_jax.runs import checkpoint
+from stlight_jax.runs import seals
 from stlight_jax.runs.environment import environment
 from stlight_jax.runs.metrics_log import read_metrics
 from stlight_jax.runs.workdir import Workdir
@@ -88,7 +88,7 @@ def _provenance(
     machine = environment()
     decay = config.train.ema_decay
     fingerprints = {
-        f"{name}, step {step:,}": f"SHA-256 {checkpoint.fingerprint(workdir.checkpoints, step)}"
+        f"{name}, step {step:,}": f"SHA-256 {seals.fingerprint(workdir.checkpoints / str(step))}"
         for name, step in results["checkpoints"].items()
     }
     return {

@@ -57,7 +57,7 @@ def write_errors(path: epath.PathLike, *also: type[Exception]) -> Iterator[None]
         if is_bucket_error(error):
             raise StlightError(f"{path} could not be written: {one_line(error)}") from error
         if isinstance(error, (OSError, *also)):
-            raise InputError(f"{path} could not be written: {one_line(error)}") from error
+            raise InputError(f"{path} could not be written: {' '.join(str(error).split())}") from error
         raise
 
 
@@ -80,6 +80,11 @@ def create_folder(folder: epath.PathLike) -> None:
         if not isinstance(error, OSError) and not is_bucket_error(error):
             raise
         raise InputError(f"{folder} cannot be written to: {error}") from None
+
+
+def folder_exists(path: epath.PathLike) -> bool:
+    """Returns whether files can be written to a folder without creating it; always True in a bucket, which has no folders."""
+    return is_remote(path) or epath.Path(path).is_dir()
 
 
 def folders_in(path: epath.PathLike) -> list[str]:

@@ -18,6 +18,7 @@ from stlight_jax.data.network_config import network_config
 from stlight_jax.errors import InputError
 from stlight_jax.parallel.launchers import PmapLauncher
 from stlight_jax.runs import checkpoint
+from stlight_jax.runs.checkpoint_writer import save_variables
 from stlight_jax.runs.workdir import Workdir
 from stlight_jax.torch_reference import weight_files, weights
 
@@ -109,7 +110,7 @@ def _write_checkpoint(run: Workdir, step: int, variables: dict[str, Any], descri
         with run.locked():
             if checkpoint.steps(run.checkpoints):
                 raise InputError(f"--out={run.path} holds checkpoints already; name a new folder")
-            return checkpoint.save_variables(run.checkpoints, step, variables, description)
+            return save_variables(run.checkpoints, step, variables, description)
     except BaseException:
         if is_new:
             run.path.rmtree(missing_ok=True)  # a bucket has no empty folders

@@ -21,7 +21,7 @@ from stlight_jax.errors import NonFiniteLossError, PreemptedError
 from stlight_jax.evaluation.evaluator import evaluate
 from stlight_jax.parallel import agreement
 from stlight_jax.parallel.preemption import StopRequests, stop_requests
-from stlight_jax.runs import checkpoint
+from stlight_jax.runs.checkpoint_writer import CheckpointWriter
 from stlight_jax.runs.environment import environment
 from stlight_jax.runs.metrics_log import MetricsLog, NullLog
 from stlight_jax.runs.workdir import Workdir
@@ -29,6 +29,7 @@ from stlight_jax.storage.json_files import write_json
 from stlight_jax.storage.locks import Lock
 from stlight_jax.training.clock import StepClock
 from stlight_jax.training.resume import check_init_from, starting_state
+from stlight_jax.training.saved_state import to_trees
 from stlight_jax.training.schedule import Hyperparameters
 from stlight_jax.training.setup import TrainingSetup
 from stlight_jax.training.state import TrainState
@@ -73,7 +74,7 @@ def train(config: ml_collections.ConfigDict, workdir: epath.PathLike, allow_chan
         with (
             contextlib.closing(log),
             stop_requests() as stop,  # also while the last checkpoint is written
-            checkpoint.CheckpointWriter(run_folder.checkpoints, config.train.keep_checkpoints, lock) as writer,
+            CheckpointWriter(run_folder.checkpoints, config.train.keep_checkpoints, lock) as writer,
         ):
             log.write(done, "started", {})
             return Trainer(setup, run_folder, RunOutputs(lock, log, writer), stop, done).run(state)
@@ -91,7 +92,7 @@ class RunOutputs:
 
     lock: Lock
     log: MetricsLog | NullLog
-    checkpoints: checkpoint.CheckpointWriter
+    checkpoints: CheckpointWriter
 
 
 class _PendingStep(NamedTuple):
@@ -227,7 +228,7 @@ class Trainer:
             waited = elapsed()
             lock.check(refresh=True)
             log.send()
-            checkpoints.save(self._launcher.to_checkpoint(state), self._setup.description, score)
+            checkpoints.save(done, to_trees(self._launcher.to_checkpoint(state)), self._setup.description, score)
             log.write(done, "checkpoint", {"seconds": elapsed(), "wait": waited})
 
     def _leave(self, done: int) -> None:

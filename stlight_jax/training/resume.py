@@ -13,6 +13,7 @@ from stlight_jax.errors import InputError
 from stlight_jax.parallel import agreement
 from stlight_jax.runs import checkpoint
 from stlight_jax.runs.workdir import Workdir
+from stlight_jax.training.saved_state import load_state
 from stlight_jax.training.setup import TrainingSetup
 from stlight_jax.training.state import TrainState
 
@@ -41,7 +42,7 @@ def starting_state(setup: TrainingSetup, workdir: Workdir, allow_changes: bool) 
         _check_changes(setup, checkpoint.load_description(workdir.checkpoints, step), workdir, allow_changes)
         print_message(f"resuming {workdir.path} at step {step} of {setup.total_steps}")
         abstract = setup.launcher.abstract(jax.eval_shape(setup.fresh_state))
-        return setup.launcher.from_checkpoint(checkpoint.load_state(workdir.checkpoints, step, abstract))
+        return setup.launcher.from_checkpoint(load_state(workdir.checkpoints, step, abstract))
     state = setup.fresh_state()
     if setup.config.train.init_from:
         directory, step = checkpoint.locate(setup.config.train.init_from)

@@ -12,7 +12,7 @@ import pytest
 
 from stlight_jax import Forecaster, InputError
 from stlight_jax.inference import trained
-from stlight_jax.runs import checkpoint
+from stlight_jax.runs import checkpoint, checkpoint_writer
 from stlight_jax.training import loop
 
 pytestmark = pytest.mark.compiled_fast
@@ -94,7 +94,7 @@ def test_weights_from_elsewhere_bring_their_value_range(grey):
 def test_checkpoints_of_other_versions_are_refused_in_one_line(tmp_path, change, message):
     tiny = trained.load("tiny")
     change(tiny.description)
-    checkpoint.save_variables(tmp_path / "checkpoints", 7, jax.device_put(tiny.variables), tiny.description)
+    checkpoint_writer.save_variables(tmp_path / "checkpoints", 7, jax.device_put(tiny.variables), tiny.description)
     with pytest.raises(InputError, match=message) as error:
         Forecaster.load(tmp_path / "checkpoints" / "7")
     assert "\n" not in str(error.value)

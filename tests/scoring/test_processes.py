@@ -10,8 +10,9 @@ import pytest
 
 from stlight_jax import InputError
 from stlight_jax.parallel.launchers import make_launcher
-from stlight_jax.runs import checkpoint
+from stlight_jax.runs import checkpoint_writer
 from stlight_jax.scoring import evaluate
+from stlight_jax.training.saved_state import to_trees
 from stlight_jax.training.setup import TrainingSetup
 from stlight_jax.training.state import create_state, make_optimizer
 from tests.parallel.processes import assert_told_of_a_loss, finish, start
@@ -47,7 +48,7 @@ def main():
 
     from stlight_jax import InputError
     from stlight_jax.scoring import evaluate
-    from stlight_jax.runs import checkpoint
+    from stlight_jax.runs import checkpoint, checkpoint_writer
     from stlight_jax.training import loop, setup
 
     evaluate.present = lambda *_: []  # pictures are one process's affair
@@ -100,10 +101,10 @@ def trained(small_run, tmp_path, monkeypatch):
     small_run.data.test_sequences = 13  # so that processes have unequal shares of the last batch
     monkeypatch.setattr(evaluate, "present", lambda *_: [])
     of_run = TrainingSetup(small_run)
-    with checkpoint.CheckpointWriter(tmp_path / "run" / "checkpoints", 2) as writer:
+    with checkpoint_writer.CheckpointWriter(tmp_path / "run" / "checkpoints", 2) as writer:
         for step in (2, 3):
             state = create_state(of_run.model, make_optimizer(small_run.optimizer), step, of_run.training.shape[1:])
-            writer.save(state.replace(step=jnp.int32(step)), of_run.description, {"mse": float(step)})
+            writer.save(step, to_trees(state.replace(step=jnp.int32(step))), of_run.description, {"mse": float(step)})
     return tmp_path / "run"
 
 

@@ -18,7 +18,7 @@ from stlight_jax.storage import bucket, paths
 from stlight_jax.storage.json_files import write_json
 from stlight_jax.storage.paths import create_folder
 from tests.parallel.processes import free_port
-from tests.runs.test_checkpoint import write
+from tests.runs.checkpoints import write
 
 
 def test_the_bucket_cannot_do_what_object_stores_cannot(bucket_folder, server):

@@ -9,13 +9,14 @@ from etils import epath
 
 from stlight_jax import InputError
 from stlight_jax.errors import LockLostError
-from stlight_jax.runs import checkpoint
+from stlight_jax.runs import checkpoint, checkpoint_writer
 from stlight_jax.runs.metrics_log import MetricsLog, read_metrics
 from stlight_jax.scoring.evaluate import evaluate_workdir
 from stlight_jax.storage import bucket, locks, log_folder
 from stlight_jax.training import loop
 from stlight_jax.training.loop import train
-from tests.runs.test_checkpoint import assert_equal, make_state, write
+from stlight_jax.training.saved_state import load_state
+from tests.runs.checkpoints import assert_equal, make_state, write
 from tests.training.runs import assert_same_state, check_evaluation, losses
 
 pytestmark = pytest.mark.compiled_fast
@@ -26,10 +27,10 @@ def test_checkpoints_come_back_and_the_newest_and_the_best_are_kept(bucket_folde
     assert checkpoint.steps(bucket_folder) == [20, 40, 50]
     assert checkpoint.choose_step(bucket_folder, "best") == 20
     assert checkpoint.locate(bucket_folder / "50") == (bucket_folder, 50)
-    assert_equal(checkpoint.load_state(bucket_folder, 50, make_state(0)), make_state(50))
+    assert_equal(load_state(bucket_folder, 50, make_state(0)), make_state(50))
     assert checkpoint.load_description(bucket_folder, 50) == {"name": "step 50"}
     assert not [name for name in server.names("bucket") if name.startswith(f"{bucket_folder.name}/30/")]
-    checkpoint.save_variables(bucket_folder / "alone", 3, make_state(3).variables, {"name": "brought in"})
+    checkpoint_writer.save_variables(bucket_folder / "alone", 3, make_state(3).variables, {"name": "brought in"})
     assert_equal(checkpoint.load_variables(bucket_folder / "alone", 3, make_state(0).variables), make_state(3).variables)
 
 

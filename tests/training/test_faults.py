@@ -17,11 +17,12 @@ import rich.console
 from stlight_jax import InputError
 from stlight_jax.console import messages
 from stlight_jax.parallel.launchers import make_launcher
-from stlight_jax.runs import checkpoint
+from stlight_jax.runs import checkpoint, checkpoint_writer, seals
 from stlight_jax.runs.metrics_log import MetricsLog, read_metrics
 from stlight_jax.training import loop, setup
+from stlight_jax.training.saved_state import to_trees
 from tests.conftest import ROOT, small_config
-from tests.runs.test_checkpoint import damage, make_state
+from tests.runs.checkpoints import damage, make_state
 from tests.training.runs import alone, assert_same_state, command, losses, newest_step, raw_trees, run_to_end
 
 pytestmark = pytest.mark.compiled_fast
@@ -139,7 +140,7 @@ def assert_checkpoints_are_sound(workdir):
     """Returns the newest one's step."""
     found = checkpoint.steps(workdir / "checkpoints")
     assert found
-    assert [checkpoint.find_damage(workdir / "checkpoints" / str(step)) for step in found] == [None] * len(found)
+    assert [seals.find_damage(workdir / "checkpoints" / str(step)) for step in found] == [None] * len(found)
     return found[-1]
 
 
@@ -153,11 +154,11 @@ def limited():
 
 def test_a_save_that_finds_the_disk_full_is_told_and_the_one_before_stays(limited, tmp_path):
     def save_two():
-        with checkpoint.CheckpointWriter(tmp_path / "checkpoints", 2) as writer:
-            writer.save(make_state(1), {}, {"mse": 1.0})
+        with checkpoint_writer.CheckpointWriter(tmp_path / "checkpoints", 2) as writer:
+            writer.save(1, to_trees(make_state(1)), {}, {"mse": 1.0})
             writer.wait()
             limited(100)
-            writer.save(make_state(2), {}, {"mse": 0.5})
+            writer.save(2, to_trees(make_state(2)), {}, {"mse": 0.5})
 
     with pytest.raises(InputError, match=r"the checkpoint in .*/checkpoints could not be written: .*File too large"):
         save_two()
@@ -170,7 +171,7 @@ def test_a_full_disk_ends_the_run_and_leaves_what_was_saved(small_run, tmp_path,
     """In one process: the third save fails, and the run, which knows of it at the next step, does not go on to the fourth."""
     small_run.train.update(epochs=2, checkpoint_every=1)
     monkeypatch.setattr(setup, "make_launcher", functools.partial(make_launcher, devices=jax.devices()[:1]))
-    original = checkpoint.CheckpointWriter.save
+    original = checkpoint_writer.CheckpointWriter.save
 
     def save(writer, state, *rest):
         if int(state.step) == 3:
@@ -180,7 +181,7 @@ def test_a_full_disk_ends_the_run_and_leaves_what_was_saved(small_run, tmp_path,
 
     message = r"the checkpoint in .*/cut/checkpoints could not be written: .*File too large"
     with monkeypatch.context() as patched:
-        patched.setattr(checkpoint.CheckpointWriter, "save", save)
+        patched.setattr(checkpoint_writer.CheckpointWriter, "save", save)
         with pytest.raises(InputError, match=message):
             loop.train(small_run, tmp_path / "cut")
     limited(resource.RLIM_INFINITY)
@@ -232,15 +233,15 @@ def test_saves_do_not_mind_the_clock(tmp_path, monkeypatch, jump):
 
     at = float("inf")
     monkeypatch.setattr(time, "time", clock)
-    with checkpoint.CheckpointWriter(tmp_path, 2) as writer:
+    with checkpoint_writer.CheckpointWriter(tmp_path, 2) as writer:
         for step in range(1, 13):
             at = looks + 10 * step
-            writer.save(make_state(step), {}, {"mse": float(step)})
+            writer.save(step, to_trees(make_state(step)), {}, {"mse": float(step)})
             writer.wait()
             assert looks > at
             at = float("inf")
     assert checkpoint.steps(tmp_path) == [1, 11, 12]  # the best and the last two
-    assert [checkpoint.find_damage(tmp_path / str(step)) for step in (1, 11, 12)] == [None, None, None]
+    assert [seals.find_damage(tmp_path / str(step)) for step in (1, 11, 12)] == [None, None, None]
 
 
 def test_a_workdir_that_cannot_be_made_is_told_in_one_line(small_run, tmp_path):
@@ -521,6 +522,6 @@ def test_damaged_checkpoints_at_the_start(whole, tmp_path):
         damage(workdir / "checkpoints" / str(step))
     for _ in range(2):  # nor does the second start take the run for a new one
         error = Started(run_config(), workdir).error()
-        assert f"{workdir}/checkpoints: no sound checkpoint is left (faulty: " in error
+        assert f"{workdir}/checkpoints: no valid checkpoint is left (faulty: " in error
         assert "choose another --workdir to start anew" in error
     assert checkpoint.steps(workdir / "checkpoints") == kept

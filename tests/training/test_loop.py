@@ -22,7 +22,7 @@ from stlight_jax.data.network_config import network_config
 from stlight_jax.data.pipeline import evaluation_batches, training_batches
 from stlight_jax.errors import NonFiniteLossError, PreemptedError
 from stlight_jax.evaluation import evaluator
-from stlight_jax.runs import checkpoint
+from stlight_jax.runs import checkpoint, checkpoint_writer
 from stlight_jax.runs.metrics_log import read_metrics
 from stlight_jax.scoring.evaluate import evaluate_workdir
 from stlight_jax.training import loop
@@ -218,14 +218,14 @@ def test_the_log_tells_waiting_from_working(small_run, tmp_path, monkeypatch):
 
 
 def test_pauses_have_lines_of_their_own(small_run, tmp_path, monkeypatch):
-    evaluate, save, wait = loop.evaluate, checkpoint.CheckpointWriter.save, checkpoint.CheckpointWriter.wait
+    evaluate, save, wait = loop.evaluate, checkpoint_writer.CheckpointWriter.save, checkpoint_writer.CheckpointWriter.wait
 
     def slow(seconds, function):
         return lambda *arguments: (time.sleep(seconds), function(*arguments))[1]
 
     monkeypatch.setattr(loop, "evaluate", slow(0.8, evaluate))
-    monkeypatch.setattr(checkpoint.CheckpointWriter, "save", slow(0.4, save))
-    monkeypatch.setattr(checkpoint.CheckpointWriter, "wait", slow(0.2, wait))  # `save` waits, too
+    monkeypatch.setattr(checkpoint_writer.CheckpointWriter, "save", slow(0.4, save))
+    monkeypatch.setattr(checkpoint_writer.CheckpointWriter, "wait", slow(0.2, wait))  # `save` waits, too
     said = []
     monkeypatch.setattr(loop, "print_message", said.append)
     begun = time.monotonic()
