@@ -12,9 +12,10 @@ from stlight_jax.data.scaling import Scaling
 from stlight_jax.metrics import metric_list
 from stlight_jax.parallel.launchers import make_launcher
 from stlight_jax.reports import comparison
-from stlight_jax.runs import checkpoint
+from stlight_jax.runs.checkpoint_writer import CheckpointWriter
 from stlight_jax.scoring import evaluate
 from stlight_jax.scoring.score import score_files
+from stlight_jax.training.saved_state import to_trees
 from stlight_jax.training.setup import TrainingSetup
 from stlight_jax.training.state import create_state, make_optimizer
 from tests.forecasting.line import Line, run, saved
@@ -46,9 +47,9 @@ def assert_shown(table, page):
 def test_an_evaluation_has_the_metric_in_json_tables_and_page(small_run, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(evaluate, "make_launcher", functools.partial(make_launcher, devices=jax.devices()[:1]))
     setup = TrainingSetup(small_run)
-    with checkpoint.CheckpointWriter(tmp_path / "run" / "checkpoints", 1) as writer:
+    with CheckpointWriter(tmp_path / "run" / "checkpoints", 1) as writer:
         state = create_state(setup.model, make_optimizer(small_run.optimizer), 0, setup.training.shape[1:])
-        writer.save(state.replace(step=jnp.int32(2)), setup.description, {"mse": 1.0})
+        writer.save(2, to_trees(state.replace(step=jnp.int32(2))), setup.description, {"mse": 1.0})
     results = evaluate.evaluate_workdir(tmp_path / "run", "last")
     frames = evaluate.open_test(setup.config).frames(np.arange(5)) / 255.0
     expected = largest(frames[:, 2:3], frames[:, 3:])
