@@ -17,9 +17,9 @@ from stlight_jax.errors import InputError
 
 # Gets the files of one sequence (several for a folder of pictures) and its name.
 Reader = Callable[[Sequence[epath.Path], str, ReadOptions], "list[FrameSource] | PictureFile"]
-# Gets float32 [n, h, w, c] in the data's own units, NaN where values are missing, and the index of the first of these frames.
-WriteFrames = Callable[[np.ndarray, int], None]
-Writer = Callable[[pathlib.Path, OutputSpec], contextlib.AbstractContextManager[WriteFrames]]
+# Gets a frame, float32 [h, w, c] in the data's own units, NaN where values are missing, and the frame's index in the output.
+WriteFrame = Callable[[np.ndarray, int], None]
+Writer = Callable[[pathlib.Path, OutputSpec], contextlib.AbstractContextManager[WriteFrame]]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ import numpy as np
 from etils import epath
 from PIL import GifImagePlugin, Image
 
-from stlight_jax.data.formats.file_format import FileFormat, OutputLimits, WriteFrames
+from stlight_jax.data.formats.file_format import FileFormat, OutputLimits, WriteFrame
 from stlight_jax.data.formats.output_spec import OutputSpec
 from stlight_jax.data.formats.pillow_frames import DAMAGE, LabelledPicture, PillowFrames, decode_file
 from stlight_jax.data.formats.read_errors import read_errors
@@ -36,29 +36,24 @@ def _read(files: Sequence[epath.Path], name: str, options: ReadOptions) -> Pillo
 
 
 @contextlib.contextmanager
-def _write(path: pathlib.Path, spec: OutputSpec) -> Iterator[WriteFrames]:
+def _write(path: pathlib.Path, spec: OutputSpec) -> Iterator[WriteFrame]:
     """Writes each frame with its own palette. Pillow's `save` would keep all frames in memory and merge equal ones."""
     milliseconds = max(_MIN_MILLISECONDS, round(1000 / spec.frame_rate))
     height, width, _ = spec.shape
     with open(path, "wb") as file:
         file.write(b"GIF89a" + struct.pack("<HHBBB", width, height, 0x70, 0, 0) + _LOOP_FOREVER)
 
-        def write(frames: np.ndarray, first: int) -> None:
-            del first
-            for frame in frames:
-                levels = to_grey_levels(frame, spec)
-                image = (
-                    _with_grey_palette(levels)
-                    if levels.shape[-1] == 1
-                    else Image.fromarray(levels).quantize(256, dither=Image.Dither.NONE)
-                )
-                file.write(b"".join(GifImagePlugin.getdata(image, duration=milliseconds, include_color_table=True)))
+        def write(frame: np.ndarray, index: int) -> None:
+            image = _with_palette(to_grey_levels(frame, spec))
+            file.write(b"".join(GifImagePlugin.getdata(image, duration=milliseconds, include_color_table=True)))
 
         yield write
         file.write(b";")
 
 
-def _with_grey_palette(levels: np.ndarray) -> Image.Image:
+def _with_palette(levels: np.ndarray) -> Image.Image:
+    if levels.shape[-1] == 3:
+        return Image.fromarray(levels).quantize(256, dither=Image.Dither.NONE)
     image = Image.new("P", levels.shape[1::-1])
     image.putpalette(np.repeat(np.arange(256, dtype=np.uint8), 3).tobytes())
     image.frombytes(levels.tobytes())

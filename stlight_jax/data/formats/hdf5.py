@@ -12,7 +12,7 @@ import numpy as np
 from etils import epath
 
 from stlight_jax.data.formats.array_slicing import StoredArray
-from stlight_jax.data.formats.file_format import FileFormat, OutputLimits, WriteFrames
+from stlight_jax.data.formats.file_format import FileFormat, OutputLimits, WriteFrame
 from stlight_jax.data.formats.named_arrays import extra_arrays, open_arrays
 from stlight_jax.data.formats.output_spec import OutputSpec
 from stlight_jax.data.formats.read_errors import read_errors
@@ -46,7 +46,7 @@ def _opened(path: epath.Path, key: str) -> Iterator[Any]:
 
 
 @contextlib.contextmanager
-def _write(path: pathlib.Path, spec: OutputSpec) -> Iterator[WriteFrames]:
+def _write(path: pathlib.Path, spec: OutputSpec) -> Iterator[WriteFrame]:
     """Writes the array under its name with the attributes of the source, then times and the starts of windows."""
     import h5py
 
@@ -57,9 +57,8 @@ def _write(path: pathlib.Path, spec: OutputSpec) -> Iterator[WriteFrames]:
             with _opened(spec.source.path, spec.source.key) as source:
                 stored.attrs.update({name: value for name, value in source.attrs.items() if name not in _POINTERS})
 
-        def write(frames: np.ndarray, first: int) -> None:
-            for number, frame in enumerate(to_stored(frames, spec), first):
-                stored[np.unravel_index(number, spec.outer_shape)] = frame
+        def write(frame: np.ndarray, index: int) -> None:
+            stored[np.unravel_index(index, spec.outer_shape)] = to_stored(frame, spec)
 
         yield write
         for key, (values, attributes) in extra_arrays(spec).items():

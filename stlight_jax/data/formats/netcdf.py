@@ -16,7 +16,7 @@ from etils import epath
 from stlight_jax.data.continued_times import to_datetime64
 from stlight_jax.data.formats import cf_attributes as cf
 from stlight_jax.data.formats.array_slicing import ArraySlicer, resolve_layout
-from stlight_jax.data.formats.file_format import FileFormat, OutputLimits, WriteFrames
+from stlight_jax.data.formats.file_format import FileFormat, OutputLimits, WriteFrame
 from stlight_jax.data.formats.named_arrays import find_array
 from stlight_jax.data.formats.netcdf_variables import NetcdfVariables, describe_invalid, open_dataset
 from stlight_jax.data.formats.output_spec import OutputSpec, free_name
@@ -116,23 +116,22 @@ class _OutputVariable(NamedTuple):
     packing: dict[str, Any]
     fill: float | None
 
-    def write(self, frames: np.ndarray, first: int) -> None:
-        """Writes frames `[n, h, w, c]` in the data's units, the first of which has the index `first`."""
+    def write(self, frame: np.ndarray, index: int) -> None:
+        """Writes a frame `[h, w, c]` in the data's units, which has this index in the output."""
         dims, item = self.variable.dimensions, self.dimensions.by_letter.get("n")
-        frame_letters = {dim: letter for letter, dim in self.dimensions.by_letter.items() if letter in "hwc"}
-        frame_axes = "".join(frame_letters[dim] for dim in dims if dim in frame_letters)
-        outer = sorted((dim for dim in dims if dim not in frame_letters), key=lambda dim: dim != item)
-        for number, values in enumerate(reorder_axes(frames, frame_axes), first):
-            if self.packing:
-                offset, scale = self.packing.get("add_offset", 0), self.packing.get("scale_factor", 1)
-                values = (values.astype(np.float64) - offset) / scale
-            index = dict(zip(outer, map(int, np.unravel_index(number, self.spec.outer_shape)), strict=True))
-            stored = to_dtype(values, self.variable.dtype, self.fill)
-            self.variable[tuple(index.get(dim, slice(None)) for dim in dims)] = stored
+        letters = {dim: letter for letter, dim in self.dimensions.by_letter.items() if letter in "hwc"}
+        values = reorder_axes(frame, "".join(letters[dim] for dim in dims if dim in letters))
+        if self.packing:
+            offset, scale = self.packing.get("add_offset", 0), self.packing.get("scale_factor", 1)
+            values = (values.astype(np.float64) - offset) / scale
+        outer = sorted((dim for dim in dims if dim not in letters), key=lambda dim: dim != item)
+        place = dict(zip(outer, map(int, np.unravel_index(index, self.spec.outer_shape)), strict=True))
+        stored = to_dtype(values, self.variable.dtype, self.fill)
+        self.variable[tuple(place.get(dim, slice(None)) for dim in dims)] = stored
 
 
 @contextlib.contextmanager
-def _write(path: pathlib.Path, spec: OutputSpec) -> Iterator[WriteFrames]:
+def _write(path: pathlib.Path, spec: OutputSpec) -> Iterator[WriteFrame]:
     """Writes a variable with its coordinates; windows have the dimensions `window` and `lead`, or names like these."""
     import netCDF4
 

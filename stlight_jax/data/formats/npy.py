@@ -12,7 +12,7 @@ import numpy as np
 from etils import epath
 
 from stlight_jax.data.formats.array_slicing import ArraySlicer, StoredArray
-from stlight_jax.data.formats.file_format import FileFormat, OutputLimits, WriteFrames
+from stlight_jax.data.formats.file_format import FileFormat, OutputLimits, WriteFrame
 from stlight_jax.data.formats.output_spec import OutputSpec
 from stlight_jax.data.formats.read_errors import read_errors
 from stlight_jax.data.formats.types import FrameSource, ReadOptions
@@ -110,10 +110,10 @@ def _read(files: Sequence[epath.Path], name: str, options: ReadOptions) -> list[
 
 
 @contextlib.contextmanager
-def _write(path: pathlib.Path, spec: OutputSpec) -> Iterator[WriteFrames]:
+def _write(path: pathlib.Path, spec: OutputSpec) -> Iterator[WriteFrame]:
     with open(path, "wb") as file:
         write_npy_header(file, spec.array_shape, spec.dtype)
-        yield lambda frames, _: write_values(file, to_stored(frames, spec))
+        yield lambda frame, index: write_values(file, to_stored(frame, spec))
 
 
 FORMAT = FileFormat(

@@ -15,7 +15,7 @@ from etils import epath
 
 from stlight_jax.data.available_memory import memory_available
 from stlight_jax.data.formats.array_slicing import StoredArray
-from stlight_jax.data.formats.file_format import FileFormat, OutputLimits, WriteFrames
+from stlight_jax.data.formats.file_format import FileFormat, OutputLimits, WriteFrame
 from stlight_jax.data.formats.named_arrays import extra_arrays, open_arrays
 from stlight_jax.data.formats.npy import NpyVersionError, read_npy_header, write_npy_header, write_values
 from stlight_jax.data.formats.output_spec import OutputSpec
@@ -125,12 +125,12 @@ class _ForwardArray:
 
 
 @contextlib.contextmanager
-def _write(path: pathlib.Path, spec: OutputSpec) -> Iterator[WriteFrames]:
+def _write(path: pathlib.Path, spec: OutputSpec) -> Iterator[WriteFrame]:
     """Writes the array under its name, uncompressed like `numpy.savez`, then times and the starts of windows."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
         with archive.open(f"{spec.key}.npy", "w", force_zip64=True) as file:
             write_npy_header(file, spec.array_shape, spec.dtype)
-            yield lambda frames, _: write_values(file, to_stored(frames, spec))
+            yield lambda frame, index: write_values(file, to_stored(frame, spec))
         for key, (values, _) in extra_arrays(spec).items():
             with archive.open(f"{key}.npy", "w") as file:
                 np.lib.format.write_array(file, values, allow_pickle=False)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from stlight_jax.data.formats import registry
-from stlight_jax.data.formats.file_format import FileFormat, WriteFrames
+from stlight_jax.data.formats.file_format import FileFormat, WriteFrame
 from stlight_jax.data.formats.output_spec import OutputSpec
 from stlight_jax.errors import InputError
 from stlight_jax.storage.atomic import atomic_output
@@ -44,16 +44,17 @@ def check_output(file_format: FileFormat, spec: OutputSpec, path: pathlib.Path) 
 
 
 class _CheckedOutput:
-    """Passes blocks of frames to a writer, counts them, and names the file in errors."""
+    """Passes frames to a writer, counts them, and names the file in errors."""
 
-    def __init__(self, path: pathlib.Path, write: WriteFrames):
+    def __init__(self, path: pathlib.Path, write: WriteFrame):
         self._path, self._write = path, write
         self.frames = 0
 
     def __call__(self, frames: np.ndarray) -> None:
-        with write_errors(self._path, RuntimeError):
-            self._write(frames, self.frames)
-        self.frames += len(frames)
+        for frame in frames:
+            with write_errors(self._path, RuntimeError):
+                self._write(frame, self.frames)
+            self.frames += 1
 
 
 @contextlib.contextmanager

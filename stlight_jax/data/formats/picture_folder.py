@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import pathlib
 from collections.abc import Iterator, Sequence
 
@@ -11,7 +10,7 @@ import numpy as np
 from etils import epath
 from PIL import Image
 
-from stlight_jax.data.formats.file_format import FileFormat, OutputLimits, WriteFrames
+from stlight_jax.data.formats.file_format import FileFormat, OutputLimits, WriteFrame
 from stlight_jax.data.formats.output_spec import OutputSpec
 from stlight_jax.data.formats.pillow_frames import LabelledPicture, PillowFrames, decode_file
 from stlight_jax.data.formats.types import ReadOptions
@@ -29,19 +28,16 @@ def _read(files: Sequence[epath.Path], name: str, options: ReadOptions) -> Pillo
 
 
 @contextlib.contextmanager
-def _write(path: pathlib.Path, spec: OutputSpec) -> Iterator[WriteFrames]:
+def _write(path: pathlib.Path, spec: OutputSpec) -> Iterator[WriteFrame]:
     """Writes PNGs numbered by their frames, of 16 bits if the frames have them."""
     path.mkdir()
 
-    def write(frames: np.ndarray, first: int) -> None:
-        for number, frame in enumerate(frames, first):
-            if spec.is_sixteen_bit:
-                picture = to_dtype(np.nan_to_num(frame) if spec.fill is None else frame, spec.dtype, spec.fill)
-            else:
-                picture = to_grey_levels(frame, spec)
-            content = io.BytesIO()
-            Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture).save(content, "PNG")
-            (path / f"{spec.picture_name(number)}.png").write_bytes(content.getvalue())
+    def write(frame: np.ndarray, index: int) -> None:
+        if spec.is_sixteen_bit:
+            picture = to_dtype(np.nan_to_num(frame) if spec.fill is None else frame, spec.dtype, spec.fill)
+        else:
+            picture = to_grey_levels(frame, spec)
+        Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture).save(path / f"{spec.picture_name(index)}.png")
 
     yield write
 

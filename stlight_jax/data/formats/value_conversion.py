@@ -10,14 +10,15 @@ _VALUES_PER_PART = 2**16  # a conversion takes several float64 for each value
 
 
 def to_stored(frames: np.ndarray, spec: OutputSpec) -> np.ndarray:
-    """Converts frames `[n, h, w, c]` in the data's units to `[n, ...]` with the axes and the element type of the output."""
+    """Converts frames `[..., h, w, c]` in the data's units to the axes and the element type of the output."""
     return to_dtype(reorder_axes(frames, spec.axes), spec.dtype, spec.fill)
 
 
 def reorder_axes(frames: np.ndarray, axes: str) -> np.ndarray:
-    """Transposes `[n, h, w, c]` to `[n, ...]` with the axes of these letters; without "c", frames have one channel."""
+    """Transposes frames `[..., h, w, c]` to the axes of these letters; without "c", frames have one channel."""
     frames = frames if "c" in axes else frames[..., 0]
-    return frames.transpose(0, *(1 + "hwc".index(letter) for letter in axes))
+    outer = frames.ndim - len(axes)
+    return frames.transpose(*range(outer), *(outer + "hwc".index(letter) for letter in axes))
 
 
 def to_dtype(values: np.ndarray, dtype: np.dtype, fill: float | None) -> np.ndarray:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from stlight_jax.data.formats.file_format import FileFormat, OutputLimits, WriteFrames
+from stlight_jax.data.formats.file_format import FileFormat, OutputLimits, WriteFrame
 from stlight_jax.data.formats.output_spec import OutputSpec
 from stlight_jax.data.formats.pillow_frames import is_colourful
 from stlight_jax.data.formats.read_errors import read_errors
@@ -149,7 +149,7 @@ def _read(files: Sequence[epath.Path], name: str, options: ReadOptions) -> Video
 
 
 @contextlib.contextmanager
-def _write(path: pathlib.Path, spec: OutputSpec) -> Iterator[WriteFrames]:
+def _write(path: pathlib.Path, spec: OutputSpec) -> Iterator[WriteFrame]:
     """Writes H.264 if this build of PyAV has an encoder for it, else MPEG-4; with full colour where a side is odd."""
     import av
 
@@ -165,12 +165,9 @@ def _write(path: pathlib.Path, spec: OutputSpec) -> Iterator[WriteFrames]:
         stream.height, stream.width = height, width
         stream.pix_fmt = "yuv444p" if is_h264 and (height % 2 or width % 2) else "yuv420p"
 
-        def write(frames: np.ndarray, first: int) -> None:
-            del first
-            for frame in frames:
-                levels = to_grey_levels(frame, spec)
-                picture = np.ascontiguousarray(np.broadcast_to(levels, (height, width, 3)))
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        def write(frame: np.ndarray, index: int) -> None:
+            picture = np.ascontiguousarray(np.broadcast_to(to_grey_levels(frame, spec), (height, width, 3)))
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
 
         yield write
         container.mux(stream.encode())

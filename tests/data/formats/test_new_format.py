@@ -29,7 +29,7 @@ def read(files, name, options):
 @contextlib.contextmanager
 def write(path, spec):
     frames = []
-    yield lambda block, first: frames.extend(to_stored(block, spec).tolist())
+    yield lambda frame, index: frames.append(to_stored(frame, spec).tolist())
     path.write_text(json.dumps(frames))
 
 
