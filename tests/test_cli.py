@@ -98,6 +98,10 @@ def test_inspect_explains_that_the_paper_leaves_depthwise_out():
         ),
         (("train.py", "--config=configs/moving_mnist.py:tiny"), "--workdir must have a value"),
         (("train.py", "--confg=configs/moving_mnist.py:tiny"), "Unknown command line flag 'confg'. Did you mean: config"),
+        (
+            ("train.py", "--config=kth:S", "--workdir=x", "--config.data.root=/nowhere"),
+            "--config.data.root=/nowhere: no such file or folder",
+        ),
         (("eval.py", "--workdir=/nowhere"), "--workdir=/nowhere: no such file or folder"),
         (("eval.py", "--workdir=tests"), "tests/checkpoints: no checkpoint here"),
         (("eval.py", "--workdir=x", "tiny"), "unexpected argument 'tiny'"),
@@ -212,6 +216,7 @@ def test_help_and_mistakes_are_answered_at_once():
     assert seconds("train", "--help") < 1
     assert seconds("train", "--confg=moving_mnist:tiny") < 2
     assert seconds("train", "--config=moving_mnst:tiny", "--workdir=x") < 2
+    assert seconds("train", "--config=kth:S", "--workdir=x", "--config.data.root=/nowhere") < 2
     assert seconds("predict", "nowhere.npy", "--model=tiny") < 2
     assert seconds("trian") < 0.5
 

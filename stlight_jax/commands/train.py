@@ -11,6 +11,7 @@ from absl import flags
 
 from stlight_jax.commands.command import Command
 from stlight_jax.commands.config_flag import define_config_flag
+from stlight_jax.commands.path_flags import check_exists
 from stlight_jax.commands.process_flags import define_process_flags, join_processes
 from stlight_jax.console.messages import print_message
 
@@ -24,6 +25,10 @@ def _define_flags(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     define_process_flags(values)
 
 
+def _check(values: flags.FlagValues) -> None:
+    check_exists(values.config.get("data", {}).get("root"), "config.data.root")
+
+
 def _run(values: flags.FlagValues) -> None:
     join_processes(values, preemptible=True)
     print_message("loading libraries ...")
@@ -32,4 +37,4 @@ def _run(values: flags.FlagValues) -> None:
     train(values.config, values.workdir, values.allow_changes)
 
 
-COMMAND = Command(__doc__, _define_flags, _run)
+COMMAND = Command(__doc__, _define_flags, _run, _check)
