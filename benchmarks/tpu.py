@@ -1,7 +1,7 @@
-"""What the published networks need of TPUs, and may do there at best: one thing varied at a time, and no TPU needed.
+"""Compiles the published networks for TPUs and bounds their speed there, with one setting varied at a time. Needs no TPU.
 
-Needs `pip install -e ".[tpu-aot]"`. Each program takes minutes to compile; what was done before is kept in OUT, so that this
-can be interrupted; after a change of the code give another OUT, or delete it.
+Needs `pip install -e ".[tpu-aot]"`. Each program takes minutes to compile. Finished programs are kept in OUT, so you can
+interrupt the script and start it again; after a change of the code give another --out, or delete the folder.
 
     python benchmarks/tpu.py --out=benchmarks/results/tpu
 """
@@ -21,19 +21,21 @@ from absl import app, flags
 from stlight_jax.commands.run_command import quiet_libraries
 from stlight_jax.console.messages import print_message
 from stlight_jax.data.data_sections import check_config, frame_size
+from stlight_jax.reports.tpu_chart import draw_programs
 from stlight_jax.storage.json_files import write_json
 from stlight_jax.tpu_planning import tpu_table
-from stlight_jax.tpu_planning.chips import LANES, describe
-from stlight_jax.tpu_planning.compile_plan import Plan, TooLargeError, largest_batch
-from stlight_jax.tpu_planning.widths import width
+from stlight_jax.tpu_planning.batch_search import largest_batch
+from stlight_jax.tpu_planning.chips import slice_by_name
+from stlight_jax.tpu_planning.compile_plan import CompilePlan
+from stlight_jax.tpu_planning.lanes import LANES, lane_fit
 
 _CONFIGS = pathlib.Path(__file__).parent.parent / "configs"
-_OUT = flags.DEFINE_string("out", "benchmarks/results/tpu", "Folder of the results.")
+_OUT = flags.DEFINE_string("out", "benchmarks/results/tpu", "Folder for the results.")
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """One program: a network, where it runs, and what differs from the first case."""
+    """One program: a network, its slice, and the settings that differ from the first case."""
 
     label: str
     dataset: str = "moving_mnist"
@@ -44,7 +46,7 @@ class Case:
     change: tuple[tuple[str, Any], ...] = ()
 
     def config(self) -> ml_collections.ConfigDict:
-        """With the changes in it."""
+        """Returns the config with its changes."""
         config = runpy.run_path(str(_CONFIGS / f"{self.dataset}.py"))["get_config"](self.size)
         config.model.dtype = "bfloat16"
         for key, value in self.change:
@@ -71,7 +73,7 @@ CASES = (
     Case("prediction", kind="prediction"),
     Case("prediction, v6e", kind="prediction", topology="v6e:1x1"),
 )
-# (config, size) of all widths that were published.
+# (config, size) of all published widths.
 PUBLISHED = (
     *(("moving_mnist", size) for size in ("XS", "S", "M", "L", "54M")),
     *(("taxibj", size) for size in ("S", "M", "L")),
@@ -81,6 +83,7 @@ PUBLISHED = (
 
 
 def main(_: list[str]) -> None:
+    """Compiles the cases that are not in the folder yet, and writes their table and chart."""
     quiet_libraries()
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_enable_compilation_cache", False)
@@ -100,48 +103,40 @@ def main(_: list[str]) -> None:
         print_message(f"{case.label} ...")
         results["programs"][case.label] = _compiled(case)
         write_json(kept, results)
-    results["programs"] = {case.label: results["programs"][case.label] for case in CASES}  # some may have been kept
+    results["programs"] = {case.label: results["programs"][case.label] for case in CASES}  # kept ones may be in another order
     write_json(kept, results)
     _write(out, results)
 
 
 def _compiled(case: Case) -> dict[str, Any]:
-    config = case.config()
-    plan = Plan(config, frame_size(check_config(config)))
-    try:
-        compile_for = plan.training if case.kind == "training" else plan.prediction
-        return compile_for(describe(case.topology), case.batch).as_json()
-    except TooLargeError as error:
-        return {"does_not_fit": True, "needed": error.needed}
+    config = check_config(case.config())
+    plan = CompilePlan(config, frame_size(config))
+    compile_for = plan.training if case.kind == "training" else plan.prediction
+    return compile_for(slice_by_name(case.topology), case.batch).as_json()
 
 
 def _search(case: Case) -> dict[str, Any]:
-    config = case.config()
-    plan, slice_ = Plan(config, frame_size(check_config(config))), describe(case.topology)
+    config = check_config(case.config())
+    plan, slice_ = CompilePlan(config, frame_size(config)), slice_by_name(case.topology)
     found = largest_batch(lambda batch: plan.training(slice_, batch), slice_.chip.hbm_bytes, 64, 8, 5)
     return {"topology": case.topology, **dataclasses.asdict(found)}
 
 
 def _write(out: pathlib.Path, results: dict[str, Any]) -> None:
     fitting = {label: program for label, program in results["programs"].items() if "memory" in program}
-    made_with = ", ".join(f"{name} {number}" for name, number in results["versions"].items())
+    compilers = ", ".join(f"{name} {number}" for name, number in results["versions"].items())
     lines = [
-        f"Compiled for TPUs by {made_with}; no TPU was there. Each line differs from the first by what it says.\n\n",
-        tpu_table.table(list(fitting), list(fitting.values())),
+        f"Compiled for TPUs by {compilers}, without a TPU. The label of each line names its difference from the first.\n\n",
+        tpu_table.programs_text(list(fitting), list(fitting.values())),
         *(f"{label}: does not fit\n" for label in results["programs"] if label not in fitting),
-        tpu_table.of_search(results["largest_batch_per_chip"]),
-        f"{tpu_table.BOUND}\n\nWidths and the {LANES} lanes:\n\n",
+        tpu_table.search_text(results["largest_batch_per_chip"]),
+        f"{tpu_table.REMARK}\n\nWidths and the {LANES} lanes:\n\n",
         _widths(),
     ]
     text = "".join(lines)
     (out / "tpu.txt").write_text(text)
     training = {label: program for label, program in fitting.items() if program["program"] == "training"}
-    tpu_table.draw(
-        out / "tpu.png",
-        list(training),
-        list(training.values()),
-        "STLight on TPUs, one thing varied at a time",
-    )
+    draw_programs(out / "tpu.png", list(training), list(training.values()), "STLight on TPUs, one setting varied at a time")
     print(text)
 
 
@@ -152,7 +147,7 @@ def _widths() -> str:
         model = runpy.run_path(str(_CONFIGS / f"{dataset}.py"))["get_config"](size).model
         networks.setdefault((model.hidden_dim, model.patch_size), []).append(f"{dataset} {size}")
     for (hidden_dim, patch_size), names in sorted(networks.items()):
-        fit, wide = width(hidden_dim, patch_size), width(hidden_dim, patch_size, 256)
+        fit, wide = lane_fit(hidden_dim, patch_size), lane_fit(hidden_dim, patch_size, 256)
         nearest, nearest_wide = (" ".join(str(side) for side in sorted({one.narrower, one.wider} - {0})) for one in (fit, wide))
         lines.append(
             f"  {hidden_dim:10}  {fit.padded:9}  {fit.padding:5.1%}  {nearest:>19}  {nearest_wide:>12}  {', '.join(names)}\n"

@@ -26,6 +26,7 @@ def _define_flags(values: flags.FlagValues, arguments: Sequence[str]) -> None:
 def _run(values: flags.FlagValues) -> None:
     from etils import epath
 
+    from stlight_jax.data.data_sections import check_config
     from stlight_jax.reports.parity_chart import draw_parity
     from stlight_jax.runs.environment import environment
     from stlight_jax.storage.json_files import write_json
@@ -37,14 +38,15 @@ def _run(values: flags.FlagValues) -> None:
     require("torch")
     if values.steps and values.steps < compare.LAST_STEPS:
         raise InputError(f"--steps={values.steps}: at least {compare.LAST_STEPS}, whose mean loss is compared, or 0")
+    config = check_config(values.config)
     if values.steps:
-        compare.check_comparable(values.config)
+        compare.check_comparable(config)
     out = epath.Path(values.out)
     create_folder(out)
     results = {"environment": environment(), "cases": compare.compare_cases()}
     results["environment"]["packages"]["torch"] = require("torch").__version__
     if values.steps:
-        results["curves"] = compare.compare_curves(values.config, values.steps)
+        results["curves"] = compare.compare_curves(config, values.steps)
     text = compare.as_text(results)
     write_json(out / "parity.json", results)
     (out / "parity.txt").write_text(text)

@@ -36,23 +36,24 @@ def _run(values: flags.FlagValues) -> None:
     from etils import epath
 
     from stlight_jax.data.data_sections import check_config
+    from stlight_jax.reports.tpu_chart import draw_programs
     from stlight_jax.storage.json_files import write_json
     from stlight_jax.storage.paths import create_folder
     from stlight_jax.tpu_planning import tpu_table
-    from stlight_jax.tpu_planning.chips import describe
+    from stlight_jax.tpu_planning.chips import slice_by_name
     from stlight_jax.tpu_planning.compile_all import compile_all
-    from stlight_jax.tpu_planning.compile_plan import Plan
+    from stlight_jax.tpu_planning.compile_plan import CompilePlan
 
     jax.config.update("jax_platforms", "cpu")  # an accelerator of this machine has no part in this
     jax.config.update("jax_enable_compilation_cache", False)  # programs for absent devices cannot be read back
-    plan = Plan(values.config, chosen_frame_size(check_config(values.config), values.frame_size))
-    slices = [describe(name) for name in values.topology]
+    config = check_config(values.config)
+    plan = CompilePlan(config, chosen_frame_size(config, values.frame_size))
+    slices = [slice_by_name(name) for name in values.topology]
     if values.out:
         create_folder(epath.Path(values.out))
-    model = plan.model_config
-    title = f"STLight {values.config.dataset} {values.config.size}, {model.dtype}"
+    title = f"STLight {config.dataset} {config.size}, {plan.model_config.dtype}"
     programs, search = compile_all(plan, slices, values.batch_per_chip, values.search)
-    results = tpu_table.as_json(title, programs, slices[0].name, search, model.hidden_dim, model.patch_size)
+    results = tpu_table.as_json(title, plan.model_config, programs, search)
     text = tpu_table.as_text(results)
     if values.out:
         out = epath.Path(values.out)
@@ -61,7 +62,7 @@ def _run(values: flags.FlagValues) -> None:
         trained = [one for one in results["programs"] if one["program"] == "training" and "does_not_fit" not in one]
         if trained:
             labels = [f"{program['topology']}, {program['batch_per_chip']} per chip" for program in trained]
-            tpu_table.draw(out / PLOT, labels, trained, title)
+            draw_programs(out / PLOT, labels, trained, title)
         print_message(f"{', '.join((JSON, TEXT, PLOT))} are in {out}")
     print(text, end="")
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import jax
-import ml_collections
 import numpy as np
 
+from stlight_jax.config import RunConfig
 from stlight_jax.console.progress import track
 from stlight_jax.console.text_table import text_table
-from stlight_jax.data.data_sections import check_config
 from stlight_jax.data.load import open_training
 from stlight_jax.data.network_config import network_config
 from stlight_jax.data.pipeline import training_batches
@@ -46,11 +45,11 @@ def compare_cases() -> dict[str, dict[str, dict[str, float]]]:
     return results
 
 
-def compare_curves(config: ml_collections.ConfigDict, total_steps: int) -> dict[str, Any]:
+def compare_curves(config: RunConfig[Any], total_steps: int) -> dict[str, Any]:
     """Trains in both frameworks in float32, from the same weights on the same batches.
 
     Args:
-      config: a config as in `configs/` that `check_comparable` accepts.
+      config: a checked config that `check_comparable` accepts.
       total_steps: number of training steps.
 
     Returns:
@@ -58,10 +57,9 @@ def compare_curves(config: ml_collections.ConfigDict, total_steps: int) -> dict[
     """
     from stlight_jax.torch_reference.torch_training import train as train_in_torch
 
-    checked = check_config(config)
-    model_config, optimizer = network_config(checked), checked.optimizer
+    model_config, optimizer = network_config(config), config.optimizer
     schedule = OneCycle.from_config(optimizer, total_steps)
-    source, _ = open_training(checked)
+    source, _ = open_training(config)
     state = create_state(STLight(model_config), make_optimizer(optimizer), config.train.seed, source.shape[1:])
     network = torch_network(model_config, jax.tree.map(np.array, state.variables))
 
@@ -82,16 +80,15 @@ def compare_curves(config: ml_collections.ConfigDict, total_steps: int) -> dict[
     }
 
 
-def check_comparable(config: ml_collections.ConfigDict) -> None:
+def check_comparable(config: RunConfig[Any]) -> None:
     """Checks that the training in PyTorch, which is plain, does all that a config asks for.
 
     Args:
-      config: a config as in `configs/`.
+      config: a checked config.
 
     Raises:
-      InputError: the config has an impossible value, or asks for a feature that the training in PyTorch lacks.
+      InputError: the config asks for a feature that the training in PyTorch lacks.
     """
-    checked = check_config(config)
     for key, plain in {
         "optimizer.clip_norm": 0.0,
         "optimizer.weight_decay": 0.0,
@@ -99,7 +96,7 @@ def check_comparable(config: ml_collections.ConfigDict) -> None:
         "model.precision": "float32",
     }.items():
         section, name = key.split(".")
-        value = getattr(getattr(checked, section), name)
+        value = getattr(getattr(config, section), name)
         if value != plain:
             raise InputError(f"{key} is {value}; the comparison with PyTorch trains with {plain}")
 

@@ -50,8 +50,7 @@ def checkpoint_from_torch(
       InputError: the weights are not of this network, or a file cannot be read or written.
     """
     checked = check_config(config)
-    model_config = network_config(checked)
-    config_size = config_frame_size(checked)
+    model_config, config_size = network_config(checked), config_frame_size(checked)
     frame_size = frame_size or config_size
     if frame_size is None:
         raise InputError("the config has no frame size; give --frame_size=HEIGHTxWIDTH")

@@ -1,1 +1,1 @@
-"""Planning for TPU pods without one: the real programs, compiled ahead of time and read."""
+"""Plans for TPU slices without a TPU: the real programs, compiled ahead of time, and their memory, work and traffic."""

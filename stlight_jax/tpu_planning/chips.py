@@ -1,4 +1,4 @@
-"""What TPU chips can do at most, as published, and the slices of them that libtpu knows how to compile for."""
+"""TPU chips with their published peaks, and the slices that libtpu can compile for."""
 
 from __future__ import annotations
 
@@ -12,22 +12,21 @@ from jax.experimental import topologies
 
 from stlight_jax.errors import InputError
 
-LANES = 128  # the innermost dimension of an array in memory fills so many, on all of them
-
 
 @dataclasses.dataclass(frozen=True)
 class Chip:
     """Published peak figures of one chip.
 
     Attributes:
-      bf16_flops: floating-point operations per second, in products of bfloat16.
-      hbm_bytes: capacity of its main memory.
-      hbm_bandwidth: of it, bytes per second.
-      ici_bandwidth: bytes per second to and from other chips of its slice together, over all its links.
-      mxu: side of its matrix units, in lanes.
-      dimensions: of its network: 2 or 3.
-      source: where that stands.
-      options: that libtpu wants, to make one device of a chip.
+      name: such as "v5e".
+      bf16_flops: floating-point operations per second in products of bfloat16.
+      hbm_bytes: capacity of the main memory.
+      hbm_bandwidth: bytes per second to and from main memory.
+      ici_bandwidth: bytes per second to and from the other chips of a slice together, over all links.
+      mxu: side of the matrix units, in lanes.
+      dimensions: dimensions of the network between chips, 2 or 3.
+      source: page of the figures.
+      options: options of libtpu with which each chip is one device.
     """
 
     name: str
@@ -41,7 +40,7 @@ class Chip:
     options: tuple[tuple[str, Any], ...] = ()
 
 
-# Capacities are published in "GB" that are GiB: the compiler has 15.75 GiB of a v5e's 16 to give away.
+# Capacities are published in "GB" that are GiB: 15.75 GiB of a v5e's 16 are available to programs.
 CHIPS = {
     chip.name: chip
     for chip in (
@@ -62,7 +61,13 @@ CHIPS = {
 
 @dataclasses.dataclass(frozen=True)
 class Slice:
-    """Chips that are wired together; `devices` are JAX's, one per chip, and nothing can be run on them."""
+    """Chips that are connected by a network.
+
+    Attributes:
+      name: such as "v5e:4x4".
+      chip: the kind of chip.
+      devices: JAX's devices, one per chip; programs can be compiled for them but not run.
+    """
 
     name: str
     chip: Chip
@@ -70,14 +75,18 @@ class Slice:
 
     @property
     def hosts(self) -> int:
-        """How many machines drive it."""
+        """Number of machines that the chips belong to."""
         return len({device.process_index for device in self.devices})
 
 
-def describe(name: str) -> Slice:
-    """The slice that a name such as "v5e:4x4" or "v4:2x2x4" means.
+def slice_by_name(name: str) -> Slice:
+    """Finds a slice.
 
-    Raises InputError for unknown chips, for layouts that libtpu does not take, and without libtpu.
+    Args:
+      name: chip and layout, such as "v5e:4x4" or "v4:2x2x4".
+
+    Raises:
+      InputError: the chip is unknown, libtpu does not support the layout, or libtpu is not installed.
     """
     kind, _, layout = name.partition(":")
     sides = layout.split("x")
@@ -89,7 +98,7 @@ def describe(name: str) -> Slice:
     if len(sides) != chip.dimensions:
         example = "x".join(["2", "2", "1"][: chip.dimensions])
         raise InputError(f"--topology={name}: a {kind} slice has {chip.dimensions} dimensions, such as {kind}:{example}")
-    _keep_libtpu_off_the_machine()
+    _keep_libtpu_from_searching()
     options = dict(chip.options)
     if math.prod(map(int, sides)) == 1:  # a part of a host
         options["chips_per_host_bounds"] = (1, 1, 1)
@@ -99,14 +108,14 @@ def describe(name: str) -> Slice:
         raise InputError(f"--topology={name}: {str(error).splitlines()[0]}") from None
     except (RuntimeError, ImportError) as error:
         raise InputError(
-            "libtpu is not installed, or not the version that goes with this JAX; compiling for TPUs needs it, and no TPU: "
+            "libtpu is not installed, or not in the version of this JAX; compiling for TPUs needs libtpu but no TPU: "
             f"pip install -e '.[tpu-aot]' ({str(error).splitlines()[0]})"
         ) from None
     return Slice(name, chip, tuple(devices))
 
 
-def _keep_libtpu_off_the_machine() -> None:
-    """It would look for TPUs, ask a metadata server about them, and let no second process in."""
+def _keep_libtpu_from_searching() -> None:
+    """Keeps libtpu from searching TPUs, asking a metadata server for them, and locking out a second process."""
     for name, value in {
         "TPU_SKIP_MDS_QUERY": "1",
         "TPU_ACCELERATOR_TYPE": "v5litepod-4",

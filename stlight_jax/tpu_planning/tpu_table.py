@@ -1,36 +1,33 @@
-"""What compiled programs need and may do at best, as a table, as JSON and as a plot."""
+"""The compiled programs of a config as JSON and as a table."""
 
 from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
-import io
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib.figure
 import rich.box
-from etils import epath
-from rich.console import Console
-from rich.table import Table
 
-from stlight_jax.reports.pictures import save_figure
-from stlight_jax.tpu_planning.chips import LANES
-from stlight_jax.tpu_planning.compile_plan import Compiled, Misfit, Search
-from stlight_jax.tpu_planning.widths import width
+from stlight_jax.console.text_table import text_table
+from stlight_jax.model.stlight import STLightConfig
+from stlight_jax.tpu_planning.batch_search import BatchSearch
+from stlight_jax.tpu_planning.compiled_program import CompiledProgram, OversizedProgram
+from stlight_jax.tpu_planning.lanes import LANES, lane_fit
 
-BOUND = (
+REMARK = (
     "Times and sequences/s (of the whole slice) are bounds, not measurements: what the chips' published peaks allow if\n"
     "everything overlaps. No step of this program can be faster; real ones are slower. Arithmetic of the vector units, such\n"
     "as GELU and sums of taps, is not in them, for no peak of theirs is published."
 )
-_MEMORY = {"arguments": "state and batch", "temporaries": "temporaries", "results": "results", "code": "code"}
-_LIMITS = {"products": "matrix units", "memory": "main memory", "network": "chip-to-chip network"}
-_COLOURS = ("#4477aa", "#ee6677", "#ccbb44", "#aaaaaa")
+_HEADINGS = (
+    "per chip and step", "memory GiB", "TFLOP", "GB moved", "padding", "FLOP/byte", "collectives", "MB", "at least ms",
+    "limited by", "at most seq/s", "compiled in s",
+)  # fmt: skip
 
 
 def versions() -> dict[str, str]:
-    """Of what compiles."""
+    """Returns the versions of the packages that compile."""
     found = {}
     for package in ("jax", "jaxlib", "libtpu"):
         try:
@@ -41,18 +38,28 @@ def versions() -> dict[str, str]:
 
 
 def as_json(
-    title: str, programs: Sequence[Compiled | Misfit], searched: str, search: Search | None, hidden_dim: int, patch_size: int
+    title: str,
+    model: STLightConfig,
+    programs: Sequence[CompiledProgram | OversizedProgram],
+    search: BatchSearch | None,
 ) -> dict[str, Any]:
-    """Plain data. Args: searched: the topology of the search."""
-    chips = {compiled.slice.chip.name: compiled.slice.chip for compiled in programs}
+    """Returns the results of `compile_all` as plain data.
+
+    Args:
+      title: the name of the config.
+      model: the network.
+      programs: the compiled programs; the first is that of the slice of the search.
+      search: the search for the largest batch, if one was made.
+    """
+    chips = {program.slice.chip.name: program.slice.chip for program in programs}
     lanes = sorted({LANES, *(chip.mxu for chip in chips.values())})
     return {
         "config": title,
         "versions": versions(),
         "launcher": "shard_map",
-        "programs": [compiled.as_json() for compiled in programs],
-        "largest_batch_per_chip": None if search is None else {"topology": searched, **dataclasses.asdict(search)},
-        "width": {str(side): dataclasses.asdict(width(hidden_dim, patch_size, side)) for side in lanes},
+        "programs": [program.as_json() for program in programs],
+        "largest_batch_per_chip": search and {"topology": programs[0].slice.name, **dataclasses.asdict(search)},
+        "width": {str(side): dataclasses.asdict(lane_fit(model.hidden_dim, model.patch_size, side)) for side in lanes},
         "chips": {
             name: {
                 "bfloat16_flops": chip.bf16_flops,
@@ -63,22 +70,23 @@ def as_json(
             }
             for name, chip in chips.items()
         },
-        "remark": BOUND,
+        "remark": REMARK,
     }
 
 
 def as_text(results: dict[str, Any]) -> str:
-    """The table of `as_json`'s results."""
-    made_with = ", ".join(f"{name} {number}" for name, number in results["versions"].items())
+    """Formats the results of `as_json`."""
+    compilers = ", ".join(f"{name} {number}" for name, number in results["versions"].items())
+    labels = [f"{one['program']}, {one['topology']}, {one['batch_per_chip']} per chip" for one in results["programs"]]
     lines = [
-        f"{results['config']}: compiled for TPUs by {made_with}, as parallel.launcher {results['launcher']} launches it; "
-        "no TPU was there\n\n",
-        table([_label(program) for program in results["programs"]], results["programs"]),
+        f"{results['config']}: compiled for TPUs by {compilers}, as parallel.launcher {results['launcher']} launches it; "
+        "without a TPU\n\n",
+        programs_text(labels, results["programs"]),
     ]
     if results["largest_batch_per_chip"] is not None:
-        lines.append(of_search(results["largest_batch_per_chip"]))
-    lines += [_of_width(int(lanes), fit) for lanes, fit in results["width"].items()]
-    lines.append(f"{BOUND}\nPeaks:\n")
+        lines.append(search_text(results["largest_batch_per_chip"]))
+    lines += [_lane_text(int(lanes), fit) for lanes, fit in results["width"].items()]
+    lines.append(f"{REMARK}\nPeaks:\n")
     for name, chip in results["chips"].items():
         lines.append(
             f"  {name}: {chip['bfloat16_flops'] / 1e12:.0f} TFLOP/s in bfloat16, {chip['hbm_bytes'] / 2**30:.0f} GiB at "
@@ -88,73 +96,27 @@ def as_text(results: dict[str, Any]) -> str:
     return "".join(lines)
 
 
-def table(labels: Sequence[str], programs: Sequence[dict[str, Any]]) -> str:
-    """A row for each program of `Compiled.as_json` or `Misfit.as_json`.
+def programs_text(labels: Sequence[str], programs: Sequence[dict[str, Any]]) -> str:
+    """Formats a table with a row for each program. Figures are per chip and step, but sequences per second of the slice.
 
-    Figures are per chip and step, but for sequences per second, which are the slice's.
+    Args:
+      labels: the first cell of each row.
+      programs: the results of `CompiledProgram.as_json` or `OversizedProgram.as_json`.
     """
-    columns = Table(box=rich.box.SIMPLE_HEAD, pad_edge=False)
-    columns.add_column("per chip and step")
-    for column in (
-        "memory GiB", "TFLOP", "GB moved", "padding", "FLOP/byte", "collectives", "MB", "at least ms", "limited by",
-        "at most seq/s", "compiled in s",
-    ):  # fmt: skip
-        columns.add_column(column, justify="right")
-    for label, program in zip(labels, programs, strict=True):
-        columns.add_row(label, *_row(program))
-    out = io.StringIO()
-    Console(file=out, width=200).print(columns)
-    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
+    rows = [[label, *_row(program)] for label, program in zip(labels, programs, strict=True)]
+    text = text_table(_HEADINGS, rows, width=200, box=rich.box.SIMPLE_HEAD)
+    return "".join(f"{line[1:].rstrip()}\n" for line in text.splitlines())
 
 
-def of_search(found: dict[str, Any]) -> str:
-    """One line on a search, given as the JSON of `Search` with its "topology"."""
+def search_text(search: dict[str, Any]) -> str:
+    """Formats a search, given as the JSON of `BatchSearch` with its "topology", on one line."""
     tried = ", ".join(
         f"{batch}: {'too much' if needed is None else f'{needed / 2**30:.2f} GiB'}"
-        for batch, needed in sorted(found["tried"].items(), key=lambda item: int(item[0]))
+        for batch, needed in sorted(search["tried"].items(), key=lambda item: int(item[0]))
     )
-    fits = f"{found['fits']} fits" if found["fits"] else "none of those tried fits"
-    beyond = "" if found["too_large"] is None else f", {found['too_large']} does not"
-    return f"Largest batch per chip of training on {found['topology']}: {fits}{beyond} ({tried}).\n"
-
-
-def draw(path: epath.PathLike, labels: Sequence[str], programs: Sequence[dict[str, Any]], title: str) -> None:
-    """Draws memory, bounds and throughput of programs beside each other, as a PNG; throughput with that of all chips."""
-    figure = matplotlib.figure.Figure(figsize=(14, 2.2 + 0.42 * len(programs)), layout="constrained")
-    memory, times, throughput = figure.subplots(1, 3, sharey=True)
-    places = range(len(programs))
-    left = [0.0] * len(programs)
-    for (part, name), colour in zip(_MEMORY.items(), _COLOURS, strict=True):
-        values = [program["memory"][part] / 2**30 for program in programs]
-        memory.barh(places, values, left=left, color=colour, label=name)
-        left = [a + b for a, b in zip(left, values, strict=True)]
-    for place, program in enumerate(programs):
-        first = place == 0
-        capacity = program["memory"]["capacity"] / 2**30
-        memory.plot([capacity] * 2, [place - 0.42, place + 0.42], color="black", label="capacity" if first else None)
-        bound = program["bound_not_a_measurement"]
-        for (part, name), colour in zip(_LIMITS.items(), _COLOURS, strict=False):
-            times.plot(1e3 * bound[part], place, "o", color=colour, label=name if first else None)
-        per_chip = bound["sequences_per_second"] / program["chips"]
-        throughput.barh(place, per_chip, color="#66aa77")
-        total = f" {bound['sequences_per_second']:,.0f} on {program['chips']}"
-        throughput.annotate(total, (per_chip, place), va="center", fontsize=8)
-    memory.set(title="Memory per chip (GiB)", yticks=list(places), yticklabels=list(labels))
-    memory.invert_yaxis()
-    times.set(title="Least time per step (ms), as bound by", xscale="log")
-    times.grid(alpha=0.3)
-    throughput.set(title="Sequences/s per chip, at most")
-    throughput.margins(x=0.35)
-    for axes in (memory, times):
-        axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.05 - 0.5 / len(programs)), ncols=3, frameon=False)
-    for axes in (memory, times, throughput):
-        axes.spines[["top", "right"]].set_visible(False)
-    figure.suptitle(f"{title}\ncompiled without a TPU; times are bounds from published peaks, not measurements", fontsize=11)
-    save_figure(path, figure)
-
-
-def _label(program: dict[str, Any]) -> str:
-    return f"{program['program']}, {program['topology']}, {program['batch_per_chip']} per chip"
+    fits = f"{search['fits']} fits" if search["fits"] else "no batch that was tried fits"
+    beyond = "" if search["too_large"] is None else f", {search['too_large']} does not"
+    return f"Largest batch per chip of training on {search['topology']}: {fits}{beyond} ({tried}).\n"
 
 
 def _row(program: dict[str, Any]) -> list[str]:
@@ -177,12 +139,12 @@ def _row(program: dict[str, Any]) -> list[str]:
     ]
 
 
-def _of_width(lanes: int, fit: dict[str, Any]) -> str:
-    what = "lanes" if lanes == LANES else f"columns of this chip's {lanes} x {lanes} matrix units"
+def _lane_text(lanes: int, fit: dict[str, Any]) -> str:
+    units = "lanes" if lanes == LANES else f"columns of this chip's {lanes} x {lanes} matrix units"
     if not fit["padding"]:
-        return f"hidden_dim {fit['hidden_dim']} fills all {what}.\n"
+        return f"hidden_dim {fit['hidden_dim']} fills all {units}.\n"
     nearest = " and ".join(str(side) for side in (fit["narrower"], fit["wider"]) if side)
     return (
-        f"hidden_dim {fit['hidden_dim']} is padded to {fit['padded']} {what} ({fit['padding']:.1%} of them empty); nearest "
+        f"hidden_dim {fit['hidden_dim']} is padded to {fit['padded']} {units} ({fit['padding']:.1%} of them empty); nearest "
         f"widths without padding: {nearest}.\n"
     )

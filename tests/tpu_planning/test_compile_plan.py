@@ -6,33 +6,40 @@ import types
 
 import pytest
 
-from stlight_jax import InputError
+from stlight_jax import InputError, STLightConfig
+from stlight_jax.data.data_sections import check_config
 from stlight_jax.tpu_planning import tpu_table
-from stlight_jax.tpu_planning.chips import CHIPS, Slice, describe
+from stlight_jax.tpu_planning.batch_search import largest_batch
+from stlight_jax.tpu_planning.chips import CHIPS, Slice, slice_by_name
 from stlight_jax.tpu_planning.compile_all import compile_all
-from stlight_jax.tpu_planning.compile_plan import Compiled, Memory, Plan, TooLargeError, bound, hbm_needed, largest_batch
-from stlight_jax.tpu_planning.hlo import Collective, Cost
-from stlight_jax.tpu_planning.widths import width
+from stlight_jax.tpu_planning.compile_plan import CompilePlan, hbm_needed
+from stlight_jax.tpu_planning.compiled_program import CompiledProgram, DeviceMemory, OversizedProgram, time_bound
+from stlight_jax.tpu_planning.hlo_costs import ProgramCost
+from stlight_jax.tpu_planning.hlo_program import Collective
+from stlight_jax.tpu_planning.lanes import lane_fit
 from tests.conftest import load_config
 
 
 def test_bounds_are_work_over_published_peaks():
-    cost = Cost(flops=1e12, product_flops=197e9, product_passes=6 * 197e9, transcendentals=0, bytes=819e6, padding_bytes=0)
-    found = bound(CHIPS["v5e"], cost, (Collective("all-reduce", 50_000_000, 2, ""),), 4)
+    cost = ProgramCost(
+        flops=1e12, product_flops=197e9, product_passes=6 * 197e9, transcendentals=0, bytes=819e6, padding_bytes=0
+    )
+    found = time_bound(CHIPS["v5e"], cost, (Collective("all-reduce", 50_000_000, 2),), 4)
     assert found.products == pytest.approx(6e-3)  # 6 passes of 0.197 TFLOP at 197 TFLOP/s
     assert found.memory == pytest.approx(1e-3)
     assert found.network == pytest.approx(100e6 * 2 * 3 / 4 / 200e9)  # a ring sends 3/4 of the bytes twice
     assert found.seconds == found.products
     assert found.limited_by == "products"
-    assert bound(CHIPS["v5e"], cost, (Collective("all-reduce", 50_000_000, 2, ""),), 1).network == 0
+    assert time_bound(CHIPS["v5e"], cost, (Collective("all-reduce", 50_000_000, 2),), 1).network == 0
 
 
 def made_up(batch, per_sequence=1.0, limit=16.0):
     """A chip of `limit` GiB and a program of 1 GiB and so much for each sequence."""
+    one_chip = Slice("v5e:1x1", CHIPS["v5e"], (None,))
     if 1 + batch * per_sequence > limit:
-        raise TooLargeError(None)
-    memory = Memory(2**30, 0, int(batch * per_sequence * 2**30), 0)
-    return Compiled("training", Slice("v5e:1x1", CHIPS["v5e"], (None,)), batch, memory, Cost(bytes=1.0), (), 0.0)
+        return OversizedProgram("training", one_chip, batch, None)
+    memory = DeviceMemory(2**30, 0, int(batch * per_sequence * 2**30), 0)
+    return CompiledProgram("training", one_chip, batch, memory, ProgramCost(bytes=1.0), (), 0.0)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +56,7 @@ def test_the_compilers_message_tells_what_is_needed(message, gibibytes):
     assert hbm_needed(message) == (gibibytes and pytest.approx(gibibytes * 2**30))
 
 
-# 15 GiB are there for the sequences. From 8 on the search is in steps of 8.
+# The sequences have 15 GiB. From 8 on the search is in steps of 8.
 @pytest.mark.parametrize(
     ("per_sequence", "true"), [(0.01, 1496), (0.09, 160), (0.35, 40), (1.0, 8), (2.1, 7), (8.0, 1), (15.1, 0)]
 )
@@ -76,14 +83,14 @@ def test_the_search_below_a_step_keeps_to_batches_that_can_be_accumulated():
         return made_up(batch, 2.1)
 
     found = largest_batch(compiled_at, 16 * 2**30, 24, 24, limit=8, fine=3)
-    assert (found.fits, found.too_large) == (6, 9)  # of the 7 that there is space for
+    assert (found.fits, found.too_large) == (6, 9)  # 7 would fit
     assert all(batch % 3 == 0 for batch in asked)
 
 
-def test_a_search_that_may_not_go_on_says_what_it_saw():
+def test_a_search_that_reaches_its_limit_reports_what_it_tried():
     found = largest_batch(made_up, 16 * 2**30, 8, 8, limit=1)
     assert (found.fits, found.too_large) == (8, None)
-    text = tpu_table.of_search({"topology": "v5e:1x1", **dataclasses.asdict(found)})
+    text = tpu_table.search_text({"topology": "v5e:1x1", **dataclasses.asdict(found)})
     assert text == "Largest batch per chip of training on v5e:1x1: 8 fits (8: 9.00 GiB).\n"
 
 
@@ -92,11 +99,10 @@ def made_up_plan(capacities):
 
     def compile_for(kind, per_sequence):
         def compiled(slice_, batch):
-            try:
-                made = made_up(batch, per_sequence, capacities[slice_.chip.name])
-            except TooLargeError:
-                raise TooLargeError(batch * per_sequence * 2**30) from None
-            return dataclasses.replace(made, kind=kind, slice=slice_)
+            program = made_up(batch, per_sequence, capacities[slice_.chip.name])
+            if isinstance(program, OversizedProgram):
+                program = dataclasses.replace(program, needed=batch * per_sequence * 2**30)
+            return dataclasses.replace(program, kind=kind, slice=slice_)
 
         return compiled
 
@@ -110,7 +116,7 @@ def test_what_does_not_fit_is_in_the_results_too():
     slices = [Slice(f"{name}:1x1", CHIPS[name], (chip,)) for name in ("v6e", "v5e")]
     programs, search = compile_all(made_up_plan({"v6e": 32, "v5e": 8}), slices, 16, search=True)
     assert (search.fits, search.too_large) == (24, 32)
-    results = json.loads(json.dumps(tpu_table.as_json("made up", programs, "v6e:1x1", search, 128, 2)))
+    results = json.loads(json.dumps(tpu_table.as_json("made up", STLightConfig(**load_config("tiny").model), programs, search)))
     found = {(one["program"], one["topology"], one["batch_per_chip"]): one for one in results["programs"]}
     assert {key: "does_not_fit" in one for key, one in found.items()} == {
         ("training", "v6e:1x1", 16): False,
@@ -140,7 +146,7 @@ def test_what_does_not_fit_is_in_the_results_too():
     ],
 )
 def test_widths(hidden_dim, patch_size, lanes, padded, narrower, wider):
-    found = width(hidden_dim, patch_size, lanes)
+    found = lane_fit(hidden_dim, patch_size, lanes)
     assert (found.padded, found.narrower, found.wider) == (padded, narrower, wider)
     assert found.padding == pytest.approx((padded - hidden_dim) / padded)
 
@@ -156,16 +162,16 @@ def test_widths(hidden_dim, patch_size, lanes, padded, narrower, wider):
 )
 def test_topologies_that_are_none(name, message):
     with pytest.raises(InputError, match=message):
-        describe(name)
+        slice_by_name(name)
 
 
 def test_frames_that_the_network_does_not_take_are_refused():
     with pytest.raises(InputError, match="33 x 32 pixels; model.patch_size 2"):
-        Plan(load_config("tiny"), (33, 32))
+        CompilePlan(check_config(load_config("tiny")), (33, 32))
 
 
 def test_a_batch_that_cannot_be_accumulated_is_refused():
     config = load_config("tiny")
     config.train.accumulate = 3
     with pytest.raises(InputError, match="--batch_per_chip=4 is no multiple of train.accumulate, 3"):
-        Plan(config, (32, 32)).training(Slice("v5e:1x1", CHIPS["v5e"], (None,)), 4)
+        CompilePlan(check_config(config), (32, 32)).training(Slice("v5e:1x1", CHIPS["v5e"], (None,)), 4)

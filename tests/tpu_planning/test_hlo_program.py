@@ -11,7 +11,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from stlight_jax import STLight, STLightConfig
 from stlight_jax.model.count import count
-from stlight_jax.tpu_planning.hlo import Program
+from stlight_jax.tpu_planning.hlo_program import HloProgram
 
 CONFIG = STLightConfig(
     in_frames=10, out_frames=10, in_channels=1, out_channels=1, hidden_dim=32, depth=6, patch_size=2, depthwise="native"
@@ -34,7 +34,7 @@ def compiled(of, unroll):
 @pytest.mark.parametrize("unroll", [1, 6])
 def test_counting_loops_once_equals_xlas_own_analysis(of, unroll):
     program = compiled(of, unroll)
-    theirs, ours = program.cost_analysis(), Program(program.as_text()).cost(loops=False)
+    theirs, ours = program.cost_analysis(), HloProgram(program.as_text()).cost(loops=False)
     assert ours.flops == pytest.approx(theirs["flops"], rel=1e-3)
     assert ours.transcendentals == theirs["transcendentals"]
     assert ours.bytes == pytest.approx(theirs["bytes accessed"], rel=0.1)  # it knows more of what a fusion leaves unread
@@ -42,7 +42,7 @@ def test_counting_loops_once_equals_xlas_own_analysis(of, unroll):
 
 @pytest.mark.parametrize("of", ["prediction", "gradient"])
 def test_a_loop_counts_as_often_as_it_turns(of):
-    loop, straight = (Program(compiled(of, unroll).as_text()).cost() for unroll in (1, 6))
+    loop, straight = (HloProgram(compiled(of, unroll).as_text()).cost() for unroll in (1, 6))
     assert loop.product_flops == straight.product_flops
     if of == "prediction":  # a loop's gradient stacks what it keeps, which costs traffic
         assert loop.bytes == pytest.approx(straight.bytes, rel=0.25)
@@ -56,7 +56,7 @@ def test_the_networks_products_are_those_of_its_count():
         CONFIG.depth * CONFIG.hidden_dim * (16 * side) ** 2 - CONFIG.depth * CONFIG.hidden_dim * pairs(side, dilation) ** 2
         for side, dilation in ((CONFIG.near_kernel, 1), (CONFIG.far_kernel, CONFIG.dilation))
     )
-    assert Program(compiled("prediction", 1).as_text()).cost().product_flops == 2 * 2 * (products - missed)
+    assert HloProgram(compiled("prediction", 1).as_text()).cost().product_flops == 2 * 2 * (products - missed)
 
 
 def pairs(side, dilation, length=16):
@@ -71,7 +71,7 @@ def test_precision_says_how_many_bfloat16_products_a_product_takes():
     def passes(dtype, precision):
         product = jax.jit(lambda a: jnp.dot(a.astype(dtype), a.astype(dtype).T, precision=precision))
         text = product.lower(x).as_text(dialect="hlo")
-        cost = Program(text).cost()
+        cost = HloProgram(text).cost()
         assert cost.product_flops == 2 * 8 * 8 * 16
         return cost.product_passes / cost.product_flops
 
@@ -94,7 +94,7 @@ def test_collectives_in_a_loop_are_counted_with_their_sizes():
     shape = jax.ShapeDtypeStruct((8, 3), jnp.float32)
     specs = {"in_specs": PartitionSpec("data"), "out_specs": PartitionSpec(), "check_vma": False}
     text = jax.jit(jax.shard_map(step, mesh=mesh, **specs)).lower(shape).compile().as_text()
-    found = sorted((one.kind, one.bytes, one.times) for one in Program(text).collectives())
+    found = sorted((one.kind, one.bytes, one.times) for one in HloProgram(text).collectives())
     assert found == [("all-gather", 4 * 2 * 3 * 4, 1), ("all-reduce", 2 * 3 * 4, 5)]
 
 
@@ -138,7 +138,7 @@ ENTRY %main (stack.1: f32[5,16,100], row.1: f32[1,16,100]) -> f32[1,16,100] {
 @pytest.mark.parametrize("start", [0, 2])
 def test_tiles_are_padding_and_small_memories_are_free(start):
     # Each turn reads one row of the stack from main memory: 16 x 100 of 16 x 128 float32, and writes it to a small memory.
-    cost = Program(TPU_TEXT.replace("START", str(start))).cost()
+    cost = HloProgram(TPU_TEXT.replace("START", str(start))).cost()
     turns = 5 - start
     assert cost.bytes == turns * 16 * 128 * 4
     assert cost.padding_bytes == turns * 16 * 28 * 4
@@ -159,12 +159,12 @@ ENTRY %main (x: f32[16,128]) -> f32[16,128] {{
   ROOT %done = {made} copy-done(%start)
 }}
 """
-    assert Program(text).cost().bytes == 16 * 128 * 4 * ((not source) + (not result))
+    assert HloProgram(text).cost().bytes == 16 * 128 * 4 * ((not source) + (not result))
 
 
 def test_a_loop_of_unknown_length_is_an_error():
-    with pytest.raises(ValueError, match="does not tell how often its loop loop turns"):
-        Program(TPU_TEXT.replace("constant(START)", "parameter(2)")).cost()
+    with pytest.raises(ValueError, match="has no trip count for its loop loop"):
+        HloProgram(TPU_TEXT.replace("constant(START)", "parameter(2)")).cost()
 
 
 ASYNCHRONOUS_TEXT = """HloModule by_hand
@@ -192,7 +192,7 @@ ENTRY %main (a: f32[8,128], b: bf16[100,2]) -> f32[8,128] {
     ],
 )  # fmt: skip
 def test_what_an_asynchronous_collective_makes_is_neither_its_operands_nor_its_flags(start, kind, made, read):
-    program = Program(ASYNCHRONOUS_TEXT.replace("START", f"%start = {start}"))
+    program = HloProgram(ASYNCHRONOUS_TEXT.replace("START", f"%start = {start}"))
     assert [(one.kind, one.bytes, one.times) for one in program.collectives()] == [(kind, made, 1)]
     assert program.cost().bytes == read + made + 8 * 128 * 4  # and the copy's operand
 
@@ -215,6 +215,6 @@ ENTRY %main (a: f32[8,128]) -> f32[32,128] {
   ROOT %fused = f32[32,128]{1,0} fusion(%a), kind=kCustom, calls=%outer
 }
 """
-    program = Program(text)
+    program = HloProgram(text)
     assert [(one.kind, one.bytes, one.times) for one in program.collectives()] == [("all-gather", 32 * 128 * 4, 1)]
     assert program.cost().bytes == (8 + 32) * 128 * 4  # once
