@@ -19,7 +19,7 @@ MODULES = {
     "baseline.convert": "torch_reference.convert",
     "baseline.files": "torch_reference.weight_files",
     "baseline.network": "torch_reference.network",
-    "baseline.parity": "torch_reference.parity",
+    "baseline.parity": "torch_reference.parity torch_reference.weights",
     "baseline.training": "torch_reference.torch_training",
     "baseline.weights": "torch_reference.weights",
     "caches": "storage.caches",
@@ -58,10 +58,10 @@ MODULES = {
     "pods": "tpu_planning",
     "pods.chips": "tpu_planning.chips",
     "pods.compile": "tpu_planning.compile_all",
-    "pods.hlo": "tpu_planning.hlo",
-    "pods.plan": "tpu_planning.compile_plan",
+    "pods.hlo": "tpu_planning.hlo_program tpu_planning.hlo_costs tpu_planning.hlo_text",
+    "pods.plan": "tpu_planning.compile_plan tpu_planning.compiled_program tpu_planning.batch_search",
     "pods.report": "tpu_planning.tpu_table",
-    "pods.widths": "tpu_planning.widths",
+    "pods.widths": "tpu_planning.lanes",
     "progress": "console.progress console.messages",
     "remote": "storage.paths",
     "training.checkpoint": "runs.checkpoint",
@@ -75,6 +75,10 @@ MODULES = {
 # Names of those modules that have changed, too.
 NAMES = {
     "cli.run": "run_script",
+    "pods.chips.describe": "slice_by_name",
+    "pods.hlo.Program": "HloProgram",
+    "pods.plan.Plan": "CompilePlan",
+    "pods.widths.width": "lane_fit",
     "progress.say": "print_message",
 }
 
