@@ -29,7 +29,7 @@ from stlight_jax.console.messages import print_message
 from stlight_jax.data.datasets.moving_mnist import GeneratedSequences
 from stlight_jax.data.digits import Digits, load_digits
 from stlight_jax.metrics.frame_metrics import frame_metrics
-from stlight_jax.runs.environment import environment
+from stlight_jax.runs.environment import describe_environment
 from stlight_jax.storage.json_files import write_json
 
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "Turns of each contestant.")
@@ -63,7 +63,7 @@ def main() -> None:
     out = pathlib.Path(_OUT.value)
     out.mkdir(parents=True, exist_ok=True)
     (out / "data_and_metrics.txt").write_text(console.export_text())
-    write_json(out / "data_and_metrics.json", {"environment": environment(), "rates": rates, "ratios": ratios})
+    write_json(out / "data_and_metrics.json", {"environment": describe_environment(), "rates": rates, "ratios": ratios})
     print_message(f"wrote data_and_metrics.txt and .json to {out}")
 
 

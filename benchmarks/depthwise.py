@@ -23,7 +23,7 @@ from stlight_jax.console.messages import print_message
 from stlight_jax.errors import InputError
 from stlight_jax.model.ops import cpu_kernels
 from stlight_jax.model.ops.depthwise import IMPLEMENTATIONS, depthwise_conv
-from stlight_jax.runs.environment import environment
+from stlight_jax.runs.environment import describe_environment
 
 _SHAPE = flags.DEFINE_list("shape", ["4", "32", "32", "256"], "Batch, height, width, channels.")
 _DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Of frames and kernels.")
@@ -68,7 +68,7 @@ def main() -> None:
         for what, by_name in calls.items():
             times = in_turns(by_name, _ROUNDS.value)
             table.add_row(f"{side}x{side}, dilation {dilation}: {what}", *(f"{1e3 * times[name]:.2f}" for name in names))
-    Console(width=110).print(table, f"{environment()['devices'][0]}, jax {jax.__version__}", highlight=False)
+    Console(width=110).print(table, f"{describe_environment()['devices'][0]}, jax {jax.__version__}", highlight=False)
 
 
 def torch_calls(name: str, shape: tuple[int, ...], side: int, dilation: int) -> dict[str, Callable]:

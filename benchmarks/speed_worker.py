@@ -133,7 +133,7 @@ class JaxContestant:
         from stlight_jax.training.step import make_train_step
 
         optimizer = functools.partial(make_optimizer, self.optimizer)
-        step = self.launcher.train(make_train_step(STLight(self.config, AXIS), optimizer, AXIS))
+        step = self.launcher.compile_train_step(make_train_step(STLight(self.config, AXIS), optimizer, AXIS))
         frame = (self.side, self.side, self.config.in_channels)
         state = self.launcher.replicate(create_state(self.model, optimizer(), 0, frame))
         length = self.config.in_frames + self.config.out_frames

@@ -28,7 +28,7 @@ from stlight_jax.data.data_sections import check_config
 from stlight_jax.data.network_config import network_config
 from stlight_jax.inference.predictor import Predictor
 from stlight_jax.model.initial_variables import init_variables
-from stlight_jax.runs.environment import environment
+from stlight_jax.runs.environment import describe_environment
 from stlight_jax.storage.json_files import write_json
 from stlight_jax.torch_reference.weight_files import require
 from stlight_jax.torch_reference.weights import torch_network
@@ -71,7 +71,7 @@ def main() -> None:
     for name, row in results.items():
         table.add_row(name, f"{row['openstl']:.1f}", f"{row['first_pass_seconds']:.2f}", f"{row['warm']:.1f}")
     ratio = {protocol: results["JAX"][protocol] / results["PyTorch"][protocol] for protocol in ("openstl", "warm")}
-    versions = environment()
+    versions = describe_environment()
     versions["packages"]["torch"] = require("torch").__version__
     table.caption = f"{versions['devices'][0]}, float32, jax {jax.__version__}, torch {versions['packages']['torch']}"
     table.add_row("JAX over PyTorch", f"{ratio['openstl']:.2f}", "", f"{ratio['warm']:.2f}")

@@ -28,7 +28,7 @@ def _run(values: flags.FlagValues) -> None:
 
     from stlight_jax.data.data_sections import check_config
     from stlight_jax.reports.parity_chart import draw_parity
-    from stlight_jax.runs.environment import environment
+    from stlight_jax.runs.environment import describe_environment
     from stlight_jax.storage.json_files import write_json
     from stlight_jax.storage.paths import create_folder
     from stlight_jax.torch_reference import compare
@@ -43,7 +43,7 @@ def _run(values: flags.FlagValues) -> None:
         compare.check_comparable(config)
     out = epath.Path(values.out)
     create_folder(out)
-    results = {"environment": environment(), "cases": compare.compare_cases()}
+    results = {"environment": describe_environment(), "cases": compare.compare_cases()}
     results["environment"]["packages"]["torch"] = require("torch").__version__
     if values.steps:
         results["curves"] = compare.compare_curves(config, values.steps)

@@ -17,9 +17,15 @@ _SECONDS_BETWEEN_LINES = 15.0
 
 
 class Progress(DeferInterrupts):
-    """Shows how far `total` units of work are, with whatever figures `advance` is given.
+    """Shows the progress of work; a context manager.
 
-    Interrupts that a library has swallowed end the work at the next `advance`, if not before.
+    An interrupt that a library has caught is raised by the next call of `advance` or `note`, or at the end.
+
+    Args:
+      title: of the work.
+      total: units of work.
+      done: units that are done at the start.
+      unit: name of one unit.
     """
 
     def __init__(self, title: str, total: int, done: int = 0, unit: str = "step"):
@@ -50,11 +56,23 @@ class Progress(DeferInterrupts):
         super().__exit__(kind, *details)
 
     def restart_clock(self, done: int) -> None:
-        """Forgets the time of the first `done` units, so that a compilation does not spoil the estimate."""
+        """Excludes the time until now from the estimate, because it includes a compilation.
+
+        Args:
+          done: units done until now.
+        """
         self._first, self._started = done, time.monotonic()
 
     def advance(self, done: int, figures: str = "") -> None:
-        """Shows that `done` of the total is done. Raises KeyboardInterrupt if the work was to end, and nobody has heard it."""
+        """Shows that `done` units of the total are done.
+
+        Args:
+          done: units done, including those at the start.
+          figures: text to show beside them.
+
+        Raises:
+          KeyboardInterrupt: after a signal whose exception was lost in a library.
+        """
         self.raise_received()
         self._done = done
         if self._bar is not None:
@@ -65,20 +83,20 @@ class Progress(DeferInterrupts):
             print_message("  ".join(part for part in parts if part))
 
     def note(self, figures: str) -> None:
-        """Shows figures of what is on its way. Raises KeyboardInterrupt as `advance`."""
+        """Shows figures of the current unit; raises as `advance`."""
         self.advance(self._done, figures)
 
     def _eta(self) -> str:
-        fresh = self._done - self._first
-        if fresh <= 0:
+        timed = self._done - self._first
+        if timed <= 0:
             return "?"
-        seconds = round((time.monotonic() - self._started) / fresh * (self._total - self._done))
+        seconds = round((time.monotonic() - self._started) / timed * (self._total - self._done))
         hours, rest = divmod(seconds, 3600)
         return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
 
 
 def track(items: Iterable[_Item], title: str, total: int, unit: str = "batch") -> Iterator[_Item]:
-    """Iterates with a `Progress`."""
+    """Yields the items and shows how many of `total` are done, see `Progress`."""
     with Progress(title, total, unit=unit) as progress:
         for done, item in enumerate(items, 1):
             yield item

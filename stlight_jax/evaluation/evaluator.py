@@ -61,11 +61,11 @@ class EvaluationSteps:
     def compile(cls, launcher: Launcher, model: STLight, scaling: Scaling) -> EvaluationSteps:
         """Compiles the steps of a network and of all baselines of the list."""
         baselines = {
-            baseline.key: launcher.evaluate(make_baseline_step(baseline.predict, model, scaling))
+            baseline.key: launcher.compile_eval_step(make_baseline_step(baseline.predict, model, scaling))
             for baseline in INPUT_BASELINES
         }
         network, given = make_eval_step(model, scaling), make_given_step(model, scaling)
-        return cls(launcher.evaluate(network), baselines, launcher.evaluate(given))
+        return cls(launcher.compile_eval_step(network), baselines, launcher.compile_eval_step(given))
 
 
 @dataclasses.dataclass(frozen=True)

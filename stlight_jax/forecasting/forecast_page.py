@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from stlight_jax.reports.page import Gallery, Page, write_page
 from stlight_jax.reports.sprites import Clip
-from stlight_jax.runs.environment import environment
+from stlight_jax.runs.environment import describe_environment
 
 if TYPE_CHECKING:
     from stlight_jax.inference.forecaster import Forecaster
@@ -29,7 +29,7 @@ def write_forecast_page(path: pathlib.Path, results: dict[str, Any], clips: Sequ
       clips: Forecasts to show.
       forecaster: Made the forecasts; its source and description are named.
     """
-    description, machine = forecaster.description, environment()
+    description, machine = forecaster.description, describe_environment()
     windows, model, has_truth = results["windows"], forecaster.source, "overall" in results
     page = Page(
         title=f"{pathlib.Path(results['input']).name}: predicted",

@@ -1,7 +1,8 @@
-"""One program on many devices, of one process or of many. Only this file and `pods/` know that there is more than one.
+"""Launchers: one program on many devices, of one process or of several.
 
-Two launchers with one interface: `jax.pmap`, which keeps arrays of this process's devices, and `jax.jit` with
-`jax.shard_map` over a mesh of all of them, which pmap is made of by now. The per-device functions are the same.
+Only this package and `tpu_planning/` know that there are several devices. The two launchers have one interface: `jax.pmap`
+takes arrays of this process's devices, and `jax.jit` with `jax.shard_map` takes arrays over a mesh of all devices. Current
+versions of JAX implement pmap with the latter. The per-device functions are the same.
 """
 
 from __future__ import annotations
@@ -22,21 +23,29 @@ AXIS = "data"
 
 
 def make_launcher(name: str, devices: Sequence[jax.Device] | None = None) -> Launcher:
-    """The launcher that a config's `parallel.launcher` names. Raises InputError for another name."""
+    """Makes the launcher that a config's `parallel.launcher` names.
+
+    Args:
+      name: a key of `LAUNCHERS`.
+      devices: see `Launcher`.
+
+    Raises:
+      InputError: for another name.
+    """
     if name not in LAUNCHERS:
         raise InputError(f"parallel.launcher is {name!r}; choose one of {', '.join(LAUNCHERS)}")
     return LAUNCHERS[name](devices)
 
 
 class Launcher(abc.ABC):
-    """Launches per-device functions: batches split over the devices, everything else on all of them.
+    """Launches per-device functions: batches are split over the devices, all other arguments are on all of them.
 
     Args:
-      devices: of all processes; all there are if None.
+      devices: of all processes; None for all devices of JAX.
 
     Attributes:
-      devices: as given.
-      local_devices: those of this process.
+      devices: of all processes.
+      local_devices: of this process.
     """
 
     def __init__(self, devices: Sequence[jax.Device] | None = None):
@@ -47,21 +56,30 @@ class Launcher(abc.ABC):
 
     @property
     def process_index(self) -> int:
-        """Of this process, among those whose devices take part."""
+        """Number of this process among those whose devices are used."""
         return jax.process_index() if self.process_count > 1 else 0
 
     @property
     def process_count(self) -> int:
-        """Processes whose devices take part."""
+        """Number of processes whose devices are used."""
         return len({device.process_index for device in self.devices})
 
     @property
     def is_first(self) -> bool:
-        """Whether this process writes what is written once."""
+        """Whether this process writes the files that only one process writes."""
         return self.process_index == 0
 
     def check_batch_size(self, key: str, batch_size: int, accumulate: int = 1) -> None:
-        """Raises InputError unless the global batch can be split evenly over the devices, and there into so many parts."""
+        """Checks that a batch can be split evenly over the devices.
+
+        Args:
+          key: of the config, for the error.
+          batch_size: of all devices together.
+          accumulate: number of parts into which each device splits its share.
+
+        Raises:
+          InputError: if it cannot.
+        """
         devices = len(self.devices)
         if batch_size < 1 or batch_size % (devices * accumulate):
             parts = f", times train.accumulate {accumulate}" if accumulate > 1 else ""
@@ -69,48 +87,48 @@ class Launcher(abc.ABC):
                 f"{key} is {batch_size}; it must be a positive multiple of the {devices} devices it is split over{parts}"
             )
 
-    def rounded_up(self, batch_size: int) -> int:
-        """The least batch that can be split evenly, at least `batch_size`; for evaluation, where fillers are masked."""
+    def round_up_batch_size(self, batch_size: int) -> int:
+        """Returns the smallest size, at least `batch_size`, that can be split evenly; an evaluation masks the surplus."""
         return -(-batch_size // len(self.devices)) * len(self.devices)
 
     def abstract(self, tree: Any) -> Any:
-        """Shapes and dtypes of a tree that lies, or shall lie, on all devices of all processes, as checkpoints have it."""
+        """Returns shapes, dtypes and sharding of a tree on all devices of all processes, which checkpoints are restored to."""
         return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self._everywhere), tree)
 
     def abstract_batch(self, shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
-        """A batch of all processes, for a step of `ShardMapLauncher` that is compiled ahead of time."""
+        """Returns the description of a batch of all processes, to compile a step of `ShardMapLauncher` ahead of time."""
         return jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(self._mesh, PartitionSpec(AXIS)))
 
     @abc.abstractmethod
     def replicate(self, tree: Any) -> Any:
-        """Puts a tree on every device. It may share memory with `tree`: a step that donates it deletes both."""
+        """Puts a tree on every device. The result may share memory with `tree`: a step that donates it deletes both."""
 
     @abc.abstractmethod
     def to_checkpoint(self, tree: Any) -> Any:
-        """A replicated tree as `abstract` describes it; shares memory with it."""
+        """Converts a replicated tree to the sharding that `abstract` describes, without a copy."""
 
     @abc.abstractmethod
     def from_checkpoint(self, tree: Any) -> Any:
-        """The inverse of `to_checkpoint`."""
+        """Inverts `to_checkpoint`."""
 
     @abc.abstractmethod
     def split(self, batch: Any) -> Any:
-        """This process's part of a batch, host arrays `[b, ...]`, to its devices; returns before the transfer is done."""
+        """Sends this process's part of a batch, host arrays `[b, ...]`, to its devices, without waiting for the transfer."""
 
     @abc.abstractmethod
     def join(self, tree: Any) -> Any:
-        """This process's part of results, one row per sequence, back on the host: `[b, ...]`."""
+        """Returns this process's part of results with one row per sequence as host arrays, `[b, ...]`."""
 
     @abc.abstractmethod
-    def train(self, step: Callable) -> Callable:
-        """Compiles `(state, batch, hyperparameters) -> (state, metrics)`; the old state's memory is given to the new."""
+    def compile_train_step(self, step: Callable) -> Callable:
+        """Compiles `(state, batch, hyperparameters) -> (state, metrics)`; the new state takes the memory of the old one."""
 
     @abc.abstractmethod
-    def evaluate(self, step: Callable) -> Callable:
-        """Compiles `(variables, batch) -> results`, one row of results per sequence."""
+    def compile_eval_step(self, step: Callable) -> Callable:
+        """Compiles `(variables, batch) -> results`, with one row of results per sequence."""
 
     def prefetch(self, batches: Iterable[np.ndarray], ahead: int = 2) -> Iterator[Any]:
-        """Splits batches over the devices `ahead` of their use."""
+        """Yields batches on the devices; `split` is called for the next `ahead` batches before each is yielded."""
         waiting: collections.deque[Any] = collections.deque()
         for batch in batches:
             waiting.append(self.split(batch))
@@ -119,7 +137,7 @@ class Launcher(abc.ABC):
         yield from waiting
 
     def sum_over_processes(self, tree: Any) -> Any:
-        """Adds float64 arrays or numbers of all processes, exactly as on one: JAX's own way there would round to float32."""
+        """Adds float64 arrays or numbers of all processes, exactly as one process would: JAX would round them to float32."""
         if self.process_count == 1:
             return tree
 
@@ -133,17 +151,17 @@ class Launcher(abc.ABC):
 
 
 class PmapLauncher(Launcher):
-    """With `jax.pmap`."""
+    """Launches with `jax.pmap`."""
 
     def __init__(self, devices: Sequence[jax.Device] | None = None):
         super().__init__(devices)
         mesh = Mesh(np.array(self.local_devices), (AXIS,))
         self._split = NamedSharding(mesh, PartitionSpec(AXIS))
-        self._here = NamedSharding(mesh, PartitionSpec())
+        self._replicated = NamedSharding(mesh, PartitionSpec())
 
     def replicate(self, tree: Any) -> Any:
         """See `Launcher`."""
-        return jax.device_put(tree, self._here)
+        return jax.device_put(tree, self._replicated)
 
     def to_checkpoint(self, tree: Any) -> Any:
         """See `Launcher`."""
@@ -151,7 +169,7 @@ class PmapLauncher(Launcher):
 
     def from_checkpoint(self, tree: Any) -> Any:
         """See `Launcher`."""
-        return _placed(tree, self._here)
+        return _placed(tree, self._replicated)
 
     def split(self, batch: Any) -> Any:
         """See `Launcher`; `[devices, b / devices, ...]`."""
@@ -162,22 +180,22 @@ class PmapLauncher(Launcher):
         """See `Launcher`."""
         return jax.tree.map(lambda x: np.asarray(x).reshape(-1, *x.shape[2:]), tree)
 
-    def train(self, step: Callable) -> Callable:
+    def compile_train_step(self, step: Callable) -> Callable:
         """See `Launcher`."""
         axes = {"in_axes": (None, 0, None), "out_axes": None}
-        return jax.pmap(step, AXIS, devices=self._given_to_pmap, donate_argnums=(0,), **axes)
+        return jax.pmap(step, AXIS, devices=self._pmap_devices, donate_argnums=(0,), **axes)
 
-    def evaluate(self, step: Callable) -> Callable:
+    def compile_eval_step(self, step: Callable) -> Callable:
         """See `Launcher`."""
-        return jax.pmap(step, AXIS, in_axes=(None, 0), devices=self._given_to_pmap)
+        return jax.pmap(step, AXIS, in_axes=(None, 0), devices=self._pmap_devices)
 
     @property
-    def _given_to_pmap(self) -> list[jax.Device] | None:
+    def _pmap_devices(self) -> list[jax.Device] | None:
         return self.devices if self.process_count == 1 else None
 
 
 class ShardMapLauncher(Launcher):
-    """With `jax.jit` and `jax.shard_map`."""
+    """Launches with `jax.jit` and `jax.shard_map`."""
 
     def replicate(self, tree: Any) -> Any:
         """See `Launcher`."""
@@ -205,17 +223,17 @@ class ShardMapLauncher(Launcher):
 
         return jax.tree.map(local, tree)
 
-    def train(self, step: Callable) -> Callable:
+    def compile_train_step(self, step: Callable) -> Callable:
         """See `Launcher`."""
         everywhere, split = PartitionSpec(), PartitionSpec(AXIS)
         return self._compiled(step, (everywhere, split, everywhere), everywhere, donate_argnums=(0,))
 
-    def evaluate(self, step: Callable) -> Callable:
+    def compile_eval_step(self, step: Callable) -> Callable:
         """See `Launcher`."""
         return self._compiled(step, (PartitionSpec(), PartitionSpec(AXIS)), PartitionSpec(AXIS))
 
     def _compiled(self, step: Callable, in_specs: Any, out_specs: Any, **options: Any) -> Callable:
-        # The step averages over the axis itself; what it returns as equal everywhere is.
+        # The step itself averages over the axis, so its results are equal on all devices.
         return jax.jit(jax.shard_map(step, mesh=self._mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False), **options)
 
 
@@ -223,7 +241,7 @@ LAUNCHERS: dict[str, type[Launcher]] = {"pmap": PmapLauncher, "shard_map": Shard
 
 
 def _placed(tree: Any, sharding: NamedSharding) -> Any:
-    """The same buffers, one on every device of this process, as arrays of another replicated sharding."""
+    """Returns arrays of another replicated sharding with the same buffers, one on every device of this process."""
 
     def placed(array: jax.Array) -> jax.Array:
         buffers = [shard.data for shard in array.addressable_shards]

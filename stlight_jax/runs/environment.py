@@ -1,4 +1,4 @@
-"""The environment of a run: versions, devices and the commit of the code."""
+"""The environment of a run, for its records and reports."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from etils import epath
 _PACKAGES = ("stlight-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow-cpu", "tensorflow")
 
 
-def environment() -> dict[str, Any]:
-    """Versions, devices and the code's commit."""
+def describe_environment() -> dict[str, Any]:
+    """Returns the versions of Python and the main packages, the platform, the devices and the commit of the code, as JSON."""
     versions = {}
     for package in _PACKAGES:
         try:
@@ -32,10 +32,9 @@ def environment() -> dict[str, Any]:
 
 
 def _git_commit() -> str | None:
-    here = epath.resource_path("stlight_jax")
     try:
         described = subprocess.run(
-            ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40"],
+            ["git", "-C", str(epath.resource_path("stlight_jax")), "describe", "--always", "--dirty", "--abbrev=40"],
             capture_output=True,
             text=True,
             timeout=10,

@@ -153,7 +153,7 @@ def _open_test_data(run: _Run, moved: bool) -> tuple[EvaluationData, dict[str, A
         dataclasses.replace(scaling, missing=scaling.missing or source.scaling.missing),
         in_frames=run.network.in_frames,
         out_channels=run.network.out_channels,
-        batch_size=run.launcher.rounded_up(run.config.evaluation.batch_size),
+        batch_size=run.launcher.round_up_batch_size(run.config.evaluation.batch_size),
         cycle=run.config.evaluation.cycle,
         frame_step=getattr(run.config.data, "frame_step", 1),
     )

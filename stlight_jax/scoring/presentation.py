@@ -13,7 +13,7 @@ from stlight_jax.reports import pictures
 from stlight_jax.reports.page import Gallery, Page, write_page
 from stlight_jax.reports.sprites import Clip, error_note
 from stlight_jax.runs import seals
-from stlight_jax.runs.environment import environment
+from stlight_jax.runs.environment import describe_environment
 from stlight_jax.runs.metrics_log import read_metrics
 from stlight_jax.runs.workdir import Workdir
 
@@ -85,7 +85,7 @@ def _clips(samples: Samples, sequence_mse: dict[str, Any]) -> list[Clip]:
 def _provenance(
     workdir: Workdir, results: dict[str, Any], config: RunConfig[Any], description: dict[str, Any]
 ) -> dict[str, Any]:
-    machine = environment()
+    machine = describe_environment()
     decay = config.train.ema_decay
     fingerprints = {
         f"{name}, step {step:,}": f"SHA-256 {seals.fingerprint(workdir.checkpoints / str(step))}"

@@ -209,7 +209,9 @@ def train_in_jax(
       The loss of each step, and the state after it.
     """
     launcher = PmapLauncher(jax.local_devices()[:1])
-    step = launcher.train(make_train_step(STLight(config, AXIS), functools.partial(make_optimizer, optimizer), AXIS))
+    step = launcher.compile_train_step(
+        make_train_step(STLight(config, AXIS), functools.partial(make_optimizer, optimizer), AXIS)
+    )
     state = launcher.replicate(state)
     for index, batch in enumerate(batches):
         hyperparameters = Hyperparameters(*(jnp.asarray(value, config.dtype) for value in rates(index)))

@@ -68,7 +68,9 @@ class CompilePlan:
         frames = self.model_config.in_frames + (train.horizon or self.model_config.out_frames)
         batch = launcher.abstract_batch((batch_per_chip * len(slice_.devices), frames, *self._frame_shape), np.uint8)
         rates = launcher.abstract(Hyperparameters(np.float32(0), np.float32(0)))
-        return _compile("training", slice_, batch_per_chip, launcher.train(step), launcher.abstract(state), batch, rates)
+        return _compile(
+            "training", slice_, batch_per_chip, launcher.compile_train_step(step), launcher.abstract(state), batch, rates
+        )
 
     def prediction(self, slice_: Slice, batch_per_chip: int) -> CompiledProgram | OversizedProgram:
         """Compiles the program of `Predictor`.

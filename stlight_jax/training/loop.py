@@ -22,7 +22,7 @@ from stlight_jax.evaluation.evaluator import evaluate
 from stlight_jax.parallel import agreement
 from stlight_jax.parallel.preemption import StopRequests, stop_requests
 from stlight_jax.runs.checkpoint_writer import CheckpointWriter
-from stlight_jax.runs.environment import environment
+from stlight_jax.runs.environment import describe_environment
 from stlight_jax.runs.metrics_log import MetricsLog, NullLog
 from stlight_jax.runs.workdir import Workdir
 from stlight_jax.storage.json_files import write_json
@@ -69,7 +69,7 @@ def train(config: ml_collections.ConfigDict, workdir: epath.PathLike, allow_chan
             return state
         if first_process:
             write_json(run_folder.path / "config.json", setup.config.to_dict())
-            write_json(run_folder.path / "environment.json", environment())
+            write_json(run_folder.path / "environment.json", describe_environment())
         log = MetricsLog(run_folder.path, config.train.tensorboard, lock) if first_process else NullLog()
         with (
             contextlib.closing(log),
@@ -206,7 +206,7 @@ class Trainer:
             return None if self._stop.requested else self._validation_metrics(state, done, elapsed)
 
     def _validation_metrics(self, state: TrainState, done: int, elapsed: Callable[[], float]) -> dict[str, float] | None:
-        batch_size = self._launcher.rounded_up(self._setup.config.evaluation.batch_size)
+        batch_size = self._launcher.round_up_batch_size(self._setup.config.evaluation.batch_size)
         title = f"validating at step {done}"
         sums = evaluate(
             self._setup.eval_step, self._launcher, state.variables, self._setup.validation, batch_size, title, self._stop.agree

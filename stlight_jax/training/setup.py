@@ -72,8 +72,8 @@ class TrainingSetup:
             raise InputError(f"the run has {self.total_steps} steps; expected fewer than {2**31}; reduce train.epochs")
         self.schedule = make_schedule(config.optimizer, per_epoch, config.train.epochs, config.train.batch_size)
         self.model, train_step = configured_training(config, model_config, AXIS, self.training.scaling)
-        self.train_step = self.launcher.train(train_step)
-        self.eval_step = self.launcher.evaluate(make_eval_step(self.model, self.training.scaling))
+        self.train_step = self.launcher.compile_train_step(train_step)
+        self.eval_step = self.launcher.compile_eval_step(make_eval_step(self.model, self.training.scaling))
 
     @functools.cached_property
     def description(self) -> dict[str, Any]:

@@ -56,9 +56,9 @@ def run(source, models, cycle=0, frame_step=1):
     assert len(launcher.devices) == 8
     baselines = {"copy": copy_last_frame, "mean": mean_of_inputs}
     steps = EvaluationSteps(
-        launcher.evaluate(grey_step(source.scaling)),
-        {name: launcher.evaluate(make_baseline_step(of, MODEL, source.scaling)) for name, of in baselines.items()},
-        launcher.evaluate(make_given_step(MODEL, source.scaling)),
+        launcher.compile_eval_step(grey_step(source.scaling)),
+        {name: launcher.compile_eval_step(make_baseline_step(of, MODEL, source.scaling)) for name, of in baselines.items()},
+        launcher.compile_eval_step(make_given_step(MODEL, source.scaling)),
     )
     data = EvaluationData(source, source.scaling, SEEN, 1, 8, cycle, frame_step)
     return evaluate_with_baselines(steps, launcher, models, data, "testing")
@@ -127,7 +127,7 @@ def test_baselines_take_what_is_there():
     launcher = PmapLauncher()
 
     def mse(baseline):
-        step = launcher.evaluate(make_baseline_step(baseline, MODEL, source.scaling))
+        step = launcher.compile_eval_step(make_baseline_step(baseline, MODEL, source.scaling))
         return launcher.join(step(np.float32(0), launcher.split(np.repeat(window, 8, 0))))["mse"][0]
 
     last = np.where(np.isnan(seen[:, 2]), seen[:, 1], seen[:, 2])[:, None]
@@ -146,7 +146,7 @@ def test_a_cycle_that_would_look_ahead_is_refused():
 def test_an_evaluation_alone_and_abandoned():
     source = Stored(np.random.default_rng(0).integers(0, 256, (30, 16, 16, 1), dtype=np.uint8), Scaling())
     launcher = PmapLauncher()
-    step = launcher.evaluate(grey_step(source.scaling))
+    step = launcher.compile_eval_step(grey_step(source.scaling))
     alone = evaluate(step, launcher, jnp.float32(0.5), source, 16, "testing")
     squared = np.square(0.5 - source.frames(range(5))[:, SEEN:] / 255.0).sum((2, 3, 4)).mean(0)
     np.testing.assert_allclose(alone.per_lead_time()["mse"], squared, rtol=1e-5)

@@ -64,7 +64,7 @@ def test_auto_convolves_phases_there():
 def run(launcher, config, steps=6):
     """Losses of a few steps on random frames, and the parameters after them."""
     optimizer = functools.partial(make_optimizer, load_config("tiny").optimizer)
-    step = launcher.train(make_train_step(STLight(config, AXIS), optimizer, AXIS))
+    step = launcher.compile_train_step(make_train_step(STLight(config, AXIS), optimizer, AXIS))
     state = launcher.replicate(create_state(STLight(config), optimizer(), 0, FRAME))
     random = np.random.default_rng(0)
     losses = []

@@ -29,7 +29,7 @@ def losses(config, dtype):
     model = STLight(network_config(check_config(config)), AXIS)
     optimizer = functools.partial(make_optimizer, config.optimizer)
     state = launcher.replicate(create_state(model, optimizer(), config.train.seed, source.shape[1:]))
-    step = launcher.train(make_train_step(model, optimizer, AXIS, source.scaling))
+    step = launcher.compile_train_step(make_train_step(model, optimizer, AXIS, source.scaling))
     found = []
     batches = training_batches(source, batch_size, 0, epochs * per_epoch)
     for index, batch in enumerate(launcher.prefetch(batches)):

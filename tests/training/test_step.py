@@ -64,7 +64,7 @@ def make_run(config, devices, ema_decay=0.0):
     model = STLight(config, AXIS)
     optimizer = functools.partial(make_optimizer, optimizer_config())
     state = create_state(model, optimizer(), 0, (16, 16, config.in_channels), averaged=ema_decay > 0)
-    step = launcher.train(make_train_step(model, optimizer, AXIS, ema_decay=ema_decay))
+    step = launcher.compile_train_step(make_train_step(model, optimizer, AXIS, ema_decay=ema_decay))
     return launcher, launcher.replicate(state), step, model
 
 
@@ -140,7 +140,7 @@ def trained_once(model_config, frames, scaling, devices=4):
     optimizer = functools.partial(make_optimizer, optimizer_config())
     state = launcher.replicate(create_state(model, optimizer(), 0, (16, 16, model_config.in_channels)))
     before = jax.tree.map(np.asarray, state.variables)
-    step = launcher.train(make_train_step(model, optimizer, AXIS, scaling))
+    step = launcher.compile_train_step(make_train_step(model, optimizer, AXIS, scaling))
     _, metrics = step(state, launcher.split(frames), Hyperparameters(np.float32(1e-3), np.float32(0.9)))
     return before, {name: float(value) for name, value in metrics.items()}
 
@@ -192,7 +192,7 @@ def one_step(model_config, frames, accumulate=1, axis=AXIS, devices=2, network=S
     model = network(model_config, axis)
     optimizer = functools.partial(make_optimizer, optimizer_config())
     state = launcher.replicate(create_state(model, optimizer(), 0, (16, 16, model_config.in_channels)))
-    step = launcher.train(make_train_step(model, optimizer, AXIS, scaling, accumulate))
+    step = launcher.compile_train_step(make_train_step(model, optimizer, AXIS, scaling, accumulate))
     state, metrics = step(state, launcher.split(frames), Hyperparameters(np.float32(1e-3), np.float32(0.9)))
     return {name: float(value) for name, value in metrics.items()}, jax.device_get(state)
 
