@@ -25,6 +25,7 @@ from flax import traverse_util
 
 from stlight_jax.data.available_memory import memory_available
 from stlight_jax.data.data_sections import check_config
+from stlight_jax.data.formats.npy import read_npy_header
 from stlight_jax.data.network_config import network_config
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.errors import InputError
@@ -222,8 +223,7 @@ def _headers(path: epath.Path, weights: bytes, most: int) -> dict[str, jax.Shape
     with zipfile.ZipFile(io.BytesIO(weights)) as file:
         for entry in file.infolist():
             with file.open(entry) as array:
-                np.lib.format.read_magic(array)
-                shape, _, dtype = np.lib.format.read_array_header_1_0(array)
+                shape, _, dtype = read_npy_header(array)
                 size = dtype.itemsize * math.prod(shape)
                 if array.tell() + size != entry.file_size:
                     raise InputError(
