@@ -33,6 +33,7 @@ MODULES = {
     "data.builders.taxibj": "data.datasets.taxibj",
     "data.copies": "storage.copies",
     "data.moving_mnist": "data.datasets.moving_mnist",
+    "data.npy": "data.formats.npy",
     "data.opening": "data.load",
     "evaluation.charts": "reports.charts",
     "evaluation.comparison": "reports.comparison",
@@ -49,7 +50,6 @@ MODULES = {
     "inference.predict": "forecasting.predict",
     "inference.rollout": "model.rollout",
     "inference.verification": "forecasting.verification",
-    "interruption": "console.signals",
     "model.batch_norm": "model.ops.batch_norm",
     "model.channels": "model.ops.channels",
     "model.cpu_kernels": "model.ops.cpu_kernels",
@@ -63,7 +63,7 @@ MODULES = {
     "pods.report": "tpu_planning.tpu_table",
     "pods.widths": "tpu_planning.lanes",
     "progress": "console.progress console.messages",
-    "remote": "storage.paths",
+    "remote": "storage.paths storage.bucket",
     "training.checkpoint": "runs.checkpoint",
     "training.clusters": "parallel.clusters",
     "training.distributed": "parallel.distributed parallel.agreement",
@@ -80,6 +80,7 @@ NAMES = {
     "pods.plan.Plan": "CompilePlan",
     "pods.widths.width": "lane_fit",
     "progress.say": "print_message",
+    "training.log.environment": "describe_environment",
 }
 
 # Functions that have left a module of the same name.
