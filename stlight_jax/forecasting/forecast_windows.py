@@ -51,13 +51,11 @@ class SampledSource:
         if times is None:
             return None
         chosen = slice(self.phase, None, self.step)
-        stored = None if times.stored is None else times.stored[chosen]
-        return dataclasses.replace(times, values=times.values[chosen], stored=stored)
+        return dataclasses.replace(times, values=times.values[chosen], stored=times.stored[chosen])
 
     @property
     def info(self) -> SourceInfo:
         """Where and how the sequence is stored."""
-        assert self.original.info is not None  # every reader gives it
         return self.original.info
 
     def file_index(self, index: _Index) -> _Index:

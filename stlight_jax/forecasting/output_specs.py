@@ -59,7 +59,7 @@ def _spec(request: Request, plan: ForecastPlan, forecaster: Forecaster, number: 
 def stored_dtype(plan: ForecastPlan, number: int) -> np.dtype:
     """Returns the type of a source's values in its file."""
     source = plan.sources[number]
-    return source.info.dtype or source.original.dtype
+    return source.info.dtype
 
 
 def _dtype(plan: ForecastPlan, number: int) -> np.dtype:

@@ -121,7 +121,7 @@ def make_plan(request: Request, reader: InputReader, model: STLightConfig) -> Fo
     if request.truth:
         true_originals = reader.open(pathlib.Path(request.truth).expanduser())
         truths, remarks = _read_truths(sources, starts, reader, horizon, true_originals, f"--truth={request.truth}")
-    paths = dict.fromkeys(original.info.path for original in (*originals, *true_originals) if original.info is not None)
+    paths = dict.fromkeys(original.info.path for original in (*originals, *true_originals))
     return ForecastPlan(
         reader=reader,
         sources=sources,

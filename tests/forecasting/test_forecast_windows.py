@@ -4,8 +4,9 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from etils import epath
 
-from stlight_jax.data.formats.types import FrameSource
+from stlight_jax.data.formats.types import FrameSource, SourceInfo
 from stlight_jax.forecasting.forecast_windows import SampledSource, windows_along
 
 BLOCK, SIDE = 10, 40
@@ -19,7 +20,8 @@ def counted(frames):
             numbers = np.arange(start, min(start + BLOCK, frames), dtype=np.float32)
             yield np.repeat(numbers, SIDE * SIDE).reshape(-1, SIDE, SIDE, 1)
 
-    return FrameSource("counted", frames, (SIDE, SIDE, 1), np.dtype(np.float32), blocks)
+    dtype = np.dtype(np.float32)
+    return FrameSource("counted", frames, (SIDE, SIDE, 1), dtype, blocks, SourceInfo(epath.Path("counted.npy"), "npy", dtype))
 
 
 @pytest.mark.parametrize("every", [1, 4, 7, 2_345])

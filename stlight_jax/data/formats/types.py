@@ -78,12 +78,12 @@ class FrameSource:
       dtype: element type of the blocks: uint8, uint16, int16 or float32.
       blocks: yields blocks `[n, h, w, c]` in order, each of about 32 MiB or a single frame, from the first frame or from the
         frame whose index it gets. It can be called again, and raises InputError for damage that only reading reveals.
+      info: where and how the sequence is stored.
       fill: integers of this value are missing; in floats, NaN is missing.
       ticks: int64 `[t]`, the time of each frame in whole sampling steps since an origin that all sequences of a call with the
         same sampling step and kind of time share; None if the file has no times, so that frames follow each other.
       step: the sampling step as text, such as "1 h"; "" if unknown.
       remarks: messages for the user.
-      info: where and how the sequence is stored.
       times: the time axis that `ticks` come from.
     """
 
@@ -92,11 +92,11 @@ class FrameSource:
     shape: tuple[int, int, int]
     dtype: np.dtype
     blocks: Callable[..., Iterator[np.ndarray]]
+    info: SourceInfo
     fill: float | None = None
     ticks: np.ndarray | None = None
     step: str = ""
     remarks: tuple[str, ...] = ()
-    info: SourceInfo | None = None
     times: TimeAxis | None = None
 
 
