@@ -94,5 +94,8 @@ def check(config: Mapping[str, Any] | ml_collections.ConfigDict, data: type[Data
     """
     if isinstance(config, ml_collections.ConfigDict):
         config = config.copy_and_resolve_references().to_dict()
-    sections = {section.section_name: section.from_config(config.get(section.section_name)) for section in (*SECTIONS, data)}
+    declared: tuple[type[Section], ...] = (*SECTIONS, data)
+    sections: dict[str, Any] = {
+        section.section_name: section.from_config(config.get(section.section_name)) for section in declared
+    }
     return RunConfig(dataset=config["dataset"], size=config.get("size", ""), **sections)

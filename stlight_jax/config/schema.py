@@ -129,6 +129,7 @@ class Section:
     """
 
     section_name: ClassVar[str]
+    __dataclass_fields__: ClassVar[dict[str, Any]]  # every section is a dataclass
 
     def __init_subclass__(cls, name: str = "", **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

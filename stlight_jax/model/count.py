@@ -1,8 +1,8 @@
 """Parameters and multiply-accumulates of an STLight network, part by part.
 
-The paper counted with fvcore, which knows no convolution whose padding is given as "same": both depthwise convolutions
-were left out. Otherwise a multiply-accumulate counts 1, evaluation-mode batch norm 2 per element, GELU, additions and
-the shuffle 0, for one sequence. `MultiplyAccumulates.paper` counts so, `.true` adds the depthwise convolutions.
+The paper counted with fvcore, which ignores convolutions whose padding is given as "same", so both depthwise convolutions were
+left out. The other rules are: a multiply-accumulate counts 1, evaluation-mode batch norm 2 per element, GELU, additions and
+the shuffle 0, all for one sequence. `PartCount.paper` follows these rules; `PartCount.true` adds the depthwise convolutions.
 """
 
 from __future__ import annotations
@@ -17,8 +17,15 @@ import jax.numpy as jnp
 from stlight_jax.model.stlight import STLight, STLightConfig
 
 
-class Part(NamedTuple):
-    """One row of the count, summed over all blocks."""
+class PartCount(NamedTuple):
+    """The count of one part of the network, over all blocks.
+
+    Attributes:
+      name: Name of the part.
+      parameters: Number of parameters.
+      paper: Multiply-accumulates by the paper's rules.
+      true: Multiply-accumulates with the depthwise convolutions.
+    """
 
     name: str
     parameters: int
@@ -28,19 +35,26 @@ class Part(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Count:
-    """Rows in the order of the network."""
+    """The counts of all parts.
 
-    parts: tuple[Part, ...]
+    Attributes:
+      parts: One count for each part, in the order of the network.
+      height: Height of the frames in pixels.
+      width: Width of the frames in pixels.
+    """
+
+    parts: tuple[PartCount, ...]
     height: int
     width: int
 
     @property
-    def total(self) -> Part:
+    def total(self) -> PartCount:
         """The sum of all parts."""
-        return Part("total", *(sum(column) for column in zip(*(part[1:] for part in self.parts), strict=True)))
+        parameters, paper, true = (sum(column) for column in zip(*(part[1:] for part in self.parts), strict=True))
+        return PartCount("total", parameters, paper, true)
 
     def as_json(self) -> dict[str, Any]:
-        """Frame size, parts and total as plain data."""
+        """Returns frame size, parts and total as plain data."""
         return {
             "frame": [self.height, self.width],
             "parts": [part._asdict() for part in self.parts],
@@ -49,9 +63,18 @@ class Count:
 
 
 def count(config: STLightConfig, height: int, width: int) -> Count:
-    """Counts parameters (of the real parameter tree) and multiply-accumulates for one sequence of `height` x `width` frames.
+    """Counts parameters, in the real parameter tree, and multiply-accumulates.
 
-    Raises InputError for frame sides the patch does not divide.
+    Args:
+      config: The network's shape.
+      height: Height of the frames in pixels.
+      width: Width of the frames in pixels.
+
+    Returns:
+      The counts for one sequence.
+
+    Raises:
+      InputError: The patch size does not divide the sides of the frames.
     """
     frames = jax.ShapeDtypeStruct((1, config.in_frames, height, width, config.in_channels), jnp.float32)
     config.check_frames(frames.shape)
@@ -62,32 +85,27 @@ def count(config: STLightConfig, height: int, width: int) -> Count:
 
     d, depth = config.hidden_dim, config.depth
     cells = (height // config.patch_size) * (width // config.patch_size)
-    normalised = 2 * cells * d  # one evaluation-mode batch norm
+    batch_norm = 2 * cells * d  # in evaluation mode
     near, far = (depth * cells * d * side**2 for side in (config.near_kernel, config.far_kernel))
-    encoded = cells * d * config.in_frames * config.in_channels * config.encoder_kernel**2
+    encoding = cells * d * config.in_frames * config.in_channels * config.encoder_kernel**2
     pointwise = depth * cells * d * d
-    reassembled = height * width * (d // config.patch_size**2) * config.out_frames * config.out_channels
+    reassembling = height * width * (d // config.patch_size**2) * config.out_frames * config.out_channels
 
-    def of_mixers(name: str) -> int:
+    def mixer_size(name: str) -> int:
         return sum(_size(tree[name]) for tree in mixers)
 
-    def same(name: str, parameters: int, operations: int) -> Part:
-        return Part(name, parameters, operations, operations)
-
-    return Count(
-        (
-            same("encoder, convolution", _size(encoder["conv"]) + _size(encoder["bias"]), encoded),
-            same("encoder, batch norm", _size(encoder["norm"]), normalised),
-            Part("mixers, near depthwise", of_mixers("near"), 0, near),
-            Part("mixers, far depthwise", of_mixers("far"), 0, far),
-            same("mixers, spatial norm", of_mixers("spatial_norm"), depth * normalised),
-            same("mixers, pointwise", of_mixers("pointwise"), pointwise),
-            same("mixers, pointwise norm", of_mixers("pointwise_norm"), depth * normalised),
-            same("reassembly, 1x1", _size(reassembly), reassembled),
-        ),
-        height,
-        width,
+    # name, parameters, multiply-accumulates by the paper's rules and true ones
+    parts = (
+        ("encoder, convolution", _size(encoder["conv"]) + _size(encoder["bias"]), encoding, encoding),
+        ("encoder, batch norm", _size(encoder["norm"]), batch_norm, batch_norm),
+        ("mixers, near depthwise", mixer_size("near"), 0, near),
+        ("mixers, far depthwise", mixer_size("far"), 0, far),
+        ("mixers, spatial norm", mixer_size("spatial_norm"), depth * batch_norm, depth * batch_norm),
+        ("mixers, pointwise", mixer_size("pointwise"), pointwise, pointwise),
+        ("mixers, pointwise norm", mixer_size("pointwise_norm"), depth * batch_norm, depth * batch_norm),
+        ("reassembly, 1x1", _size(reassembly), reassembling, reassembling),
     )
+    return Count(tuple(PartCount(*part) for part in parts), height, width)
 
 
 def _size(tree: Any) -> int:

@@ -1,4 +1,4 @@
-"""Horizons beyond T': predictions are fed back, block by block (OpenSTL, `openstl/methods/simvp.py`)."""
+"""Roll-out to horizons beyond T': predictions are fed back, block by block (OpenSTL, `openstl/methods/simvp.py`)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,16 @@ _Carry = TypeVar("_Carry")
 
 
 def check_horizon(key: str, horizon: int, config: STLightConfig) -> None:
-    """Raises InputError if a network cannot be fed its own predictions, and `horizon` asks for that."""
+    """Checks that a network can predict a horizon, which beyond T' requires that it takes its own predictions as input.
+
+    Args:
+      key: Name of the key or flag of the horizon, for the message.
+      horizon: Number of frames to predict.
+      config: The network's shape.
+
+    Raises:
+      InputError: The network would have to take its own predictions, but predicts another number of channels.
+    """
     if horizon > config.out_frames and config.in_channels != config.out_channels:
         raise InputError(
             f"{key} is {horizon}, more than model.out_frames {config.out_frames}, so predictions are fed back; but the network "
@@ -24,15 +33,15 @@ def check_horizon(key: str, horizon: int, config: STLightConfig) -> None:
 
 
 def rollout(predict: Callable[[jax.Array], jax.Array], inputs: jax.Array, horizon: int) -> jax.Array:
-    """Predicts `horizon` frames, of which the network gives T' at a time.
+    """Predicts `horizon` frames with a network that gives T' at a time.
 
-    The network always sees the last T frames of what there is: inputs first, then its own predictions, unclipped. Gradients
-    flow through all passes. A horizon below T' is cut from one pass.
+    Each pass sees the last T frames: the inputs first, then the network's own predictions, unclipped. Gradients flow through
+    all passes. A horizon below T' is cut from one pass.
 
     Args:
-      predict: `[b, T, h, w, c] -> [b, T', h, w, c]`.
+      predict: Maps `[b, T, h, w, c]` to `[b, T', h, w, c]`.
       inputs: `[b, T, h, w, c]`.
-      horizon: at least 1.
+      horizon: Frames to predict, at least 1.
 
     Returns:
       `[b, horizon, h, w, c]`.

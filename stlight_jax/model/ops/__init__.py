@@ -1,0 +1,1 @@
+"""Fast operations of the network on CPUs, GPUs and TPUs."""

@@ -1,17 +1,17 @@
-"""Depthwise convolution: one op, its gradients, and the adaptor that hands it to `nn.Conv`.
+"""Depthwise convolution: one operation, its gradients, and the adaptor for `nn.Conv`.
 
-Four implementations, for four kinds of machine:
+It has four implementations, for four kinds of machine:
 
-- "native" is XLA's grouped convolution. On a TPU it is the right one: ahead-of-time compilation of a training step (v5e,
-  d 256, 6 blocks, bf16) shows 55.7 GFLOP and 4.3 GB accessed against the tap sum's 71.6 GFLOP and 13.3 GB. On a CPU it
-  runs at under 1 GFLOP/s, and its filter gradient is expanded to a dense convolution of channels x channels.
-- "phases" is for NVIDIA GPUs, whose library has fast depthwise kernels, but not for dilated ones: a dilated convolution is
-  an ordinary one on each of its dilation x dilation phases, so the image is taken apart and put together again.
-- "cpu" calls hand-written kernels (`cpu_kernels.cc`), which a C++ compiler makes on first use. They know float32 (and
-  bfloat16 by way of it), 16 channels or more and kernels up to 11 wide; anything else goes by "taps". The program runs on
+- "native" is XLA's grouped convolution, the best one for TPUs: ahead-of-time compilation of a training step (v5e, d 256,
+  6 blocks, bf16) shows 55.7 GFLOP and 4.3 GB accessed against the tap sum's 71.6 GFLOP and 13.3 GB. On a CPU it runs at under
+  1 GFLOP/s, and its filter gradient is expanded to a dense convolution of channels x channels.
+- "phases" is for NVIDIA GPUs, whose library has fast depthwise kernels for ordinary convolutions only. A dilated convolution is
+  an ordinary one on each of its dilation x dilation phases, so the image is divided into phases and put together again.
+- "cpu" calls hand-written kernels (`cpu_kernels.cc`), which a C++ compiler builds on first use. They support float32 (and
+  bfloat16 by conversion), 16 channels or more and kernels up to 11 wide; other convolutions use "taps". The program runs on
   CPUs only, in processes that have this package.
-- "taps" writes the convolution as k*k shifted multiply-adds, which XLA fuses into loops: portable, for CPUs without a
-  compiler and for what the kernels do not know.
+- "taps" writes the convolution as k*k shifted multiply-adds, which XLA fuses into loops. It is portable, for CPUs without a
+  compiler and for shapes that the kernels do not support.
 
 Milliseconds at batch 4, 32 x 32, 256 channels, float32, on 2 cores of an AMD EPYC (Zen 4) with jax 0.12.0.1; the matrix
 product of a pointwise layer takes 3.1 there, and "native" 300 to 2000 (`benchmarks/depthwise.py`):
@@ -23,8 +23,8 @@ product of a pointwise layer takes 3.1 there, and "native" 300 to 2000 (`benchma
 | 3x3 | forward | 0.5 | 0.2 |
 | | gradients | 4.0 | 0.5 |
 
-On one NVIDIA H200 at batch 16, 32 x 32, 1400 channels, dilation 3 with jax 0.11.2, beside the better of PyTorch 2.11's two
-memory formats (cuDNN, the same card and run); 3x3 without dilation takes 0.05 to 0.10 in all of them:
+Milliseconds on one NVIDIA H200 at batch 16, 32 x 32, 1400 channels, dilation 3 with jax 0.11.2, beside the better of PyTorch
+2.11's two memory formats (cuDNN, the same card and run); 3x3 without dilation takes 0.05 to 0.10 in all of them:
 
 | kernel | | "native" | "phases" | PyTorch |
 |---|---|---|---|---|
@@ -35,8 +35,8 @@ memory formats (cuDNN, the same card and run); 3x3 without dilation takes 0.05 t
 | 5x5, float32 | forward | 1.18 | 0.33 | |
 | 5x5, bfloat16 | forward | 1.20 | 0.20 | |
 
-"auto" takes "cpu" where a program is compiled for a CPU ("taps" if there is no compiler, or if the machine's own platform
-is another one), "phases" on NVIDIA's GPUs and "native" elsewhere; "portable" takes "taps" instead of "cpu", so that the
+"auto" takes "cpu" if a program is compiled for a CPU ("taps" without a compiler, or if the default platform of the process is
+not the CPU), "phases" for NVIDIA GPUs and "native" for other platforms. "portable" takes "taps" instead of "cpu", so that the
 program can be exported.
 """
 
@@ -58,8 +58,8 @@ Implementation = Literal["auto", "native", "phases", "taps", "cpu", "portable"]
 IMPLEMENTATIONS: tuple[Implementation, ...] = ("auto", "native", "phases", "taps", "cpu", "portable")
 _BY_PLATFORM = ("auto", "portable")
 
-_STRETCH = 16
-_FEW_TAPS = 25
+_STRETCH = 16  # pixels of a row that one turn of the loop of `_taps_filter_gradient` adds
+_FEW_TAPS = 25  # cuDNN is fast for the filter gradients of kernels up to this size
 _NHWC = ("NHWC", "HWIO", "NHWC")
 
 
@@ -70,21 +70,22 @@ def depthwise_conv(
     implementation: Implementation = "auto",
     precision: lax.PrecisionLike = None,
 ) -> jax.Array:
-    """Convolves every channel with its own kernel; stride 1, zero padding, same size ("same").
+    """Convolves every channel with its own kernel; stride 1, zero padding, output of the same size.
 
     Args:
       x: `[b, h, w, d]`.
       kernel: `[k_h, k_w, 1, d]`, odd sides.
-      dilation: distance between neighbouring taps, in pixels.
-      implementation: see above; all but "native" have their own gradients (reverse mode, first order).
-      precision: of the products of "native" and "phases"; the others multiply and add in float32, or in float64 if `x` is.
+      dilation: Distance between neighbouring taps, in pixels.
+      implementation: See above; all but "native" define their own gradients (reverse mode, first order).
+      precision: Precision of the products of "native" and "phases"; the others multiply and add in float32, or in float64 if
+        `x` is float64.
 
     Returns:
-      `[b, h, w, d]`, in the dtype of `x`.
+      `[b, h, w, d]`, in the type of `x`.
 
     Raises:
-      ValueError: the kernel has an even side, or `implementation` is unknown.
-      InputError: `implementation` is "cpu" and the kernels cannot be compiled here.
+      ValueError: The kernel has an even side, or `implementation` is unknown.
+      InputError: `implementation` is "cpu" and the kernels cannot be compiled on this machine.
     """
     chex.assert_rank([x, kernel], 4)
     chex.assert_axis_dimension(kernel, 2, 1)
@@ -94,14 +95,22 @@ def depthwise_conv(
     if implementation not in IMPLEMENTATIONS:
         raise ValueError(f"depthwise implementation {implementation!r} is unknown; choose one of {IMPLEMENTATIONS}")
     if implementation == "cpu" and (reason := cpu_kernels.why_unavailable()):
-        raise InputError(f"depthwise implementation 'cpu' is not to be had: {reason}; 'auto' does without")
+        raise InputError(f"model.depthwise is 'cpu', which is not available: {reason}; choose 'auto' to fall back to XLA")
     if implementation == "native":
         return _native(x, kernel, dilation, precision)
     return _with_own_gradients(x, kernel, dilation, implementation, precision)
 
 
 def as_conv_general_dilated(implementation: Implementation) -> Callable[..., jax.Array]:
-    """Makes `depthwise_conv` a value for `nn.Conv(conv_general_dilated=...)`; the layer keeps its parameters and names."""
+    """Makes `depthwise_conv` an argument for `nn.Conv(conv_general_dilated=...)`; the layer keeps its parameters and names.
+
+    Args:
+      implementation: As in `depthwise_conv`.
+
+    Returns:
+      A function with the signature of `lax.conv_general_dilated`. It raises ValueError for convolutions that are not depthwise
+      with stride 1 and padding "SAME".
+    """
 
     def conv_general_dilated(
         lhs: jax.Array,
@@ -115,7 +124,7 @@ def as_conv_general_dilated(implementation: Implementation) -> Callable[..., jax
         **_: Any,
     ) -> jax.Array:
         if tuple(window_strides) != (1, 1) or padding != "SAME" or feature_group_count != lhs.shape[-1]:
-            raise ValueError("this convolution is depthwise: stride 1, padding 'SAME', as many groups as channels")
+            raise ValueError("expected a depthwise convolution: stride 1, padding 'SAME', as many groups as channels")
         return depthwise_conv(lhs, rhs, rhs_dilation[0], implementation, precision)
 
     return conv_general_dilated
@@ -147,7 +156,7 @@ def _shifted(padded: jax.Array, row: int, column: int, dilation: int, height: in
 def _taps(x: jax.Array, kernel: jax.Array, dilation: int) -> jax.Array:
     _, height, width, _ = x.shape
     kernel_height, kernel_width = kernel.shape[:2]
-    # What makes `x` must not be fused into every tap, nor the taps into every use of their sum.
+    # Without barriers, XLA fuses the operations that produce `x` into every tap, and the taps into every use of their sum.
     padded = lax.optimization_barrier(_pad(x, (kernel_height, kernel_width), dilation))
     total = jnp.zeros(x.shape, jnp.promote_types(x.dtype, jnp.float32))
     for row in range(kernel_height):
@@ -157,7 +166,7 @@ def _taps(x: jax.Array, kernel: jax.Array, dilation: int) -> jax.Array:
 
 
 def _phases(x: jax.Array, dilation: int) -> jax.Array:
-    """Space to batch: `[b, h, w, d] -> [b * dilation**2, ceil(h / dilation), ceil(w / dilation), d]`, zero-filled."""
+    """Divides into phases: `[b, h, w, d]` to `[b * dilation**2, ceil(h / dilation), ceil(w / dilation), d]`, zero-filled."""
     batch, height, width, channels = x.shape
     rows, columns = -(-height // dilation), -(-width // dilation)
     x = jnp.pad(x, ((0, 0), (0, rows * dilation - height), (0, columns * dilation - width), (0, 0)))
@@ -166,7 +175,7 @@ def _phases(x: jax.Array, dilation: int) -> jax.Array:
 
 
 def _from_phases(phases: jax.Array, shape: tuple[int, ...], dilation: int) -> jax.Array:
-    """Batch to space, the inverse of `_phases`: `[b * dilation**2, rows, columns, d] -> [b, h, w, d]`."""
+    """Inverts `_phases`: `[b * dilation**2, rows, columns, d]` to `[b, h, w, d]`."""
     batch, height, width, channels = shape
     _, rows, columns, _ = phases.shape
     x = phases.reshape(batch, dilation, dilation, rows, columns, channels).transpose(0, 3, 1, 4, 2, 5)
@@ -189,14 +198,14 @@ def _phased_gradients(
         input_gradient, filter_gradient = _native_gradients(*phases, 1, precision)
         input_gradient = _from_phases(input_gradient, x.shape, dilation)
     if kernel.shape[0] * kernel.shape[1] > _FEW_TAPS and x.dtype.itemsize >= 4:
-        # cuDNN has no fast one for these in float32, phases or not: 6.5 ms for 7x7, and 0.3 for 5x5, where this form takes 1.6
-        # and 0.9. What is not used is not computed.
+        # cuDNN has no fast filter gradient for these in float32, phases or not: 6.5 ms for 7x7, and 0.3 for 5x5; this form
+        # takes 1.6 and 0.9. XLA drops the unused gradient.
         filter_gradient = _summed_filter_gradient(x, cotangent, kernel.shape[:2], dilation).astype(kernel.dtype)
     return input_gradient, filter_gradient
 
 
-def _summed_filter_gradient(x: jax.Array, cotangent: jax.Array, kernel_sides: tuple[int, int], dilation: int) -> jax.Array:
-    """Gradient with respect to the kernel, `[k_h, k_w, 1, d]` in float32 or wider, as a sum over all pixels for each tap."""
+def _summed_filter_gradient(x: jax.Array, cotangent: jax.Array, kernel_sides: tuple[int, ...], dilation: int) -> jax.Array:
+    """Returns the kernel's gradient, `[k_h, k_w, 1, d]` in float32 or wider, as a sum over all pixels for each tap."""
     _, height, width, _ = x.shape
     wide = jnp.promote_types(x.dtype, jnp.float32)
     padded = lax.optimization_barrier(_pad(x, kernel_sides, dilation))
@@ -209,12 +218,12 @@ def _summed_filter_gradient(x: jax.Array, cotangent: jax.Array, kernel_sides: tu
     return jnp.stack(sums).reshape(rows, columns, 1, -1)
 
 
-def _taps_filter_gradient(x: jax.Array, cotangent: jax.Array, kernel_sides: tuple[int, int], dilation: int) -> jax.Array:
-    """Gradient with respect to the kernel, `[k_h, k_w, 1, d]` in float32 or wider.
+def _taps_filter_gradient(x: jax.Array, cotangent: jax.Array, kernel_sides: tuple[int, ...], dilation: int) -> jax.Array:
+    """Returns the kernel's gradient, `[k_h, k_w, 1, d]` in float32 or wider.
 
-    It is a tap sum, too: the cotangent's pixels are the taps and the kernel's gradient is the output. A dilated convolution
+    It is a tap sum as well: the cotangent's pixels are the taps and the kernel's gradient is the output. A dilated convolution
     is an ordinary one on each of its dilation x dilation phases, which makes the images small. One turn of the loop adds a
-    stretch of a row's pixels: few enough that what they read stays in the first-level cache.
+    stretch of a row's pixels, so few that their inputs stay in the first-level cache.
     """
     wide = jnp.promote_types(x.dtype, jnp.float32)
     x, cotangent = _phases(x.astype(wide), dilation), _phases(cotangent.astype(wide), dilation)
@@ -256,21 +265,23 @@ def _cpu(x: jax.Array, kernel: jax.Array, dilation: int, flip: bool) -> jax.Arra
 
 
 def _cpu_gradients(x: jax.Array, kernel: jax.Array, cotangent: jax.Array, dilation: int) -> tuple[jax.Array, jax.Array]:
-    wide = (array.astype(jnp.float32) for array in (x, cotangent))
-    filter_gradient = cpu_kernels.filter_gradient(*wide, kernel.shape[:2], dilation)
+    sides = (kernel.shape[0], kernel.shape[1])
+    filter_gradient = cpu_kernels.filter_gradient(x.astype(jnp.float32), cotangent.astype(jnp.float32), sides, dilation)
     return _cpu(cotangent, kernel, dilation, flip=True), filter_gradient.astype(kernel.dtype)
 
 
 def _use_cpu_kernels(x: jax.Array, kernel: jax.Array, implementation: Implementation) -> bool:
-    known = x.shape[-1] >= cpu_kernels.MIN_CHANNELS and kernel.shape[1] in cpu_kernels.WIDTHS
-    fits = known and {x.dtype, kernel.dtype} <= {jnp.dtype(jnp.float32), jnp.dtype(jnp.bfloat16)}
+    supported = x.shape[-1] >= cpu_kernels.MIN_CHANNELS and kernel.shape[1] in cpu_kernels.WIDTHS
+    fits = supported and {x.dtype, kernel.dtype} <= {jnp.dtype(jnp.float32), jnp.dtype(jnp.bfloat16)}
     return fits and (implementation == "cpu" or (implementation == "auto" and cpu_kernels.available()))
 
 
-# The choice by platform stands inside the rule, so that nothing ever differentiates through `platform_dependent`.
+# The choice by platform is inside the rule, so that JAX never differentiates through `platform_dependent`.
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
-def _with_own_gradients(x, kernel, dilation, implementation, precision):
-    def on_cpu(x, kernel):
+def _with_own_gradients(
+    x: jax.Array, kernel: jax.Array, dilation: int, implementation: Implementation, precision: lax.PrecisionLike
+) -> jax.Array:
+    def on_cpu(x: jax.Array, kernel: jax.Array) -> jax.Array:
         if _use_cpu_kernels(x, kernel, implementation):
             return _cpu(x, kernel, dilation, flip=False)
         return _taps(x, kernel, dilation)
@@ -284,12 +295,20 @@ def _with_own_gradients(x, kernel, dilation, implementation, precision):
     return lax.platform_dependent(x, kernel, cpu=on_cpu, cuda=phased, default=elsewhere)
 
 
-def _forward(x, kernel, dilation, implementation, precision):
+def _forward(
+    x: jax.Array, kernel: jax.Array, dilation: int, implementation: Implementation, precision: lax.PrecisionLike
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
     return _with_own_gradients(x, kernel, dilation, implementation, precision), (x, kernel)
 
 
-def _backward(dilation, implementation, precision, residuals, cotangent):
-    def on_cpu(x, kernel, cotangent):
+def _backward(
+    dilation: int,
+    implementation: Implementation,
+    precision: lax.PrecisionLike,
+    residuals: tuple[jax.Array, jax.Array],
+    cotangent: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+    def on_cpu(x: jax.Array, kernel: jax.Array, cotangent: jax.Array) -> tuple[jax.Array, jax.Array]:
         gradients = _cpu_gradients if _use_cpu_kernels(x, kernel, implementation) else _taps_gradients
         return gradients(x, kernel, cotangent, dilation)
 

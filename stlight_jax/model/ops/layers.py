@@ -1,4 +1,4 @@
-"""Flax's convolution and dense layer, GELU and the pointwise product, with gradients that suit CPUs, too."""
+"""Flax's convolution and dense layer, GELU and the pointwise product, with gradients that are also fast on CPUs."""
 
 from __future__ import annotations
 
@@ -15,42 +15,48 @@ from stlight_jax.model.ops.channels import add_bias
 
 
 class Conv(nn.Conv):
-    """`nn.Conv` with the same parameters, whose bias is added by `add_bias`."""
+    """`nn.Conv` with the same parameters, whose bias `add_bias` adds."""
 
-    use_bias: bool = False  # by Flax
+    use_bias: bool = False  # Flax adds none
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """`[b, h, w, c] -> [b, h, w, features]`."""
+        """Maps `[b, h, w, c]` to `[b, h, w, features]`."""
         y = super().__call__(x)
         return add_bias(y, self.param("bias", self.bias_init, (self.features,), self.param_dtype))
 
 
 class Dense(nn.Dense):
-    """`nn.Dense` in the same way."""
+    """`nn.Dense` with the same parameters, whose bias `add_bias` adds."""
 
     use_bias: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """`[b, h, w, c] -> [b, h, w, features]`."""
+        """Maps `[b, h, w, c]` to `[b, h, w, features]`."""
         y = super().__call__(x)
         return add_bias(y, self.param("bias", self.bias_init, (self.features,), self.param_dtype))
 
 
 @jax.custom_vjp
 def gelu(x: jax.Array) -> jax.Array:
-    """Exact GELU as PyTorch computes it, in float32 or wider inside.
+    """Computes the exact GELU as PyTorch does, internally in float32 or wider.
 
-    JAX's own is written with erfc, which costs a CPU two and a half times as much.
+    JAX's own uses erfc, which takes a CPU two and a half times as long.
+
+    Args:
+      x: Any shape.
+
+    Returns:
+      The same shape and type.
     """
     wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     return (wide * _normal_cdf(wide)).astype(x.dtype)
 
 
 def _gelu_gradient(x: jax.Array, cotangent: jax.Array) -> tuple[jax.Array]:
-    # From x alone, and behind a barrier: an error function that the forward pass has computed costs more to keep and read
-    # than to compute again.
+    # Computed from x alone, behind a barrier: to store and read the forward pass's error function costs more than to
+    # compute it again.
     wide = lax.optimization_barrier(x).astype(jnp.promote_types(x.dtype, jnp.float32))
     density = jnp.exp(-0.5 * jnp.square(wide)) * (2 * math.pi) ** -0.5
     return ((cotangent * (_normal_cdf(wide) + wide * density)).astype(x.dtype),)
@@ -65,13 +71,24 @@ gelu.defvjp(lambda x: (gelu(x), x), _gelu_gradient)
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def matmul(x: jax.Array, kernel: jax.Array, precision: lax.PrecisionLike) -> jax.Array:
-    """`[n, d]` by `[d, e]` -> `[n, e]`, with gradients that are plain products, too."""
+    """Multiplies `[n, d]` by `[d, e]`; the gradients are plain products too.
+
+    Args:
+      x: `[n, d]`.
+      kernel: `[d, e]`.
+      precision: As in `jnp.dot`.
+
+    Returns:
+      `[n, e]`.
+    """
     return jnp.dot(x, kernel, precision=precision)
 
 
-def _matmul_gradients(precision, residuals, cotangent):
+def _matmul_gradients(
+    precision: lax.PrecisionLike, residuals: tuple[jax.Array, jax.Array], cotangent: jax.Array
+) -> tuple[jax.Array, jax.Array]:
     x, kernel = residuals
-    # JAX would make the transpose of the kernel's gradient and turn it round, which takes a CPU twice as long.
+    # JAX would compute the transpose of the kernel's gradient and transpose it, which takes a CPU twice as long.
     kernel_gradient = lax.dot_general(x, cotangent, (((0,), (0,)), ((), ())), precision=precision)
     return jnp.dot(cotangent, kernel.T, precision=precision), kernel_gradient
 
@@ -82,7 +99,20 @@ matmul.defvjp(lambda x, kernel, precision: (matmul(x, kernel, precision), (x, ke
 def pointwise_product(
     x: jax.Array, kernel: jax.Array, dimension_numbers: Any, precision: lax.PrecisionLike = None, **_: Any
 ) -> jax.Array:
-    """`lax.dot_general` for `nn.Dense(dot_general=...)`: `[..., d]` with `[d, e]` -> `[..., e]` as one plain matrix product."""
+    """Computes the product of `nn.Dense(dot_general=...)` as one plain matrix product.
+
+    Args:
+      x: `[..., d]`.
+      kernel: `[d, e]`.
+      dimension_numbers: Of `lax.dot_general`; only those of a dense layer are supported.
+      precision: Of `lax.dot_general`.
+
+    Returns:
+      `[..., e]`.
+
+    Raises:
+      ValueError: The dimension numbers are not those of a dense layer.
+    """
     if dimension_numbers != (((x.ndim - 1,), (0,)), ((), ())):
-        raise ValueError(f"this is the product of a dense layer, got dimension numbers {dimension_numbers}")
+        raise ValueError(f"dimension_numbers is {dimension_numbers}; expected those of a dense layer")
     return matmul(x.reshape(-1, x.shape[-1]), kernel, precision).reshape(*x.shape[:-1], kernel.shape[-1])

@@ -1,4 +1,4 @@
-"""How the kernels come to be there, and what is said when they do not."""
+"""How the kernels are compiled and stored, and the messages if they cannot be."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ CODE = "from stlight_jax.model.ops import cpu_kernels; print(repr(cpu_kernels.wh
 
 @pytest.fixture
 def compiler(tmp_path):
-    """A stand-in for a compiler: a script that logs its calls and then does what it is told."""
+    """A stand-in for a compiler: a script that logs its calls and then runs a command."""
 
     def make(then):
         path = tmp_path / "compiler"
@@ -38,14 +38,14 @@ def test_a_compiler_that_fails_is_quoted_and_leaves_nothing(tmp_path, compiler):
     failing = compiler('echo "cpu_kernels.cc:1:1: error: no such thing" >&2; exit 1')
     reason, _ = why(tmp_path / "cache", failing)
     assert "the C++ compiler failed: cpu_kernels.cc:1:1: error: no such thing" in reason
-    assert list((tmp_path / "cache" / "stlight_jax" / "kernels").iterdir()) == []
+    assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file()] == []
 
 
 def test_a_compiler_that_hangs_is_stopped(tmp_path, compiler, monkeypatch):
     monkeypatch.setenv("CXX", str(compiler("echo thinking >&2; sleep 30")))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(cpu_kernels, "_SECONDS", 1)
-    assert "timed out after 1 seconds" in cpu_kernels._registered.__wrapped__()
+    monkeypatch.setattr(cpu_kernels, "_COMPILER_SECONDS", 1)
+    assert "the C++ compiler did not finish in 1 s" in cpu_kernels._registered.__wrapped__()
 
 
 def test_the_library_is_made_once_and_again_if_it_is_broken(tmp_path, compiler):
@@ -60,7 +60,19 @@ def test_the_library_is_made_once_and_again_if_it_is_broken(tmp_path, compiler):
         reason, messages = why(cache, passing)
         assert reason == ""
         assert len((tmp_path / "calls").read_text().splitlines()) == calls
-        assert ("is damaged and is made anew" in messages) == warned
+        assert ("is damaged and is compiled again" in messages) == warned
+
+
+def test_without_room_in_the_cache_the_library_is_for_one_process(tmp_path, compiler):
+    real = next(name for name in ("c++", "g++", "clang++") if shutil.which(name))
+    made = cpu_kernels._loaded([real])._name
+    passing = compiler(f'for last; do :; done; cp {made} "$last"')
+    (tmp_path / "cache").write_text("no folder")
+    for calls in (2, 4):
+        reason, messages = why(tmp_path / "cache", passing)
+        assert reason == ""
+        assert "the CPU kernels are for this process only, they cannot be stored in" in messages
+        assert len((tmp_path / "calls").read_text().splitlines()) == calls
 
 
 def test_a_user_without_a_home_has_a_cache(monkeypatch):

@@ -104,8 +104,8 @@ def test_without_a_compiler_auto_uses_taps_and_says_so(monkeypatch, caplog):
             compiled = jax.jit(lambda x, k: depthwise_conv(x, k, 2, "auto")).lower(x, kernel)
             found = compiled.compile()(x, kernel)
         assert "stlight_convolve" not in compiled.as_text()
-        assert "CXX names a compiler that is not there, no-such-compiler" in caplog.text
-        with pytest.raises(InputError, match="'cpu' is not to be had: CXX names a compiler"):
+        assert "CXX is no-such-compiler, which does not exist" in caplog.text
+        with pytest.raises(InputError, match="model.depthwise is 'cpu', which is not available: CXX is no-such-compiler"):
             depthwise_conv(x, kernel, 2, "cpu")
     finally:
         for cached in caches:

@@ -1,0 +1,133 @@
+"""The shape of an STLight network, and the shapes of the frames that fit it."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Self
+
+import jax
+
+from stlight_jax.config.sections import ModelSection
+from stlight_jax.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class STLightConfig(ModelSection):
+    """The shape of one STLight network: the keys of the config's section `model`. It checks its values when it is made.
+
+    Attributes:
+      in_frames: T, the number of frames that the network sees.
+      out_frames: T', the number of frames that it predicts in one pass.
+      in_channels: C of the frames that it sees.
+      out_channels: C of the frames that it predicts.
+      hidden_dim: d, channels of the patch grid; a multiple of `patch_size**2`.
+      depth: Number of mixer blocks, at least 2. The long skip runs from block `depth // 3` to `2 * depth // 3`.
+      patch_size: p; the sides of a frame are multiples of it.
+      overlap: O; the encoder's kernel is `p * max(1, O)` wide. 0 and 1 are the same network.
+      near_kernel: k1, side of the first depthwise kernel; odd.
+      far_kernel: k2, side of the second, dilated depthwise kernel; odd.
+      dilation: Dilation of the far kernel.
+      depthwise: Implementation of the depthwise convolutions: "auto", "native", "phases", "taps", "cpu" or "portable"; see
+        `stlight_jax.model.ops.depthwise`.
+      precision: Precision of matrix products on accelerators that offer less than float32: "float32" (full), "tensorfloat32"
+        (three bfloat16 passes on a TPU) or "bfloat16" (the platform's fastest).
+      dtype: Type of the activations: "float32", "bfloat16" or "float64". Parameters and batch statistics stay float32
+        (float64 for "float64").
+      rematerialise: Activations that training computes again instead of storing them: "nothing", the cheap ones between the
+        convolutions ("elementwise", also the fastest), or whole "blocks". A step's memory at d 256, depth 16, batch 4 is 873,
+        301 and 125 MiB. Results do not depend on it.
+      scan_unroll: Mixer blocks per iteration of the compiled loop over blocks; the parameters do not depend on it.
+
+    Raises:
+      InputError: A value is not permitted. The message names the key, its value and the permitted values.
+    """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for key in ("in_channels", "out_channels"):
+            if getattr(self, key) < 1:
+                raise InputError(f"model.{key} is {getattr(self, key)}; it must be at least 1")
+        for key in ("near_kernel", "far_kernel"):
+            if getattr(self, key) % 2 == 0:
+                raise InputError(f"model.{key} is {getattr(self, key)}; a kernel that keeps the grid's size is odd")
+        if self.hidden_dim % self.patch_size**2:
+            below = self.hidden_dim // self.patch_size**2 * self.patch_size**2
+            raise InputError(
+                f"model.hidden_dim is {self.hidden_dim}; the pixel shuffle needs a multiple of patch_size**2 = "
+                f"{self.patch_size**2}, such as {below + self.patch_size**2}"
+            )
+        if self.overlap >= 2 and (self.overlap - 1) * self.patch_size % 2:
+            raise InputError(
+                f"model.overlap is {self.overlap} with patch_size {self.patch_size}: an odd patch with an even overlap "
+                f"gives one patch too few per side; use overlap {self.overlap + 1} or 0, or an even patch_size"
+            )
+
+    @classmethod
+    def from_section(cls, section: ModelSection, channels: int | None = None) -> Self:
+        """Makes the network's shape from a config.
+
+        Args:
+          section: The config's section `model`.
+          channels: Channels of the data, for the keys that are 0 in the section; None if they are not known.
+
+        Returns:
+          The network's shape.
+
+        Raises:
+          InputError: A value is not permitted, or JAX does not offer the type of the activations.
+        """
+        config = cls(**dataclasses.asdict(section if channels is None else section.with_channels(channels)))
+        if config.dtype == "float64" and not jax.config.jax_enable_x64:
+            raise InputError("model.dtype is float64, which JAX offers only with JAX_ENABLE_X64=1 in the environment")
+        return config
+
+    @property
+    def encoder_kernel(self) -> int:
+        """Side of the patch encoder's kernel, in pixels."""
+        return self.patch_size * max(1, self.overlap)
+
+    @property
+    def encoder_padding(self) -> int:
+        """Zero padding around the frame, in pixels, so that the grid has `h / p` by `w / p` cells."""
+        return (self.overlap - 1) * self.patch_size // 2 if self.overlap >= 2 else 0
+
+    @property
+    def skip_blocks(self) -> tuple[int, int]:
+        """The blocks (from 0) at whose inputs the long skip begins and ends."""
+        return self.depth // 3, 2 * self.depth // 3
+
+    def check_sequence(self, shape: tuple[int, ...]) -> None:
+        """Checks that sequences can train or evaluate this network, which may predict only the first of their channels.
+
+        Args:
+          shape: Shape of a sequence, `[in_frames + horizon, h, w, c]`.
+
+        Raises:
+          InputError: The shape does not fit the network.
+        """
+        self.check_frames((1, self.in_frames, *shape[1:]))
+        if shape[0] <= self.in_frames or self.out_channels > shape[3]:
+            raise InputError(
+                f"the data's sequences have shape {list(shape)}; model.in_frames and model.out_channels require more than "
+                f"{self.in_frames} frames and at least {self.out_channels} channels"
+            )
+
+    def check_frames(self, shape: tuple[int, ...]) -> None:
+        """Checks that frames can be the input of this network.
+
+        Args:
+          shape: Shape of the frames, `[b, in_frames, h, w, in_channels]`.
+
+        Raises:
+          InputError: The shape does not fit the network.
+        """
+        wanted = f"[b, {self.in_frames}, h, w, {self.in_channels}]"
+        if len(shape) != 5 or shape[1] != self.in_frames or shape[4] != self.in_channels:
+            raise InputError(f"frames have shape {list(shape)}; model.in_frames and model.in_channels require {wanted}")
+        if 0 in shape:
+            raise InputError(f"frames have shape {list(shape)}, which is empty; every axis must have at least 1 element")
+        if shape[2] % self.patch_size or shape[3] % self.patch_size:
+            raise InputError(
+                f"frames are {shape[2]} x {shape[3]} pixels; model.patch_size {self.patch_size} must divide both sides; "
+                "set model.patch_size=1, or resize the frames (data.height, data.width)"
+            )
