@@ -44,11 +44,11 @@ def main() -> None:
         table.add_column(heading, justify="right")
     table.add_row("whole", "", "1", _rmse(reference, truth), "", "", "", f"{seconds:.1f}", _memory(whole))
     tilings = [
-        Tiling.of(model.config, _TILE.value, overlap)
+        Tiling.square(model.config, _TILE.value, overlap)
         for overlap in (2 * radius, _TILE.value // 2, radius, 32, 16, 8, 0)
         if overlap < _TILE.value
     ]
-    for tiling in (*tilings, Tiling.of(model.config, _SMALL_TILE.value)):
+    for tiling in (*tilings, Tiling.square(model.config, _SMALL_TILE.value)):
         forecaster, prediction, seconds = _run(Forecaster(model, tile=tiling.height, overlap=tiling.overlap), inputs)
         tiles = list(tiling.tiles(*frames.shape[1:3]))
         difference = np.abs(prediction - reference)

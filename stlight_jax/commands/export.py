@@ -45,7 +45,7 @@ def _run(values: flags.FlagValues) -> None:
     from etils import epath
 
     from stlight_jax.inference import trained
-    from stlight_jax.inference.export import comparison, exported
+    from stlight_jax.inference.export import compare_with_live, export_model
     from stlight_jax.storage import paths
     from stlight_jax.storage.paths import create_folder
 
@@ -60,13 +60,14 @@ def _run(values: flags.FlagValues) -> None:
         model = dataclasses.replace(model, config=dataclasses.replace(model.config, dtype=values.dtype))
     create_folder(out.parent)
     print_message(f"exporting {model.source} ...")
-    file = exported(model)
+    file = export_model(model)
     trained.write(out, file)
-    print(comparison(model, out))
-    details = file.exported or {}
+    print(compare_with_live(model, out))
+    program = file.program
+    assert program is not None  # `export_model` makes it
     print(
-        f"{out} was made by JAX {details['jax']} for {', '.join(details['platforms'])}. JAX promises to read it until "
-        f"{details['expires']}; after that, export it anew. Its weights do not expire."
+        f"{out} was made by JAX {program.jax} for {', '.join(program.platforms)}. JAX promises to read it until "
+        f"{program.expires}; after that, export it again. Its weights do not expire."
     )
 
 

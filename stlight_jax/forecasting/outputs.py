@@ -93,7 +93,7 @@ class Outputs:
         """Checks that the files can be written.
 
         Args:
-          specs: Of the file, or of each source's file.
+          specs: Descriptions of the file, or of each source's file.
 
         Raises:
           InputError: A kind of file cannot hold the frames, a file exists, or a folder or disk cannot take it.

@@ -29,7 +29,7 @@ class ForecastPlan:
       sources: The frames that the network sees, one item for each sequence of the input.
       starts: For each source, the indices of the first predicted frames.
       truths: For each source, the true frames from a file of their own, `[t, h, w, c]`; None if the source has them.
-      truth_remarks: For each of these, a line that names the frames.
+      truth_remarks: For each file of true frames, a line that names the frames.
       horizon: Frames to predict at each start.
       rolling: Whether forecasts are made all along the sources.
       joined: Whether the forecasts of a source follow each other without gap or overlap and are written as one sequence.

@@ -1,4 +1,4 @@
-"""The way from frames to predicted frames that is made for speed: constants folded, one program per shape."""
+"""Runs a network on frames in its own range, as fast as possible: with folded constants and one program per shape."""
 
 from __future__ import annotations
 
@@ -19,24 +19,32 @@ from stlight_jax.storage import caches
 class Predictor:
     """Predicts future frames on one device.
 
-    The batch norms' statistics are folded into their parameters when it is made, and a program is compiled at the first
-    call with a new shape or dtype.
+    The statistics of batch norms are folded into their parameters once; a program is compiled at the first call with a new
+    shape or dtype.
+
+    Args:
+      config: The network.
+      variables: Its variables, {"params", "batch_stats"}.
+      device: JAX's default device if None.
     """
 
     def __init__(self, config: STLightConfig, variables: dict[str, Any], device: jax.Device | None = None):
-        """Args: config and variables ({"params", "batch_stats"}) of the network; device: JAX's default one if None."""
         device = device or jax.local_devices()[0]
         self._config, self._device = config, device
         self._variables = jax.device_put(jax.jit(batch_norm.fold)(jax.device_get(variables)), device)
         self._predict = jax.jit(make_predict(config), compiler_options=compiler_options(device))
 
     def __call__(self, frames: np.ndarray | jax.Array) -> jax.Array:
-        """Args: frames `[b, in_frames, h, w, in_channels]`, uint8 or floats in [0, 1].
+        """Predicts; returns before the frames are computed, as JAX's functions do.
 
-        Returns float32 or wider `[b, out_frames, h, w, out_channels]`, not clipped; it returns before
-        they are computed, as JAX's functions do.
+        Args:
+          frames: `[b, in_frames, h, w, in_channels]`, uint8 or floats in [0, 1].
 
-        Raises InputError for a shape or dtype that the network does not take.
+        Returns:
+          float32 or wider `[b, out_frames, h, w, out_channels]`, not clipped.
+
+        Raises:
+          InputError: Shape or dtype do not fit the network.
         """
         self._config.check_frames(frames.shape)
         if frames.dtype != np.uint8 and not jnp.issubdtype(frames.dtype, jnp.floating):
@@ -45,10 +53,10 @@ class Predictor:
 
 
 def make_predict(config: STLightConfig) -> Callable[[Any, jax.Array], jax.Array]:
-    """What a `Predictor` compiles: takes variables with their statistics folded in, and frames."""
+    """Returns the function that a `Predictor` compiles, of variables with folded statistics, and frames."""
     model = STLight(config, folded=True)
 
-    def predict(variables: Any, frames: jax.Array) -> jax.Array:
+    def predict(variables: Any, frames: jax.Array) -> Any:
         if frames.dtype == jnp.uint8:
             frames = to_unit_range(frames)
         return model.apply(variables, frames)
@@ -57,6 +65,6 @@ def make_predict(config: STLightConfig) -> Callable[[Any, jax.Array], jax.Array]
 
 
 def compiler_options(device: jax.Device) -> dict[str, Any]:
-    """XLA makes loops for half of an AVX-512 register if it is not told to use it all: a twentieth to a tenth of the time."""
+    """Returns options for XLA, which by default uses half of an AVX-512 register: a twentieth to a tenth of the time."""
     wide = device.platform == "cpu" and "avx512f" in caches.processor_features()
     return {"xla_cpu_prefer_vector_width": 512} if wide else {}

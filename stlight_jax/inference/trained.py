@@ -1,8 +1,8 @@
-"""Trained networks with all that prediction needs, wherever they lie: workdirs, checkpoints, `.stlight` files, shipped ones.
+"""Trained networks with all that prediction needs, from workdirs, checkpoints, `.stlight` files and the package itself.
 
-A `.stlight` file is a zip archive of `model.json` (network, scaling, where it comes from, a SHA-256 of every other part),
-`weights.npz` (float32, {"params", "batch_stats"} with "/" between the names) and, if it was exported, `program.bin`, a program
-for several platforms that runs without this package's network (`jax.export`).
+A `.stlight` file is a zip archive of `model.json` (network, scaling, description of the training, a SHA-256 of each other
+part), `weights.npz` (float32, {"params", "batch_stats"} with "/" between the names) and, if the model was exported,
+`program.bin`, a program of `jax.export` for several platforms that runs without this package's network.
 """
 
 from __future__ import annotations
@@ -39,100 +39,141 @@ from stlight_jax.version import __version__
 
 _FORMAT = 1
 _DESCRIPTION, _WEIGHTS, _PROGRAM = "model.json", "weights.npz", "program.bin"
-_MOST_BYTES = {_DESCRIPTION: 16 * 2**20, _PROGRAM: 64 * 2**20}  # of weights as many as their network needs
+_MAX_DESCRIPTION_BYTES, _MAX_PROGRAM_BYTES = 16 * 2**20, 64 * 2**20
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportedProgram:
+    """A program of a network, serialised by `jax.export`.
+
+    Attributes:
+      content: The serialised program.
+      created: Date of the export, in ISO 8601.
+      expires: Date until which JAX guarantees to read it.
+      jax: Version of JAX that made it.
+      platforms: Platforms that it runs on, such as "cpu".
+    """
+
+    content: bytes
+    created: str
+    expires: str
+    jax: str
+    platforms: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainedModel:
-    """A network and what it was trained on.
+    """A network and the description of its training.
 
     Attributes:
-      config: of the network.
+      config: The network's sizes.
       variables: {"params", "batch_stats"}, NumPy or JAX arrays.
-      description: what its checkpoint says: "config", "data", "scaling", "frame_size", "channels" and more, where known.
-      source: where it was loaded from, for people.
-      program: serialised by `jax.export`; None unless it was exported.
-      exported: {"created", "expires", "jax", "platforms"} of the program.
+      description: The checkpoint's description: "config", "data", "scaling", "frame_size", "channels" and more, as far as they
+        are known.
+      source: Where the network was loaded from, for messages.
+      program: The exported program; None unless the model was exported.
     """
 
     config: STLightConfig
     variables: dict[str, Any]
     description: dict[str, Any]
     source: str = ""
-    program: bytes | None = None
-    exported: dict[str, Any] | None = None
+    program: ExportedProgram | None = None
 
     @functools.cached_property
     def scaling(self) -> Scaling:
         """From values in the data's units to the network's range."""
         if "scaling" in self.description:
             return Scaling.from_json(self.description["scaling"])
-        low, high = self.description.get("value_range", {"stored": (0, 255)})["stored"]  # of weights from elsewhere
+        # Weights from elsewhere have a value range only, or not even that.
+        low, high = self.description.get("value_range", {"stored": (0, 255)})["stored"]
         low, high = (tuple(value) if isinstance(value, list) else (float(value),) for value in (low, high))
         return Scaling("uint8" if (low, high) == ((0.0,), (255.0,)) else "float32", low, high)
+
+    def without_program(self) -> TrainedModel:
+        """Returns the same weights, to be run by this package's network.
+
+        Raises:
+          InputError: The weights do not fit the network.
+        """
+        model = dataclasses.replace(self, program=None, config=dataclasses.replace(self.config, depthwise="auto"))
+        _check_fit(model.source, model.config, traverse_util.flatten_dict(model.variables, sep="/"))
+        return model
 
 
 def load(path: epath.PathLike, which: str = "best") -> TrainedModel:
     """Loads a trained network.
 
     Args:
-      path: a workdir, the folder of one of its checkpoints, a `.stlight` file, or the name of a shipped network, which goes
-        before a folder of that name ("./tiny" is the folder).
-      which: of a workdir: "best" (lowest validation MSE), "last" or a step.
+      path: A workdir, the folder of one of its checkpoints, a `.stlight` file, or the name of a shipped network; the name has
+        precedence over a folder of the same name ("./tiny" is the folder).
+      which: Checkpoint of a workdir: "best" (lowest validation MSE), "last" or a step.
 
     Raises:
-      InputError: there is nothing of these, it is damaged, or of a version that is not known here.
+      InputError: The network does not exist, is damaged, or was written by an unknown version.
     """
     if not isinstance(path, str | os.PathLike) or not os.fspath(path):
         raise InputError(f"expected a run's folder, a {SUFFIX} file or the name of a shipped network, got {path!r}")
-    if (str(path) in shipped() or epath.Path(path).suffix == SUFFIX) and which != "best":
+    is_shipped = str(path) in shipped()
+    if (is_shipped or epath.Path(path).suffix == SUFFIX) and which != "best":
         raise InputError(f"{path} holds one checkpoint; {which!r} cannot be chosen from it")
-    if str(path) in shipped():
+    if is_shipped:
         return _read(epath.Path(shipped_networks.FOLDER / f"{path}{SUFFIX}"), str(path))
     paths.connect(path, checkpoints=True)
-    place = epath.Path(path).expanduser()
-    if place.suffix == SUFFIX:
-        return _read(place, str(path))
-    if not place.exists():
-        named = f", or the name of a shipped network ({', '.join(shipped())})" if "/" not in str(path) else ""
-        raise InputError(f"{path}: there is no such folder or file{named}")
-    if not place.is_dir():
+    found = epath.Path(path).expanduser()
+    if found.suffix == SUFFIX:
+        return _read(found, str(path))
+    if not found.exists():
+        names = f", or the name of a shipped network ({', '.join(shipped())})" if "/" not in str(path) else ""
+        raise InputError(f"{path}: there is no such folder or file{names}")
+    if not found.is_dir():
         raise InputError(f"{path} is a file; expected a workdir, the folder of a checkpoint, or a file that ends in {SUFFIX}")
-    return _from_checkpoint(place, which)
+    return _from_checkpoint(found, which)
 
 
 def write(path: epath.PathLike, model: TrainedModel) -> None:
-    """Writes a `.stlight` file, whole or not at all. Raises InputError if it cannot be written."""
+    """Writes a `.stlight` file, completely or not at all.
+
+    Args:
+      path: Name of the file, local or `gs://`.
+      model: The network, with or without a program.
+
+    Raises:
+      InputError: The file cannot be written.
+    """
     weights = io.BytesIO()
-    flat = traverse_util.flatten_dict(jax.device_get(model.variables), sep="/")
-    np.savez(weights, **{name: np.asarray(value) for name, value in flat.items()})
-    parts = {_WEIGHTS: weights.getvalue(), **({} if model.program is None else {_PROGRAM: model.program})}
+    arrays: dict[str, Any] = traverse_util.flatten_dict(jax.device_get(model.variables), sep="/")
+    np.savez(weights, **arrays)
+    parts, exported = {_WEIGHTS: weights.getvalue()}, None
+    if model.program is not None:
+        exported = dataclasses.asdict(model.program)
+        parts[_PROGRAM] = exported.pop("content")
     content = {
         "format": _FORMAT,
         "stlight_jax": __version__,
         "model": dataclasses.asdict(model.config),
         "description": model.description,
-        "exported": model.exported,
+        "exported": exported,
         "sha256": {name: hashlib.sha256(part).hexdigest() for name, part in parts.items()},
     }
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
         for name, part in {_DESCRIPTION: json.dumps(content, indent=1).encode(), **parts}.items():
-            file.writestr(zipfile.ZipInfo(name), part, zipfile.ZIP_DEFLATED)  # without the time, so that equal is equal
+            file.writestr(zipfile.ZipInfo(name), part, zipfile.ZIP_DEFLATED)  # without the time: equal models, equal files
     write_atomic(epath.Path(path), archive.getvalue())
 
 
-def _from_checkpoint(place: epath.Path, which: str) -> TrainedModel:
-    from stlight_jax.runs import checkpoint  # Orbax is slow to import, and `.stlight` files do without
+def _from_checkpoint(folder: epath.Path, which: str) -> TrainedModel:
+    from stlight_jax.runs import checkpoint  # Orbax is slow to import, and `.stlight` files do not need it
 
-    if (place / "checkpoints").exists() or not place.name.isdigit():
-        directory = place / "checkpoints"
+    if (folder / "checkpoints").exists() or not folder.name.isdigit():
+        directory = folder / "checkpoints"
         step = checkpoint.choose_step(directory, which)
     else:
-        directory, step = checkpoint.locate(place)
+        directory, step = checkpoint.locate(folder)
     description = checkpoint.load_description(directory, step)
     if not isinstance(description, dict) or "config" not in description:
-        raise InputError(f"{directory / str(step)} was not written by this package, or by a version that is not known here")
+        raise InputError(f"{directory / str(step)} was not written by this package, or by an unknown version")
     try:
         checked = check_config(description["config"])
         config = network_config(checked)
@@ -141,11 +182,13 @@ def _from_checkpoint(place: epath.Path, which: str) -> TrainedModel:
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), _abstract(config))
     variables = checkpoint.load_variables(directory, step, like)
-    averaged = checked.train.ema_decay > 0
-    return TrainedModel(config, variables, {**description, "step": step, "averaged": averaged}, source=f"{place}, step {step}")
+    return TrainedModel(
+        config, variables, {**description, "step": step, "averaged": checked.train.ema_decay > 0}, f"{folder}, step {step}"
+    )
 
 
 def _abstract(config: STLightConfig) -> dict[str, Any]:
+    """Returns shapes and types of a network's variables."""
     side = config.patch_size
     return jax.eval_shape(functools.partial(init_variables, STLight(config), 0, (side, side, config.in_channels)))
 
@@ -154,72 +197,73 @@ def _read(path: epath.Path, source: str) -> TrainedModel:
     if not path.exists():
         raise InputError(f"{path}: there is no such file")
     try:
-        return _unpacked(path, source)
+        return _unpack(path, source)
     except (zipfile.BadZipFile, zlib.error, KeyError, TypeError, ValueError, EOFError, OSError, MemoryError) as error:
         if isinstance(error, InputError) or paths.is_bucket_error(error):
             raise
-        what = f"it has no {error}" if isinstance(error, KeyError) else f"{type(error).__name__}: {error}"
-        raise InputError(f"{path} is damaged, or no {SUFFIX} file: {what}") from None
+        problem = f"it has no {error}" if isinstance(error, KeyError) else f"{type(error).__name__}: {error}"
+        raise InputError(f"{path} is damaged, or no {SUFFIX} file: {problem}") from None
 
 
-def _unpacked(path: epath.Path, source: str) -> TrainedModel:
+def _unpack(path: epath.Path, source: str) -> TrainedModel:
+    """Reads an archive. Unpacks no part before its size, and no array before its shape, is known to be right."""
     with zipfile.ZipFile(io.BytesIO(path.read_bytes())) as file:
         for name in file.namelist():
             if name not in (_DESCRIPTION, _WEIGHTS, _PROGRAM):
                 raise InputError(f"{path} holds {name!r}, which does not belong into a {SUFFIX} file")
-        content = json.loads(_part(path, file, _DESCRIPTION, _MOST_BYTES[_DESCRIPTION]))
-        if content["format"] != _FORMAT:
-            raise InputError(
-                f"{path} has format {content['format']}, written by stlight_jax {content.get('stlight_jax', '?')}; this is "
-                f"{__version__}, which knows format {_FORMAT}: install a newer stlight_jax, or export it anew"
-            )
-        known = {field.name for field in dataclasses.fields(STLightConfig)}
-        unknown = sorted(content["model"].keys() - known)
-        if unknown:
-            raise InputError(
-                f"{path} has model keys that are not known here ({', '.join(unknown)}); install a newer stlight_jax"
-            )
-        config = STLightConfig(**content["model"])
-        limit = _most_bytes_of_weights(config)
-        parts = {_WEIGHTS: _part(path, file, _WEIGHTS, limit)}
+
+        def part(name: str, limit: int) -> bytes:
+            _check_size(path, name, file.getinfo(name).file_size, limit)
+            return file.read(name)  # raises an error if the part is larger than declared
+
+        content = json.loads(part(_DESCRIPTION, _MAX_DESCRIPTION_BYTES))
+        config = _model_config(path, content)
+        limit = _max_weight_bytes(config)
+        parts = {_WEIGHTS: part(_WEIGHTS, limit)}
         if _PROGRAM in file.namelist():
-            parts[_PROGRAM] = _part(path, file, _PROGRAM, _MOST_BYTES[_PROGRAM])
+            parts[_PROGRAM] = part(_PROGRAM, _MAX_PROGRAM_BYTES)
     for name, digest in content["sha256"].items():
         if hashlib.sha256(parts[name]).hexdigest() != digest:
-            raise InputError(f"{path} is damaged: the checksum of its {name} differs; get a whole copy")
-    headers = _headers(path, parts[_WEIGHTS], limit)
-    if _PROGRAM not in parts:  # which says itself what it takes
-        _check_fit(source, config, headers)
+            raise InputError(f"{path} is damaged: the checksum of its {name} differs; get a complete copy")
+    shapes, program = _weight_shapes(path, parts[_WEIGHTS], limit), None
+    if _PROGRAM in parts:  # which declares the shapes of its weights itself
+        program = _program(path, parts[_PROGRAM], content.get("exported") or {})
+    else:
+        _check_fit(source, config, shapes)
     with np.load(io.BytesIO(parts[_WEIGHTS]), allow_pickle=False) as arrays:
         variables = traverse_util.unflatten_dict(dict(arrays.items()), sep="/")
-    model = TrainedModel(config, variables, content["description"], source, parts.get(_PROGRAM), content.get("exported"))
-    if model.program is not None:
-        missing = {"created", "expires", "jax", "platforms"} - (model.exported or {}).keys()
-        if missing:
-            raise InputError(f"{path} is damaged: it does not say of its program: {', '.join(sorted(missing))}")
-    return model
+    return TrainedModel(config, variables, content["description"], source, program)
 
 
-def _part(path: epath.Path, file: zipfile.ZipFile, name: str, most: int) -> bytes:
-    """A part of the archive, which is not unpacked beyond the size it may have, whatever its headers say."""
-    declared = file.getinfo(name).file_size
-    if declared > most:
-        raise InputError(f"{path}: its {name} would unpack to {declared:,} bytes, more than {most:,}")
-    _check_memory(path, name, declared)
-    return file.read(name)  # which ends with an error where more comes than is declared
+def _model_config(path: epath.Path, content: dict[str, Any]) -> STLightConfig:
+    if content["format"] != _FORMAT:
+        raise InputError(
+            f"{path} has format {content['format']}, written by stlight_jax {content.get('stlight_jax', '?')}; this is "
+            f"{__version__}, which reads format {_FORMAT}: install a newer stlight_jax, or export the model again"
+        )
+    unknown = sorted(content["model"].keys() - {field.name for field in dataclasses.fields(STLightConfig)})
+    if unknown:
+        raise InputError(f"{path} has unknown model keys ({', '.join(unknown)}); install a newer stlight_jax")
+    return STLightConfig(**content["model"])
 
 
-def _check_memory(path: epath.Path, name: str, size: int) -> None:
-    if size > memory_available() / 2:  # a description may promise a network of any size
+def _program(path: epath.Path, program: bytes, exported: dict[str, Any]) -> ExportedProgram:
+    missing = {"created", "expires", "jax", "platforms"} - exported.keys()
+    if missing:
+        raise InputError(f"{path} is damaged: the description of its program lacks {', '.join(sorted(missing))}")
+    return ExportedProgram(program, exported["created"], exported["expires"], exported["jax"], tuple(exported["platforms"]))
+
+
+def _check_size(path: epath.Path, name: str, size: int, limit: int) -> None:
+    if size > limit:
+        raise InputError(f"{path}: its {name} would unpack to {size:,} bytes, more than {limit:,}")
+    if size > memory_available() / 2:  # a description may declare a network of any size
         raise InputError(f"{path}: its {name} would unpack to {size:,} bytes, more than this machine can hold")
 
 
-def _headers(path: epath.Path, weights: bytes, most: int) -> dict[str, jax.ShapeDtypeStruct]:
-    """Of the arrays in a .npz file, by name, before any of their values is unpacked.
-
-    Raises InputError where the headers and the archive do not agree, or for more bytes than `most`, or than there is memory.
-    """
-    arrays, unpacked = {}, 0
+def _weight_shapes(path: epath.Path, weights: bytes, limit: int) -> dict[str, jax.ShapeDtypeStruct]:
+    """Reads the headers of all arrays, without unpacking their values, and checks their sizes."""
+    shapes, total = {}, 0
     with zipfile.ZipFile(io.BytesIO(weights)) as file:
         for entry in file.infolist():
             with file.open(entry) as array:
@@ -227,36 +271,32 @@ def _headers(path: epath.Path, weights: bytes, most: int) -> dict[str, jax.Shape
                 size = dtype.itemsize * math.prod(shape)
                 if array.tell() + size != entry.file_size:
                     raise InputError(
-                        f"{path} is damaged: {entry.filename} declares {dtype} {list(shape)}, and holds other bytes"
+                        f"{path} is damaged: {entry.filename} declares {dtype} {list(shape)}, and has another size"
                     )
-            arrays[entry.filename.removesuffix(".npy")] = jax.ShapeDtypeStruct(shape, dtype)
-            unpacked += size
-    if unpacked > most:
-        raise InputError(f"{path}: its weights would unpack to more than the {most:,} bytes that its network can have")
-    _check_memory(path, _WEIGHTS, unpacked)
-    return arrays
+            shapes[entry.filename.removesuffix(".npy")] = jax.ShapeDtypeStruct(shape, dtype)
+            total += size
+    _check_size(path, _WEIGHTS, total, limit)
+    return shapes
 
 
-def _most_bytes_of_weights(config: STLightConfig) -> int:
-    """In float64, with room for headers; no code of the network runs for it, for an exported program does without."""
+def _max_weight_bytes(config: STLightConfig) -> int:
+    """Returns an upper bound of the size of a network's weights, in float64 and with headers.
+
+    It does not trace the network, because an exported program runs without the network's code.
+    """
     hidden, seen, predicted = config.hidden_dim, config.in_frames * config.in_channels, config.out_frames * config.out_channels
-    a_dozen = 12  # vectors: biases, and four of each norm
-    encoder = hidden * (seen * config.encoder_kernel**2 + a_dozen)
-    block = hidden * (config.near_kernel**2 + config.far_kernel**2 + hidden + a_dozen)
+    vectors = 12  # biases, and four vectors of each norm
+    encoder = hidden * (seen * config.encoder_kernel**2 + vectors)
+    block = hidden * (config.near_kernel**2 + config.far_kernel**2 + hidden + vectors)
     return 8 * (encoder + config.depth * block + predicted * (hidden + 1)) + 2**20
 
 
-def without_program(model: TrainedModel) -> TrainedModel:
-    """The same weights, to be run by this package's code. Raises InputError if they are not its network's."""
-    model = dataclasses.replace(model, program=None, exported=None, config=dataclasses.replace(model.config, depthwise="auto"))
-    _check_fit(model.source, model.config, traverse_util.flatten_dict(model.variables, sep="/"))
-    return model
-
-
 def _check_fit(source: str, config: STLightConfig, found: dict[str, Any]) -> None:
-    """Args: found: arrays, or what stands for their shapes and types, by name."""
+    """Compares names, shapes and types of weights, or of arrays that stand for them, with those of a network."""
     wanted = traverse_util.flatten_dict(_abstract(config), sep="/")
     for name in sorted(wanted.keys() | found.keys()):
-        said = [f"{of[name].dtype} {list(of[name].shape)}" if name in of else "nothing" for of in (wanted, found)]
-        if said[0] != said[1]:
-            raise InputError(f"{source} is damaged: {name} should be {said[0]}, it is {said[1]}")
+        expected, actual = (
+            f"{tree[name].dtype} {list(tree[name].shape)}" if name in tree else "nothing" for tree in (wanted, found)
+        )
+        if expected != actual:
+            raise InputError(f"{source} is damaged: {name} should be {expected}, it is {actual}")

@@ -85,7 +85,7 @@ class RunOutputs:
     """The files that a run writes while it trains.
 
     Attributes:
-      lock: Of the workdir.
+      lock: The lock of the workdir.
       log: Metrics log of this process.
       checkpoints: Writer of checkpoints.
     """
@@ -99,7 +99,7 @@ class _PendingStep(NamedTuple):
     """A launched step whose metrics have not been read.
 
     Attributes:
-      number: Of the step, from 1.
+      number: The step's number, from 1.
       hyperparameters: As the schedule gave them, float64.
       metrics: Arrays that may not be computed yet.
     """

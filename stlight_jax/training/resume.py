@@ -26,7 +26,7 @@ def starting_state(setup: TrainingSetup, workdir: Workdir, allow_changes: bool) 
     Args:
       setup: The run.
       workdir: Its folder. Damaged checkpoints are moved to `workdir.rejected`.
-      allow_changes: Whether to resume although config or data differ from those that the run was started with.
+      allow_changes: Whether to resume although config or data have changed since the start of the run.
 
     Returns:
       The state; its `step` is the number of completed steps.

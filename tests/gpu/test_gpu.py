@@ -13,7 +13,7 @@ from stlight_jax import STLight, STLightConfig
 from stlight_jax.data.data_sections import check_config
 from stlight_jax.data.network_config import network_config
 from stlight_jax.inference import trained
-from stlight_jax.inference.export import exported
+from stlight_jax.inference.export import export_model
 from stlight_jax.inference.forecaster import Forecaster
 from stlight_jax.inference.predictor import Predictor
 from stlight_jax.model.initial_variables import init_variables
@@ -100,7 +100,7 @@ def test_the_shipped_network_and_its_export_predict_what_they_do_on_a_cpu(cpu):
     model = trained.load("tiny")
     frames = np.random.default_rng(0).integers(0, 256, (3, 10, 34, 47, 1), dtype=np.uint8)
     live = Forecaster(model)(frames, dtype="float32")
-    file = Forecaster(exported(model))(frames, dtype="float32")
+    file = Forecaster(export_model(model))(frames, dtype="float32")
     expected = Forecaster(model, device=cpu)(frames, dtype="float32")
     np.testing.assert_allclose(file / 255, live / 255, atol=1e-6)
     np.testing.assert_allclose(live / 255, expected / 255, atol=1e-5)

@@ -37,7 +37,7 @@ forecaster(frames[:, :, :7, :9])
 def test_a_fresh_process_predicts_the_same_without_the_networks_code(grey, tmp_path):
     frames = np.random.default_rng(0).integers(0, 256, (3, 3, 8, 12, 1), np.uint8)
     np.save(tmp_path / "frames.npy", frames)
-    trained.write(tmp_path / "model.stlight", export.exported(grey))
+    trained.write(tmp_path / "model.stlight", export.export_model(grey))
     arguments = [tmp_path / "model.stlight", tmp_path / "frames.npy", tmp_path / "predicted.npy"]
     result = subprocess.run(
         [sys.executable, "-c", FRESH, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=200, check=False
@@ -49,7 +49,7 @@ def test_a_fresh_process_predicts_the_same_without_the_networks_code(grey, tmp_p
 
 
 def test_the_program_is_for_all_platforms_and_any_batch(grey):
-    program = jax.export.deserialize(bytearray(export.exported(grey).program))
+    program = jax.export.deserialize(bytearray(export.export_model(grey).program.content))
     assert program.platforms == ("cpu", "cuda", "tpu")
     assert [str(size) for size in program.in_avals[-1].shape] == ["batch", "3", "2*height", "2*width", "1"]
 
@@ -60,8 +60,8 @@ def test_a_program_that_jax_cannot_read_any_more_is_refused_and_its_weights_stil
             "Exported being deserialized seems to be older than the 6-month backward-compatibility window\nand more"
         )
 
-    model = export.exported(grey)
-    created, expires = (datetime.date.fromisoformat(model.exported[key]) for key in ("created", "expires"))
+    model = export.export_model(grey)
+    created, expires = map(datetime.date.fromisoformat, (model.program.created, model.program.expires))
     assert expires - created == datetime.timedelta(days=182)
     trained.write(tmp_path / "model.stlight", model)
     monkeypatch.setattr(programs.export, "deserialize", expired)
@@ -74,18 +74,19 @@ def test_a_program_that_jax_cannot_read_any_more_is_refused_and_its_weights_stil
 
 
 def test_other_programs_are_refused(grey, tmp_path):
+    file = export.export_model(grey)
     for change, message in (
-        ({"program": b"no program"}, "cannot read it"),
-        ({"program": export.exported(grey, ("tpu",)).program}, "its program is for tpu, this device is cpu"),
+        ({"program": dataclasses.replace(file.program, content=b"no program")}, "cannot read it"),
+        ({"program": export.export_model(grey, ("tpu",)).program}, "its program is for tpu, this device is cpu"),
         ({"variables": {"params": {}, "batch_stats": {}}}, "its weights are not those of its program"),
     ):
-        trained.write(tmp_path / "model.stlight", dataclasses.replace(export.exported(grey), **change))
+        trained.write(tmp_path / "model.stlight", dataclasses.replace(file, **change))
         with pytest.raises(InputError, match=message):
             Forecaster.load(tmp_path / "model.stlight")
 
 
 def test_a_description_that_is_not_its_programs_is_refused(grey, tmp_path):
-    file = export.exported(grey, ("cpu",))
+    file = export.export_model(grey, ("cpu",))
     changes = {"in_frames": 4}, {"out_frames": 3}, {"in_channels": 2}, {"patch_size": 1, "overlap": 0}, {"dtype": "float64"}
     for change in changes:
         trained.write(tmp_path / "model.stlight", dataclasses.replace(file, config=dataclasses.replace(file.config, **change)))
@@ -97,7 +98,7 @@ def test_a_description_that_is_not_its_programs_is_refused(grey, tmp_path):
 
 def test_bfloat16_is_chosen_when_it_is_exported(grey, tmp_path):
     narrow = dataclasses.replace(grey, config=dataclasses.replace(grey.config, dtype="bfloat16"))
-    trained.write(tmp_path / "narrow.stlight", export.exported(narrow))
+    trained.write(tmp_path / "narrow.stlight", export.export_model(narrow))
     frames = np.random.default_rng(0).integers(0, 256, (3, 8, 12), np.uint8)
     np.testing.assert_allclose(
         Forecaster.load(tmp_path / "narrow.stlight")(frames).astype(int), Forecaster(narrow)(frames), atol=3
@@ -115,7 +116,9 @@ def test_the_command_exports_in_another_dtype(grey, tmp_path):
     result = command(f"--workdir={tmp_path}/plain.stlight", f"--out={tmp_path}/narrow.stlight", "--dtype=bfloat16")
     assert result.returncode == 0, result.stderr
     assert trained.load(tmp_path / "narrow.stlight").config.dtype == "bfloat16"
-    assert "xbf16>" in jax.export.deserialize(bytearray(trained.load(tmp_path / "narrow.stlight").program)).mlir_module()
+    assert (
+        "xbf16>" in jax.export.deserialize(bytearray(trained.load(tmp_path / "narrow.stlight").program.content)).mlir_module()
+    )
     frames = np.random.default_rng(0).integers(0, 256, (3, 8, 12), np.uint8)
     narrow, wide = (
         of(frames, dtype="float32") / 255 for of in (Forecaster.load(tmp_path / "narrow.stlight"), Forecaster(grey))

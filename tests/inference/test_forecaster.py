@@ -216,7 +216,7 @@ def test_warming_up_leaves_nothing_to_compile(grey):
         assert forecaster.compilations == before > 0
     with pytest.raises(InputError, match="2 frame"):
         forecaster.warmup((2, 8, 12))
-    with pytest.raises(InputError, match="shape is 64; expected that of frames"):
+    with pytest.raises(InputError, match="shape is 64; expected a shape of frames"):
         forecaster.warmup(64)
 
 
@@ -272,7 +272,7 @@ def test_values_out_of_range_are_told_once_with_both_ranges(grey, caplog):
     far, scaled = caplog.messages
     assert far.startswith("the frames' values are -")
     assert "trained on 0 to 255: far outside" in far
-    assert "if they are, say so with the value range 0, 1" in scaled
+    assert "if they are, pass the value range 0, 1" in scaled
 
 
 @pytest.mark.parametrize(
@@ -282,7 +282,7 @@ def test_values_out_of_range_are_told_once_with_both_ranges(grey, caplog):
         (np.zeros((2, 8, 12)), r"2 frame\(s\); the grey network needs 3"),
         (np.zeros((3, 8, 12, 3)), r"3 channel\(s\); the grey network takes 1$"),
         (np.zeros((2, 3, 8, 12)), r"12 channel\(s\); the grey network takes 1; a batch without channels"),
-        (np.zeros((1, 3, 0, 12, 1)), "there is nothing in them"),
+        (np.zeros((1, 3, 0, 12, 1)), "which holds no values"),
         (np.full((3, 8, 12), np.nan), "the frames: all values are missing or not finite"),
         (np.stack([np.zeros((3, 8, 12, 1)), np.full((3, 8, 12, 1), np.inf)]), "sequence 1 of the frames: all values"),
         (np.full((3, 8, 12), 1e300), "the frames: all values are missing or not finite"),

@@ -25,7 +25,7 @@ def test_memory_bounds_every_program_where_the_patch_grid_takes_most(kind):
     """As of the network that ships: half of what is expected in bfloat16, two thirds in float32."""
     model = trained.load("tiny")
     if kind == "exported":
-        model = export.exported(model, ("cpu",))
+        model = export.export_model(model, ("cpu",))
     else:
         model = dataclasses.replace(model, config=dataclasses.replace(model.config, dtype=kind))
     (taken,) = bytes_of_programs(model, 64 * 2**20)

@@ -51,9 +51,9 @@ def test_weights_add_up_to_one_wherever_tiles_lie(shallow, length, width, side, 
     config = shallow
     if overlap is not None and overlap > side // 2 * 2 - 2:
         with pytest.raises(InputError, match="it must be at most"):
-            Tiling.of(config, side, overlap)
+            Tiling.square(config, side, overlap)
         return
-    tiling = Tiling.of(config, side, overlap)
+    tiling = Tiling.square(config, side, overlap)
     total, sizes = np.zeros((2 * length, 2 * width)), set()
     for tile in tiling.tiles(*total.shape):
         total[tile.rows, tile.columns] += tile.weights
@@ -73,7 +73,7 @@ def shallow():
 
 def test_what_a_cut_changed_does_not_count(shallow):
     radius = receptive_radius(shallow)
-    tiling = Tiling.of(shallow, 8 * radius, 2 * radius)
+    tiling = Tiling.square(shallow, 8 * radius, 2 * radius)
     first, *_, last = tiling.tiles(20 * radius, 8 * radius)
     assert not first.weights[-radius:].any()
     assert not last.weights[:radius].any()
@@ -82,7 +82,7 @@ def test_what_a_cut_changed_does_not_count(shallow):
 
 @pytest.mark.parametrize(("side", "overlap"), [(64, 16), (32, 16), (28, 14), (27, 12), (2, 0)])
 def test_tiles_overlap_by_two_radii_of_8_but_by_half_at_most(shallow, side, overlap):
-    assert Tiling.of(shallow, side).overlap == overlap
+    assert Tiling.square(shallow, side).overlap == overlap
 
 
 @pytest.mark.parametrize(
@@ -96,4 +96,4 @@ def test_tiles_overlap_by_two_radii_of_8_but_by_half_at_most(shallow, side, over
 )
 def test_impossible_tilings_are_refused(small_model, side, overlap, message):
     with pytest.raises(InputError, match=message):
-        Tiling.of(small_model, side, overlap)
+        Tiling.square(small_model, side, overlap)

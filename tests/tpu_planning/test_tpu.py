@@ -11,7 +11,7 @@ from jax import export
 from stlight_jax import InputError, STLight
 from stlight_jax.data.data_sections import check_config
 from stlight_jax.inference import trained
-from stlight_jax.inference.export import exported
+from stlight_jax.inference.export import export_model
 from stlight_jax.model.count import count
 from stlight_jax.model.initial_variables import init_variables
 from stlight_jax.tpu_planning.chips import CHIPS, slice_by_name
@@ -101,7 +101,7 @@ def test_what_does_not_fit_is_said_with_its_size():
 
 @pytest.mark.parametrize("batch", [1, 16])
 def test_an_exported_program_compiles(batch):
-    model = exported(trained.load("tiny"))
+    model = export_model(trained.load("tiny"))
     (device,) = slice_by_name("v5e:1x1").devices
     place = jax.sharding.SingleDeviceSharding(device)
     variables = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), model.variables)

@@ -1,4 +1,4 @@
-"""One pass of the network over frames of any size: whole where memory holds it, else in tiles."""
+"""Runs one pass of a network on frames of any size: whole frames if memory holds them, else tiles."""
 
 from __future__ import annotations
 
@@ -10,52 +10,63 @@ from stlight_jax.inference.programs import Programs
 from stlight_jax.inference.tiles import Tiling, receptive_radius
 from stlight_jax.model.stlight import STLightConfig
 
-_MOST_SEQUENCES = 64  # in one pass
-# Measured on programs for CPUs; `tests/inference/test_forecaster.py` holds them to it.
+_MAX_BATCH = 64  # tiles in one pass
+# Measured on programs for CPUs; `tests/inference/test_memory.py` checks them.
 _GRID_COPIES, _FRAME_COPIES = 5, 3
 
 
 class TiledPass:
     """`[b, T, h, w, c] -> [b, T', h, w, c']`, in the network's range, for any b, h and w.
 
-    That frames are cut is said once.
+    Prints one message when frames are cut for the first time.
 
     Args:
-      programs: what computes it, of the network `model`.
-      tile, overlap, memory: as for `Forecaster`.
+      programs: Run the network.
+      model: The network.
+      tile: As for `Forecaster`.
+      overlap: As for `Forecaster`.
+      memory: As for `Forecaster`.
 
-    Raises InputError for less memory than a MiB, and for tiles that cannot be.
+    Raises:
+      InputError: The memory is less than a MiB, or the tiles are impossible.
     """
 
     def __init__(self, programs: Programs, model: STLightConfig, tile: int | None, overlap: int | None, memory: int):
         self._programs, self._model, self._memory = programs, model, memory
-        self._always_tiled, self._told = tile is not None, False
+        self._always_tiled, self._printed = tile is not None, False
         if self._memory < 2**20:
-            raise InputError(f"memory is {self._memory} bytes; a pass needs a MiB at least")
+            raise InputError(f"memory is {self._memory} bytes; a pass needs at least 1 MiB")
         if tile is None:
             tile = max(int((self._memory / _bytes_per_pixel(self._model)) ** 0.5), self._model.patch_size)
-        self._tiling = Tiling.of(self._model, tile, overlap)
+        self._tiling = Tiling.square(self._model, tile, overlap)
 
     def __call__(self, frames: np.ndarray) -> np.ndarray:
-        """Args: frames: of the programs' dtype."""
+        """Runs the pass.
+
+        Args:
+          frames: `[b, T, h, w, c]` of the programs' dtype.
+
+        Returns:
+          `[b, T', h, w, c']`.
+        """
         batch, _, height, width, _ = frames.shape
-        tiling, padded_height, padded_width, most = self._layout(height, width)
-        beyond = ((0, 0), (0, 0), (0, padded_height - height), (0, padded_width - width), (0, 0))
+        tiling, padded_height, padded_width, batch_size = self._layout(height, width)
+        padding = ((0, 0), (0, 0), (0, padded_height - height), (0, padded_width - width), (0, 0))
         if padded_height > height or padded_width > width:
-            frames = np.pad(frames, beyond, mode="edge")
+            frames = np.pad(frames, padding, mode="edge")
         tiles = list(tiling.tiles(padded_height, padded_width))
-        if len(tiles) > 1 and not self._told:
-            self._told = True
-            self._tell_cut(height, width, tiling, len(tiles))
+        if len(tiles) > 1 and not self._printed:
+            self._printed = True
+            self._print_cut(height, width, tiling, len(tiles))
         shape = (batch, self._model.out_frames, padded_height, padded_width, self._model.out_channels)
         result = np.zeros(shape, frames.dtype)
         jobs = [(sequence, tile) for sequence in range(batch) for tile in tiles]
-        for first in range(0, len(jobs), most):
-            some = jobs[first : first + most]
-            fillers = [some[-1]] * (_bucket(len(some), most) - len(some))
-            inputs = np.stack([frames[sequence, :, tile.rows, tile.columns] for sequence, tile in some + fillers])
+        for first in range(0, len(jobs), batch_size):
+            chosen = jobs[first : first + batch_size]
+            fillers = [chosen[-1]] * (_bucket(len(chosen), batch_size) - len(chosen))
+            inputs = np.stack([frames[sequence, :, tile.rows, tile.columns] for sequence, tile in chosen + fillers])
             outputs = np.asarray(self._programs(inputs))
-            for (sequence, tile), output in zip(some, outputs, strict=False):
+            for (sequence, tile), output in zip(chosen, outputs, strict=False):
                 if len(tiles) == 1:
                     result[sequence] = output
                 else:
@@ -63,25 +74,25 @@ class TiledPass:
         return result[:, :, :height, :width]
 
     def shapes(self, batch: int, height: int, width: int) -> list[tuple[int, ...]]:
-        """In which a batch of frames of this size passes the network."""
-        tiling, height, width, most = self._layout(height, width)
+        """Returns the shapes in which a batch of frames of a size passes through the network."""
+        tiling, height, width, batch_size = self._layout(height, width)
         jobs = batch * sum(1 for _ in tiling.tiles(height, width))
-        model = self._model
-        size = (model.in_frames, min(tiling.height, height), min(tiling.width, width), model.in_channels)
-        return [(count, *size) for count in sorted({_bucket(min(most, jobs - first), most) for first in range(0, jobs, most)})]
+        size = (self._model.in_frames, min(tiling.height, height), min(tiling.width, width), self._model.in_channels)
+        batches = {_bucket(min(batch_size, jobs - first), batch_size) for first in range(0, jobs, batch_size)}
+        return [(count, *size) for count in sorted(batches)]
 
     def _layout(self, height: int, width: int) -> tuple[Tiling, int, int, int]:
-        """How frames of a size are cut, their sides in whole patches, and how many tiles go through the network at once."""
+        """Returns how frames of a size are cut, their sides in whole patches, and the number of tiles in one pass."""
         patch = self._model.patch_size
         height, width = (-(-side // patch) * patch for side in (height, width))
         per_pixel = _bytes_per_pixel(self._model)
         whole = Tiling(height, width, 0, 0)
         tiling = self._tiling if self._always_tiled or height * width * per_pixel > self._memory else whole
         pixels = min(tiling.height, height) * min(tiling.width, width)
-        at_once = int(np.clip(self._memory // (pixels * per_pixel), 1, _MOST_SEQUENCES))
-        return tiling, height, width, 1 << (at_once.bit_length() - 1)
+        batch_size = int(np.clip(self._memory // (pixels * per_pixel), 1, _MAX_BATCH))
+        return tiling, height, width, 1 << (batch_size.bit_length() - 1)
 
-    def _tell_cut(self, height: int, width: int, tiling: Tiling, count: int) -> None:
+    def _print_cut(self, height: int, width: int, tiling: Tiling, count: int) -> None:
         exact = 2 * receptive_radius(self._model)
         seams = (
             "enough for the prediction of whole frames"
@@ -95,12 +106,12 @@ class TiledPass:
 
 
 def _bucket(count: int, most: int) -> int:
-    """The size of the batch that so many go through the network in: a power of two, so that few programs serve all."""
+    """Returns the batch size for some tiles: a power of two, so that few programs serve all numbers, at most `most`."""
     return min(most, 1 << (count - 1).bit_length())
 
 
 def _bytes_per_pixel(model: STLightConfig) -> float:
-    """Of memory that a pass takes, about: a few copies of the patch grid, the frames before and after."""
+    """Returns the approximate memory of a pass: a few copies of the patch grid, of the input and of the output frames."""
     width = {"float32": 4, "bfloat16": 2, "float64": 8}[model.dtype]
     grid = _GRID_COPIES * width * model.hidden_dim / model.patch_size**2
     seen, predicted = model.in_frames * model.in_channels, model.out_frames * model.out_channels
