@@ -19,8 +19,7 @@ from rich.table import Table
 
 from stlight_jax import Forecaster
 from stlight_jax.commands.run_command import run_script
-from stlight_jax.data.data_sections import check_config
-from stlight_jax.data.load import open_test
+from stlight_jax.data.load import check_config, open_test
 from stlight_jax.inference import trained
 from stlight_jax.inference.tiles import Tiling, receptive_radius
 

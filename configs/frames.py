@@ -9,7 +9,7 @@ import ml_collections
 
 from stlight_jax import InputError
 from stlight_jax.config import base_config
-from stlight_jax.data.data_sections import FramesData
+from stlight_jax.data.datasets.frames import Frames
 
 # size: (hidden_dim, depth, peak learning rate)
 SIZES = {"tiny": (96, 6, 5e-3), "S": (256, 12, 3e-3), "M": (512, 16, 3e-3), "L": (1000, 16, 1e-3)}
@@ -29,7 +29,7 @@ def get_config(size: str = "tiny") -> ml_collections.ConfigDict:
     """
     if size not in SIZES:
         raise InputError(f"configs/frames.py has no size {size!r}; choose one of {', '.join(SIZES)}")
-    config = base_config("frames", size, FramesData)
+    config = base_config("frames", size, Frames.section)
     config.model.hidden_dim, config.model.depth, config.optimizer.learning_rate = SIZES[size]
     config.model.in_channels = config.model.out_channels = 0  # as many as the data have
     config.train.batch_size = 8

@@ -15,7 +15,7 @@ import ml_collections
 
 from stlight_jax import InputError
 from stlight_jax.config import base_config
-from stlight_jax.data.data_sections import BenchmarkData
+from stlight_jax.data.datasets.kitti_caltech import KittiCaltech
 
 # size: (hidden_dim, depth, near_kernel, far_kernel); all have patch size 2
 PUBLISHED = {
@@ -42,7 +42,7 @@ def get_config(size: str = "15M") -> ml_collections.ConfigDict:
     """
     if size not in PUBLISHED:
         raise InputError(f"configs/kitti_caltech.py has no size {size!r}; choose one of {', '.join(PUBLISHED)}")
-    config = base_config("kitti_caltech", size, BenchmarkData)
+    config = base_config("kitti_caltech", size, KittiCaltech.section)
     config.model.out_frames = 1
     config.model.in_channels = config.model.out_channels = 3
     config.model.hidden_dim, config.model.depth, config.model.near_kernel, config.model.far_kernel = PUBLISHED[size]

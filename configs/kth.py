@@ -14,7 +14,7 @@ import ml_collections
 
 from stlight_jax import InputError
 from stlight_jax.config import base_config
-from stlight_jax.data.data_sections import BenchmarkData
+from stlight_jax.data.datasets.kth import Kth
 
 # size: (hidden_dim, depth); all have patch size 2, kernels 3 and 5
 PUBLISHED = {"XS": (400, 8), "S": (600, 14), "M": (800, 14), "L": (1000, 14)}
@@ -41,7 +41,7 @@ def get_config(size: str = "L") -> ml_collections.ConfigDict:
             f"configs/kth.py has no size {size!r}; choose one of {', '.join(PUBLISHED)}, alone or with one of "
             f"{', '.join(HORIZONS)} after a comma, such as L,40"
         )
-    config = base_config("kth", size, BenchmarkData)
+    config = base_config("kth", size, Kth.section)
     config.model.hidden_dim, config.model.depth = PUBLISHED[name]
     config.model.far_kernel = 5
     config.model.out_frames, config.evaluation.horizon = HORIZONS[horizon]

@@ -10,7 +10,7 @@ import ml_collections
 
 from stlight_jax import InputError
 from stlight_jax.config import base_config
-from stlight_jax.data.data_sections import GeneratedData
+from stlight_jax.data.datasets.moving_mnist import MovingMnist
 
 # size: (hidden_dim, overlap); all have depth 16, patch size 2, kernels 3 and 7
 PUBLISHED = {"XS": (800, 0), "S": (1000, 0), "M": (1200, 0), "L": (1400, 0), "54M": (1800, 2)}
@@ -30,7 +30,7 @@ def get_config(size: str = "L") -> ml_collections.ConfigDict:
     """
     if size not in (*PUBLISHED, "tiny"):
         raise InputError(f"configs/moving_mnist.py has no size {size!r}; choose one of tiny, {', '.join(PUBLISHED)}")
-    config = base_config("moving_mnist", size, GeneratedData)
+    config = base_config("moving_mnist", size, MovingMnist.section)
     config.model.hidden_dim, config.model.overlap = PUBLISHED.get(size, (96, 0))
     if size == "tiny":
         config.model.depth = 6

@@ -11,7 +11,7 @@ import ml_collections
 
 from stlight_jax import InputError
 from stlight_jax.config import base_config
-from stlight_jax.data.data_sections import BenchmarkData
+from stlight_jax.data.datasets.taxibj import TaxiBJ
 
 # size: (hidden_dim, depth); all have patch size 1, kernels 3 and 7
 PUBLISHED = {"S": (256, 12), "M": (256, 20), "L": (512, 10)}
@@ -31,7 +31,7 @@ def get_config(size: str = "L") -> ml_collections.ConfigDict:
     """
     if size not in PUBLISHED:
         raise InputError(f"configs/taxibj.py has no size {size!r}; choose one of {', '.join(PUBLISHED)}")
-    config = base_config("taxibj", size, BenchmarkData)
+    config = base_config("taxibj", size, TaxiBJ.section)
     config.model.in_frames = config.model.out_frames = 4
     config.model.in_channels = config.model.out_channels = 2
     config.model.hidden_dim, config.model.depth = PUBLISHED[size]

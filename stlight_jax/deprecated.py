@@ -24,15 +24,15 @@ MODULES = {
     "baseline.weights": "torch_reference.weights",
     "caches": "storage.caches",
     "cli": "commands.run_command",
-    "data.builders": "data.datasets",
-    "data.builders.base": "data.clips_builder",
-    "data.builders.frames": "data.datasets.frames",
+    "data.builders": "data.tfds_builders",
+    "data.builders.base": "data.clips_builder data.raw_clips",
+    "data.builders.frames": "data.datasets.frames data.frames_reader",
     "data.builders.kitti_caltech": "data.datasets.kitti_caltech",
     "data.builders.kth": "data.datasets.kth",
     "data.builders.moving_fashion_mnist": "data.datasets.moving_fashion_mnist",
     "data.builders.taxibj": "data.datasets.taxibj",
     "data.copies": "storage.copies",
-    "data.moving_mnist": "data.datasets.moving_mnist",
+    "data.moving_mnist": "data.datasets.moving_mnist data.moving_images",
     "data.npy": "data.formats.npy",
     "data.opening": "data.load",
     "evaluation.charts": "reports.charts",
@@ -41,7 +41,7 @@ MODULES = {
     "evaluation.page": "reports.page",
     "evaluation.pictures": "reports.pictures",
     "evaluation.presentation": "scoring.presentation",
-    "evaluation.published": "reports.published",
+    "evaluation.published": "data.datasets.published_tables",
     "evaluation.report": "reports.results reports.tables",
     "evaluation.run": "scoring.evaluate",
     "evaluation.score": "scoring.score",
@@ -84,7 +84,7 @@ NAMES = {
 }
 
 # Functions that have left a module of the same name.
-FUNCTIONS = {"config.benchmark_data": "data.data_sections:BenchmarkData.default_config"}
+FUNCTIONS = {"config.benchmark_data": "data.prepared_benchmark:BenchmarkSection.default_config"}
 
 
 def moved_function(module: str, name: str) -> Any:

@@ -109,7 +109,7 @@ def test_inspect_explains_that_the_paper_leaves_depthwise_out():
         (("-m", "stlight_jax", "predict", "a.npy", "--model=tiny", "b.npy"), "unexpected argument 'b.npy'"),
         (
             ("-m", "stlight_jax", "prepare", "--raw=a", "ktth", "--out=b"),
-            "--dataset=ktth: value should be one of <taxibj|kth|kitti_caltech|moving_fashion_mnist|",
+            "--dataset=ktth: value should be one of <moving_mnist|moving_fashion_mnist|taxibj|kth|kitti_caltech|",
         ),
         (("-m", "stlight_jax", "prepare", "kth", "--out=b"), "--raw must have a value"),
         (("-m", "stlight_jax", "prepare", "--raw=a", "--out=b"), "--dataset must have a value"),

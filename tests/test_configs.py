@@ -3,10 +3,10 @@
 import pytest
 
 from stlight_jax import InputError
-from stlight_jax.data.data_sections import check_config
+from stlight_jax.data.datasets.all_datasets import find_dataset
+from stlight_jax.data.load import check_config
 from stlight_jax.data.network_config import network_config
 from stlight_jax.model.count import count
-from stlight_jax.reports.published import published_size, published_table
 from stlight_jax.training.schedule import Cosine, OneCycle, make_schedule
 from tests.conftest import load_config
 
@@ -38,7 +38,7 @@ def test_parameters_and_flops_of_every_published_row(dataset, size):
     else:
         assert (total.parameters, round(total.paper / 1e9, 3)) == PUBLISHED[dataset, size]
     if dataset != "moving_fashion_mnist":
-        row = published_size(published_table(dataset, model.in_frames, model.out_frames), model)
+        row = find_dataset(dataset).published_table(model.in_frames, model.out_frames).result_of(model)
         assert row.name.endswith(size)
 
 

@@ -14,7 +14,7 @@ from tests.commands import ROOT
 SHOWN = [
     ("baseline", "variables_from_torch", "stlight_jax.torch_reference.weights"),
     ("baseline", "torch_from_variables", "stlight_jax.torch_reference.weights"),
-    ("data.builders", "BUILDERS", "stlight_jax.data.datasets"),
+    ("data.builders", "BUILDERS", "stlight_jax.data.tfds_builders"),
     ("evaluation.run", "evaluate_workdir", "stlight_jax.scoring.evaluate"),
     ("inference.predict", "predict", "stlight_jax.forecasting.predict"),
     ("inference.predict", "Request", "stlight_jax.forecasting.predict"),
@@ -50,11 +50,11 @@ def test_the_builders_of_version_0_1_are_known_to_tfds():
         "import tensorflow_datasets as tfds\nprint(tfds.builder_cls('kth').__module__)"
     )
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert result.stdout.strip() == "stlight_jax.data.datasets.kth", result.stderr
+    assert result.stdout.strip() == "stlight_jax.data.tfds_builders", result.stderr
 
 
 def test_a_function_that_has_left_its_module_warns_with_its_new_name():
-    place = "stlight_jax.data.data_sections.BenchmarkData.default_config"
+    place = "stlight_jax.data.prepared_benchmark.BenchmarkSection.default_config"
     with pytest.warns(DeprecationWarning, match=f"stlight_jax.config.benchmark_data has moved to {place};") as caught:
         exec("from stlight_jax.config import base_config, benchmark_data", scope := {})
     assert scope["benchmark_data"]()["colour_order"] == "openstl"

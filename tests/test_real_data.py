@@ -4,11 +4,12 @@ import importlib.util
 
 import numpy as np
 import pytest
+from etils import epath
 
-from stlight_jax.data.datasets.frames import Frames, FramesOptions
-from stlight_jax.data.prepare import prepare
-from stlight_jax.data.stored import StoredFrames
-from stlight_jax.data.windows import Run, Windows
+from stlight_jax.data.frames_reader import FramesOptions
+from stlight_jax.data.own_frames import prepare_frames
+from stlight_jax.data.stored_frames import StoredFrames
+from stlight_jax.data.windows import Segment, Windows
 from tests.conftest import ROOT
 
 spec = importlib.util.spec_from_file_location("real_data", ROOT / "benchmarks" / "real_data.py")
@@ -35,13 +36,13 @@ def test_windows_of_the_raw_taxi_file_never_cross_its_repeated_and_unsorted_stam
         stamps, flow = file["date"][:].astype(str), np.moveaxis(file["data"][:], 1, -1)
     hours = np.array([f"{s[:4]}-{s[4:6]}-{s[6:8]}T{s[8:]}" for s in stamps], "datetime64[h]").astype(int)
     options = FramesOptions(layout="tchw")
-    folder = prepare(Frames(raw=path, options=options, data_dir=str(tmp_path), file_format="array_record"), path)
+    folder = prepare_frames(epath.Path(path), options, epath.Path(tmp_path))
     moments = {}
     for split in ("train", "validation", "test"):
         frames = StoredFrames(folder, split, 2**28)
-        runs = [Run(*run) for clip in frames.table["clips"] for run in clip["runs"]]
-        windows = Windows(runs, 8)
-        assert len(windows) == sum(max(0, run.frames - 7) for run in runs)
+        segments = [Segment(*segment) for clip in frames.table["clips"] for segment in clip["runs"]]
+        windows = Windows(segments, 8)
+        assert len(windows) == sum(max(0, segment.frames - 7) for segment in segments)
         # Every window is found in the file, in one piece, with eight hours on end.
         where = {frame.tobytes(): [] for frame in flow.astype(np.float32)}
         for place, frame in enumerate(flow.astype(np.float32)):
@@ -51,7 +52,7 @@ def test_windows_of_the_raw_taxi_file_never_cross_its_repeated_and_unsorted_stam
             ends = where[frames[places[-1:]][0].tobytes()]
             assert any(end - start == 7 and hours[end] - hours[start] == 7 for start in starts for end in ends)
         first = hours.min()
-        moments[split] = {first + run.tick + i for run in runs for i in range(run.frames)}
+        moments[split] = {first + segment.tick + i for segment in segments for i in range(segment.frames)}
         assert moments[split] <= set(hours)
     # A moment that occurs twice is on one side of the split both times.
     assert not moments["train"] & moments["test"]

@@ -31,7 +31,7 @@ def _define_flags(values: flags.FlagValues, arguments: Sequence[str]) -> None:
 
 
 def _run(values: flags.FlagValues) -> None:
-    from stlight_jax.data.data_sections import check_config
+    from stlight_jax.data.load import check_config
     from stlight_jax.tpu_planning.compile_report import report_compilation
 
     config = check_config(values.config)

@@ -29,7 +29,7 @@ def chosen_frame_size(config: RunConfig[Any], given: str | None) -> tuple[int, i
     """
     if given:
         return parse_frame_size(given)
-    from stlight_jax.data.data_sections import frame_size
+    from stlight_jax.data.load import frame_size
 
     known = frame_size(config)
     if known is None:

@@ -15,17 +15,12 @@ from stlight_jax.commands.command import Command
 from stlight_jax.commands.config_flag import define_config_flag
 from stlight_jax.commands.path_flags import check_exists
 from stlight_jax.console.messages import print_message
+from stlight_jax.data.datasets.all_datasets import DATASETS, find_dataset
 from stlight_jax.errors import InputError
 
 
 def _define_flags(values: flags.FlagValues, arguments: Sequence[str]) -> None:
-    flags.DEFINE_enum(
-        "dataset",
-        None,
-        ["taxibj", "kth", "kitti_caltech", "moving_fashion_mnist", "frames"],
-        "Name of the data set; --dataset= may be left out.",
-        values,
-    )
+    flags.DEFINE_enum("dataset", None, list(DATASETS), "Name of the data set; --dataset= may be left out.", values)
     flags.DEFINE_string("raw", None, "Folder with the raw files; for frames also a single file.", values, required=True)
     flags.DEFINE_string(
         "out", None, "Folder for the prepared data. Training finds them with --config.data.root=FOLDER.", values, required=True
@@ -52,28 +47,15 @@ def _check(values: flags.FlagValues) -> None:
 def _run(values: flags.FlagValues) -> None:
     from etils import epath
 
-    from stlight_jax.data.data_sections import FramesData, check_config
-    from stlight_jax.data.datasets import BUILDERS
-    from stlight_jax.data.prepare import frames_options, prepare_frames, prepare_in, refuse_remote
+    from stlight_jax.data.load import check_config
+    from stlight_jax.data.prepare import refuse_remote
     from stlight_jax.storage import paths
-    from stlight_jax.storage.paths import create_folder
 
     refuse_remote(values.raw, "--raw", values.dataset)
     paths.connect(values.out)
     raw, out = epath.Path(values.raw).expanduser(), epath.Path(values.out).expanduser()
-    if values.dataset == "frames":
-        data = check_config(values.config).data if values.config else FramesData()
-        folder = prepare_frames(raw, frames_options(data), out)
-    else:
-        if not raw.is_dir():
-            raise InputError(f"--raw={raw} is a file; expected the folder with the raw files of {values.dataset}")
-        create_folder(out)
-        builder = BUILDERS[values.dataset]
-        folder = prepare_in(out, lambda target: builder(data_dir=str(target), file_format="array_record"), raw)
-    if values.dataset == "moving_fashion_mnist":
-        print_message(f"prepared in {folder} for tfds.load; training reads the raw files, --config.data.root={raw}")
-    else:
-        print_message(f"prepared in {folder}; --config.data.root={out} finds it")
+    section = check_config(values.config).data if values.config else None
+    print_message(find_dataset(values.dataset).prepare(raw, out, section))
 
 
 COMMAND = Command(__doc__, _define_flags, _run, _check, positional="dataset")

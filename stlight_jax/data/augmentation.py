@@ -1,45 +1,59 @@
-"""More from few frames: random crops and flips of training sequences, functions of (seed, epoch, index) alone."""
+"""Augmentation: random crops and flips of training sequences, functions of (seed, epoch, index) alone."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 
 from stlight_jax.data.scaling import Scaling
-from stlight_jax.data.sequences import Sequences
+from stlight_jax.data.sequences import Description, Sequences
 from stlight_jax.errors import InputError
 
 _STREAM = 1  # of the counter-based generator; an epoch's order is drawn from stream 0
 
 
-class Augmented:
-    """Sequences, each cropped at a random place and flipped at random: a `stlight_jax.data.sequences.Sequences`.
-
-    Args:
-      sequences: what to augment; their frames must have at least `crop` pixels per side.
-      crop: side of the square that is kept of each sequence, the same in all its frames; 0 keeps whole frames.
-      flips: whether to mirror rows, columns, both or neither, each with equal chances.
-      seed: with epoch and index it determines both.
-
-    Raises InputError for a crop that is larger than the frames.
-    """
+class AugmentedSequences(Sequences):
+    """Sequences, each cropped at a random position and flipped at random."""
 
     def __init__(self, sequences: Sequences, crop: int, flips: bool, seed: int):
+        """Checks the crop.
+
+        Args:
+          sequences: the sequences to augment.
+          crop: side, in pixels, of the square that is cut from all frames of a sequence; 0 keeps whole frames.
+          flips: whether to mirror rows, columns, both or neither, each with equal chances.
+          seed: together with epoch and index, it determines the crop and the flips.
+
+        Raises:
+          InputError: the crop is larger than the frames.
+        """
         length, height, width, channels = sequences.shape
         if crop > min(height, width):
             raise InputError(f"data.crop is {crop}, but frames are {height} x {width} pixels; make it smaller, or 0")
         self._sequences, self._flips, self._seed = sequences, flips, seed
         self._room = (height - crop, width - crop) if crop else (0, 0)
-        self.scaling: Scaling = sequences.scaling
-        self.description: dict[str, Any] = sequences.description
-        self.shape = (length, crop or height, crop or width, channels)
+        self._shape = (length, crop or height, crop or width, channels)
+
+    @property
+    def description(self) -> Description:
+        """Description of the sequences that are augmented."""
+        return self._sequences.description
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Shape of one sequence, `[t, h, w, c]`."""
+        return self._shape
+
+    @property
+    def scaling(self) -> Scaling:
+        """Scaling of the sequences that are augmented."""
+        return self._sequences.scaling
 
     def __len__(self) -> int:
+        """Returns the number of sequences in an epoch."""
         return len(self._sequences)
 
     def frames(self, indices: np.ndarray, epoch: int = 0) -> np.ndarray:
-        """`[n, t, h, w, c]`, see `Sequences`."""
+        """Reads and augments sequences; see `Sequences.frames`."""
         whole = self._sequences.frames(indices, epoch)
         _, height, width, _ = self.shape
         result = np.empty((len(whole), *self.shape), whole.dtype)
@@ -47,10 +61,7 @@ class Augmented:
             counter = np.array([0, 0, int(index), _STREAM], np.uint64)
             random = np.random.Generator(np.random.Philox(key=np.array([self._seed, epoch], np.uint64), counter=counter))
             top, left = (int(random.integers(room + 1)) for room in self._room)
-            cut = whole[row, :, top : top + height, left : left + width]
+            crop = whole[row, :, top : top + height, left : left + width]  # [t, h', w', c]
             upside_down, mirrored = random.integers(2, size=2) if self._flips else (0, 0)
-            result[row] = cut[:, :: -1 if upside_down else 1, :: -1 if mirrored else 1]
+            result[row] = crop[:, :: -1 if upside_down else 1, :: -1 if mirrored else 1]
         return result
-
-    def frames_before(self, indices: np.ndarray, steps: int, targets: int) -> None:
-        """Not kept: training asks for no past."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import chex
 import jax
-import jax.flatten_util
 
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.model.stlight import STLight
@@ -13,13 +12,21 @@ from stlight_jax.model.stlight import STLight
 def split_frames(
     frames: jax.Array, model: STLight, scaling: Scaling | None = None
 ) -> tuple[jax.Array, jax.Array, jax.Array | None]:
-    """Stored `[b, T + horizon, h, w, c]` -> float32 inputs `[b, T, ...]`, targets `[b, horizon, ...]`, and where these are.
+    """Scales a batch of stored frames and divides it into inputs and targets.
 
-    The last is bool, like the targets, False where values are missing; None where none can be.
+    Args:
+      frames: `[b, T + horizon, h, w, c]` in the stored dtype.
+      model: the network; its config has T and the number of channels to predict, c'.
+      scaling: from stored values to the network's range; None for uint8.
+
+    Returns:
+      Inputs, float32 `[b, T, h, w, c]`; targets, float32 `[b, horizon, h, w, c']`; and a bool mask of the targets' shape, False
+      where values are missing, or None if none can be missing.
     """
     scaling = scaling or Scaling()
     chex.assert_type(frames, scaling.dtype)
     first = model.config.in_frames
-    values, here = scaling.to_network(frames)
+    values, valid = scaling.to_network(frames)
     channels = model.config.out_channels
-    return values[:, :first], values[:, first:, ..., :channels], None if here is None else here[:, first:, ..., :channels]
+    valid_targets = None if valid is None else valid[:, first:, ..., :channels]  # [b, horizon, h, w, c']
+    return values[:, :first], values[:, first:, ..., :channels], valid_targets

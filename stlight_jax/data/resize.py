@@ -1,21 +1,25 @@
-"""Scaling frames exactly as the code that others' numbers come from did it."""
+"""Resizing, with the same results as the libraries that published results rest on."""
 
 from __future__ import annotations
 
 import numpy as np
-import scipy.ndimage
+from etils import epy
 
 from stlight_jax.data.pipeline import load_tensorflow
+from stlight_jax.data.statistics import is_missing
+
+with epy.lazy_imports():
+    import scipy.ndimage
 
 
 def bilinear(frames: np.ndarray, height: int, width: int, antialias: bool = False) -> np.ndarray:
-    """As OpenCV's INTER_LINEAR on float32: pixel centres lie at halves, and nothing is smoothed before frames shrink.
+    """Resizes like OpenCV's INTER_LINEAR on float32: pixel centres lie at halves, without smoothing before frames shrink.
 
     Args:
       frames: `[n, h, w, c]`, any real dtype.
       height: h' of the result.
       width: w' of the result.
-      antialias: widen the kernel where frames shrink, so that every pixel counts; OpenCV's does not.
+      antialias: widen the kernel where frames shrink, so that every pixel counts; OpenCV does not.
 
     Returns:
       float32 `[n, h', w', c]`, in the range of `frames`.
@@ -27,7 +31,7 @@ def bilinear(frames: np.ndarray, height: int, width: int, antialias: bool = Fals
 
 
 def smooth_bilinear(frame: np.ndarray, height: int, width: int) -> np.ndarray:
-    """As `skimage.transform.resize(frame, (height, width), preserve_range=True)`: a Gaussian first where the frame shrinks.
+    """Resizes like `skimage.transform.resize(frame, (height, width), preserve_range=True)`, which smooths before it shrinks.
 
     Args:
       frame: `[h, w, c]`, any real dtype.
@@ -42,3 +46,28 @@ def smooth_bilinear(frame: np.ndarray, height: int, width: int) -> np.ndarray:
     smooth = scipy.ndimage.gaussian_filter(frame, np.maximum(0, (factors - 1) / 2), mode="mirror")
     resized = scipy.ndimage.zoom(smooth, 1 / factors, order=1, mode="mirror", grid_mode=True)  # [h', w', c]
     return np.clip(resized, frame.min(), frame.max())
+
+
+def resize_valid(block: np.ndarray, fill: float | None, height: int, width: int) -> np.ndarray:
+    """Resizes antialiased, from valid values only: a pixel is missing if its valid values weigh less than half.
+
+    Args:
+      block: `[n, h, w, c]`.
+      fill: the integer that marks a missing value; in floats NaN does.
+      height: h' of the result.
+      width: w' of the result.
+
+    Returns:
+      `[n, h', w', c]` of the same dtype; integers are rounded.
+    """
+    missing = is_missing(block, fill)
+    if missing is None or not missing.any():
+        resized, weight = bilinear(block, height, width, antialias=True), None
+    else:
+        weight = bilinear(~missing, height, width, antialias=True)
+        resized = bilinear(np.where(missing, 0, block), height, width, antialias=True) / np.maximum(weight, 0.5)
+    if block.dtype.kind != "f":
+        resized = np.rint(resized)
+    if weight is not None:
+        resized = np.where(weight < 0.5, np.nan if fill is None else fill, resized)
+    return resized.astype(block.dtype)

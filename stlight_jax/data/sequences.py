@@ -1,4 +1,4 @@
-"""What training and evaluation ask of data, wherever they come from."""
+"""Sequences: the interface between data and all code that trains or evaluates."""
 
 from __future__ import annotations
 
@@ -12,47 +12,75 @@ from stlight_jax.data.scaling import Scaling
 
 _FINGERPRINT_SEQUENCES = 8
 
+# JSON about sequences, for checkpoints and tables. The keys "name", "published" (whether the sequences are a published test
+# set) and "sequences" (their number) are always present; in training data also "sha256", of the frames or digits.
+Description = dict[str, Any]
+
 
 class Sequences(Protocol):
-    """A set of sequences that can be made or read by index.
+    """A set of sequences that are made or read by index."""
 
-    Attributes:
-      description: what a checkpoint or a table says of them, as JSON. "name", "published" (whether they are a published test
-        set) and "sequences" are always there, of training sequences "sha256" (of what they are made of), too.
-      shape: of one sequence, `[t, h, w, c]`.
-      scaling: from its values to the network's.
-    """
-
-    description: dict[str, Any]
-    shape: tuple[int, int, int, int]
-    scaling: Scaling
-
-    def __len__(self) -> int: ...
-
-    def frames(self, indices: np.ndarray, epoch: int = 0) -> np.ndarray:
-        """`[len(indices), t, h, w, c]`, of the dtype they are stored in."""
+    @property
+    def description(self) -> Description:
+        """Facts about the sequences, as JSON for a checkpoint or a table."""
         ...
 
-    def frames_before(self, indices: np.ndarray, steps: int, targets: int) -> tuple[np.ndarray, np.ndarray] | None:
-        """What lay `steps` sampling steps before the last `targets` frames of each sequence.
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Shape of one sequence, `[t, h, w, c]`."""
+        ...
+
+    @property
+    def scaling(self) -> Scaling:
+        """Scaling from the sequences' values to the network's range."""
+        ...
+
+    def __len__(self) -> int:
+        """Returns the number of sequences in an epoch."""
+        ...
+
+    def frames(self, indices: np.ndarray, epoch: int = 0) -> np.ndarray:
+        """Makes or reads sequences.
+
+        Args:
+          indices: int `[n]`, positions in the epoch.
+          epoch: number of the epoch, from 0.
 
         Returns:
-          `[len(indices), targets, h, w, c]`, and bool `[len(indices)]`: whether all of them are there. None if these
-          sequences have no past.
+          `[n, t, h, w, c]` in the stored dtype.
         """
         ...
 
+    def frames_before(self, indices: np.ndarray, steps: int, targets: int) -> tuple[np.ndarray, np.ndarray] | None:
+        """Reads the frames `steps` sampling steps before the last `targets` frames of each sequence.
+
+        Args:
+          indices: int `[n]`, positions in the set.
+          steps: sampling steps back in time.
+          targets: number of frames per sequence.
+
+        Returns:
+          `[n, targets, h, w, c]`, and bool `[n]`, whether all frames of a row are known. None if the sequences have no past.
+        """
+        del indices, steps, targets
+        return None
+
 
 def fingerprint(sequences: Sequences) -> str:
-    """A SHA-256 that other data, or other windows of the same, do not have.
+    """Computes a SHA-256 that differs for other data, and for other windows of the same data.
 
-    Of what they are made of, where that is known, of how many there are, and of some sequences from all over. (A published test
-    set is a file of 800 MB that nobody should have to read whole.)
+    The digest covers the checksum of the data where it is known, the number of sequences, and a few sequences from the whole
+    set. (A published test set is a file of 800 MB, too large to read at every start.)
+
+    Args:
+      sequences: the set.
+
+    Returns:
+      64 hexadecimal digits.
     """
     count = len(sequences)
-    made_of = [sequences.description.get("sha256"), count, list(sequences.shape), sequences.scaling.as_json()]
-    digest = hashlib.sha256(json.dumps(made_of).encode())
-    some = np.linspace(0, count - 1, min(_FINGERPRINT_SEQUENCES, count)).astype(int)
-    for index in some:  # long ones are large
-        digest.update(np.ascontiguousarray(sequences.frames(np.array([index]))))
+    facts = [sequences.description.get("sha256"), count, list(sequences.shape), sequences.scaling.as_json()]
+    digest = hashlib.sha256(json.dumps(facts).encode())
+    for index in np.linspace(0, count - 1, min(_FINGERPRINT_SEQUENCES, count)).astype(int):
+        digest.update(np.ascontiguousarray(sequences.frames(np.array([index]))))  # one at a time: sequences can be large
     return digest.hexdigest()

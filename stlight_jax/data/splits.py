@@ -1,4 +1,4 @@
-"""Which of a user's frames are for training, validation and test. No frame is in two of them."""
+"""Division of a user's frames into training, validation and test; no frame is in two splits."""
 
 from __future__ import annotations
 
@@ -9,86 +9,127 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stlight_jax.data.windows import Run
+from stlight_jax.data.windows import Segment
 from stlight_jax.errors import InputError
 
 SPLITS = ("train", "validation", "test")
 WAYS = ("auto", "name", "sequence", "time")
-_FEWEST_FOR_WHOLE_SEQUENCES = 5
+_FEWEST_GROUPS_BY_SEQUENCE = 5
 _NAMES = re.compile(r"(?:^|/|#)(?:(train)(?:ing)?|(val)(?:id|idation)?|(test)(?:ing)?)(?![a-z])", re.IGNORECASE)
 
 
 class Candidate(NamedTuple):
-    """A sequence to be split: its name, its runs (`first` counts from its first frame), and whether the ticks are moments
-    in time that sequences share."""
+    """A sequence to divide.
+
+    Attributes:
+      name: path of the sequence, and its key in the file.
+      segments: stretches without a jump; `first` counts from the sequence's first frame.
+      timed: whether the ticks are moments in time that sequences share.
+    """
 
     name: str
-    runs: list[Run]
+    segments: list[Segment]
     timed: bool
 
 
-class Part(NamedTuple):
-    """What a split takes of one sequence: its number, and runs of the sequence's own frames."""
+class SplitPart(NamedTuple):
+    """The part of one sequence that a split takes.
+
+    Attributes:
+      sequence: number of the sequence.
+      segments: segments of the sequence's own frames.
+    """
 
     sequence: int
-    runs: list[Run]
+    segments: list[Segment]
 
 
-def split(
-    candidates: Sequence[Candidate], way: str, validation: float, test: float, gap: int, group: str = ""
-) -> tuple[dict[str, list[Part]], str]:
+Parts = dict[str, list[SplitPart]]  # by split
+
+
+class SplitRule(NamedTuple):
+    """How to divide sequences.
+
+    Attributes:
+      way: "name" (the path has a folder, or begins with, train, val or test), "sequence" (whole sequences, drawn by a fixed
+        seed), "time" (the last part of each sequence is for testing, the part before it for validation), or "auto": by name if
+        all sequences have such a name, by sequence if there are at least five (groups), by time otherwise.
+      validation: fraction of the sequences, or of the time, for validation.
+      test: fraction for testing.
+      gap: by time, number of frames before validation and test that are in no split.
+      group: a regular expression; sequences in which it matches the same text stay together.
+    """
+
+    way: str = "auto"
+    validation: float = 0.1
+    test: float = 0.2
+    gap: int = 0
+    group: str = ""
+
+    def check(self) -> None:
+        """Checks the values.
+
+        Raises:
+          InputError: a key has an impossible value.
+        """
+        if self.way not in WAYS:
+            raise InputError(f"data.split is {self.way!r}; choose one of {', '.join(WAYS)}")
+        if not (0 < self.validation < 1 and 0 < self.test < 1 and self.validation + self.test < 1):
+            raise InputError(
+                f"data.validation_fraction is {self.validation} and data.test_fraction {self.test}; each must be more than 0, "
+                "and both together less than 1"
+            )
+        if self.gap < 0:
+            raise InputError(f"data.gap is {self.gap}; it must be at least 0")
+
+
+def split(candidates: Sequence[Candidate], rule: SplitRule) -> tuple[Parts, str]:
     """Divides sequences.
 
     Args:
-      way: "name" (the path has a folder, or begins with, train, val or test), "sequence" (whole sequences, drawn by a fixed
-        seed), "time" (the last part of each is for testing, the part before for validation), or "auto": by name where all
-        have such a name, by sequence where there are at least five (groups), by time otherwise.
-      validation, test: fractions of the sequences, or of the time.
-      gap: by time, how many frames before validation and test are in no split.
-      group: a regular expression; sequences for which it finds the same text stay together.
+      candidates: the sequences.
+      rule: how to divide them.
 
     Returns:
-      {split: parts}, and a sentence about what was done.
+      {split: parts}, and a sentence that reports the division.
 
     Raises:
       InputError: a split or a sequence is empty, or a key has an impossible value.
     """
-    if way not in WAYS:
-        raise InputError(f"data.split is {way!r}; choose one of {', '.join(WAYS)}")
-    if not (0 < validation < 1 and 0 < test < 1 and validation + test < 1):
-        raise InputError(
-            f"data.validation_fraction is {validation} and data.test_fraction {test}; each must be more than 0, and both "
-            "together less than 1"
-        )
-    if gap < 0:
-        raise InputError(f"data.gap is {gap}; it must be at least 0")
+    rule.check()
     for candidate in candidates:
-        if not candidate.runs:
+        if not candidate.segments:
             raise InputError(f"{candidate.name} has no frames; remove it")
-    groups = _groups(candidates, group)
-    named = [_split_of(candidate.name) for candidate in candidates]
-    if way == "auto":
-        if all(named) and {"train", "test"} <= set(named):
-            way = "name"
-        else:
-            way = "sequence" if len(set(groups)) >= _FEWEST_FOR_WHOLE_SEQUENCES else "time"
+    groups = _groups(candidates, rule.group)
+    named = [_split_in_name(candidate.name) for candidate in candidates]
+    way = _choose_way(named, groups) if rule.way == "auto" else rule.way
+    label = f"by {way}"
     if way == "name":
-        parts = _by_name(candidates, named, validation, gap)
-        told = "by name"
+        parts = _by_name(candidates, named, rule)
     elif way == "sequence":
-        parts = _by_sequence(candidates, groups, validation, test)
-        told = "by sequence"
+        parts = _by_sequence(candidates, groups, rule)
     else:
-        parts = _by_time(candidates, range(len(candidates)), {"validation": validation, "test": test}, gap)
-        told = f"by time, with {gap} frames left out between splits"
+        parts = _by_time(candidates, range(len(candidates)), {"validation": rule.validation, "test": rule.test}, rule.gap)
+        label = f"by time, with {rule.gap} frames left out between splits"
     for name in SPLITS:
-        if not any(part.runs for part in parts[name]):
+        if not any(part.segments for part in parts[name]):
             raise InputError(
-                f"there are no frames for the split {name} (divided {told}); change data.split, data.validation_fraction, "
+                f"there are no frames for the split {name} (divided {label}); change data.split, data.validation_fraction, "
                 "data.test_fraction or data.gap"
             )
-    counts = {name: sum(run.frames for part in parts[name] for run in part.runs) for name in SPLITS}
-    return parts, f"divided {told}: " + ", ".join(f"{name} {count:,} frames" for name, count in counts.items())
+    counts = {name: sum(segment.frames for part in parts[name] for segment in part.segments) for name in SPLITS}
+    return parts, f"divided {label}: " + ", ".join(f"{name} {count:,} frames" for name, count in counts.items())
+
+
+def hash_order(names: Iterable[str]) -> list[str]:
+    """Sorts names by their SHA-256: an arbitrary order, in which an additional name leaves the others in order."""
+    return sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
+
+
+def _choose_way(named: Sequence[str | None], groups: Sequence[str]) -> str:
+    if all(named) and {"train", "test"} <= set(named):
+        return "name"
+    return "sequence" if len(set(groups)) >= _FEWEST_GROUPS_BY_SEQUENCE else "time"
 
 
 def _groups(candidates: Sequence[Candidate], pattern: str) -> list[str]:
@@ -98,83 +139,89 @@ def _groups(candidates: Sequence[Candidate], pattern: str) -> list[str]:
         compiled = re.compile(pattern)
     except re.error as error:
         raise InputError(f"data.group is {pattern!r}, which is no regular expression ({error})") from None
-    found = [compiled.search(candidate.name) for candidate in candidates]
-    for candidate, match in zip(candidates, found, strict=True):
+    groups = []
+    for candidate in candidates:
+        match = compiled.search(candidate.name)
         if match is None:
             raise InputError(f"data.group is {pattern!r}, which finds nothing in {candidate.name}")
-    return [match.group() for match in found]
+        groups.append(match.group())
+    return groups
 
 
-def in_fixed_disorder(names: Iterable[str]) -> list[str]:
-    """Names in an order that has nothing to do with them, and in which one name more leaves the others in place."""
-    return sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
-
-
-def _split_of(name: str) -> str | None:
+def _split_in_name(name: str) -> str | None:
     match = _NAMES.search(name)
     return None if match is None else SPLITS[next(i for i, text in enumerate(match.groups()) if text)]
 
 
-def _by_name(candidates: Sequence[Candidate], named: list[str | None], validation: float, gap: int) -> dict[str, list[Part]]:
+def _by_name(candidates: Sequence[Candidate], named: Sequence[str | None], rule: SplitRule) -> Parts:
     for candidate, name in zip(candidates, named, strict=True):
         if name is None:
             raise InputError(f"data.split is 'name', but {candidate.name} is neither in nor begins with train, val or test")
-    parts = {name: [Part(i, candidates[i].runs) for i, of in enumerate(named) if of == name] for name in SPLITS}
+    parts = {split: [SplitPart(i, candidates[i].segments) for i, name in enumerate(named) if name == split] for split in SPLITS}
     if not parts["validation"]:
         training = [part.sequence for part in parts["train"]]
-        cut = _by_time(candidates, training, {"validation": validation}, gap)
-        parts |= {name: cut[name] for name in ("train", "validation")}
+        by_time = _by_time(candidates, training, {"validation": rule.validation}, rule.gap)
+        parts |= {name: by_time[name] for name in ("train", "validation")}
     return parts
 
 
-def _by_sequence(candidates: Sequence[Candidate], groups: list[str], validation: float, test: float) -> dict[str, list[Part]]:
+def _by_sequence(candidates: Sequence[Candidate], groups: list[str], rule: SplitRule) -> Parts:
     names = sorted(set(groups))
     if len(names) < 3:
         raise InputError(
             f"there are {len(names)} sequences (or groups of them), too few to divide by sequence; set data.split=time"
         )
-    order = in_fixed_disorder(names)
-    tested = max(1, round(test * len(names)))
-    validated = max(1, min(round(validation * len(names)), len(names) - tested - 1))
-    of = {name: "test" if i < tested else "validation" if i < tested + validated else "train" for i, name in enumerate(order)}
+    tested = max(1, round(rule.test * len(names)))
+    validated = max(1, min(round(rule.validation * len(names)), len(names) - tested - 1))
+    order = hash_order(names)
+    chosen = {"test": order[:tested], "validation": order[tested : tested + validated], "train": order[tested + validated :]}
     return {
-        split: [Part(i, candidate.runs) for i, candidate in enumerate(candidates) if of[groups[i]] == split] for split in SPLITS
+        split: [
+            SplitPart(i, candidate.segments)
+            for i, (candidate, group) in enumerate(zip(candidates, groups, strict=True))
+            if group in chosen[split]
+        ]
+        for split in SPLITS
     }
 
 
-def _by_time(
-    candidates: Sequence[Candidate], chosen: Sequence[int], fractions: dict[str, float], gap: int
-) -> dict[str, list[Part]]:
-    """Cuts at the same moments in all sequences whose ticks are moments, and at the same fractions of the others."""
-    parts: dict[str, list[Part]] = {split: [] for split in SPLITS}
-    shared = [_ticks(candidates[i].runs) for i in chosen if candidates[i].timed]
-    shared = np.sort(np.concatenate(shared)) if shared else None
+def _by_time(candidates: Sequence[Candidate], chosen: Sequence[int], fractions: dict[str, float], gap: int) -> Parts:
+    """Cuts timed sequences at common moments, and each of the others at the same fractions of its frames."""
+    parts: Parts = {split: [] for split in SPLITS}
+    timed = [_ticks(candidates[i].segments) for i in chosen if candidates[i].timed]
+    shared = np.sort(np.concatenate(timed)) if timed else np.empty(0, np.int64)
     for number in chosen:
         candidate = candidates[number]
-        ticks = shared if candidate.timed else np.sort(_ticks(candidate.runs))
-        start, begins = 1.0 - sum(fractions.values()), int(ticks[0])
-        bounds = {"train": (begins, None)}
-        for name, fraction in fractions.items():
-            cut = int(ticks[min(round(start * len(ticks)), len(ticks) - 1)])
-            previous = list(bounds)[-1]
-            bounds[previous] = (bounds[previous][0], cut)
-            bounds[name] = (cut + gap, None)
-            start += fraction
-        for name, (low, high) in bounds.items():
-            runs = _within(candidate.runs, low, int(ticks[-1]) + 1 if high is None else high)
-            if runs:
-                parts[name].append(Part(number, runs))
+        ticks = shared if candidate.timed else np.sort(_ticks(candidate.segments))
+        for name, (low, high) in _bounds(ticks, fractions, gap).items():
+            segments = _within(candidate.segments, low, high)
+            if segments:
+                parts[name].append(SplitPart(number, segments))
     return parts
 
 
-def _ticks(runs: list[Run]) -> np.ndarray:
-    return np.concatenate([run.tick + np.arange(run.frames) for run in runs])
+def _bounds(ticks: np.ndarray, fractions: dict[str, float], gap: int) -> dict[str, tuple[int, int]]:
+    """Returns the first tick of each split, and the tick after its last one, from the sorted ticks of all frames."""
+    start, low = 1.0 - sum(fractions.values()), int(ticks[0])
+    bounds, name = {}, "train"
+    for next_name, fraction in fractions.items():
+        cut = int(ticks[min(round(start * len(ticks)), len(ticks) - 1)])
+        bounds[name] = (low, cut)
+        name, low = next_name, cut + gap
+        start += fraction
+    bounds[name] = (low, int(ticks[-1]) + 1)
+    return bounds
 
 
-def _within(runs: list[Run], low: int, high: int) -> list[Run]:
-    cut = []
-    for run in runs:
-        begin, end = max(run.tick, low), min(run.tick + run.frames, high)
+def _ticks(segments: list[Segment]) -> np.ndarray:
+    return np.concatenate([segment.tick + np.arange(segment.frames) for segment in segments])
+
+
+def _within(segments: list[Segment], low: int, high: int) -> list[Segment]:
+    """Returns the parts of segments with ticks from `low` up to but not including `high`."""
+    inside = []
+    for first, frames, tick in segments:
+        begin, end = max(tick, low), min(tick + frames, high)
         if begin < end:
-            cut.append(Run(run.first + begin - run.tick, end - begin, begin))
-    return cut
+            inside.append(Segment(first + begin - tick, end - begin, begin))
+    return inside

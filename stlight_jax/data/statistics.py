@@ -1,4 +1,4 @@
-"""Range, mean and spread of every channel, in one pass over blocks of frames, leaving out what is missing."""
+"""Range, mean and standard deviation of every channel, in one pass over blocks of frames."""
 
 from __future__ import annotations
 
@@ -6,26 +6,37 @@ from typing import Any
 
 import numpy as np
 
+_VALUES_AT_A_TIME = 2**17  # per channel; in float64, with all that is computed from them, 24 times as large as bytes
+
 
 def is_missing(frames: np.ndarray, fill: float | None) -> np.ndarray | None:
-    """Where values are missing: NaN in floats, `fill` in integers. None where none can be."""
+    """Finds missing values: NaN in floats, `fill` in integers.
+
+    Args:
+      frames: array of any shape.
+      fill: the integer that marks a missing value; None if no integer does.
+
+    Returns:
+      A bool mask of the shape of `frames`, True where values are missing; None if none can be missing.
+    """
     if frames.dtype.kind == "f":
         return np.isnan(frames)
     return None if fill is None else frames == fill
 
 
-_VALUES_AT_A_TIME = 2**17  # per channel; in float64, with what is computed from them, 24 times as large as bytes
-
-
 class ChannelStatistics:
-    """Per channel, float64 throughout; blocks are merged by Chan's formula, so that large means cost no digits.
+    """Statistics of every channel in float64, without missing values.
 
-    Args:
-      channels: c.
-      fill: integers of this value are missing; in floats NaN are.
+    Blocks are merged by Chan's formula, so that large means cost no digits.
     """
 
     def __init__(self, channels: int, fill: float | None = None):
+        """Starts with no values.
+
+        Args:
+          channels: c.
+          fill: the integer that marks a missing value; in floats NaN does.
+        """
         self._fill = fill
         self._count = np.zeros(channels)
         self._missing = np.zeros(channels)
@@ -35,7 +46,7 @@ class ChannelStatistics:
         self._highest = np.full(channels, -np.inf)
 
     def add(self, block: np.ndarray) -> None:
-        """Args: block `[..., c]`."""
+        """Adds the values of a block of frames `[..., c]`."""
         values = block.reshape(-1, block.shape[-1])  # [n, c]
         for first in range(0, len(values), _VALUES_AT_A_TIME):
             self._add(values[first : first + _VALUES_AT_A_TIME])
@@ -43,35 +54,33 @@ class ChannelStatistics:
     def _add(self, values: np.ndarray) -> None:
         missing = is_missing(values, self._fill)
         if missing is None or not missing.any():
-            missing = None
-        here = np.ones((), bool) if missing is None else ~missing
-        count = np.full(values.shape[1], len(values), float) if missing is None else here.sum(0).astype(float)
+            valid, count = np.ones((), bool), np.full(values.shape[1], len(values), float)
+        else:
+            valid = ~missing
+            count = valid.sum(0).astype(float)
         self._missing += len(values) - count
         if not count.any():
             return
         values = values.astype(np.float64)
-        safe = np.maximum(count, 1)
-        mean = np.where(here, values, 0.0).sum(0) / safe
-        squares = np.square(np.where(here, values - mean, 0.0)).sum(0)
+        mean = np.where(valid, values, 0.0).sum(0) / np.maximum(count, 1)
+        squares = np.square(np.where(valid, values - mean, 0.0)).sum(0)
         delta, total = mean - self._mean, np.maximum(self._count + count, 1)
         self._squares += squares + np.square(delta) * self._count * count / total
         self._mean += delta * count / total
         self._count += count
-        self._lowest = np.minimum(self._lowest, np.where(here, values, np.inf).min(0))
-        self._highest = np.maximum(self._highest, np.where(here, values, -np.inf).max(0))
+        self._lowest = np.minimum(self._lowest, np.where(valid, values, np.inf).min(0))
+        self._highest = np.maximum(self._highest, np.where(valid, values, -np.inf).max(0))
 
     def as_json(self) -> dict[str, Any]:
-        """{"min", "max", "mean", "std", "missing"}, a value per channel; None where a channel has no values."""
-        total = np.maximum(self._count + self._missing, 1)
-        there = self._count > 0
+        """Returns {"min", "max", "mean", "std", "missing"}: a value per channel, None if the channel has no values."""
 
-        def listed(values: np.ndarray) -> list[float | None]:
-            return [float(value) if here else None for value, here in zip(values, there, strict=True)]
+        def known(values: np.ndarray) -> list[float | None]:
+            return [float(value) if count else None for value, count in zip(values, self._count, strict=True)]
 
         return {
-            "min": listed(self._lowest),
-            "max": listed(self._highest),
-            "mean": listed(self._mean),
-            "std": listed(np.sqrt(self._squares / np.maximum(self._count, 1))),
-            "missing": (self._missing / total).tolist(),
+            "min": known(self._lowest),
+            "max": known(self._highest),
+            "mean": known(self._mean),
+            "std": known(np.sqrt(self._squares / np.maximum(self._count, 1))),
+            "missing": (self._missing / np.maximum(self._count + self._missing, 1)).tolist(),
         }

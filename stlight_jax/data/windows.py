@@ -1,7 +1,6 @@
-"""Which frames make which window: index arithmetic, and nothing else.
+"""Windows: which frames make up which sequence, by index arithmetic alone.
 
-Frames lie one after the other. A run is a stretch of them without a jump: it ends where a sequence ends or where time jumps.
-Windows never leave their run.
+Frames are stored one after another. A segment is a stretch of frames without a jump in time. A window never leaves its segment.
 """
 
 from __future__ import annotations
@@ -15,13 +14,13 @@ import numpy as np
 from stlight_jax.errors import InputError
 
 
-class Run(NamedTuple):
+class Segment(NamedTuple):
     """Consecutive frames, one sampling step apart.
 
     Attributes:
-      first: place of its first frame in the storage.
-      frames: how many there are.
-      tick: of its first frame, in sampling steps since a moment that all runs of a sequence share.
+      first: index of the segment's first frame in the storage.
+      frames: number of frames.
+      tick: time of the first frame, in sampling steps since an origin that all segments of a sequence share.
     """
 
     first: int
@@ -29,78 +28,122 @@ class Run(NamedTuple):
     tick: int = 0
 
 
-def runs_of(ticks: np.ndarray, first: int = 0) -> list[Run]:
-    """Cuts frames with these ticks (int `[t]`, in storage order) wherever one is not its predecessor's plus 1."""
+def split_at_jumps(ticks: np.ndarray, first: int = 0) -> list[Segment]:
+    """Splits frames into segments, wherever a tick differs from its predecessor plus 1.
+
+    Args:
+      ticks: int `[t]`, one per frame, in storage order.
+      first: index of the first frame in the storage.
+
+    Returns:
+      The segments, in storage order.
+    """
     ticks = np.asarray(ticks)
     if not len(ticks):
         return []
     starts = np.concatenate([[0], np.flatnonzero(np.diff(ticks) != 1) + 1])
     ends = np.append(starts[1:], len(ticks))
-    return [Run(first + int(a), int(b - a), int(ticks[a])) for a, b in zip(starts, ends, strict=True)]
+    return [Segment(first + int(a), int(b - a), int(ticks[a])) for a, b in zip(starts, ends, strict=True)]
 
 
 @dataclasses.dataclass(frozen=True)
 class Windows:
-    """All windows of some runs, numbered in the order of the runs.
+    """All windows of some segments, numbered in the order of the segments.
 
     Attributes:
-      runs: where frames follow each other.
+      segments: stretches of consecutive frames.
       length: frames in a window.
-      strides: from the start of a window to that of the next one, in frames; one for all runs, or one for each.
-      frame_step: from a frame of a window to its next one; 2 takes every other frame.
-      anchor: whether the first window begins where its run does, or the last one ends where its run does.
+      strides: frames from the start of a window to the start of the next one; one for all segments, or one for each.
+      frame_step: sampling steps between neighbouring frames of a window; 2 takes every other frame.
+      anchor: whether the first window begins where its segment begins, or the last window ends where its segment ends.
     """
 
-    runs: Sequence[Run]
+    segments: Sequence[Segment]
     length: int
     strides: int | Sequence[int] = 1
     frame_step: int = 1
     anchor: Literal["start", "end"] = "start"
+    _firsts: np.ndarray = dataclasses.field(init=False, repr=False, compare=False)
+    _ticks: np.ndarray = dataclasses.field(init=False, repr=False, compare=False)
+    _strides: np.ndarray = dataclasses.field(init=False, repr=False, compare=False)
+    _ends: np.ndarray = dataclasses.field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        strides = np.broadcast_to(np.asarray(self.strides, np.int64), len(self.runs))
-        for name, least in (("length", self.length), ("frame_step", self.frame_step), ("stride", strides.min(initial=1))):
-            if least < 1:
-                raise InputError(f"the {name} of windows is {least}; it must be at least 1")
-        runs = np.asarray([tuple(run) for run in self.runs], np.int64).reshape(-1, 3)
-        room = runs[:, 1] - self.span
+        """Checks the settings and counts the windows of every segment."""
+        strides = np.broadcast_to(np.asarray(self.strides, np.int64), len(self.segments))
+        for name, value in (("length", self.length), ("frame_step", self.frame_step), ("stride", strides.min(initial=1))):
+            if value < 1:
+                raise InputError(f"the {name} of windows is {value}; it must be at least 1")
+        segments = np.asarray([tuple(segment) for segment in self.segments], np.int64).reshape(-1, 3)
+        room = segments[:, 1] - self.span
         counts = np.where(room >= 0, room // strides + 1, 0)
         shift = room % strides if self.anchor == "end" else 0
-        object.__setattr__(self, "_first", runs[:, 0] + shift)
-        object.__setattr__(self, "_tick", runs[:, 2] + shift)
-        object.__setattr__(self, "_stride", strides)
+        object.__setattr__(self, "_firsts", segments[:, 0] + shift)
+        object.__setattr__(self, "_ticks", segments[:, 2] + shift)
+        object.__setattr__(self, "_strides", strides)
         object.__setattr__(self, "_ends", np.cumsum(counts))
 
     @property
     def span(self) -> int:
-        """Frames from a window's first to its last one, both included."""
+        """Sampling steps from a window's first frame to its last frame, both included."""
         return (self.length - 1) * self.frame_step + 1
 
     def __len__(self) -> int:
+        """Returns the number of windows."""
         return int(self._ends[-1]) if len(self._ends) else 0
 
     def frames(self, windows: np.ndarray) -> np.ndarray:
-        """The places of their frames: int64 `[n]` -> int64 `[n, length]`. Raises IndexError beyond the last window."""
-        run, offset = self._place(windows)
-        first = self._first[run] + offset  # [n]
-        return first[:, None] + np.arange(self.length) * self.frame_step
+        """Computes the storage indices of the windows' frames.
+
+        Args:
+          windows: int `[n]`, numbers of windows.
+
+        Returns:
+          int64 `[n, length]`.
+
+        Raises:
+          IndexError: a number lies beyond the last window.
+        """
+        segment, offset = self._locate(windows)
+        first = self._firsts[segment] + offset  # [n]
+        return first[:, None] + np.arange(self.length) * self.frame_step  # [n, length]
 
     def ticks(self, windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The runs (int64 `[n]`) they lie in and the ticks of their frames (int64 `[n, length]`)."""
-        run, offset = self._place(windows)
-        first = self._tick[run] + offset
-        return run, first[:, None] + np.arange(self.length) * self.frame_step
+        """Finds the segments of windows and the ticks of their frames.
 
-    def _place(self, windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        Args:
+          windows: int `[n]`, numbers of windows.
+
+        Returns:
+          Numbers of segments, int64 `[n]`, and ticks, int64 `[n, length]`.
+
+        Raises:
+          IndexError: a number lies beyond the last window.
+        """
+        segment, offset = self._locate(windows)
+        first = self._ticks[segment] + offset  # [n]
+        return segment, first[:, None] + np.arange(self.length) * self.frame_step  # [n, length]
+
+    def _locate(self, windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns each window's segment and its offset from the segment's first window, in frames."""
         windows = np.asarray(windows, np.int64)
         if windows.size and (windows.min() < 0 or windows.max() >= len(self)):
             raise IndexError(f"there are {len(self)} windows; asked for {windows.min()} to {windows.max()}")
-        run = np.searchsorted(self._ends, windows, side="right")
-        before = np.where(run > 0, self._ends[run - 1], 0)
-        return run, (windows - before) * self._stride[run]
+        segment = np.searchsorted(self._ends, windows, side="right")
+        before = np.where(segment > 0, self._ends[segment - 1], 0)
+        return segment, (windows - before) * self._strides[segment]
 
 
 def permutation(count: int, seed: int, epoch: int) -> np.ndarray:
-    """The order of an epoch: int64 `[count]`, a function of its arguments alone (Philox, on every machine the same)."""
+    """Draws the order of an epoch, a function of its arguments alone: Philox is the same on every machine.
+
+    Args:
+      count: number of sequences in the epoch.
+      seed: seed of the training data.
+      epoch: number of the epoch, from 0.
+
+    Returns:
+      int64 `[count]`, a permutation of 0, ..., count - 1.
+    """
     generator = np.random.Generator(np.random.Philox(key=np.array([seed, epoch], np.uint64)))
     return generator.permutation(count)

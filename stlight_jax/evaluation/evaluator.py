@@ -226,7 +226,7 @@ class _Accumulator:
             of_past = join(self._steps.given(self._unused, split((past, batch.frames))))
             self._of_cycle.add("baseline", of_past, batch.mask & known)
             self._of_cycle.add("model", of_first, batch.mask & known)
-        targets, valid = self._data.scaling.on_host(batch.frames[batch.mask][:, self._data.in_frames :])
+        targets, valid = self._data.scaling.to_network_float64(batch.frames[batch.mask][:, self._data.in_frames :])
         channels = self._data.out_channels
         self._constant.add(targets[..., :channels], None if valid is None else valid[..., :channels])
 

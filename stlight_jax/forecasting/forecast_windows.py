@@ -96,9 +96,9 @@ class SampledSource:
     def _with_nan(self, block: np.ndarray) -> np.ndarray:
         if self.size is not None and block.shape[1:3] != self.size:
             # TFDS and TensorFlow, which this needs, are slow to import.
-            from stlight_jax.data.datasets.frames import resized_where_known
+            from stlight_jax.data.resize import resize_valid
 
-            block = resized_where_known(block, self.original.fill, *self.size)
+            block = resize_valid(block, self.original.fill, *self.size)
         if block.dtype.kind == "f" or self.original.fill is None:
             return block
         return np.where(is_missing(block, self.original.fill), np.float32(np.nan), block.astype(np.float32))

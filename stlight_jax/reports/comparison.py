@@ -8,12 +8,12 @@ from typing import Any
 
 from stlight_jax.config import RunConfig, recipe_differences
 from stlight_jax.console.text_table import text_table
+from stlight_jax.data.datasets.all_datasets import find_dataset
+from stlight_jax.data.datasets.published_tables import PublishedTable
 from stlight_jax.metrics import metric_list
 from stlight_jax.model.count import count
 from stlight_jax.model.stlight import STLightConfig
-from stlight_jax.reports.published import PublishedTable, published_size, published_table
 
-_WITH_LPIPS = ("kth", "kitti_caltech")
 _LEAST_DECIMALS = 2  # of own results in the published table
 
 
@@ -50,10 +50,11 @@ def compare(run: EvaluatedRun) -> dict[str, Any] | None:
       "comparable". None if nothing is published for such frames.
     """
     config, model = run.config, run.model
-    table = published_table(config.dataset, model.in_frames, config.evaluation.horizon or model.out_frames)
+    dataset = find_dataset(config.dataset)
+    table = dataset.published_table(model.in_frames, config.evaluation.horizon or model.out_frames)
     if table is None or tuple(run.test_set["shape"][1:]) != table.frame:
         return None
-    own = published_size(table, model)
+    own = table.result_of(model)
     total = count(model, *table.frame[:2]).total
     in_test_set = _differences_in_test_set(run, table)
     return {
@@ -121,8 +122,8 @@ def side_by_side(comparison: Mapping[str, Any], own: Mapping[str, Mapping[str, f
     ]
     if comparison["chosen_on_test_set"]:
         remarks.append("As in OpenSTL, the best checkpoint was chosen on the test set itself.")
-    if comparison["dataset"] in _WITH_LPIPS:
-        remarks.append("OpenSTL also lists LPIPS, whose weights do not come with this package.")
+    if remark := find_dataset(comparison["dataset"]).published_remark:
+        remarks.append(remark)
     remarks += [f"Differs: {difference}." for difference in comparison["differences"]]
     return SideBySide(
         title=f"{comparison['title']}: published ({comparison['source']}), and this run",

@@ -11,8 +11,7 @@ from etils import epath
 
 from stlight_jax.config import RunConfig
 from stlight_jax.console.messages import print_message
-from stlight_jax.data.data_sections import check_config
-from stlight_jax.data.load import open_test
+from stlight_jax.data.load import check_config, open_test
 from stlight_jax.data.network_config import network_config
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.data.sequences import Sequences, fingerprint

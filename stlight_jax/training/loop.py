@@ -15,7 +15,7 @@ from etils import epath
 
 from stlight_jax.console.messages import print_message
 from stlight_jax.console.progress import Progress
-from stlight_jax.data.load import advice_on_slow_data
+from stlight_jax.data.datasets.all_datasets import find_dataset
 from stlight_jax.data.pipeline import training_batches
 from stlight_jax.errors import NonFiniteLossError, PreemptedError
 from stlight_jax.evaluation.evaluator import evaluate
@@ -126,7 +126,8 @@ class Trainer:
         self._setup, self._config, self._launcher = setup, setup.config.train, setup.launcher
         self._outputs, self._stop, self._first, self._total = outputs, stop, first, setup.total_steps
         self._progress = Progress("training", self._total, first)
-        self._clock = StepClock(self._config.batch_size, advice_on_slow_data(setup.config))
+        advice = find_dataset(setup.config.dataset).advice_on_slow_data(setup.config.data)
+        self._clock = StepClock(self._config.batch_size, advice)
         traced = steps_to_trace(setup.config.profile, first, self._total) if self._launcher.is_first else range(0)
         self._trace = StepTrace(traced, workdir.profile, self._clock)
         self._pending: _PendingStep | None = None

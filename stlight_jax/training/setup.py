@@ -8,8 +8,8 @@ from typing import Any
 
 import ml_collections
 
-from stlight_jax.data.data_sections import CHANNEL_NAMES, check_config
-from stlight_jax.data.load import open_training
+from stlight_jax.data.datasets.all_datasets import find_dataset
+from stlight_jax.data.load import check_config, open_training
 from stlight_jax.data.network_config import network_config
 from stlight_jax.data.pipeline import steps_per_epoch
 from stlight_jax.data.scaling import Scaling
@@ -78,7 +78,6 @@ class TrainingSetup:
     @functools.cached_property
     def description(self) -> dict[str, Any]:
         """The plain data that each checkpoint stores with the weights."""
-        unnamed = tuple(f"channel {i + 1}" for i in range(self.training.shape[-1]))
         return {
             "config": self.config.to_dict(),
             "data": self.training.description,
@@ -86,7 +85,7 @@ class TrainingSetup:
             "value_range": {"stored": _value_range(self.training.scaling), "network": [0.0, 1.0]},
             "scaling": self.training.scaling.as_json(),
             "frame_size": list(self.validation.shape[1:3]),
-            "channels": list(CHANNEL_NAMES.get(self.config.dataset, unnamed)),
+            "channels": find_dataset(self.config.dataset).channel_names(self.training.shape[-1]),
         }
 
     @property

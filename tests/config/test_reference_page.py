@@ -2,7 +2,9 @@
 
 from stlight_jax.config.reference_page import reference_page
 from stlight_jax.config.run_config import SECTIONS
-from stlight_jax.data.data_sections import DATA_SECTIONS
+from stlight_jax.data.datasets.all_datasets import DATASETS, find_dataset
+
+DATA_SECTIONS = {name: find_dataset(name).section for name in DATASETS}
 
 
 def test_every_key_has_a_row_and_data_sets_share_their_tables():

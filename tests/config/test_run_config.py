@@ -9,7 +9,7 @@ import pytest
 
 from stlight_jax import InputError
 from stlight_jax.config import base_config, check
-from stlight_jax.data.data_sections import check_config
+from stlight_jax.data.load import check_config
 from tests.config.toy import ToyData
 from tests.conftest import load_config
 

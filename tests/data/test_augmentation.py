@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from stlight_jax import InputError
-from stlight_jax.data.augmentation import Augmented
+from stlight_jax.data.augmentation import AugmentedSequences
 from stlight_jax.data.scaling import Scaling
 
 HEIGHT, WIDTH = 12, 9
@@ -34,7 +34,7 @@ def places(frames, index):
 
 @pytest.mark.parametrize("flips", [False, True])
 def test_crops_lie_everywhere_and_in_every_orientation(flips):
-    augmented = Augmented(Whole(), 6, flips, seed=3)
+    augmented = AugmentedSequences(Whole(), 6, flips, seed=3)
     assert augmented.shape == (3, 6, 6, 1)
     seen = []
     for index, frames in enumerate(augmented.frames(np.arange(600), 2)):
@@ -57,15 +57,15 @@ def test_crops_lie_everywhere_and_in_every_orientation(flips):
 
 
 def test_a_sequence_depends_on_seed_epoch_and_index_alone():
-    augmented = Augmented(Whole(), 6, True, seed=3)
+    augmented = AugmentedSequences(Whole(), 6, True, seed=3)
     whole = augmented.frames(np.arange(40), 5)
     np.testing.assert_array_equal(augmented.frames(np.arange(17, 29), 5), whole[17:29])
-    np.testing.assert_array_equal(Augmented(Whole(), 6, True, seed=3).frames(np.array([7]), 5), whole[7:8])
+    np.testing.assert_array_equal(AugmentedSequences(Whole(), 6, True, seed=3).frames(np.array([7]), 5), whole[7:8])
     assert not np.array_equal(augmented.frames(np.arange(40), 6), whole)
-    assert not np.array_equal(Augmented(Whole(), 6, True, seed=4).frames(np.arange(40), 5), whole)
+    assert not np.array_equal(AugmentedSequences(Whole(), 6, True, seed=4).frames(np.arange(40), 5), whole)
 
 
 def test_without_a_crop_frames_stay_whole():
-    np.testing.assert_array_equal(Augmented(Whole(), 0, False, 0).frames(np.arange(5)), SEQUENCES[:5, ..., None])
+    np.testing.assert_array_equal(AugmentedSequences(Whole(), 0, False, 0).frames(np.arange(5)), SEQUENCES[:5, ..., None])
     with pytest.raises(InputError, match="data.crop is 10, but frames are 12 x 9 pixels"):
-        Augmented(Whole(), 10, False, 0)
+        AugmentedSequences(Whole(), 10, False, 0)

@@ -9,7 +9,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from stlight_jax import InputError
-from stlight_jax.data.datasets.moving_mnist import open_test
+from stlight_jax.data.datasets.moving_mnist import MovingMnist
 from stlight_jax.data.digits import Digits, load_digits, read_idx_images
 from tests.conftest import load_config
 
@@ -104,14 +104,14 @@ def test_prepared_tfds_is_read(tmp_path, images, monkeypatch):
     # Its companion `moving_mnist` is the published test set.
     config = load_config("L")
     config.data.update(root=str(tmp_path), digits="tfds")
-    assert not open_test("moving_mnist", config.data, 20).description["published"]
+    assert not MovingMnist().open_test(config.data, 20).description["published"]
     videos = np.random.default_rng(1).integers(0, 256, (3, 20, 64, 64, 1), dtype=np.uint8)
     features = {"image_sequence": tfds.features.Video(shape=(20, 64, 64, 1))}
     write_tfds(tmp_path / "moving_mnist" / "1.0.0", features, {"test": [{"image_sequence": video} for video in videos]})
     with pytest.raises(InputError, match=r"expected frames \[20, 10000, 64, 64\] .* found \[20, 3, 64, 64\]"):
-        open_test("moving_mnist", config.data, 20)  # a part of it is not the published test set
-    monkeypatch.setattr("stlight_jax.data.datasets.moving_mnist._PUBLISHED_SHAPE", (20, 3, 64, 64))
-    test = open_test("moving_mnist", config.data, 20)
+        MovingMnist().open_test(config.data, 20)  # a part of it is not the published test set
+    monkeypatch.setattr("stlight_jax.data.datasets.moving_mnist.PUBLISHED_SHAPE", (20, 3, 64, 64))
+    test = MovingMnist().open_test(config.data, 20)
     assert test.description["published"]
     np.testing.assert_array_equal(test.frames(np.array([2, 0])), videos[[2, 0]])
 

@@ -21,11 +21,12 @@ import numpy as np
 import tensorflow_datasets as tfds
 from etils import epath
 
-from stlight_jax.data.clips_builder import Clip, ClipsBuilder, Split
-from stlight_jax.data.prepare import prepare
+from stlight_jax.data.clip_windows import ClipWindows
 from stlight_jax.data.pipeline import training_batches
+from stlight_jax.data.prepare import prepare
+from stlight_jax.data.raw_clips import ClipReader, RawClip, RawSplit
 from stlight_jax.data.scaling import Scaling
-from stlight_jax.data.stored import Clips, ClipWindows, StoredFrames
+from stlight_jax.data.stored_frames import StoredClips, StoredFrames
 from stlight_jax.data.windows import Windows
 
 COUNT, OUT = int(sys.argv[1]), sys.argv[2]
@@ -41,33 +42,33 @@ def frames(first, count):
     return block
 
 
-class MadeUp(ClipsBuilder):
+class MadeUp(ClipReader):
     "Numbered frames."
 
     name = "made_up"
-    MANUAL_DOWNLOAD_INSTRUCTIONS = "Nothing is read."
-    FRAME_SHAPE = (128, 128, 1)
+    instructions = "Nothing is read."
+    frame_shape = (128, 128, 1)
 
-    def open_raw(self, root):
+    def open_raw(self, root, remarks):
         def clips():
             for first in range(0, COUNT, LENGTH):
-                yield Clip(f"clip {first}", (frames(place, 100) for place in range(first, first + LENGTH, 100)))
+                yield RawClip(f"clip {first}", (frames(place, 100) for place in range(first, first + LENGTH, 100)))
 
-        return {"train": Split(clips, COUNT)}
+        return {"train": RawSplit(clips, COUNT)}
 """
 
 PREPARE = """
 raw = epath.Path(OUT) / "raw"
 raw.mkdir(parents=True)
 (raw / "here").write_text("TFDS wants a folder that is not empty")
-prepare(MadeUp(data_dir=OUT, file_format="array_record"), raw)
+prepare(MadeUp, raw, epath.Path(OUT))
 """
 
 READ = """
 stored = StoredFrames(epath.Path(OUT) / "made_up" / "1.0.0", "train", 256 * 2**20)
 assert len(stored) == COUNT
-clips = Clips(stored, stored.table["clips"])
-windows = Windows(clips.runs, 30)
+clips = StoredClips(stored, stored.table["clips"])
+windows = Windows(clips.segments, 30)
 source = ClipWindows(clips, windows, Scaling(), {"name": "made up"}, seed=1)
 order = source._order(0)
 for step, batch in enumerate(training_batches(source, 12, 0, 50)):

@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 from etils import epath
 
-from stlight_jax.data.datasets import Kth
-from stlight_jax.data.datasets.frames import FramesOptions
-from stlight_jax.data.prepare import prepare, prepare_frames
-from stlight_jax.data.stored import StoredFrames, find_prepared
+from stlight_jax.data.datasets.kth import Kth
+from stlight_jax.data.frames_reader import FramesOptions
+from stlight_jax.data.own_frames import prepare_frames
+from stlight_jax.data.prepare import prepare
+from stlight_jax.data.prepared import find_prepared
+from stlight_jax.data.stored_frames import StoredFrames
 from stlight_jax.errors import InputError
 from tests import commands
 from tests.conftest import ROOT
@@ -26,10 +28,6 @@ COMMAND = ("-m", "stlight_jax", "prepare")
 
 def run(*arguments):
     return commands.run(*COMMAND, *map(str, arguments))
-
-
-def kth_in(out):
-    return Kth(data_dir=str(out), file_format="array_record")
 
 
 def lines(text):
@@ -112,7 +110,7 @@ def test_a_preparation_that_is_killed_is_cleaned_up_and_made_anew(blocked):
     # A second one, while the first is at work.
     message = f"^{out}/kth is being prepared by process {process.pid}; wait for it, or name another folder$"
     with pytest.raises(InputError, match=message):
-        prepare(kth_in(out), epath.Path(raw))
+        prepare(Kth, epath.Path(raw), epath.Path(out))
     assert len(unfinished(out)) == 2
     process.send_signal(signal.SIGKILL)
     process.communicate()
@@ -175,7 +173,7 @@ def test_mistakes_get_one_line(tmp_path):
         ({"raw": "file"}, "--raw=.*/file is a file; expected the folder with the raw files of kth"),
         ({"raw": "raw"}, "raw: expected a folder for each action, found none for boxing"),
         ({"raw": "raw", "out": "/proc/prepared"}, "/proc/prepared cannot be written to"),
-        ({"raw": "raw", "out": "file"}, "/file is a file; a folder is wanted"),
+        ({"raw": "raw", "out": "file"}, "/file is a file; expected a folder"),
         ({"raw": "raw", "config": "configs/frames.py"}, "--config is for frames; the other data sets have no choices"),
         ({"raw": "empty", "dataset": "frames"}, "/empty: found no files; expected videos"),
         ({"raw": "raw", "dataset": "frames"}, "/raw: found no files; expected videos"),
@@ -230,8 +228,8 @@ import sys
 from etils import epath
 from tensorflow_datasets.core import shuffle
 
-from stlight_jax.data.datasets.frames import FramesOptions
-from stlight_jax.data.prepare import prepare_frames
+from stlight_jax.data.frames_reader import FramesOptions
+from stlight_jax.data.own_frames import prepare_frames
 from stlight_jax.errors import InputError
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
@@ -264,7 +262,7 @@ def test_a_disk_that_is_full_is_told_in_one_line(tmp_path):
 def test_a_folder_that_is_no_whole_data_set_is_named(tmp_path):
     (tmp_path / "out" / "kth" / "1.0.0").mkdir(parents=True)
     with pytest.raises(InputError, match=r"kth/1.0.0 holds no whole data set, dataset_info.json is missing; remove it"):
-        prepare(kth_in(tmp_path / "out"), epath.Path(test_kth.write_tree(tmp_path / "raw")))
+        prepare(Kth, epath.Path(test_kth.write_tree(tmp_path / "raw")), epath.Path(tmp_path / "out"))
 
 
 def test_a_preparation_that_fails_leaves_nothing_and_can_be_run_again(tmp_path):
@@ -274,17 +272,17 @@ def test_a_preparation_that_fails_leaves_nothing_and_can_be_run_again(tmp_path):
     image.write_bytes(b"text")
     for _ in range(2):
         with pytest.raises(InputError, match="image_0007.png: expected an image"):
-            prepare(kth_in(tmp_path / "out"), epath.Path(raw))
+            prepare(Kth, epath.Path(raw), epath.Path(tmp_path / "out"))
         assert unfinished(tmp_path / "out") == []
     image.write_bytes(content)
     with contextlib.redirect_stdout(None):
-        prepare(kth_in(tmp_path / "out"), epath.Path(raw))
+        prepare(Kth, epath.Path(raw), epath.Path(tmp_path / "out"))
     check_kth(tmp_path / "out")
 
 
 def test_what_is_wrong_with_raw_frames_is_said_whatever_else_is_in_the_folder(tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "other").write_text("")
-    with pytest.raises(InputError, match="there is no such file or folder"):
+    with pytest.raises(InputError, match="nothing.npy: no such file or folder"):
         prepare_frames(epath.Path(tmp_path / "nothing.npy"), FramesOptions(), epath.Path(tmp_path / "out"))
     assert (tmp_path / "out" / "other").exists()

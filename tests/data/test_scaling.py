@@ -53,7 +53,7 @@ def test_ranges_are_numpys_arithmetic(dtype, low, high, compiled):
     assert here is None
     assert scaled.dtype == np.float32
     np.testing.assert_allclose(scaled, exact, rtol=1e-6, atol=2e-7)
-    on_host, here = scaling.on_host(stored)
+    on_host, here = scaling.to_network_float64(stored)
     assert here is None
     assert on_host.dtype == np.float64
     np.testing.assert_array_equal(on_host, exact)
@@ -84,7 +84,7 @@ def test_what_is_missing_is_marked_and_filled(dtype, fill):
         np.testing.assert_array_equal(here, ~gone)
         expected = np.where(gone, [0.25, 0.75], (stored.astype(np.float64) - 1) / 299)
         np.testing.assert_allclose(scaled, expected, rtol=1e-6, atol=2e-7)
-    on_host, present = scaling.on_host(stored)
+    on_host, present = scaling.to_network_float64(stored)
     np.testing.assert_array_equal(present, here)
     np.testing.assert_allclose(on_host[present], np.asarray(scaled)[present], rtol=1e-6, atol=2e-7)
 
@@ -108,7 +108,7 @@ def test_json_brings_it_back(scaling):
     [((3.0,), (3.0,)), ((0.0, 1.0), (1.0, 1.0)), ((2.0,), (1.0,)), ((0.0,), (np.inf,)), ((np.nan,), (1.0,))],
 )
 def test_constant_data_are_refused(low, high):
-    with pytest.raises(InputError, match="nothing to learn from constant data; .* data.value_low and data.value_high"):
+    with pytest.raises(InputError, match="a network cannot learn from constant data; .* data.value_low and data.value_high"):
         Scaling("float32", low, high)
 
 

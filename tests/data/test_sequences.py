@@ -5,17 +5,19 @@ import dataclasses
 import numpy as np
 import pytest
 
-from stlight_jax.data.datasets.moving_mnist import StoredSequences, open_training
+from stlight_jax.data.datasets.dataset import SequenceLengths
+from stlight_jax.data.datasets.moving_mnist import MovingMnist
+from stlight_jax.data.moving_images import PublishedSequences
 from stlight_jax.data.sequences import fingerprint
 
 
 @pytest.fixture
 def sequences(small_run):
-    return open_training("moving_mnist", small_run.data, 5, 0)[1]
+    return MovingMnist().open_training(small_run.data, SequenceLengths(5, 5), 0)[1]
 
 
 def test_the_same_data_have_one_fingerprint(small_run, sequences):
-    assert fingerprint(sequences) == fingerprint(open_training("moving_mnist", small_run.data, 5, 0)[1])
+    assert fingerprint(sequences) == fingerprint(MovingMnist().open_training(small_run.data, SequenceLengths(5, 5), 0)[1])
 
 
 @pytest.mark.parametrize("change", [{"count": 6}, {"seed": 3}, {"length": 4}, {"side": 18}, {"split": "test"}])
@@ -27,4 +29,4 @@ def test_a_file_of_the_same_form_with_another_last_sequence_has_another():
     ours = np.random.default_rng(0).integers(0, 256, (20, 11, 4, 4), np.uint8)
     theirs = ours.copy()
     theirs[-1, -1, -1, -1] ^= 1
-    assert fingerprint(StoredSequences(ours, "a.npy")) != fingerprint(StoredSequences(theirs, "a.npy"))
+    assert fingerprint(PublishedSequences(ours, "a.npy")) != fingerprint(PublishedSequences(theirs, "a.npy"))

@@ -7,18 +7,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stlight_jax.data.splits import SPLITS, Candidate, split
-from stlight_jax.data.windows import Run, runs_of
+from stlight_jax.data.splits import SPLITS, Candidate, SplitRule, split
+from stlight_jax.data.windows import Segment, split_at_jumps
 from stlight_jax.errors import InputError
 
 
 def untimed(*frames, names=None):
     names = names or [f"clip{number}" for number in range(len(frames))]
-    return [Candidate(name, [Run(0, count)], False) for name, count in zip(names, frames, strict=True)]
+    return [Candidate(name, [Segment(0, count)], False) for name, count in zip(names, frames, strict=True)]
 
 
 def timed(*ticks):
-    return [Candidate(f"station{number}", runs_of(np.asarray(t)), True) for number, t in enumerate(ticks)]
+    return [Candidate(f"station{number}", split_at_jumps(np.asarray(t)), True) for number, t in enumerate(ticks)]
 
 
 def taken(parts):
@@ -26,7 +26,10 @@ def taken(parts):
     found = {}
     for name, chosen in parts.items():
         frames = [
-            ((part.sequence, run.first + i), run.tick + i) for part in chosen for run in part.runs for i in range(run.frames)
+            ((part.sequence, segment.first + i), segment.tick + i)
+            for part in chosen
+            for segment in part.segments
+            for i in range(segment.frames)
         ]
         assert len(dict(frames)) == len(frames)
         found[name] = dict(frames)
@@ -36,10 +39,10 @@ def taken(parts):
 def whole(candidates):
     """{(sequence, frame): tick} of everything."""
     return {
-        (number, run.first + i): run.tick + i
+        (number, segment.first + i): segment.tick + i
         for number, candidate in enumerate(candidates)
-        for run in candidate.runs
-        for i in range(run.frames)
+        for segment in candidate.segments
+        for i in range(segment.frames)
     }
 
 
@@ -51,7 +54,7 @@ def check(candidates, parts):
     for frames in found.values():
         assert frames.items() <= everything.items()  # each still has its tick
         assert frames
-    assert all(run.frames >= 1 for name in SPLITS for part in parts[name] for run in part.runs)
+    assert all(segment.frames >= 1 for name in SPLITS for part in parts[name] for segment in part.segments)
     return found
 
 
@@ -64,8 +67,8 @@ def sequences(draw):
         jumps = draw(st.lists(st.sampled_from([1, 1, 1, 1, 0, -3, 5]), min_size=0, max_size=25))
         ticks = draw(st.integers(0, 30)) + np.cumsum([0, *jumps])
         is_timed = draw(st.booleans())
-        runs = runs_of(ticks) if is_timed else [Run(0, len(ticks))]
-        candidates.append(Candidate(f"{draw(names)}{number}", runs, is_timed))
+        segments = split_at_jumps(ticks) if is_timed else [Segment(0, len(ticks))]
+        candidates.append(Candidate(f"{draw(names)}{number}", segments, is_timed))
     return candidates
 
 
@@ -80,20 +83,18 @@ def sequences(draw):
 )
 def test_no_frame_is_in_two_splits(candidates, way, validation, test, gap, group):
     try:
-        parts, told = split(candidates, way, validation, test, gap, group)
+        parts, message = split(candidates, SplitRule(way, validation, test, gap, group))
     except InputError as error:
-        refused = str(error)
-    else:
-        refused = ""
-    if refused:
-        assert "\n" not in refused
-        assert "data." in refused
+        parts, message = None, str(error)
+    if parts is None:
+        assert "\n" not in message
+        assert "data." in message
         return
     found = check(candidates, parts)
-    assert told.startswith("divided by ")
+    assert message.startswith("divided by ")
     for name in SPLITS:
-        assert f"{name} {len(found[name]):,} frames" in told
-    if "by time" in told:
+        assert f"{name} {len(found[name]):,} frames" in message
+    if "by time" in message:
         moments = {
             name: {tick for (number, _), tick in frames.items() if candidates[number].timed} for name, frames in found.items()
         }
@@ -106,7 +107,7 @@ def test_no_frame_is_in_two_splits(candidates, way, validation, test, gap, group
             for one, other in itertools.combinations(SPLITS, 2):
                 if own[one] and own[other]:
                     assert min(own[other]) - max(own[one]) > gap
-    if "by sequence" in told:
+    if "by sequence" in message:
         for name in SPLITS:  # all frames of the chosen
             numbers = {number for number, _ in found[name]}
             assert found[name] == {key: tick for key, tick in whole(candidates).items() if key[0] in numbers}
@@ -115,7 +116,7 @@ def test_no_frame_is_in_two_splits(candidates, way, validation, test, gap, group
 @pytest.mark.parametrize("gap", [0, 1, 7])
 def test_by_time_the_last_part_is_for_testing(gap):
     candidates = untimed(100, 50)
-    parts, told = split(candidates, "time", 0.1, 0.2, gap)
+    parts, message = split(candidates, SplitRule("time", 0.1, 0.2, gap))
     found = check(candidates, parts)
     for number, count in enumerate((100, 50)):
         own = {name: sorted(frame for of, frame in frames if of == number) for name, frames in found.items()}
@@ -123,23 +124,23 @@ def test_by_time_the_last_part_is_for_testing(gap):
         assert own["train"] == list(range(validated))
         assert own["validation"] == list(range(validated + gap, tested))
         assert own["test"] == list(range(tested + gap, count))
-    assert told.startswith(f"divided by time, with {gap} frames left out between splits: train 105 frames")
+    assert message.startswith(f"divided by time, with {gap} frames left out between splits: train 105 frames")
 
 
 @pytest.mark.parametrize(("validation", "test"), [(0.1, 0.2), (0.25, 0.25), (0.01, 0.5), (0.3, 0.05)])
 def test_fractions_are_kept(validation, test):
-    found = check(untimed(1000), split(untimed(1000), "time", validation, test, 0)[0])
+    found = check(untimed(1000), split(untimed(1000), SplitRule("time", validation, test, 0))[0])
     for name, fraction in (("train", 1 - validation - test), ("validation", validation), ("test", test)):
         assert len(found[name]) == pytest.approx(1000 * fraction, abs=1)
     many = untimed(*[3] * 200)
-    found = check(many, split(many, "sequence", validation, test, 0)[0])
+    found = check(many, split(many, SplitRule("sequence", validation, test, 0))[0])
     for name, fraction in (("train", 1 - validation - test), ("validation", validation), ("test", test)):
         assert len(found[name]) == pytest.approx(600 * fraction, abs=6)
 
 
 def test_sequences_with_times_are_cut_at_common_moments():
     candidates = timed(range(100), range(20, 120), range(100, 140))
-    parts, _ = split(candidates, "time", 0.1, 0.2, 3)
+    parts, _ = split(candidates, SplitRule("time", 0.1, 0.2, 3))
     found = check(candidates, parts)
     everything = np.sort([*range(100), *range(20, 120), *range(100, 140)])
     cuts = everything[round(0.7 * 240)], everything[round(0.8 * 240)]
@@ -155,7 +156,7 @@ def test_frames_of_one_moment_stay_together_though_stamps_repeat():
     ticks = np.repeat(np.arange(20), 5)  # each stamp five times, so that cuts fall in the middle of a moment
     for validation, test in ((0.13, 0.21), (0.1, 0.2), (0.31, 0.17)):
         candidates = timed(ticks, ticks[3:])
-        found = check(candidates, split(candidates, "time", validation, test, 0)[0])
+        found = check(candidates, split(candidates, SplitRule("time", validation, test, 0))[0])
         moments = [set(found[name].values()) for name in SPLITS]
         assert sum(map(len, moments)) == len(set.union(*moments)) == 20
         assert sum(map(len, found.values())) == 197
@@ -163,9 +164,9 @@ def test_frames_of_one_moment_stay_together_though_stamps_repeat():
 
 def test_timed_and_untimed_sequences_are_cut_each_in_their_way():
     candidates = [*timed(range(1000, 1100)), *untimed(10)]
-    parts, _ = split(candidates, "time", 0.1, 0.2, 0)
+    parts, _ = split(candidates, SplitRule("time", 0.1, 0.2, 0))
     check(candidates, parts)
-    assert [part.runs for part in parts["test"]] == [[Run(80, 20, 1080)], [Run(8, 2, 8)]]
+    assert [part.segments for part in parts["test"]] == [[Segment(80, 20, 1080)], [Segment(8, 2, 8)]]
 
 
 @pytest.mark.parametrize(
@@ -185,29 +186,29 @@ def test_timed_and_untimed_sequences_are_cut_each_in_their_way():
 def test_names_tell_the_split(name, expected):
     others = [f"{other}/o" for other in ("train", "val", "test")]
     candidates = untimed(5, 5, 5, 5, names=[name, *others])
-    parts, told = split(candidates, "auto", 0.1, 0.2, 0)
+    parts, message = split(candidates, SplitRule("auto", 0.1, 0.2, 0))
     check(candidates, parts)
-    assert told.startswith("divided by name: ")
+    assert message.startswith("divided by name: ")
     assert {split for split in SPLITS if any(part.sequence == 0 for part in parts[split])} == {expected}
 
 
 @pytest.mark.parametrize("name", ["trains/a", "mytrain.npy", "valley/a", "contest/b", "tests/a", "latest.npy", "retrain"])
 def test_other_names_tell_nothing(name):
     with pytest.raises(InputError, match=f"data.split is 'name', but {name} is neither in nor begins with train, val or test"):
-        split(untimed(9, 9, 9, names=["train/a", "test/a", name]), "name", 0.1, 0.2, 0)
+        split(untimed(9, 9, 9, names=["train/a", "test/a", name]), SplitRule("name", 0.1, 0.2, 0))
 
 
 def test_validation_is_cut_from_training_sequences_where_none_is_named():
     candidates = untimed(20, 10, 30, names=["train/a", "test/b", "train/c"])
-    parts, _ = split(candidates, "name", 0.1, 0.2, 1)
+    parts, _ = split(candidates, SplitRule("name", 0.1, 0.2, 1))
     check(candidates, parts)
-    assert parts["test"] == [(1, [Run(0, 10)])]
-    assert parts["train"] == [(0, [Run(0, 18)]), (2, [Run(0, 27)])]
-    assert parts["validation"] == [(0, [Run(19, 1, 19)]), (2, [Run(28, 2, 28)])]
+    assert parts["test"] == [(1, [Segment(0, 10)])]
+    assert parts["train"] == [(0, [Segment(0, 18)]), (2, [Segment(0, 27)])]
+    assert parts["validation"] == [(0, [Segment(19, 1, 19)]), (2, [Segment(28, 2, 28)])]
 
 
 @pytest.mark.parametrize(
-    ("names", "group", "told"),
+    ("names", "group", "message"),
     [
         (["train1", "train2", "test1"], "", "by name"),
         (["train1", "train2", "val1"], "", "by time"),  # without a test set names do not do
@@ -218,14 +219,16 @@ def test_validation_is_cut_from_training_sequences_where_none_is_named():
         (["a1", "b1", "c1", "d1", "e1", "e2"], "^.", "by sequence"),
     ],
 )
-def test_auto_chooses(names, group, told):
-    assert split(untimed(*[30] * len(names), names=names), "auto", 0.2, 0.2, 0, group)[1].startswith(f"divided {told}")
+def test_auto_chooses(names, group, message):
+    assert split(untimed(*[30] * len(names), names=names), SplitRule("auto", 0.2, 0.2, 0, group))[1].startswith(
+        f"divided {message}"
+    )
 
 
 def test_groups_stay_together():
     names = [f"person{person:02}/scene{scene}" for person in range(10) for scene in range(3)]
     candidates = untimed(*[4] * 30, names=names)
-    parts, _ = split(candidates, "sequence", 0.2, 0.3, 0, r"person\d+")
+    parts, _ = split(candidates, SplitRule("sequence", 0.2, 0.3, 0, r"person\d+"))
     check(candidates, parts)
     persons = {name: {names[part.sequence][:8] for part in parts[name]} for name in SPLITS}
     assert [len(persons[name]) for name in SPLITS] == [5, 2, 3]
@@ -235,9 +238,9 @@ def test_groups_stay_together():
 
 def test_by_sequence_the_draw_is_always_the_same():
     candidates = untimed(*range(1, 21))
-    parts, told = split(candidates, "sequence", 0.1, 0.2, 0)
+    parts, message = split(candidates, SplitRule("sequence", 0.1, 0.2, 0))
     for _ in range(3):
-        assert split(candidates, "sequence", 0.1, 0.2, 0) == (parts, told)
+        assert split(candidates, SplitRule("sequence", 0.1, 0.2, 0)) == (parts, message)
     # A draw, and not the last ones.
     assert [part.sequence for part in parts["test"]] not in (list(range(4)), list(range(16, 20)))
 
@@ -265,7 +268,8 @@ def test_by_sequence_the_draw_is_always_the_same():
     ],
 )
 def test_impossible_splits_are_refused(changes, message):
-    arguments = {"candidates": untimed(50, 50), "way": "auto", "validation": 0.1, "test": 0.2, "gap": 0, "group": "", **changes}
+    rule = dict(changes)
+    candidates = rule.pop("candidates", untimed(50, 50))
     with pytest.raises(InputError, match=message) as caught:
-        split(**arguments)
+        split(candidates, SplitRule(**rule))
     assert "\n" not in str(caught.value)

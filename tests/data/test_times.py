@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from stlight_jax import InputError
 from stlight_jax.data.times import assign_ticks, format_duration, parse_times
-from stlight_jax.data.windows import runs_of
+from stlight_jax.data.windows import split_at_jumps
 
 
 def ticks(*series, name="time"):
@@ -60,7 +60,7 @@ def test_files_share_their_moments(first, second):
     for moment in np.unique(moments):
         assert len(set(numbers[moments == moment])) == 1
     for values, own in zip(both, ours, strict=True):
-        for run in runs_of(np.asarray(own)):
+        for run in split_at_jumps(np.asarray(own)):
             hours = np.diff(values[run.first : run.first + run.frames]).astype(int)
             assert (hours == 1).all()
 

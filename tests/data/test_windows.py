@@ -5,41 +5,41 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stlight_jax.data.windows import Run, Windows, permutation, runs_of
+from stlight_jax.data.windows import Segment, Windows, permutation, split_at_jumps
 from stlight_jax.errors import InputError
 
 
 @st.composite
 def arrangements(draw):
     """Runs one after the other, perhaps with frames between them that belong to none."""
-    runs, place = [], draw(st.integers(0, 3))
+    segments, place = [], draw(st.integers(0, 3))
     for frames in draw(st.lists(st.integers(1, 14), max_size=5)):
-        runs.append(Run(place, frames, draw(st.integers(-5, 50))))
+        segments.append(Segment(place, frames, draw(st.integers(-5, 50))))
         place += frames + draw(st.integers(0, 2))
-    strides = draw(st.integers(1, 6) | st.lists(st.integers(1, 6), min_size=len(runs), max_size=len(runs)))
-    return runs, draw(st.integers(1, 6)), strides, draw(st.integers(1, 3)), draw(st.sampled_from(["start", "end"]))
+    strides = draw(st.integers(1, 6) | st.lists(st.integers(1, 6), min_size=len(segments), max_size=len(segments)))
+    return segments, draw(st.integers(1, 6)), strides, draw(st.integers(1, 3)), draw(st.sampled_from(["start", "end"]))
 
 
-def enumerated(runs, length, strides, frame_step, anchor):
-    """(run, place of each frame, tick of each frame) of all windows, by walking along, or backwards from the end."""
+def enumerated(segments, length, strides, frame_step, anchor):
+    """(segment, place of each frame, tick of each frame) of all windows, by walking along, or backwards from the end."""
     found = []
     span = 1 + frame_step * (length - 1)
-    for number, run in enumerate(runs):
+    for number, segment in enumerate(segments):
         stride = strides if isinstance(strides, int) else strides[number]
         starts = []
         if anchor == "start":
             start = 0
-            while start + span <= run.frames:
+            while start + span <= segment.frames:
                 starts.append(start)
                 start += stride
         else:
-            start = run.frames - span
+            start = segment.frames - span
             while start >= 0:
                 starts.insert(0, start)
                 start -= stride
         for start in starts:
             offsets = [start + frame_step * i for i in range(length)]
-            found.append((number, [run.first + o for o in offsets], [run.tick + o for o in offsets]))
+            found.append((number, [segment.first + o for o in offsets], [segment.tick + o for o in offsets]))
     return found
 
 
@@ -56,17 +56,17 @@ def test_windows_are_those_found_by_walking_along_each_run(arrangement):
     numbers, ticks = windows.ticks(everyone)
     assert numbers.tolist() == [number for number, _, _ in expected]
     assert ticks.tolist() == [moments for _, _, moments in expected]
-    for row, number in zip(frames, numbers, strict=True):  # no window leaves its run
-        run = arrangement[0][number]
-        assert run.first <= row[0]
-        assert row[-1] < run.first + run.frames
+    for row, number in zip(frames, numbers, strict=True):  # no window leaves its segment
+        segment = arrangement[0][number]
+        assert segment.first <= row[0]
+        assert row[-1] < segment.first + segment.frames
     some = np.random.default_rng(0).permutation(everyone)[:7]
     np.testing.assert_array_equal(windows.frames(some), frames[some])
 
 
 @pytest.mark.parametrize("count", [0, 1, 4])
 def test_windows_beyond_the_last_are_an_error(count):
-    windows = Windows([Run(0, count)] if count else [], 1)
+    windows = Windows([Segment(0, count)] if count else [], 1)
     assert len(windows) == count
     assert windows.frames(np.arange(count)).shape == (count, 1)
     for wrong in (-1, count):
@@ -85,7 +85,7 @@ def test_windows_beyond_the_last_are_an_error(count):
 )
 def test_impossible_windows_are_refused(change, message):
     with pytest.raises(InputError, match=message):
-        Windows(**{"runs": [Run(0, 5), Run(5, 5)], "length": 2, **change})
+        Windows(**{"segments": [Segment(0, 5), Segment(5, 5)], "length": 2, **change})
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)
@@ -98,8 +98,8 @@ def test_runs_end_where_time_jumps(jumps, first, begin):
             expected[-1][1] += 1
         else:
             expected.append([first + place, 1, tick])
-    assert [list(run) for run in runs_of(ticks, first)] == expected
-    assert runs_of(ticks[:0], first) == []
+    assert [list(segment) for segment in split_at_jumps(ticks, first)] == expected
+    assert split_at_jumps(ticks[:0], first) == []
 
 
 @settings(max_examples=50, deadline=None, derandomize=True)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from stlight_jax import InputError, STLight, STLightConfig
-from stlight_jax.data.data_sections import check_config
+from stlight_jax.data.load import check_config
 from stlight_jax.data.network_config import network_config
 from stlight_jax.model.initial_variables import init_variables
 from stlight_jax.model.stlight import fold_time, pixel_shuffle, unfold_time

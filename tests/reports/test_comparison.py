@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from stlight_jax import STLightConfig
-from stlight_jax.data.data_sections import check_config
+from stlight_jax.data.load import check_config
 from stlight_jax.reports.comparison import EvaluatedRun, as_text, compare, paper_result
 from tests.conftest import load_config
 

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from stlight_jax import InputError
-from stlight_jax.data.data_sections import check_config
-from stlight_jax.data.load import open_test
+from stlight_jax.data.load import check_config, open_test
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.model.stlight import STLight, STLightConfig
 from stlight_jax.runs import checkpoint

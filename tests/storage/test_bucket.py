@@ -11,7 +11,7 @@ import google.auth.exceptions
 import pytest
 
 from stlight_jax import InputError
-from stlight_jax.data.stored import find_prepared
+from stlight_jax.data.prepared import find_prepared
 from stlight_jax.runs import checkpoint
 from stlight_jax.runs.workdir import Workdir
 from stlight_jax.storage import bucket, paths

@@ -10,12 +10,13 @@ import tensorflow_datasets as tfds
 from etils import epath
 
 from stlight_jax import InputError
-from stlight_jax.data.datasets.frames import FramesOptions
 from stlight_jax.data.digits import load_digits
 from stlight_jax.data.formats.npy import memory_map
+from stlight_jax.data.frames_reader import FramesOptions
 from stlight_jax.data.load import open_test, open_training
-from stlight_jax.data.prepare import prepare_frames
-from stlight_jax.data.stored import StoredFrames, find_prepared
+from stlight_jax.data.own_frames import prepare_frames
+from stlight_jax.data.prepared import find_prepared
+from stlight_jax.data.stored_frames import StoredFrames
 from stlight_jax.storage import bucket, copies, paths
 from tests.conftest import ROOT, load_config
 from tests.data.test_digits import idx, write_tfds

@@ -7,7 +7,7 @@ import types
 import pytest
 
 from stlight_jax import InputError, STLightConfig
-from stlight_jax.data.data_sections import check_config
+from stlight_jax.data.load import check_config
 from stlight_jax.tpu_planning import tpu_table
 from stlight_jax.tpu_planning.batch_search import largest_batch
 from stlight_jax.tpu_planning.chips import CHIPS, Slice, slice_by_name

@@ -9,7 +9,7 @@ import pytest
 from jax import export
 
 from stlight_jax import InputError, STLight
-from stlight_jax.data.data_sections import check_config
+from stlight_jax.data.load import check_config
 from stlight_jax.inference import trained
 from stlight_jax.inference.export import export_model
 from stlight_jax.model.count import count

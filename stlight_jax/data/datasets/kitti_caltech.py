@@ -2,40 +2,40 @@
 
 from __future__ import annotations
 
-import operator
 import os
-import re
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
-import h5py
 import numpy as np
 from etils import epath
 
 from stlight_jax.console.messages import print_message
-from stlight_jax.data.clips_builder import Clip, ClipsBuilder, Split
+from stlight_jax.data.datasets.published_tables import make_table
 from stlight_jax.data.formats.npy import memory_map
+from stlight_jax.data.hickle import find_frames, open_hickle, read_strings
+from stlight_jax.data.prepared_benchmark import PreparedBenchmark
+from stlight_jax.data.raw_clips import RawClip, RawSplit
 from stlight_jax.data.resize import smooth_bilinear
-from stlight_jax.data.windows import Run
+from stlight_jax.data.windows import Segment
 from stlight_jax.errors import InputError
 
 _HEIGHT, _WIDTH = 128, 160
 _SHAPE = (_HEIGHT, _WIDTH, 3)
-_WINDOW = 11  # frames, of the windows whose starts are stored: 10 to see, 1 to predict
-_EVERY = 3  # of the frames of a Caltech video
+_WINDOW = 11  # frames, of the windows whose starts are stored: 10 inputs, 1 target
+_VIDEO_STEP = 3  # every third frame of a Caltech video is used
 _CALTECH_TEST_SETS = tuple(f"set{number:02}" for number in range(6, 11))
 _CACHES = ("data_cache.npy", "indices_cache.npy")
 _ARRAYS = ("train_data.npy", "train_idx.npy", "test_data.npy", "test_idx.npy")
-_NEAR_WHOLE = 1e-3  # of v * 255; float32 is off by 2e-5 at most, a frame that was scaled afterwards by far more
+_ROUNDING = 1e-3  # of v * 255; float32 is off by 2e-5 at most, a frame that was scaled afterwards by far more
 _BLOCK = 64  # frames
 
 
-class KittiCaltech(ClipsBuilder):
-    """KITTI -> Caltech: a car's view of the road, 10 frames a second; learnt in Germany, tested in California.
+class KittiCaltech(PreparedBenchmark):
+    """KITTI -> Caltech: a car's view of the road, 10 frames a second; training in Germany, test in California.
 
-    Training frames are KITTI's, in RGB, as PredNet scaled and cut them. Test frames are those of the Caltech Pedestrian
+    Training frames are KITTI's, in RGB, as PredNet scaled and cropped them. Test frames are those of the Caltech Pedestrian
     data set's sets 06 to 10, every third one, in BGR, as OpenCV reads them: OpenSTL never swaps the channels of either, so
-    published figures come from networks that met blue for red. The stored frames keep it so; `colour_order` tells.
+    published figures come from networks that met blue for red. The stored frames keep these orders; `colour_order` names them.
 
     As in OpenSTL, windows are counted from the end of each drive and do not overlap.
 
@@ -47,23 +47,96 @@ class KittiCaltech(ClipsBuilder):
     """
 
     name = "kitti_caltech"
-    MANUAL_DOWNLOAD_INSTRUCTIONS = """
-    The manual folder holds `kitti_hkl` and `caltech`, or `kitticaltech_npy`, or the four files of the latter, as
-    OpenSTL's tools/prepare_data/download_kitticaltech.sh gets them (https://github.com/chengtan9907/OpenSTL).
+    title = "KITTI -> Caltech Pedestrian"
+    channels = ("red", "green", "blue")
+    instructions = """
+    The manual folder holds `kitti_hkl` and `caltech`, or `kitticaltech_npy`, or the four files of the latter, which
+    OpenSTL's tools/prepare_data/download_kitticaltech.sh downloads (https://github.com/chengtan9907/OpenSTL).
     """
-    FRAME_SHAPE = _SHAPE
-    COLOUR_ORDER: ClassVar = {"train": "rgb", "test": "bgr"}
-    ANCHOR = "end"
-    DOCUMENTED: ClassVar = {
-        11: {
+    frame_shape = _SHAPE
+    colour_order: ClassVar = {"train": "rgb", "test": "bgr"}
+    anchor = "end"
+    published_windows: ClassVar = {
+        _WINDOW: {
             "train": {"paper and OpenSTL's documents": 2042, "OpenSTL's code, threads 12 and 111": 3738},
             "test": {"paper": 1983},
         }
     }
+    published_remark = "OpenSTL also lists LPIPS, whose weights do not come with this package."
+    published = (
+        make_table(
+            dataset="kitti_caltech",
+            in_frames=10,
+            out_frames=1,
+            frame=(128, 160, 3),
+            title="KITTI -> Caltech Pedestrian, 10 -> 1 frames",
+            source="STLight: read from the paper's figure 4, to 0.002 M and 0.0001; others: OpenSTL",
+            recipe="100 epochs, batch 8, Adam, OneCycle to 0.01, final_div_factor 3000 (others: batch 16, OpenSTL's rates)",
+            settings={
+                "train.epochs": 100,
+                "train.batch_size": 8,
+                "optimizer.learning_rate": 1e-2,
+                "optimizer.final_div_factor": 3e3,
+            },
+            train_sequences={"paper": 2042, "OpenSTL's code": 3738},
+            test_sequences={"paper": 1983},
+            metrics=("mse", "mae", "ssim", "psnr"),
+            stlight=[
+                (f"STLight {label}", parameters, None, (None, None, ssim, None), settings)
+                for label, parameters, ssim, settings in [
+                    ("0.09M", 0.088, 0.9166, None),
+                    ("0.11M", 0.114, 0.9192, None),
+                    ("0.18M", 0.175, 0.9205, None),
+                    ("0.25M", 0.252, 0.9243, None),
+                    ("0.46M", 0.459, 0.9264, None),
+                    ("0.60M", 0.601, 0.9275, None),
+                    ("1.61M", 1.607, 0.9308, None),
+                    ("1.68M", 1.676, 0.9307, None),
+                    ("2.12M", 2.123, 0.9317, None),
+                    ("5M", 4.979, 0.9340, (600, 12, 0, 5, 7)),
+                    ("7M", 7.021, 0.9346, (800, 10, 0, 3, 7)),
+                    ("8M", 8.404, 0.9357, (800, 12, 0, 3, 7)),
+                    ("11M", 10.695, 0.9365, (1000, 10, 0, 5, 5)),
+                    ("13M", 12.809, 0.9369, (1000, 12, 0, 5, 5)),
+                    ("15M", 15.233, 0.9377, (1200, 10, 0, 5, 5)),
+                ]
+            ],
+            others=[
+                ("ConvLSTM", 15.0, 595, (139.6, 1583.3, 0.9345, 27.46)),
+                ("DMVFN", 3.6, 1.2, (183.9, 1531.1, 0.9314, 26.95)),
+                ("E3D-LSTM", 54.9, 1004, (200.6, 1946.2, 0.9047, 25.45)),
+                ("MAU", 24.3, 172, (177.8, 1800.4, 0.9176, 26.14), "the paper's figure 4 draws it at 8.6 M"),
+                ("MIM", 49.2, 1858, (125.1, 1464.0, 0.9409, 28.10)),
+                ("PhyDNet", 3.1, 40.4, (312.2, 2754.8, 0.8615, 23.26)),
+                ("PredNet", 12.5, 42.8, (159.8, 1568.9, 0.9286, 27.21)),
+                ("PredRNN", 23.7, 1216, (130.4, 1525.5, 0.9374, 27.81)),
+                ("PredRNN++", 38.5, 1803, (125.5, 1453.2, 0.9433, 28.02)),
+                ("PredRNNv2", 23.8, 1223, (147.8, 1610.5, 0.9330, 27.12)),
+                ("SimVP + ConvMixer", 1.5, 23.1, (174.7, 1854.3, 0.9232, 26.23)),
+                ("SimVP + ConvNeXt", 12.5, 80.2, (146.8, 1630.0, 0.9336, 27.19)),
+                ("SimVP + gSTA", 15.6, 96.3, (129.7, 1507.7, 0.9454, 27.89)),
+                ("SimVP + HorNet", 15.3, 94.4, (152.8, 1637.9, 0.9365, 27.09)),
+                ("SimVP + IncepU", 8.6, 60.6, (160.2, 1690.8, 0.9338, 26.81)),
+                ("SimVP + MLP-Mixer", 22.2, 83.5, (207.9, 1835.9, 0.9133, 26.29)),
+                ("SimVP + MogaNet", 15.6, 96.2, (131.4, 1512.1, 0.9442, 27.79)),
+                ("SimVP + Poolformer", 12.4, 79.8, (153.4, 1613.5, 0.9334, 27.38)),
+                ("SimVP + Swin", 15.3, 95.2, (155.2, 1588.9, 0.9299, 27.25)),
+                ("SimVP + Uniformer", 11.8, 104, (135.9, 1534.2, 0.9393, 27.66)),
+                ("SimVP + VAN", 14.9, 92.5, (127.5, 1476.5, 0.9462, 27.98)),
+                ("SimVP + ViT", 12.7, 155, (146.4, 1615.8, 0.9379, 27.43)),
+                (
+                    "TAU",
+                    15.0,
+                    92.5,
+                    (131.1, 1507.8, 0.9456, 27.83),
+                    "size counted from OpenSTL's config; its table prints 44.7M, 80.0G",
+                ),
+            ],
+        ),
+    )
 
-    def open_raw(self, root: epath.Path) -> dict[str, Split]:
-        """See `ClipsBuilder.open_raw`."""
-        remarks = self.info.metadata["remarks"]
+    def open_raw(self, root: epath.Path, remarks: list[str]) -> dict[str, RawSplit]:
+        """Finds the folders or arrays; see `ClipReader.open_raw`."""
         hickles, caltech, arrays = root / "kitti_hkl", root / "caltech", root / "kitticaltech_npy"
         if hickles.is_dir():
             if arrays.is_dir():
@@ -86,90 +159,30 @@ def _listed(folder: epath.Path) -> str:
     return ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
 
 
-def _hickle_split(folder: epath.Path) -> Split:
-    """A clip for each stretch of frames with the same source."""
+def _hickle_split(folder: epath.Path) -> RawSplit:
+    """Makes a clip of each stretch of frames with the same source."""
     data, names = folder / "X_train.hkl", folder / "sources_train.hkl"
     for path in (data, names):
         if not path.exists():
             raise InputError(f"{folder}: expected {data.name} and {names.name}, found {_listed(folder)}")
-    with _open_hickle(data) as file:
-        frames = len(_hickled_images(data, file))
-    with _open_hickle(names) as file:
-        sources = _hickled_strings(names, file)
+    with open_hickle(data) as file:
+        frames = len(find_frames(data, file, _SHAPE))
+    with open_hickle(names) as file:
+        sources = read_strings(names, file)
     if len(sources) != frames:
         raise InputError(f"{names}: expected a source for each of the {frames} frames in {data.name}, found {len(sources)}")
-    starts = [place for place in range(frames) if place == 0 or sources[place] != sources[place - 1]]
+    starts = [index for index in range(frames) if index == 0 or sources[index] != sources[index - 1]]
 
-    def clips() -> Iterator[Clip]:
-        with _open_hickle(data) as file:
-            images = _hickled_images(data, file)
+    def clips() -> Iterator[RawClip]:
+        with open_hickle(data) as file:
+            images = find_frames(data, file, _SHAPE)
             for first, end in zip(starts, [*starts[1:], frames], strict=True):
-                yield Clip(sources[first], _blocks(data, images, first, end))
+                yield RawClip(sources[first], _read_blocks(data, images, first, end))
 
-    return Split(clips, frames)
-
-
-def _open_hickle(path: epath.Path) -> h5py.File:
-    try:
-        return h5py.File(os.fspath(path), "r")
-    except OSError as error:
-        raise InputError(f"{path}: expected a hickle (HDF5) file, found one that does not open ({error})") from None
+    return RawSplit(clips, frames)
 
 
-def _hickled_arrays(file: h5py.File) -> list[h5py.Dataset]:
-    """All arrays, whatever the versions of hickle call them, but those that name types: one in version 1, a table in 5."""
-    found: list[h5py.Dataset] = []
-
-    def visit(name: str, node: h5py.HLObject) -> None:
-        if isinstance(node, h5py.Dataset) and name.split("/")[0] not in ("type", "hickle_types_table"):
-            found.append(node)
-
-    file.visititems(visit)
-    return found
-
-
-def _hickled_images(path: epath.Path, file: h5py.File) -> h5py.Dataset:
-    arrays = _hickled_arrays(file)
-    images = [array for array in arrays if array.ndim == 4 and array.dtype == np.uint8]
-    if len(images) != 1 or images[0].shape[1:] != _SHAPE or not len(images[0]):
-        found = ", ".join(f"{array.dtype} {list(array.shape or ())}" for array in arrays[:4]) or "no array"
-        raise InputError(f"{path}: expected one array uint8 [n, {', '.join(map(str, _SHAPE))}], found {found}")
-    return images[0]
-
-
-def _hickled_strings(path: epath.Path, file: h5py.File) -> list[str]:
-    """A list of strings: one array, as hickle 1 to 4 write it, or numbered arrays, a string each, as 5 does."""
-    arrays = _hickled_arrays(file)
-    try:
-        if len(arrays) == 1 and arrays[0].ndim == 1 and arrays[0].dtype.kind in "SO":
-            return [_text(item) for item in arrays[0][()]]
-        numbers = [re.search(r"\d+$", array.name) for array in arrays]
-        if None in numbers:
-            raise TypeError(f"an array {arrays[numbers.index(None)].name}, which has no number")
-        numbered = sorted(zip((int(number[0]) for number in numbers), arrays, strict=True), key=operator.itemgetter(0))
-        return [_text(_resolved(array)) for _, array in numbered]
-    except (TypeError, ValueError, OSError) as error:
-        raise InputError(f"{path}: expected a list of strings, found something else ({error})") from None
-
-
-def _resolved(array: h5py.Dataset) -> Any:
-    """Its content; hickle 5 writes an object that occurs again as a reference to where it is."""
-    content = array[()]
-    return array.file[content][()] if isinstance(content, h5py.Reference) else content
-
-
-def _text(value: bytes | str | np.ndarray) -> str:
-    """Of the ways in which versions of hickle store a string: as itself, as its bytes, or as an array of either."""
-    if isinstance(value, np.ndarray):
-        if value.dtype.kind not in "SOu":
-            raise TypeError(f"{value.dtype} {list(value.shape)}")
-        value = b"".join(value.ravel()) if value.dtype.kind == "O" else value.tobytes().rstrip(b"\0")
-    if not isinstance(value, bytes | str):
-        raise TypeError(f"a {type(value).__name__}")
-    return value.decode() if isinstance(value, bytes) else value
-
-
-def _caltech_split(folder: epath.Path, remarks: list[str]) -> Split:
+def _caltech_split(folder: epath.Path, remarks: list[str]) -> RawSplit:
     data, starts = (folder / name for name in _CACHES)
     if data.exists() or starts.exists():
         return _windows_split("test", data, starts, remarks)
@@ -181,71 +194,75 @@ def _caltech_split(folder: epath.Path, remarks: list[str]) -> Split:
     if missing:
         raise InputError(f"{folder}: expected videos *.seq of all test sets, found none in {', '.join(missing)}")
     print_message(f"counting the frames of {len(files)} videos")
-    counts = [_count(path) // _EVERY for path in files]
+    counts = [_count_frames(path) // _VIDEO_STEP for path in files]
 
-    def clips() -> Iterator[Clip]:
+    def clips() -> Iterator[RawClip]:
         for path, count in zip(files, counts, strict=True):
-            yield Clip(f"{path.parent.name}/{path.name}", _video_blocks(path, count))
+            yield RawClip(f"{path.parent.name}/{path.name}", _video_blocks(path, count))
 
-    return Split(clips, sum(counts))
+    return RawSplit(clips, sum(counts))
 
 
-def _windows_split(name: str, data: epath.Path, starts_file: epath.Path, remarks: list[str]) -> Split:
-    """One clip, in which windows are known, but not where a drive begins."""
+def _windows_split(name: str, data: epath.Path, starts_file: epath.Path, remarks: list[str]) -> RawSplit:
+    """Makes one clip, in which the windows are known, but not the beginnings of drives."""
     images = _open_array(data)
     if images.ndim != 4 or images.shape[1:] != _SHAPE or not (images.dtype == np.uint8 or images.dtype.kind == "f"):
         wanted = f"uint8, or floats in [0, 1], [n, {', '.join(map(str, _SHAPE))}]"
         raise InputError(f"{data}: expected {wanted}, found {images.dtype} {list(images.shape)}")
-    starts = _open_array(starts_file)
+    starts = _read_starts(starts_file, f"the {len(images)} of {data.name}", len(images), remarks)
+    # A tick left out after every window keeps it apart from the next one.
+    segments = tuple(Segment(int(first), _WINDOW, number * (_WINDOW + 1)) for number, first in enumerate(starts))
+    return RawSplit(lambda: iter([RawClip(name, _read_blocks(data, images, 0, len(images)), segments)]), len(images))
+
+
+def _read_starts(path: epath.Path, images: str, count: int, remarks: list[str]) -> np.ndarray:
+    """Reads the first frames of all windows, sorted, and refuses windows beyond the `count` images."""
+    starts = _open_array(path)
     if starts.ndim != 1 or starts.dtype.kind not in "iu" or not len(starts):
-        found = f"{starts.dtype} {list(starts.shape)}"
-        raise InputError(f"{starts_file}: expected the starts of windows, integers [n], found {found}")
+        raise InputError(f"{path}: expected the starts of windows, integers [n], found {starts.dtype} {list(starts.shape)}")
     starts = np.sort(starts.astype(np.int64))
-    if starts[0] < 0 or starts[-1] + _WINDOW > len(images):
+    if starts[0] < 0 or starts[-1] + _WINDOW > count:
         wrong = starts[0] if starts[0] < 0 else starts[-1]
-        wanted = f"windows of {_WINDOW} frames within the {len(images)} of {data.name}"
-        raise InputError(f"{starts_file}: expected {wanted}, found one that starts at {wrong}")
+        raise InputError(f"{path}: expected windows of {_WINDOW} frames within {images}, found one that starts at {wrong}")
     nearest = int(np.diff(starts).min()) if len(starts) > 1 else _WINDOW
     if not nearest:
-        raise InputError(f"{starts_file}: expected every window once, found two that start at the same frame")
+        raise InputError(f"{path}: expected every window once, found two that start at the same frame")
     if nearest != _WINDOW:
         # OpenSTL never makes its caches anew, even where another length is asked for.
-        remarks.append(f"{starts_file.name}: expected windows {_WINDOW} frames apart, found that the nearest are {nearest}")
-    # A tick left out after every window keeps it apart from the next one.
-    runs = tuple(Run(int(first), _WINDOW, place * (_WINDOW + 1)) for place, first in enumerate(starts))
-    return Split(lambda: iter([Clip(name, _blocks(data, images, 0, len(images)), runs)]), len(images))
+        remarks.append(f"{path.name}: expected windows {_WINDOW} frames apart, found that the nearest are {nearest}")
+    return starts
 
 
 def _open_array(path: epath.Path) -> np.ndarray:
-    """Memory-maps a .npy file. Raises InputError."""
+    """Memory-maps a .npy file."""
     if not path.exists():
         raise InputError(f"{path.parent}: expected {path.name}, found {_listed(path.parent)}")
     return memory_map(path, "expected a .npy array")
 
 
-def _blocks(path: epath.Path, images: Any, first: int, end: int) -> Iterator[np.ndarray]:
-    """Frames `first` to `end` of an array on disk, uint8 `[n, 128, 160, 3]`. Raises InputError for what is no k / 255."""
+def _read_blocks(path: epath.Path, images: Any, first: int, end: int) -> Iterator[np.ndarray]:
+    """Yields frames `first` to `end` of an array on disk, uint8 `[n, 128, 160, 3]`, and refuses floats that are no k / 255."""
     for start in range(first, end, _BLOCK):
         try:
             block = np.asarray(images[start : min(start + _BLOCK, end)])
         except OSError as error:
             raise InputError(f"{path}: expected whole frames, found that frame {start} cannot be read ({error})") from None
-        yield block if block.dtype == np.uint8 else _whole(path, block * 255.0, start)
+        yield block if block.dtype == np.uint8 else _round(path, block * 255.0, start)
 
 
-def _whole(path: epath.Path, block: np.ndarray, first: int) -> np.ndarray:
+def _round(path: epath.Path, block: np.ndarray, first: int) -> np.ndarray:
     rounded = np.rint(block)
-    wrong = ~((np.abs(block - rounded) <= _NEAR_WHOLE) & (rounded >= 0) & (rounded <= 255))  # of NaN, too
+    wrong = ~((np.abs(block - rounded) <= _ROUNDING) & (rounded >= 0) & (rounded <= 255))  # True for NaN, too
     if wrong.any():
-        place = tuple(np.argwhere(wrong)[0])
-        found = f"{block[place] / 255:.6g} in frame {first + place[0]}"
+        index = tuple(np.argwhere(wrong)[0])
+        found = f"{block[index] / 255:.6g} in frame {first + index[0]}"
         raise InputError(f"{path}: expected values k/255 with k = 0, ..., 255, found values that are not k/255 ({found})")
     return rounded.astype(np.uint8)
 
 
 def _cv2() -> Any:
     try:
-        import cv2  # only those who have the videos and not the caches need it
+        import cv2  # needed for the videos, not for the caches
     except ImportError:
         raise InputError(
             f"decoding caltech/*/*.seq needs OpenCV: `pip install opencv-python-headless`; with {' and '.join(_CACHES)} "
@@ -254,8 +271,8 @@ def _cv2() -> Any:
     return cv2
 
 
-def _count(path: epath.Path) -> int:
-    """Frames of a video by going through it: what its header says need not be so. Raises InputError if there are none."""
+def _count_frames(path: epath.Path) -> int:
+    """Counts a video's frames by going through it, because its header can be wrong."""
     video = _cv2().VideoCapture(os.fspath(path))
     count = 0
     while video.grab():
@@ -267,25 +284,25 @@ def _count(path: epath.Path) -> int:
 
 
 def _video_blocks(path: epath.Path, count: int) -> Iterator[np.ndarray]:
-    """Frames 3, 6, 9, ... of a video, uint8 `[n, 128, 160, 3]`, BGR. Raises InputError if they are fewer than `count`."""
+    """Yields frames 3, 6, 9, ... of a video, uint8 `[n, 128, 160, 3]`, BGR; `count` frames in all."""
     video = _cv2().VideoCapture(os.fspath(path))
     block: list[np.ndarray] = []
-    for place in range(count):
-        for _ in range(_EVERY):
+    for index in range(count):
+        for _ in range(_VIDEO_STEP):
             video.grab()
         decoded, frame = video.retrieve()
         if not decoded:
-            number = (place + 1) * _EVERY
-            raise InputError(f"{path}: expected {count * _EVERY} frames, found that frame {number} does not decode")
-        block.append(_scaled(path, frame))
-        if len(block) == _BLOCK or place == count - 1:
+            number = (index + 1) * _VIDEO_STEP
+            raise InputError(f"{path}: expected {count * _VIDEO_STEP} frames, found that frame {number} does not decode")
+        block.append(_scale_and_crop(path, frame))
+        if len(block) == _BLOCK or index == count - 1:
             yield np.stack(block)
             block = []
     video.release()
 
 
-def _scaled(path: epath.Path, frame: np.ndarray) -> np.ndarray:
-    """uint8 `[h, w, 3]` -> `[128, 160, 3]`: scaled to the height, the middle cut out, cut down to whole numbers."""
+def _scale_and_crop(path: epath.Path, frame: np.ndarray) -> np.ndarray:
+    """Scales uint8 `[h, w, 3]` to height 128, crops the middle, and cuts off decimals: uint8 `[128, 160, 3]`."""
     width = round(_HEIGHT / frame.shape[0] * frame.shape[1])
     if width < _WIDTH:
         raise InputError(f"{path}: expected frames at least {_WIDTH}/{_HEIGHT} as wide as high, found {list(frame.shape[:2])}")

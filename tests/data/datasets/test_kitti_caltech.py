@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from stlight_jax.data.datasets import KittiCaltech, kitti_caltech
-from stlight_jax.data.windows import Run, Windows
+from stlight_jax.data.clips_builder import ClipsBuilder
+from stlight_jax.data.datasets import kitti_caltech
+from stlight_jax.data.datasets.kitti_caltech import KittiCaltech
+from stlight_jax.data.windows import Segment, Windows
 from stlight_jax.errors import InputError
 
 SOURCES = ["city-2011_09_26_drive_0001_sync"] * 14 + ["road-2011_09_26_drive_0015_sync"] * 5 + ["road-0027"] * 4
@@ -96,7 +98,7 @@ def write_raw(raw, hickle=hickle_4, frames=None, sources=SOURCES):
 
 
 def prepare(raw, out):
-    builder = KittiCaltech(data_dir=out, file_format="array_record")
+    builder = ClipsBuilder(KittiCaltech(), data_dir=out, file_format="array_record")
     builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=raw))
     return builder
 
@@ -114,9 +116,9 @@ def stored(builder, split):
 
 def windows(builder, split, length):
     clips = builder.info.metadata["splits"][split]["clips"]
-    runs = [Run(*run) for clip in clips for run in clip["runs"]]
-    strides = [KittiCaltech.strides(clip["name"], length) for clip in clips for _ in clip["runs"]]
-    found = Windows(runs, length, strides, anchor=KittiCaltech.ANCHOR)
+    segments = [Segment(*segment) for clip in clips for segment in clip["runs"]]
+    strides = [KittiCaltech().stride(clip["name"], length) for clip in clips for _ in clip["runs"]]
+    found = Windows(segments, length, strides, anchor=KittiCaltech.anchor)
     return found.frames(np.arange(len(found)))[:, 0].tolist() if len(found) else []
 
 
@@ -152,7 +154,7 @@ def test_all_versions_of_hickle(tmp_path, monkeypatch, hickle):
 def test_runs_of_the_caches_do_not_join(tmp_path):
     builder = prepare(write_raw(tmp_path / "raw"), tmp_path / "out")
     (clip,) = builder.info.metadata["splits"]["test"]["clips"]
-    assert [run[:2] for run in clip["runs"]] == [[8, 11], [19, 11]]
+    assert [segment[:2] for segment in clip["runs"]] == [[8, 11], [19, 11]]
     first, second = clip["runs"]
     assert second[2] != first[2] + 11
 

@@ -5,8 +5,10 @@ import PIL.Image
 import pytest
 import tensorflow_datasets as tfds
 
-from stlight_jax.data.datasets import Kth, kth
-from stlight_jax.data.windows import Run, Windows
+from stlight_jax.data.clips_builder import ClipsBuilder
+from stlight_jax.data.datasets import kth
+from stlight_jax.data.datasets.kth import Kth
+from stlight_jax.data.windows import Segment, Windows
 from stlight_jax.errors import InputError
 
 ACTIONS = ["boxing", "handclapping", "handwaving", "jogging", "running", "walking"]
@@ -48,7 +50,7 @@ def write_tree(root):
 
 
 def prepare(raw, out):
-    builder = Kth(data_dir=out, file_format="array_record")
+    builder = ClipsBuilder(Kth(), data_dir=out, file_format="array_record")
     builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=raw))
     return builder
 
@@ -81,21 +83,21 @@ def test_frames_runs_and_windows_are_openstls(tmp_path, monkeypatch, folder, blo
         assert table["frames"] == len(stored) == len(expected)
         for frame, value in zip(stored, expected, strict=True):
             np.testing.assert_array_equal(frame, np.full((128, 128, 1), value, np.uint8))
-        runs = [Run(*run) for clip in table["clips"] for run in clip["runs"]]
-        places = [place for run in runs for place in range(run.first, run.first + run.frames)]
+        segments = [Segment(*segment) for clip in table["clips"] for segment in clip["runs"]]
+        places = [place for segment in segments for place in range(segment.first, segment.first + segment.frames)]
         assert places == list(range(len(stored)))
-        ticks = [tick for run in runs for tick in range(run.tick, run.tick + run.frames)]
+        ticks = [tick for segment in segments for tick in range(segment.tick, segment.tick + segment.frames)]
         assert ticks == [number for clip in clips for number in NUMBERS[clip]]
         # With windows shorter than its stride of 3, OpenSTL jumps over the end of the clip before.
         for length in range(3, 12):
-            strides = [Kth.strides(clip["name"], length) for clip in table["clips"] for _ in clip["runs"]]
-            windows = Windows(runs, length, strides, anchor=Kth.ANCHOR)
+            strides = [Kth().stride(clip["name"], length) for clip in table["clips"] for _ in clip["runs"]]
+            windows = Windows(segments, length, strides, anchor=Kth.anchor)
             starts = windows.frames(np.arange(len(windows)))[:, 0].tolist() if len(windows) else []
             assert sorted(starts) == openstl_windows(clips, length), (split, length)
 
 
 def test_persons_stay_together():
-    assert {Kth.group(clip) for clip in NUMBERS if "person17" in clip} == {"person17"}
+    assert {Kth().group(clip) for clip in NUMBERS if "person17" in clip} == {"person17"}
 
 
 def test_images_are_scaled_as_openstl_does(tmp_path):

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from stlight_jax.data.datasets import MovingFashionMnist
-from stlight_jax.data.windows import Run, Windows
+from stlight_jax.data.clips_builder import ClipsBuilder
+from stlight_jax.data.datasets.moving_fashion_mnist import MovingFashionMnist
+from stlight_jax.data.windows import Segment, Windows
 from stlight_jax.errors import InputError
 
 TRAIN, TEST = 3, 4
@@ -16,7 +17,7 @@ TRAIN, TEST = 3, 4
 
 @pytest.fixture(autouse=True)
 def few_training_sequences(monkeypatch):
-    monkeypatch.setattr(MovingFashionMnist, "TRAIN_SEQUENCES", TRAIN)
+    monkeypatch.setattr(MovingFashionMnist, "stored_train_sequences", TRAIN)
 
 
 def clothes():
@@ -36,7 +37,7 @@ def write(root, sequences):
 
 
 def prepare(raw, out):
-    builder = MovingFashionMnist(data_dir=out, file_format="array_record")
+    builder = ClipsBuilder(MovingFashionMnist(), data_dir=out, file_format="array_record")
     builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=raw))
     return builder
 
@@ -51,9 +52,9 @@ def test_a_run_for_each_sequence(tmp_path, folder, dtype):
     np.testing.assert_array_equal(stored, expected)
     for split, count in (("train", TRAIN), ("test", TEST)):
         (clip,) = builder.info.metadata["splits"][split]["clips"]
-        runs = [Run(*run) for run in clip["runs"]]
-        assert runs == [(20 * place, 20, 21 * place) for place in range(count)]
-        assert len(Windows(runs, 20, MovingFashionMnist.strides(split, 20))) == count
+        segments = [Segment(*segment) for segment in clip["runs"]]
+        assert segments == [(20 * place, 20, 21 * place) for place in range(count)]
+        assert len(Windows(segments, 20, MovingFashionMnist().stride(split, 20))) == count
 
 
 def test_training_frames_show_two_of_the_images_on_black(tmp_path):

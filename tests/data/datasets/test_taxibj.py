@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from stlight_jax.data.datasets import BUILDERS, TaxiBJ, taxibj
-from stlight_jax.data.windows import Run, Windows
+from stlight_jax.data.clips_builder import ClipsBuilder
+from stlight_jax.data.datasets import taxibj
+from stlight_jax.data.datasets.taxibj import TaxiBJ
+from stlight_jax.data.tfds_builders import BUILDERS
+from stlight_jax.data.windows import Segment, Windows
 from stlight_jax.errors import InputError
 
 ITEMS = {"train": 5, "test": 2}
@@ -23,7 +26,7 @@ def arrays(dtype=np.float32):
 
 
 def prepare(raw, out, **builder):
-    builder = TaxiBJ(data_dir=out, **{"file_format": "array_record"} | builder)
+    builder = ClipsBuilder(TaxiBJ(), data_dir=out, **{"file_format": "array_record"} | builder)
     builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=raw))
     return builder
 
@@ -47,15 +50,15 @@ def test_items_are_runs_of_eight_frames(tmp_path, monkeypatch, folder, dtype, bl
         assert table["sha256"] == hashlib.sha256(expected.tobytes()).hexdigest()
         np.testing.assert_allclose(table["statistics"]["mean"], expected.mean((0, 1, 2), np.float64), rtol=1e-9)
         assert [clip["name"] for clip in table["clips"]] == [split]
-        runs = [Run(*run) for run in table["clips"][0]["runs"]]
-        assert runs == [(8 * item, 8, 9 * item) for item in range(items)]
-        assert len(Windows(runs, 8, TaxiBJ.strides(split, 8))) == items
-        assert len(Windows(runs, 9)) == 0
+        segments = [Segment(*segment) for segment in table["clips"][0]["runs"]]
+        assert segments == [(8 * item, 8, 9 * item) for item in range(items)]
+        assert len(Windows(segments, 8, TaxiBJ().stride(split, 8))) == items
+        assert len(Windows(segments, 9)) == 0
     assert builder.info.metadata["value_range"] == [-1.0, 1.0]
 
 
 def test_tfds_load_reads_what_it_prepares_in_the_default_format(tmp_path):
-    assert BUILDERS["taxibj"] is TaxiBJ
+    assert BUILDERS["taxibj"].name == "taxibj"
     (tmp_path / "raw").mkdir()
     data = arrays()
     np.savez_compressed(tmp_path / "raw" / "dataset.npz", **data)

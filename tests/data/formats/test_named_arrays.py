@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from stlight_jax import InputError
-from stlight_jax.data.windows import runs_of
+from stlight_jax.data.windows import split_at_jumps
 from tests.data.formats.frame_files import FRAMES, open_all, open_one, read_frames
 
 
@@ -58,7 +58,7 @@ def test_arrays_of_one_file_share_its_times(tmp_path):
 def test_the_clean_taxi_years(test_data):
     sequence = open_one(test_data / "taxinyc" / "taxinyc_2012_2014_16x8.npz")
     assert (sequence.frames, sequence.shape, sequence.dtype, sequence.step) == (24141, (16, 8, 2), np.uint16, "1 h")
-    assert len(runs_of(sequence.ticks)) == 7  # SOURCE.txt
+    assert len(split_at_jumps(sequence.ticks)) == 7  # SOURCE.txt
     assert read_frames(sequence).max() == 17082  # SOURCE.txt
 
 
@@ -70,7 +70,7 @@ def test_the_raw_taxi_year_with_its_repeated_stamps(test_data):
     with h5py.File(path) as file:
         dates, data = file["date"][:], file["data"][:]
     hours = np.array([f"{date[:4]}-{date[4:6]}-{date[6:8]}T{date[8:]}" for date in dates.astype(str)], "M8[h]")
-    for run in runs_of(sequence.ticks):
+    for run in split_at_jumps(sequence.ticks):
         assert (np.diff(hours[run.first : run.first + run.frames]).astype(int) == 1).all()
     assert np.array_equal(read_frames(sequence), data.transpose(0, 2, 3, 1).astype(np.float32))
     with pytest.raises(InputError, match="2 x 16 with 8 channels; name .*tchw"):

@@ -6,9 +6,14 @@ import math
 import pytest
 
 from stlight_jax import STLightConfig
+from stlight_jax.data.datasets.all_datasets import find_dataset
 from stlight_jax.model.count import count
-from stlight_jax.reports.published import published_size, published_table
 from tests.conftest import load_config
+
+
+def published_table(dataset, in_frames, out_frames):
+    return find_dataset(dataset).published_table(in_frames, out_frames)
+
 
 TABLES = [
     published_table(*key)
@@ -37,7 +42,7 @@ def rounds_to(value, printed):
 
 @each(NETWORKS)
 def test_networks_have_the_published_size(table, result):
-    total = count(result.network, *table.frame[:2]).total
+    total = count(STLightConfig(**result.network), *table.frame[:2]).total
     if table.dataset == "kitti_caltech":  # read from a plot
         assert total.parameters / 1e6 == pytest.approx(result.parameters, abs=0.002)
     else:
@@ -51,12 +56,12 @@ def test_every_size_whose_settings_are_known_has_its_network():
 
 @each(NETWORKS)
 def test_lookup_wants_every_setting(table, result):
-    network = result.network
-    assert published_size(table, network) is result
+    network = STLightConfig(**result.network)
+    assert table.result_of(network) is result
     same = {"precision": "bfloat16", "dtype": "bfloat16", "depthwise": "taps", "rematerialise": "blocks", "scan_unroll": 4}
-    assert published_size(table, dataclasses.replace(network, **same)) is result
+    assert table.result_of(dataclasses.replace(network, **same)) is result
     if network.overlap == 0:
-        assert published_size(table, dataclasses.replace(network, overlap=1)) is result
+        assert table.result_of(dataclasses.replace(network, overlap=1)) is result
     others = {
         "in_frames": network.in_frames + 1,
         "out_frames": network.out_frames + 1,
@@ -71,12 +76,12 @@ def test_lookup_wants_every_setting(table, result):
         "dilation": 2,
     }
     for key, value in others.items():
-        assert published_size(table, dataclasses.replace(network, **{key: value})) is None, key
+        assert table.result_of(dataclasses.replace(network, **{key: value})) is None, key
 
 
 @pytest.mark.parametrize("size", ["XS", "S", "M", "L", "54M"])
 def test_the_sizes_of_the_config_are_found(size):
-    found = published_size(published_table("moving_mnist", 10, 10), STLightConfig(**load_config(size).model))
+    found = published_table("moving_mnist", 10, 10).result_of(STLightConfig(**load_config(size).model))
     assert found.name in (f"STLight-{size}", f"STLight {size}")
 
 

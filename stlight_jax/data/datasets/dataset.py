@@ -1,0 +1,133 @@
+"""The interface of a data set: one object that holds all that is known of it."""
+
+from __future__ import annotations
+
+import abc
+from typing import Any, ClassVar, NamedTuple
+
+from etils import epath, epy
+
+from stlight_jax.config.schema import Section
+from stlight_jax.data.datasets.published_tables import PublishedTable
+from stlight_jax.data.pipeline import MAX_PARALLEL_BATCHES
+from stlight_jax.data.raw_clips import ClipReader
+from stlight_jax.data.sequences import Sequences
+from stlight_jax.errors import InputError
+
+with epy.lazy_imports():
+    from stlight_jax.data import prepare as preparation
+
+MORE_CORES = f"give each process more cores (fewer processes per host; up to {MAX_PARALLEL_BATCHES} make batches)"
+
+
+class SequenceLengths(NamedTuple):
+    """Frames per sequence, T + horizon.
+
+    Attributes:
+      training: of training sequences.
+      evaluation: of validation sequences.
+    """
+
+    training: int
+    evaluation: int
+
+
+class Dataset(abc.ABC):
+    """A data set.
+
+    A subclass is one file of `stlight_jax.data.datasets`, and its instance one line in `all_datasets`.
+
+    Attributes:
+      name: as in a config's key `dataset`.
+      title: for people.
+      channels: name of each channel; empty if they are only known by number.
+      section: the keys of the config's section `data`.
+      published: tables of published results.
+      published_remark: a sentence about what the tables' sources list beyond the tables.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    channels: ClassVar[tuple[str, ...]] = ()
+    section: ClassVar[type[Section]]
+    published: ClassVar[tuple[PublishedTable, ...]] = ()
+    published_remark: ClassVar[str] = ""
+
+    @abc.abstractmethod
+    def frame_size(self, section: Any) -> tuple[int, int] | None:
+        """Returns (height, width) of the frames, as far as it is known without the data.
+
+        Args:
+          section: the config's section `data`.
+
+        Returns:
+          Pixels; None if only the data show the size.
+        """
+
+    @abc.abstractmethod
+    def open_training(self, section: Any, lengths: SequenceLengths, seed: int) -> tuple[Sequences, Sequences]:
+        """Opens the training and the validation sequences.
+
+        Args:
+          section: the config's section `data`.
+          lengths: frames per sequence.
+          seed: of the training data's order.
+
+        Returns:
+          Training sequences and validation sequences.
+
+        Raises:
+          InputError: data are missing, not prepared or not as expected.
+        """
+
+    @abc.abstractmethod
+    def open_test(self, section: Any, length: int) -> Sequences:
+        """Opens the test sequences.
+
+        Args:
+          section: the config's section `data`.
+          length: frames per sequence, T + horizon.
+
+        Returns:
+          The sequences.
+
+        Raises:
+          InputError: data are missing, not prepared or not as expected.
+        """
+
+    def channel_names(self, count: int) -> list[str]:
+        """Returns a name for each of the data's channels, which are `count`."""
+        return list(self.channels) or [f"channel {number + 1}" for number in range(count)]
+
+    def advice_on_slow_data(self, section: Any) -> str:
+        """Returns what a user can do if batches take too long to read, on one line; `section` is the section `data`."""
+        return (
+            f"a split of more than data.memory ({section.memory} MiB) is read from disk; raise it if the host's memory allows, "
+            f"put the prepared data on a faster disk, or {MORE_CORES}"
+        )
+
+    def prepare(self, raw: epath.Path, out: epath.Path, section: Any | None) -> str:
+        """Prepares the data set from its raw files, unless that is done.
+
+        Args:
+          raw: folder with the raw files, or for own frames also one file.
+          out: folder for the prepared data, local or remote.
+          section: a config's section `data`, if the user gave one.
+
+        Returns:
+          A sentence about the prepared data and their use.
+
+        Raises:
+          InputError: the data set is not prepared, the files are not as expected, or `out` cannot be written.
+        """
+        if not isinstance(self, ClipReader):
+            raise InputError(f"{self.name} needs no preparation; training draws its sequences from the files in data.root")
+        if not raw.is_dir():
+            raise InputError(f"--raw={raw} is a file; expected the folder with the raw files of {self.name}")
+        folder = preparation.prepare(lambda: self, raw, out)
+        return f"prepared in {folder}; --config.data.root={out} finds it"
+
+    def published_table(self, in_frames: int, out_frames: int) -> PublishedTable | None:
+        """Returns the published results for `in_frames` -> `out_frames` frames; None if nothing comparable is published."""
+        fitting = (table for table in self.published if (table.in_frames, table.out_frames) == (in_frames, out_frames))
+        return next(fitting, None)

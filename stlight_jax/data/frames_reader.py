@@ -1,0 +1,208 @@
+"""Reader of a user's own frames: any files of `stlight_jax.data.formats`, divided into splits."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from etils import epath
+
+from stlight_jax.data.formats.input_files import open_sequences
+from stlight_jax.data.formats.types import FrameSource, ReadOptions
+from stlight_jax.data.raw_clips import ClipReader, RawClip, RawSplit
+from stlight_jax.data.resize import resize_valid
+from stlight_jax.data.splits import SPLITS, Candidate, SplitPart, SplitRule, split
+from stlight_jax.data.statistics import is_missing
+from stlight_jax.data.windows import Segment, split_at_jumps
+from stlight_jax.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class FramesOptions(ReadOptions):
+    """How frames are read and divided, by the keys of the section `data` of `configs/frames.py`.
+
+    Attributes:
+      value_low: low end of the declared range of values; a value outside is an error. None, with `value_high`: the range of
+        the training frames is measured (0..255 for uint8).
+      value_high: high end of the declared range.
+      height: of the stored frames, resized with antialiasing; 0, with `width`, keeps their size.
+      width: of the stored frames.
+      split: see `SplitRule.way`.
+      validation_fraction: see `SplitRule.validation`.
+      test_fraction: see `SplitRule.test`.
+      gap: see `SplitRule.gap`.
+      group: see `SplitRule.group`.
+    """
+
+    value_low: float | None = None
+    value_high: float | None = None
+    height: int = 0
+    width: int = 0
+    split: str = "auto"
+    validation_fraction: float = 0.1
+    test_fraction: float = 0.2
+    gap: int = 0
+    group: str = ""
+
+    def __post_init__(self) -> None:
+        """Checks that keys do not contradict each other."""
+        if (self.value_low is None) != (self.value_high is None):
+            raise InputError("data.value_low and data.value_high belong together: give both or neither")
+        if self.value_range is not None and not self.value_range[0] < self.value_range[1]:
+            raise InputError(
+                f"data.value_low is {self.value_low} and data.value_high {self.value_high}; the second must be larger"
+            )
+        if (self.height < 1) != (self.width < 1) or min(self.height, self.width) < 0:
+            raise InputError(f"data.height is {self.height} and data.width {self.width}; give both or neither")
+
+    @property
+    def value_range(self) -> tuple[float, float] | None:
+        """The declared range of values, None if it is measured."""
+        return None if self.value_low is None or self.value_high is None else (self.value_low, self.value_high)
+
+    @property
+    def split_rule(self) -> SplitRule:
+        """How sequences are divided."""
+        return SplitRule(self.split, self.validation_fraction, self.test_fraction, self.gap, self.group)
+
+
+class FramesReader(ClipReader):
+    """Frames of the user's own: a file, or a folder, of videos, pictures or arrays."""
+
+    name = "frames"
+
+    def __init__(self, raw: epath.PathLike, options: FramesOptions | None = None):
+        """Opens all sequences and divides them.
+
+        Args:
+          raw: the file or folder.
+          options: how frames are read and divided.
+
+        Raises:
+          InputError: a file cannot be read, or the sequences do not fit together.
+        """
+        self._options = options or FramesOptions()
+        self._raw = epath.Path(raw)
+        self._sequences = open_sequences(self._raw, self._options)
+        first = self._sequences[0]
+        for sequence in self._sequences[1:]:
+            self._check_agreement(sequence, first)
+        height, width, channels = first.shape
+        self.frame_shape = (self._options.height or height, self._options.width or width, channels)
+        self.frame_dtype = first.dtype.type
+        candidates = [Candidate(s.name, _segments(s), s.ticks is not None) for s in self._sequences]
+        self._parts, self._division = split(candidates, self._options.split_rule)
+
+    @property
+    def sequences_found(self) -> str:
+        """The number of sequences, and the first names, for people."""
+        names = [sequence.name for sequence in self._sequences]
+        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+        return f"{len(names)} sequence(s): {', '.join(names[:5])}{more}"
+
+    def metadata(self) -> dict[str, Any]:
+        """Returns every reader's metadata, with the options, the readers' remarks, and the declared range."""
+        first, declared = self._sequences[0], self._options.value_range
+        remarks = list(dict.fromkeys(f"{s.name}: {remark}" for s in self._sequences for remark in s.remarks))
+        return {
+            **super().metadata(),
+            "value_range": None if declared is None else list(declared),
+            "fill": first.fill,
+            "step": first.step,
+            "options": dataclasses.asdict(self._options),
+            "remarks": [self._division, *remarks],
+        }
+
+    def open_raw(self, root: epath.Path, remarks: list[str]) -> dict[str, RawSplit]:
+        """Returns the splits; the sequences are already open, so `root` makes no difference."""
+        return {
+            name: RawSplit(
+                functools.partial(self._clips, self._parts[name]),
+                sum(segment.frames for part in self._parts[name] for segment in part.segments),
+            )
+            for name in SPLITS
+        }
+
+    def check_statistics(self, split: str, statistics: dict[str, Any]) -> None:
+        """Refuses a channel without values, and training frames with one value everywhere; see `ClipReader`."""
+        empty = [channel for channel, mean in enumerate(statistics["mean"]) if mean is None]
+        if empty:
+            label = "training" if split == "train" else split
+            raise InputError(f"{self._raw}: channel {empty[0] + 1} of the {label} frames has no values, all are missing")
+        if split != "train":
+            return
+        low, high = min(statistics["min"]), max(statistics["max"])
+        if high - low > np.finfo(np.float32).max / 2:
+            raise InputError(
+                f"{self._raw}: values lie between {low:g} and {high:g}, too far apart for float32; if one marks missing values, "
+                "give data.fill_value"
+            )
+        if low == high and self._options.value_range is None:
+            raise InputError(
+                f"{self._raw}: all values of the training frames are {low:g}, and a network cannot learn from constant data; "
+                "check the data, or declare their range with data.value_low and data.value_high"
+            )
+
+    def _check_agreement(self, sequence: FrameSource, first: FrameSource) -> None:
+        for name in ("shape", "dtype", "fill", "step"):
+            value, expected = getattr(sequence, name), getattr(first, name)
+            resized = name == "shape" and self._options.height > 0 and value[-1] == expected[-1]
+            if value != expected and not resized:
+                advice = "; data.height and data.width bring all to one size" if name == "shape" else ""
+                raise InputError(
+                    f"{sequence.name} has {name} {value}, {first.name} {expected}; all sequences must agree{advice}"
+                )
+
+    def _clips(self, parts: list[SplitPart]) -> Iterator[RawClip]:
+        for part in parts:
+            sequence = self._sequences[part.sequence]
+            ends = np.cumsum([segment.frames for segment in part.segments]).tolist()
+            # The clip consists of the segments' frames only.
+            moved = (Segment(end - frames, frames, tick) for end, (_, frames, tick) in zip(ends, part.segments, strict=True))
+            yield RawClip(sequence.name, self._read_blocks(sequence, part.segments), tuple(moved))
+
+    def _read_blocks(self, sequence: FrameSource, segments: list[Segment]) -> Iterator[np.ndarray]:
+        """Yields the frames of segments, `[n, h, w, c]`, checked and resized."""
+        wanted = np.zeros(sequence.frames, bool)
+        for segment in segments:
+            wanted[segment.first : segment.first + segment.frames] = True
+        last, seen = int(np.flatnonzero(wanted)[-1]), 0
+        for block in sequence.blocks():
+            indices = seen + np.flatnonzero(wanted[seen : seen + len(block)])
+            chosen = block[indices - seen]
+            seen += len(block)
+            if len(chosen):
+                self._check_range(sequence, chosen, indices)
+                yield self._resize(sequence, chosen)
+            if seen > last:
+                return
+        if seen <= last:
+            raise InputError(f"{sequence.name}: expected {sequence.frames} frames, found {seen}; is the file whole?")
+
+    def _check_range(self, sequence: FrameSource, block: np.ndarray, indices: np.ndarray) -> None:
+        if self._options.value_range is None:
+            return
+        low, high = self._options.value_range
+        missing = is_missing(block, sequence.fill)
+        outside = (block < low) | (block > high)
+        if missing is not None:
+            outside &= ~missing
+        if outside.any():
+            frame = indices[outside.any(axis=(1, 2, 3)).argmax()]
+            raise InputError(
+                f"{self._raw}: {sequence.name}, frame {frame}: value {block[outside].flat[0]:g} lies outside the declared "
+                f"range {low:g} to {high:g} (data.value_low, data.value_high)"
+            )
+
+    def _resize(self, sequence: FrameSource, block: np.ndarray) -> np.ndarray:
+        height, width, _ = self.frame_shape
+        if block.shape[1:3] == (height, width):
+            return block
+        return resize_valid(block, sequence.fill, height, width)
+
+
+def _segments(sequence: FrameSource) -> list[Segment]:
+    return [Segment(0, sequence.frames)] if sequence.ticks is None else split_at_jumps(sequence.ticks)

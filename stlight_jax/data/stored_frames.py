@@ -1,0 +1,209 @@
+"""Frames and clips of prepared data, with random access."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+import math
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from etils import epath
+
+from stlight_jax.data.prepared import open_prepared, read_metadata
+from stlight_jax.data.scaling import Scaling
+from stlight_jax.data.windows import Segment
+from stlight_jax.errors import InputError
+
+_FRAMES_AT_A_TIME = 4096
+_MIB = 2**20
+
+
+class StoredFrames:
+    """The frames of one split, by their index.
+
+    Attributes:
+      split: name of the split.
+      metadata: of the data set.
+      table: of the split: "frames", "sha256", "statistics" and "clips".
+      shape: of a frame, `[h, w, c]`.
+      dtype: of a stored value.
+    """
+
+    def __init__(self, folder: epath.Path, split: str, memory: int):
+        """Opens a split.
+
+        Args:
+          folder: of the prepared data set; the split's files are fetched first from a bucket, once per machine.
+          split: name of the split.
+          memory: largest number of bytes to keep in memory; larger splits are read from disk, frame by frame.
+
+        Raises:
+          InputError: the data have no such split, or are damaged.
+        """
+        self.split, self.metadata = split, read_metadata(folder)
+        if split not in self.metadata.get("splits", {}):
+            raise InputError(f"{folder} has no split {split}; prepare the data anew")
+        self.table: dict[str, Any] = self.metadata["splits"][split]
+        self.shape: tuple[int, int, int] = tuple(self.metadata["frame_shape"])
+        self.dtype = np.dtype(self.metadata["dtype"])
+        self._memory = memory
+        self._reading = threading.Lock()
+        self._source = open_prepared(folder, split).as_data_source(split)
+        if len(self._source) != self.table["frames"]:
+            raise InputError(
+                f"{folder}: split {split} has {len(self._source)} frames, its table has {self.table['frames']}; prepare anew"
+            )
+
+    def __len__(self) -> int:
+        """Returns the number of frames."""
+        return self.table["frames"]
+
+    def __getitem__(self, indices: np.ndarray) -> np.ndarray:
+        """Reads frames by their indices, int `[n]`: `[n, h, w, c]`."""
+        with self._reading:  # several threads make batches, and only one of them may fill the memory
+            in_memory = self._in_memory
+        return self._read(indices) if in_memory is None else in_memory[indices]
+
+    @functools.cached_property
+    def _in_memory(self) -> np.ndarray | None:
+        if len(self) * math.prod(self.shape) * self.dtype.itemsize > self._memory:
+            return None
+        frames = np.empty((len(self), *self.shape), self.dtype)
+        for first in range(0, len(self), _FRAMES_AT_A_TIME):
+            indices = np.arange(first, min(first + _FRAMES_AT_A_TIME, len(self)))
+            frames[indices] = self._read(indices)
+        return frames
+
+    def _read(self, indices: np.ndarray) -> np.ndarray:
+        unique, inverse = np.unique(indices, return_inverse=True)  # overlapping windows share frames
+        records = self._source.__getitems__(unique.tolist())
+        return np.stack([record["frame"] for record in records])[inverse]
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredClips:
+    """Some clips of a split.
+
+    Attributes:
+      frames: the split's frames.
+      table: {"name", "runs"} of each clip, as in the split's table; "runs" are its segments.
+    """
+
+    frames: StoredFrames
+    table: Sequence[dict[str, Any]]
+
+    @property
+    def segments(self) -> list[Segment]:
+        """The segments of all clips, one after another."""
+        return [Segment(*segment) for clip in self.table for segment in clip["runs"]]
+
+    @property
+    def names(self) -> list[str]:
+        """The name of each segment's clip."""
+        return [clip["name"] for clip in self.table for _ in clip["runs"]]
+
+
+@dataclasses.dataclass(frozen=True)
+class PreparedData:
+    """A prepared data set.
+
+    Attributes:
+      folder: of the data set, local or remote.
+      memory: MiB of frames to keep in memory per split; larger splits are read from disk.
+    """
+
+    folder: epath.Path
+    memory: int
+
+    def clips(self, split: str) -> StoredClips:
+        """Returns all clips of a split, as they were prepared. The split is opened once.
+
+        Args:
+          split: name of the split.
+
+        Returns:
+          The clips.
+
+        Raises:
+          InputError: the data have no such split, or are damaged.
+        """
+        if split not in self._opened:
+            self._opened[split] = StoredFrames(self.folder, split, self.memory * _MIB)
+        frames = self._opened[split]
+        return StoredClips(frames, frames.table["clips"])
+
+    @functools.cached_property
+    def _opened(self) -> dict[str, StoredFrames]:
+        return {}
+
+    def all_clips(self) -> list[StoredClips]:
+        """Returns the clips of all splits."""
+        return [self.clips(split) for split in self.clips("train").frames.metadata["splits"]]
+
+    def description(self, clips: StoredClips) -> dict[str, Any]:
+        """Returns the facts about clips for `Sequences.description`, without the name.
+
+        Args:
+          clips: of this data set.
+
+        Returns:
+          The facts, as JSON.
+        """
+        table, metadata = clips.frames.table, clips.frames.metadata
+        return {
+            "sha256": _checksum(table),
+            "training_sha256": _checksum(self.clips("train").frames.table),
+            "statistics": table["statistics"],
+            "raw": epath.Path(metadata.get("raw", self.folder)).name,
+            "folder": str(self.folder),
+        }
+
+    def scaling(self, per_channel: bool = False) -> Scaling:
+        """Returns the scaling by the declared range, or else by the range that was measured on the training frames.
+
+        Args:
+          per_channel: whether each channel has a range of its own, if none is declared.
+
+        Returns:
+          The scaling.
+
+        Raises:
+          InputError: a channel has no values, or the range is empty.
+        """
+        train = self.clips("train").frames
+        metadata, statistics = train.metadata, train.table["statistics"]
+        if None in statistics["mean"]:
+            raise InputError(f"{self.folder}: a channel of the training frames has no values, all are missing")
+        low, high = _value_range(metadata, statistics, per_channel)
+        missing = any(fraction > 0 for split in metadata["splits"].values() for fraction in split["statistics"]["missing"])
+        try:
+            scaling = Scaling(metadata["dtype"], low, high, missing, metadata["fill"])
+        except InputError as error:
+            raise InputError(f"{self.folder}: {error}") from None
+        filling = (np.asarray(statistics["mean"]) - np.asarray(low)) / (np.asarray(high) - np.asarray(low))
+        # Stored even if no value is missing: other data that the network is evaluated on can lack some.
+        return dataclasses.replace(scaling, filling=tuple(filling.tolist()))
+
+
+def _value_range(
+    metadata: dict[str, Any], statistics: dict[str, Any], per_channel: bool
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Returns the values that become 0 and 1."""
+    if metadata["value_range"] is not None:
+        low, high = metadata["value_range"]
+        return (low,), (high,)
+    if metadata["dtype"] == "uint8" and max(statistics["max"]) > 1:
+        return (0.0,), (255.0,)
+    if per_channel:
+        return tuple(statistics["min"]), tuple(statistics["max"])
+    return (min(statistics["min"]),), (max(statistics["max"]),)
+
+
+def _checksum(table: dict[str, Any]) -> str:
+    """Returns a SHA-256 of a split's frames, and of the places where its clips begin and jump."""
+    return hashlib.sha256((table["sha256"] + json.dumps(table["clips"])).encode()).hexdigest()
