@@ -50,8 +50,7 @@ class Outputs:
 
     def __init__(self, request: Request, plan: ForecastPlan):
         self._request, self._plan = request, plan
-        if paths.is_remote(request.out):
-            raise InputError(f"--out={request.out}: predictions are written to local disks; copy them from there")
+        paths.require_local(request.out, f"--out={request.out}: predictions are written to local disks; copy them from there")
         named = pathlib.Path(request.out).expanduser() if request.out else None
         requested = _requested_format(request, named)
         infos = [source.info for source in plan.sources]

@@ -59,8 +59,7 @@ class Request:
         Raises:
           InputError: The input does not exist, or an option is impossible.
         """
-        if paths.is_remote(self.input):
-            raise InputError(f"{self.input}: frames are read from local folders; copy them to this machine first")
+        paths.require_local(self.input, f"{self.input}: frames are read from local folders; copy them to this machine first")
         if not self.input_path.exists():
             raise InputError(f"{self.input}: there is no such file or folder")
         if self.horizon is not None and self.horizon < 1:
@@ -74,8 +73,7 @@ class Request:
         for key, value, ending in (("json", self.json, ".json"), ("report", self.report, ".html")):
             if value and value != "none" and pathlib.Path(value).suffix != ending:
                 raise InputError(f"--{key}={value}: expected the name of a file that ends in {ending}")
-            if value and paths.is_remote(value):
-                raise InputError(f"--{key}={value}: it is written to local disks; copy it from there")
+            paths.require_local(value or "", f"--{key}={value}: it is written to local disks; copy it from there")
         fill = self.reading.get("fill_value")
         if fill is not None and not np.isfinite(fill):
             raise InputError(f"--fill_value={fill:g}: give a number, or none; NaN in floats is always missing")

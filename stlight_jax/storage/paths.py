@@ -19,8 +19,18 @@ from stlight_jax.storage.bucket import is_bucket_error as is_bucket_error  # the
 
 
 def is_remote(path: epath.PathLike) -> bool:
-    """Returns whether a path leads to a bucket. Other packages need it only to refuse such paths."""
+    """Returns whether a path leads to a bucket. Only this package distinguishes."""
     return "://" in os.fspath(path)
+
+
+def require_local(path: epath.PathLike, message: str) -> None:
+    """Refuses a path that leads to a bucket.
+
+    Raises:
+      InputError: with the message.
+    """
+    if is_remote(path):
+        raise InputError(message)
 
 
 def connect(path: epath.PathLike, checkpoints: bool = False) -> None:

@@ -37,8 +37,7 @@ def open_sequences(path: epath.PathLike, options: ReadOptions) -> list[FrameSour
         if getattr(options, key) not in choices:
             raise InputError(f"data.{key} is {getattr(options, key)!r}; choose one of {', '.join(choices)}")
     root = epath.Path(path)
-    if paths.is_remote(root):
-        raise InputError(f"{root}: frames are read from local folders; copy them to this machine first")
+    paths.require_local(root, f"{root}: frames are read from local folders; copy them to this machine first")
     if not root.exists():
         raise InputError(f"{root}: no such file or folder")
     opened = [_open(files, file_format, name, options) for (name, file_format), files in _find(root).items()]
