@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import os
 import signal
@@ -11,7 +12,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
-import numpy as np
 from absl import logging
 
 from stlight_jax.console.messages import one_line, print_message, silence
@@ -162,8 +162,9 @@ def check_layout() -> None:
             f"this host's devices belong to {jax.process_count()} processes, and it has not joined the others; start the same "
             "command on all of them with --coordinator, --processes and --process"
         )
-    counts = np.bincount([device.process_index for device in jax.devices()], minlength=jax.process_count())
-    if counts.min() != counts.max():
+    devices = collections.Counter(device.process_index for device in jax.devices())
+    counts = [devices[process] for process in range(jax.process_count())]
+    if len(set(counts)) > 1:
         raise InputError(
             f"the processes have {', '.join(map(str, counts))} devices; a batch is shared equally, so all must have as many"
         )

@@ -182,8 +182,7 @@ class PmapLauncher(Launcher):
 
     def compile_train_step(self, step: Callable) -> Callable:
         """See `Launcher`."""
-        axes = {"in_axes": (None, 0, None), "out_axes": None}
-        return jax.pmap(step, AXIS, devices=self._pmap_devices, donate_argnums=(0,), **axes)
+        return jax.pmap(step, AXIS, in_axes=(None, 0, None), out_axes=None, devices=self._pmap_devices, donate_argnums=(0,))
 
     def compile_eval_step(self, step: Callable) -> Callable:
         """See `Launcher`."""
