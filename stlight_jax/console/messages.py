@@ -7,7 +7,7 @@ import subprocess
 
 import rich.console
 
-_LONGEST_LINE = 300
+_MOST_CHARACTERS = 300
 
 
 class Console(rich.console.Console):
@@ -45,11 +45,11 @@ def one_line(error: BaseException) -> str:
       error: any exception. Of a failed command, the first line of its standard error that contains "error:" is taken.
 
     Returns:
-      The text without line breaks, at most 300 characters, or the name of the error's class if it has no text.
+      The text without line breaks, without its middle if it is long, or the name of the error's class if it has no text.
     """
     text = str(error)
     if isinstance(error, subprocess.CalledProcessError):
         output = (error.stderr or b"").decode(errors="replace")
         text = next((line for line in output.splitlines() if "error:" in line), text)
     text = " ".join(text.split()) or type(error).__name__
-    return text if len(text) <= _LONGEST_LINE else f"{text[:_LONGEST_LINE]} ..."
+    return text if len(text) <= _MOST_CHARACTERS else f"{text[: _MOST_CHARACTERS - 100]} ... {text[-100:]}"

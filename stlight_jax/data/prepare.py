@@ -91,12 +91,12 @@ def refuse_remote(raw: epath.PathLike, key: str, dataset: str) -> None:
     Raises:
       InputError: the path is in a bucket.
     """
-    if paths.is_remote(raw):
-        raise InputError(
-            f"{key} is {raw}: raw files are read from this machine's disks only, and no prepared ones were found; prepare them "
-            f"on the machine that has them, python -m stlight_jax prepare {dataset} --raw=PATH --out=FOLDER, where FOLDER may "
-            "be gs://..."
-        )
+    paths.require_local(
+        raw,
+        f"{key} is {raw}: raw files are read from this machine's disks only, and no prepared ones were found; prepare them "
+        f"on the machine that has them, python -m stlight_jax prepare {dataset} --raw=PATH --out=FOLDER, where FOLDER may "
+        "be gs://...",
+    )
 
 
 def count_windows(reader: ClipReader, clips: list[dict[str, Any]], length: int) -> int:

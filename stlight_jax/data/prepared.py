@@ -54,10 +54,10 @@ def prepared_versions(name: str, folder: epath.Path) -> list[epath.Path]:
 
 def find_tfds_builder(name: str, root: str) -> Any | None:
     """Returns the TFDS builder of a data set of TFDS's own, prepared below `root` or TFDS's default folder, or None."""
-    if paths.is_remote(root):
+    if root:
         found = prepared_versions(name, epath.Path(root))
         return tfds.builder_from_directory(str(local_folder(found[0], DESCRIPTION_FILE))) if found else None
-    builder = tfds.builder(name, data_dir=root or None)
+    builder = tfds.builder(name)
     return builder if builder.is_prepared() else None
 
 

@@ -67,7 +67,7 @@ def write_errors(path: epath.PathLike, *also: type[Exception]) -> Iterator[None]
         if is_bucket_error(error):
             raise StlightError(f"{path} could not be written: {one_line(error)}") from error
         if isinstance(error, (OSError, *also)):
-            raise InputError(f"{path} could not be written: {' '.join(str(error).split())}") from error
+            raise InputError(f"{path} could not be written: {one_line(error)}") from error
         raise
 
 
