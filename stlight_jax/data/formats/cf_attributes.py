@@ -1,4 +1,4 @@
-"""What the attributes of a stored array state of its values, by the CF conventions: fill values, valid range, packing.
+"""Statements of an array's attributes on its values, by the CF conventions: fill values, valid range, packing.
 
 Formats whose arrays have attributes share this module.
 """

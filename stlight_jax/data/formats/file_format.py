@@ -12,11 +12,12 @@ import numpy as np
 from etils import epath
 
 from stlight_jax.data.formats.output_spec import OutputSpec
-from stlight_jax.data.formats.types import FrameSource, PictureFile, ReadOptions
+from stlight_jax.data.formats.picture_sequence import PictureSequence
+from stlight_jax.data.formats.types import FrameSource, ReadOptions
 from stlight_jax.errors import InputError
 
 # Gets the files of one sequence (several for a folder of pictures) and its name.
-Reader = Callable[[Sequence[epath.Path], str, ReadOptions], "list[FrameSource] | PictureFile"]
+Reader = Callable[[Sequence[epath.Path], str, ReadOptions], "list[FrameSource] | PictureSequence"]
 # Gets a frame, float32 [h, w, c] in the data's own units, NaN where values are missing, and the frame's index in the output.
 WriteFrame = Callable[[np.ndarray, int], None]
 Writer = Callable[[pathlib.Path, OutputSpec], contextlib.AbstractContextManager[WriteFrame]]
@@ -24,7 +25,7 @@ Writer = Callable[[pathlib.Path, OutputSpec], contextlib.AbstractContextManager[
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OutputLimits:
-    """What an output of a format can hold.
+    """The limits of an output.
 
     Attributes:
       dtypes: element types; empty: every type.
@@ -53,8 +54,8 @@ class FileFormat:
       name: the format's name, and the value of the flag `--kind` that chooses it for outputs.
       title: the name in messages, with its article.
       endings: endings of the files that are read, in lower case.
-      reader: opens files; None for formats that are only written. The result is a list, or, for a video or pictures, an object
-        that waits for all files to decide between grey and rgb.
+      reader: opens files; None for formats that are only written. Sequences of pictures wait for
+        all files of a call to decide between grey and rgb.
       output_endings: endings of the files that are written, the usual one first; empty for a folder; None for formats that are
         only read.
       writer: opens a file, or folder, to write to. A strip has none: `forecasting` draws it.
@@ -63,7 +64,7 @@ class FileFormat:
       is_folder: whether all files of a folder make one sequence.
       is_pictures: whether values are grey levels or colours of pictures.
       has_named_arrays: whether the options that name arrays apply.
-      limits: what an output can hold.
+      limits: the limits of an output.
       output_bytes: returns the size of an output in bytes, for the check of the disk; None if it depends on the values.
       continued_by: the format of predictions from such a file if this format has no writer; None: .npy.
     """
@@ -88,7 +89,7 @@ class FileFormat:
         """The ending of written files, with its dot; "" for folders."""
         return self.output_endings[0] if self.output_endings else ""
 
-    def open(self, files: Sequence[epath.Path], name: str, options: ReadOptions) -> list[FrameSource] | PictureFile:
+    def open(self, files: Sequence[epath.Path], name: str, options: ReadOptions) -> list[FrameSource] | PictureSequence:
         """Opens the files of a sequence.
 
         Args:

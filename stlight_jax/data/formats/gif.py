@@ -14,7 +14,8 @@ from PIL import GifImagePlugin, Image
 
 from stlight_jax.data.formats.file_format import FileFormat, OutputLimits, WriteFrame
 from stlight_jax.data.formats.output_spec import OutputSpec
-from stlight_jax.data.formats.pillow_frames import DAMAGE, LabelledPicture, PillowFrames, decode_file
+from stlight_jax.data.formats.picture_sequence import DecodedPicture, PictureSequence
+from stlight_jax.data.formats.pillow_frames import DAMAGE, decode_file
 from stlight_jax.data.formats.read_errors import read_errors
 from stlight_jax.data.formats.types import ReadOptions
 from stlight_jax.data.formats.value_conversion import to_grey_levels
@@ -23,16 +24,16 @@ _MIN_MILLISECONDS = 20  # players show faster frames more slowly
 _LOOP_FOREVER = b"!\xff\x0bNETSCAPE2.0\x03\x01\x00\x00\x00"
 
 
-def _read(files: Sequence[epath.Path], name: str, options: ReadOptions) -> PillowFrames:
+def _read(files: Sequence[epath.Path], name: str, options: ReadOptions) -> PictureSequence:
     """Opens the frames as players show them, composed of their changes."""
     (path,) = files
     with read_errors(path, *DAMAGE), Image.open(path) as image:
         frames, milliseconds = getattr(image, "n_frames", 1), image.info.get("duration")
 
-    def decode(first: int) -> Iterator[LabelledPicture]:
+    def decode(first: int) -> Iterator[DecodedPicture]:
         return itertools.islice(decode_file(path, animated=True), first, None)
 
-    return PillowFrames(path, FORMAT.name, name, frames, decode, options, 1000 / milliseconds if milliseconds else None)
+    return PictureSequence(path, FORMAT.name, name, frames, decode, options, 1000 / milliseconds if milliseconds else None)
 
 
 @contextlib.contextmanager

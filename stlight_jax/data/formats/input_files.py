@@ -14,6 +14,7 @@ from etils import epath
 from stlight_jax.console.messages import print_message
 from stlight_jax.data.formats import registry, types
 from stlight_jax.data.formats.file_format import FileFormat
+from stlight_jax.data.formats.picture_sequence import PictureSequence
 from stlight_jax.data.formats.types import FrameSource, ReadOptions
 from stlight_jax.data.times import assign_ticks
 from stlight_jax.errors import InputError
@@ -63,7 +64,7 @@ def _with_ticks(sources: list[FrameSource]) -> list[FrameSource]:
 
 def _open(
     files: list[epath.Path], file_format: FileFormat, name: str, options: ReadOptions
-) -> list[FrameSource] | types.PictureFile:
+) -> list[FrameSource] | PictureSequence:
     if not os.path.isfile(files[0]):
         raise InputError(f"{files[0]} is a pipe or a device, which cannot be read twice; save its content to a file")
     return file_format.open(files, name, options)

@@ -12,19 +12,20 @@ from PIL import Image
 
 from stlight_jax.data.formats.file_format import FileFormat, OutputLimits, WriteFrame
 from stlight_jax.data.formats.output_spec import OutputSpec
-from stlight_jax.data.formats.pillow_frames import LabelledPicture, PillowFrames, decode_file
+from stlight_jax.data.formats.picture_sequence import DecodedPicture, PictureSequence
+from stlight_jax.data.formats.pillow_frames import decode_file
 from stlight_jax.data.formats.types import ReadOptions
 from stlight_jax.data.formats.value_conversion import to_dtype, to_grey_levels
 
 
-def _read(files: Sequence[epath.Path], name: str, options: ReadOptions) -> PillowFrames:
+def _read(files: Sequence[epath.Path], name: str, options: ReadOptions) -> PictureSequence:
     """Opens the pictures of a folder in the order of `files`."""
 
-    def decode(first: int) -> Iterator[LabelledPicture]:
+    def decode(first: int) -> Iterator[DecodedPicture]:
         for file in files[first:]:
             yield from decode_file(file, animated=False)
 
-    return PillowFrames(files[0].parent, FORMAT.name, name, len(files), decode, options)
+    return PictureSequence(files[0].parent, FORMAT.name, name, len(files), decode, options)
 
 
 @contextlib.contextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Callable, Iterator
-from typing import Protocol
 
 import numpy as np
 from etils import epath
@@ -98,24 +97,6 @@ class FrameSource:
     step: str = ""
     remarks: tuple[str, ...] = ()
     times: TimeAxis | None = None
-
-
-class PictureFile(Protocol):
-    """An opened video, GIF or folder of pictures. All of them together decide between grey and rgb."""
-
-    def has_colour(self) -> bool:
-        """Reads frames until one has colours.
-
-        Raises:
-          InputError: a frame is damaged.
-        """
-
-    def frame_source(self, rgb: bool) -> FrameSource:
-        """Returns the sequence, with three channels if `rgb`, else with one.
-
-        Raises:
-          InputError: the options do not fit the pictures.
-        """
 
 
 def integer_fill(path: epath.PathLike, fill_value: float | None, dtype: np.dtype) -> float | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fractions
+import functools
 import itertools
 import os
 import pathlib
@@ -15,9 +16,9 @@ from etils import epath
 
 from stlight_jax.data.formats.file_format import FileFormat, OutputLimits, WriteFrame
 from stlight_jax.data.formats.output_spec import OutputSpec
-from stlight_jax.data.formats.pillow_frames import is_colourful
+from stlight_jax.data.formats.picture_sequence import DecodedPicture, PictureSequence
 from stlight_jax.data.formats.read_errors import read_errors
-from stlight_jax.data.formats.types import FrameSource, ReadOptions, SourceInfo, in_blocks, integer_fill
+from stlight_jax.data.formats.types import ReadOptions
 from stlight_jax.data.formats.value_conversion import to_grey_levels
 from stlight_jax.data.times import format_duration
 from stlight_jax.errors import InputError
@@ -27,111 +28,75 @@ _MPEG4_QUALITY = "2"
 _MAX_RATE_DENOMINATOR = 1001
 
 
-class Video:
-    """The first video stream of a file, grey or rgb as `frame_source` gets it; a `PictureFile`.
+def _read(files: Sequence[epath.Path], name: str, options: ReadOptions) -> PictureSequence:
+    """Opens the first video stream of a file."""
+    (path,) = files
+    with _opened(path) as (container, stream):
+        declared, rate = stream.frames, float(stream.average_rate or 0)
+        if declared:
+            # Some of the frames that a container declares are never shown.
+            declared -= sum(_is_hidden(packet) for packet in container.demux(stream))
+
+    def decode(first: int) -> Iterator[DecodedPicture]:
+        return itertools.islice(_decode(path, declared), first, None)
+
+    # A container that does not declare its frames has to be counted through.
+    frames = declared or sum(1 for _ in decode(0))
+    step = format_duration(1e6 / rate) if rate else ""
+    return PictureSequence(path, FORMAT.name, name, frames, decode, options, rate or None, step)
+
+
+@contextlib.contextmanager
+def _opened(path: epath.Path) -> Iterator[tuple[Any, Any]]:
+    """Yields the container and its first video stream; turns the errors of FFmpeg in the block into InputError."""
+    import av
+
+    with (
+        read_errors(path, av.error.FFmpegError),
+        av.open(os.path.abspath(path)) as container,  # FFmpeg takes letters before a colon for a protocol
+    ):
+        if not container.streams.video:
+            raise InputError(f"{path} holds no video stream")
+        stream = container.streams.video[0]
+        if stream.codec_context is None:
+            raise InputError(f"{path}: this build of PyAV has no decoder for it; convert it, e.g. to H.264 with ffmpeg")
+        stream.thread_type = "AUTO"
+        yield container, stream
+
+
+def _decode(path: epath.Path, declared: int) -> Iterator[DecodedPicture]:
+    """Yields all frames.
 
     Args:
       path: the file.
-      name: name of the sequence.
-      options: the user's options.
+      declared: number of frames that the container declares and shows; 0 if unknown.
 
     Raises:
-      InputError: the file is damaged or has no frames.
+      InputError: the number of frames differs from the declared one; decoders just stop where a file is cut off.
     """
-
-    def __init__(self, path: epath.Path, name: str, options: ReadOptions):
-        self._path, self._name, self._options = path, name, options
-        with self._opened() as (container, stream):
-            self._declared, rate = stream.frames, stream.average_rate
-            if self._declared:
-                # Of the frames that a container declares, some are never shown.
-                self._declared -= sum(_is_hidden(packet) for packet in container.demux(stream))
-        self._rate = float(rate) if rate else None
-        first = next(self._decode(), None)
-        if first is None:
-            raise InputError(f"{path} is a video without frames")
-        self._size, self._is_grey = (first.height, first.width), first.format.name.startswith("gray")
-        # A container that does not declare its frames has to be counted through.
-        self._frames = self._declared or sum(1 for _ in self._decode())
-
-    def has_colour(self) -> bool:
-        """Reads frames until one has colours.
-
-        Raises:
-          InputError: the file is damaged.
-        """
-        return not self._is_grey and any(is_colourful(frame.to_ndarray(format="rgb24")) for frame in self._decode())
-
-    def frame_source(self, rgb: bool) -> FrameSource:
-        """Returns the sequence, with three channels if `rgb`, else with one.
-
-        Raises:
-          InputError: the user asks for an impossible fill value.
-        """
-        shape, dtype = (*self._size, 3 if rgb else 1), np.dtype(np.uint8)
-        return FrameSource(
-            name=self._name,
-            frames=self._frames,
-            shape=shape,
-            dtype=dtype,
-            blocks=lambda first=0: in_blocks(itertools.islice(self._arrays(rgb), first, None), shape, dtype),
-            fill=integer_fill(self._path, self._options.fill_value, dtype),
-            step=format_duration(1e6 / self._rate) if self._rate else "",
-            info=SourceInfo(self._path, FORMAT.name, dtype, frame_rate=self._rate, is_pictures=True),
+    count = 0
+    with _opened(path) as (container, stream):
+        for packet in container.demux(stream):
+            if _is_empty(packet):  # decoders would take it for the end
+                continue
+            for frame in packet.decode():
+                count += 1
+                if declared and count > declared:
+                    raise InputError(
+                        f"{path} has more frames than the {declared} that its container declares; write it anew with "
+                        f"`ffmpeg -i {path.name} -c copy fixed{path.suffix}`"
+                    )
+                is_grey, to_array = frame.format.name.startswith("gray"), functools.partial(_to_array, frame)
+                yield DecodedPicture(f"{path}, frame {count - 1}", (frame.height, frame.width), 8, is_grey, to_array)
+    if count < declared:
+        raise InputError(
+            f"{path}: {count} frames could be decoded of the {declared} that its container declares; the file is cut off or "
+            f"damaged; get a whole copy"
         )
 
-    def _arrays(self, rgb: bool) -> Iterator[np.ndarray]:
-        for number, frame in enumerate(self._decode()):
-            if (frame.height, frame.width) != self._size:
-                raise InputError(
-                    f"{self._path}: frame {number} has {frame.height} x {frame.width} pixels, the first one "
-                    f"{self._size[0]} x {self._size[1]}; all must be of one size"
-                )
-            yield frame.to_ndarray(format="rgb24") if rgb else frame.to_ndarray(format="gray")[..., None]
 
-    @contextlib.contextmanager
-    def _opened(self) -> Iterator[tuple[Any, Any]]:
-        """Yields the container and its first video stream; turns the errors of FFmpeg in the block into InputError."""
-        import av
-
-        with (
-            read_errors(self._path, av.error.FFmpegError),
-            av.open(os.path.abspath(self._path)) as container,  # FFmpeg takes letters before a colon for a protocol
-        ):
-            if not container.streams.video:
-                raise InputError(f"{self._path} holds no video stream")
-            stream = container.streams.video[0]
-            if stream.codec_context is None:
-                raise InputError(
-                    f"{self._path}: this build of PyAV has no decoder for it; convert it, e.g. to H.264 with ffmpeg"
-                )
-            stream.thread_type = "AUTO"
-            yield container, stream
-
-    def _decode(self) -> Iterator[Any]:
-        """Yields all frames.
-
-        Raises:
-          InputError: the number of frames differs from the declared one; decoders just stop where a file is cut off.
-        """
-        count = 0
-        with self._opened() as (container, stream):
-            for packet in container.demux(stream):
-                if _is_empty(packet):  # decoders would take it for the end
-                    continue
-                for frame in packet.decode():
-                    count += 1
-                    if self._declared and count > self._declared:
-                        raise InputError(
-                            f"{self._path} has more frames than the {self._declared} that its container declares; write it "
-                            f"anew with `ffmpeg -i {self._path.name} -c copy fixed{self._path.suffix}`"
-                        )
-                    yield frame
-        if count < self._declared:
-            raise InputError(
-                f"{self._path}: {count} frames could be decoded of the {self._declared} that its container declares; the file "
-                f"is cut off or damaged; get a whole copy"
-            )
+def _to_array(frame: Any, rgb: bool) -> np.ndarray:
+    return frame.to_ndarray(format="rgb24") if rgb else frame.to_ndarray(format="gray")[..., None]
 
 
 def _is_hidden(packet: Any) -> bool:
@@ -142,10 +107,6 @@ def _is_hidden(packet: Any) -> bool:
 def _is_empty(packet: Any) -> bool:
     """Returns whether a packet repeats the last frame, as in AVI. The packet that ends a stream is empty, but has no time."""
     return packet.size == 0 and packet.dts is not None
-
-
-def _read(files: Sequence[epath.Path], name: str, options: ReadOptions) -> Video:
-    return Video(files[0], name, options)
 
 
 @contextlib.contextmanager

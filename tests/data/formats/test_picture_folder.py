@@ -76,7 +76,7 @@ def test_sizes_must_agree(tmp_path):
     folder = save_all(tmp_path / "clip", COLOUR)
     Image.fromarray(COLOUR[0, :4]).save(folder / "frame10.png")
     (sequence,) = open_all(folder)
-    with pytest.raises(InputError, match="frame10.png has 5 x 4 pixels, the first picture 5 x 6"):
+    with pytest.raises(InputError, match="frame10.png has 5 x 4 pixels, the first frame 5 x 6"):
         read_frames(sequence)
 
 
@@ -84,7 +84,7 @@ def test_depths_must_agree(tmp_path):
     folder = save_all(tmp_path / "clip", GREY)
     Image.fromarray(GREY[0].astype(np.uint16)).save(folder / "frame10.png")
     (sequence,) = open_all(folder)
-    with pytest.raises(InputError, match="frame10.png has 16 bits, the first picture 8"):
+    with pytest.raises(InputError, match="frame10.png has 16 bits, the first frame 8"):
         read_frames(sequence)
 
 

@@ -137,7 +137,7 @@ def test_a_size_that_changes_is_an_error(tmp_path):
         parts += [bytes(packet) for packet in (*codec.encode(frame), *codec.encode(None))]
     (tmp_path / "a.avi").write_bytes(b"".join(parts))
     sequence = open_one(tmp_path / "a.avi", channels="grey")
-    with pytest.raises(InputError, match="frame 1 has 32 x 32 pixels, the first one 16 x 16"):
+    with pytest.raises(InputError, match="a.avi, frame 1 has 32 x 32 pixels, the first frame 16 x 16"):
         read(sequence)
 
 
