@@ -1,4 +1,4 @@
-"""Every number of an evaluation against NumPy over the whole set at once, with a filled-up last batch on eight devices."""
+"""Every number of an evaluation against NumPy on the whole set, with a filled-up last batch on eight devices."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -22,7 +22,7 @@ MODEL = STLight(
 
 
 class Stored:
-    """Windows of one array: five of every array `[t, h, w, c]`."""
+    """Five windows of an array `[t, h, w, c]`."""
 
     def __init__(self, array, scaling):
         self.array, self.scaling = array, scaling
@@ -37,16 +37,16 @@ class Stored:
 
     def frames_before(self, indices, steps, targets):
         firsts = np.array([20 + i + SEEN + AHEAD - targets - steps for i in indices])
-        there = firsts >= 0
-        return np.stack([self.array[first : first + targets] for first in np.maximum(firsts, 0)]), there
+        known = firsts >= 0
+        return np.stack([self.array[first : first + targets] for first in np.maximum(firsts, 0)]), known
 
 
 def grey_step(scaling):
     """A "network" that predicts a grey of `variables` everywhere."""
 
     def step(variables, frames):
-        targets, here = scaling.to_network(frames[:, SEEN:])
-        return frame_metrics(jnp.full(targets.shape, variables), targets, here)
+        targets, valid = scaling.to_network(frames[:, SEEN:])
+        return frame_metrics(jnp.full(targets.shape, variables), targets, valid)
 
     return step
 
@@ -57,7 +57,10 @@ def run(source, models, cycle=0, frame_step=1):
     baselines = {"copy": copy_last_frame, "mean": mean_of_inputs}
     steps = EvaluationSteps(
         launcher.compile_eval_step(grey_step(source.scaling)),
-        {name: launcher.compile_eval_step(make_baseline_step(of, MODEL, source.scaling)) for name, of in baselines.items()},
+        {
+            name: launcher.compile_eval_step(make_baseline_step(predict, MODEL, source.scaling))
+            for name, predict in baselines.items()
+        },
         launcher.compile_eval_step(make_given_step(MODEL, source.scaling)),
     )
     data = EvaluationData(source, source.scaling, SEEN, 1, 8, cycle, frame_step)
@@ -83,7 +86,7 @@ def test_every_row_equals_numpy():
         np.testing.assert_allclose(sums.per_lead_time()["mse"], squared(prediction), rtol=1e-5)
     np.testing.assert_allclose(result.best_constant_image_mse, squared(targets.mean((0, 1))), rtol=1e-9)
     np.testing.assert_allclose(result.sequence_mse, np.square(0.5 - targets).sum((2, 3, 4)).mean(1), rtol=1e-5)
-    # 22 steps before the first target of window i is frame i + 1, so all are known; 24 before, the first one is not.
+    # 22 steps before the first target of window i is frame i + 1, so all are known; 24 steps before, the first one is unknown.
     assert result.cycle.baseline.count == 5
     before = np.stack([source.array[i + 1 : i + 1 + AHEAD] for i in range(5)]) / 255.0
     np.testing.assert_allclose(result.cycle.baseline.per_lead_time()["mse"], squared(before), rtol=1e-5)
@@ -102,22 +105,22 @@ def test_missing_values_count_nowhere():
     source = Stored(array, Scaling("float32", (5.0,), (9.0,), missing=True, filling=(0.5,)))
     result = run(source, {"best": jnp.float32(0.25)})
     targets = ((source.frames(range(5)) - 5) / 4)[:, SEEN:].astype(np.float64)
-    there = ~np.isnan(targets).all((2, 3, 4))
-    assert there.sum() == 8
+    judged = ~np.isnan(targets).all((2, 3, 4))
+    assert judged.sum() == 8
     squared = np.nansum(np.square(0.25 - targets), (2, 3, 4))
-    np.testing.assert_allclose(result.models["best"].per_lead_time()["mse"], squared.sum(0) / there.sum(0), rtol=1e-5)
+    np.testing.assert_allclose(result.models["best"].per_lead_time()["mse"], squared.sum(0) / judged.sum(0), rtol=1e-5)
     constant = np.nanmean(targets, (0, 1))
-    expected = np.nansum(np.square(constant - targets), (2, 3, 4)).sum(0) / there.sum(0)
+    expected = np.nansum(np.square(constant - targets), (2, 3, 4)).sum(0) / judged.sum(0)
     np.testing.assert_allclose(result.best_constant_image_mse, expected, rtol=1e-9)
     assert np.isfinite(result.models["best"].overall()["ssim"])
-    np.testing.assert_allclose(result.sequence_mse, squared.sum(1) / there.sum(1), rtol=1e-5)
+    np.testing.assert_allclose(result.sequence_mse, squared.sum(1) / judged.sum(1), rtol=1e-5)
     np.testing.assert_allclose(result.sequence_error, np.nanmean(np.square(0.25 - targets), (1, 2, 3, 4)), rtol=1e-5)
     per_value = np.sqrt(np.nanmean(np.square(0.25 - targets)))
     assert result.models["best"].rmse_per_value() == pytest.approx(per_value, rel=1e-5)
 
 
-def test_baselines_take_what_is_there():
-    # The last frame lacks its left half, and one pixel is never there.
+def test_baselines_use_the_valid_values():
+    # The last frame lacks its left half, and one pixel is missing in all frames.
     array = np.random.default_rng(2).uniform(0, 1, (30, 16, 16, 1)).astype(np.float32)
     array[22 : 22 + 5, :, :8] = np.nan
     array[:, 3, 3] = np.nan

@@ -1,4 +1,4 @@
-"""OpenSTL's golden test: arrays, and what its metrics make of them."""
+"""OpenSTL's golden test: arrays, and their metrics."""
 
 import numpy as np
 

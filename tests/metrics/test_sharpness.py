@@ -7,9 +7,9 @@ from stlight_jax.metrics.sharpness import Sharpness
 
 
 def sharpness(truth, prediction):
-    of = Sharpness()
-    of.add(truth, prediction)
-    return of.per_lead_time()
+    accumulator = Sharpness()
+    accumulator.add(truth, prediction)
+    return accumulator.per_lead_time()
 
 
 def test_contrast_edges_and_waves_have_closed_forms():
@@ -45,10 +45,10 @@ def test_pairs_with_a_missing_value_count_nowhere_and_batches_add_up():
     for n, t, y, x, c in np.ndindex(truth.shape):
         for down, right in ((1, 0), (0, 1)):
             if y + down < 6 and x + right < 7:
-                pairs = [(of[n, t, y, x, c], of[n, t, y + down, x + right, c]) for of in (truth, prediction)]
+                pairs = [(frames[n, t, y, x, c], frames[n, t, y + down, x + right, c]) for frames in (truth, prediction)]
                 if not np.isnan(pairs).any():
                     energy[:, t] += [(a - b) ** 2 for a, b in pairs]
-    of = Sharpness()
-    of.add(truth[:2], prediction[:2])
-    of.add(truth[2:], prediction[2:])
-    np.testing.assert_allclose(of.per_lead_time(), energy[1] / energy[0], rtol=1e-12)
+    accumulator = Sharpness()
+    accumulator.add(truth[:2], prediction[:2])
+    accumulator.add(truth[2:], prediction[2:])
+    np.testing.assert_allclose(accumulator.per_lead_time(), energy[1] / energy[0], rtol=1e-12)

@@ -1,4 +1,4 @@
-"""Pages for tests: results and clips by hand, with names that would do harm if they were taken for HTML."""
+"""Pages for tests: results and clips by hand, with names that do harm if a browser takes them for HTML."""
 
 import numpy as np
 
@@ -43,12 +43,12 @@ def results():
 
 
 def steps(count, side, shade=0.1):
-    """Frames each of one grey, `shade` brighter than the one before."""
+    """Frames of one grey each, `shade` brighter than the frame before."""
     return np.broadcast_to((shade * np.arange(count))[:, None, None, None], (count, side, side, 1)).astype(np.float32)
 
 
 def clips():
-    """Two clips of three frames in and four out, of which one value is missing."""
+    """Two clips of three input and four predicted frames, with a missing value."""
     truth = steps(LEADS, 8, 0.25).copy()
     truth[:, 0, 0] = np.nan
     first = Clip("first", steps(3, 8), truth, np.where(np.isnan(truth), np.nan, 1 - truth))

@@ -1,4 +1,4 @@
-"""When the paper's number may stand beside ours, and what is said of differences."""
+"""Which published numbers a result is compared with, and which differences are listed."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""The page as a file: what it says, that it is safe and whole, and that its pictures are the frames."""
+"""The page as a file: its text, its safety, and its pictures."""
 
 import base64
 import html.parser
@@ -160,7 +160,7 @@ def test_what_is_not_given_has_no_heading(written):
 
 
 def test_sprites_hold_the_frames_as_pictures_show_them():
-    (clip, _), said = encode_clips(clips())
+    (clip, _), remarks = encode_clips(clips())
     given = clips()[0]
     assert (clip["width"], clip["height"]) == (8, 8)
     rows = {row["name"]: row for row in clip["rows"]}
@@ -173,42 +173,42 @@ def test_sprites_hold_the_frames_as_pictures_show_them():
     assert shown["difference"][0, 5, 5].tolist() == [255, 128, 0]  # 1 where 0 was true: far too bright
     assert shown["difference"][3, 5, 5].tolist() == [0, 0, 128]  # 0.25 where 0.75 was true: too dark
     assert shown["truth"][2, 0, 0].tolist() == [96, 112, 144]  # missing
-    assert any("Slate" in remark for remark in said)
+    assert any("Slate" in remark for remark in remarks)
 
 
 def test_long_and_large_clips_are_thinned_and_the_page_says_so():
     long = Clip("long", steps(3, 8), steps(200, 8, 0.005), steps(200, 8, 0.005))
-    (clip,), said = encode_clips([long])
+    (clip,), remarks = encode_clips([long])
     truth = clip["rows"][1]
     assert (truth["frames"][0], truth["frames"][-1], len(truth["frames"]), truth["of"]) == (1, 200, 48, 200)
-    assert "Of 200 lead times 48 are shown, evenly spaced." in said
+    assert "Of 200 lead times 48 are shown, evenly spaced." in remarks
     np.testing.assert_array_equal(frames_of(truth, 8, 8), pixels(long.truth[np.array(truth["frames"]) - 1]))
 
     ramp = np.tile(np.linspace(0, 1, 512, dtype=np.float32), (2, 384, 1))[..., None]
-    (clip,), said = encode_clips([Clip("large", ramp, ramp, ramp)])
+    (clip,), remarks = encode_clips([Clip("large", ramp, ramp, ramp)])
     assert (clip["width"], clip["height"]) == (256, 192)
-    assert "Frames of 512 x 384 pixels are reduced to 256 x 192." in said
+    assert "Frames of 512 x 384 pixels are reduced to 256 x 192." in remarks
     of_two = ramp.reshape(2, 384, 256, 2).mean(-1)[:, ::2] * 255
     np.testing.assert_allclose(frames_of(clip["rows"][0], 256, 192)[..., 0], of_two, atol=1)
 
 
 def test_large_clips_are_not_coloured_all_at_once():
-    """Coloured, a value takes about ten times its bytes: one of 30 frames at a time may."""
+    """A coloured frame takes about ten times its bytes: this limit allows one of 30 frames at a time."""
     inputs, truth, prediction = np.random.default_rng(0).random((3, 10, 600, 600, 1), np.float32)
     truth[:, 0, 0] = np.nan
     encode_clips([Clip("warm", inputs[:, :8, :8], truth[:, :8, :8], prediction[:, :8, :8])])
     tracemalloc.start()
     try:
-        _, said = encode_clips([Clip("large", inputs, truth, prediction)])
+        _, remarks = encode_clips([Clip("large", inputs, truth, prediction)])
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert "Slate: missing values." in said
+    assert "Slate: missing values." in remarks
     assert peak < inputs.nbytes + truth.nbytes
 
 
 def test_brightness_is_judged_by_some_of_very_many_pixels():
-    """A quarter of 2.25 million."""
+    """A quarter of the 2.25 million is enough."""
     shades = np.linspace(0, 0.2, 1500, dtype=np.float32)
     frames = np.broadcast_to(shades[:, None], (1, 1500, 1500))[..., None]
     assert brightening([frames]) == pytest.approx(1 / (0.995 * 0.2), rel=1e-3)
@@ -218,19 +218,19 @@ def test_noise_without_end_keeps_to_the_limit():
     noise = np.random.default_rng(0).random((20, 80, 80, 3), np.float32)
     many = [Clip(str(number), noise, noise, noise[::-1]) for number in range(6)]
     for limit, count in ((8_000_000, 6), (3_000_000, 4), (1_000_000, 1)):
-        shown, said = encode_clips(many, limit)
+        shown, remarks = encode_clips(many, limit)
         assert len(shown) == count
         assert limit / 2 < sum(len(row["source"]) for clip in shown for row in clip["rows"]) <= limit
-        assert "Frames of 80 x 80 pixels are reduced to 64 x 64." in said
-        assert "Of 20 lead times 12 are shown, evenly spaced." in said
-        assert (f"Of 6 sequences only the first {count} are shown, to keep this page small." in said) == (count < 6)
+        assert "Frames of 80 x 80 pixels are reduced to 64 x 64." in remarks
+        assert "Of 20 lead times 12 are shown, evenly spaced." in remarks
+        assert (f"Of 6 sequences only the first {count} are shown, to keep this page small." in remarks) == (count < 6)
 
 
 def test_small_values_are_brightened_and_channels_counted():
     frames = steps(4, 8, 0.05).repeat(2, -1)
-    (clip,), said = encode_clips([Clip("rain", frames, frames, frames)])
-    assert "Of 2 channels the first one is shown." in said
-    assert any("brightened 6.67 times" in remark for remark in said)
+    (clip,), remarks = encode_clips([Clip("rain", frames, frames, frames)])
+    assert "Of 2 channels the first one is shown." in remarks
+    assert any("brightened 6.67 times" in remark for remark in remarks)
     assert frames_of(clip["rows"][1], 8, 8)[3, 0, 0].tolist() == [255] * 3
 
 

@@ -55,8 +55,8 @@ def opened(browser, page):
         return browser
 
     yield open_page
-    told = [line for line in browser.get_log("browser") if line["level"] != "INFO"]
-    assert [line for line in told if "getImageData" not in line["message"]] == []  # how these tests look at canvases
+    messages = [line for line in browser.get_log("browser") if line["level"] != "INFO"]
+    assert [line for line in messages if "getImageData" not in line["message"]] == []  # how these tests look at canvases
 
 
 def until(condition, seconds=20):
@@ -155,7 +155,7 @@ def test_speed_is_how_often_it_steps(opened):
     assert set(waits) == {350 / of for of in speeds}
     press(browser, " ")
     speed.find_elements("css selector", "option")[0].click()
-    assert browser.execute_script("return waits") == waits  # what stands still goes on standing
+    assert browser.execute_script("return waits") == waits  # attribute stands still goes on standing
 
 
 def test_charts_are_drawn_switched_and_read(opened):
@@ -164,17 +164,17 @@ def test_charts_are_drawn_switched_and_read(opened):
     assert len(chart.find_elements("css selector", ".plot path.line")) == 4
     assert len(chart.find_elements("css selector", ".legend li")) == 4
     dashes = {path.get_attribute("stroke-dasharray") for path in chart.find_elements("css selector", ".plot path.line")}
-    assert len(dashes) == 4  # told apart without colour
+    assert len(dashes) == 4  # messages apart without colour
     browser.execute_script("arguments[0].focus()", chart.find_element("css selector", ".plot svg"))
     plot = chart.find_element("css selector", ".plot svg")
     plot.send_keys(selenium.Keys.ARROW_RIGHT)
     plot.send_keys(selenium.Keys.ARROW_RIGHT)
-    said = chart.find_element("css selector", "output").text
-    assert said.startswith("lead time 2: STLight")
-    assert said.endswith("11; copy last frame 31; mean of the inputs 21; best constant image 25")
+    text = chart.find_element("css selector", "output").text
+    assert text.startswith("lead time 2: STLight")
+    assert text.endswith("11; copy last frame 31; mean of the inputs 21; best constant image 25")
     chart.find_elements("css selector", ".views input")[2].click()
     assert len(chart.find_elements("css selector", ".plot path.line")) == 3
-    # Of four values one is not finite: the line has a gap there, and no mark.
+    # One of four values is not finite: the line has a gap instead of a mark.
     marks = chart.find_elements("css selector", ".plot path.marker")
     assert len(marks) == 3 * LEADS - 1
 
@@ -196,15 +196,15 @@ def test_both_colour_schemes_have_contrast(opened):
     for scheme in ("light", "dark"):
         browser = opened(scheme)
 
-        def colour(selector, what, browser=browser):
-            return browser.execute_script(f"return getComputedStyle(document.querySelector('{selector}')).{what}")
+        def colour(selector, attribute, browser=browser):
+            return browser.execute_script(f"return getComputedStyle(document.querySelector('{selector}')).{attribute}")
 
         papers[scheme] = luminance(colour("body", "backgroundColor"))
         card = colour(".chart", "backgroundColor")
-        for selector, what, least in (
+        for selector, attribute, least in (
             ("body", "color", 7), (".remarks", "color", 4.5), ("summary", "color", 4.5), (".chart text", "fill", 4.5)
         ):  # fmt: skip
-            assert contrast(colour(selector, what), card) > least, (scheme, selector)
+            assert contrast(colour(selector, attribute), card) > least, (scheme, selector)
         assert contrast(colour("#play", "color"), colour("#play", "backgroundColor")) > 4.5
         lines = browser.execute_script(
             "return [...document.querySelectorAll('.plot .line')].map((e) => getComputedStyle(e).stroke)"

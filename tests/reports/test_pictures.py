@@ -1,4 +1,4 @@
-"""Pictures show what they should: sizes, timing, and the colours of errors."""
+"""Sizes, timing and colours of pictures."""
 
 import numpy as np
 from PIL import Image

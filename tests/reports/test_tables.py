@@ -1,4 +1,4 @@
-"""What the tables say."""
+"""The results as JSON and as tables."""
 
 import numpy as np
 
@@ -12,7 +12,7 @@ TEST_SET = {"name": "generated frames", "published": False, "sequences": 10_000,
 
 
 def sums(values):
-    """Two sequences whose metrics of each lead time are all `values`, of frames of 50 values."""
+    """Two sequences with frames of 50 values; all metrics of a lead time are equal."""
     metrics = np.broadcast_to(np.asarray(values, np.float32), (2, len(values)))
     scores = dict.fromkeys(("mse", "mae", "psnr", "ssim", "ssim_unit_range", "windows"), metrics)
     return MetricSums.from_batch({**scores, "values": np.full(metrics.shape, 50.0)}, np.ones(2, bool))
@@ -40,7 +40,7 @@ def test_results_carry_both_checkpoints_baselines_and_lead_times():
     assert results["per_lead_time"]["stlight"]["mse"] == [1.0, 3.0]
     np.testing.assert_allclose(results["rmse_per_value"]["stlight"], 255 * np.sqrt(2 / 50))
     assert results["sequence_mse"]["quantiles"]["0.25"] == 1.5
-    # The first one has less error by value: of the other one there is less.
+    # The first one has the lower error per value; the other one has fewer values.
     assert results["sequence_mse"]["best"] == [{"index": 0, "mse": 3.0, "mse_per_value": 0.1}]
     assert results["sequence_mse"]["worst"] == [{"index": 1, "mse": 1.0, "mse_per_value": 0.2}]
     text = evaluation_text(results)

@@ -1,4 +1,4 @@
-"""What `evaluate_workdir` refuses, and whole evaluations of odd networks, on small files of a user's own."""
+"""Refused evaluations, and whole evaluations of unusual networks, on small files of own frames."""
 
 import json
 import pathlib
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.compiled_fast
 
 
 def make_run(folder, dtype=np.float64):
-    """A config of six steps on two channels of 16 x 16, one of them of another size, and its workdir."""
+    """A config of six steps on two channels of 16 x 16 with different ranges, and its workdir."""
     random = np.random.default_rng(0)
     (folder / "raw").mkdir()
     for number in range(8):
@@ -47,19 +47,19 @@ def run(tmp_path):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A trained one, on whole numbers, one of which stands for missing; each test evaluates anew."""
+    """A trained run, on integers with a fill value; each test evaluates anew."""
     config, workdir = make_run(tmp_path_factory.mktemp("trained"), np.uint16)
     return config, workdir, train(config, workdir)
 
 
 def predicted(config, workdir, state):
-    """Predictions `[n, t, h, w, c]` for all test sequences, the truth, NaN where it is missing, and the MSE of each."""
+    """Predictions `[n, t, h, w, c]` for all test sequences, the truth, NaN where it is missing, and their MSE."""
     test = open_test(config)
     model = STLight(STLightConfig.from_section(check_config(config).model, test.shape[-1]))
     description = checkpoint.load_description(workdir / "checkpoints", int(state.step))
-    frames, here = Scaling.from_json(description["scaling"]).to_network(test.frames(np.arange(len(test))))
+    frames, valid = Scaling.from_json(description["scaling"]).to_network(test.frames(np.arange(len(test))))
     prediction = np.asarray(jax.jit(model.apply)(jax.device_get(state.variables), frames[:, :3]), np.float64)
-    truth = np.where(here, frames, np.nan)[:, 3:, ..., : model.config.out_channels].astype(np.float64)
+    truth = np.where(valid, frames, np.nan)[:, 3:, ..., : model.config.out_channels].astype(np.float64)
     return prediction, truth, np.nansum(np.square(prediction - truth), (2, 3, 4)).mean(1)
 
 
@@ -70,7 +70,7 @@ def test_fewer_channels_out_than_in_with_ranges_of_their_own_and_gaps(run):
     results = evaluate_workdir(workdir, "last", cycle=4)
     *_, mse = predicted(config, workdir, state)
     assert results["overall"]["stlight"]["mse"] == pytest.approx(mse.mean(), rel=1e-5)
-    # One channel of 254 values that are there; the constant image knows only those, too.
+    # One channel of 254 valid values; the constant image uses only these, too.
     assert 0 < results["overall"]["best_constant_image"]["mse"] < 254 / 4
     for name in ("stlight", "copy_last_frame", "mean_of_inputs"):
         assert np.isfinite(results["overall"][name]["mse"])
@@ -86,11 +86,11 @@ def test_the_page_and_the_metrics_know_single_sequences(trained):
     prediction, truth, mse = predicted(config, workdir, state)
     assert len(mse) % 8  # the last batch is filled up
     order = np.argsort(mse)
-    of = kept["sequence_mse"]
-    assert [one["index"] for one in of["best"]] == order[:2].tolist()
-    assert [one["index"] for one in of["worst"]] == order[::-1][:2].tolist()
-    assert np.mean([one["mse"] for one in of["median"]]) == pytest.approx(np.median(mse[order[1:-1]]), rel=1e-2)
-    for name, quantile in of["quantiles"].items():
+    sequences = kept["sequence_mse"]
+    assert [one["index"] for one in sequences["best"]] == order[:2].tolist()
+    assert [one["index"] for one in sequences["worst"]] == order[::-1][:2].tolist()
+    assert np.mean([one["mse"] for one in sequences["median"]]) == pytest.approx(np.median(mse[order[1:-1]]), rel=1e-2)
+    for name, quantile in sequences["quantiles"].items():
         assert quantile == pytest.approx(np.quantile(mse, float(name)), rel=1e-5)
     assert kept["overall"]["stlight"]["mse"] == pytest.approx(mse.mean(), rel=1e-5)
 
@@ -136,7 +136,7 @@ def test_other_test_data_need_the_same_type(trained, tmp_path):
     ):
         (tmp_path / name).mkdir()
         np.save(tmp_path / name / "a.npy", frames)
-    # The same key, other files: nothing is missing in these, and nothing is taken for missing.
+    # The same key, other files, without missing values.
     assert evaluate_workdir(workdir, data_root=str(tmp_path / "other"))["test_set"]["sequences"] == 8
     with pytest.raises(InputError, match="has dtype float32; the network was trained on dtype uint16"):
         evaluate_workdir(workdir, data_root=str(tmp_path / "floats"))

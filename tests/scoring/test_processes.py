@@ -1,4 +1,4 @@
-"""Two real processes that evaluate together: as one does, or, where they are not alike, not at all."""
+"""Two real processes evaluate together as one does, and refuse to if they differ."""
 
 import functools
 import json
@@ -19,7 +19,7 @@ from tests.parallel.processes import assert_told_of_a_loss, finish, start
 
 pytestmark = pytest.mark.compiled_fast
 
-# All that is refused, one after the other; then an evaluation, and a death in the middle of the next one.
+# Everything that is refused; then an evaluation, and a death in the middle of the next one.
 SCRIPT = """
 import dataclasses
 import json
@@ -61,8 +61,8 @@ def main():
         except InputError as error:
             refused.append(str(error))
 
-    mine = {"steps": {"best": 4, "last": 6}, "text": "told"} if first else None
-    told = [agreement.broadcast_from_first(value if first else "mine") for value in (mine, None, "x" * 1000)]
+    mine = {"steps": {"best": 4, "last": 6}, "text": "sent"} if first else None
+    received = [agreement.broadcast_from_first(value if first else "mine") for value in (mine, None, "x" * 1000)]
     own.mkdir()
     attempt(agreement.assert_shared_folder, own)
     attempt(agreement.assert_shared_folder, workdir)
@@ -82,10 +82,11 @@ def main():
     evaluate.open_test = lambda config: open_test(config) if first else dataclasses.replace(open_test(config), seed=1)
     attempt(evaluate.evaluate_workdir, workdir)
     evaluate.open_test = open_test
-    # It sees another moment of a training.
+    # The other process sees another moment of a training.
     evaluate._choose = lambda place, which: choose(place, which) if first else {"last": 2}
     results = evaluate.evaluate_workdir(workdir)
-    (own / "said.json").write_text(json.dumps({"told": told, "refused": refused, "checkpoints": results["checkpoints"]}))
+    written = {"received": received, "refused": refused, "checkpoints": results["checkpoints"]}
+    (own / "results.json").write_text(json.dumps(written))
     evaluate.open_test = lambda config: open_test(config) if first else os.kill(os.getpid(), signal.SIGKILL)
     evaluate.evaluate_workdir(workdir)
 
@@ -96,7 +97,7 @@ run_script(main)
 
 @pytest.fixture
 def trained(small_run, tmp_path, monkeypatch):
-    """A workdir with two checkpoints, the first one the best; what is trained makes no difference."""
+    """A workdir with two checkpoints, the first one the best; the weights make no difference."""
     monkeypatch.setattr(evaluate, "make_launcher", functools.partial(make_launcher, devices=jax.devices()[:1]))
     small_run.data.test_sequences = 13  # so that processes have unequal shares of the last batch
     monkeypatch.setattr(evaluate, "present", lambda *_: [])
@@ -108,7 +109,7 @@ def trained(small_run, tmp_path, monkeypatch):
     return tmp_path / "run"
 
 
-def test_unequal_numbers_of_devices_are_told(tmp_path, monkeypatch):
+def test_unequal_numbers_of_devices_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(jax, "process_count", lambda: 2)
     monkeypatch.setattr(jax.distributed, "is_initialized", lambda: True)
     monkeypatch.setattr(jax, "devices", lambda: [types.SimpleNamespace(process_index=i) for i in (0, 1, 1)])
@@ -124,21 +125,21 @@ def test_two_processes_agree_evaluate_as_one_and_end_together(trained, tmp_path)
     (status, _, error), (killed, _, _) = finish(started, 120)
     assert killed == -9
     assert_told_of_a_loss(status, error)
-    said = [json.loads((folder / "said.json").read_text()) for folder in own]
-    for process, found in enumerate(said):
-        assert found["told"] == [{"steps": {"best": 4, "last": 6}, "text": "told"}, None, "x" * 1000]
+    written = [json.loads((folder / "results.json").read_text()) for folder in own]
+    for process, found in enumerate(written):
+        assert found["received"] == [{"steps": {"best": 4, "last": 6}, "text": "sent"}, None, "x" * 1000]
         shared, *others = found["refused"]
         assert shared.startswith(f"--workdir={own[process]} is not the same folder on all hosts: not on that of process 1. ")
         assert [text.split(" differs between")[0] for text in others] == [
             "the config", "the validation data", "--checkpoint", "--horizon", "the test data",
         ]  # fmt: skip
         assert others[0].endswith(": of those numbered 0 to 1, 1 disagree with the first; start all of them alike")
-        assert [path.name for path in own[process].iterdir()] == ["said.json"]
+        assert [path.name for path in own[process].iterdir()] == ["results.json"]
     assert not list(trained.glob(".seen*"))
 
     together = json.loads((trained / "eval" / "metrics.json").read_text())
     alone = evaluate.evaluate_workdir(trained)
-    assert [found["checkpoints"] for found in (*said, together, alone)] == [{"best": 2, "last": 3}] * 4
+    assert [found["checkpoints"] for found in (*written, together, alone)] == [{"best": 2, "last": 3}] * 4
     for row in ("stlight", "copy_last_frame", "mean_of_inputs"):
         for metric, value in alone["overall"][row].items():
             assert together["overall"][row][metric] == pytest.approx(value, rel=1e-5), (row, metric)

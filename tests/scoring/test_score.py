@@ -1,4 +1,4 @@
-"""Scores of saved arrays: OpenSTL's golden values, whatever the layout and the batch."""
+"""Scores of saved arrays: OpenSTL's golden values, for any layout and batch."""
 
 import json
 
