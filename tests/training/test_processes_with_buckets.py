@@ -16,7 +16,7 @@ from stlight_jax.runs.metrics_log import read_metrics
 from stlight_jax.storage import bucket
 from tests.conftest import ROOT
 from tests.parallel.processes import assert_same_run, finish, free_port
-from tests.storage.test_data import frames_config
+from tests.storage.test_copies import frames_config
 from tests.training.runs import assert_same_state, flags_of, losses, raw_trees
 
 
