@@ -13,15 +13,17 @@ def course_differences(old: Mapping[str, Any], new: RunConfig) -> list[str]:
     """Lists the keys whose change would alter the course of training.
 
     Args:
-      old: config of the run's checkpoint as plain data; keys that it lacks take the values that it stands for.
-      new: config to resume with.
+      old: Config of the run's checkpoint as plain data; keys that it lacks take the values that it stands for.
+      new: Config to resume with.
 
     Returns:
       Lines `KEY: OLD -> NEW`, sorted by key.
     """
     keys = {key.path: key for key in _keys(type(new.data))}
-    before = {path: key.absent for path, key in keys.items() if key.absent is not MISSING} | _flat(old)
-    after = _flat(new.to_dict())
+    sections = new.to_dict()
+    before = {path: key.absent for path, key in keys.items() if key.absent is not MISSING}
+    before |= _flat({name: section for name, section in old.items() if name in sections})
+    after = _flat(sections)
     free = {path for path, key in keys.items() if key.resumable} | {"size"}
     return [
         f"{path}: {before.get(path)!r} -> {after.get(path)!r}"
@@ -34,8 +36,8 @@ def recipe_differences(config: RunConfig, published: Mapping[str, Any]) -> list[
     """Lists the keys of the training recipe that differ from the published ones and have an effect.
 
     Args:
-      config: of the run.
-      published: key, such as `train.epochs` -> published value; other keys have their defaults.
+      config: Config of the run.
+      published: The published value of each key, such as `train.epochs`; other keys have their defaults.
 
     Returns:
       Lines `KEY: VALUE, published VALUE`.

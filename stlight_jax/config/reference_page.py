@@ -14,7 +14,7 @@ def reference_page(data: Mapping[str, type[Section]]) -> str:
     """Writes the reference of every key.
 
     Args:
-      data: name of a data set -> its section `data`. Data sets with the same section share a table.
+      data: Name of a data set -> its section `data`. Data sets with the same section share a table.
 
     Returns:
       Markdown with one table for each section.

@@ -34,15 +34,15 @@ class RunConfig(Generic[DataSection]):
     """A checked config: one frozen, typed record per section.
 
     Attributes:
-      dataset: name of the data set.
-      size: name of the size, for titles.
-      model: the network.
+      dataset: Name of the data set.
+      size: Name of the size, for titles.
+      model: The network.
       optimizer: Adam and its schedule.
-      train: the training loop.
-      parallel: training on several devices.
-      evaluation: validation and evaluation.
-      profile: traces.
-      data: the data set's own section.
+      train: The training loop.
+      parallel: Training on several devices.
+      evaluation: Validation and evaluation.
+      profile: Traces by JAX's profiler.
+      data: The data set's own section.
     """
 
     dataset: str
@@ -64,9 +64,9 @@ def base_config(dataset: str, size: str, data: type[Section] | None = None) -> m
     """Makes the config that every file in `configs/` starts from.
 
     Args:
-      dataset: name of the data set.
-      size: name of the size, for titles.
-      data: the data set's section; None to leave out the section `data`.
+      dataset: Name of the data set.
+      size: Name of the size, for titles.
+      data: The data set's section; None to leave out the section `data`.
 
     Returns:
       A config with all keys at their defaults.
@@ -81,15 +81,15 @@ def check(config: Mapping[str, Any] | ml_collections.ConfigDict, data: type[Data
     """Checks every value that can be judged without data or devices.
 
     Args:
-      config: as from `configs/` or from a checkpoint, which may be of an older version: keys that it lacks take the values
+      config: As from `configs/` or from a checkpoint, which may be of an older version: keys that it lacks take the values
         that it stands for.
-      data: the data set's section.
+      data: The data set's section.
 
     Returns:
       The typed config. The argument is not changed.
 
     Raises:
-      InputError: a section or a key is missing or unknown, or a value is not permitted. The message names the key, its value
+      InputError: A section or a key is missing or unknown, or a value is not permitted. The message names the key, its value
         and the permitted values.
     """
     if isinstance(config, ml_collections.ConfigDict):

@@ -25,28 +25,29 @@ _KINDS = {int: "a whole number", float: "a number", bool: "True or False", str: 
 class Key:
     """All facts of one config key.
 
-    A key is one field of a `Section`; its annotation carries the facts that a field has no place for:
+    A key is one field of a `Section`. Its annotation has the facts beside type and default:
 
         stride: Annotated[int, Key("Frames from the start of one window to the next.", least=1)] = 1
 
-    The first eight attributes are given there. `Section.keys` adds the others from the field.
+    The attributes up to `absent` are given there; `Section.keys` adds the others from the field. A key without a default in its
+    field, which must be given when the section is made, has its default for configs here.
 
     Attributes:
-      help: one sentence for the reference page.
-      least: the smallest value; None for no bound.
-      above: a number that every value exceeds; None for no bound.
-      below: a number that every value stays below; None for no bound, but whole numbers stay below 2**31.
-      resumable: whether a run may be resumed with another value, since the key does not affect the course of training.
-      recipe: whether results with another value than the published recipe's are not as published.
-      used_if: a key of the same section and its value; the key has no effect otherwise. None if it always has one.
-      since: version of stlight_jax that added the key.
-      absent: the value that a config without the key stands for; MISSING if every config has the key.
-      section: the section's name.
-      name: the key's name in its section.
-      type: int, float, bool or str.
-      optional: whether the value may also be None.
-      choices: the only permitted values; empty for no restriction.
-      default: the value in a new config.
+      help: One sentence for the reference page.
+      least: The smallest value; None for no bound.
+      above: A number that every value exceeds; None for no bound.
+      below: A number that every value stays below; None for no bound, but whole numbers stay below 2**31.
+      resumable: Whether a run may be resumed with another value, since the key does not affect the course of training.
+      recipe: Whether the key belongs to a training recipe, so that results with another value are not as published.
+      used_if: A key of the same section and its value; the key has no effect otherwise. None if it always has one.
+      since: Version of stlight_jax that added the key.
+      absent: The value that a config without the key stands for; MISSING if every config has the key.
+      section: The section's name.
+      name: The key's name in its section.
+      type: `int`, `float`, `bool` or `str`.
+      optional: Whether the value may also be None.
+      choices: The only permitted values; empty for no restriction.
+      default: The value in a new config.
     """
 
     help: str
@@ -82,10 +83,10 @@ class Key:
         """Checks a value.
 
         Args:
-          value: of the key.
+          value: The value of the key.
 
         Raises:
-          InputError: the value has another type, or is outside the range or the choices. The message names the key, the value
+          InputError: The value has another type, or is outside the range or the choices. The message names the key, the value
             and the permitted values.
         """
         if value is None and self.optional:
@@ -122,10 +123,10 @@ class Section:
         class TrainSection(Section, name="train"):
 
     Attributes:
-      section_name: the section's name in a config.
+      section_name: The section's name in a config.
 
     Raises:
-      InputError: a value has the wrong type, or is outside its range or choices.
+      InputError: A value has the wrong type, or is outside its range or choices.
     """
 
     section_name: ClassVar[str]
@@ -159,11 +160,11 @@ class Section:
         """Makes the section from its part of a config, which may be of an older version.
 
         Args:
-          values: key -> value. Keys that are newer than the config take the value that it stands for. None, for a config
-            without this section, stands for an empty one if all keys are newer.
+          values: The value of each key. Keys that are newer than the config take the value that it stands for. None, for a
+            config without this section, is permitted if all keys of the section are newer.
 
         Raises:
-          InputError: the section or a key is missing, a key is unknown, or a value is not permitted.
+          InputError: The section or a key is missing, a key is unknown, or a value is not permitted.
         """
         keys = cls.keys()
         newer = {name: key.absent for name, key in keys.items() if key.absent is not MISSING}

@@ -11,6 +11,8 @@ _ONECYCLE = ("schedule", "onecycle")
 _COSINE = ("schedule", "cosine")
 
 
+# One key, one line (two if it is long).
+# fmt: off
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ModelSection(Section, name="model"):
     """Section `model`: the network. `STLightConfig` adds the conditions that relate one key to another."""
@@ -19,31 +21,22 @@ class ModelSection(Section, name="model"):
     out_frames: Annotated[int, Key("Number T' of frames that the network predicts in one pass.", least=1, default=10)]
     in_channels: Annotated[int, Key("Channels of the input frames; 0 takes those of the data.", least=0, default=1)]
     out_channels: Annotated[int, Key("Channels of the predicted frames; 0 takes those of the data.", least=0, default=1)]
-    hidden_dim: Annotated[
-        int, Key("Number d of channels of the patch grid; a multiple of patch_size**2.", least=1, default=256)
-    ]
+    hidden_dim: Annotated[int, Key(
+        "Number d of channels of the patch grid; a multiple of patch_size**2.", least=1, default=256)]
     depth: Annotated[int, Key("Number of mixer blocks.", least=2, default=16)]
     patch_size: Annotated[int, Key("Side p of a patch in pixels; it divides both sides of a frame.", least=1, default=2)]
     overlap: Annotated[int, Key("Overlap O of patches: the encoder's kernel has side p * max(1, O).", least=0)] = 0
     near_kernel: Annotated[int, Key("Side k1 of the first depthwise kernel; odd.", least=1)] = 3
     far_kernel: Annotated[int, Key("Side k2 of the second, dilated depthwise kernel; odd.", least=1)] = 7
     dilation: Annotated[int, Key("Dilation of the far kernel.", least=1)] = 3
-    depthwise: Annotated[
-        Literal["auto", "native", "phases", "taps", "cpu", "portable"],
-        Key("Implementation of the depthwise convolutions; auto takes the fastest one for the platform."),
-    ] = "auto"
-    precision: Annotated[
-        Literal["float32", "tensorfloat32", "bfloat16"],
-        Key("Precision of matrix products on accelerators that offer less than float32.", recipe=True),
-    ] = "float32"
-    dtype: Annotated[
-        Literal["float32", "bfloat16", "float64"],
-        Key("Type of the activations; float64 needs JAX_ENABLE_X64=1 in the environment.", recipe=True),
-    ] = "float32"
-    rematerialise: Annotated[
-        Literal["nothing", "elementwise", "blocks"],
-        Key("Activations that training computes again instead of storing them.", resumable=True, absent="elementwise"),
-    ] = "elementwise"
+    depthwise: Annotated[Literal["auto", "native", "phases", "taps", "cpu", "portable"], Key(
+        "Implementation of the depthwise convolutions; auto takes the fastest one for the platform.")] = "auto"
+    precision: Annotated[Literal["float32", "tensorfloat32", "bfloat16"], Key(
+        "Precision of matrix products on accelerators that offer less than float32.", recipe=True)] = "float32"
+    dtype: Annotated[Literal["float32", "bfloat16", "float64"], Key(
+        "Type of the activations; float64 needs JAX_ENABLE_X64=1 in the environment.", recipe=True)] = "float32"
+    rematerialise: Annotated[Literal["nothing", "elementwise", "blocks"], Key(
+        "Activations that training recomputes instead of storing them.", resumable=True, absent="elementwise")] = "elementwise"
     scan_unroll: Annotated[int, Key("Mixer blocks per iteration of the compiled loop over blocks.", least=1)] = 1
 
     def with_channels(self, channels: int) -> ModelSection:
@@ -55,36 +48,26 @@ class ModelSection(Section, name="model"):
 class OptimizerSection(Section, name="optimizer"):
     """Section `optimizer`: Adam and its schedule."""
 
-    schedule: Annotated[
-        Literal["onecycle", "cosine"],
-        Key("Schedule of the learning rate: PyTorch's OneCycleLR or timm's cosine.", recipe=True, absent="onecycle"),
-    ] = "onecycle"
+    schedule: Annotated[Literal["onecycle", "cosine"], Key(
+        "Schedule of the learning rate: PyTorch's OneCycleLR or timm's cosine.", recipe=True, absent="onecycle")] = "onecycle"
     learning_rate: Annotated[float, Key("Peak learning rate.", above=0, recipe=True)] = 3e-3
-    batch_scaling: Annotated[
-        Literal["none", "linear", "sqrt"],
-        Key("Growth of the learning rate with batch_size / reference_batch_size.", recipe=True, absent="none"),
-    ] = "none"
-    reference_batch_size: Annotated[
-        int, Key("Batch size that learning_rate is given for, if batch_scaling is not none.", least=1, absent=16)
-    ] = 16
-    rise: Annotated[
-        float, Key("Fraction of the run in which the rate rises.", above=0, below=1, recipe=True, used_if=_ONECYCLE)
-    ] = 0.3
+    batch_scaling: Annotated[Literal["none", "linear", "sqrt"], Key(
+        "Growth of the learning rate with batch_size / reference_batch_size.", recipe=True, absent="none")] = "none"
+    reference_batch_size: Annotated[int, Key(
+        "Batch size that learning_rate is given for, if batch_scaling is not none.", least=1, absent=16)] = 16
+    rise: Annotated[float, Key(
+        "Fraction of the run in which the rate rises.", above=0, below=1, recipe=True, used_if=_ONECYCLE)] = 0.3
     div_factor: Annotated[float, Key("Peak rate over first rate.", above=0, recipe=True, used_if=_ONECYCLE)] = 25.0
     final_div_factor: Annotated[float, Key("First rate over last rate.", above=0, recipe=True, used_if=_ONECYCLE)] = 1e4
     beta1_low: Annotated[float, Key("Adam's beta1 at the peak rate.", least=0, below=1, recipe=True, used_if=_ONECYCLE)] = 0.85
-    beta1_high: Annotated[
-        float, Key("Adam's beta1 at the first and the last rate.", least=0, below=1, recipe=True, used_if=_ONECYCLE)
-    ] = 0.95
-    least_learning_rate: Annotated[
-        float, Key("Rate that the cosine ends at.", least=0, recipe=True, used_if=_COSINE, absent=1e-6)
-    ] = 1e-6
-    warmup_epochs: Annotated[
-        int, Key("Epochs of linear warm-up; 0 for none.", least=0, recipe=True, used_if=_COSINE, absent=5)
-    ] = 5
-    warmup_start: Annotated[
-        float, Key("Rate in the first epoch of the warm-up.", least=0, recipe=True, used_if=_COSINE, absent=1e-5)
-    ] = 1e-5
+    beta1_high: Annotated[float, Key(
+        "Adam's beta1 at the first and the last rate.", least=0, below=1, recipe=True, used_if=_ONECYCLE)] = 0.95
+    least_learning_rate: Annotated[float, Key(
+        "Rate that the cosine ends at.", least=0, recipe=True, used_if=_COSINE, absent=1e-6)] = 1e-6
+    warmup_epochs: Annotated[int, Key(
+        "Epochs of linear warm-up; 0 for none.", least=0, recipe=True, used_if=_COSINE, absent=5)] = 5
+    warmup_start: Annotated[float, Key(
+        "Rate in the first epoch of the warm-up.", least=0, recipe=True, used_if=_COSINE, absent=1e-5)] = 1e-5
     beta1: Annotated[float, Key("Adam's beta1.", least=0, below=1, recipe=True, used_if=_COSINE, absent=0.9)] = 0.9
     beta2: Annotated[float, Key("Adam's beta2.", least=0, below=1, recipe=True)] = 0.999
     eps: Annotated[float, Key("Adam's epsilon.", above=0, recipe=True)] = 1e-8
@@ -97,57 +80,34 @@ class TrainSection(Section, name="train"):
     """Section `train`: the training loop."""
 
     batch_size: Annotated[int, Key("Sequences per step, over all devices.", least=1, recipe=True)] = 16
-    accumulate: Annotated[
-        int, Key("Parts of a batch that pass the network one after the other, to save memory.", least=1, recipe=True, absent=1)
-    ] = 1
+    accumulate: Annotated[int, Key(
+        "Parts of a batch that pass the network one after the other, to save memory.", least=1, recipe=True, absent=1)] = 1
     epochs: Annotated[int, Key("Passes over the training data.", least=1, recipe=True)] = 200
-    ema_decay: Annotated[
-        float,
-        Key(
-            "Decay of a moving average of the weights, which then predicts; 0 for none.",
-            least=0,
-            below=1,
-            recipe=True,
-            absent=0.0,
-        ),
-    ] = 0.0
+    ema_decay: Annotated[float, Key(
+        "Decay of a moving average of the weights, which then predicts; 0 for none.",
+        least=0, below=1, recipe=True, absent=0.0)] = 0.0
     seed: Annotated[int, Key("Seed of the initial weights and of the order of the data.", least=0, below=2**32)] = 42
-    horizon: Annotated[
-        int,
-        Key(
-            "Frames to predict in training, as evaluation.horizon.",
-            least=0,
-            recipe=True,
-            absent=0,
-        ),
-    ] = 0
-    checkpoint_every: Annotated[
-        int, Key("Steps between checkpoints, each validated and saved with its score.", least=1, resumable=True)
-    ] = 625
-    keep_checkpoints: Annotated[
-        int, Key("Newest checkpoints to keep beside the best; two, in case one is damaged.", least=2, resumable=True)
-    ] = 3
+    horizon: Annotated[int, Key("Frames to predict in training, as evaluation.horizon.", least=0, recipe=True, absent=0)] = 0
+    checkpoint_every: Annotated[int, Key(
+        "Steps between checkpoints, each validated and saved with its score.", least=1, resumable=True)] = 625
+    keep_checkpoints: Annotated[int, Key(
+        "Newest checkpoints to keep beside the best; two, in case one is damaged.", least=2, resumable=True)] = 3
     log_every: Annotated[int, Key("Steps between lines in metrics.jsonl.", least=1, resumable=True)] = 25
-    init_from: Annotated[
-        str, Key("Workdir or checkpoint that a new run takes its initial weights from.", resumable=True, recipe=True)
-    ] = ""
-    tensorboard: Annotated[
-        bool, Key("Whether to write TensorBoard events too, if the package tensorboard is installed.", resumable=True)
-    ] = True
+    init_from: Annotated[str, Key(
+        "Workdir or checkpoint that a new run takes its initial weights from.", resumable=True, recipe=True)] = ""
+    tensorboard: Annotated[bool, Key(
+        "Whether to write TensorBoard events too, if the package tensorboard is installed.", resumable=True)] = True
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ParallelSection(Section, name="parallel"):
     """Section `parallel`: training on several devices."""
 
-    batch_norm: Annotated[
-        Literal["synchronised", "local"],
-        Key("Batch statistics over all devices, or on each device over its own part.", recipe=True, absent="synchronised"),
-    ] = "synchronised"
-    launcher: Annotated[
-        Literal["pmap", "shard_map"],
-        Key("Function of JAX that runs the step on all devices.", resumable=True, absent="pmap"),
-    ] = "pmap"
+    batch_norm: Annotated[Literal["synchronised", "local"], Key(
+        "Batch statistics over all devices, or on each device over its own part.",
+        recipe=True, absent="synchronised")] = "synchronised"
+    launcher: Annotated[Literal["pmap", "shard_map"], Key(
+        "Function of JAX that runs the step on all devices.", resumable=True, absent="pmap")] = "pmap"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -155,13 +115,10 @@ class EvaluationSection(Section, name="evaluation"):
     """Section `evaluation`: validation and evaluation."""
 
     batch_size: Annotated[int, Key("Sequences per evaluation step, over all devices.", least=1, resumable=True)] = 64
-    horizon: Annotated[
-        int, Key("Frames to predict; beyond model.out_frames by roll-out, 0 for out_frames.", least=0, absent=0)
-    ] = 0
-    cycle: Annotated[
-        int,
-        Key("Sampling steps in a daily or weekly cycle, for a baseline; 0 for none.", least=0, resumable=True, absent=0),
-    ] = 0
+    horizon: Annotated[int, Key(
+        "Frames to predict; beyond model.out_frames by roll-out, 0 for out_frames.", least=0, absent=0)] = 0
+    cycle: Annotated[int, Key(
+        "Sampling steps in a daily or weekly cycle, for a baseline; 0 for none.", least=0, resumable=True, absent=0)] = 0
     pictures: Annotated[int, Key("Number of sequences to draw.", least=1, resumable=True)] = 6
 
 
@@ -170,7 +127,5 @@ class ProfileSection(Section, name="profile"):
     """Section `profile`: traces by JAX's profiler."""
 
     steps: Annotated[int, Key("Steps to trace after each start of the run; 0 for none.", least=0, resumable=True, absent=0)] = 0
-    first: Annotated[
-        int,
-        Key("Steps before the first traced one, not counting the one that compiles.", least=0, resumable=True, absent=5),
-    ] = 5
+    first: Annotated[int, Key(
+        "Steps before the first traced one, not counting the one that compiles.", least=0, resumable=True, absent=5)] = 5

@@ -81,6 +81,11 @@ def test_a_key_that_is_no_longer_known_is_a_difference():
     assert course_differences(old, check(base_config("toy", "S", ToyData), ToyData)) == ["train.warm: 3 -> None"]
 
 
+def test_other_sections_of_a_users_config_make_no_difference():
+    old = {**base_config("toy", "S", ToyData).to_dict(), "notes": {"by": "me"}}
+    assert course_differences(old, check(old, ToyData)) == []
+
+
 def test_nan_is_the_same_value_again():
     config = base_config("toy", "S", ToyData)
     config.data.low = math.nan
