@@ -19,7 +19,7 @@ from stlight_jax.errors import InputError
 _KEY_RANGE = 2**128  # TFDS spreads keys of this range over its buckets on disk
 
 
-class ClipsBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class ClipsBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
     """Stores one frame per record, in order, and a table of clips in `metadata.json`.
 
     The result is an ordinary TFDS folder. `stlight prepare NAME` makes it, or `download_and_prepare` with a manual folder, as

@@ -191,7 +191,7 @@ class FramesReader(ClipReader):
         if missing is not None:
             outside &= ~missing
         if outside.any():
-            frame = indices[outside.any(axis=(1, 2, 3)).argmax()]
+            frame = indices[np.flatnonzero(outside.any(axis=(1, 2, 3)))[0]]
             raise InputError(
                 f"{self._raw}: {sequence.name}, frame {frame}: value {block[outside].flat[0]:g} lies outside the declared "
                 f"range {low:g} to {high:g} (data.value_low, data.value_high)"

@@ -140,7 +140,7 @@ def _read_ahead(elements: tf.data.Dataset, make: Callable[[np.ndarray], Any], dt
     tf = load_tensorflow()
     outputs = [tf.as_dtype(dtype) for dtype in dtypes]
 
-    def mapped(element: tf.Tensor) -> Any:
+    def mapped(element: Any) -> Any:
         return tf.numpy_function(make, [element], outputs if len(outputs) > 1 else outputs[0], stateful=False)
 
     options = tf.data.Options()

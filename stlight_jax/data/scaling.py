@@ -81,7 +81,8 @@ class Scaling:
         unknown = sorted(content.keys() - {field.name for field in dataclasses.fields(cls)})
         if unknown:
             raise InputError(f"its scaling has unknown keys ({', '.join(unknown)}); install a newer stlight_jax")
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in content.items()})
+        fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in content.items()}
+        return cls(**fields)
 
     def as_json(self) -> dict[str, Any]:
         """Returns the fields as plain data, for a checkpoint."""
@@ -113,8 +114,11 @@ class Scaling:
 
     def for_channels(self, channels: int) -> Scaling:
         """Returns the scaling of the first `channels` channels."""
-        per_channel = {key: getattr(self, key) for key in ("low", "high", "filling")}
-        return dataclasses.replace(self, **{key: value[:channels] for key, value in per_channel.items() if len(value) > 1})
+
+        def chosen(values: tuple[float, ...]) -> tuple[float, ...]:
+            return values[:channels] if len(values) > 1 else values
+
+        return dataclasses.replace(self, low=chosen(self.low), high=chosen(self.high), filling=chosen(self.filling))
 
     def to_network_on_host(self, frames: np.ndarray) -> np.ndarray:
         """Scales frames in NumPy, with the same results as `to_network`; missing values are not filled.

@@ -70,8 +70,8 @@ class Windows:
 
     def __post_init__(self) -> None:
         """Checks the settings and counts the windows of every segment."""
-        strides = np.broadcast_to(np.asarray(self.strides, np.int64), len(self.segments))
-        for name, value in (("length", self.length), ("frame_step", self.frame_step), ("stride", strides.min(initial=1))):
+        strides = np.broadcast_to(np.asarray(self.strides, np.int64), (len(self.segments),))
+        for name, value in (("length", self.length), ("frame_step", self.frame_step), ("stride", np.min(strides, initial=1))):
             if value < 1:
                 raise InputError(f"the {name} of windows is {value}; it must be at least 1")
         segments = np.asarray([tuple(segment) for segment in self.segments], np.int64).reshape(-1, 3)

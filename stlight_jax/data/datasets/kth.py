@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator, Sequence
 from typing import ClassVar, NamedTuple
@@ -136,7 +137,7 @@ class Kth(PreparedBenchmark):
             if not folders[split]:
                 raise InputError(f"{folder}: expected clips of persons {persons} for the split {split}, found none")
         return {
-            split: RawSplit(lambda clips=clips: map(_open_clip, clips), sum(len(clip.images) for clip in clips))
+            split: RawSplit(functools.partial(map, _open_clip, clips), sum(len(clip.images) for clip in clips))
             for split, clips in folders.items()
         }
 

@@ -108,10 +108,10 @@ def make_table(
     common |= {"patch_size": patch_size, "dilation": 3}
 
     def result(row: tuple[Any, ...], settings: tuple[int, ...] | None = None) -> PublishedResult:
-        name, parameters, flops, values, *note = row
+        name, parameters, flops, values = row[:4]
         metrics = {key: value for key, value in zip(table["metrics"], values, strict=True) if value is not None}
         network = None if settings is None else {**common, **dict(zip(_SETTINGS, settings, strict=True))}
-        return PublishedResult(name, parameters, flops, metrics, *note, network=network)
+        return PublishedResult(name, parameters, flops, metrics, row[4] if len(row) > 4 else "", network)
 
     rows = [result((*row[:4], *row[5:]), row[4]) for row in stlight]
     return PublishedTable(results=(*rows, *map(result, others)), **table)
