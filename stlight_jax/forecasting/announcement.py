@@ -1,4 +1,4 @@
-"""The messages that `predict` prints before it starts: what it will do, and what may surprise the user."""
+"""The messages that `predict` prints before it starts: its plan, and remarks on input and output."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MAX_NAMES = 12  # in a message
 
 
 def print_plan(plan: ForecastPlan, outputs: Outputs, specs: Sequence[OutputSpec], in_frames: int) -> None:
-    """Prints what will be predicted from which frames, and remarks on input and output.
+    """Prints which frames will be predicted from which, and remarks on input and output.
 
     Args:
       plan: The forecasts.

@@ -9,7 +9,6 @@ import pathlib
 import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -38,6 +37,8 @@ class Outputs:
       plan: Its forecasts.
 
     Attributes:
+      plan: The forecasts.
+      overwrite: Whether existing output is replaced.
       path: File or folder of predictions.
       formats: Format of each source's file.
       stacked: Whether the sources are items of one array and are written to one array again.
@@ -49,7 +50,7 @@ class Outputs:
     """
 
     def __init__(self, request: Request, plan: ForecastPlan):
-        self._request, self._plan = request, plan
+        self._request, self.plan, self.overwrite = request, plan, request.overwrite
         paths.require_local(request.out, f"--out={request.out}: predictions are written to local disks; copy them from there")
         named = pathlib.Path(request.out).expanduser() if request.out else None
         requested = _requested_format(request, named)
@@ -80,7 +81,7 @@ class Outputs:
         out, ending = self._request.out, self.formats[0].output_ending
         if named.suffix and self._in_folder:
             raise InputError(
-                f"--out={out}: {self._request.input_path} holds {len(self._plan.sources)} sequences, each of which needs a "
+                f"--out={out}: {self._request.input_path} holds {len(self.plan.sources)} sequences, each of which needs a "
                 f"file of its own; give a folder without an ending, and --kind={self.formats[0].name}"
             )
         if not named.suffix and not self._in_folder:
@@ -101,7 +102,7 @@ class Outputs:
             if file_format.writer is None and self._request.rolling:
                 raise InputError(f"{self.path}: a strip shows one forecast; with --rolling write another kind of file")
             check_output(file_format, spec, self.path)
-        read_paths, overwrite = [self._request.input_path, *self._plan.read_paths], self._request.overwrite
+        read_paths, overwrite = [self._request.input_path, *self.plan.read_paths], self.overwrite
         check_free(self.path, read_paths, overwrite, folder=self.is_folder)
         for option, path in (("--report", self.page), ("--json", self.json)):
             if path is not None:
@@ -132,58 +133,39 @@ class Outputs:
         Yields:
           A function that writes the next forecast; forecasts come in the order of the plan.
         """
-        replace = self._request.overwrite
         with contextlib.ExitStack() as stack:
-            folder = None
+            files = [self.path]
             if self._in_folder:
-                folder = stack.enter_context(atomic_output(self.path, replace=replace))
+                folder = stack.enter_context(atomic_output(self.path, replace=self.overwrite))
                 folder.mkdir()
-            files = [self.path] if folder is None else [folder / name for name in self._names]
-            with _ForecastWriter(files, self.formats, specs, self._plan, scaling, replace, self.stacked) as writer:
+                files = [folder / name for name in self._names]
+            writer = _ForecastWriter(self, files, specs, scaling)
+            with writer.current:
                 yield writer.write
 
 
 class _ForecastWriter:
-    """Writes forecasts, one file after the other; a context manager that completes the last one."""
+    """Writes forecasts, one file after the other; the exit of `current` completes the last one."""
 
-    def __init__(
-        self,
-        files: Sequence[pathlib.Path],
-        formats: Sequence[FileFormat],
-        specs: Sequence[OutputSpec],
-        plan: ForecastPlan,
-        scaling: Scaling,
-        replace: bool,
-        stacked: bool,
-    ):
-        self._files, self._formats, self._specs, self._plan = files, formats, specs, plan
-        self._scaling, self._replace, self._stacked = scaling, replace, stacked
-        self._current = contextlib.ExitStack()
+    def __init__(self, outputs: Outputs, files: Sequence[pathlib.Path], specs: Sequence[OutputSpec], scaling: Scaling):
+        self._outputs, self._files, self._specs, self._scaling = outputs, files, specs, scaling
+        self.current = contextlib.ExitStack()
         self._number = -1  # of the open file
         self._write: Callable[[np.ndarray], None]
 
-    def __enter__(self) -> _ForecastWriter:
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self._current.__exit__(*error)
-
     def write(self, forecast: Forecast) -> None:
-        number = 0 if self._stacked else forecast.source
+        number = 0 if self._outputs.stacked else forecast.source
         if number != self._number:
-            self._current.close()
-            self._open(number, forecast)
-        self._write(forecast.prediction[: self._plan.frames_written(forecast.source, forecast.start)])
+            self.current.close()
+            self._write, self._number = self._open(number, forecast), number
+        self._write(forecast.prediction[: self._outputs.plan.frames_written(forecast.source, forecast.start)])
 
-    def _open(self, number: int, forecast: Forecast) -> None:
-        path, file_format = self._files[number], self._formats[number]
+    def _open(self, number: int, forecast: Forecast) -> Callable[[np.ndarray], None]:
+        path, file_format, replace = self._files[number], self._outputs.formats[number], self._outputs.overwrite
         if file_format.writer is None:  # a strip
-            strip = self._current.enter_context(atomic_output(path, replace=self._replace))
-            self._write = functools.partial(_draw_strip, strip, self._scaling, forecast)
-        else:
-            opened = open_output(path, file_format, self._specs[number], replace=self._replace)
-            self._write = self._current.enter_context(opened)
-        self._number = number
+            strip = self.current.enter_context(atomic_output(path, replace=replace))
+            return functools.partial(_draw_strip, strip, self._scaling, forecast)
+        return self.current.enter_context(open_output(path, file_format, self._specs[number], replace=replace))
 
 
 def _requested_format(request: Request, named: pathlib.Path | None) -> FileFormat | None:

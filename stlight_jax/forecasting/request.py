@@ -1,4 +1,4 @@
-"""What the user asks `predict` for."""
+"""The request of a user for forecasts."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Request:
         return pathlib.Path(self.input).expanduser()
 
     def check(self) -> None:
-        """Checks what can be judged before a file is read.
+        """Checks the options that no file is needed for.
 
         Raises:
           InputError: The input does not exist, or an option is impossible.

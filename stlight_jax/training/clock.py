@@ -1,6 +1,6 @@
 """Measures the time of training steps, their waiting for data, and the pauses between them.
 
-Steps run asynchronously, so the time that the host waits says little about the devices. A separate thread records when each
+Steps run asynchronously, so the time that the host waits is not that of the devices. A separate thread records when each
 step is done. The devices wait for data from that moment, or from the host's request for the next batch if that is later, until
 the host has the batch.
 """
@@ -73,7 +73,7 @@ class StepClock:
 
     Args:
       batch_size: Sequences per step, over all processes.
-      advice: What the user can do about slow data; ends the warning.
+      advice: Remedies for slow data, printed at the end of the warning.
     """
 
     def __init__(self, batch_size: int, advice: str):

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import ml_collections
@@ -203,19 +202,17 @@ class Trainer:
 
     def _validate(self, state: TrainState, done: int) -> dict[str, float] | None:
         """Returns the validation metrics; None after a request to stop, which must not delay saving."""
-        with self._clock.paused("validation") as elapsed:
-            return None if self._stop.requested else self._validation_metrics(state, done, elapsed)
-
-    def _validation_metrics(self, state: TrainState, done: int, elapsed: Callable[[], float]) -> dict[str, float] | None:
-        batch_size = self._launcher.round_up_batch_size(self._setup.config.evaluation.batch_size)
-        title = f"validating at step {done}"
-        sums = evaluate(
-            self._setup.eval_step, self._launcher, state.variables, self._setup.validation, batch_size, title, self._stop.agree
-        )
-        if sums is None:
+        if self._stop.requested:
             return None
-        result = sums.overall()
-        self._outputs.log.write(done, "validation", {**result, "seconds": elapsed()})
+        setup, title = self._setup, f"validating at step {done}"
+        batch_size = self._launcher.round_up_batch_size(setup.config.evaluation.batch_size)
+        with self._clock.paused("validation") as elapsed:
+            model = setup.eval_step, self._launcher, state.variables
+            sums = evaluate(*model, setup.validation, batch_size, title, self._stop.agree)
+            if sums is None:
+                return None
+            result = sums.overall()
+            self._outputs.log.write(done, "validation", {**result, "seconds": elapsed()})
         if not math.isfinite(result["mse"]):
             raise NonFiniteLossError(f"step {done}: the validation MSE is {result['mse']}. Earlier checkpoints are kept")
         print_message(f"step {done}: validation MSE {result['mse']:.3f}, SSIM {result['ssim']:.4f}")

@@ -57,15 +57,8 @@ class OneCycle:
     @classmethod
     def from_config(cls, optimizer: OptimizerSection, total_steps: int) -> OneCycle:
         """Makes the schedule that a config's section `optimizer` describes."""
-        return cls(
-            total_steps,
-            optimizer.learning_rate,
-            optimizer.rise,
-            optimizer.div_factor,
-            optimizer.final_div_factor,
-            optimizer.beta1_low,
-            optimizer.beta1_high,
-        )
+        names = ("rise", "div_factor", "final_div_factor", "beta1_low", "beta1_high")
+        return cls(total_steps, optimizer.learning_rate, **{name: getattr(optimizer, name) for name in names})
 
     def __post_init__(self) -> None:
         if not 0 < self.rise < 1:
@@ -117,15 +110,8 @@ class Cosine:
     @classmethod
     def from_config(cls, optimizer: OptimizerSection, steps_per_epoch: int, epochs: int) -> Cosine:
         """Makes the schedule that a config's section `optimizer` describes."""
-        return cls(
-            steps_per_epoch,
-            epochs,
-            optimizer.learning_rate,
-            optimizer.least_learning_rate,
-            optimizer.warmup_epochs,
-            optimizer.warmup_start,
-            optimizer.beta1,
-        )
+        rates = optimizer.learning_rate, optimizer.least_learning_rate
+        return cls(steps_per_epoch, epochs, *rates, optimizer.warmup_epochs, optimizer.warmup_start, optimizer.beta1)
 
     def __post_init__(self) -> None:
         _check_steps(self.steps_per_epoch * self.epochs)
