@@ -1,4 +1,7 @@
-"""Seconds to compile a training step, by depth: `python benchmarks/compile_time.py --depths=8,32`. It should not grow."""
+"""Times the compilation of a training step by depth: `python benchmarks/compile_time.py --depths=8,32`.
+
+The time should not grow with the depth.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +17,13 @@ from speed_worker import NETWORKS, JaxContestant
 from stlight_jax.commands.run_command import run_script
 from stlight_jax.console.messages import print_message
 
-_NETWORK = flags.DEFINE_enum("network", "d256", list(NETWORKS), "Which network.")
-_DEPTHS = flags.DEFINE_list("depths", ["8", "32"], "Mixer blocks.")
-_ROUNDS = flags.DEFINE_integer("rounds", 3, "Compilations of each, taking turns.")
+_NETWORK = flags.DEFINE_enum("network", "d256", list(NETWORKS), "Network of `speed_worker.py`.")
+_DEPTHS = flags.DEFINE_list("depths", ["8", "32"], "Numbers of mixer blocks.")
+_ROUNDS = flags.DEFINE_integer("rounds", 3, "Compilations of each depth, in turns.")
 
 
 def main() -> None:
-    """Compiles each depth a few times and prints medians; a first step is part of the time, as in training."""
+    """Compiles each depth a few times and prints medians of the first step, less a later one."""
     jax.config.update("jax_enable_compilation_cache", False)
     seconds: dict[str, list[float]] = {depth: [] for depth in _DEPTHS.value}
     for turn in range(_ROUNDS.value + 1):
@@ -35,7 +38,7 @@ def main() -> None:
             first = time.perf_counter() - begun
             begun = time.perf_counter()
             step()
-            if turn:  # the first round pays for things that are loaded once
+            if turn:  # the first round includes libraries that are loaded once
                 seconds[depth].append(first - (time.perf_counter() - begun))
     table = Table("depth", "compilation, s", title=_NETWORK.value)
     for depth, found in seconds.items():

@@ -1,8 +1,9 @@
-"""Speed of the data stream and of the metrics: `python benchmarks/data_and_metrics.py`. Figures are medians over rounds.
+"""Times the data stream and the metrics: `python benchmarks/data_and_metrics.py`. Figures are medians over rounds.
 
-Data: our Moving MNIST stream against a generator that makes one sequence at a time with Python's `random`, as OpenSTL's
-`dataloader_moving_mnist.py` does, both on one core; and against what training of the tiny network consumes on all of them.
-Metrics: all of an evaluation's figures on the device against a loop over frames with scikit-image; the numbers are compared.
+Data: the Moving MNIST stream against a generator that makes one sequence at a time with Python's `random`, as OpenSTL's
+`dataloader_moving_mnist.py` does, both on one core; and against the consumption of training the tiny network on all cores.
+Metrics: all figures of an evaluation on the device against a loop over frames with scikit-image; the script first compares
+their numbers.
 """
 
 from __future__ import annotations
@@ -38,14 +39,14 @@ _BATCH, _LENGTH = 16, 20
 
 
 def main() -> None:
-    """Runs both contests and writes their table."""
+    """Times data and metrics and writes their table."""
     digits = load_digits("train", "embedded", "")
     rates = metric_rates(digits)
     tiny = NETWORKS["tiny"]
     print_message("training of the tiny network ...")
     step = JaxContestant("auto", tiny).build("train")
     rates["training of tiny"] = _rate(lambda: _repeated(step, 20, tiny["batch"]))
-    rates |= data_rates(digits)  # last, for TensorFlow's threads stay on the one core
+    rates |= data_rates(digits)  # last, because TensorFlow's threads stay on one core
     ratios = {
         "stream over per-sequence generator (at least 5)": _over(rates, "our stream", "per-sequence generator"),
         "tiny's stream over tiny's training (at least 2)": _over(rates, "our stream, 32x32", "training of tiny"),
@@ -68,8 +69,8 @@ def main() -> None:
 
 
 def data_rates(digits: Digits) -> dict[str, list[float]]:
-    """Sequences per second on one core, 64 x 64 and, for ours, tiny's 32 x 32."""
-    from stlight_jax.data.pipeline import training_batches  # TensorFlow, which is quiet by now
+    """Measures sequences per second on one core, 64 x 64 pixels, and for this project also tiny's 32 x 32."""
+    from stlight_jax.data.pipeline import training_batches  # imports TensorFlow, after its messages are off
 
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(cores)})
@@ -87,7 +88,7 @@ def data_rates(digits: Digits) -> dict[str, list[float]]:
                 print_message(f"data: {name}, round {turn}")
                 begun = time.perf_counter()
                 count = contestant()
-                if turn:  # the first one warms up
+                if turn:  # the first turn warms up
                     rates[name].append(count / (time.perf_counter() - begun))
         return rates
     finally:
@@ -95,7 +96,7 @@ def data_rates(digits: Digits) -> dict[str, list[float]]:
 
 
 def per_sequence(images: np.ndarray, source: random.Random) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """OpenSTL's way: every sequence by itself, frame by frame, in float32 0..255, divided at the end."""
+    """Generates sequences as OpenSTL does: one at a time, frame by frame, in float32 0..255, divided at the end."""
     size, side = images.shape[-1], 64
     free = side - size
     while True:
@@ -118,20 +119,20 @@ def per_sequence(images: np.ndarray, source: random.Random) -> Iterator[tuple[np
             tops, lefts = (free * tops).astype(np.int32), (free * lefts).astype(np.int32)
             digit = images[source.randint(0, len(images) - 1)]
             for frame in range(_LENGTH):
-                place = (frame, slice(tops[frame], tops[frame] + size), slice(lefts[frame], lefts[frame] + size))
-                canvas[place] = np.maximum(canvas[place], digit)
+                window = (frame, slice(tops[frame], tops[frame] + size), slice(lefts[frame], lefts[frame] + size))
+                canvas[window] = np.maximum(canvas[window], digit)
         frames = canvas[:, None] / np.float32(255)  # [t, c, h, w]
         yield frames[: _LENGTH // 2].copy(), frames[_LENGTH // 2 :].copy()
 
 
 def collated(sequences: Iterator[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    """A batch of inputs and one of outputs, as PyTorch's loader puts them together."""
+    """Returns a batch of inputs and one of outputs, as PyTorch's loader stacks them."""
     inputs, outputs = zip(*itertools.islice(sequences, _BATCH), strict=True)
     return np.stack(inputs), np.stack(outputs)
 
 
 def metric_rates(digits: Digits) -> dict[str, list[float]]:
-    """Frames per second of MSE, MAE, PSNR and SSIM with both data ranges, on all cores."""
+    """Measures frames per second of MSE, MAE, PSNR and SSIM with both data ranges, on all cores."""
     frames = GeneratedSequences(digits, 64, 0, "test", 10, 64).frames(np.arange(64)) / np.float32(255)
     target = frames.astype(np.float32)
     prediction = target + np.random.default_rng(0).normal(0, 0.1, target.shape).astype(np.float32)
@@ -143,13 +144,13 @@ def metric_rates(digits: Digits) -> dict[str, list[float]]:
         return len(target) * target.shape[1]
 
     def loop() -> int:
-        by_scikit_image(prediction[few], target[few], (2.0,))  # what OpenSTL computes; ours has one SSIM more
+        by_scikit_image(prediction[few], target[few], (2.0,))  # as OpenSTL; this project has one SSIM more
         return len(target[few]) * target.shape[1]
 
     expected = by_scikit_image(prediction[few], target[few])
     found = on_device(prediction, target)
     for name, values in expected.items():
-        np.testing.assert_allclose(getattr(found, name)[few], values, rtol=1e-4, err_msg=name)
+        np.testing.assert_allclose(found[name][few], values, rtol=1e-4, err_msg=name)
     print_message("metrics: equal numbers; timing ...")
     rates: dict[str, list[float]] = {"our metrics": [], "scikit-image loop": []}
     for _ in range(_ROUNDS.value):
@@ -161,7 +162,7 @@ def metric_rates(digits: Digits) -> dict[str, list[float]]:
 def by_scikit_image(
     prediction: np.ndarray, target: np.ndarray, data_ranges: tuple[float, ...] = (2.0, 1.0)
 ) -> dict[str, np.ndarray]:
-    """The scores of `frame_metrics`, one frame at a time."""
+    """Computes the scores of `frame_metrics` with scikit-image, one frame at a time."""
     rows = []
     for of_prediction, of_target in zip(prediction, target, strict=True):
         for frame, truth in zip(of_prediction, of_target, strict=True):
@@ -171,12 +172,12 @@ def by_scikit_image(
             error = frame - truth
             rows.append((np.sum(error**2), np.sum(np.abs(error)), -10 * np.log10(mean_squared), *ssim))
     columns = np.array(rows).reshape(*prediction.shape[:2], -1)
-    names = ("squared_error", "absolute_error", "psnr", "ssim", "ssim_unit_range")
+    names = ("mse", "mae", "psnr", "ssim", "ssim_unit_range")
     return {name: columns[..., index] for index, name in enumerate(names[: columns.shape[-1]])}
 
 
 def _repeated(call: Callable[[], object], times: int, worth: int) -> int:
-    """What `times` calls are worth: `worth` each, or what they say."""
+    """Calls `times` times; returns the sum of the results, or `worth` per call if the results are no numbers."""
     return sum(found if isinstance(found := call(), int) else worth for _ in range(times))
 
 

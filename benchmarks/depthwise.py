@@ -1,6 +1,6 @@
-"""Depthwise convolution by each implementation: `python benchmarks/depthwise.py`. Medians in milliseconds.
+"""Times the depthwise convolution in each implementation: `python benchmarks/depthwise.py`. Medians in milliseconds.
 
-On a GPU, beside PyTorch:
+On a GPU you can compare with PyTorch:
 `--shape=16,32,32,1400 --dtype=bfloat16 --implementations=native,phases,torch:nchw,torch:channels_last`.
 """
 
@@ -26,18 +26,20 @@ from stlight_jax.model.ops.depthwise import IMPLEMENTATIONS, depthwise_conv
 from stlight_jax.runs.environment import describe_environment
 
 _SHAPE = flags.DEFINE_list("shape", ["4", "32", "32", "256"], "Batch, height, width, channels.")
-_DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Of frames and kernels.")
+_DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "dtype of frames and kernels.")
 _IMPLEMENTATIONS = flags.DEFINE_list(
-    "implementations", ["taps", "cpu"], f"Of {', '.join(IMPLEMENTATIONS)}; on a CPU the gradients of native take minutes."
+    "implementations",
+    ["taps", "cpu"],
+    f"A selection of {', '.join(IMPLEMENTATIONS)}; on a CPU the gradients of native take minutes.",
 )
-_ROUNDS = flags.DEFINE_integer("rounds", 15, "Turns of each.", lower_bound=1)
+_ROUNDS = flags.DEFINE_integer("rounds", 15, "Turns of each implementation.", lower_bound=1)
 _TORCH = ("torch:nchw", "torch:channels_last")
-_CALLS = 5  # of a turn, one after the other, so that a GPU need not wait for the next
+_CALLS = 5  # per turn, one after the other, so that a GPU does not wait for the next call
 _KERNELS = ((7, 3), (5, 3), (3, 1))  # side, dilation
 
 
 def main() -> None:
-    """Runs all implementations in turns and prints their table."""
+    """Times all implementations in turns and prints their table."""
     if len(_SHAPE.value) != 4 or not all(side.isdigit() and int(side) for side in _SHAPE.value):
         raise InputError(f"--shape is {','.join(_SHAPE.value)}; it must be four whole numbers: batch,height,width,channels")
     known = (*IMPLEMENTATIONS, *_TORCH)
@@ -48,7 +50,7 @@ def main() -> None:
     x, cotangent = (jnp.asarray(random.standard_normal(shape), _DTYPE.value) for _ in range(2))
     names = list(_IMPLEMENTATIONS.value)
     if "cpu" in names and (reason := cpu_kernels.why_unavailable()):
-        print_message(f"without the CPU kernels: {reason}")
+        print_message(f"leaving out the CPU kernels: {reason}")
         names.remove("cpu")
     table = Table("", *names, title=f"milliseconds, {list(shape)} {_DTYPE.value}")
     for side, dilation in _KERNELS:
@@ -56,8 +58,8 @@ def main() -> None:
         calls: dict[str, dict[str, Callable]] = {"forward": {}, "input gradient": {}, "filter gradient": {}}
         for name in names:
             if name in _TORCH:
-                for what, call in torch_calls(name, shape, side, dilation).items():
-                    calls[what][name] = call
+                for task, call in torch_calls(name, shape, side, dilation).items():
+                    calls[task][name] = call
                 continue
             op = functools.partial(depthwise_conv, dilation=dilation, implementation=name, precision=jax.lax.Precision.HIGHEST)
             calls["forward"][name] = functools.partial(jax.jit(op), x, kernel)
@@ -65,14 +67,24 @@ def main() -> None:
             of_kernel = jax.jit(lambda x, kernel, cotangent, op=op: jax.vjp(lambda k: op(x, k), kernel)[1](cotangent))
             calls["input gradient"][name] = functools.partial(of_input, x, kernel, cotangent)
             calls["filter gradient"][name] = functools.partial(of_kernel, x, kernel, cotangent)
-        for what, by_name in calls.items():
+        for task, by_name in calls.items():
             times = in_turns(by_name, _ROUNDS.value)
-            table.add_row(f"{side}x{side}, dilation {dilation}: {what}", *(f"{1e3 * times[name]:.2f}" for name in names))
+            table.add_row(f"{side}x{side}, dilation {dilation}: {task}", *(f"{1e3 * times[name]:.2f}" for name in names))
     Console(width=110).print(table, f"{describe_environment()['devices'][0]}, jax {jax.__version__}", highlight=False)
 
 
 def torch_calls(name: str, shape: tuple[int, ...], side: int, dilation: int) -> dict[str, Callable]:
-    """PyTorch's convolution and its gradients on random arrays, on a GPU if there is one; they return when they are done."""
+    """Makes calls of PyTorch's convolution and of its gradients on random arrays, on the GPU if the machine has one.
+
+    Args:
+      name: "torch:nchw" or "torch:channels_last".
+      shape: batch, height, width, channels.
+      side: side of the kernel.
+      dilation: dilation of the kernel.
+
+    Returns:
+      {"forward", "input gradient", "filter gradient"}: functions that return when the device is done.
+    """
     import torch
     import torch.nn.functional as F
 
@@ -87,26 +99,26 @@ def torch_calls(name: str, shape: tuple[int, ...], side: int, dilation: int) -> 
     def convolved(x: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
         return F.conv2d(x, kernel, padding=side // 2 * dilation, dilation=dilation, groups=channels)
 
-    def gradient(place: int) -> Callable:
+    def gradient(index: int) -> Callable:
         arguments = [x, kernel]
-        arguments[place] = arguments[place].detach().requires_grad_()
+        arguments[index] = arguments[index].detach().requires_grad_()
         y = convolved(*arguments)
-        return lambda: torch.autograd.grad(y, [arguments[place]], cotangent, retain_graph=True)
+        return lambda: torch.autograd.grad(y, [arguments[index]], cotangent, retain_graph=True)
 
-    def until_done(call: Callable) -> Callable:
-        def done() -> None:
+    def synchronised(call: Callable) -> Callable:
+        def wait() -> None:
             call()
             if device == "cuda":
                 torch.cuda.synchronize()
 
-        return done
+        return wait
 
     calls = {"forward": lambda: convolved(x, kernel), "input gradient": gradient(0), "filter gradient": gradient(1)}
-    return {what: until_done(call) for what, call in calls.items()}
+    return {name: synchronised(call) for name, call in calls.items()}
 
 
 def in_turns(calls: dict[str, Callable], rounds: int) -> dict[str, float]:
-    """Median seconds of each call, after a turn to warm up."""
+    """Returns the median seconds of each call, after one turn to warm up."""
     times: dict[str, list[float]] = {name: [] for name in calls}
     for turn in range(rounds + 1):
         for name, call in calls.items():

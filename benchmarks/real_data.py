@@ -1,9 +1,9 @@
-"""Short trainings on small real data sets, beside predictions that need no training.
+"""Trains small networks on small real data sets and compares them with predictions that need no training.
 
     python benchmarks/real_data.py --data=FOLDER [--only=taxinyc,kth] [--out=benchmarks/results/real_data]
 
-FOLDER holds taxinyc/, kth_openstl_clips/, kitti_odometry_clips/ and radar_knmi/. Each run is `train.py` and `eval.py` with
-`configs/frames.py`, as a user starts them; about twenty minutes in all on two cores.
+FOLDER holds taxinyc/, kth_openstl_clips/, kitti_odometry_clips/ and radar_knmi/. Each run is
+`train.py` and `eval.py` with `configs/frames.py`, as a user starts them; all runs take about twenty minutes on two cores.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from typing import Any
 
 from absl import app, flags
-from rich.console import Console
-from rich.table import Table
+
+from stlight_jax.console.text_table import text_table
 
 _ROOT = pathlib.Path(__file__).parent.parent
-# name: (what it is, path below FOLDER, flags of train.py after --config, flags of eval.py)
-RUNS = {
+# name: (title, path below FOLDER, keys for train.py, flags of eval.py)
+RUNS: dict[str, tuple[str, str, dict[str, Any], list[str]]] = {
     "taxinyc": (
         "TaxiNYC 4 -> 4 hours",
         "taxinyc/taxinyc_2012_2014_16x8.npz",
@@ -33,7 +34,7 @@ RUNS = {
         ["--cycle=168"],
     ),
     "taxinyc_raw": (
-        "TaxiNYC 2014 as it was published, 4 -> 4 hours",
+        "TaxiNYC 2014 as published, 4 -> 4 hours",
         "taxinyc/NYC14_Taxi_M16x8_T60_InOut.h5",
         {
             "data.layout": "tchw", "model.in_frames": 4, "model.out_frames": 4, "model.patch_size": 1,
@@ -76,12 +77,21 @@ RUNS = {
 _KEPT = ("table.txt", "metrics.json", "prediction.png", "loss_curve.png")
 
 _DATA = flags.DEFINE_string("data", None, "Folder with the data sets.", required=True)
-_ONLY = flags.DEFINE_list("only", list(RUNS), "Which runs.")
+_ONLY = flags.DEFINE_list("only", list(RUNS), "Names of the runs.")
 _OUT = flags.DEFINE_string("out", str(_ROOT / "benchmarks" / "results" / "real_data"), "Folder for the results.")
 
 
 def run(name: str, data: pathlib.Path, workdir: pathlib.Path) -> dict:
-    """Trains and evaluates; returns what `metrics.json` holds, with "seconds" of training."""
+    """Trains and evaluates.
+
+    Args:
+      name: a key of `RUNS`.
+      data: the folder with the data sets.
+      workdir: the folder of the run.
+
+    Returns:
+      The content of `metrics.json`, with the "seconds" of training.
+    """
     _, path, keys, evaluation = RUNS[name]
     settings = [f"--config.{key}={value}" for key, value in keys.items()]
     begun = time.monotonic()
@@ -96,36 +106,39 @@ def run(name: str, data: pathlib.Path, workdir: pathlib.Path) -> dict:
 
 
 def summary(results: dict[str, dict]) -> str:
-    """A row per run: MSE of the network and of each prediction without training."""
-    table = Table("", title="MSE on the test split, summed over pixels")
-    headings = ("STLight", "copy last frame", "mean of inputs", "168 h before", "best constant image", "minutes of training")
-    for heading in headings:
-        table.add_column(heading, justify="right")
+    """Formats a row per run: MSE of the network and of each prediction without training."""
+    headings = (
+        "",
+        "STLight",
+        "copy last frame",
+        "mean of inputs",
+        "168 h before",
+        "best constant image",
+        "minutes of training",
+    )
+    rows = []
     for name, result in results.items():
         overall = result["overall"]
         values = [overall[key]["mse"] for key in ("stlight", "copy_last_frame", "mean_of_inputs")]
         values += [result["cycle"]["overall"]["mse"] if "cycle" in result else None, overall["best_constant_image"]["mse"]]
         cells = ["-" if value is None else f"{value:.4g}" for value in values]
-        table.add_row(RUNS[name][0], *cells, f"{result['seconds'] / 60:.1f}")
-    console = Console(width=150, color_system=None)
-    with console.capture() as capture:
-        console.print(table)
-    note = "The best constant image is the mean of the test frames themselves, which no forecast knows.\n"
-    return capture.get() + note
+        rows.append([RUNS[name][0], *cells, f"{result['seconds'] / 60:.1f}"])
+    note = "The best constant image is the mean of the test frames, which no forecast knows.\n"
+    return text_table(headings, rows, "MSE on the test split, summed over pixels", width=150) + note
 
 
-def main(arguments: list[str]) -> None:
-    del arguments
+def main(_: list[str]) -> None:
+    """Carries out the runs and writes the summary of all results in the folder."""
     out = pathlib.Path(_OUT.value)
     for name in _ONLY.value:
         if name not in RUNS:
-            raise app.UsageError(f"--only: no run {name}; choose of {', '.join(RUNS)}")
+            raise app.UsageError(f"--only: no run {name}; choose among {', '.join(RUNS)}")
         with tempfile.TemporaryDirectory() as folder:
             workdir = pathlib.Path(folder) / name
             result = run(name, pathlib.Path(_DATA.value), workdir)
             result["test_set"].pop("folder")
             (out / name).mkdir(parents=True, exist_ok=True)
-            for file in (*_KEPT, *(["prediction.gif"] if name == "radar" else [])):  # large, so one of them is enough
+            for file in (*_KEPT, *(["prediction.gif"] if name == "radar" else [])):  # large, so one is enough
                 shutil.copy(workdir / "eval" / file, out / name / file)
             (out / name / "metrics.json").write_text(json.dumps(result, indent=1) + "\n")
     results = {name: json.loads((out / name / "metrics.json").read_text()) for name in RUNS if (out / name).exists()}

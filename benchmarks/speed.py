@@ -1,8 +1,8 @@
-"""Speed against PyTorch: `python benchmarks/speed.py --network=d256 [--device=gpu]`. One table, one chart, JSON beside them.
+"""Compares the speed with PyTorch: `python benchmarks/speed.py --network=d256 [--device=gpu]`. Writes table, chart and JSON.
 
-Every contestant lives in a process of its own, which all but one sleep in: ours with its own kernels and with XLA's grouped
-convolution, and the PyTorch reference in eager mode, in channels_last and compiled. They take turns for several rounds, so that
-what else the machine does hits all of them alike. Figures are medians over all calls, with quartiles.
+Every contestant runs in its own process, one at a time: JAX with the project's kernels and with XLA's grouped convolution, and
+the PyTorch reference in eager mode, in channels_last and compiled. They take turns for several rounds, so that other load of
+the machine affects all of them alike. Figures are medians over all calls, with quartiles.
 """
 
 from __future__ import annotations
@@ -32,30 +32,37 @@ from stlight_jax.storage.json_files import write_json
 
 MODES = ["jax:auto", "jax:native", "jax:phases", "jax:taps", "torch:eager", "torch:channels_last", "torch:compile"]
 TASKS = ("train", "throughput", "latency")
-# On a CPU large arrays in large pages: a tenth of a training step of ours, and PyTorch gets the same. A GPU is shared by all.
+# Large pages for large arrays save a tenth of a training step on a CPU; PyTorch gets them, too. All contestants share a GPU.
 _ENVIRONMENT = {
     "cpu": {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1", "JAX_PLATFORMS": "cpu"},
     "gpu": {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "JAX_PLATFORMS": "cuda"},
 }
 _WORKER = pathlib.Path(__file__).with_name("speed_worker.py")
 
-_NETWORK = flags.DEFINE_enum("network", "d256", list(NETWORKS), "Which network.")
-_DEVICE = flags.DEFINE_enum("device", "cpu", list(_ENVIRONMENT), "Where.")
+_NETWORK = flags.DEFINE_enum("network", "d256", list(NETWORKS), "Network of `speed_worker.py`.")
+_DEVICE = flags.DEFINE_enum("device", "cpu", list(_ENVIRONMENT), "Device.")
 _PRECISION = flags.DEFINE_enum(
     "precision", "float32", list(PRECISIONS), "float32; on a GPU also with TF32 products, or bfloat16 with float32 parameters."
 )
 _MODES = flags.DEFINE_list(
-    "modes", [mode for mode in MODES if mode not in ("jax:phases", "jax:taps")], f"Who runs; of {', '.join(MODES)}."
+    "modes",
+    [mode for mode in MODES if mode not in ("jax:phases", "jax:taps")],
+    f"Contestants; a selection of {', '.join(MODES)}.",
 )
-_TASKS = flags.DEFINE_list("tasks", list(TASKS), "What is timed.")
+_TASKS = flags.DEFINE_list("tasks", list(TASKS), "Tasks to time.")
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "Turns of each contestant.", lower_bound=1)
-_SECONDS = flags.DEFINE_float("seconds", 4.0, "Of each turn, about.")
-_TORCH_PYTHON = flags.DEFINE_string("torch_python", sys.executable, "The interpreter that has PyTorch, if another one.")
-_OUT = flags.DEFINE_string("out", "runs/speed", "Folder for table, chart and figures.")
+_SECONDS = flags.DEFINE_float("seconds", 4.0, "Approximate length of a turn, in seconds.")
+_TORCH_PYTHON = flags.DEFINE_string("torch_python", sys.executable, "Python interpreter with PyTorch.")
+_OUT = flags.DEFINE_string("out", "runs/speed", "Folder for the table, the chart and the figures.")
 
 
 class Contestant:
-    """A worker process and what it has answered."""
+    """A worker process.
+
+    Args:
+      name: framework and mode, such as "jax:auto".
+      spec: the network and its frames, see `speed_worker.NETWORKS`.
+    """
 
     def __init__(self, name: str, spec: dict[str, Any]):
         framework, _, mode = name.partition(":")
@@ -66,13 +73,13 @@ class Contestant:
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
 
     def order(self, **order: Any) -> dict[str, Any]:
-        """Sends one order and waits for its answer."""
+        """Sends an order and returns its answer."""
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
         answer = self._process.stdout.readline()
         if not answer:
             raise InputError(f"{self.name} stopped with status {self._process.wait()}; leave it out of --modes")
-        time.sleep(0.3)  # until its threads have gone to sleep
+        time.sleep(0.3)  # until its threads sleep
         return json.loads(answer)
 
     def close(self) -> None:
@@ -82,7 +89,7 @@ class Contestant:
 
 
 def main() -> None:
-    """Runs the contest and writes its table, chart and figures."""
+    """Times all contestants and writes the table, the chart and the figures."""
     if _DEVICE.value == "cpu" and _PRECISION.value != "float32":
         raise InputError(f"--precision={_PRECISION.value} is for --device=gpu; CPUs are timed in float32")
     spec = NETWORKS[_NETWORK.value] | {"device": _DEVICE.value, "precision": _PRECISION.value}
@@ -112,7 +119,7 @@ def main() -> None:
 
 
 def _write(results: dict[str, Any]) -> None:
-    """What there is by now: a contest takes long, and may be cut short."""
+    """Writes the results so far: the script takes long and may be interrupted."""
     results["summary"] = summary(results)
     out = pathlib.Path(_OUT.value)
     out.mkdir(parents=True, exist_ok=True)
@@ -134,7 +141,7 @@ def _check_modes() -> None:
             subprocess.run([_TORCH_PYTHON.value, "-c", "import torch"], check=True, capture_output=True)
         except (OSError, subprocess.CalledProcessError):
             raise InputError(
-                f'{_TORCH_PYTHON.value} has no PyTorch: pip install -e ".[torch]" there, name another interpreter with '
+                f'{_TORCH_PYTHON.value} has no PyTorch: run its pip install -e ".[torch]", name another interpreter with '
                 "--torch_python, or leave torch out of --modes"
             ) from None
 
@@ -145,23 +152,23 @@ def _contest(task: str, contestants: list[Contestant], results: dict[str, Any]) 
     ours = next((contestant for contestant in contestants if contestant.name == "jax:auto"), None)
     if matmuls and ours:
         entries.append((ours, matmuls))
-    for contestant, what in entries:
-        print_message(f"{what}: {contestant.name} gets ready ...")
-        answer = contestant.order(task=what, prepare=True)
-        about = results["contestants"].setdefault(contestant.name, {})
-        about["versions"] = answer["versions"]
-        about.setdefault("first_call_seconds", {})[what] = answer["first_call_seconds"]
+    for contestant, part in entries:
+        print_message(f"{part}: preparing {contestant.name} ...")
+        answer = contestant.order(task=part, prepare=True)
+        record = results["contestants"].setdefault(contestant.name, {})
+        record["versions"] = answer["versions"]
+        record.setdefault("first_call_seconds", {})[part] = answer["first_call_seconds"]
     for turn in range(_ROUNDS.value):
         print_message(f"{task}: round {turn + 1} of {_ROUNDS.value}")
-        for contestant, what in entries:
-            turns = results["timings"].setdefault(what, {}).setdefault(contestant.name, [])
+        for contestant, part in entries:
+            turns = results["timings"].setdefault(part, {}).setdefault(contestant.name, [])
             if turns and turns[-1][-1] > 5 * _SECONDS.value:
-                continue  # one call of it outlasts everybody else's turns
-            turns.append(contestant.order(task=what, seconds=_SECONDS.value)["seconds"])
+                continue  # a single call takes longer than the turns of all others
+            turns.append(contestant.order(task=part, seconds=_SECONDS.value)["seconds"])
 
 
 def _memory(contestants: list[Contestant], results: dict[str, Any]) -> None:
-    """What training needs, of those whose steps are quick enough to have warmed up."""
+    """Measures the memory of training, for contestants whose steps are quick enough to have warmed up."""
     for contestant in contestants:
         if results["timings"]["train"][contestant.name][-1][-1] < _SECONDS.value:
             print_message(f"memory of {contestant.name} ...")
@@ -169,7 +176,7 @@ def _memory(contestants: list[Contestant], results: dict[str, Any]) -> None:
 
 
 def summary(results: dict[str, Any]) -> dict[str, Any]:
-    """Medians and quartiles in seconds, and the ratios that matter."""
+    """Computes medians and quartiles in seconds, and ratios."""
     found: dict[str, Any] = {"seconds": {}, "against_best_torch": {}, "over_matmuls": {}}
     for task, by_name in results["timings"].items():
         found["seconds"][task] = {name: _spread([t for turn in turns for t in turn]) for name, turns in by_name.items()}
@@ -188,7 +195,7 @@ def summary(results: dict[str, Any]) -> dict[str, Any]:
 
 
 def _gflop(results: dict[str, Any], task: str) -> float:
-    """1e9 floating-point operations of one call; training counts both gradients, of which the encoder has but one."""
+    """Counts the operations of one call, in 1e9; training includes both gradients, of which the encoder has only one."""
     parts = count(STLightConfig(**results["shape"]), results["side"], results["side"]).parts
     products = [part for part in parts if any(word in part.name for word in ("convolution", "pointwise", "1x1"))]
     products = [part for part in products if "norm" not in part.name]
@@ -210,12 +217,12 @@ def _spread(times: list[float]) -> dict[str, float]:
 
 
 def as_text(results: dict[str, Any]) -> str:
-    """The tables, for a screen or a file."""
+    """Formats the results as tables."""
     found, spec = results["summary"], results
     console = Console(width=150, color_system=None)
     with console.capture() as capture:
-        what = f"{spec['network']}, {spec['precision']}, batch {spec['batch']} (latency: 1)"
-        table = Table("", title=f"{what}: milliseconds, median (quartiles)")
+        settings = f"{spec['network']}, {spec['precision']}, batch {spec['batch']} (latency: 1)"
+        table = Table("", title=f"{settings}: milliseconds, median (quartiles)")
         names = list(results["contestants"])
         for name in names:
             table.add_column(name, justify="right")
@@ -224,9 +231,9 @@ def as_text(results: dict[str, Any]) -> str:
             if task == "latency":
                 table.add_row("latency, p99", *(f"{1e3 * by_name[name]['p99']:.1f}" for name in names))
         for task in found["against_best_torch"]:
-            calls = [about["first_call_seconds"].get(task) for about in results["contestants"].values()]
+            calls = [record["first_call_seconds"].get(task) for record in results["contestants"].values()]
             table.add_row(f"first {task} call, s", *("-" if value is None else f"{value:.1f}" for value in calls))
-        memory = [about.get("memory") for about in results["contestants"].values()]
+        memory = [record.get("memory") for record in results["contestants"].values()]
         if any(memory):
             for row, key in (("peak MiB", "peak_mib"), ("growth in 10 steps, MiB", "growth_mib")):
                 if any(value and key in value for value in memory):
@@ -239,7 +246,7 @@ def as_text(results: dict[str, Any]) -> str:
         lines.append(f"{task}: {ratio:.2f} times the time of its matrix products alone")
     for task, rate in found.get("gflops", {}).items():
         lines.append(f"{task}: {rate:.1f} GFLOP/s")
-    frameworks = {name.partition(":")[0]: about["versions"] for name, about in results["contestants"].items()}
+    frameworks = {name.partition(":")[0]: record["versions"] for name, record in results["contestants"].items()}
     for versions in frameworks.values():
         lines.append(", ".join(f"{name} {value}" for name, value in versions.items()))
     lines.append(results["cpu"])
@@ -247,7 +254,7 @@ def as_text(results: dict[str, Any]) -> str:
 
 
 def draw(path: pathlib.Path, results: dict[str, Any]) -> None:
-    """A bar per contestant and task: how fast beside the best PyTorch mode."""
+    """Draws a bar per contestant and task: the speed relative to the best PyTorch mode."""
     seconds = results["summary"]["seconds"]
     tasks = [task for task in TASKS if task in seconds]
     figure = Figure(figsize=(3.2 * len(tasks) + 1.2, 3), layout="constrained")
@@ -265,7 +272,7 @@ def draw(path: pathlib.Path, results: dict[str, Any]) -> None:
         axes.set(title="latency, batch 1" if task == "latency" else task, xlim=(0, 1.2 * max(speeds.values())))
         axes.title.set_fontsize(10)
         axes.spines[["top", "right"]].set_visible(False)
-    axes.invert_yaxis()  # of all, for they share it
+    axes.invert_yaxis()  # of all axes, which share it
     figure.savefig(path, dpi=120)
 
 

@@ -1,9 +1,9 @@
-"""One contestant of `speed.py`, in a process of its own: reads orders as JSON lines, answers with timings.
+"""A contestant of `speed.py`, in its own process: reads orders as JSON lines and answers with timings.
 
 Orders: {"task": TASK, "prepare": true} builds and warms up; {"task": TASK, "seconds": S} times calls for about S seconds.
 Tasks: train (forward, backward, Adam), throughput (forward, whole batch), latency (forward, batch 1), memory (of training: on
-a CPU growth of the peak resident size over ten steps, on a GPU the peak of what was allocated there); JAX also matmul_inference
-and matmul_train, the network's matrix products alone. Inputs lie on the device before the clock starts.
+a CPU the growth of the peak resident size over ten steps, on a GPU the peak of allocated memory); JAX also matmul_inference and
+matmul_train, the network's matrix products alone. Inputs are on the device before the clock starts.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from typing import Any
 import numpy as np
 
 _FRAMES = {"in_frames": 10, "out_frames": 10, "in_channels": 1, "out_channels": 1, "patch_size": 2, "near_kernel": 3}
-NETWORKS = {
+NETWORKS: dict[str, dict[str, Any]] = {
     "tiny": {"network": {**_FRAMES, "hidden_dim": 96, "depth": 6, "far_kernel": 5}, "side": 32, "batch": 8, "scan_unroll": 6},
     "d256": {"network": {**_FRAMES, "hidden_dim": 256, "depth": 16, "far_kernel": 7}, "side": 64, "batch": 4},
     "XS": {"network": {**_FRAMES, "hidden_dim": 800, "depth": 16, "far_kernel": 7}, "side": 64, "batch": 2},
     "L": {"network": {**_FRAMES, "hidden_dim": 1400, "depth": 16, "far_kernel": 7}, "side": 64, "batch": 16},
 }
-# What both frameworks call the same: model.dtype and model.precision here, PyTorch's switches there.
-PRECISIONS = {
+# Names shared by both frameworks: model.dtype and model.precision in JAX, switches in PyTorch.
+PRECISIONS: dict[str, dict[str, Any]] = {
     "float32": {"dtype": "float32", "precision": "float32"},
     "tensorfloat32": {"dtype": "float32", "precision": "tensorfloat32"},
     "bfloat16": {"dtype": "bfloat16", "precision": "bfloat16"},
 }
-_SLOW_SECONDS = 60.0  # a first call that takes longer is not repeated to warm up
+_SLOW_SECONDS = 60.0  # a longer first call is not repeated to warm up
 ROOT = pathlib.Path(__file__).parent.parent
 
 
 def main() -> None:
     """Serves orders until standard input ends. Arguments: framework, mode, network and frames as JSON."""
     framework, mode, spec = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
-    contestant = {"jax": JaxContestant, "torch": TorchContestant}[framework](mode, spec)
+    contestant = JaxContestant(mode, spec) if framework == "jax" else TorchContestant(mode, spec)
     ready: dict[str, Callable[[], None]] = {}
     for line in sys.stdin:
         order = json.loads(line)
@@ -82,7 +82,12 @@ def _memory_growth(step: Callable[[], None]) -> float:
 
 
 class JaxContestant:
-    """This project. `mode` is `model.depthwise`."""
+    """This project.
+
+    Args:
+      mode: `model.depthwise`.
+      spec: an entry of `NETWORKS`, with "device" and "precision".
+    """
 
     def __init__(self, mode: str, spec: dict[str, Any]):
         import jax
@@ -91,7 +96,7 @@ class JaxContestant:
         from stlight_jax import STLight, STLightConfig
         from stlight_jax.parallel.launchers import PmapLauncher
 
-        arithmetic = PRECISIONS[spec["precision"]]
+        arithmetic = PRECISIONS[spec.get("precision", "float32")]
         self.config = STLightConfig(**spec["network"], **arithmetic, depthwise=mode, scan_unroll=spec.get("scan_unroll", 1))
         self.model, self.side, self.batch = STLight(self.config), spec["side"], spec["batch"]
         self.optimizer = ml_collections.ConfigDict({"beta2": 0.999, "eps": 1e-8, "clip_norm": 0.0, "weight_decay": 0.0})
@@ -99,12 +104,12 @@ class JaxContestant:
         self.versions = {"python": sys.version.split()[0], "jax": jax.__version__, "device": jax.devices()[0].device_kind}
 
     def device_memory(self) -> dict[str, float] | None:
-        """Where the device counts what is allocated."""
+        """Returns the peak memory of the device; None if the device does not count it."""
         statistics = self.launcher.devices[0].memory_stats()
         return {"peak_mib": statistics["peak_bytes_in_use"] / 2**20} if statistics else None
 
     def build(self, task: str) -> Callable[[], None]:
-        """A call that returns when its work is done."""
+        """Makes a call that returns when the device is done. `task` is one of the module's tasks."""
         if task == "train":
             return self._train()
         if task in ("throughput", "latency"):
@@ -140,15 +145,16 @@ class JaxContestant:
         batch = self.launcher.split(np.random.default_rng(0).integers(0, 256, (self.batch, length, *frame), dtype=np.uint8))
         rates = Hyperparameters(np.float32(1e-3), np.float32(0.9))
 
+        latest = [state]
+
         def call() -> None:
-            nonlocal state
-            state, metrics = step(state, batch, rates)
-            jax.block_until_ready((state, metrics))
+            latest[0], metrics = step(latest[0], batch, rates)
+            jax.block_until_ready((latest[0], metrics))
 
         return call
 
     def _matmuls(self, training: bool) -> Callable[[], None]:
-        """Encoder, pointwise layers and reassembly as matrix products, with both gradients for training."""
+        """Makes the products of encoder, pointwise layers and reassembly, with both gradients for training."""
         import jax
         import jax.numpy as jnp
 
@@ -185,7 +191,12 @@ class JaxContestant:
 
 
 class TorchContestant:
-    """The PyTorch reference. `mode` is eager, channels_last or compile."""
+    """The PyTorch reference.
+
+    Args:
+      mode: "eager", "channels_last" or "compile".
+      spec: an entry of `NETWORKS`, with "device" and "precision".
+    """
 
     def __init__(self, mode: str, spec: dict[str, Any]):
         import torch
@@ -194,7 +205,7 @@ class TorchContestant:
         self.autocast = functools.partial(torch.autocast, "cuda", torch.bfloat16, enabled=spec["precision"] == "bfloat16")
         for switch in (torch.backends.cuda.matmul, torch.backends.cudnn):
             switch.allow_tf32 = spec["precision"] != "float32"
-        torch.backends.cudnn.benchmark = True  # tries its algorithms, as XLA does
+        torch.backends.cudnn.benchmark = True  # tries several algorithms, as XLA does
 
         sys.path.append(str(ROOT / "stlight_jax" / "torch_reference"))  # an interpreter with PyTorch may have no JAX
         import network
@@ -205,19 +216,19 @@ class TorchContestant:
         self.network = spec["network"]
         if mode == "channels_last":
             self.model = self.model.to(memory_format=torch.channels_last)
-        # On a GPU with CUDA graphs, which take the calls' overhead away as XLA's do.
-        how = {"mode": "reduce-overhead"} if self.device.type == "cuda" else {}
-        self.called = torch.compile(self.model, **how) if mode == "compile" else self.model
+        # On a GPU with CUDA graphs, which remove the overhead of calls, as in XLA.
+        options = {"mode": "reduce-overhead"} if self.device.type == "cuda" else {}
+        self.called = torch.compile(self.model, **options) if mode == "compile" else self.model
         self.versions = {"python": sys.version.split()[0], "torch": torch.__version__, "threads": torch.get_num_threads()}
 
     def device_memory(self) -> dict[str, float] | None:
-        """On a GPU."""
+        """Returns the peak memory of a GPU; None on a CPU."""
         import torch
 
         return {"peak_mib": torch.cuda.max_memory_allocated() / 2**20} if self.device.type == "cuda" else None
 
     def build(self, task: str) -> Callable[[], None]:
-        """A call that returns when its work is done."""
+        """Makes a call that returns when the device is done. `task` is one of the module's tasks."""
         import torch
         import torch.nn.functional as F
 

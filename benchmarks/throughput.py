@@ -1,8 +1,8 @@
-"""OpenSTL's throughput protocol beside a warmed-up one, in JAX and in PyTorch: `python benchmarks/throughput.py`.
+"""Measures throughput by OpenSTL's protocol and after warming up, in JAX and in PyTorch: `python benchmarks/throughput.py`.
 
-OpenSTL (`--fps`) times forward passes of uniform random frames with no warm-up, 100 of batch 100 below 128 pixels, else 1000
-of batch 10, and divides sequences by seconds. Without warm-up the first pass, compilation included, counts like the others.
-Its published figures are from a V100. On a CPU give fewer --repeats; the table says how many there were.
+OpenSTL (`--fps`) times forward passes of uniform random frames without warming up, 100 of batch 100 below 128 pixels, else
+1000 of batch 10, and divides sequences by seconds, so the first pass, compilation included, counts like the others. Its
+published figures are from a V100. On a CPU give fewer --repeats; the table shows their number.
 """
 
 import os
@@ -34,26 +34,31 @@ from stlight_jax.torch_reference.weight_files import require
 from stlight_jax.torch_reference.weights import torch_network
 
 define_config_flag(flags.FLAGS, sys.argv, default="moving_mnist:tiny")
-_BATCH = flags.DEFINE_integer("batch_size", 0, lower_bound=0, help="0 is OpenSTL's: 100, or 10 from 128 pixels on.")
-_REPEATS = flags.DEFINE_integer("repeats", 0, lower_bound=0, help="0 is OpenSTL's: 100, or 1000 from 128 pixels on.")
-_JSON = flags.DEFINE_string("json", None, "Write the figures to this file.")
+_BATCH = flags.DEFINE_integer(
+    "batch_size", 0, lower_bound=0, help="Sequences per pass; 0 for OpenSTL's: 100, or 10 from 128 pixels on."
+)
+_REPEATS = flags.DEFINE_integer(
+    "repeats", 0, lower_bound=0, help="Forward passes; 0 for OpenSTL's: 100, or 1000 from 128 pixels on."
+)
+_JSON = flags.DEFINE_string("json", None, "File for the figures; none by default.")
 
 
 def main() -> None:
     """Prints sequences/s of both frameworks under both protocols."""
     config = flags.FLAGS.config
-    shape, side = network_config(check_config(config)), config.data.image_size
+    model, side = network_config(check_config(config)), config.data.image_size
     batch_size = _BATCH.value or (100 if side < 128 else 10)
     repeats = _REPEATS.value or (100 if side < 128 else 1000)
-    size = (batch_size, shape.in_frames, side, side, shape.in_channels)
+    size = (batch_size, model.in_frames, side, side, model.in_channels)
     frames = np.random.default_rng(0).random(size, dtype=np.float32)
-    variables = init_variables(STLight(shape), 0, size[2:])
-    forwards = {"JAX": in_jax(shape, variables, frames), "PyTorch": in_torch(shape, variables, frames)}
-    cold, warm = {}, {name: [] for name in forwards}
+    variables = init_variables(STLight(model), 0, size[2:])
+    forwards = {"JAX": in_jax(model, variables, frames), "PyTorch": in_torch(model, variables, frames)}
+    cold: dict[str, list[float]] = {}
+    warm: dict[str, list[float]] = {name: [] for name in forwards}
     for name, forward in forwards.items():
         print_message(f"{name}: {repeats} passes of batch {batch_size} from a cold start ...")
         cold[name] = _timed(forward, repeats)
-    print_message(f"{repeats} warm passes of each, taking turns ...")
+    print_message(f"{repeats} warm passes of each, in turns ...")
     for _ in range(repeats):
         for name, forward in forwards.items():
             warm[name] += _timed(forward, 1)
@@ -81,24 +86,24 @@ def main() -> None:
         write_json(_JSON.value, content)
 
 
-def in_jax(shape: STLightConfig, variables: dict[str, Any], frames: np.ndarray) -> Callable[[], None]:
-    """A forward pass in JAX that returns when it is done."""
-    predict = Predictor(shape, variables)
+def in_jax(config: STLightConfig, variables: dict[str, Any], frames: np.ndarray) -> Callable[[], None]:
+    """Makes a forward pass in JAX that returns when the device is done."""
+    predict = Predictor(config, variables)
     on_device = jax.device_put(frames)
     return lambda: predict(on_device).block_until_ready()
 
 
-def in_torch(shape: STLightConfig, variables: dict[str, Any], frames: np.ndarray) -> Callable[[], None]:
-    """The same in PyTorch, on a GPU if there is one."""
+def in_torch(config: STLightConfig, variables: dict[str, Any], frames: np.ndarray) -> Callable[[], None]:
+    """Makes a forward pass in PyTorch that returns when the device is done, on the GPU if the machine has one."""
     torch = require("torch")
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = torch_network(shape, jax.tree.map(np.array, variables)).eval().to(device)
-    torch.backends.cudnn.allow_tf32 = shape.precision != "float32"  # as exact as ours
+    network = torch_network(config, jax.tree.map(np.array, variables)).eval().to(device)
+    torch.backends.cudnn.allow_tf32 = config.precision != "float32"  # the precision of JAX
     inputs = torch.from_numpy(frames.transpose(0, 1, 4, 2, 3).copy()).to(device)
 
     def forward() -> None:
         with torch.no_grad():
-            model(inputs)
+            network(inputs)
         if device == "cuda":
             torch.cuda.synchronize()
 

@@ -1,7 +1,7 @@
-"""What tiles cost and change: a mosaic of Moving MNIST, predicted whole and in tiles with smaller and smaller overlaps.
+"""Measures the cost and the error of tiles: a mosaic of Moving MNIST, predicted whole and in tiles with decreasing overlaps.
 
-The last row has tiles in which two receptive radii have no room, as in those that the published networks get, and what
-`Forecaster` makes of that by itself: an overlap of half a tile.
+The tiles of the last row are smaller than two receptive radii, as the tiles of the published networks are; `Forecaster`
+then chooses an overlap of half a tile.
 
 Differences from the whole frame's prediction are in grey levels (0 to 255), beside the prediction's own error.
 """
@@ -21,15 +21,16 @@ from stlight_jax import Forecaster
 from stlight_jax.commands.run_command import run_script
 from stlight_jax.data.load import check_config, open_test
 from stlight_jax.inference import trained
-from stlight_jax.inference.tiles import Tiling, receptive_radius
+from stlight_jax.inference.tiles import Tile, Tiling, receptive_radius
 
 _SIDE = flags.DEFINE_integer("side", 16, "Sequences along a side of the mosaic.")
 _TILE = flags.DEFINE_integer("tile", 256, "Pixels along a side of a tile.")
-_SMALL_TILE = flags.DEFINE_integer("small_tile", 144, "The same of a tile that is less than two receptive radii.")
-_OUT = flags.DEFINE_string("out", None, "Write the table to this file, too.")
+_SMALL_TILE = flags.DEFINE_integer("small_tile", 144, "Pixels along a side of a tile that is smaller than two receptive radii.")
+_OUT = flags.DEFINE_string("out", None, "File for the table, in addition to the screen.")
 
 
 def main() -> None:
+    """Predicts the mosaic with each tiling and prints a table."""
     model = trained.load("tiny")
     radius = receptive_radius(model.config)
     side = _SIDE.value
@@ -37,7 +38,7 @@ def main() -> None:
     frames = clips.reshape(side, side, *clips.shape[1:])  # [rows, columns, t, h, w, c]
     frames = frames.transpose(2, 0, 3, 1, 4, 5).reshape(clips.shape[1], side * 32, side * 32, 1)  # [t, rows*h, columns*w, c]
     inputs, truth = frames[:10], frames[10:].astype(np.float32)
-    whole, reference, seconds = _run(Forecaster(model, memory=2**40), inputs)
+    whole, reference, seconds = _predict(Forecaster(model, memory=2**40), inputs)
     table = Table("tile", title=f"{side * 32} x {side * 32} pixels, receptive radius {radius}; XLA:CPU")
     for heading in ("overlap", "tiles", "RMSE", "mean difference", "at seams", "largest", "seconds", "MiB of a program"):
         table.add_column(heading, justify="right")
@@ -48,10 +49,10 @@ def main() -> None:
         if overlap < _TILE.value
     ]
     for tiling in (*tilings, Tiling.square(model.config, _SMALL_TILE.value)):
-        forecaster, prediction, seconds = _run(Forecaster(model, tile=tiling.height, overlap=tiling.overlap), inputs)
+        forecaster, prediction, seconds = _predict(Forecaster(model, tile=tiling.height, overlap=tiling.overlap), inputs)
         tiles = list(tiling.tiles(*frames.shape[1:3]))
         difference = np.abs(prediction - reference)
-        seams = np.any([_cut(tile, frames.shape[1:3]) for tile in tiles], axis=0)
+        seams = np.any([_seam(tile, frames.shape[1:3]) for tile in tiles], axis=0)
         table.add_row(
             str(tiling.height), str(tiling.overlap), str(len(tiles)), _rmse(prediction, truth), f"{difference.mean():.3f}",
             f"{difference[:, seams].mean():.3f}", f"{difference.max():.3f}", f"{seconds:.1f}", _memory(forecaster),
@@ -63,7 +64,7 @@ def main() -> None:
         pathlib.Path(_OUT.value).write_text(console.export_text())
 
 
-def _run(forecaster: Forecaster, inputs: np.ndarray) -> tuple[Forecaster, np.ndarray, float]:
+def _predict(forecaster: Forecaster, inputs: np.ndarray) -> tuple[Forecaster, np.ndarray, float]:
     forecaster.warmup(inputs.shape)
     begin = time.perf_counter()
     return forecaster, forecaster(inputs, dtype="float32"), time.perf_counter() - begin
@@ -73,13 +74,13 @@ def _rmse(prediction: np.ndarray, truth: np.ndarray) -> str:
     return f"{np.sqrt(np.square(prediction - truth).mean()):.3f}"
 
 
-def _cut(tile: object, shape: tuple[int, int]) -> np.ndarray:
-    """Where a tile's weight passes one half: the middle of its overlaps."""
+def _seam(tile: Tile, shape: tuple[int, int]) -> np.ndarray:
+    """Returns the pixels where a tile's weight passes one half: the middle of its overlaps."""
     near = np.zeros(shape, bool)
-    for axis, place in enumerate((tile.rows, tile.columns)):
+    for axis, pixels in enumerate((tile.rows, tile.columns)):
         weights = tile.weights.max(1 - axis)
         for edge in np.flatnonzero(np.diff((weights > 0.5 * weights.max()).astype(int), prepend=0, append=0)):
-            at = place.start + edge
+            at = pixels.start + edge
             if 4 < at < shape[axis] - 4:
                 lines = [slice(None), slice(None)]
                 lines[axis] = slice(at - 4, at + 4)
