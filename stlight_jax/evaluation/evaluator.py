@@ -127,12 +127,13 @@ def evaluate(
     Returns:
       The sums; None if abandoned.
     """
-    sums = _SumsByName()
-    for batch in _batches(source, batch_size, launcher, title):
-        sums.add("network", launcher.join(step(variables, launcher.split(batch.frames))), batch.mask)
+    sums: dict[str, MetricSums] = {}
+    for _, frames, mask in _batches(source, batch_size, launcher, title):
+        scores = launcher.join(step(variables, launcher.split(frames)))
+        _add(sums, {"network": scores}, mask)
         if abandon():
             return None
-    return sums.over_processes(launcher)["network"]
+    return sums["network"].over_processes(launcher.sum_over_processes)
 
 
 def evaluate_with_baselines(
@@ -153,93 +154,59 @@ def evaluate_with_baselines(
     Raises:
       InputError: the cycle is shorter than the horizon, or the data set keeps no past.
     """
-    accumulator = _Accumulator(steps, launcher, models, data)
-    for batch in _batches(data.source, data.batch_size, launcher, title):
-        accumulator.add(batch)
-    return accumulator.evaluation()
+    horizon = data.source.shape[0] - data.in_frames
+    cycle = CycleBaseline(data.source, data.cycle, horizon, data.frame_step) if data.cycle else None
+    of_models: dict[str, MetricSums] = {}
+    of_baselines: dict[str, MetricSums] = {}
+    of_cycle: dict[str, MetricSums] = {}
+    constant, errors = BestConstantImage(), SequenceErrors(len(data.source))
+    ignored = next(iter(models.values()))  # variables for steps that ignore them
+    for first, frames, mask in _batches(data.source, data.batch_size, launcher, title):
+        batch = launcher.split(frames)
+
+        # 1. The network with the weights of each checkpoint.
+        scores = {name: launcher.join(steps.network(variables, batch)) for name, variables in models.items()}
+        of_first = next(iter(scores.values()))
+        _add(of_models, scores, mask)
+        errors.add(first, of_first, mask)
+
+        # 2. Baselines from the input frames.
+        _add(of_baselines, {key: launcher.join(step(ignored, batch)) for key, step in steps.baselines.items()}, mask)
+
+        # 3. Baselines from other frames.
+        if cycle is not None:
+            past, known = cycle.frames(np.minimum(first + np.arange(len(mask)), len(data.source) - 1))
+            of_past = launcher.join(steps.given(ignored, launcher.split((past, frames))))
+            _add(of_cycle, {"baseline": of_past, "model": of_first}, mask & known)
+        targets, valid = data.scaling.to_network_float64(frames[mask][:, data.in_frames :])
+        constant.add(targets[..., : data.out_channels], None if valid is None else valid[..., : data.out_channels])
+
+    for accumulated in (constant, errors):
+        accumulated.over_processes(launcher.sum_over_processes)
+    for group in (of_models, of_baselines, of_cycle):
+        group.update({name: sums.over_processes(launcher.sum_over_processes) for name, sums in group.items()})
+    return Evaluation(
+        of_models,
+        of_baselines,
+        best_constant_image_mse=constant.mse_per_lead_time(),
+        sequence_mse=errors.mse(),
+        sequence_error=errors.per_value(),
+        cycle=None if cycle is None else Cycle(cycle.steps, **of_cycle),
+    )
 
 
-@dataclasses.dataclass(frozen=True)
-class _Batch:
-    """This process's part of a batch.
-
-    Attributes:
-      first: index of its first sequence.
-      frames: stored, `[b, T + horizon, h, w, c]`.
-      mask: bool `[b]`, False for fillers.
-    """
-
-    first: int
-    frames: np.ndarray
-    mask: np.ndarray
-
-
-def _batches(source: Sequences, batch_size: int, launcher: Launcher, title: str) -> Iterator[_Batch]:
+def _batches(
+    source: Sequences, batch_size: int, launcher: Launcher, title: str
+) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Yields this process's part of each batch: the index of its first sequence, stored frames, and False for fillers."""
     batches = evaluation_batches(source, batch_size, launcher.process_index, launcher.process_count)
     own = launcher.process_index * (batch_size // launcher.process_count)
     for number, (frames, mask) in enumerate(track(batches, title, -(-len(source) // batch_size))):
-        yield _Batch(number * batch_size + own, frames, mask)
+        yield number * batch_size + own, frames, mask
 
 
-class _SumsByName(dict[str, MetricSums]):
-    """Name -> the sums of all its batches."""
-
-    def add(self, name: str, scores: Mapping[str, Any], mask: np.ndarray) -> None:
-        sums = MetricSums.from_batch(scores, mask)
-        self[name] = self[name] + sums if name in self else sums
-
-    def over_processes(self, launcher: Launcher) -> dict[str, MetricSums]:
-        return {name: sums.over_processes(launcher.sum_over_processes) for name, sums in self.items()}
-
-
-class _Accumulator:
-    """The sums of an evaluation with baselines, batch by batch."""
-
-    def __init__(self, steps: EvaluationSteps, launcher: Launcher, models: Mapping[str, Any], data: EvaluationData) -> None:
-        self._steps, self._launcher, self._models, self._data = steps, launcher, models, data
-        horizon = data.source.shape[0] - data.in_frames
-        self._cycle = CycleBaseline(data.source, data.cycle, horizon, data.frame_step) if data.cycle else None
-        self._of_models, self._of_baselines, self._of_cycle = _SumsByName(), _SumsByName(), _SumsByName()
-        self._constant, self._errors = BestConstantImage(), SequenceErrors(len(data.source))
-        self._unused = next(iter(models.values()))  # variables for steps that ignore them
-
-    def add(self, batch: _Batch) -> None:
-        """Scores a batch with all models and baselines."""
-        split, join = self._launcher.split, self._launcher.join
-        frames = split(batch.frames)
-
-        # The network with the weights of each checkpoint.
-        scores = {name: join(self._steps.network(variables, frames)) for name, variables in self._models.items()}
-        for name, of_model in scores.items():
-            self._of_models.add(name, of_model, batch.mask)
-        of_first = next(iter(scores.values()))
-        self._errors.add(batch.first, of_first, batch.mask)
-
-        # Baselines from the input frames.
-        for key, step in self._steps.baselines.items():
-            self._of_baselines.add(key, join(step(self._unused, frames)), batch.mask)
-
-        # Baselines from other frames.
-        if self._cycle is not None:
-            indices = np.minimum(batch.first + np.arange(len(batch.mask)), len(self._data.source) - 1)
-            past, known = self._cycle.frames(indices)
-            of_past = join(self._steps.given(self._unused, split((past, batch.frames))))
-            self._of_cycle.add("baseline", of_past, batch.mask & known)
-            self._of_cycle.add("model", of_first, batch.mask & known)
-        targets, valid = self._data.scaling.to_network_float64(batch.frames[batch.mask][:, self._data.in_frames :])
-        channels = self._data.out_channels
-        self._constant.add(targets[..., :channels], None if valid is None else valid[..., :channels])
-
-    def evaluation(self) -> Evaluation:
-        """The results, over all processes."""
-        cycle = self._of_cycle.over_processes(self._launcher)
-        for accumulated in (self._constant, self._errors):
-            accumulated.over_processes(self._launcher.sum_over_processes)
-        return Evaluation(
-            models=self._of_models.over_processes(self._launcher),
-            baselines=self._of_baselines.over_processes(self._launcher),
-            best_constant_image_mse=self._constant.mse_per_lead_time(),
-            sequence_mse=self._errors.mse(),
-            sequence_error=self._errors.per_value(),
-            cycle=None if self._cycle is None else Cycle(self._cycle.steps, **cycle),
-        )
+def _add(sums: dict[str, MetricSums], scores: Mapping[str, Any], mask: np.ndarray) -> None:
+    """Adds the scores of a batch to the sums of the same name."""
+    for name, of_batch in scores.items():
+        batch = MetricSums.from_batch(of_batch, mask)
+        sums[name] = sums[name] + batch if name in sums else batch
