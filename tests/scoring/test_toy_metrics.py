@@ -67,7 +67,7 @@ def test_an_evaluation_has_the_metric_in_json_tables_and_page(small_run, tmp_pat
 def test_the_comparison_has_the_metric_where_it_is_published():
     published = {"name": "STLight-X", "parameters": 1.5, "flops": 2.5, "note": "", "largest": 12.125}
     table = {
-        "dataset": "x", "title": "X", "source": "a paper", "recipe": "100 epochs", "metrics": ["mse", "largest"],
+        "dataset": "moving_mnist", "title": "X", "source": "a paper", "recipe": "100 epochs", "metrics": ["mse", "largest"],
         "rows": [published], "this_size": "STLight-X", "network": {"parameters": 1.5, "flops": 2.5}, "differences": [],
         "chosen_on_test_set": False, "comparable": True,
     }  # fmt: skip
