@@ -1,4 +1,4 @@
-"""What must hold of the depthwise op on every platform: the values and gradients of float64 NumPy."""
+"""Checks of the depthwise operation that hold on every platform: values and gradients of float64 NumPy."""
 
 import functools
 

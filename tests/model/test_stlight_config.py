@@ -1,0 +1,84 @@
+"""The shape of a network: the config's section, and the errors a user can make."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from stlight_jax import InputError, STLight, STLightConfig
+from stlight_jax.config.sections import ModelSection
+from stlight_jax.model import stlight
+from stlight_jax.model.ops.depthwise import IMPLEMENTATIONS
+
+
+def section(**keys):
+    defaults = {name: key.default for name, key in ModelSection.keys().items()}
+    return ModelSection(**{**defaults, **keys})
+
+
+def test_a_network_has_the_keys_of_the_section_model():
+    config = STLightConfig.from_section(section(in_frames=4, depth=3))
+    assert dataclasses.asdict(config) == dataclasses.asdict(section(in_frames=4, depth=3))
+
+
+def test_channels_that_the_config_leaves_open_are_those_of_the_data():
+    config = STLightConfig.from_section(section(in_channels=0, out_channels=2), channels=5)
+    assert (config.in_channels, config.out_channels) == (5, 2)
+    with pytest.raises(InputError, match="model.in_channels is 0; it must be at least 1"):
+        STLightConfig.from_section(section(in_channels=0))
+
+
+def test_a_network_cannot_be_made_without_its_main_sizes():
+    with pytest.raises(TypeError, match="patch_size"):
+        STLightConfig(in_frames=4, out_frames=4, in_channels=1, out_channels=1, hidden_dim=8, depth=2)
+
+
+def test_float64_needs_the_switch_of_jax():
+    with pytest.raises(InputError, match="model.dtype is float64, which JAX offers only with JAX_ENABLE_X64=1"):
+        STLightConfig.from_section(section(dtype="float64"))
+
+
+def test_the_choices_of_the_config_are_those_of_the_network():
+    keys = ModelSection.keys()
+    assert keys["depthwise"].choices == IMPLEMENTATIONS
+    assert keys["precision"].choices == tuple(stlight._PRECISIONS)
+    assert keys["dtype"].choices == tuple(stlight._DTYPES)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"hidden_dim": 10}, r"model.hidden_dim is 10; .* patch_size\*\*2 = 4, such as 12"),
+        ({"near_kernel": 4}, "model.near_kernel is 4; .* odd"),
+        ({"far_kernel": 6}, "model.far_kernel is 6; .* odd"),
+        ({"patch_size": 1, "overlap": 2}, "model.overlap is 2 with patch_size 1"),
+        ({"depth": 1}, "model.depth is 1; it must be at least 2"),
+        ({"depth": 2.0}, "model.depth is 2.0; it must be a whole number"),
+        ({"overlap": -1}, "model.overlap is -1"),
+        ({"in_frames": 0}, "model.in_frames is 0"),
+        ({"depthwise": "fast"}, "model.depthwise is 'fast'; choose one of auto, native, phases, taps"),
+        ({"dtype": "float8"}, "model.dtype is 'float8'"),
+        ({"precision": 32}, "model.precision is 32"),
+        ({"in_channels": 0}, "model.in_channels is 0; it must be at least 1"),
+        ({"out_channels": 0}, "model.out_channels is 0; it must be at least 1"),
+    ],
+)
+def test_impossible_networks_are_refused(small_model, changes, message):
+    with pytest.raises(InputError, match=message):
+        dataclasses.replace(small_model, **changes)
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((1, 3, 7, 8, 2), "7 x 8 pixels; model.patch_size 2"),
+        ((1, 4, 8, 8, 2), r"\[1, 4, 8, 8, 2\]; .* \[b, 3, h, w, 2\]"),
+        ((1, 3, 8, 8, 1), r"\[b, 3, h, w, 2\]"),
+        ((3, 8, 8, 2), r"\[b, 3, h, w, 2\]"),
+        ((1, 3, 0, 8, 2), "which is empty; every axis must have at least 1 element"),
+    ],
+)
+def test_frames_that_do_not_fit_are_refused(small_model, shape, message):
+    with pytest.raises(InputError, match=message):
+        STLight(small_model).init(jax.random.key(0), jnp.zeros(shape))
