@@ -36,11 +36,11 @@ class BestConstantImage:
         self._sums = tuple(map(operator.add, self._sums, batch))
 
     def over_processes(self, add: Callable[[Any], Any]) -> None:
-        """Takes in the frames of all processes, see `MetricSums.over_processes`."""
+        """Adds the frames of all processes, see `MetricSums.over_processes`."""
         self._sums = add(self._sums)
 
     def mse_per_lead_time(self) -> list[float]:
-        """MSE, summed over pixels and channels, in the network's units squared."""
+        """Computes the MSE, summed over pixels and channels, in the network's units squared."""
         counts, totals, squares, frames = self._sums
         image = totals.sum(0) / np.maximum(counts.sum(0), 1)
         errors = squares - 2 * image * totals + image**2 * counts
@@ -70,7 +70,7 @@ class CycleBaseline:
             )
 
     def frames(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The stored frames one cycle before the targets of some sequences.
+        """Reads the stored frames one cycle before the targets of some sequences.
 
         Args:
           indices: of the sequences, `[b]`.

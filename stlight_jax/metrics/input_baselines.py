@@ -13,7 +13,7 @@ _Array = TypeVar("_Array", jax.Array, np.ndarray)
 
 
 def copy_last_frame(inputs: _Array, valid: _Array | None) -> _Array:
-    """The last input frame; where a value of it is missing, the last valid one.
+    """Predicts the last input frame; where a value of it is missing, the last valid one.
 
     Args:
       inputs: `[b, t, h, w, c]`, of JAX or NumPy.
@@ -31,7 +31,7 @@ def copy_last_frame(inputs: _Array, valid: _Array | None) -> _Array:
 
 
 def mean_of_inputs(inputs: _Array, valid: _Array | None) -> _Array:
-    """The mean of the input frames, over their valid values.
+    """Predicts the mean of the input frames, over their valid values.
 
     Args:
       inputs: `[b, t, h, w, c]`, of JAX or NumPy.

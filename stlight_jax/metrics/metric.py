@@ -46,7 +46,7 @@ class FramePair:
 
 
 def mean_where(values: jax.Array, valid: jax.Array | None, axis: tuple[int, ...] | None = None) -> jax.Array:
-    """Mean of the valid values; 0 if none is valid."""
+    """Returns the mean of the valid values over some axes, over all of them for None; 0 if no value is valid."""
     if valid is None:
         return jnp.mean(values, axis)
     count = jnp.sum(valid, axis, dtype=values.dtype)
@@ -107,7 +107,7 @@ class Metric:
         return f"{self.label} ({self.unit})" if self.unit else self.label
 
     def format(self, value: float | None) -> str:
-        """The value as a cell of a table; "-" if it is None or NaN."""
+        """Formats a value as a cell of a table: "-" if it is None or NaN."""
         if value is None or math.isnan(value):
             return "-"
         if self.significant_digits is not None and 0 < abs(value) < 1:
@@ -148,7 +148,7 @@ class SampleAccumulator(Protocol):
         """Takes in floats `[n, t, h, w, c]` in the network's range, NaN where values are missing."""
 
     def per_lead_time(self) -> list[float]:
-        """A value per lead time; NaN where none can be computed."""
+        """Returns a value per lead time, NaN where none can be computed."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

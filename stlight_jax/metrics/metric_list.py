@@ -25,20 +25,20 @@ _M = TypeVar("_M", bound=Metric)
 
 
 def metrics_of(kind: type[_M]) -> tuple[_M, ...]:
-    """The metrics of one kind, in the order of the list."""
+    """Returns the metrics of one kind, in the order of the list."""
     return tuple(metric for metric in METRICS if isinstance(metric, kind))
 
 
 def averaged_metrics() -> tuple[FrameMetric | DerivedMetric, ...]:
-    """The metrics with a mean over all frames: the columns of tables, and the keys of "overall" in JSON."""
+    """Returns the metrics with a mean over all frames: the columns of tables, and the keys of "overall" in JSON."""
     return tuple(metric for metric in METRICS if isinstance(metric, FrameMetric | DerivedMetric))
 
 
 def sampled_metrics() -> tuple[SampledMetric, ...]:
-    """The metrics that are measured on a sample of the sequences."""
+    """Returns the metrics that are measured on a sample of the sequences."""
     return metrics_of(SampledMetric)
 
 
 def metric(key: str) -> Metric:
-    """The metric with this key in JSON."""
+    """Returns the metric with a key in JSON."""
     return next(each for each in METRICS if each.key == key)

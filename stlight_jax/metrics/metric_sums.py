@@ -60,19 +60,24 @@ class MetricSums:
         return dataclasses.replace(total, count=round(total.count))
 
     def per_lead_time(self) -> dict[str, list[float]]:
-        """Key of each averaged metric -> its value for each predicted frame; the first one follows the last input frame.
+        """Computes the averaged metrics for each lead time; the first one follows the last input frame.
 
-        NaN where no frame of a lead time could be judged.
+        Returns:
+          Key of a metric -> a value per lead time, NaN where no frame could be judged.
         """
         return _values(self.sums, self.frames)
 
     def overall(self) -> dict[str, float]:
-        """Key of each averaged metric -> its value over all predicted frames."""
+        """Computes the averaged metrics over all predicted frames.
+
+        Returns:
+          Key of a metric -> value, NaN if no frame could be judged.
+        """
         sums, frames = ({key: value.sum(keepdims=True) for key, value in each.items()} for each in (self.sums, self.frames))
         return {key: values[0] for key, values in _values(sums, frames).items()}
 
     def rmse_per_value(self) -> float:
-        """Root of the mean squared error of a single valid value, over all predicted frames."""
+        """Computes the root of the mean squared error of a single valid value, over all predicted frames."""
         return math.sqrt(self.sums[MSE.key].sum() / max(float(self.values.sum()), 1.0))
 
 
@@ -100,7 +105,14 @@ class SampledSums:
             accumulator.add(truth, prediction)
 
     def as_json(self, **sample: int) -> dict[str, dict[str, Any]]:
-        """Key of each metric -> its values "per_lead_time", beside the size of the `sample`, such as `sequences=64`."""
+        """Returns the results as plain data.
+
+        Args:
+          **sample: the size of the sample, such as `sequences=64`.
+
+        Returns:
+          Key of a metric -> the sample, and its values "per_lead_time".
+        """
         return {key: {**sample, "per_lead_time": sums.per_lead_time()} for key, sums in self._accumulators.items()}
 
 
@@ -129,15 +141,23 @@ class SequenceErrors:
         self._sums[:, indices] = squares, judged.sum(1), values.sum(1)
 
     def over_processes(self, add: Callable[[Any], Any]) -> None:
-        """Takes in the sequences of all processes, see `MetricSums.over_processes`; those of others are zero here."""
+        """Adds the sequences of all processes, see `MetricSums.over_processes`; each had zeros for those of the others."""
         self._sums = add(self._sums)
 
     def mse(self) -> np.ndarray:
-        """float64 `[n]`, summed over pixels and channels, averaged over frames; NaN where no value is valid."""
+        """Computes the MSE of each sequence, summed over pixels and channels, averaged over frames.
+
+        Returns:
+          float64 `[n]`, NaN where no value is valid.
+        """
         squares, frames, _ = self._sums
         return np.where(frames > 0, squares / np.maximum(frames, 1), np.nan)
 
     def per_value(self) -> np.ndarray:
-        """float64 `[n]`, averaged over the valid values: unlike `mse`, it does not fall where more values are missing."""
+        """Computes the mean squared error per valid value, which does not fall where more values are missing, as `mse` does.
+
+        Returns:
+          float64 `[n]`, NaN where no value is valid.
+        """
         squares, _, values = self._sums
         return np.where(values > 0, squares / np.maximum(values, 1), np.nan)

@@ -31,7 +31,7 @@ class Sharpness:
         self._predicted = self._predicted + _energy(np.where(missing, np.nan, prediction))
 
     def per_lead_time(self) -> list[float]:
-        """A ratio per lead time; NaN where the true frames have no gradient or no value."""
+        """Returns a ratio per lead time, NaN where the true frames have no gradient or no value."""
         with np.errstate(divide="ignore", invalid="ignore"):
             ratio = np.where(self._true > 0, np.divide(self._predicted, self._true), np.nan)
         return ratio.tolist()

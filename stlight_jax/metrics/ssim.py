@@ -20,13 +20,21 @@ SSIM_WINDOW = 7
 
 
 def check_frame_size(height: int, width: int) -> None:
-    """Raises InputError for frames smaller than SSIM's window."""
+    """Checks that frames are not smaller than SSIM's window.
+
+    Args:
+      height: of the frames, in pixels.
+      width: of the frames, in pixels.
+
+    Raises:
+      InputError: they are smaller.
+    """
     if min(height, width) < SSIM_WINDOW:
         raise InputError(f"frames are {height} x {width}; SSIM needs at least {SSIM_WINDOW} x {SSIM_WINDOW}")
 
 
 def ssim(a: jax.Array, b: jax.Array, data_range: float) -> jax.Array:
-    """Structural similarity of two arrays of frames.
+    """Computes the structural similarity of two arrays of frames.
 
     Args:
       a: float `[..., h, w, c]`.

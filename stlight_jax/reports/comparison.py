@@ -39,7 +39,7 @@ class EvaluatedRun:
 
 
 def compare(run: EvaluatedRun) -> dict[str, Any] | None:
-    """Returns the published results for the run's data set and horizon, and what differs from their protocol.
+    """Collects the published results for the run's data set and horizon, and the differences from their protocol.
 
     Args:
       run: with test sequences of T + horizon frames.
@@ -105,7 +105,7 @@ class SideBySide:
 
 
 def side_by_side(comparison: Mapping[str, Any], own: Mapping[str, Mapping[str, float]]) -> SideBySide:
-    """Formats the published table and rows of a run.
+    """Formats the published table, and rows of a run beside it.
 
     Args:
       comparison: of `compare`.
@@ -135,7 +135,12 @@ def side_by_side(comparison: Mapping[str, Any], own: Mapping[str, Mapping[str, f
 
 
 def as_text(comparison: Mapping[str, Any], own: Mapping[str, Mapping[str, float]]) -> str:
-    """Formats `side_by_side` for a screen or a file."""
+    """Formats the published table, and rows of a run below it, for a screen or a file.
+
+    Args:
+      comparison: of `compare`.
+      own: name of a row -> key of a metric -> value.
+    """
     shown = side_by_side(comparison, own)
     table = text_table(["", *shown.headings], [*shown.published, None, *shown.own], shown.title, width=120)
     return table + "".join(f"{remark}\n" for remark in shown.remarks)

@@ -25,7 +25,7 @@ def as_json(
     scaling: Scaling,
     comparison: dict[str, Any] | None,
 ) -> dict[str, Any]:
-    """Returns the content of `metrics.json`, but for the sampled metrics.
+    """Returns the content of `metrics.json`, except for the sampled metrics.
 
     Args:
       evaluation: the results.
@@ -120,7 +120,7 @@ def summary(results: Mapping[str, Any]) -> Summary:
 
 
 def definitions() -> list[str]:
-    """A sentence for each definition of a metric in tables, with the metrics that share it."""
+    """Returns a sentence for each definition of the averaged metrics, with the labels of the metrics that share it."""
     labels: dict[str, list[str]] = {}
     for metric in metric_list.averaged_metrics():
         if metric.definition:
@@ -129,7 +129,7 @@ def definitions() -> list[str]:
 
 
 def network_rows(results: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    """Name -> key of a metric -> value, for the rows of the network in `as_json`'s results."""
+    """Selects the rows of the network from `as_json`'s results: name -> key of a metric -> value."""
     names = _row_names(results["checkpoints"])
     return {names[key]: results["overall"][key] for key in _network_keys(results["checkpoints"]).values()}
 

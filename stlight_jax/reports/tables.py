@@ -13,7 +13,7 @@ from stlight_jax.reports.results import network_rows, summary
 
 
 def evaluation_text(results: Mapping[str, Any]) -> str:
-    """The tables of the results of an evaluation, see `results.as_json`, with the published ones beside them."""
+    """Formats the results of an evaluation, see `results.as_json`, and the published results below them."""
     leads = results["per_lead_time"]
     mse = {"MSE, copy": leads["copy_last_frame"]["mse"], "MSE, constant": leads["best_constant_image"]["mse"]}
     shown = summary(results)

@@ -160,7 +160,11 @@ def _open_test_data(run: _Run, moved: bool) -> tuple[EvaluationData, dict[str, A
 
 
 def _check_against_training(source: Sequences, scaling: Scaling, trained_on: dict[str, Any], moved: bool) -> dict[str, Any]:
-    """Returns the description of the test data; raises InputError if they do not fit the data of training."""
+    """Checks that the test data fit the data of training, and returns their description for reports.
+
+    Raises:
+      InputError: they have another dtype or fill value, or other files without `moved`.
+    """
     name = source.description["name"]
     for attribute in ("dtype", "fill"):
         expected, found = getattr(scaling, attribute), getattr(source.scaling, attribute)
@@ -183,7 +187,7 @@ def _compare(run: _Run, test_set: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _load_models(run: _Run, source: Sequences) -> dict[str, Any]:
-    """Name of a checkpoint -> its variables, on all devices."""
+    """Loads the checkpoints: name -> variables, on all devices."""
     listed = ", ".join(f"{name} (step {step})" for name, step in run.checkpoints.items())
     decay = run.config.train.ema_decay
     averaged = f", moving averages of decay {decay}," if decay else ""
@@ -198,7 +202,7 @@ def _load_models(run: _Run, source: Sequences) -> dict[str, Any]:
 
 
 def _sampled(samples: Samples, count: int) -> dict[str, Any]:
-    """The sampled metrics, of sequences that are evenly spaced in the test set."""
+    """Measures the sampled metrics on sequences that are evenly spaced in the test set."""
     indices, sums = evenly_spaced(count, _SAMPLED_SEQUENCES), SampledSums()
     for sample in samples.batches(indices):
         sums.add(sample.truth, sample.prediction)
