@@ -7,6 +7,13 @@ from collections.abc import Mapping
 from stlight_jax.config.run_config import SECTIONS
 from stlight_jax.config.schema import MISSING, Key, Section
 
+_INTRODUCTION = """# Config keys
+
+A config has seven sections. Six are the same for every data set; the keys of the section `data` depend on the data set.
+Set a key in a config file, or on the command line: `--config.train.batch_size=32`.
+
+A run can be resumed with another value of a key that may change on resuming. Other changes need `--allow_changes`.
+"""
 _HEADINGS = ("Key", "Default", "Values", "May change on resuming", "Since", "Meaning")
 
 
@@ -22,7 +29,7 @@ def reference_page(data: Mapping[str, type[Section]]) -> str:
     by_section: dict[type[Section], list[str]] = {}
     for dataset, section in data.items():
         by_section.setdefault(section, []).append(dataset)
-    parts = ["# Config keys", ""]
+    parts = [_INTRODUCTION]
     for section in SECTIONS:
         parts += [f"## {section.section_name}", "", *_table(section), ""]
     for section, datasets in by_section.items():

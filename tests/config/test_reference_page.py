@@ -3,6 +3,7 @@
 from stlight_jax.config.reference_page import reference_page
 from stlight_jax.config.run_config import SECTIONS
 from stlight_jax.data.datasets.all_datasets import DATASETS, find_dataset
+from tests.config import write_reference_page
 
 DATA_SECTIONS = {name: find_dataset(name).section for name in DATASETS}
 
@@ -25,3 +26,8 @@ def test_a_row_has_range_default_and_conditions():
         "Only with optimizer.schedule = cosine. |"
     ) in page
     assert "| `train.log_every` | `25` | int, at least 1 | yes | 0.1 |" in page
+
+
+def test_the_page_in_the_documentation_is_the_schemas():
+    written = write_reference_page.PATH.read_text()
+    assert written == write_reference_page.page(), "write it again: python -m tests.config.write_reference_page"
