@@ -28,7 +28,7 @@ class ClipWindows(Sequences):
         reverse_channels: bool = False,
         past: Callable[[], Sequence[StoredClips]] = list,
     ):
-        """Checks that there is a window.
+        """Checks that the clips have at least one window.
 
         Args:
           clips: the clips.

@@ -138,7 +138,19 @@ def find_file(root: str, names: tuple[str, ...], folder: str) -> epath.Path:
 
 
 def find_optional_file(root: str, names: tuple[str, ...], folder: str) -> epath.Path | None:
-    """Finds a file as `find_file` does, but returns None if none of the files exists."""
+    """Finds a file like `find_file`, but returns None if it does not exist.
+
+    Args:
+      root: folder, local or remote.
+      names: names of the file, the preferred one first.
+      folder: name of the folder below `root`.
+
+    Returns:
+      The first file that exists, or None.
+
+    Raises:
+      InputError: `root` is no folder.
+    """
     paths.connect(root)
     if not root or not epath.Path(root).is_dir():
         raise InputError(f"data.root is {str(root)!r}, which is no folder; set it to the folder that holds {names[0]}")

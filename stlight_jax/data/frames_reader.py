@@ -137,8 +137,8 @@ class FramesReader(ClipReader):
         low, high = min(statistics["min"]), max(statistics["max"])
         if high - low > np.finfo(np.float32).max / 2:
             raise InputError(
-                f"{self._raw}: values lie between {low:g} and {high:g}, too far apart for float32; if one marks missing values, "
-                "give data.fill_value"
+                f"{self._raw}: values lie between {low:g} and {high:g}, too far apart for float32; if one marks missing "
+                "values, give data.fill_value"
             )
         if low == high and self._options.value_range is None:
             raise InputError(

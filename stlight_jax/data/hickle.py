@@ -80,7 +80,7 @@ def read_strings(path: epath.Path, file: h5py.File) -> list[str]:
 
 
 def _arrays(file: h5py.File) -> list[h5py.Dataset]:
-    """Lists all arrays without those that name types: one in version 1, a table in version 5."""
+    """Lists all arrays, without the names of types: one array in version 1, a table in version 5."""
     found: list[h5py.Dataset] = []
 
     def visit(name: str, node: h5py.HLObject) -> None:

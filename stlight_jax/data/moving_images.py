@@ -1,6 +1,6 @@
 """Moving images: OpenSTL's law of motion (`dataloader_moving_mnist.py`), vectorised; any sequence by its index alone.
 
-Every sequence takes its random numbers from its own place in a counter-based generator (Philox), keyed by (seed, epoch) and
+Every sequence takes its random numbers from its own section of a counter-based generator (Philox), keyed by (seed, epoch) and
 counted by index, so it is the same for any number of workers or processes.
 """
 

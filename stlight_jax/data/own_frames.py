@@ -86,7 +86,7 @@ def find_or_prepare(section: Any) -> epath.Path:
     paths.connect(section.root)
     raw = epath.Path(section.root).expanduser()
     if not raw.exists():
-        raise InputError(f"data.root is {section.root!r}: there is no such file or folder")
+        raise InputError(f"data.root is {section.root!r}: no such file or folder")
     options = frames_options(section)
     prepared = find_prepared("frames", section.root, "run prepare anew") if raw.is_dir() else None
     if prepared is not None:
@@ -107,7 +107,7 @@ def find_or_prepare(section: Any) -> epath.Path:
 
 
 def _check_options(prepared: epath.Path, options: FramesOptions) -> None:
-    """Refuses keys that differ from those that the frames were prepared with; keys at their default do not count."""
+    """Refuses keys with other values than the frames were prepared with, unless the new value is the default."""
     stored = read_metadata(prepared)["options"]
     given, default = dataclasses.asdict(options), dataclasses.asdict(type(options)())
     changed = [

@@ -45,7 +45,15 @@ def find_prepared(name: str, root: str, advice: str) -> epath.Path | None:
 
 
 def prepared_versions(name: str, folder: epath.Path) -> list[epath.Path]:
-    """Lists the folders of a data set's prepared versions below `folder`, the newest version first."""
+    """Lists the folders of a data set's prepared versions, the newest version first.
+
+    Args:
+      name: of the data set.
+      folder: parent of the data set's own folder, local or remote.
+
+    Returns:
+      The folders; empty if `folder` does not contain the data set.
+    """
     infos = list(folder.glob(f"{name}/*/{DESCRIPTION_FILE}")) if folder.is_dir() else []
     # A process that writes, or was killed while it wrote, has a folder of its own beside them.
     complete = [info.parent for info in infos if tfds.core.Version.is_valid(info.parent.name)]
@@ -53,7 +61,15 @@ def prepared_versions(name: str, folder: epath.Path) -> list[epath.Path]:
 
 
 def find_tfds_builder(name: str, root: str) -> Any | None:
-    """Returns the TFDS builder of a data set of TFDS's own, prepared below `root` or TFDS's default folder, or None."""
+    """Finds a data set of TFDS's own that is prepared already.
+
+    Args:
+      name: of the data set.
+      root: folder that contains it, local or remote; empty for TFDS's default folder.
+
+    Returns:
+      The TFDS builder; None if the data set is not prepared.
+    """
     if root:
         found = prepared_versions(name, epath.Path(root))
         return tfds.builder_from_directory(str(local_folder(found[0], DESCRIPTION_FILE))) if found else None
@@ -62,7 +78,14 @@ def find_tfds_builder(name: str, root: str) -> Any | None:
 
 
 def read_metadata(folder: epath.Path) -> dict[str, Any]:
-    """Reads the metadata of a prepared data set; see `stlight_jax.data.raw_clips.ClipReader.metadata`."""
+    """Reads the metadata of a prepared data set.
+
+    Args:
+      folder: the data set's own folder.
+
+    Returns:
+      The content of `metadata.json`, see `stlight_jax.data.raw_clips.ClipReader.metadata`.
+    """
     return dict(open_prepared(folder).info.metadata or {})
 
 

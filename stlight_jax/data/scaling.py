@@ -113,7 +113,14 @@ class Scaling:
         return jnp.where(valid, values, jnp.asarray(self.filling, jnp.float32)), valid
 
     def for_channels(self, channels: int) -> Scaling:
-        """Returns the scaling of the first `channels` channels."""
+        """Restricts the scaling to the first channels.
+
+        Args:
+          channels: number of channels to keep.
+
+        Returns:
+          The scaling of these channels.
+        """
 
         def chosen(values: tuple[float, ...]) -> tuple[float, ...]:
             return values[:channels] if len(values) > 1 else values

@@ -122,7 +122,14 @@ def split(candidates: Sequence[Candidate], rule: SplitRule) -> tuple[Parts, str]
 
 
 def hash_order(names: Iterable[str]) -> list[str]:
-    """Sorts names by their SHA-256: an arbitrary order, in which an additional name leaves the others in order."""
+    """Sorts names by their SHA-256: an arbitrary order, in which an additional name leaves the others in order.
+
+    Args:
+      names: the names, without repetitions.
+
+    Returns:
+      The sorted names.
+    """
     return sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
 
 

@@ -205,5 +205,5 @@ def _value_range(
 
 
 def _checksum(table: dict[str, Any]) -> str:
-    """Returns a SHA-256 of a split's frames, and of the places where its clips begin and jump."""
+    """Returns a SHA-256 of a split's frames, and of the indices where its clips begin and jump."""
     return hashlib.sha256((table["sha256"] + json.dumps(table["clips"])).encode()).hexdigest()

@@ -146,7 +146,7 @@ def no_second_channel(array):
         (lambda raw: write(raw) is write(raw, name="b.npy", channels=1), {}, r"b.npy has shape \(6, 5, 1\), a.npy \(6, 5, 2\)"),
         (lambda raw: write(raw) is write(raw, name="b.npy", dtype=np.int16), {}, "b.npy has dtype int16, a.npy uint16"),
         (lambda raw: raw.mkdir(), {}, "raw: found no files; expected videos"),
-        (lambda raw: None, {}, "data.root is .*raw': there is no such file or folder"),
+        (lambda raw: None, {}, "data.root is .*raw': no such file or folder"),
         (lambda raw: raw.mkdir() or (raw / "a.npy").write_bytes(b"text"), {}, "a.npy is damaged, or not what its name says"),
     ],
 )

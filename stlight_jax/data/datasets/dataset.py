@@ -43,7 +43,7 @@ class Dataset(abc.ABC):
       channels: name of each channel; empty if they are only known by number.
       section: the keys of the config's section `data`.
       published: tables of published results.
-      published_remark: a sentence about what the tables' sources list beyond the tables.
+      published_remark: a sentence about further results in the tables' sources.
     """
 
     name: ClassVar[str]
@@ -96,11 +96,25 @@ class Dataset(abc.ABC):
         """
 
     def channel_names(self, count: int) -> list[str]:
-        """Returns a name for each of the data's channels, which are `count`."""
+        """Names the channels of the data.
+
+        Args:
+          count: number of channels.
+
+        Returns:
+          The names, in order; "channel 1" and so on if the data set has no names.
+        """
         return list(self.channels) or [f"channel {number + 1}" for number in range(count)]
 
     def advice_on_slow_data(self, section: Any) -> str:
-        """Returns what a user can do if batches take too long to read, on one line; `section` is the section `data`."""
+        """Returns advice, on one line, for a user whose batches take too long to read.
+
+        Args:
+          section: the config's section `data`.
+
+        Returns:
+          The advice, which names config keys.
+        """
         return (
             f"a split of more than data.memory ({section.memory} MiB) is read from disk; raise it if the host's memory allows, "
             f"put the prepared data on a faster disk, or {MORE_CORES}"
@@ -128,6 +142,14 @@ class Dataset(abc.ABC):
         return f"prepared in {folder}; --config.data.root={out} finds it"
 
     def published_table(self, in_frames: int, out_frames: int) -> PublishedTable | None:
-        """Returns the published results for `in_frames` -> `out_frames` frames; None if nothing comparable is published."""
+        """Finds the published results for some numbers of frames.
+
+        Args:
+          in_frames: T.
+          out_frames: T'.
+
+        Returns:
+          The table; None if no comparable results are published.
+        """
         fitting = (table for table in self.published if (table.in_frames, table.out_frames) == (in_frames, out_frames))
         return next(fitting, None)

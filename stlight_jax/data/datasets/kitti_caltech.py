@@ -140,7 +140,7 @@ class KittiCaltech(PreparedBenchmark):
         hickles, caltech, arrays = root / "kitti_hkl", root / "caltech", root / "kitticaltech_npy"
         if hickles.is_dir():
             if arrays.is_dir():
-                remarks.append("kitti_hkl and kitticaltech_npy were both there; kitti_hkl and caltech were read")
+                remarks.append("both kitti_hkl and kitticaltech_npy exist; kitti_hkl and caltech were read")
             return {"train": _hickle_split(hickles), "test": _caltech_split(caltech, remarks)}
         arrays = arrays if arrays.is_dir() else root
         missing = [name for name in _ARRAYS if not (arrays / name).exists()]

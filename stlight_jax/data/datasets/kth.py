@@ -119,7 +119,7 @@ class Kth(PreparedBenchmark):
         return _STRIDES[clip.split("/")[0]] or length
 
     def group(self, clip: str) -> str:
-        """Returns the clip's person, so that nobody is in both training and validation; see `PreparedBenchmark.group`."""
+        """Returns the clip's person, so that no person is in both training and validation; see `PreparedBenchmark.group`."""
         return clip.split("/")[1].split("_")[0]
 
     def open_raw(self, root: epath.Path, remarks: list[str]) -> dict[str, RawSplit]:

@@ -1,4 +1,4 @@
-"""A new data set takes its own file, its config, and one line in the list: it is prepared, trained on, evaluated and reported."""
+"""A new data set takes its file, its config and one line in the list: it is prepared, trained on, evaluated and reported."""
 
 import numpy as np
 import pytest
