@@ -60,6 +60,7 @@ class FileFormat:
         only read.
       writer: opens a file, or folder, to write to. A strip has none: `forecasting` draws it.
       packages: optional packages that reading and writing need.
+      reader_packages: optional packages that only reading needs.
       extra: the extra of this package that installs them.
       is_folder: whether all files of a folder make one sequence.
       is_pictures: whether values are grey levels or colours of pictures.
@@ -76,6 +77,7 @@ class FileFormat:
     output_endings: tuple[str, ...] | None = None
     writer: Writer | None = None
     packages: tuple[str, ...] = ()
+    reader_packages: tuple[str, ...] = ()
     extra: str = ""
     is_folder: bool = False
     is_pictures: bool = False
@@ -107,18 +109,18 @@ class FileFormat:
                 raise InputError(
                     f"{path}: data.{key} is {value!r}, but {self.title} has no named arrays; leave data.{key} empty"
                 )
-        self.require_packages(path)
+        self.require_packages(path, self.packages + self.reader_packages)
         if self.reader is None:
             raise ValueError(f"{self.title} is only written")
         return self.reader(files, name, options)
 
-    def require_packages(self, path: epath.PathLike) -> None:
-        """Imports the optional packages.
+    def require_packages(self, path: epath.PathLike, packages: Sequence[str]) -> None:
+        """Imports optional packages.
 
         Raises:
           InputError: a package is missing; the message names the file and how to install the package.
         """
-        for package in self.packages:
+        for package in packages:
             try:
                 importlib.import_module(package)
             except ImportError:

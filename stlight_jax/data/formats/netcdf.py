@@ -6,6 +6,7 @@ A written variable continues that of the source, with its coordinates, attribute
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import pathlib
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -99,7 +100,8 @@ class _Dimensions(NamedTuple):
             target.createDimension(dim, None if dim in unlimited else sizes[dim])
 
 
-class _OutputVariable(NamedTuple):
+@dataclasses.dataclass(eq=False)
+class _OutputVariable:
     """A variable that frames are written to.
 
     Attributes:
@@ -116,18 +118,24 @@ class _OutputVariable(NamedTuple):
     packing: dict[str, Any]
     fill: float | None
 
+    def __post_init__(self) -> None:
+        self._dtype, by_letter = self.variable.dtype, self.dimensions.by_letter
+        letters = {dim: letter for letter, dim in by_letter.items() if letter in "hwc"}
+        self._axes = "".join(letters[dim] for dim in self.dimensions.order if dim in letters)
+        outer = [dim for dim in self.dimensions.order if dim not in letters]
+        outer.sort(key=lambda dim: dim != by_letter.get("n"))
+        # For each dimension its place in the output's outer shape, or None for those of a frame.
+        self._outer = [None if dim in letters else outer.index(dim) for dim in self.dimensions.order]
+
     def write(self, frame: np.ndarray, index: int) -> None:
         """Writes a frame `[h, w, c]` in the data's units, which has this index in the output."""
-        dims, item = self.variable.dimensions, self.dimensions.by_letter.get("n")
-        letters = {dim: letter for letter, dim in self.dimensions.by_letter.items() if letter in "hwc"}
-        values = reorder_axes(frame, "".join(letters[dim] for dim in dims if dim in letters))
+        values = reorder_axes(frame, self._axes)
         if self.packing:
             offset, scale = self.packing.get("add_offset", 0), self.packing.get("scale_factor", 1)
             values = (values.astype(np.float64) - offset) / scale
-        outer = sorted((dim for dim in dims if dim not in letters), key=lambda dim: dim != item)
-        place = dict(zip(outer, map(int, np.unravel_index(index, self.spec.outer_shape)), strict=True))
-        stored = to_dtype(values, self.variable.dtype, self.fill)
-        self.variable[tuple(place.get(dim, slice(None)) for dim in dims)] = stored
+        indices = np.unravel_index(index, self.spec.outer_shape)
+        key = tuple(slice(None) if place is None else int(indices[place]) for place in self._outer)
+        self.variable[key] = to_dtype(values, self._dtype, self.fill)
 
 
 @contextlib.contextmanager
@@ -289,7 +297,8 @@ FORMAT = FileFormat(
     reader=_read,
     output_endings=(".nc", ".nc4", ".netcdf"),
     writer=_write,
-    packages=("xarray", "netCDF4"),
+    packages=("netCDF4",),
+    reader_packages=("xarray",),
     extra="netcdf",
     has_named_arrays=True,
     limits=OutputLimits(dtypes=_DTYPES, missing_values=True, times=True, array_names=True, outer_axes=True),

@@ -79,7 +79,7 @@ def open_output(
     with atomic_output(path, replace=replace) as temporary, contextlib.ExitStack() as open_files:
         if file_format.writer is None:
             raise ValueError(f"{file_format.title} is not written by this function")
-        file_format.require_packages(path)
+        file_format.require_packages(path, file_format.packages)
         with write_errors(path, RuntimeError):
             output = _CheckedOutput(path, open_files.enter_context(file_format.writer(temporary, spec)))
         yield output
