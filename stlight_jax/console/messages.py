@@ -42,7 +42,7 @@ def one_line(error: BaseException) -> str:
     """Returns the message of an error on one line.
 
     Args:
-      error: any exception. Of a failed command, the first line of its standard error that contains "error:" is taken.
+      error: any exception. A failed command is represented by the first line of its standard error with "error:" in it.
 
     Returns:
       The text without line breaks, without its middle if it is long, or the name of the error's class if it has no text.

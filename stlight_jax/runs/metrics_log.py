@@ -86,7 +86,7 @@ class NullLog:
 def read_metrics(workdir: epath.PathLike, kind: str) -> list[dict[str, Any]]:
     """Returns the lines of one kind in order of step.
 
-    A run that resumes at an earlier step repeats steps; of these, only the lines of the last repetition are returned.
+    A run that resumes at an earlier step repeats steps; only the lines of the last repetition are returned.
     """
     path = epath.Path(workdir) / METRICS_FILE
     if not path.exists():

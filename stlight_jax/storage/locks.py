@@ -72,44 +72,39 @@ def locked(folder: epath.PathLike, message: str, wait: bool = False) -> Iterator
     Raises:
       InputError: another process holds the lock, and `wait` is False.
     """
-    lock = _BucketLock(epath.Path(folder)) if is_remote(folder) else _LocalLock(epath.Path(folder))
-    with lock.held(message, wait):
-        yield lock
+    if is_remote(folder):
+        lock = _BucketLock(epath.Path(folder))
+        with lock.held(message, wait):
+            yield lock
+    else:
+        with _local_lock(epath.Path(folder), message, wait):
+            yield Lock()
 
 
-class _LocalLock(Lock):
-    """A lock of the operating system on the file `.lock`."""
-
-    def __init__(self, folder: epath.Path):
-        self._folder = folder
-
-    @contextlib.contextmanager
-    def held(self, message: str, wait: bool) -> Iterator[None]:
-        """See `locked`."""
-        if sys.platform == "win32":
-            yield
-            return
-        path = self._folder / ".lock"
-        with contextlib.ExitStack() as stack:
-            with write_errors(path):
-                file = stack.enter_context(open(path, "a+"))
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
-                message = message.replace("{process}", file.read().strip() or "unknown")
-                if not wait:
-                    raise InputError(f"{message}; wait for it, or name another folder") from None
-                print_message(f"{message}; waiting for it ...")
-                fcntl.flock(file, fcntl.LOCK_EX)
-            except OSError as error:
-                logging.warning(
-                    "%s is not protected against a second process: its file system has no locks (%s)", self._folder, error
-                )
-            with contextlib.suppress(OSError):  # the number is for people; other writes will report a full disk
-                file.truncate(0)
-                os.write(file.fileno(), str(os.getpid()).encode())
-            yield
+@contextlib.contextmanager
+def _local_lock(folder: epath.Path, message: str, wait: bool) -> Iterator[None]:
+    """Holds a lock of the operating system on the file `.lock` during the block; see `locked`."""
+    if sys.platform == "win32":
+        yield
+        return
+    with contextlib.ExitStack() as stack:
+        with write_errors(folder / ".lock"):
+            file = stack.enter_context(open(folder / ".lock", "a+"))
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            message = message.replace("{process}", file.read().strip() or "unknown")
+            if not wait:
+                raise InputError(f"{message}; wait for it, or name another folder") from None
+            print_message(f"{message}; waiting for it ...")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:
+            logging.warning("%s is not protected against a second process: its file system has no locks (%s)", folder, error)
+        with contextlib.suppress(OSError):  # the number is for people; other writes will report a full disk
+            file.truncate(0)
+            os.write(file.fileno(), str(os.getpid()).encode())
+        yield
 
 
 class _BucketLock(Lock):
@@ -253,11 +248,8 @@ def _machine() -> dict[str, str]:
 
 def _is_dead(owner: dict[str, Any]) -> bool:
     """Returns whether a lock's process is known to have ended. Only processes of this machine and container are known."""
-    machine = _machine()
-    if not machine or any(owner.get(name) != value for name, value in {"host": socket.gethostname(), **machine}.items()):
-        return False
-    process = owner.get("process")
-    if not isinstance(process, int):
+    machine, process = _machine(), owner.get("process")
+    if not machine or not isinstance(process, int) or not {"host": socket.gethostname(), **machine}.items() <= owner.items():
         return False
     if process == os.getpid():
         return owner.get("id") not in _held_ids

@@ -35,7 +35,7 @@ def load_state(directory: epath.PathLike, step: int, like: TrainState) -> TrainS
 
     Args:
       directory: Folder of the checkpoints.
-      step: Of the checkpoint.
+      step: The checkpoint's step.
       like: A state of arrays or of `jax.ShapeDtypeStruct` with shardings: structure, shapes, dtypes and placement.
 
     Returns:
