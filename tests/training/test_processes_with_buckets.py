@@ -106,7 +106,7 @@ def test_machines_that_share_only_a_bucket_make_the_run_of_one(small_frames, buc
     left = json.loads((run / ".lock").read_text())
     (run / ".lock").write_text(json.dumps({**left, "host": "elsewhere"}))  # where nobody can look whether it lives
     errors = end(begin(machines, *train_command(config, run)))
-    assert f"its lock on {run} is taken over" in errors[0]
+    assert f"its lock on {run}, which is taken over" in errors[0]
     assert re.search(rf"resuming {run} at step \d+ of 40", errors[0])
     # The libraries' own logs, and that it waits where the first one takes long; nothing else is said there.
     assert [line for line in errors[1].splitlines() if not re.match(r"[IWE]\d{4} |process 1 of 2 waits", line)] == []
