@@ -18,7 +18,9 @@ def check_exists(path: str | None, flag: str) -> None:
     Raises:
       InputError: if the path does not exist.
     """
-    if path and "://" not in path and not pathlib.Path(path).expanduser().exists():
+    from stlight_jax.storage.paths import is_remote
+
+    if path and not is_remote(path) and not pathlib.Path(path).expanduser().exists():
         raise InputError(f"--{flag}={path}: no such file or folder")
 
 
