@@ -14,7 +14,7 @@ from stlight_jax.data.scaling import Scaling
 from stlight_jax.data.sequences import Sequences
 from stlight_jax.evaluation.data_baselines import BestConstantImage, CycleBaseline
 from stlight_jax.evaluation.eval_steps import EvalStep, make_baseline_step, make_eval_step, make_given_step
-from stlight_jax.metrics.input_baselines import INPUT_BASELINES
+from stlight_jax.metrics import input_baselines
 from stlight_jax.metrics.metric_sums import MetricSums, SequenceErrors
 from stlight_jax.model.stlight import STLight
 from stlight_jax.parallel.launchers import Launcher
@@ -62,7 +62,7 @@ class EvaluationSteps:
         """Compiles the steps of a network and of all baselines of the list."""
         baselines = {
             baseline.key: launcher.compile_eval_step(make_baseline_step(baseline.predict, model, scaling))
-            for baseline in INPUT_BASELINES
+            for baseline in input_baselines.INPUT_BASELINES
         }
         network, given = make_eval_step(model, scaling), make_given_step(model, scaling)
         return cls(launcher.compile_eval_step(network), baselines, launcher.compile_eval_step(given))

@@ -11,8 +11,7 @@ import numpy as np
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.evaluation.evaluator import Evaluation
 from stlight_jax.evaluation.samples import best_median_worst
-from stlight_jax.metrics import metric_list
-from stlight_jax.metrics.input_baselines import INPUT_BASELINES
+from stlight_jax.metrics import input_baselines, metric_list
 from stlight_jax.reports.comparison import paper_result
 
 _QUANTILES = (0, 0.05, 0.25, 0.5, 0.75, 0.95, 1)
@@ -144,7 +143,7 @@ def _row_names(checkpoints: Mapping[str, int]) -> dict[str, str]:
     network = {key: f"STLight, {name}, step {checkpoints[name]:,}" for name, key in _network_keys(checkpoints).items()}
     return {
         **(network or {"stlight": "STLight"}),
-        **{baseline.key: baseline.label for baseline in INPUT_BASELINES},
+        **{baseline.key: baseline.label for baseline in input_baselines.INPUT_BASELINES},
         "best_constant_image": "best constant image",
         "paper": "paper, this size",
     }

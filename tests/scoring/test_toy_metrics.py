@@ -1,4 +1,4 @@
-"""A metric is one object and one line in the list: every result and report then has it."""
+"""A metric or a baseline is one object and one line in its list: every result and report then has it."""
 
 import functools
 import json
@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from stlight_jax.data.scaling import Scaling
-from stlight_jax.metrics import metric_list
+from stlight_jax.metrics import input_baselines, metric_list
+from stlight_jax.metrics.input_baselines import InputBaseline
 from stlight_jax.parallel.launchers import make_launcher
 from stlight_jax.reports import comparison
 from stlight_jax.runs.checkpoint_writer import CheckpointWriter
@@ -27,6 +28,8 @@ pytestmark = pytest.mark.compiled_fast
 @pytest.fixture(autouse=True)
 def listed(monkeypatch):
     monkeypatch.setattr(metric_list, "METRICS", (*metric_list.METRICS, LARGEST, BRIGHTNESS))
+    first = InputBaseline("first_frame", "the first frame", lambda inputs, valid: inputs[:, :1])
+    monkeypatch.setattr(input_baselines, "INPUT_BASELINES", (*input_baselines.INPUT_BASELINES, first))
 
 
 def largest(prediction, truth):
@@ -55,11 +58,14 @@ def test_an_evaluation_has_the_metric_in_json_tables_and_page(small_run, tmp_pat
     expected = largest(frames[:, 2:3], frames[:, 3:])
     np.testing.assert_allclose(results["per_lead_time"]["copy_last_frame"]["largest"], expected, rtol=1e-5)
     assert results["overall"]["copy_last_frame"]["largest"] == pytest.approx(expected.mean(), rel=1e-5)
+    squares = np.square(frames[:, :1] - frames[:, 3:]).sum((2, 3, 4)).mean()
+    assert results["overall"]["first_frame"]["mse"] == pytest.approx(squares, rel=1e-5)
     kept = json.loads((tmp_path / "run" / "eval" / "metrics.json").read_text())
     assert kept["per_lead_time"]["stlight"]["largest"] == results["per_lead_time"]["stlight"]["largest"]
     assert kept["brightness"] == results["brightness"]
     assert kept["brightness"]["sequences"] == 5
     table = capsys.readouterr().out
+    assert "the first frame" in table
     assert f"{expected.mean():.5f}"[:6] in table
     assert_shown(table, (tmp_path / "run" / "eval" / "report.html").read_text())
 
