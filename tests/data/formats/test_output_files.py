@@ -147,6 +147,8 @@ def test_a_gif_or_a_video_of_two_channels_is_refused(tmp_path):
 @pytest.mark.parametrize("name", ["mp4", "gif", "pictures", "npy", "npz", "h5", "nc"])
 def test_a_format_holds_what_it_declares(tmp_path, name):
     file_format, frames = registry.output_format(name), random_frames((3, 16, 16, 1))
+    for package in file_format.packages + file_format.reader_packages:
+        pytest.importorskip(package)
     frames[0, 0, 0] = np.nan
     times = parse_times(np.datetime64("2020-02-28T22") + np.arange(3), "time", "a.npz")
     path = tmp_path / f"a{file_format.output_ending}"
