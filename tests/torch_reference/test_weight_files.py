@@ -1,4 +1,4 @@
-"""Files of PyTorch weights: what is read, what is refused, and that nothing in them is ever run."""
+"""Files of PyTorch weights: reading, refusals, and that no code in a file ever runs."""
 
 import pickle
 
