@@ -17,7 +17,7 @@ def to_trees(state: TrainState) -> dict[str, Any]:
     """Returns plain nested dictionaries, so that a checkpoint can be read without the classes of this package or of Optax.
 
     Args:
-      state: of arrays or of `jax.ShapeDtypeStruct`.
+      state: A state of arrays or of `jax.ShapeDtypeStruct`.
 
     Returns:
       {"model", "optimizer"}. `model` holds the variables for prediction. If these are a moving average, `optimizer` holds the
