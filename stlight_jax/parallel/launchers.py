@@ -53,6 +53,7 @@ class Launcher(abc.ABC):
         self.local_devices = [device for device in self.devices if device.process_index == jax.process_index()]
         self._mesh = Mesh(np.array(self.devices), (AXIS,))
         self._everywhere = NamedSharding(self._mesh, PartitionSpec())
+        self._replicated = self._everywhere  # the sharding of arguments that are on all devices
 
     @property
     def process_index(self) -> int:
@@ -99,17 +100,17 @@ class Launcher(abc.ABC):
         """Returns the description of a batch of all processes, to compile a step of `ShardMapLauncher` ahead of time."""
         return jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(self._mesh, PartitionSpec(AXIS)))
 
-    @abc.abstractmethod
     def replicate(self, tree: Any) -> Any:
         """Puts a tree on every device. The result may share memory with `tree`: a step that donates it deletes both."""
+        return jax.device_put(tree, self._replicated)
 
-    @abc.abstractmethod
     def to_checkpoint(self, tree: Any) -> Any:
         """Converts a replicated tree to the sharding that `abstract` describes, without a copy."""
+        return _with_sharding(tree, self._everywhere)
 
-    @abc.abstractmethod
     def from_checkpoint(self, tree: Any) -> Any:
         """Inverts `to_checkpoint`."""
+        return _with_sharding(tree, self._replicated)
 
     @abc.abstractmethod
     def split(self, batch: Any) -> Any:
@@ -159,20 +160,8 @@ class PmapLauncher(Launcher):
         self._split = NamedSharding(mesh, PartitionSpec(AXIS))
         self._replicated = NamedSharding(mesh, PartitionSpec())
 
-    def replicate(self, tree: Any) -> Any:
-        """See `Launcher`."""
-        return jax.device_put(tree, self._replicated)
-
-    def to_checkpoint(self, tree: Any) -> Any:
-        """See `Launcher`."""
-        return _placed(tree, self._everywhere)
-
-    def from_checkpoint(self, tree: Any) -> Any:
-        """See `Launcher`."""
-        return _placed(tree, self._replicated)
-
     def split(self, batch: Any) -> Any:
-        """See `Launcher`; `[devices, b / devices, ...]`."""
+        """See `Launcher`; the result has the shape `[devices, b / devices, ...]`."""
         count = len(self.local_devices)
         return jax.tree.map(lambda x: jax.device_put(x.reshape(count, -1, *x.shape[1:]), self._split), batch)
 
@@ -196,20 +185,8 @@ class PmapLauncher(Launcher):
 class ShardMapLauncher(Launcher):
     """Launches with `jax.jit` and `jax.shard_map`."""
 
-    def replicate(self, tree: Any) -> Any:
-        """See `Launcher`."""
-        return jax.device_put(tree, self._everywhere)
-
-    def to_checkpoint(self, tree: Any) -> Any:
-        """See `Launcher`."""
-        return tree
-
-    def from_checkpoint(self, tree: Any) -> Any:
-        """See `Launcher`."""
-        return tree
-
     def split(self, batch: Any) -> Any:
-        """See `Launcher`; `[b of all processes, ...]`."""
+        """See `Launcher`; the result has the shape `[b of all processes, ...]`."""
         sharding = NamedSharding(self._mesh, PartitionSpec(AXIS))
         return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)
 
@@ -239,11 +216,11 @@ class ShardMapLauncher(Launcher):
 LAUNCHERS: dict[str, type[Launcher]] = {"pmap": PmapLauncher, "shard_map": ShardMapLauncher}
 
 
-def _placed(tree: Any, sharding: NamedSharding) -> Any:
+def _with_sharding(tree: Any, sharding: NamedSharding) -> Any:
     """Returns arrays of another replicated sharding with the same buffers, one on every device of this process."""
 
-    def placed(array: jax.Array) -> jax.Array:
+    def convert(array: jax.Array) -> jax.Array:
         buffers = [shard.data for shard in array.addressable_shards]
         return jax.make_array_from_single_device_arrays(array.shape, sharding, buffers)
 
-    return jax.tree.map(placed, tree)
+    return jax.tree.map(convert, tree)
