@@ -78,5 +78,6 @@ def fingerprint(folder: epath.Path) -> str:
 
 def _checksums(folder: epath.Path) -> dict[str, str]:
     """Returns {name: SHA-256} of all files but the seal."""
+    # A killed process of version 0.1 may have left the second name.
     names = [name for name in paths.files_below(folder) if name not in (_CHECKSUMS, f"{_CHECKSUMS}.tmp")]
     return {name: hashlib.sha256(paths.read_bytes(folder / name)).hexdigest() for name in names}

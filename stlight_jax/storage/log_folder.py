@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import threading
@@ -50,12 +51,12 @@ class LogFolder:
         all_sent = True
         with self._sending:
             for name in paths.files_below(self.local) if self._remote else ():
-                content = (self.local / name).read_bytes()
-                if self._sent.get(name) == len(content):
+                if self._sent.get(name) == os.path.getsize(self.local / name):
                     continue
                 if self._lock.lost:
                     return False
                 try:
+                    content = (self.local / name).read_bytes()
                     bucket.filesystem().pipe_file(f"{self._target}/{name}", content)
                 except Exception as error:
                     logging.warning("%s/%s could not be written, the next send tries again: %s", self._target, name, error)
