@@ -64,7 +64,7 @@ MODULES = {
     "pods.widths": "tpu_planning.lanes",
     "progress": "console.progress console.messages",
     "remote": "storage.paths storage.bucket",
-    "training.checkpoint": "runs.checkpoint",
+    "training.checkpoint": "runs.checkpoint runs.checkpoint_writer runs.seals training.saved_state",
     "training.clusters": "parallel.clusters",
     "training.distributed": "parallel.distributed parallel.agreement",
     "training.log": "runs.metrics_log runs.environment storage.json_files",
