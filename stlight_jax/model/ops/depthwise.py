@@ -113,19 +113,11 @@ def as_conv_general_dilated(implementation: Implementation) -> Callable[..., jax
     """
 
     def conv_general_dilated(
-        lhs: jax.Array,
-        rhs: jax.Array,
-        window_strides: Sequence[int],
-        padding: Any,
-        *,
-        rhs_dilation: Sequence[int],
-        feature_group_count: int,
-        precision: lax.PrecisionLike = None,
-        **_: Any,
+        x: jax.Array, kernel: jax.Array, window_strides: Sequence[int], padding: Any, **options: Any
     ) -> jax.Array:
-        if tuple(window_strides) != (1, 1) or padding != "SAME" or feature_group_count != lhs.shape[-1]:
+        if tuple(window_strides) != (1, 1) or padding != "SAME" or options["feature_group_count"] != x.shape[-1]:
             raise ValueError("expected a depthwise convolution: stride 1, padding 'SAME', as many groups as channels")
-        return depthwise_conv(lhs, rhs, rhs_dilation[0], implementation, precision)
+        return depthwise_conv(x, kernel, options["rhs_dilation"][0], implementation, options.get("precision"))
 
     return conv_general_dilated
 
