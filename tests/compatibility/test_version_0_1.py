@@ -165,7 +165,7 @@ def test_keys_that_a_checkpoint_lacks_are_no_changes_of_the_config(old):
     """Of fewer epochs the run has all steps, so that no step is compiled."""
     flags = ("--config.train.epochs=20", "--allow_changes", "--workdir=run")
     said = run("train.py", *make_fixtures.MOVING_MNIST, *flags, folder=old)
-    assert "going on with a changed config: train.epochs: 24 -> 20\n" in said
+    assert "continuing with a changed config: train.epochs: 24 -> 20\n" in said
     assert f"run is complete: {STEP} of {STEP} steps are done" in said
 
 
