@@ -168,7 +168,7 @@ def test_another_pipe_that_breaks_is_a_defect():
         (("train.py", "--help"), ("--workdir\n", "--[no]allow_changes\n", "--coordinator\n")),
         (("eval.py", "--help"), ("--checkpoint\n", "Default: both.")),
         (("-m", "stlight_jax", "--help"), tuple(f"\n  {name} " for name in COMMANDS)),
-        (("-m", "stlight_jax", "prepare", "--help"), ("Choices: moving_mnist, moving_fashion_mnist, taxibj, kth,",)),
+        (("-m", "stlight_jax", "prepare", "--help"), ("taxibj|kth|kitti_caltech|", "Name of the data set;")),
         (("benchmarks/shipped_tiny.py", "--help"), ("--workdir:",)),
     ],
 )

@@ -101,9 +101,6 @@ def _flag_help(flag: flags.Flag) -> str:
     text = flag.help or ""
     if flag.default not in (None, "", False):
         text += f" Default: {str(flag.default_as_str).strip(chr(39))}."
-    choices = getattr(flag.parser, "enum_values", None)
-    if choices:
-        text += f" Choices: {', '.join(choices)}."
     indented = textwrap.fill(text, _HELP_WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6, break_on_hyphens=False)
     return f"  --{'[no]' if flag.boolean else ''}{flag.name}\n{indented}"
 

@@ -5,6 +5,7 @@ Tables, pictures and the page `report.html` are written to the folder `eval` of 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 from absl import flags
@@ -21,14 +22,10 @@ def _define_flags(values: flags.FlagValues, arguments: Sequence[str]) -> None:
         "checkpoint", "both", "Checkpoint: best (lowest validation MSE), last, both, or the number of a step.", values
     )
     flags.DEFINE_string("data_root", None, "Folder of the data, if they have moved since the training.", values)
-    flags.DEFINE_integer(
-        "horizon", None, "Number of frames to predict; evaluation.horizon of the config by default.", flag_values=values
-    )
-    flags.DEFINE_integer(
-        "cycle",
-        None,
-        "Sampling steps of a daily or weekly cycle, for a baseline that repeats it; evaluation.cycle of the config by default.",
-        flag_values=values,
+    integer = functools.partial(flags.DEFINE_integer, flag_values=values)
+    integer("horizon", None, "Number of frames to predict; evaluation.horizon of the config by default.")
+    integer(
+        "cycle", None, "Steps of a daily or weekly cycle that a baseline repeats; evaluation.cycle of the config by default."
     )
     define_process_flags(values)
 

@@ -7,6 +7,7 @@ forecast is written to a file of the same kind.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -25,87 +26,51 @@ _NETWORK_FLAGS = ("checkpoint", "rollout", "tile", "overlap")
 
 
 def _define_flags(values: flags.FlagValues, arguments: Sequence[str]) -> None:
-    _define_network_flags(values)
-    _define_forecast_flags(values)
-    _define_output_flags(values)
-    _define_reading_flags(values)
-
-
-def _define_network_flags(values: flags.FlagValues) -> None:
-    flags.DEFINE_string("workdir", None, "The network: folder of a run, a checkpoint or a .stlight file.", values)
-    flags.DEFINE_string("model", None, "The network: name of a shipped one, such as tiny.", values)
-    flags.DEFINE_string("checkpoint", "best", "Checkpoint of a run: best (lowest validation MSE), last, or a step.", values)
-    flags.DEFINE_enum(
-        "rollout",
-        "blocks",
-        ["blocks", "frames"],
-        "How to reach horizons beyond the network's: feed back all predicted frames at once, or one at a time.",
-        values,
-    )
-    flags.DEFINE_integer(
-        "tile",
-        None,
-        "Side in pixels of the tiles in which large frames go through the network; chosen automatically by default.",
-        flag_values=values,
-    )
-    flags.DEFINE_integer("overlap", None, "Pixels that neighbouring tiles share.", flag_values=values)
-
-
-def _define_forecast_flags(values: flags.FlagValues) -> None:
-    flags.DEFINE_string("input", None, "File or folder with the input frames; --input= may be left out.", values)
-    flags.DEFINE_integer("horizon", None, "Number of frames to predict; the network's own by default.", flag_values=values)
-    flags.DEFINE_integer(
-        "start",
-        None,
-        "Index of the first frame to predict, from the end if negative; after the last frame by default.",
-        flag_values=values,
-    )
-    flags.DEFINE_string(
-        "truth", None, "File or folder of the true frames from --start on, if INPUT does not have them.", values
-    )
-    flags.DEFINE_bool("rolling", False, "Make many forecasts along INPUT, from --start or the first possible frame on.", values)
-    flags.DEFINE_integer(
-        "every", None, "With --rolling: frames from one forecast to the next; the horizon by default.", flag_values=values
-    )
-
-
-def _define_output_flags(values: flags.FlagValues) -> None:
     from stlight_jax.data.formats import registry  # no other command needs NumPy and Pillow for its flags
 
     endings = " ".join(item.output_ending for item in registry.output_formats() if item.output_ending)
     kinds = ", ".join(item.name for item in registry.output_formats())
-    flags.DEFINE_string("out", "", f"Output: {endings}, or a folder; INPUT_predicted by default.", values)
-    flags.DEFINE_string("kind", "", f"Kind of the output: one of {kinds}; that of INPUT by default.", values)
-    flags.DEFINE_bool("overwrite", False, "Replace existing files.", values)
-    flags.DEFINE_string("json", None, "Also write a summary with the metrics to this file.", values)
-    flags.DEFINE_string(
-        "report", "", "HTML page with the forecasts; beside the output by default. none writes no page.", values
+    text, integer, switch, choice, pair = (
+        functools.partial(define, flag_values=values)
+        for define in (flags.DEFINE_string, flags.DEFINE_integer, flags.DEFINE_bool, flags.DEFINE_enum, flags.DEFINE_list)
     )
-    flags.DEFINE_enum(
-        "dtype", None, ["float16", "float32", "float64"], "Type of written arrays; that of INPUT by default.", values
+    # the network
+    text("workdir", None, "The network: folder of a run, a checkpoint or a .stlight file.")
+    text("model", None, "The network: name of a shipped one, such as tiny.")
+    text("checkpoint", "best", "Checkpoint of a run: best (lowest validation MSE), last, or a step.")
+    choice(
+        "rollout",
+        "blocks",
+        ["blocks", "frames"],
+        "Feed back whole forecasts or single frames, for horizons beyond the network's.",
     )
-
-
-def _define_reading_flags(values: flags.FlagValues) -> None:
-    flags.DEFINE_list(
-        "value_range", None, "LOW,HIGH in INPUT's units, which correspond to the ends of the trained range.", values
-    )
-    flags.DEFINE_string(
-        "variable",
-        None,
-        "Array in a .npz, HDF5 or netCDF file. The default of this and all following flags: as in training.",
-        values,
-    )
-    flags.DEFINE_string("time", None, "Time coordinate of the array; none ignores times.", values)
-    flags.DEFINE_string("layout", None, "Axes of arrays: thw, thwc, tchw, nthw, nthwc or ntchw.", values)
-    flags.DEFINE_enum(
-        "channels", None, ["grey", "rgb"], "Channels of videos and pictures; those of the network by default.", values
-    )
-    flags.DEFINE_string("fill_value", None, "Number that marks missing values, or none.", values)
-    flags.DEFINE_string("mask", None, "Array in the same file that is not 0 where values are missing.", values)
-    flags.DEFINE_integer("frame_step", None, "2 takes every second frame.", flag_values=values)
-    flags.DEFINE_integer("height", None, "Resize the frames to this height in pixels; needs --width.", flag_values=values)
-    flags.DEFINE_integer("width", None, "Resize the frames to this width in pixels; needs --height.", flag_values=values)
+    integer("tile", None, "Side in pixels of the tiles that large frames are divided into; chosen automatically by default.")
+    integer("overlap", None, "Pixels that neighbouring tiles share.")
+    # the forecasts
+    text("input", None, "File or folder with the input frames; --input= may be left out.")
+    integer("horizon", None, "Number of frames to predict; the network's own by default.")
+    integer("start", None, "Index of the first frame to predict, from the end if negative; after the last frame by default.")
+    text("truth", None, "File or folder of the true frames, which follow the last frame of INPUT.")
+    switch("rolling", False, "Make many forecasts along INPUT, from --start or the first possible frame on.")
+    integer("every", None, "With --rolling: frames from one forecast to the next; the horizon by default.")
+    # the output
+    text("out", "", f"Output: {endings}, or a folder; INPUT_predicted by default.")
+    text("kind", "", f"Kind of the output: one of {kinds}; that of INPUT by default.")
+    switch("overwrite", False, "Replace existing files.")
+    text("json", None, "Also write a summary with the metrics to this file.")
+    text("report", "", "HTML page with the forecasts; beside the output by default. none writes no page.")
+    choice("dtype", None, ["float16", "float32", "float64"], "Type of written arrays; that of INPUT by default.")
+    # how the input is read
+    pair("value_range", None, "LOW,HIGH in INPUT's units, which correspond to the ends of the trained range.")
+    text("variable", None, "Array in a .npz, HDF5 or netCDF file; by default, as for all following flags, as in training.")
+    text("time", None, "Time coordinate of the array; none ignores times.")
+    text("layout", None, "Axes of arrays: thw, thwc, tchw, nthw, nthwc or ntchw.")
+    choice("channels", None, ["grey", "rgb"], "Channels of videos and pictures; those of the network by default.")
+    text("fill_value", None, "Number that marks missing values, or none.")
+    text("mask", None, "Array in the same file that is not 0 where values are missing.")
+    integer("frame_step", None, "2 takes every second frame.")
+    integer("height", None, "Resize the frames to this height in pixels; needs --width.")
+    integer("width", None, "Resize the frames to this width in pixels; needs --height.")
 
 
 def _check(values: flags.FlagValues) -> None:
