@@ -69,11 +69,12 @@ def train(config: ml_collections.ConfigDict, workdir: epath.PathLike, allow_chan
         if first_process:
             write_json(run_folder.path / "config.json", setup.config.to_dict())
             write_json(run_folder.path / "environment.json", describe_environment())
-        log = MetricsLog(run_folder.path, config.train.tensorboard, lock) if first_process else NullLog()
+        section = setup.config.train
+        log = MetricsLog(run_folder.path, section.tensorboard, lock) if first_process else NullLog()
         with (
             contextlib.closing(log),
             stop_requests() as stop,  # also while the last checkpoint is written
-            CheckpointWriter(run_folder.checkpoints, config.train.keep_checkpoints, lock) as writer,
+            CheckpointWriter(run_folder.checkpoints, section.keep_checkpoints, lock) as writer,
         ):
             log.write(done, "started", {})
             return Trainer(setup, run_folder, RunOutputs(lock, log, writer), stop, done).run(state)

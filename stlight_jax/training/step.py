@@ -41,7 +41,17 @@ class _Batch(NamedTuple):
 def configured_training(
     config: RunConfig, model_config: STLightConfig, axis_name: str, scaling: Scaling | None
 ) -> tuple[STLight, TrainStep]:
-    """Returns the network that a whole config trains, and its step."""
+    """Makes the network that a config trains, and its training step.
+
+    Args:
+      config: The whole config; its sections optimizer, train and parallel are used.
+      model_config: The network.
+      axis_name: Name of the axis of devices.
+      scaling: From stored values to the network's range; None for uint8 frames 0..255.
+
+    Returns:
+      The network and its step.
+    """
     model = STLight(model_config, axis_name if config.parallel.batch_norm == "synchronised" else None)
     optimizer = functools.partial(make_optimizer, config.optimizer)
     train = config.train
