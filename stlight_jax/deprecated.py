@@ -35,6 +35,7 @@ MODULES = {
     "data.moving_mnist": "data.datasets.moving_mnist data.moving_images",
     "data.npy": "data.formats.npy",
     "data.opening": "data.load",
+    "data.stored": "data.stored_frames data.prepared data.clip_windows",
     "evaluation.charts": "reports.charts",
     "evaluation.comparison": "reports.comparison",
     "evaluation.metrics": "metrics.frame_metrics metrics.metric_sums metrics.ssim evaluation.data_baselines",
