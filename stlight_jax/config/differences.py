@@ -24,7 +24,7 @@ def course_differences(old: Mapping[str, Any], new: RunConfig) -> list[str]:
     before = {path: key.absent for path, key in keys.items() if key.absent is not MISSING}
     before |= _flat({name: section for name, section in old.items() if name in sections})
     after = _flat(sections)
-    free = {path for path, key in keys.items() if key.resumable} | {"size"}
+    free = {path for path, key in keys.items() if key.resumable}
     return [
         f"{path}: {before.get(path)!r} -> {after.get(path)!r}"
         for path in sorted((before.keys() | after.keys()) - free)
@@ -57,7 +57,8 @@ def _equal(a: Any, b: Any) -> bool:
 
 
 def _keys(data: type[Section]) -> Iterator[Key]:
-    for section in (*SECTIONS, data):
+    sections: tuple[type[Section], ...] = (RunConfig, *SECTIONS, data)
+    for section in sections:
         yield from section.keys().values()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from stlight_jax.config.run_config import SECTIONS
+from stlight_jax.config.run_config import SECTIONS, RunConfig
 from stlight_jax.config.schema import MISSING, Key, Section
 
 _INTRODUCTION = """# Config keys
@@ -29,7 +29,7 @@ def reference_page(data: Mapping[str, type[Section]]) -> str:
     by_section: dict[type[Section], list[str]] = {}
     for dataset, section in data.items():
         by_section.setdefault(section, []).append(dataset)
-    parts = [_INTRODUCTION]
+    parts = [_INTRODUCTION, "## Outside of sections", "", *_table(RunConfig), ""]
     for section in SECTIONS:
         parts += [f"## {section.section_name}", "", *_table(section), ""]
     for section, datasets in by_section.items():
@@ -51,7 +51,7 @@ def _row(key: Key) -> tuple[str, ...]:
     kind = key.type.__name__ + (" or None" if key.optional else "")
     return (
         f"`{key.path}`",
-        f"`{key.default!r}`",
+        "" if key.default is MISSING else f"`{key.default!r}`",
         ", ".join(part for part in (kind, key.range) if part),
         "yes" if key.resumable else "no",
         key.since,

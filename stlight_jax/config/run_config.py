@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 import ml_collections
 
-from stlight_jax.config.schema import Section
+from stlight_jax.config.schema import Key, Section
 from stlight_jax.config.sections import (
     EvaluationSection,
     ModelSection,
@@ -30,8 +30,8 @@ DataSection = TypeVar("DataSection", bound=Section)
 
 
 @dataclasses.dataclass(frozen=True)
-class RunConfig(Generic[DataSection]):
-    """A checked config: one frozen, typed record per section.
+class RunConfig(Section, Generic[DataSection]):
+    """A checked config: its two keys outside of sections, and one frozen, typed record for each section.
 
     Attributes:
       dataset: Name of the data set.
@@ -45,8 +45,8 @@ class RunConfig(Generic[DataSection]):
       data: The data set's own section.
     """
 
-    dataset: str
-    size: str
+    dataset: Annotated[str, Key("Name of the data set.")]
+    size: Annotated[str, Key("Name of the size, for titles.", resumable=True)]
     model: ModelSection
     optimizer: OptimizerSection
     train: TrainSection

@@ -9,7 +9,7 @@ import numbers
 import types
 import typing
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import ml_collections
 from ml_collections import config_dict
@@ -129,7 +129,7 @@ class Section:
       InputError: A value has the wrong type, or is outside its range or choices.
     """
 
-    section_name: ClassVar[str]
+    section_name: ClassVar[str] = ""
     __dataclass_fields__: ClassVar[dict[str, Any]]  # every section is a dataclass
 
     def __init_subclass__(cls, name: str = "", **kwargs: Any) -> None:
@@ -146,7 +146,11 @@ class Section:
     def keys(cls) -> dict[str, Key]:
         """Returns the section's keys by name, in the order of their declaration."""
         hints = typing.get_type_hints(cls, include_extras=True)
-        return {field.name: _key(cls.section_name, field, hints[field.name]) for field in dataclasses.fields(cls)}
+        return {
+            field.name: _key(cls.section_name, field, hints[field.name])
+            for field in dataclasses.fields(cls)
+            if typing.get_origin(hints[field.name]) is Annotated
+        }
 
     @classmethod
     def default_config(cls) -> ml_collections.ConfigDict:
