@@ -29,7 +29,7 @@ def print_plan(plan: ForecastPlan, outputs: Outputs, specs: Sequence[OutputSpec]
         print_message(f"as in training: {options}")
     _print_once(remark for source in plan.sources for remark in source.original.remarks)
     _print_once(plan.truth_remarks[:_MAX_NAMES])
-    _print_once(remarks_on_values(specs[0], plan))
+    _print_once(remarks_on_values(specs[0], plan.reader.options.fill_value))
     small = {
         source.shape[:2]
         for number, source in enumerate(plan.sources)

@@ -8,6 +8,7 @@ import numpy as np
 
 from stlight_jax.data.formats.file_format import FileFormat
 from stlight_jax.data.formats.output_spec import OutputSpec
+from stlight_jax.data.formats.types import ReadOptions, SourceInfo
 from stlight_jax.data.formats.value_conversion import can_hold
 from stlight_jax.forecasting.plan import ForecastPlan
 from stlight_jax.forecasting.request import Request
@@ -37,7 +38,7 @@ def _spec(request: Request, plan: ForecastPlan, forecaster: Forecaster, number: 
     source, starts, scaling = plan.sources[number], plan.starts[number], forecaster.scaling
     info, channels = source.info, forecaster.model.out_channels
     fill = plan.reader.options.fill_value
-    dtype = np.dtype(request.dtype) if request.dtype else _dtype(plan, number)
+    dtype = np.dtype(request.dtype) if request.dtype else _dtype(info, plan.reader.options)
     windows = plan.rolling and not plan.joined
     return OutputSpec(
         source=info,
@@ -56,24 +57,23 @@ def _spec(request: Request, plan: ForecastPlan, forecaster: Forecaster, number: 
     )
 
 
-def stored_dtype(plan: ForecastPlan, number: int) -> np.dtype:
-    """Returns the type of a source's values in its file."""
-    source = plan.sources[number]
-    return source.info.dtype
-
-
-def _dtype(plan: ForecastPlan, number: int) -> np.dtype:
+def _dtype(info: SourceInfo, options: ReadOptions) -> np.dtype:
     """Returns the type of the input, or float32 if it cannot hold missing values."""
-    dtype, fill = stored_dtype(plan, number), plan.reader.options.fill_value
-    without_fill = plan.reader.options.mask and fill is None
-    if dtype.kind != "f" and (without_fill or (fill is not None and not can_hold(dtype, fill))):
+    fill = options.fill_value
+    unmarked = options.mask and fill is None
+    if info.dtype.kind != "f" and (unmarked or (fill is not None and not can_hold(info.dtype, fill))):
         return np.dtype(np.float32)
-    return dtype
+    return info.dtype
 
 
-def remarks_on_values(spec: OutputSpec, plan: ForecastPlan) -> list[str]:
-    """Names the properties of the first source's values that the output does not keep."""
-    remarks, dtype, fill = [], stored_dtype(plan, 0), plan.reader.options.fill_value
+def remarks_on_values(spec: OutputSpec, fill: float | None) -> list[str]:
+    """Names the properties of the input's values that the output does not keep.
+
+    Args:
+      spec: The output.
+      fill: The number that marks missing values of the input; None for NaN or a mask.
+    """
+    remarks, dtype = [], spec.source.dtype
     if spec.dtype != dtype and not spec.dtype_requested:
         values = "missing values" if fill is None else f"the fill value {fill:g}"
         remarks.append(f"{dtype} cannot hold {values}; arrays are written as {spec.dtype}")
