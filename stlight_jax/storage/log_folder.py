@@ -19,8 +19,8 @@ _SECONDS_BETWEEN_SENDS = 30.0
 class LogFolder:
     """A local folder to write to. If the target is in a bucket, a thread sends the files that have changed.
 
-    A killed process loses what it wrote since the last send; the files in the bucket are complete. If a send fails, a warning
-    is logged, and the next send tries again: a log is no reason to stop training.
+    A killed process loses the content since its last send; the files in the bucket are complete. If a send fails, a warning is
+    logged, and the next send tries again: a log is no reason to stop training.
 
     Args:
       target: local or remote.
