@@ -106,7 +106,7 @@ def test_an_exported_program_compiles(batch):
     place = jax.sharding.SingleDeviceSharding(device)
     variables = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), model.variables)
     frames = jax.ShapeDtypeStruct((batch, 10, 32, 32, 1), "float32", sharding=place)
-    compiled = jax.jit(export.deserialize(bytearray(model.program)).call).lower(variables, frames).compile()
+    compiled = jax.jit(export.deserialize(bytearray(model.program.content)).call).lower(variables, frames).compile()
     assert compiled.out_info.shape == (batch, 10, 32, 32, 1)
     products = 2 * batch * sum(part.true for part in count(model.config, 32, 32).parts if "norm" not in part.name)
     assert HloProgram(compiled.as_text()).cost().product_flops == pytest.approx(
