@@ -83,7 +83,7 @@ def test_the_command_both_ways_and_its_refusals(tmp_path):
         ((*flags, f"--out={tmp_path}/x", "--value_range=0,1e999"), "--value_range=0,1e999: expected LOW,HIGH"),
         ((*flags, f"--out={tmp_path}/x", "--checkpoint=last"), "--checkpoint has no meaning with --weights"),
         ((f"--workdir={tmp_path}/run", f"--out={tmp_path}/x.onnx"), "ends in one of .pt"),
-        ((f"--workdir={tmp_path}/nowhere", f"--out={tmp_path}/x.pt"), "no checkpoint here"),
+        ((f"--workdir={tmp_path}/nowhere", f"--out={tmp_path}/x.pt"), "nowhere: no such file or folder"),
     ):
         refused = run(*arguments)
         assert refused.returncode == 2, refused.stderr
