@@ -6,13 +6,11 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-
-_T = TypeVar("_T")
 
 
 class FramePair:
@@ -38,7 +36,7 @@ class FramePair:
         """The prediction clipped to [0, 1], `[h, w, c]`."""
         return jnp.clip(self.prediction, 0.0, 1.0)
 
-    def once(self, compute: Callable[[FramePair], _T]) -> _T:
+    def once(self, compute: Callable[[FramePair], Any]) -> Any:
         """Returns `compute(self)`, computed at the first call only."""
         if compute not in self._computed:
             self._computed[compute] = compute(self)

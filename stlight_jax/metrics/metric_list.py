@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from stlight_jax.metrics.metric import DerivedMetric, FrameMetric, Metric, SampledMetric
-from stlight_jax.metrics.pixel_errors import MAE, MSE, RMSE
-from stlight_jax.metrics.psnr import PSNR
+from stlight_jax.metrics.metric import DerivedMetric, FrameMetric, Metric
+from stlight_jax.metrics.pixel_errors import MAE, MSE, PSNR, RMSE
 from stlight_jax.metrics.sharpness import SHARPNESS
 from stlight_jax.metrics.ssim import SSIM, SSIM_UNIT_RANGE
 
@@ -32,11 +31,6 @@ def metrics_of(kind: type[_M]) -> tuple[_M, ...]:
 def averaged_metrics() -> tuple[FrameMetric | DerivedMetric, ...]:
     """Returns the metrics with a mean over all frames: the columns of tables, and the keys of "overall" in JSON."""
     return tuple(metric for metric in METRICS if isinstance(metric, FrameMetric | DerivedMetric))
-
-
-def sampled_metrics() -> tuple[SampledMetric, ...]:
-    """Returns the metrics that are measured on a sample of the sequences."""
-    return metrics_of(SampledMetric)
 
 
 def metric(key: str) -> Metric:

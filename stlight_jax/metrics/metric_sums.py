@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from stlight_jax.metrics import metric_list
-from stlight_jax.metrics.metric import VALUES, DerivedMetric, FrameMetric, SampleAccumulator
+from stlight_jax.metrics.metric import VALUES, DerivedMetric, FrameMetric, SampleAccumulator, SampledMetric
 from stlight_jax.metrics.pixel_errors import MSE
 
 
@@ -96,7 +96,7 @@ class SampledSums:
 
     def __init__(self) -> None:
         self._accumulators: dict[str, SampleAccumulator] = {
-            metric.key: metric.accumulator() for metric in metric_list.sampled_metrics()
+            metric.key: metric.accumulator() for metric in metric_list.metrics_of(SampledMetric)
         }
 
     def add(self, truth: np.ndarray, prediction: np.ndarray) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from stlight_jax.evaluation.samples import evenly_spaced
 from stlight_jax.metrics import metric_list
-from stlight_jax.metrics.metric import Metric
+from stlight_jax.metrics.metric import Metric, SampledMetric
 from stlight_jax.reports.pictures import smoothed
 
 _MAX_POINTS = 400  # of a line; a chart is not wider in pixels
@@ -87,7 +87,7 @@ def lead_time_charts(lead_times: Mapping[str, Mapping[str, Sequence[float]]], re
         if metric.charted and lines:
             views.append(_view(metric, lines))
     charts = [Chart("Error against lead time", "lead time", views)]
-    for sampled in metric_list.sampled_metrics():
+    for sampled in metric_list.metrics_of(SampledMetric):
         if sampled.charted and sampled.key in results:
             lines = {"STLight": _per_lead_time(results[sampled.key]["per_lead_time"])}
             charts.append(Chart(f"{sampled.label} against lead time", "lead time", [_view(sampled, lines)]))

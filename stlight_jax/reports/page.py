@@ -17,6 +17,7 @@ from typing import Any
 from etils import epath
 
 from stlight_jax.metrics import metric_list
+from stlight_jax.metrics.metric import SampledMetric
 from stlight_jax.reports import comparison, tables
 from stlight_jax.reports.charts import Chart, lead_time_charts, training_charts
 from stlight_jax.reports.results import network_rows, summary
@@ -159,7 +160,7 @@ def _lead_time_section(results: Mapping[str, Any] | None, charts: _Charts) -> st
         return ""
     remarks = [
         f"{metric.label}: {metric.definition}. {_sample(results[metric.key])}".strip()
-        for metric in metric_list.sampled_metrics()
+        for metric in metric_list.metrics_of(SampledMetric)
         if metric.key in results
     ]
     drawn = charts.place(lead_time_charts(summary(results).lead_times, results))
