@@ -31,7 +31,7 @@ from stlight_jax.data.digits import Digits, load_digits
 from stlight_jax.data.moving_images import GeneratedSequences
 from stlight_jax.metrics.frame_metrics import frame_metrics
 from stlight_jax.runs.environment import describe_environment
-from stlight_jax.storage.json_files import write_json
+from stlight_jax.storage.atomic import write_json
 
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "Turns of each contestant.")
 _OUT = flags.DEFINE_string("out", "runs/speed", "Folder for table and figures.")

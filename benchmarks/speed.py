@@ -28,7 +28,7 @@ from stlight_jax.commands.run_command import run_script
 from stlight_jax.console.messages import print_message
 from stlight_jax.errors import InputError
 from stlight_jax.model.count import count
-from stlight_jax.storage.json_files import write_json
+from stlight_jax.storage.atomic import write_json
 
 MODES = ["jax:auto", "jax:native", "jax:phases", "jax:taps", "torch:eager", "torch:channels_last", "torch:compile"]
 TASKS = ("train", "throughput", "latency")

@@ -29,7 +29,7 @@ from stlight_jax.data.network_config import network_config
 from stlight_jax.inference.predictor import Predictor
 from stlight_jax.model.initial_variables import init_variables
 from stlight_jax.runs.environment import describe_environment
-from stlight_jax.storage.json_files import write_json
+from stlight_jax.storage.atomic import write_json
 from stlight_jax.torch_reference.weight_files import require
 from stlight_jax.torch_reference.weights import torch_network
 

@@ -22,7 +22,7 @@ from stlight_jax.commands.run_command import quiet_libraries
 from stlight_jax.console.messages import print_message
 from stlight_jax.data.load import check_config, frame_size
 from stlight_jax.reports.tpu_chart import draw_programs
-from stlight_jax.storage.json_files import write_json
+from stlight_jax.storage.atomic import write_json
 from stlight_jax.tpu_planning import tpu_table
 from stlight_jax.tpu_planning.batch_search import largest_batch
 from stlight_jax.tpu_planning.chips import slice_by_name

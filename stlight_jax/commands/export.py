@@ -36,7 +36,7 @@ def _check(values: flags.FlagValues) -> None:
 
 
 def _run(values: flags.FlagValues) -> None:
-    from stlight_jax.inference.export_file import export_file
+    from stlight_jax.inference.export import export_file
 
     export_file(values.workdir, values.out, checkpoint=values.checkpoint, dtype=values.dtype, overwrite=values.overwrite)
 

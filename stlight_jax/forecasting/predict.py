@@ -17,8 +17,7 @@ from stlight_jax.forecasting.plan import ForecastPlan, make_plan
 from stlight_jax.forecasting.read_options import InputReader
 from stlight_jax.forecasting.request import Request
 from stlight_jax.forecasting.verification import Verification, as_text
-from stlight_jax.storage.atomic import atomic_output
-from stlight_jax.storage.json_files import write_json
+from stlight_jax.storage.atomic import atomic_output, write_json
 
 if TYPE_CHECKING:
     from stlight_jax.inference.forecaster import Forecaster

@@ -22,8 +22,7 @@ from stlight_jax.reports import comparison, tables
 from stlight_jax.reports.charts import Chart, lead_time_charts, training_charts
 from stlight_jax.reports.results import network_rows, summary
 from stlight_jax.reports.sprites import Clip, encode_clips
-from stlight_jax.storage.atomic import write_atomic
-from stlight_jax.storage.json_files import finite
+from stlight_jax.storage.atomic import finite, write_atomic
 
 _TEMPLATE = pathlib.Path(__file__).with_suffix(".html")
 _PLAYER = """<div id="player" class="player" role="group" tabindex="0"

@@ -13,7 +13,7 @@ from etils import epath
 from stlight_jax.console.messages import print_message
 from stlight_jax.data.pipeline import load_tensorflow
 from stlight_jax.storage import paths
-from stlight_jax.storage.json_files import finite
+from stlight_jax.storage.atomic import finite
 from stlight_jax.storage.locks import Lock
 from stlight_jax.storage.log_folder import LogFolder
 

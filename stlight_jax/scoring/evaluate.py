@@ -30,7 +30,7 @@ from stlight_jax.reports.tables import evaluation_text
 from stlight_jax.runs import checkpoint
 from stlight_jax.runs.workdir import Workdir
 from stlight_jax.scoring.presentation import present
-from stlight_jax.storage.json_files import write_json
+from stlight_jax.storage.atomic import write_json
 from stlight_jax.storage.paths import create_folder
 
 TABLE, METRICS = "table.txt", "metrics.json"

@@ -20,7 +20,7 @@ from stlight_jax.metrics.metric_sums import MetricSums
 from stlight_jax.reports.results import definitions
 from stlight_jax.reports.tables import metric_tables
 from stlight_jax.storage import paths
-from stlight_jax.storage.json_files import write_json
+from stlight_jax.storage.atomic import write_json
 from stlight_jax.storage.paths import create_folder
 
 # Axes of the saved arrays after the first; OpenSTL's are tchw.

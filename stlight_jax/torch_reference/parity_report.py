@@ -11,7 +11,7 @@ from stlight_jax.console.messages import print_message
 from stlight_jax.errors import InputError, ParityError
 from stlight_jax.reports.parity_chart import draw_parity
 from stlight_jax.runs.environment import describe_environment
-from stlight_jax.storage.json_files import write_json
+from stlight_jax.storage.atomic import write_json
 from stlight_jax.storage.paths import create_folder
 from stlight_jax.torch_reference import compare
 from stlight_jax.torch_reference.parity import TOLERANCES

@@ -24,7 +24,7 @@ from stlight_jax.runs.checkpoint_writer import CheckpointWriter
 from stlight_jax.runs.environment import describe_environment
 from stlight_jax.runs.metrics_log import MetricsLog, NullLog
 from stlight_jax.runs.workdir import Workdir
-from stlight_jax.storage.json_files import write_json
+from stlight_jax.storage.atomic import write_json
 from stlight_jax.storage.locks import Lock
 from stlight_jax.training.clock import StepClock
 from stlight_jax.training.resume import check_init_from, starting_state

@@ -15,7 +15,7 @@ from stlight_jax import InputError
 from stlight_jax.reports.page import Gallery, Page, write_page
 from stlight_jax.reports.pictures import brightening, pixels
 from stlight_jax.reports.sprites import Clip, encode_clips
-from stlight_jax.storage.json_files import finite
+from stlight_jax.storage.atomic import finite
 from tests.reports.pages import EVIL, LEADS, clips, everything, steps
 
 _EMPTY = {"meta", "link", "input"}

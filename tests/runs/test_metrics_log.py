@@ -5,7 +5,7 @@ import json
 import pytest
 
 from stlight_jax.runs.metrics_log import MetricsLog, read_metrics
-from stlight_jax.storage.json_files import write_json
+from stlight_jax.storage.atomic import write_json
 
 
 def test_lines_that_were_gone_back_behind_and_torn_ones_are_passed_over(tmp_path):

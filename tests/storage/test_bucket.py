@@ -15,7 +15,7 @@ from stlight_jax.data.prepared import find_prepared
 from stlight_jax.runs import checkpoint
 from stlight_jax.runs.workdir import Workdir
 from stlight_jax.storage import bucket, paths
-from stlight_jax.storage.json_files import write_json
+from stlight_jax.storage.atomic import write_json
 from stlight_jax.storage.paths import create_folder
 from tests.parallel.processes import free_port
 from tests.runs.checkpoints import write
