@@ -24,8 +24,7 @@ from stlight_jax import STLight, STLightConfig
 from stlight_jax.commands.config_flag import define_config_flag
 from stlight_jax.commands.run_command import run_script
 from stlight_jax.console.messages import print_message
-from stlight_jax.data.load import check_config
-from stlight_jax.data.network_config import network_config
+from stlight_jax.data.load import check_config, network_config
 from stlight_jax.inference.predictor import Predictor
 from stlight_jax.model.initial_variables import init_variables
 from stlight_jax.runs.environment import describe_environment

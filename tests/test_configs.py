@@ -4,8 +4,7 @@ import pytest
 
 from stlight_jax import InputError
 from stlight_jax.data.datasets.all_datasets import find_dataset
-from stlight_jax.data.load import check_config
-from stlight_jax.data.network_config import network_config
+from stlight_jax.data.load import check_config, network_config
 from stlight_jax.model.count import count
 from stlight_jax.training.schedule import Cosine, OneCycle, make_schedule
 from tests.conftest import load_config

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from absl import flags
 
@@ -17,7 +17,7 @@ def define_frame_size_flag(values: flags.FlagValues) -> None:
     flags.DEFINE_string("frame_size", None, "HEIGHTxWIDTH of the frames in pixels, if the config does not fix it.", values)
 
 
-def chosen_frame_size(config: RunConfig[Any], given: str | None) -> tuple[int, int]:
+def chosen_frame_size(config: RunConfig, given: str | None) -> tuple[int, int]:
     """Returns the height and the width of the frames in pixels.
 
     Args:

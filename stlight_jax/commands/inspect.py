@@ -29,8 +29,7 @@ def _define_flags(values: flags.FlagValues, arguments: Sequence[str]) -> None:
 
 def _run(values: flags.FlagValues) -> None:
     from stlight_jax.console.messages import Console
-    from stlight_jax.data.load import check_config
-    from stlight_jax.data.network_config import network_config
+    from stlight_jax.data.load import check_config, network_config
     from stlight_jax.model.count import count
 
     config = check_config(values.config)

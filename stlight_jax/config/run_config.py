@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any
 
 import ml_collections
 
@@ -26,11 +26,10 @@ SECTIONS: tuple[type[Section], ...] = (
     EvaluationSection,
     ProfileSection,
 )
-DataSection = TypeVar("DataSection", bound=Section)
 
 
 @dataclasses.dataclass(frozen=True)
-class RunConfig(Section, Generic[DataSection]):
+class RunConfig(Section):
     """A checked config: its two keys outside of sections, and one frozen, typed record for each section.
 
     Attributes:
@@ -42,7 +41,7 @@ class RunConfig(Section, Generic[DataSection]):
       parallel: Training on several devices.
       evaluation: Validation and evaluation.
       profile: Traces by JAX's profiler.
-      data: The data set's own section.
+      data: The data set's own section, of the type that its file declares.
     """
 
     dataset: Annotated[str, Key("Name of the data set.")]
@@ -53,7 +52,7 @@ class RunConfig(Section, Generic[DataSection]):
     parallel: ParallelSection
     evaluation: EvaluationSection
     profile: ProfileSection
-    data: DataSection
+    data: Any
 
     def to_dict(self) -> dict[str, Any]:
         """Returns plain data, as in `config.json` and in checkpoints."""
@@ -77,7 +76,7 @@ def base_config(dataset: str, size: str, data: type[Section] | None = None) -> m
     return config
 
 
-def check(config: Mapping[str, Any] | ml_collections.ConfigDict, data: type[DataSection]) -> RunConfig[DataSection]:
+def check(config: Mapping[str, Any] | ml_collections.ConfigDict, data: type[Section]) -> RunConfig:
     """Checks every value that can be judged without data or devices.
 
     Args:

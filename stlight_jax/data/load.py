@@ -11,9 +11,10 @@ from stlight_jax.config import RunConfig, check
 from stlight_jax.data.datasets.all_datasets import find_dataset
 from stlight_jax.data.datasets.dataset import SequenceLengths
 from stlight_jax.data.sequences import Sequences
+from stlight_jax.model.stlight_config import STLightConfig
 
 
-def check_config(config: Mapping[str, Any] | ml_collections.ConfigDict) -> RunConfig[Any]:
+def check_config(config: Mapping[str, Any] | ml_collections.ConfigDict) -> RunConfig:
     """Checks a config of any data set.
 
     Args:
@@ -28,7 +29,22 @@ def check_config(config: Mapping[str, Any] | ml_collections.ConfigDict) -> RunCo
     return check(config, find_dataset(config.get("dataset")).section)
 
 
-def frame_size(config: RunConfig[Any]) -> tuple[int, int] | None:
+def network_config(config: RunConfig) -> STLightConfig:
+    """Makes the shape of a config's network, as far as it is known without the data.
+
+    Args:
+      config: of any data set.
+
+    Returns:
+      The shape. The channels of a user's own frames are 1 if the config leaves them to the data.
+
+    Raises:
+      InputError: a value is not permitted.
+    """
+    return STLightConfig.from_section(config.model, len(find_dataset(config.dataset).channels) or 1)
+
+
+def frame_size(config: RunConfig) -> tuple[int, int] | None:
     """Finds the frame size that a config states.
 
     Args:
@@ -40,7 +56,7 @@ def frame_size(config: RunConfig[Any]) -> tuple[int, int] | None:
     return find_dataset(config.dataset).frame_size(config.data)
 
 
-def open_training(config: RunConfig[Any]) -> tuple[Sequences, Sequences]:
+def open_training(config: RunConfig) -> tuple[Sequences, Sequences]:
     """Opens the training and the validation sequences of a config.
 
     Args:
@@ -56,7 +72,7 @@ def open_training(config: RunConfig[Any]) -> tuple[Sequences, Sequences]:
     return find_dataset(config.dataset).open_training(config.data, lengths, config.train.seed)
 
 
-def open_test(config: RunConfig[Any]) -> Sequences:
+def open_test(config: RunConfig) -> Sequences:
     """Opens the test sequences of a config.
 
     Args:
@@ -71,6 +87,6 @@ def open_test(config: RunConfig[Any]) -> Sequences:
     return find_dataset(config.dataset).open_test(config.data, _sequence_length(config, config.evaluation))
 
 
-def _sequence_length(config: RunConfig[Any], section: Any) -> int:
+def _sequence_length(config: RunConfig, section: Any) -> int:
     """Returns T + horizon, in training or in evaluation."""
     return config.model.in_frames + (section.horizon or config.model.out_frames)

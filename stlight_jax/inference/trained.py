@@ -25,8 +25,7 @@ from flax import traverse_util
 
 from stlight_jax.data.available_memory import memory_available
 from stlight_jax.data.formats.npy import read_npy_header
-from stlight_jax.data.load import check_config
-from stlight_jax.data.network_config import network_config
+from stlight_jax.data.load import check_config, network_config
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.errors import InputError
 from stlight_jax.inference import shipped_networks

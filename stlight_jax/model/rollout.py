@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from stlight_jax.errors import InputError
 from stlight_jax.model.stlight import STLightConfig
-
-_Carry = TypeVar("_Carry")
 
 
 def check_horizon(key: str, horizon: int, config: STLightConfig) -> None:
@@ -50,8 +48,8 @@ def rollout(predict: Callable[[jax.Array], jax.Array], inputs: jax.Array, horizo
 
 
 def rollout_with_carry(
-    predict: Callable[[_Carry, jax.Array], tuple[jax.Array, _Carry]], carry: _Carry, inputs: jax.Array, horizon: int
-) -> tuple[jax.Array, _Carry]:
+    predict: Callable[[Any, jax.Array], tuple[jax.Array, Any]], carry: Any, inputs: jax.Array, horizon: int
+) -> tuple[jax.Array, Any]:
     """Predicts as `rollout`, and hands a value, such as batch statistics, from each pass to the next.
 
     Args:

@@ -30,7 +30,7 @@ class EvaluatedRun:
       training_sequences: the number of sequences it was trained on; None if unknown.
     """
 
-    config: RunConfig[Any]
+    config: RunConfig
     model: STLightConfig
     test_set: Mapping[str, Any]
     checkpoints: Mapping[str, int]

@@ -11,8 +11,7 @@ from etils import epath
 
 from stlight_jax.config import RunConfig
 from stlight_jax.console.messages import print_message
-from stlight_jax.data.load import check_config, open_test
-from stlight_jax.data.network_config import network_config
+from stlight_jax.data.load import check_config, network_config, open_test
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.data.sequences import Sequences, fingerprint
 from stlight_jax.errors import InputError
@@ -91,7 +90,7 @@ class _Run:
     workdir: Workdir
     checkpoints: dict[str, int]
     description: dict[str, Any]
-    config: RunConfig[Any]
+    config: RunConfig
     network: STLightConfig
     launcher: Launcher
 

@@ -25,7 +25,7 @@ _GALLERY_REMARK = (
 
 
 def present(
-    workdir: Workdir, results: dict[str, Any], samples: Samples, config: RunConfig[Any], description: dict[str, Any]
+    workdir: Workdir, results: dict[str, Any], samples: Samples, config: RunConfig, description: dict[str, Any]
 ) -> tuple[str, ...]:
     """Draws the pictures and writes the page into `workdir.evaluation`.
 
@@ -82,9 +82,7 @@ def _clips(samples: Samples, sequence_mse: dict[str, Any]) -> list[Clip]:
     return clips
 
 
-def _provenance(
-    workdir: Workdir, results: dict[str, Any], config: RunConfig[Any], description: dict[str, Any]
-) -> dict[str, Any]:
+def _provenance(workdir: Workdir, results: dict[str, Any], config: RunConfig, description: dict[str, Any]) -> dict[str, Any]:
     machine = describe_environment()
     decay = config.train.ema_decay
     fingerprints = {

@@ -10,8 +10,7 @@ import numpy as np
 from stlight_jax.config import RunConfig
 from stlight_jax.console.progress import track
 from stlight_jax.console.text_table import text_table
-from stlight_jax.data.load import open_training
-from stlight_jax.data.network_config import network_config
+from stlight_jax.data.load import network_config, open_training
 from stlight_jax.data.pipeline import training_batches
 from stlight_jax.errors import InputError
 from stlight_jax.model.stlight import STLight
@@ -45,7 +44,7 @@ def compare_cases() -> dict[str, dict[str, dict[str, float]]]:
     return results
 
 
-def compare_curves(config: RunConfig[Any], total_steps: int) -> dict[str, Any]:
+def compare_curves(config: RunConfig, total_steps: int) -> dict[str, Any]:
     """Trains in both frameworks in float32, from the same weights on the same batches.
 
     Args:
@@ -80,7 +79,7 @@ def compare_curves(config: RunConfig[Any], total_steps: int) -> dict[str, Any]:
     }
 
 
-def check_comparable(config: RunConfig[Any]) -> None:
+def check_comparable(config: RunConfig) -> None:
     """Checks that the training in PyTorch, which is plain, does all that a config asks for.
 
     Args:

@@ -12,9 +12,8 @@ import numpy as np
 from etils import epath
 
 from stlight_jax.console.messages import print_message
-from stlight_jax.data.load import check_config
+from stlight_jax.data.load import check_config, network_config
 from stlight_jax.data.load import frame_size as config_frame_size
-from stlight_jax.data.network_config import network_config
 from stlight_jax.errors import InputError
 from stlight_jax.parallel.launchers import PmapLauncher
 from stlight_jax.runs import checkpoint

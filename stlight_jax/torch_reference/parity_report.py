@@ -20,7 +20,7 @@ from stlight_jax.torch_reference.weight_files import require
 JSON, TEXT, PLOT = "parity.json", "parity.txt", "parity.png"
 
 
-def report_parity(config: RunConfig[Any], steps: int, out: epath.PathLike) -> dict[str, Any]:
+def report_parity(config: RunConfig, steps: int, out: epath.PathLike) -> dict[str, Any]:
     """Compares the network in JAX and in PyTorch, and prints the table.
 
     Args:

@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import SingleDeviceSharding
 
 from stlight_jax.config import RunConfig
-from stlight_jax.data.network_config import network_config
+from stlight_jax.data.load import network_config
 from stlight_jax.errors import InputError
 from stlight_jax.inference.predictor import make_predict
 from stlight_jax.model.initial_variables import init_variables
@@ -40,7 +40,7 @@ class CompilePlan:
       InputError: the network cannot take frames of this size.
     """
 
-    def __init__(self, config: RunConfig[Any], frame_size: tuple[int, int]):
+    def __init__(self, config: RunConfig, frame_size: tuple[int, int]):
         model = network_config(config)
         if model.depthwise == "auto":  # its choice on a TPU, without compiling the kernels for CPUs
             model = dataclasses.replace(model, depthwise="native")

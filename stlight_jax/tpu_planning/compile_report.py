@@ -22,7 +22,7 @@ JSON, TEXT, PLOT = "compile.json", "compile.txt", "compile.png"
 
 
 def report_compilation(
-    config: RunConfig[Any],
+    config: RunConfig,
     frame_size: tuple[int, int],
     topologies: Sequence[str],
     batch: int,

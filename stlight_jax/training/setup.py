@@ -9,8 +9,7 @@ from typing import Any
 import ml_collections
 
 from stlight_jax.data.datasets.all_datasets import find_dataset
-from stlight_jax.data.load import check_config, open_training
-from stlight_jax.data.network_config import network_config
+from stlight_jax.data.load import check_config, network_config, open_training
 from stlight_jax.data.pipeline import steps_per_epoch
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.data.sequences import fingerprint

@@ -8,13 +8,13 @@ import pytest
 
 from stlight_jax import InputError
 from stlight_jax.config import Key, base_config, check, course_differences
-from stlight_jax.config.reference_page import reference_page
 from stlight_jax.config.run_config import SECTIONS
 from stlight_jax.config.schema import MISSING
 from stlight_jax.config.sections import EvaluationSection, ModelSection, OptimizerSection, ProfileSection, TrainSection
 from stlight_jax.data.datasets.all_datasets import DATASETS, find_dataset
 from stlight_jax.version import __version__
 from tests.config.toy import LaterToyData, ToyData
+from tests.config.write_reference_page import reference_page
 
 DATA_SECTIONS = {name: find_dataset(name).section for name in DATASETS}
 KEYS = [key for section in (*SECTIONS, *dict.fromkeys(DATA_SECTIONS.values())) for key in section.keys().values()]

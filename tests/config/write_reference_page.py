@@ -1,10 +1,64 @@
-"""Writes `docs/config.md` from the schema: `python -m tests.config.write_reference_page`."""
+"""Writes `docs/config.md`, the page of all config keys, from the schema: `python -m tests.config.write_reference_page`."""
 
-from stlight_jax.config.reference_page import reference_page
+from collections.abc import Mapping
+
+from stlight_jax.config.run_config import SECTIONS, RunConfig
+from stlight_jax.config.schema import MISSING, Key, Section
 from stlight_jax.data.datasets.all_datasets import DATASETS, find_dataset
 from tests.commands import ROOT
 
 PATH = ROOT / "docs" / "config.md"
+
+_INTRODUCTION = """# Config keys
+
+A config has seven sections. Six are the same for every data set; the keys of the section `data` depend on the data set.
+Set a key in a config file, or on the command line: `--config.train.batch_size=32`.
+
+A run can be resumed with another value of a key that may change on resuming. Other changes need `--allow_changes`.
+"""
+_HEADINGS = ("Key", "Default", "Values", "May change on resuming", "Since", "Meaning")
+
+
+def reference_page(data: Mapping[str, type[Section]]) -> str:
+    """Writes the reference of every key.
+
+    Args:
+      data: Name of a data set -> its section `data`. Data sets with the same section share a table.
+
+    Returns:
+      Markdown with one table for each section.
+    """
+    by_section: dict[type[Section], list[str]] = {}
+    for dataset, section in data.items():
+        by_section.setdefault(section, []).append(dataset)
+    parts = [_INTRODUCTION, "## Outside of sections", "", *_table(RunConfig), ""]
+    for section in SECTIONS:
+        parts += [f"## {section.section_name}", "", *_table(section), ""]
+    for section, datasets in by_section.items():
+        parts += [f"## data, of {', '.join(datasets)}", "", *_table(section), ""]
+    return "\n".join(parts)
+
+
+def _table(section: type[Section]) -> list[str]:
+    rows = [_HEADINGS, tuple("---" for _ in _HEADINGS), *(_row(key) for key in section.keys().values())]
+    return [f"| {' | '.join(row)} |" for row in rows]
+
+
+def _row(key: Key) -> tuple[str, ...]:
+    meaning = key.help
+    if key.used_if is not None:
+        meaning += f" Only with {key.section}.{key.used_if[0]} = {key.used_if[1]}."
+    if key.absent is not MISSING and key.absent != key.default:
+        meaning += f" A config without this key stands for {key.absent!r}."
+    kind = key.type.__name__ + (" or None" if key.optional else "")
+    return (
+        f"`{key.path}`",
+        "" if key.default is MISSING else f"`{key.default!r}`",
+        ", ".join(part for part in (kind, key.range) if part),
+        "yes" if key.resumable else "no",
+        key.since,
+        meaning,
+    )
 
 
 def page() -> str:

@@ -10,8 +10,7 @@ import pytest
 from jax import lax
 
 from stlight_jax import STLight, STLightConfig
-from stlight_jax.data.load import check_config
-from stlight_jax.data.network_config import network_config
+from stlight_jax.data.load import check_config, network_config
 from stlight_jax.inference import trained
 from stlight_jax.inference.export import export_model
 from stlight_jax.inference.forecaster import Forecaster

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from stlight_jax import STLight, STLightConfig
-from stlight_jax.data.load import check_config
-from stlight_jax.data.network_config import network_config
+from stlight_jax.data.load import check_config, network_config
 from stlight_jax.model.initial_variables import init_variables
 from tests.conftest import load_config, small_config
 

@@ -16,8 +16,7 @@ import pytest
 from stlight_jax import InputError, STLight
 from stlight_jax.config import course_differences
 from stlight_jax.config.sections import ProfileSection
-from stlight_jax.data.load import check_config, open_test
-from stlight_jax.data.network_config import network_config
+from stlight_jax.data.load import check_config, network_config, open_test
 from stlight_jax.data.pipeline import evaluation_batches, training_batches
 from stlight_jax.errors import NonFiniteLossError, PreemptedError
 from stlight_jax.evaluation import evaluator

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from stlight_jax import STLight
-from stlight_jax.data.load import check_config, open_training
-from stlight_jax.data.network_config import network_config
+from stlight_jax.data.load import check_config, network_config, open_training
 from stlight_jax.data.pipeline import steps_per_epoch, training_batches
 from stlight_jax.parallel.launchers import AXIS, make_launcher
 from stlight_jax.training.schedule import Hyperparameters, make_schedule
