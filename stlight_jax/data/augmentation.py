@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from stlight_jax.data.scaling import Scaling
-from stlight_jax.data.sequences import Description, Sequences
+from stlight_jax.data.sequences import Sequences
 from stlight_jax.errors import InputError
 
 _STREAM = 1  # of the counter-based generator; an epoch's order is drawn from stream 0
@@ -31,22 +30,8 @@ class AugmentedSequences(Sequences):
             raise InputError(f"data.crop is {crop}, but frames are {height} x {width} pixels; make it smaller, or 0")
         self._sequences, self._flips, self._seed = sequences, flips, seed
         self._room = (height - crop, width - crop) if crop else (0, 0)
-        self._shape = (length, crop or height, crop or width, channels)
-
-    @property
-    def description(self) -> Description:
-        """Description of the sequences that are augmented."""
-        return self._sequences.description
-
-    @property
-    def shape(self) -> tuple[int, int, int, int]:
-        """Shape of one sequence, `[t, h, w, c]`."""
-        return self._shape
-
-    @property
-    def scaling(self) -> Scaling:
-        """Scaling of the sequences that are augmented."""
-        return self._sequences.scaling
+        self.description, self.scaling = sequences.description, sequences.scaling
+        self.shape = (length, crop or height, crop or width, channels)
 
     def __len__(self) -> int:
         """Returns the number of sequences in an epoch."""

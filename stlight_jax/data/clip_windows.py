@@ -50,30 +50,16 @@ class ClipWindows(Sequences):
                 f"and those to predict), but the longest stretch without a jump has {longest}; lower these, or divide the "
                 "data otherwise (data.validation_fraction, data.test_fraction, data.split)"
             )
-        self._clips, self._windows, self._scaling, self._seed = clips, windows, scaling, seed
-        self._description = {**description, "sequences": len(windows), "shape": [windows.length, *clips.frames.shape]}
+        self.shape, self.scaling = (windows.length, *clips.frames.shape), scaling
+        self.description = {**description, "sequences": len(windows), "shape": list(self.shape)}
+        self._clips, self._windows, self._seed = clips, windows, seed
         self._channels = slice(None, None, -1 if reverse_channels else None)
         self._past = past
-        self._order_of_epoch = functools.lru_cache(maxsize=2)(self._order)
+        self._order_of_epoch = functools.lru_cache(maxsize=2)(functools.partial(permutation, len(windows), seed or 0))
 
     def __len__(self) -> int:
         """Returns the number of windows."""
         return len(self._windows)
-
-    @property
-    def description(self) -> Description:
-        """Facts about the windows and their data; see `Sequences`."""
-        return self._description
-
-    @property
-    def shape(self) -> tuple[int, int, int, int]:
-        """Shape of one sequence, `[t, h, w, c]`."""
-        return (self._windows.length, *self._clips.frames.shape)
-
-    @property
-    def scaling(self) -> Scaling:
-        """Scaling from stored values to the network's range."""
-        return self._scaling
 
     def frames(self, indices: np.ndarray, epoch: int = 0) -> np.ndarray:
         """Reads the windows at the positions `indices` of `epoch`: `[n, t, h, w, c]`."""
@@ -123,6 +109,3 @@ class ClipWindows(Sequences):
             for name, (first, count, tick) in zip(clips.names, clips.segments, strict=True)
             for i in range(count)
         }
-
-    def _order(self, epoch: int) -> np.ndarray:
-        return permutation(len(self._windows), self._seed or 0, epoch)

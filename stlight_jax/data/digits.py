@@ -13,6 +13,7 @@ import numpy as np
 from etils import epath
 
 from stlight_jax.data.pipeline import load_tensorflow
+from stlight_jax.data.raw_clips import first_names
 from stlight_jax.errors import InputError
 from stlight_jax.storage import paths
 
@@ -132,8 +133,7 @@ def find_file(root: str, names: tuple[str, ...], folder: str) -> epath.Path:
     """
     found = find_optional_file(root, names, folder)
     if found is None:
-        present = ", ".join(sorted(path.name for path in epath.Path(root).iterdir())[:8]) or "nothing"
-        raise InputError(f"{epath.Path(root)}: expected {' or '.join(names)}, found {present}")
+        raise InputError(f"{root}: expected {' or '.join(names)}, found {first_names(epath.Path(root).iterdir())}")
     return found
 
 

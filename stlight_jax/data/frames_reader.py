@@ -21,7 +21,7 @@ from stlight_jax.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)
-class FramesOptions(ReadOptions):
+class FramesOptions(ReadOptions, SplitRule):
     """How frames are read and divided, by the keys of the section `data` of `configs/frames.py`.
 
     Attributes:
@@ -30,25 +30,16 @@ class FramesOptions(ReadOptions):
       value_high: high end of the declared range.
       height: of the stored frames, resized with antialiasing; 0, with `width`, keeps their size.
       width: of the stored frames.
-      split: see `SplitRule.way`.
-      validation_fraction: see `SplitRule.validation`.
-      test_fraction: see `SplitRule.test`.
-      gap: see `SplitRule.gap`.
-      group: see `SplitRule.group`.
     """
 
     value_low: float | None = None
     value_high: float | None = None
     height: int = 0
     width: int = 0
-    split: str = "auto"
-    validation_fraction: float = 0.1
-    test_fraction: float = 0.2
-    gap: int = 0
-    group: str = ""
 
     def __post_init__(self) -> None:
         """Checks that keys do not contradict each other."""
+        super().__post_init__()
         if (self.value_low is None) != (self.value_high is None):
             raise InputError("data.value_low and data.value_high belong together: give both or neither")
         if self.value_range is not None and not self.value_range[0] < self.value_range[1]:
@@ -62,11 +53,6 @@ class FramesOptions(ReadOptions):
     def value_range(self) -> tuple[float, float] | None:
         """The declared range of values, None if it is measured."""
         return None if self.value_low is None or self.value_high is None else (self.value_low, self.value_high)
-
-    @property
-    def split_rule(self) -> SplitRule:
-        """How sequences are divided."""
-        return SplitRule(self.split, self.validation_fraction, self.test_fraction, self.gap, self.group)
 
 
 class FramesReader(ClipReader):
@@ -94,7 +80,7 @@ class FramesReader(ClipReader):
         self.frame_shape = (self._options.height or height, self._options.width or width, channels)
         self.frame_dtype = first.dtype.type
         candidates = [Candidate(s.name, _segments(s), s.ticks is not None) for s in self._sequences]
-        self._parts, self._division = split(candidates, self._options.split_rule)
+        self._parts, self._division = split(candidates, self._options)
 
     @property
     def sequences_found(self) -> str:
@@ -176,7 +162,9 @@ class FramesReader(ClipReader):
             seen += len(block)
             if len(chosen):
                 self._check_range(sequence, chosen, indices)
-                yield self._resize(sequence, chosen)
+                height, width, _ = self.frame_shape
+                same_size = chosen.shape[1:3] == (height, width)
+                yield chosen if same_size else resize_valid(chosen, sequence.fill, height, width)
             if seen > last:
                 return
         if seen <= last:
@@ -196,12 +184,6 @@ class FramesReader(ClipReader):
                 f"{self._raw}: {sequence.name}, frame {frame}: value {block[outside].flat[0]:g} lies outside the declared "
                 f"range {low:g} to {high:g} (data.value_low, data.value_high)"
             )
-
-    def _resize(self, sequence: FrameSource, block: np.ndarray) -> np.ndarray:
-        height, width, _ = self.frame_shape
-        if block.shape[1:3] == (height, width):
-            return block
-        return resize_valid(block, sequence.fill, height, width)
 
 
 def _segments(sequence: FrameSource) -> list[Segment]:

@@ -9,7 +9,6 @@ import ml_collections
 
 from stlight_jax.config import RunConfig, check
 from stlight_jax.data.datasets.all_datasets import find_dataset
-from stlight_jax.data.datasets.dataset import SequenceLengths
 from stlight_jax.data.sequences import Sequences
 from stlight_jax.model.stlight_config import STLightConfig
 
@@ -68,8 +67,8 @@ def open_training(config: RunConfig) -> tuple[Sequences, Sequences]:
     Raises:
       InputError: data are missing, not prepared or not as expected, or keys contradict each other.
     """
-    lengths = SequenceLengths(_sequence_length(config, config.train), _sequence_length(config, config.evaluation))
-    return find_dataset(config.dataset).open_training(config.data, lengths, config.train.seed)
+    length, validation_length = _sequence_length(config, config.train), _sequence_length(config, config.evaluation)
+    return find_dataset(config.dataset).open_training(config.data, length, validation_length, config.train.seed)
 
 
 def open_test(config: RunConfig) -> Sequences:

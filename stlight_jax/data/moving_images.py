@@ -12,7 +12,7 @@ import numpy as np
 
 from stlight_jax.data.digits import Digits
 from stlight_jax.data.scaling import Scaling
-from stlight_jax.data.sequences import Description, Sequences
+from stlight_jax.data.sequences import Sequences
 from stlight_jax.errors import InputError
 
 STEP_LENGTH = 0.1  # of the free canvas, per frame
@@ -73,7 +73,7 @@ def render(corners: np.ndarray, images: np.ndarray, side: int) -> np.ndarray:
     return canvas[..., None]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(eq=False)
 class GeneratedSequences(Sequences):
     """Two images that move and bounce, drawn on request.
 
@@ -94,32 +94,15 @@ class GeneratedSequences(Sequences):
     length: int = 20
     side: int = 64
     title: str = "Moving MNIST"
+    scaling = Scaling()
 
     def __post_init__(self) -> None:
         """Checks the size of the canvas."""
-        if self.side <= self.digits.images.shape[-1]:
-            raise InputError(
-                f"data.image_size is {self.side}; digits of {self.digits.images.shape[-1]} pixels need more to move on"
-            )
-
-    def __len__(self) -> int:
-        """Returns the number of sequences in an epoch."""
-        return self.count
-
-    @property
-    def shape(self) -> tuple[int, int, int, int]:
-        """Shape of one sequence, `[t, h, w, c]`."""
-        return (self.length, self.side, self.side, 1)
-
-    @property
-    def scaling(self) -> Scaling:
-        """Scaling of uint8."""
-        return Scaling()
-
-    @property
-    def description(self) -> Description:
-        """Facts about these sequences; see `Sequences`."""
-        return {
+        digit_side = self.digits.images.shape[-1]
+        if self.side <= digit_side:
+            raise InputError(f"data.image_size is {self.side}; digits of {digit_side} pixels need more to move on")
+        self.shape = (self.length, self.side, self.side, 1)
+        self.description = {
             "name": f"generated {self.title}, {self.split}",
             "published": False,
             "sequences": self.count,
@@ -127,8 +110,12 @@ class GeneratedSequences(Sequences):
             "sha256": self.digits.sha256,
             "seed": self.seed,
             "shape": list(self.shape),
-            "digit_side": self.digits.images.shape[-1],
+            "digit_side": digit_side,
         }
+
+    def __len__(self) -> int:
+        """Returns the number of sequences in an epoch."""
+        return self.count
 
     def frames(self, indices: np.ndarray, epoch: int = 0) -> np.ndarray:
         """Draws the sequences `indices` of `epoch`: uint8 `[n, t, side, side, 1]`."""
@@ -152,7 +139,7 @@ class GeneratedSequences(Sequences):
         return draws.reshape(-1, _DIGITS_PER_SEQUENCE, _DRAWS_PER_DIGIT) * 2.0**-53
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(eq=False)
 class PublishedSequences(Sequences):
     """A published test set in its own file; values are read on access.
 
@@ -165,31 +152,18 @@ class PublishedSequences(Sequences):
     array: np.ndarray
     origin: str
     title: str = "Moving MNIST"
+    scaling = Scaling()
+
+    def __post_init__(self) -> None:
+        """Describes the sequences."""
+        length, count, height, width = self.array.shape
+        self.shape = (length, height, width, 1)
+        name = f"the published {self.title} test set"
+        self.description = {"name": name, "published": True, "sequences": count, "digits": self.origin}
 
     def __len__(self) -> int:
         """Returns the number of sequences."""
         return self.array.shape[1]
-
-    @property
-    def shape(self) -> tuple[int, int, int, int]:
-        """Shape of one sequence, `[t, h, w, c]`."""
-        length, _, height, width = self.array.shape
-        return (length, height, width, 1)
-
-    @property
-    def scaling(self) -> Scaling:
-        """Scaling of uint8."""
-        return Scaling()
-
-    @property
-    def description(self) -> Description:
-        """Facts about these sequences; see `Sequences`."""
-        return {
-            "name": f"the published {self.title} test set",
-            "published": True,
-            "sequences": len(self),
-            "digits": self.origin,
-        }
 
     def frames(self, indices: np.ndarray, epoch: int = 0) -> np.ndarray:
         """Reads the sequences `indices`, the same in every epoch: uint8 `[n, t, h, w, 1]`."""

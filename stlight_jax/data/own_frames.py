@@ -11,6 +11,7 @@ from typing import Any
 from etils import epath
 
 from stlight_jax.console.messages import print_message
+from stlight_jax.data.formats.input_files import visible_files
 from stlight_jax.data.frames_reader import FramesOptions, FramesReader
 from stlight_jax.data.prepare import prepare, refuse_remote
 from stlight_jax.data.prepared import find_prepared, read_metadata
@@ -124,16 +125,7 @@ def _check_options(prepared: epath.Path, options: FramesOptions) -> None:
 
 def _fingerprint(path: epath.Path, kept: epath.Path) -> list[tuple[str, int, int]]:
     """Lists names, sizes and times of the files, without those in the folder `kept`, so that a changed file is read anew."""
-    files = [os.fspath(path)] if path.is_file() else []
-    seen = {os.path.realpath(kept)}
-    for folder, folders, names in os.walk(path, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in seen:  # links may lead in circles
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        files += [os.path.join(folder, name) for name in sorted(names) if not name.startswith(".")]
+    files = [os.fspath(path)] if path.is_file() else visible_files(os.fspath(path), left_out=os.fspath(kept))
     stats = [(file, os.stat(file)) for file in files if os.path.exists(file)]  # links may lead nowhere
     # In nanoseconds: epath's times are whole seconds, in which a file can be written twice.
     return [(os.path.abspath(file), stat.st_size, stat.st_mtime_ns) for file, stat in stats]

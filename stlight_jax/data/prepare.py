@@ -28,8 +28,6 @@ with epy.lazy_imports():
 
     from stlight_jax.data import clips_builder  # imports TFDS
 
-_IN_USE = "{} is being prepared by process {{process}}"
-
 
 def prepare(open_reader: Callable[[], ClipReader], raw: epath.Path, out: epath.Path, wait: bool = False) -> epath.Path:
     """Prepares a data set below `out`, unless that is done, and prints its table.
@@ -55,7 +53,7 @@ def prepare(open_reader: Callable[[], ClipReader], raw: epath.Path, out: epath.P
         raise
     folder = out / reader.name / reader.version
     create_folder(folder.parent)
-    with locked(folder.parent, _IN_USE.format(folder.parent), wait):
+    with locked(folder.parent, f"{folder.parent} is being prepared by process {{process}}", wait):
         if (folder / DESCRIPTION_FILE).exists():
             source = read_metadata(folder).get("raw", "other files")
             print_message(f"{folder} is prepared already, from {source}; remove it to prepare the data anew")
@@ -99,22 +97,6 @@ def refuse_remote(raw: epath.PathLike, key: str, dataset: str) -> None:
     )
 
 
-def count_windows(reader: ClipReader, clips: list[dict[str, Any]], length: int) -> int:
-    """Counts the windows that OpenSTL cuts from clips.
-
-    Args:
-      reader: of the data set.
-      clips: the table of a split.
-      length: frames in a window.
-
-    Returns:
-      The number of windows.
-    """
-    segments = [Segment(*segment) for clip in clips for segment in clip["runs"]]
-    strides = [reader.stride(clip["name"], length) for clip in clips for _ in clip["runs"]]
-    return len(Windows(segments, length, strides, anchor=reader.anchor))
-
-
 def count_table(reader: ClipReader, metadata: dict[str, Any]) -> str:
     """Formats the numbers of clips, frames and windows, with a line for each published number that differs.
 
@@ -128,7 +110,11 @@ def count_table(reader: ClipReader, metadata: dict[str, Any]) -> str:
     lengths = list(reader.published_windows)
     rows, differences = [], []
     for name, split in metadata["splits"].items():
-        windows = {length: count_windows(reader, split["clips"], length) for length in lengths}
+        segments = [Segment(*segment) for clip in split["clips"] for segment in clip["runs"]]
+        windows = {}
+        for length in lengths:
+            strides = [reader.stride(clip["name"], length) for clip in split["clips"] for _ in clip["runs"]]
+            windows[length] = len(Windows(segments, length, strides, anchor=reader.anchor))
         rows.append([name, *(f"{count:,}" for count in (len(split["clips"]), split["frames"], *windows.values()))])
         for length, count in windows.items():
             for source, published in reader.published_windows[length].get(name, {}).items():

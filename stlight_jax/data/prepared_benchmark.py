@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 
 from stlight_jax.config.schema import Key, Section
 from stlight_jax.data.clip_windows import ClipWindows
-from stlight_jax.data.datasets.dataset import Dataset, SequenceLengths
+from stlight_jax.data.datasets.dataset import Dataset
 from stlight_jax.data.prepared import find_prepared
 from stlight_jax.data.raw_clips import ClipReader
 from stlight_jax.data.sequences import Sequences
@@ -58,7 +58,9 @@ class PreparedBenchmark(Dataset, ClipReader):
         """Returns (height, width) of the stored frames."""
         return self.frame_shape[:2]
 
-    def open_training(self, section: BenchmarkSection, lengths: SequenceLengths, seed: int) -> tuple[Sequences, Sequences]:
+    def open_training(
+        self, section: BenchmarkSection, length: int, validation_length: int, seed: int
+    ) -> tuple[Sequences, Sequences]:
         """Opens the training windows, and those of the test set or of held-out clips for validation; see `Dataset`."""
         data = self._open(section)
         train = data.clips("train")
@@ -67,8 +69,8 @@ class PreparedBenchmark(Dataset, ClipReader):
         else:
             (train, validation), label = self._hold_out(train, section.validation_fraction), "held out of train"
         return (
-            self._windows(data, section, "train", train, lengths.training, seed),
-            self._windows(data, section, label, validation, lengths.evaluation),
+            self._windows(data, section, "train", train, length, seed),
+            self._windows(data, section, label, validation, validation_length),
         )
 
     def open_test(self, section: BenchmarkSection, length: int) -> Sequences:

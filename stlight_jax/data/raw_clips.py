@@ -45,6 +45,11 @@ class RawSplit:
     frames: int
 
 
+def first_names(paths: Iterable[epath.Path]) -> str:
+    """Returns the first eight names of paths, for messages."""
+    return ", ".join(sorted(path.name for path in paths)[:8]) or "nothing"
+
+
 class ClipReader(abc.ABC):
     """Reads the raw files of one data set as clips.
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import abc
 import hashlib
 import json
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -17,28 +18,24 @@ _FINGERPRINT_SEQUENCES = 8
 Description = dict[str, Any]
 
 
-class Sequences(Protocol):
-    """A set of sequences that are made or read by index."""
+class Sequences(abc.ABC):
+    """A set of sequences that are made or read by index.
 
-    @property
-    def description(self) -> Description:
-        """Facts about the sequences, as JSON for a checkpoint or a table."""
-        ...
+    Attributes:
+      description: facts about the sequences, as JSON for a checkpoint or a table.
+      shape: of one sequence, `[t, h, w, c]`.
+      scaling: from the sequences' values to the network's range.
+    """
 
-    @property
-    def shape(self) -> tuple[int, int, int, int]:
-        """Shape of one sequence, `[t, h, w, c]`."""
-        ...
+    description: Description
+    shape: tuple[int, int, int, int]
+    scaling: Scaling
 
-    @property
-    def scaling(self) -> Scaling:
-        """Scaling from the sequences' values to the network's range."""
-        ...
-
+    @abc.abstractmethod
     def __len__(self) -> int:
         """Returns the number of sequences in an epoch."""
-        ...
 
+    @abc.abstractmethod
     def frames(self, indices: np.ndarray, epoch: int = 0) -> np.ndarray:
         """Makes or reads sequences.
 
@@ -49,7 +46,6 @@ class Sequences(Protocol):
         Returns:
           `[n, t, h, w, c]` in the stored dtype.
         """
-        ...
 
     def frames_before(self, indices: np.ndarray, steps: int, targets: int) -> tuple[np.ndarray, np.ndarray] | None:
         """Reads the frames `steps` sampling steps before the last `targets` frames of each sequence.

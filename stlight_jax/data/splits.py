@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
@@ -47,37 +48,38 @@ class SplitPart(NamedTuple):
 Parts = dict[str, list[SplitPart]]  # by split
 
 
-class SplitRule(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class SplitRule:
     """How to divide sequences.
 
     Attributes:
-      way: "name" (the path has a folder, or begins with, train, val or test), "sequence" (whole sequences, drawn by a fixed
+      split: "name" (the path has a folder, or begins with, train, val or test), "sequence" (whole sequences, drawn by a fixed
         seed), "time" (the last part of each sequence is for testing, the part before it for validation), or "auto": by name if
         all sequences have such a name, by sequence if there are at least five (groups), by time otherwise.
-      validation: fraction of the sequences, or of the time, for validation.
-      test: fraction for testing.
+      validation_fraction: fraction of the sequences, or of the time, for validation.
+      test_fraction: fraction for testing.
       gap: by time, number of frames before validation and test that are in no split.
       group: a regular expression; sequences in which it matches the same text stay together.
+
+    Raises:
+      InputError: a key has an impossible value.
     """
 
-    way: str = "auto"
-    validation: float = 0.1
-    test: float = 0.2
+    split: str = "auto"
+    validation_fraction: float = 0.1
+    test_fraction: float = 0.2
     gap: int = 0
     group: str = ""
 
-    def check(self) -> None:
-        """Checks the values.
-
-        Raises:
-          InputError: a key has an impossible value.
-        """
-        if self.way not in WAYS:
-            raise InputError(f"data.split is {self.way!r}; choose one of {', '.join(WAYS)}")
-        if not (0 < self.validation < 1 and 0 < self.test < 1 and self.validation + self.test < 1):
+    def __post_init__(self) -> None:
+        """Checks the values."""
+        if self.split not in WAYS:
+            raise InputError(f"data.split is {self.split!r}; choose one of {', '.join(WAYS)}")
+        validation, test = self.validation_fraction, self.test_fraction
+        if not (0 < validation < 1 and 0 < test < 1 and validation + test < 1):
             raise InputError(
-                f"data.validation_fraction is {self.validation} and data.test_fraction {self.test}; each must be more than 0, "
-                "and both together less than 1"
+                f"data.validation_fraction is {validation} and data.test_fraction {test}; each must be more than 0, and both "
+                "together less than 1"
             )
         if self.gap < 0:
             raise InputError(f"data.gap is {self.gap}; it must be at least 0")
@@ -94,22 +96,22 @@ def split(candidates: Sequence[Candidate], rule: SplitRule) -> tuple[Parts, str]
       {split: parts}, and a sentence that reports the division.
 
     Raises:
-      InputError: a split or a sequence is empty, or a key has an impossible value.
+      InputError: a split or a sequence is empty, or a key does not fit the sequences.
     """
-    rule.check()
     for candidate in candidates:
         if not candidate.segments:
             raise InputError(f"{candidate.name} has no frames; remove it")
     groups = _groups(candidates, rule.group)
     named = [_split_in_name(candidate.name) for candidate in candidates]
-    way = _choose_way(named, groups) if rule.way == "auto" else rule.way
+    way = _choose_way(named, groups) if rule.split == "auto" else rule.split
     label = f"by {way}"
     if way == "name":
         parts = _by_name(candidates, named, rule)
     elif way == "sequence":
         parts = _by_sequence(candidates, groups, rule)
     else:
-        parts = _by_time(candidates, range(len(candidates)), {"validation": rule.validation, "test": rule.test}, rule.gap)
+        fractions = {"validation": rule.validation_fraction, "test": rule.test_fraction}
+        parts = _by_time(candidates, range(len(candidates)), fractions, rule.gap)
         label = f"by time, with {rule.gap} frames left out between splits"
     for name in SPLITS:
         if not any(part.segments for part in parts[name]):
@@ -167,7 +169,7 @@ def _by_name(candidates: Sequence[Candidate], named: Sequence[str | None], rule:
     parts = {split: [SplitPart(i, candidates[i].segments) for i, name in enumerate(named) if name == split] for split in SPLITS}
     if not parts["validation"]:
         training = [part.sequence for part in parts["train"]]
-        by_time = _by_time(candidates, training, {"validation": rule.validation}, rule.gap)
+        by_time = _by_time(candidates, training, {"validation": rule.validation_fraction}, rule.gap)
         parts |= {name: by_time[name] for name in ("train", "validation")}
     return parts
 
@@ -178,8 +180,8 @@ def _by_sequence(candidates: Sequence[Candidate], groups: list[str], rule: Split
         raise InputError(
             f"there are {len(names)} sequences (or groups of them), too few to divide by sequence; set data.split=time"
         )
-    tested = max(1, round(rule.test * len(names)))
-    validated = max(1, min(round(rule.validation * len(names)), len(names) - tested - 1))
+    tested = max(1, round(rule.test_fraction * len(names)))
+    validated = max(1, min(round(rule.validation_fraction * len(names)), len(names) - tested - 1))
     order = hash_order(names)
     chosen = {"test": order[:tested], "validation": order[tested : tested + validated], "train": order[tested + validated :]}
     return {

@@ -5,7 +5,6 @@ Frames are stored one after another. A segment is a stretch of frames without a 
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
@@ -46,47 +45,45 @@ def split_at_jumps(ticks: np.ndarray, first: int = 0) -> list[Segment]:
     return [Segment(first + int(a), int(b - a), int(ticks[a])) for a, b in zip(starts, ends, strict=True)]
 
 
-@dataclasses.dataclass(frozen=True)
 class Windows:
     """All windows of some segments, numbered in the order of the segments.
 
     Attributes:
-      segments: stretches of consecutive frames.
       length: frames in a window.
-      strides: frames from the start of a window to the start of the next one; one for all segments, or one for each.
-      frame_step: sampling steps between neighbouring frames of a window; 2 takes every other frame.
-      anchor: whether the first window begins where its segment begins, or the last window ends where its segment ends.
+      span: sampling steps from a window's first frame to its last frame, both included.
     """
 
-    segments: Sequence[Segment]
-    length: int
-    strides: int | Sequence[int] = 1
-    frame_step: int = 1
-    anchor: Literal["start", "end"] = "start"
-    _firsts: np.ndarray = dataclasses.field(init=False, repr=False, compare=False)
-    _ticks: np.ndarray = dataclasses.field(init=False, repr=False, compare=False)
-    _strides: np.ndarray = dataclasses.field(init=False, repr=False, compare=False)
-    _ends: np.ndarray = dataclasses.field(init=False, repr=False, compare=False)
+    def __init__(
+        self,
+        segments: Sequence[Segment],
+        length: int,
+        strides: int | Sequence[int] = 1,
+        frame_step: int = 1,
+        anchor: Literal["start", "end"] = "start",
+    ):
+        """Checks the settings and counts the windows of every segment.
 
-    def __post_init__(self) -> None:
-        """Checks the settings and counts the windows of every segment."""
-        strides = np.broadcast_to(np.asarray(self.strides, np.int64), (len(self.segments),))
-        for name, value in (("length", self.length), ("frame_step", self.frame_step), ("stride", np.min(strides, initial=1))):
+        Args:
+          segments: stretches of consecutive frames.
+          length: frames in a window.
+          strides: frames from the start of a window to the start of the next one; one for all segments, or one for each.
+          frame_step: sampling steps between neighbouring frames of a window; 2 takes every other frame.
+          anchor: whether the first window begins where its segment begins, or the last window ends where its segment ends.
+
+        Raises:
+          InputError: a length, step or stride is less than 1.
+        """
+        self._strides = np.broadcast_to(np.asarray(strides, np.int64), (len(segments),))
+        for name, value in (("length", length), ("frame_step", frame_step), ("stride", np.min(self._strides, initial=1))):
             if value < 1:
                 raise InputError(f"the {name} of windows is {value}; it must be at least 1")
-        segments = np.asarray([tuple(segment) for segment in self.segments], np.int64).reshape(-1, 3)
-        room = segments[:, 1] - self.span
-        counts = np.where(room >= 0, room // strides + 1, 0)
-        shift = room % strides if self.anchor == "end" else 0
-        object.__setattr__(self, "_firsts", segments[:, 0] + shift)
-        object.__setattr__(self, "_ticks", segments[:, 2] + shift)
-        object.__setattr__(self, "_strides", strides)
-        object.__setattr__(self, "_ends", np.cumsum(counts))
-
-    @property
-    def span(self) -> int:
-        """Sampling steps from a window's first frame to its last frame, both included."""
-        return (self.length - 1) * self.frame_step + 1
+        self.length, self.span = length, (length - 1) * frame_step + 1
+        self._steps = np.arange(length) * frame_step  # of a window's frames after its first one
+        stored = np.asarray([tuple(segment) for segment in segments], np.int64).reshape(-1, 3)
+        room = stored[:, 1] - self.span
+        shift = room % self._strides if anchor == "end" else 0
+        self._firsts, self._ticks = stored[:, 0] + shift, stored[:, 2] + shift
+        self._ends = np.cumsum(np.where(room >= 0, room // self._strides + 1, 0))
 
     def __len__(self) -> int:
         """Returns the number of windows."""
@@ -106,7 +103,7 @@ class Windows:
         """
         segment, offset = self._locate(windows)
         first = self._firsts[segment] + offset  # [n]
-        return first[:, None] + np.arange(self.length) * self.frame_step  # [n, length]
+        return first[:, None] + self._steps  # [n, length]
 
     def ticks(self, windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Finds the segments of windows and the ticks of their frames.
@@ -122,7 +119,7 @@ class Windows:
         """
         segment, offset = self._locate(windows)
         first = self._ticks[segment] + offset  # [n]
-        return segment, first[:, None] + np.arange(self.length) * self.frame_step  # [n, length]
+        return segment, first[:, None] + self._steps  # [n, length]
 
     def _locate(self, windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns each window's segment and its offset from the segment's first window, in frames."""

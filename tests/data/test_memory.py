@@ -70,7 +70,7 @@ assert len(stored) == COUNT
 clips = StoredClips(stored, stored.table["clips"])
 windows = Windows(clips.segments, 30)
 source = ClipWindows(clips, windows, Scaling(), {"name": "made up"}, seed=1)
-order = source._order(0)
+order = source._order_of_epoch(0)
 for step, batch in enumerate(training_batches(source, 12, 0, 50)):
     places = windows.frames(order[12 * step : 12 * step + 12])
     numbers = np.ascontiguousarray(batch[:, :, 0, :4, 0]).view("<u4")[..., 0]

@@ -5,7 +5,6 @@ import dataclasses
 import numpy as np
 import pytest
 
-from stlight_jax.data.datasets.dataset import SequenceLengths
 from stlight_jax.data.datasets.moving_mnist import MovingMnist
 from stlight_jax.data.moving_images import PublishedSequences
 from stlight_jax.data.sequences import fingerprint
@@ -13,11 +12,11 @@ from stlight_jax.data.sequences import fingerprint
 
 @pytest.fixture
 def sequences(small_run):
-    return MovingMnist().open_training(small_run.data, SequenceLengths(5, 5), 0)[1]
+    return MovingMnist().open_training(small_run.data, 5, 5, 0)[1]
 
 
 def test_the_same_data_have_one_fingerprint(small_run, sequences):
-    assert fingerprint(sequences) == fingerprint(MovingMnist().open_training(small_run.data, SequenceLengths(5, 5), 0)[1])
+    assert fingerprint(sequences) == fingerprint(MovingMnist().open_training(small_run.data, 5, 5, 0)[1])
 
 
 @pytest.mark.parametrize("change", [{"count": 6}, {"seed": 3}, {"length": 4}, {"side": 18}, {"split": "test"}])

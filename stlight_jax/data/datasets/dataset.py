@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 from etils import epath, epy
 
@@ -18,18 +18,6 @@ with epy.lazy_imports():
     from stlight_jax.data import prepare as preparation
 
 MORE_CORES = f"give each process more cores (fewer processes per host; up to {MAX_PARALLEL_BATCHES} make batches)"
-
-
-class SequenceLengths(NamedTuple):
-    """Frames per sequence, T + horizon.
-
-    Attributes:
-      training: of training sequences.
-      evaluation: of validation sequences.
-    """
-
-    training: int
-    evaluation: int
 
 
 class Dataset(abc.ABC):
@@ -65,12 +53,13 @@ class Dataset(abc.ABC):
         """
 
     @abc.abstractmethod
-    def open_training(self, section: Any, lengths: SequenceLengths, seed: int) -> tuple[Sequences, Sequences]:
+    def open_training(self, section: Any, length: int, validation_length: int, seed: int) -> tuple[Sequences, Sequences]:
         """Opens the training and the validation sequences.
 
         Args:
           section: the config's section `data`.
-          lengths: frames per sequence.
+          length: frames per training sequence, T + horizon.
+          validation_length: frames per validation sequence.
           seed: of the training data's order.
 
         Returns:

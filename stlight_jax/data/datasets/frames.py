@@ -10,7 +10,7 @@ from etils import epath, epy
 from stlight_jax.config.schema import Key, Section
 from stlight_jax.data.augmentation import AugmentedSequences
 from stlight_jax.data.clip_windows import ClipWindows
-from stlight_jax.data.datasets.dataset import Dataset, SequenceLengths
+from stlight_jax.data.datasets.dataset import Dataset
 from stlight_jax.data.sequences import Sequences
 from stlight_jax.data.stored_frames import PreparedData
 from stlight_jax.data.windows import Windows
@@ -80,13 +80,15 @@ class Frames(Dataset):
         """Returns (height, width) that frames are resized to, None if they keep their own size."""
         return (section.height, section.width) if section.height else None
 
-    def open_training(self, section: FramesSection, lengths: SequenceLengths, seed: int) -> tuple[Sequences, Sequences]:
+    def open_training(
+        self, section: FramesSection, length: int, validation_length: int, seed: int
+    ) -> tuple[Sequences, Sequences]:
         """Opens windows of the training and the validation frames; see `Dataset`."""
         data = PreparedData(own_frames.find_or_prepare(section), section.memory)
-        training: Sequences = self._windows(data, section, "train", lengths.training, seed)
+        training: Sequences = self._windows(data, section, "train", length, seed)
         if section.crop or section.flips:
             training = AugmentedSequences(training, section.crop, section.flips, seed)
-        return training, self._windows(data, section, "validation", lengths.evaluation)
+        return training, self._windows(data, section, "validation", validation_length)
 
     def open_test(self, section: FramesSection, length: int) -> Sequences:
         """Opens windows of the test frames; see `Dataset`."""

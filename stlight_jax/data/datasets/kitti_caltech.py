@@ -14,7 +14,7 @@ from stlight_jax.data.datasets.published_tables import make_table
 from stlight_jax.data.formats.npy import memory_map
 from stlight_jax.data.hickle import find_frames, open_hickle, read_strings
 from stlight_jax.data.prepared_benchmark import PreparedBenchmark
-from stlight_jax.data.raw_clips import RawClip, RawSplit
+from stlight_jax.data.raw_clips import RawClip, RawSplit, first_names
 from stlight_jax.data.resize import smooth_bilinear
 from stlight_jax.data.windows import Segment
 from stlight_jax.errors import InputError
@@ -65,7 +65,6 @@ class KittiCaltech(PreparedBenchmark):
     published_remark = "OpenSTL also lists LPIPS, whose weights do not come with this package."
     published = (
         make_table(
-            dataset="kitti_caltech",
             in_frames=10,
             out_frames=1,
             frame=(128, 160, 3),
@@ -146,7 +145,7 @@ class KittiCaltech(PreparedBenchmark):
         missing = [name for name in _ARRAYS if not (arrays / name).exists()]
         if len(missing) == len(_ARRAYS):
             wanted = f"kitti_hkl and caltech, or kitticaltech_npy with {', '.join(_ARRAYS)}"
-            raise InputError(f"{root}: expected {wanted}, found {_listed(root)}")
+            raise InputError(f"{root}: expected {wanted}, found {first_names(root.iterdir())}")
         if missing:
             raise InputError(f"{arrays}: expected {', '.join(_ARRAYS)}; there is no {' and no '.join(missing)}")
         return {
@@ -155,16 +154,12 @@ class KittiCaltech(PreparedBenchmark):
         }
 
 
-def _listed(folder: epath.Path) -> str:
-    return ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
-
-
 def _hickle_split(folder: epath.Path) -> RawSplit:
     """Makes a clip of each stretch of frames with the same source."""
     data, names = folder / "X_train.hkl", folder / "sources_train.hkl"
     for path in (data, names):
         if not path.exists():
-            raise InputError(f"{folder}: expected {data.name} and {names.name}, found {_listed(folder)}")
+            raise InputError(f"{folder}: expected {data.name} and {names.name}, found {first_names(folder.iterdir())}")
     with open_hickle(data) as file:
         frames = len(find_frames(data, file, _SHAPE))
     with open_hickle(names) as file:
@@ -189,7 +184,9 @@ def _caltech_split(folder: epath.Path, remarks: list[str]) -> RawSplit:
     files = [path for name in _CALTECH_TEST_SETS for path in sorted((folder / name).glob("*.seq"))]
     if not files:
         wanted = f"{' and '.join(_CACHES)}, or videos *.seq in {_CALTECH_TEST_SETS[0]} to {_CALTECH_TEST_SETS[-1]}"
-        raise InputError(f"{folder}: expected {wanted}, found {_listed(folder) if folder.is_dir() else 'no such folder'}")
+        raise InputError(
+            f"{folder}: expected {wanted}, found {first_names(folder.iterdir()) if folder.is_dir() else 'no such folder'}"
+        )
     missing = [name for name in _CALTECH_TEST_SETS if name not in {path.parent.name for path in files}]
     if missing:
         raise InputError(f"{folder}: expected videos *.seq of all test sets, found none in {', '.join(missing)}")
@@ -236,7 +233,7 @@ def _read_starts(path: epath.Path, images: str, count: int, remarks: list[str]) 
 def _open_array(path: epath.Path) -> np.ndarray:
     """Memory-maps a .npy file."""
     if not path.exists():
-        raise InputError(f"{path.parent}: expected {path.name}, found {_listed(path.parent)}")
+        raise InputError(f"{path.parent}: expected {path.name}, found {first_names(path.parent.iterdir())}")
     return memory_map(path, "expected a .npy array")
 
 

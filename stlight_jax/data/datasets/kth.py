@@ -74,7 +74,6 @@ class Kth(PreparedBenchmark):
     published_remark = "OpenSTL also lists LPIPS, whose weights do not come with this package."
     published = (
         make_table(
-            dataset="kth",
             in_frames=10,
             out_frames=20,
             frame=(128, 128, 1),

@@ -51,7 +51,6 @@ class MovingFashionMnist(MovingMnist, ClipReader):
     published_windows: ClassVar = {_FRAMES: {"test": {"OpenSTL": 10000}}}
     published = (
         make_table(
-            dataset="moving_fashion_mnist",
             in_frames=10,
             out_frames=10,
             frame=(64, 64, 1),

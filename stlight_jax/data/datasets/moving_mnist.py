@@ -9,7 +9,7 @@ import numpy as np
 from etils import epath
 
 from stlight_jax.config.schema import Key, Section
-from stlight_jax.data.datasets.dataset import MORE_CORES, Dataset, SequenceLengths
+from stlight_jax.data.datasets.dataset import MORE_CORES, Dataset
 from stlight_jax.data.datasets.published_tables import make_table
 from stlight_jax.data.digits import DIGIT_SIDE, MNIST, Digits, ImageSource, find_optional_file, load_digits
 from stlight_jax.data.formats.npy import memory_map
@@ -65,7 +65,6 @@ class MovingMnist(Dataset):
     test_dtypes: ClassVar[str] = "u"
     published = (
         make_table(
-            dataset="moving_mnist",
             in_frames=10,
             out_frames=10,
             frame=(64, 64, 1),
@@ -115,13 +114,15 @@ class MovingMnist(Dataset):
         """Returns advice for sequences that are drawn on the host."""
         return f"sequences are made on the host as training goes; {MORE_CORES}"
 
-    def open_training(self, section: MovingImagesSection, lengths: SequenceLengths, seed: int) -> tuple[Sequences, Sequences]:
+    def open_training(
+        self, section: MovingImagesSection, length: int, validation_length: int, seed: int
+    ) -> tuple[Sequences, Sequences]:
         """Opens sequences of training digits; the validation set is fixed. See `Dataset`."""
         digits = self._load_digits(section, "train")
-        training = self._generate(section, digits, "train", section.sequences_per_epoch, lengths.training, seed)
+        training = self._generate(section, digits, "train", section.sequences_per_epoch, length, seed)
         if section.validation == "openstl":
-            return training, self.open_test(section, lengths.evaluation)
-        return training, self._generate(section, digits, "validation", section.validation_sequences, lengths.evaluation)
+            return training, self.open_test(section, validation_length)
+        return training, self._generate(section, digits, "validation", section.validation_sequences, validation_length)
 
     def open_test(self, section: MovingImagesSection, length: int) -> Sequences:
         """Opens the published test set if it is found and has such frames, else a fixed set of unseen digits; see `Dataset`."""

@@ -48,7 +48,6 @@ class PublishedTable:
     """The results on one data set, for one number of input and predicted frames.
 
     Attributes:
-      dataset: as in a config's key `dataset`.
       in_frames: T.
       out_frames: T'.
       frame: height, width, channels.
@@ -62,7 +61,6 @@ class PublishedTable:
       results: STLight from small to large, then the others by name.
     """
 
-    dataset: str
     in_frames: int
     out_frames: int
     frame: tuple[int, int, int]

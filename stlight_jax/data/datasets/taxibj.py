@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import ClassVar
 
 import numpy as np
@@ -14,7 +14,7 @@ from etils import epath
 from stlight_jax.data.datasets.published_tables import make_table
 from stlight_jax.data.formats.npy import read_npy_header
 from stlight_jax.data.prepared_benchmark import PreparedBenchmark
-from stlight_jax.data.raw_clips import RawClip, RawSplit
+from stlight_jax.data.raw_clips import RawClip, RawSplit, first_names
 from stlight_jax.data.windows import Segment
 from stlight_jax.errors import InputError
 
@@ -53,7 +53,6 @@ class TaxiBJ(PreparedBenchmark):
     # The paper prints 100 times the MSE.
     published = (
         make_table(
-            dataset="taxibj",
             in_frames=4,
             out_frames=4,
             frame=(32, 32, 2),
@@ -96,8 +95,7 @@ class TaxiBJ(PreparedBenchmark):
         """Finds `dataset.npz`; see `ClipReader.open_raw`."""
         path = next((path for path in (root / "taxibj" / _FILE, root / _FILE) if path.exists()), None)
         if path is None:
-            found = _listed(item.name for item in root.iterdir())
-            raise InputError(f"{root}: expected taxibj/{_FILE} or {_FILE}, found {found}")
+            raise InputError(f"{root}: expected taxibj/{_FILE} or {_FILE}, found {first_names(root.iterdir())}")
         return {split: _open_split(path, split, items) for split, items in _count_items(path).items()}
 
 
@@ -114,7 +112,8 @@ def _count_items(path: epath.Path) -> dict[str, int]:
     for split in ("train", "test"):
         for key in (f"X_{split}", f"Y_{split}"):
             if key not in headers:
-                raise InputError(f"{path}: expected X_train, Y_train, X_test and Y_test, found {_listed(headers)}")
+                found = ", ".join(sorted(headers)[:8]) or "nothing"
+                raise InputError(f"{path}: expected X_train, Y_train, X_test and Y_test, found {found}")
             shape, dtype = headers[key]
             if len(shape) != 5 or shape[1:] != _PART_SHAPE or dtype.kind != "f" or not shape[0]:
                 wanted = f"floats [n, {', '.join(map(str, _PART_SHAPE))}]"
@@ -158,7 +157,3 @@ def _read_array(path: epath.Path, key: str) -> np.ndarray:
             return archive[key]
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError) as error:
         raise InputError(f"{path}: expected {key} to be a whole array, found a damaged one ({error})") from None
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(sorted(names)[:8]) or "nothing"

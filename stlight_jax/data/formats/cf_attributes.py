@@ -65,11 +65,6 @@ class ValidRange:
         return beyond
 
 
-def has_valid_range(attributes: Mapping[str, Any]) -> bool:
-    """Returns whether an array declares a valid range."""
-    return not set(VALID_RANGE).isdisjoint(attributes)
-
-
 def declared_fill(attributes: Mapping[str, Any], dtype: np.dtype) -> float | None:
     """Returns the first declared fill value that an array of `dtype` can hold, or None."""
     for name in FILL_VALUES:

@@ -6,7 +6,7 @@ import collections
 import dataclasses
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from etils import epath
@@ -74,7 +74,7 @@ def _find(root: epath.Path) -> dict[tuple[str, FileFormat], list[epath.Path]]:
     """Returns the files of all sequences and array files by their names and formats, in natural order of the names."""
     found: dict[tuple[str, FileFormat], list[epath.Path]] = {}
     others: collections.Counter[str] = collections.Counter()
-    for file in [root] if root.is_file() else map(epath.Path, _walk(os.fspath(root))):
+    for file in [root] if root.is_file() else map(epath.Path, visible_files(os.fspath(root), _natural)):
         file_format = registry.input_format(file.suffix)
         if file_format is None:
             others[file.suffix.lower() or "without suffix"] += 1
@@ -91,17 +91,23 @@ def _find(root: epath.Path) -> dict[tuple[str, FileFormat], list[epath.Path]]:
     return {key: found[key] for key in sorted(found, key=lambda key: _natural(key[0]))}
 
 
-def _walk(root: str) -> Iterator[str]:
-    """Yields all files below a folder that are not hidden, each folder's in natural order; follows links once."""
-    seen: set[str] = set()
+def visible_files(root: str, key: Callable[[str], Any] | None = None, left_out: str | None = None) -> Iterator[str]:
+    """Yields all files below a folder that are not hidden; follows links once, since they may lead in circles.
+
+    Args:
+      root: the folder.
+      key: of the names in a folder, which are sorted by it.
+      left_out: a folder to leave out with all its files.
+    """
+    seen = {os.path.realpath(left_out)} if left_out else set()
     for folder, folders, files in os.walk(root, followlinks=True):
         real = os.path.realpath(folder)
         if real in seen:
             folders.clear()
             continue
         seen.add(real)
-        folders[:] = [name for name in sorted(folders, key=_natural) if not name.startswith(".")]
-        yield from (os.path.join(folder, name) for name in sorted(files, key=_natural) if not name.startswith("."))
+        folders[:] = [name for name in sorted(folders, key=key) if not name.startswith(".")]
+        yield from (os.path.join(folder, name) for name in sorted(files, key=key) if not name.startswith("."))
 
 
 def _name(path: epath.Path, root: epath.Path) -> str:

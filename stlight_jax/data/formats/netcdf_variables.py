@@ -210,7 +210,7 @@ def _opened(path: epath.Path, key: str) -> Iterator[_Variable]:
 
 
 def _is_bounded(variable: Any) -> bool:
-    return variable.dtype.kind in "iuf" and cf.has_valid_range(variable.attrs)
+    return variable.dtype.kind in "iuf" and not variable.attrs.keys().isdisjoint(cf.VALID_RANGE)
 
 
 def _unpacked_dtype(variable: Any) -> np.dtype:

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from stlight_jax import InputError
-from stlight_jax.data.datasets.dataset import SequenceLengths
 from stlight_jax.data.datasets.moving_fashion_mnist import MovingFashionMnist
 from stlight_jax.data.datasets.moving_mnist import MovingMnist
 from tests.conftest import load_config
@@ -69,7 +68,7 @@ def embedded(name):
 def test_splits_are_fixed_but_for_training():
     config = load_config("tiny")
     (training, validation), (other_training, other_validation) = (
-        MovingMnist().open_training(config.data, SequenceLengths(20, 20), seed) for seed in (1, 2)
+        MovingMnist().open_training(config.data, 20, 20, seed) for seed in (1, 2)
     )
     test = MovingMnist().open_test(config.data, 20)
     indices = np.arange(3)
@@ -83,7 +82,7 @@ def test_training_needs_no_test_digits(tmp_path):
     config = load_config("tiny")
     config.data.root = str(tmp_path)
     (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(embedded("train"))
-    training, _ = MovingMnist().open_training(config.data, SequenceLengths(20, 20), 0)
+    training, _ = MovingMnist().open_training(config.data, 20, 20, 0)
     assert len(training.digits.images) == 6000
     with pytest.raises(InputError, match="t10k-images"):
         MovingMnist().open_test(config.data, 20)
@@ -95,13 +94,13 @@ def test_moving_fashion_mnist_has_its_own_files(tmp_path, monkeypatch):
     data = load_config("L", "moving_fashion_mnist").data
     data.root = str(tmp_path)
     with pytest.raises(InputError, match="expected train-images-idx3-ubyte.gz or train-images-idx3-ubyte, found moving_fmnist"):
-        MovingFashionMnist().open_training(data, SequenceLengths(20, 20), 0)
+        MovingFashionMnist().open_training(data, 20, 20, 0)
     (folder / "train-images-idx3-ubyte.gz").write_bytes(embedded("train"))
-    training, _ = MovingFashionMnist().open_training(data, SequenceLengths(20, 20), 0)
+    training, _ = MovingFashionMnist().open_training(data, 20, 20, 0)
     assert "Fashion-MNIST train" in training.digits.origin
     data.digits = "embedded"
     with pytest.raises(InputError, match="moving_fashion_mnist is read from idx files only"):
-        MovingFashionMnist().open_training(data, SequenceLengths(20, 20), 0)
+        MovingFashionMnist().open_training(data, 20, 20, 0)
     data.digits = "auto"
 
     # OpenSTL's script writes the test set as floats of whole numbers.

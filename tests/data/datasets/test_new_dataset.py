@@ -33,7 +33,7 @@ class Toy(PreparedBenchmark):
     published_remark = "The colleague also lists costs."
     published = (
         make_table(
-            dataset="toy", in_frames=3, out_frames=2, frame=(16, 16, 2), title="Waves, 3 -> 2 frames", source="a colleague",
+            in_frames=3, out_frames=2, frame=(16, 16, 2), title="Waves, 3 -> 2 frames", source="a colleague",
             recipe="2 epochs", settings={"train.epochs": 2, "train.batch_size": 8}, train_sequences={"a colleague": 16},
             test_sequences={"a colleague": 4}, metrics=("mse", "ssim"),
             stlight=[("STLight-toy", 0.01, None, (12.5, 0.5), (16, 2, 0, 3, 3))],
