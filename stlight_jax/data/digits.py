@@ -18,7 +18,7 @@ from stlight_jax.errors import InputError
 from stlight_jax.storage import paths
 
 DIGIT_SIDE = 28
-SOURCES = ("auto", "embedded", "idx", "tfds")
+Source = Literal["auto", "embedded", "idx", "tfds"]
 _EMBEDDED = epath.resource_path("stlight_jax") / "data" / "digits"
 _FILES = {"train": "train-images-idx3-ubyte", "test": "t10k-images-idx3-ubyte"}
 _IDX_IMAGES = 2051  # magic number
@@ -82,7 +82,7 @@ class Digits:
 
 
 def load_digits(
-    split: Literal["train", "test"], source: str = "auto", root: str = "", image_source: ImageSource = MNIST
+    split: Literal["train", "test"], source: Source = "auto", root: str = "", image_source: ImageSource = MNIST
 ) -> Digits:
     """Loads the images of one split.
 
@@ -99,8 +99,6 @@ def load_digits(
     Raises:
       InputError: the images are not found, or the files are not as expected.
     """
-    if source not in SOURCES:
-        raise InputError(f"data.digits is {source!r}; choose one of {', '.join(SOURCES)}")
     if source == "auto":
         source = "idx" if root or image_source.idx_only else "embedded"
     if image_source.idx_only and source != "idx":

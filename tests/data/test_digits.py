@@ -76,8 +76,6 @@ def test_missing_files_and_folders(tmp_path):
         load_digits("train", root=str(tmp_path))
     with pytest.raises(InputError, match=r"data.root is '/nowhere', which is no folder"):
         load_digits("train", root="/nowhere")
-    with pytest.raises(InputError, match=r"data.digits is 'disk'; choose one of auto, embedded, idx, tfds"):
-        load_digits("train", "disk")
 
 
 def test_half_size_averages_blocks(images):

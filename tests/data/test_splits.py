@@ -248,12 +248,10 @@ def test_by_sequence_the_draw_is_always_the_same():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"split": "random"}, "data.split is 'random'; choose one of auto, name, sequence, time"),
         ({"validation_fraction": 0.0}, "data.validation_fraction is 0.0 and data.test_fraction 0.2; each must be more than 0"),
         ({"test_fraction": 1.0}, "data.validation_fraction is 0.1 and data.test_fraction 1.0"),
         ({"validation_fraction": 0.5, "test_fraction": 0.5}, "both together less than 1"),
         ({"validation_fraction": float("nan")}, "data.validation_fraction is nan"),
-        ({"gap": -1}, "data.gap is -1; it must be at least 0"),
         ({"group": "("}, r"data.group is '\(', which is no regular expression"),
         ({"group": "person"}, "data.group is 'person', which finds nothing in clip0"),
         ({"split": "name"}, "data.split is 'name', but clip0 is neither in nor begins with train, val or test"),

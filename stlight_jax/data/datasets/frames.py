@@ -56,7 +56,7 @@ class FramesSection(Section, name="data"):
     ] = "auto"
     validation_fraction: Annotated[float, Key("Fraction of the frames for validation.", above=0)] = 0.1
     test_fraction: Annotated[float, Key("Fraction of the frames for the test.")] = 0.2
-    gap: Annotated[int, Key("Frames to leave out between splits, in a division by time.")] = 0
+    gap: Annotated[int, Key("Frames to leave out between splits, in a division by time.", least=0)] = 0
     group: Annotated[str, Key("Regular expression; sequences whose names match it with the same text stay in one split.")] = ""
     stride: Annotated[int, Key("Frames from one training window to the next.", least=1)] = 1
     evaluation_stride: Annotated[int, Key("Frames from one validation or test window to the next.", least=1)] = 1

@@ -11,7 +11,7 @@ from etils import epath
 from stlight_jax.config.schema import Key, Section
 from stlight_jax.data.datasets.dataset import MORE_CORES, Dataset
 from stlight_jax.data.datasets.published_tables import make_table
-from stlight_jax.data.digits import DIGIT_SIDE, MNIST, Digits, ImageSource, find_optional_file, load_digits
+from stlight_jax.data.digits import DIGIT_SIDE, MNIST, Digits, ImageSource, Source, find_optional_file, load_digits
 from stlight_jax.data.formats.npy import memory_map
 from stlight_jax.data.moving_images import PUBLISHED_SHAPE, GeneratedSequences, PublishedSequences
 from stlight_jax.data.prepared import find_tfds_builder
@@ -33,7 +33,7 @@ class MovingImagesSection(Section, name="data"):
         ),
     ] = ""
     digits: Annotated[
-        Literal["auto", "embedded", "idx", "tfds"],
+        Source,
         Key("Source of the images; auto takes the idx files if data.root is given.", resumable=True),
     ] = "auto"
     image_size: Annotated[int, Key("Height and width of a frame in pixels.", least=1)] = 64

@@ -31,18 +31,12 @@ class OutputLimits:
       dtypes: element types; empty: every type.
       channels: numbers of channels; empty: every number.
       max_side: largest height and width in pixels; None: no limit.
-      missing_values: whether missing values stay missing, as NaN or as a fill value.
-      times: whether the moments of the frames are stored.
-      array_names: whether the array keeps its name.
       outer_axes: whether several sequences, and forecasts that overlap or lie apart, fit into one array.
     """
 
     dtypes: tuple[str, ...] = ()
     channels: tuple[int, ...] = ()
     max_side: int | None = None
-    missing_values: bool = False
-    times: bool = False
-    array_names: bool = False
     outer_axes: bool = False
 
 
@@ -67,7 +61,6 @@ class FileFormat:
       has_named_arrays: whether the options that name arrays apply.
       limits: the limits of an output.
       output_bytes: returns the size of an output in bytes, for the check of the disk; None if it depends on the values.
-      continued_by: the format of predictions from such a file if this format has no writer; None: .npy.
     """
 
     name: str
@@ -84,7 +77,6 @@ class FileFormat:
     has_named_arrays: bool = False
     limits: OutputLimits = OutputLimits()
     output_bytes: Callable[[OutputSpec], int] | None = None
-    continued_by: FileFormat | None = None
 
     @property
     def output_ending(self) -> str:

@@ -77,6 +77,6 @@ FORMAT = FileFormat(
     packages=("h5py",),
     extra="hdf5",
     has_named_arrays=True,
-    limits=OutputLimits(missing_values=True, times=True, array_names=True, outer_axes=True),
+    limits=OutputLimits(outer_axes=True),
     output_bytes=lambda spec: spec.array_bytes,
 )

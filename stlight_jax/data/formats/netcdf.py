@@ -301,5 +301,5 @@ FORMAT = FileFormat(
     reader_packages=("xarray",),
     extra="netcdf",
     has_named_arrays=True,
-    limits=OutputLimits(dtypes=_DTYPES, missing_values=True, times=True, array_names=True, outer_axes=True),
+    limits=OutputLimits(dtypes=_DTYPES, outer_axes=True),
 )

@@ -123,6 +123,6 @@ FORMAT = FileFormat(
     reader=_read,
     output_endings=(".npy",),
     writer=_write,
-    limits=OutputLimits(missing_values=True, outer_axes=True),
+    limits=OutputLimits(outer_axes=True),
     output_bytes=lambda spec: spec.array_bytes,
 )

@@ -144,6 +144,6 @@ FORMAT = FileFormat(
     output_endings=(".npz",),
     writer=_write,
     has_named_arrays=True,
-    limits=OutputLimits(missing_values=True, times=True, array_names=True, outer_axes=True),
+    limits=OutputLimits(outer_axes=True),
     output_bytes=lambda spec: spec.array_bytes,
 )

@@ -39,9 +39,9 @@ def output_format_of(ending: str) -> FileFormat | None:
 
 
 def continuation_format(name: str) -> FileFormat:
-    """Returns the format of predictions from a file of the format of this name: the same if it has a writer."""
+    """Returns the format of predictions from a file of the format of this name: the same if it has a writer, else .npy."""
     source = next(item for item in FORMATS if item.name == name)
-    return source if source.writer else source.continued_by or npy.FORMAT
+    return source if source.writer else npy.FORMAT
 
 
 def describe_inputs() -> str:

@@ -44,7 +44,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import chex
 import jax
@@ -55,7 +55,7 @@ from stlight_jax.errors import InputError
 from stlight_jax.model.ops import cpu_kernels
 
 Implementation = Literal["auto", "native", "phases", "taps", "cpu", "portable"]
-IMPLEMENTATIONS: tuple[Implementation, ...] = ("auto", "native", "phases", "taps", "cpu", "portable")
+IMPLEMENTATIONS: tuple[Implementation, ...] = get_args(Implementation)
 _BY_PLATFORM = ("auto", "portable")
 
 _STRETCH = 16  # pixels of a row that one turn of the loop of `_taps_filter_gradient` adds
@@ -287,12 +287,6 @@ def _with_own_gradients(
     return lax.platform_dependent(x, kernel, cpu=on_cpu, cuda=phased, default=elsewhere)
 
 
-def _forward(
-    x: jax.Array, kernel: jax.Array, dilation: int, implementation: Implementation, precision: lax.PrecisionLike
-) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return _with_own_gradients(x, kernel, dilation, implementation, precision), (x, kernel)
-
-
 def _backward(
     dilation: int,
     implementation: Implementation,
@@ -313,4 +307,4 @@ def _backward(
     return lax.platform_dependent(*residuals, cotangent, cpu=on_cpu, cuda=phased, default=elsewhere)
 
 
-_with_own_gradients.defvjp(_forward, _backward)
+_with_own_gradients.defvjp(lambda x, kernel, *settings: (_with_own_gradients(x, kernel, *settings), (x, kernel)), _backward)

@@ -124,4 +124,3 @@ def test_the_list_names_every_file_of_a_data_set():
         assert dataset.name == name
         assert dataset.title
         assert (ROOT / "configs" / f"{name}.py").exists()
-        assert [table.dataset for table in dataset.published] == [name] * len(dataset.published)

@@ -1,7 +1,6 @@
 """A format is one file and one line in the list: it is read, predicted from and written then."""
 
 import contextlib
-import dataclasses
 import json
 import pathlib
 
@@ -102,9 +101,3 @@ def test_a_format_that_is_only_read_is_continued_by_npy():
         run(source, out="b.relic")
     with pytest.raises(InputError, match="--kind=relic: choose one of"):
         run(source, kind="relic")
-
-
-def test_a_format_that_is_only_read_can_name_the_format_that_continues_it(monkeypatch):
-    relic = dataclasses.replace(READ_ONLY, continued_by=TOY)
-    monkeypatch.setattr(registry, "FORMATS", (*registry.FORMATS[:-1], relic))
-    assert run(saved("a.relic", movie()))["output"] == "a_predicted.toy"
