@@ -27,7 +27,6 @@ from stlight_jax.tpu_planning import tpu_table
 from stlight_jax.tpu_planning.batch_search import largest_batch
 from stlight_jax.tpu_planning.chips import slice_by_name
 from stlight_jax.tpu_planning.compile_plan import CompilePlan
-from stlight_jax.tpu_planning.lanes import LANES, lane_fit
 
 _CONFIGS = pathlib.Path(__file__).parent.parent / "configs"
 _OUT = flags.DEFINE_string("out", "benchmarks/results/tpu", "Folder for the results.")
@@ -130,7 +129,7 @@ def _write(out: pathlib.Path, results: dict[str, Any]) -> None:
         tpu_table.programs_text(list(fitting), list(fitting.values())),
         *(f"{label}: does not fit\n" for label in results["programs"] if label not in fitting),
         tpu_table.search_text(results["largest_batch_per_chip"]),
-        f"{tpu_table.REMARK}\n\nWidths and the {LANES} lanes:\n\n",
+        f"{tpu_table.REMARK}\n\nWidths and the {tpu_table.LANES} lanes:\n\n",
         _widths(),
     ]
     text = "".join(lines)
@@ -147,7 +146,7 @@ def _widths() -> str:
         model = runpy.run_path(str(_CONFIGS / f"{dataset}.py"))["get_config"](size).model
         networks.setdefault((model.hidden_dim, model.patch_size), []).append(f"{dataset} {size}")
     for (hidden_dim, patch_size), names in sorted(networks.items()):
-        fit, wide = lane_fit(hidden_dim, patch_size), lane_fit(hidden_dim, patch_size, 256)
+        fit, wide = tpu_table.lane_fit(hidden_dim, patch_size), tpu_table.lane_fit(hidden_dim, patch_size, 256)
         nearest, nearest_wide = (" ".join(str(side) for side in sorted({one.narrower, one.wider} - {0})) for one in (fit, wide))
         lines.append(
             f"  {hidden_dim:10}  {fit.padded:9}  {fit.padding:5.1%}  {nearest:>19}  {nearest_wide:>12}  {', '.join(names)}\n"

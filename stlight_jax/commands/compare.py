@@ -23,7 +23,7 @@ def _define_flags(values: flags.FlagValues, arguments: Sequence[str]) -> None:
 
 def _run(values: flags.FlagValues) -> None:
     from stlight_jax.data.load import check_config
-    from stlight_jax.torch_reference.parity_report import report_parity
+    from stlight_jax.torch_reference.compare import report_parity
 
     report_parity(check_config(values.config), values.steps, values.out)
 

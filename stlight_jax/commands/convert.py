@@ -13,8 +13,7 @@ from absl import flags
 
 from stlight_jax.commands.command import Command
 from stlight_jax.commands.config_flag import define_config_flag
-from stlight_jax.commands.frame_size_flag import parse_frame_size
-from stlight_jax.commands.path_flags import check_exists
+from stlight_jax.commands.shared_flags import check_exists, parse_frame_size
 from stlight_jax.errors import InputError
 
 _OF_WEIGHTS = ("config", "key_map", "frame_size", "value_range")

@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from absl import flags
 
 from stlight_jax.commands.command import Command
-from stlight_jax.commands.path_flags import check_exists
-from stlight_jax.commands.process_flags import define_process_flags, join_processes
+from stlight_jax.commands.shared_flags import check_exists, define_process_flags, join_processes
 from stlight_jax.console.messages import print_message
 
 

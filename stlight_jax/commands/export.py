@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from absl import flags
 
 from stlight_jax.commands.command import Command
-from stlight_jax.commands.path_flags import check_network
+from stlight_jax.commands.shared_flags import check_network
 from stlight_jax.inference.shipped_networks import SUFFIX
 
 

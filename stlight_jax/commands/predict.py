@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from stlight_jax.commands.command import Command
-from stlight_jax.commands.path_flags import check_exists, check_network
+from stlight_jax.commands.shared_flags import check_exists, check_network
 from stlight_jax.errors import InputError
 from stlight_jax.inference.shipped_networks import shipped
 

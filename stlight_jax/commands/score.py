@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from absl import flags
 
 from stlight_jax.commands.command import Command
-from stlight_jax.commands.path_flags import check_exists
+from stlight_jax.commands.shared_flags import check_exists
 from stlight_jax.errors import InputError
 
 

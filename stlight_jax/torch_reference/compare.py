@@ -1,4 +1,4 @@
-"""The comparison of both frameworks as a table: every quantity of every case, and the losses of a whole training."""
+"""The pipeline of `compare`: every quantity of every case and the losses of a training, in both frameworks; a report out."""
 
 from __future__ import annotations
 
@@ -6,22 +6,67 @@ from typing import Any
 
 import jax
 import numpy as np
+from etils import epath
 
 from stlight_jax.config import RunConfig
+from stlight_jax.console.messages import print_message
 from stlight_jax.console.progress import track
 from stlight_jax.console.text_table import text_table
 from stlight_jax.data.load import network_config, open_training
 from stlight_jax.data.pipeline import training_batches
-from stlight_jax.errors import InputError
+from stlight_jax.errors import InputError, ParityError
 from stlight_jax.model.stlight import STLight
-from stlight_jax.torch_reference import parity
+from stlight_jax.reports.parity_chart import draw_parity
+from stlight_jax.runs.environment import describe_environment
+from stlight_jax.storage.atomic import write_json
+from stlight_jax.storage.paths import create_folder
+from stlight_jax.torch_reference import parity, weight_files
 from stlight_jax.torch_reference.weights import torch_network
 from stlight_jax.training.schedule import OneCycle
 from stlight_jax.training.state import create_state, make_optimizer
 
+JSON, TEXT, PLOT = "parity.json", "parity.txt", "parity.png"
 CURVE_TOLERANCE = 0.001  # 500 steps of tiny ended 0.00001 apart
 LAST_STEPS = 50  # the comparison of curves takes their mean loss
 _DTYPES = ("float64", "float32")
+
+
+def report_parity(config: RunConfig, steps: int, out: epath.PathLike) -> dict[str, Any]:
+    """Compares the network in JAX and in PyTorch, and prints the table.
+
+    Args:
+      config: a checked config, which both train for the loss curves.
+      steps: training steps of the curves; 0 leaves the curves out.
+      out: folder for the three files `JSON`, `TEXT` and `PLOT`.
+
+    Returns:
+      The content of the JSON file.
+
+    Raises:
+      InputError: PyTorch is not installed, the curves cannot be compared, or the folder cannot be written.
+      ParityError: the two differ by more than rounding. The files are written before.
+    """
+    torch = weight_files.require("torch")
+    if steps and steps < LAST_STEPS:
+        raise InputError(f"--steps={steps}: at least {LAST_STEPS}, whose mean loss is compared, or 0")
+    if steps:
+        check_comparable(config)
+    folder = epath.Path(out)
+    create_folder(folder)
+    results: dict[str, Any] = {"environment": describe_environment(), "cases": compare_cases()}
+    results["environment"]["packages"]["torch"] = torch.__version__
+    if steps:
+        results["curves"] = compare_curves(config, steps)
+    text = as_text(results)
+    write_json(folder / JSON, results)
+    (folder / TEXT).write_text(text)
+    draw_parity(folder / PLOT, results, parity.TOLERANCES)
+    print_message(f"the table, the deviations and the picture are in {folder}: {TEXT}, {JSON}, {PLOT}")
+    print(text)
+    beyond = failures(results)
+    if beyond:
+        raise ParityError(f"JAX and PyTorch differ by more than rounding: {'; '.join(beyond)}")
+    return results
 
 
 def compare_cases() -> dict[str, dict[str, dict[str, float]]]:

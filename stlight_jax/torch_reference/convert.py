@@ -74,7 +74,7 @@ def checkpoint_from_torch(
     }
     path = _write_checkpoint(Workdir(workdir), weights.batches_tracked(state_dict), variables, description)
     print_message(
-        f"wrote {path}; python eval.py --workdir={workdir} evaluates it, --config.train.init_from={workdir} trains it further"
+        f"wrote {path}; stlight evaluate --workdir={workdir} evaluates it, --config.train.init_from={workdir} trains it further"
     )
     return path
 

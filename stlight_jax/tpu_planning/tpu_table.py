@@ -1,9 +1,10 @@
-"""The compiled programs of a config as JSON and as a table."""
+"""The compiled programs of a config, and how well its width fits a TPU, as JSON and as a table."""
 
 from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,8 +14,9 @@ from stlight_jax.console.text_table import text_table
 from stlight_jax.model.stlight import STLightConfig
 from stlight_jax.tpu_planning.batch_search import BatchSearch
 from stlight_jax.tpu_planning.compiled_program import CompiledProgram, OversizedProgram
-from stlight_jax.tpu_planning.lanes import LANES, lane_fit
 
+# A TPU's memory and vector unit have 128 lanes: the innermost dimension of an array is padded to a multiple of it.
+LANES = 128
 REMARK = (
     "Times and sequences/s (of the whole slice) are bounds, not measurements: what the chips' published peaks allow if\n"
     "everything overlaps. No step of this program can be faster; real ones are slower. Arithmetic of the vector units, such\n"
@@ -24,6 +26,38 @@ _HEADINGS = (
     "per chip and step", "memory GiB", "TFLOP", "GB moved", "padding", "FLOP/byte", "collectives", "MB", "at least ms",
     "limited by", "at most seq/s", "compiled in s",
 )  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class LaneFit:
+    """A `hidden_dim` on a TPU.
+
+    Attributes:
+      hidden_dim: d.
+      padded: the number of lanes that an array `[..., d]` fills.
+      padding: the part of `padded` that is empty, in [0, 1).
+      narrower: the largest `hidden_dim` up to d that needs no padding; 0 if none exists.
+      wider: the smallest `hidden_dim` from d on that needs no padding.
+    """
+
+    hidden_dim: int
+    padded: int
+    padding: float
+    narrower: int
+    wider: int
+
+
+def lane_fit(hidden_dim: int, patch_size: int, lanes: int = LANES) -> LaneFit:
+    """Computes the padding of a width, and the nearest widths without padding.
+
+    Args:
+      hidden_dim: d.
+      patch_size: p; the pixel shuffle needs multiples of `p**2`, so `narrower` and `wider` are.
+      lanes: 128, or the side of a matrix unit (256 on v6e).
+    """
+    step = math.lcm(lanes, patch_size**2)
+    padded = -(-hidden_dim // lanes) * lanes
+    return LaneFit(hidden_dim, padded, 1 - hidden_dim / padded, hidden_dim // step * step, -(-hidden_dim // step) * step)
 
 
 def versions() -> dict[str, str]:

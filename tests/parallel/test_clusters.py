@@ -171,7 +171,7 @@ def test_a_host_that_has_not_joined_the_others_trains_nothing(monkeypatch):
 
 WAITING = """
 from absl import flags
-from stlight_jax.commands.process_flags import define_process_flags, join_processes
+from stlight_jax.commands.shared_flags import define_process_flags, join_processes
 from stlight_jax.commands.run_command import run_script
 from stlight_jax.parallel import distributed
 distributed._START_SECONDS = 2

@@ -31,7 +31,7 @@ sys.path[0] = "."
 from absl import flags
 from etils import epath
 
-from stlight_jax.commands.process_flags import define_process_flags, join_processes
+from stlight_jax.commands.shared_flags import define_process_flags, join_processes
 from stlight_jax.commands.run_command import run_script
 from stlight_jax.parallel import agreement
 

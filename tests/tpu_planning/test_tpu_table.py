@@ -2,7 +2,7 @@
 
 import pytest
 
-from stlight_jax.tpu_planning.lanes import lane_fit
+from stlight_jax.tpu_planning.tpu_table import lane_fit
 
 
 @pytest.mark.parametrize(
