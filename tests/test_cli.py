@@ -192,7 +192,7 @@ def test_command_lines_of_several_commands_are_parsed_in_one_process(tmp_path):
         40,
     )
     assert (second.workdir, second.config.size, second.config.train.batch_size) == ("b", "XS", 12)
-    assert (third.input, third.model, third.value_range, third.horizon) == (str(np_file), "tiny", ["0", "1"], None)
+    assert (third.input, third.model, third.value_range, third.horizon) == (str(np_file), "tiny", "0,1", None)
     with pytest.raises(InputError, match="give --pred=FILE.npy and --true=FILE.npy"):
         score.COMMAND.parse(["stlight score"])
 

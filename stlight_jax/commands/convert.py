@@ -6,14 +6,13 @@ To PyTorch: `stlight convert --workdir=WORKDIR --out=FILE`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from absl import flags
 
 from stlight_jax.commands.command import Command
 from stlight_jax.commands.config_flag import define_config_flag
-from stlight_jax.commands.shared_flags import check_exists, parse_frame_size
+from stlight_jax.commands.shared_flags import check_exists, parse_frame_size, parse_value_range
 from stlight_jax.errors import InputError
 
 _OF_WEIGHTS = ("config", "key_map", "frame_size", "value_range")
@@ -56,7 +55,7 @@ def _check(values: flags.FlagValues) -> None:
         check_exists(values[flag].value, flag)
     if values.frame_size:
         parse_frame_size(values.frame_size)
-    _value_range(values.value_range)
+    parse_value_range(values.value_range)
 
 
 def _run(values: flags.FlagValues) -> None:
@@ -72,18 +71,8 @@ def _run(values: flags.FlagValues) -> None:
         values.out,
         weight_files.read_key_map(values.key_map) if values.key_map else None,
         parse_frame_size(values.frame_size) if values.frame_size else None,
-        _value_range(values.value_range),
+        parse_value_range(values.value_range),
     )
-
-
-def _value_range(text: str) -> tuple[float, float]:
-    try:
-        low, high = map(float, text.split(","))
-    except ValueError:
-        low = high = math.nan
-    if not (math.isfinite(low) and math.isfinite(high)):
-        raise InputError(f"--value_range={text[:40]}: expected LOW,HIGH")
-    return low, high
 
 
 COMMAND = Command(__doc__, _define_flags, _run, _check)

@@ -9,16 +9,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
 from stlight_jax.commands.command import Command
 from stlight_jax.commands.config_flag import define_config_flag
 from stlight_jax.commands.shared_flags import chosen_frame_size, define_frame_size_flag
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 
 def _define_flags(values: flags.FlagValues, arguments: Sequence[str]) -> None:
@@ -28,7 +24,7 @@ def _define_flags(values: flags.FlagValues, arguments: Sequence[str]) -> None:
 
 
 def _run(values: flags.FlagValues) -> None:
-    from stlight_jax.console.messages import Console
+    from stlight_jax.console.text_table import text_table
     from stlight_jax.data.load import check_config, network_config
     from stlight_jax.model.count import count
 
@@ -36,26 +32,16 @@ def _run(values: flags.FlagValues) -> None:
     counted = count(network_config(config), *chosen_frame_size(config, values.frame_size))
     if values.json:
         print(json.dumps(counted.as_json(), indent=2))
-    else:
-        Console().print(_table(counted, f"STLight, {values.config.dataset} {values.config.size}"))
-
-
-def _table(counted: Any, network: str) -> Table:
-    from rich.table import Table
-
-    table = Table("part", title=f"{network}, one sequence of {counted.height} x {counted.width}")
-    for column in ("parameters", "MAC, paper's counting", "MAC, true"):
-        table.add_column(column, justify="right")
-    for part in counted.parts:
-        table.add_row(part.name, *(f"{value:,}" for value in part[1:]))
-    table.add_section()
-    total = counted.total
-    table.add_row("total", *(f"{value:,}" for value in total[1:]), style="bold")
-    table.caption = (
-        f"{total.parameters / 1e6:.2f} M parameters, {total.paper / 1e9:.2f} G as the paper counts, {total.true / 1e9:.2f} G "
-        "with the depthwise convolutions, which the paper leaves out. Batch norm counts 2 per element in both."
+        return
+    rows = [[name, *(f"{value:,}" for value in numbers)] for name, *numbers in (*counted.parts, counted.total)]
+    title = f"STLight, {config.dataset} {config.size}, one sequence of {counted.height} x {counted.width}"
+    headings = ["part", "parameters", "MAC, paper's counting", "MAC, true"]
+    print(text_table(headings, [*rows[:-1], None, rows[-1]], title), end="")
+    print(
+        f"{counted.total.parameters / 1e6:.2f} M parameters, {counted.total.paper / 1e9:.2f} G as the paper counts, "
+        f"{counted.total.true / 1e9:.2f} G with the depthwise convolutions, which the paper leaves out.\n"
+        "Batch norm counts 2 per element in both."
     )
-    return table
 
 
 COMMAND = Command(__doc__, _define_flags, _run)

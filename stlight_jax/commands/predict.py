@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from stlight_jax.commands.command import Command
-from stlight_jax.commands.shared_flags import check_exists, check_network
+from stlight_jax.commands.shared_flags import check_exists, check_network, parse_value_range
 from stlight_jax.errors import InputError
 from stlight_jax.inference.shipped_networks import shipped
 
@@ -30,9 +30,9 @@ def _define_flags(values: flags.FlagValues, arguments: Sequence[str]) -> None:
 
     endings = " ".join(item.output_ending for item in registry.output_formats() if item.output_ending)
     kinds = ", ".join(item.name for item in registry.output_formats())
-    text, integer, switch, choice, pair = (
+    text, integer, switch, choice = (
         functools.partial(define, flag_values=values)
-        for define in (flags.DEFINE_string, flags.DEFINE_integer, flags.DEFINE_bool, flags.DEFINE_enum, flags.DEFINE_list)
+        for define in (flags.DEFINE_string, flags.DEFINE_integer, flags.DEFINE_bool, flags.DEFINE_enum)
     )
     # the network
     text("workdir", None, "The network: folder of a run, a checkpoint or a .stlight file.")
@@ -61,7 +61,7 @@ def _define_flags(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     text("report", "", "HTML page with the forecasts; beside the output by default. none writes no page.")
     choice("dtype", None, ["float16", "float32", "float64"], "Type of written arrays; that of INPUT by default.")
     # how the input is read
-    pair("value_range", None, "LOW,HIGH in INPUT's units, which correspond to the ends of the trained range.")
+    text("value_range", None, "LOW,HIGH in INPUT's units, which correspond to the ends of the trained range.")
     text("variable", None, "Array in a .npz, HDF5 or netCDF file; by default, as for all following flags, as in training.")
     text("time", None, "Time coordinate of the array; none ignores times.")
     text("layout", None, "Axes of arrays: thw, thwc, tchw, nthw, nthwc or ntchw.")
@@ -84,7 +84,8 @@ def _check(values: flags.FlagValues) -> None:
         )
     check_network(values.workdir, "workdir")
     check_exists(values.truth, "truth")
-    _value_range(values.value_range)
+    if values.value_range is not None:
+        parse_value_range(values.value_range)
     _request(values).check()
 
 
@@ -107,7 +108,7 @@ def _run(values: flags.FlagValues) -> None:
 
     settings = {name: values.flag_values_dict()[name] for name in _NETWORK_FLAGS}
     if values.value_range is not None:
-        settings["value_range"] = _value_range(values.value_range)
+        settings["value_range"] = parse_value_range(values.value_range)
     predict(_request(values), Forecaster.load(values.workdir or values.model, **settings))
 
 
@@ -118,16 +119,6 @@ def _fill_value(text: str) -> float | None:
         return float(text)
     except ValueError:
         raise InputError(f"--fill_value={text}: give a number, or none") from None
-
-
-def _value_range(texts: list[str] | None) -> tuple[float, float] | None:
-    if texts is None:
-        return None
-    try:
-        low, high = map(float, texts)
-    except ValueError:
-        raise InputError(f"--value_range={','.join(texts)}: give two numbers, such as 0,1") from None
-    return low, high
 
 
 COMMAND = Command(__doc__, _define_flags, _run, _check, positional="input")

@@ -5,6 +5,7 @@ The checks need no library, so that a typo is reported at once.
 
 from __future__ import annotations
 
+import math
 import pathlib
 from typing import TYPE_CHECKING
 
@@ -82,6 +83,21 @@ def parse_frame_size(text: str) -> tuple[int, int]:
     if len(sides) != 2 or not all(side.isascii() and side.isdecimal() and int(side) for side in sides):
         raise InputError(f"--frame_size={text[:40]}: expected HEIGHTxWIDTH, such as 64x64")
     return int(sides[0]), int(sides[1])
+
+
+def parse_value_range(text: str) -> tuple[float, float]:
+    """Returns the two numbers of LOW,HIGH.
+
+    Raises:
+      InputError: if the text is not of this form.
+    """
+    try:
+        low, high = map(float, text.split(","))
+    except ValueError:
+        low = high = math.nan
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise InputError(f"--value_range={text[:40]}: expected LOW,HIGH, two numbers such as 0,1")
+    return low, high
 
 
 def define_process_flags(values: flags.FlagValues) -> None:
