@@ -18,12 +18,12 @@ from stlight_jax.model.stlight import STLight
 EvalStep = Callable[[Any, Any], FrameScores]
 
 
-def make_eval_step(model: STLight, scaling: Scaling | None = None) -> EvalStep:
+def make_eval_step(model: STLight, scaling: Scaling) -> EvalStep:
     """Makes the step that scores the network: it rolls out over as many frames as the batch has after the input.
 
     Args:
       model: the network.
-      scaling: from stored values to the network's range; None for uint8 frames without missing values.
+      scaling: from stored values to the network's range.
 
     Returns:
       (variables, stored frames `[b, T + horizon, h, w, c]`) -> scores, `[b, horizon]` each.
@@ -39,7 +39,7 @@ def make_eval_step(model: STLight, scaling: Scaling | None = None) -> EvalStep:
 
 
 def make_baseline_step(
-    predict: Callable[[jax.Array, jax.Array | None], jax.Array], model: STLight, scaling: Scaling | None = None
+    predict: Callable[[jax.Array, jax.Array | None], jax.Array], model: STLight, scaling: Scaling
 ) -> EvalStep:
     """Makes the step that scores a baseline.
 
@@ -55,14 +55,14 @@ def make_baseline_step(
     def baseline_step(variables: Any, frames: jax.Array) -> FrameScores:
         del variables
         inputs, targets, valid = split_frames(frames, model, scaling)
-        _, inputs_valid = (scaling or Scaling()).to_network(frames[:, : model.config.in_frames])
+        _, inputs_valid = scaling.to_network(frames[:, : model.config.in_frames])
         prediction = predict(inputs, inputs_valid)[..., : targets.shape[-1]]  # [b, 1 or horizon, h, w, c']
         return frame_metrics(jnp.broadcast_to(prediction, targets.shape), targets, valid)
 
     return baseline_step
 
 
-def make_given_step(model: STLight, scaling: Scaling | None = None) -> EvalStep:
+def make_given_step(model: STLight, scaling: Scaling) -> EvalStep:
     """Makes the step that scores given frames; a missing value is replaced by the network's filling.
 
     Args:
@@ -78,7 +78,7 @@ def make_given_step(model: STLight, scaling: Scaling | None = None) -> EvalStep:
         del variables
         given, frames = batch
         _, targets, valid = split_frames(frames, model, scaling)
-        prediction, _ = (scaling or Scaling()).to_network(given)
+        prediction, _ = scaling.to_network(given)
         return frame_metrics(prediction[..., : targets.shape[-1]], targets, valid)
 
     return given_step

@@ -137,7 +137,7 @@ def evaluate(
 
 
 def evaluate_with_baselines(
-    steps: EvaluationSteps, launcher: Launcher, models: Mapping[str, Any], data: EvaluationData, title: str
+    steps: EvaluationSteps, launcher: Launcher, models: Mapping[str, Any], data: EvaluationData
 ) -> Evaluation:
     """Evaluates the network as `evaluate` does, beside baselines that show whether it has learnt anything.
 
@@ -146,7 +146,6 @@ def evaluate_with_baselines(
       launcher: of the devices.
       models: name of a checkpoint -> variables, on the launcher's devices.
       data: the sequences.
-      title: of the progress bar.
 
     Returns:
       The results, over all processes.
@@ -161,7 +160,7 @@ def evaluate_with_baselines(
     of_cycle: dict[str, MetricSums] = {}
     constant, errors = BestConstantImage(), SequenceErrors(len(data.source))
     ignored = next(iter(models.values()))  # variables for steps that ignore them
-    for first, frames, mask in _batches(data.source, data.batch_size, launcher, title):
+    for first, frames, mask in _batches(data.source, data.batch_size, launcher, "evaluating"):
         batch = launcher.split(frames)
 
         # 1. The network with the weights of each checkpoint.

@@ -159,7 +159,7 @@ def _own_cells(comparison: Mapping[str, Any], values: Mapping[str, float]) -> li
     cells = [f"{comparison['network'][key]:.{_LEAST_DECIMALS}f}" for key in ("parameters", "flops")]
     for key in comparison["metrics"]:
         published = [f"{row[key]:g}" for row in comparison["rows"] if row.get(key) is not None]
-        decimals = max(_LEAST_DECIMALS, *(len(text.partition(".")[2]) for text in published), 0)
+        decimals = max([_LEAST_DECIMALS, *(len(text.partition(".")[2]) for text in published)])
         cells.append("-" if values.get(key) is None else f"{values[key]:.{decimals}f}")
     return cells
 

@@ -66,7 +66,7 @@ def evaluate_workdir(
         create_folder(run.workdir.evaluation)
     models, network = _load_models(run, data.source), STLight(run.network)
     steps = EvaluationSteps.compile(run.launcher, network, data.scaling)
-    evaluation = evaluate_with_baselines(steps, run.launcher, models, data, "evaluating")
+    evaluation = evaluate_with_baselines(steps, run.launcher, models, data)
     samples = Samples(data.source, network, next(iter(models.values())), data.scaling)
     results = as_json(evaluation, run.checkpoints, test_set, data.scaling, comparison) | _sampled(samples, len(data.source))
     if run.launcher.is_first:  # all processes have the same results

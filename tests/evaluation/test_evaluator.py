@@ -64,7 +64,7 @@ def run(source, models, cycle=0, frame_step=1):
         launcher.compile_eval_step(make_given_step(MODEL, source.scaling)),
     )
     data = EvaluationData(source, source.scaling, SEEN, 1, 8, cycle, frame_step)
-    return evaluate_with_baselines(steps, launcher, models, data, "testing")
+    return evaluate_with_baselines(steps, launcher, models, data)
 
 
 def test_every_row_equals_numpy():

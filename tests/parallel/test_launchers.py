@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from stlight_jax import InputError, STLight, STLightConfig
+from stlight_jax.data.scaling import Scaling
 from stlight_jax.evaluation.eval_steps import make_eval_step
 from stlight_jax.parallel.launchers import AXIS, LAUNCHERS, make_launcher
 from stlight_jax.training.schedule import Hyperparameters
@@ -38,7 +39,7 @@ def trained(name, devices):
         state, metrics = step(state, batch, RATES)
         losses.append(float(metrics["loss"]))
     evaluation = launcher.join(
-        launcher.compile_eval_step(make_eval_step(model))(state.raw_variables, launcher.split(frames(9)))
+        launcher.compile_eval_step(make_eval_step(model, Scaling()))(state.raw_variables, launcher.split(frames(9)))
     )
     return losses, jax.device_get(state.params), jax.device_get(state.ema), evaluation
 

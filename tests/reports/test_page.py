@@ -16,7 +16,7 @@ from stlight_jax.reports.page import Gallery, Page, write_page
 from stlight_jax.reports.pictures import brightening, pixels
 from stlight_jax.reports.sprites import Clip, encode_clips
 from stlight_jax.storage.atomic import finite
-from tests.reports.pages import EVIL, LEADS, clips, everything, steps
+from tests.reports.pages import EVIL, clips, everything, steps
 
 _EMPTY = {"meta", "link", "input"}
 
@@ -237,7 +237,3 @@ def test_small_values_are_brightened_and_channels_counted():
 def test_a_page_that_cannot_be_written_is_one_clear_line(tmp_path):
     with pytest.raises(InputError, match=r"page.html could not be written"):
         write_page(tmp_path / "nowhere" / "page.html", Page("x"))
-
-
-def test_lead_times_are_as_many_as_the_pages_fixture_says():
-    assert len(clips()[0].truth) == LEADS
