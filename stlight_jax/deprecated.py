@@ -72,13 +72,13 @@ MODULES = {
     "pods.widths": "tpu_planning.tpu_table",
     "progress": "console.progress console.messages",
     "remote": "storage.paths storage.bucket",
-    "training.checkpoint": "runs.checkpoint runs.checkpoint_writer runs.seals training.saved_state",
+    "training.checkpoint": "runs.checkpoint runs.checkpoint_writer runs.seals training.resume",
     "training.clusters": "parallel.clusters",
     "training.distributed": "parallel.distributed parallel.agreement",
     "training.lease": "storage.locks",
     "training.log": "runs.metrics_log runs.environment storage.atomic",
     "training.parallel": "parallel.launchers",
-    "training.preemption": "parallel.preemption",
+    "training.preemption": "parallel.agreement",
     "training.workdir": "runs.workdir storage.locks storage.paths",
 }
 # Names of those modules that have changed, too.

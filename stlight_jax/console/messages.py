@@ -21,11 +21,6 @@ class Console(rich.console.Console):
 console = Console(stderr=True, highlight=False)
 
 
-def silence() -> None:
-    """Stops all output of this process to standard error through `console`, because another process prints the messages."""
-    console.quiet = True
-
-
 def print_message(message: str) -> None:
     """Prints a message on standard error, above a progress bar if one is shown.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from typing import Self, TypeVar
+from typing import Any, Self
 
 import rich.console
 import rich.progress
@@ -12,7 +12,6 @@ import rich.progress
 from stlight_jax.console.messages import console, print_message
 from stlight_jax.console.signals import DeferInterrupts
 
-_Item = TypeVar("_Item")
 _SECONDS_BETWEEN_LINES = 15.0
 
 
@@ -95,7 +94,7 @@ class Progress(DeferInterrupts):
         return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
 
 
-def track(items: Iterable[_Item], title: str, total: int, unit: str = "batch") -> Iterator[_Item]:
+def track(items: Iterable[Any], title: str, total: int, unit: str = "batch") -> Iterator[Any]:
     """Yields the items and shows how many of `total` are done, see `Progress`."""
     with Progress(title, total, unit=unit) as progress:
         for done, item in enumerate(items, 1):

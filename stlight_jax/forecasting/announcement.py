@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from stlight_jax.console.messages import print_message
+from stlight_jax.data.formats.file_format import FileFormat
 from stlight_jax.data.formats.output_spec import OutputSpec
-from stlight_jax.forecasting.output_specs import remark_on_pictures, remarks_on_values
 from stlight_jax.forecasting.outputs import Outputs
 from stlight_jax.forecasting.plan import ForecastPlan
 from stlight_jax.metrics.ssim import SSIM_WINDOW
@@ -29,7 +29,7 @@ def print_plan(plan: ForecastPlan, outputs: Outputs, specs: Sequence[OutputSpec]
         print_message(f"as in training: {options}")
     _print_once(remark for source in plan.sources for remark in source.original.remarks)
     _print_once(plan.truth_remarks[:_MAX_NAMES])
-    _print_once(remarks_on_values(specs[0], plan.reader.options.fill_value))
+    _print_once(_remarks_on_values(specs[0], plan.reader.options.fill_value))
     small = {
         source.shape[:2]
         for number, source in enumerate(plan.sources)
@@ -47,7 +47,7 @@ def print_plan(plan: ForecastPlan, outputs: Outputs, specs: Sequence[OutputSpec]
             f"no forecast, and no file, of {', '.join(names[:_MAX_NAMES])}{more}: no {in_frames} frames, with the frames to "
             "predict, are without a gap in time"
         )
-    _print_once(map(remark_on_pictures, specs, outputs.formats), indent="")
+    _print_once(map(_remark_on_pictures, specs, outputs.formats), indent="")
 
 
 def _summary(plan: ForecastPlan, outputs: Outputs, in_frames: int) -> str:
@@ -62,6 +62,32 @@ def _summary(plan: ForecastPlan, outputs: Outputs, in_frames: int) -> str:
         f"{name}: {original.frames:,} frames of {height} x {width}, {channels} channel{'s' * (channels > 1)}, {original.dtype}"
         f"{step}; predicting {frames}, {where}, to {outputs.path}"
     )
+
+
+def _remarks_on_values(spec: OutputSpec, fill: float | None) -> list[str]:
+    """Names the properties of the input's values that the output does not keep.
+
+    Args:
+      spec: The output.
+      fill: The number that marks missing values of the input; None for NaN or a mask.
+    """
+    remarks, dtype = [], spec.source.dtype
+    if spec.dtype != dtype and not spec.dtype_requested:
+        values = "missing values" if fill is None else f"the fill value {fill:g}"
+        remarks.append(f"{dtype} cannot hold {values}; arrays are written as {spec.dtype}")
+    if fill is not None and spec.fill is None:
+        remarks.append(f"{spec.dtype} cannot hold the fill value {fill:g}; missing values are written as NaN")
+    return remarks
+
+
+def _remark_on_pictures(spec: OutputSpec, file_format: FileFormat) -> str:
+    """Explains how values become the grey levels of pictures; "" for other kinds of output and for values 0..255."""
+    ends = min(spec.low), max(spec.high)
+    if not file_format.is_pictures or file_format.writer is None or ends == (0, 255):
+        return ""
+    if spec.is_eight_bit or (spec.is_sixteen_bit and file_format.is_folder):
+        return "grey levels of pictures are written as they are"
+    return f"values are mapped from {ends[0]:g}..{ends[1]:g} to 0..255 for pictures"
 
 
 def _print_once(remarks: Iterable[str], indent: str = "  ") -> None:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stlight_jax.data.formats.file_format import FileFormat
 from stlight_jax.data.formats.output_spec import OutputSpec
 from stlight_jax.data.formats.types import ReadOptions, SourceInfo
 from stlight_jax.data.formats.value_conversion import can_hold
@@ -64,29 +63,3 @@ def _dtype(info: SourceInfo, options: ReadOptions) -> np.dtype:
     if info.dtype.kind != "f" and (unmarked or (fill is not None and not can_hold(info.dtype, fill))):
         return np.dtype(np.float32)
     return info.dtype
-
-
-def remarks_on_values(spec: OutputSpec, fill: float | None) -> list[str]:
-    """Names the properties of the input's values that the output does not keep.
-
-    Args:
-      spec: The output.
-      fill: The number that marks missing values of the input; None for NaN or a mask.
-    """
-    remarks, dtype = [], spec.source.dtype
-    if spec.dtype != dtype and not spec.dtype_requested:
-        values = "missing values" if fill is None else f"the fill value {fill:g}"
-        remarks.append(f"{dtype} cannot hold {values}; arrays are written as {spec.dtype}")
-    if fill is not None and spec.fill is None:
-        remarks.append(f"{spec.dtype} cannot hold the fill value {fill:g}; missing values are written as NaN")
-    return remarks
-
-
-def remark_on_pictures(spec: OutputSpec, file_format: FileFormat) -> str:
-    """Explains how values become the grey levels of pictures; "" for other kinds of output and for values 0..255."""
-    ends = min(spec.low), max(spec.high)
-    if not file_format.is_pictures or file_format.writer is None or ends == (0, 255):
-        return ""
-    if spec.is_eight_bit or (spec.is_sixteen_bit and file_format.is_folder):
-        return "grey levels of pictures are written as they are"
-    return f"values are mapped from {ends[0]:g}..{ends[1]:g} to 0..255 for pictures"

@@ -8,8 +8,7 @@ from stlight_jax.console.messages import print_message
 from stlight_jax.console.progress import Progress
 from stlight_jax.errors import InputError
 from stlight_jax.forecasting.announcement import print_plan
-from stlight_jax.forecasting.clips import ClipSelection
-from stlight_jax.forecasting.forecast_page import write_forecast_page
+from stlight_jax.forecasting.forecast_page import ClipSelection, write_forecast_page
 from stlight_jax.forecasting.forecast_run import ForecastRun
 from stlight_jax.forecasting.output_specs import make_specs
 from stlight_jax.forecasting.outputs import Outputs

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 from absl import logging
 
-from stlight_jax.console.messages import one_line, print_message, silence
+from stlight_jax.console.messages import console, one_line, print_message
 from stlight_jax.errors import InputError, LostProcessError
 from stlight_jax.parallel import clusters
 
@@ -39,7 +39,7 @@ def start(
       coordinator: HOST:PORT of the first process.
       processes: number of processes.
       process: number of this process, from 0.
-      preemptible: whether the run handles SIGTERM to any of its processes with `preemption.StopRequests`; otherwise SIGTERM
+      preemptible: whether the run handles SIGTERM to any of its processes with `agreement.StopRequests`; otherwise SIGTERM
         ends the process.
 
     Raises:
@@ -70,7 +70,7 @@ def start(
     except (RuntimeError, ValueError) as error:
         raise InputError(f"the processes of this run did not find each other{at}: {one_line(error)}") from None
     if jax.process_index():
-        silence()
+        console.quiet = True  # the first process prints the messages of all
 
 
 def _explicit_arguments(coordinator: str | None, processes: int | None, process: int | None) -> dict[str, Any] | None:

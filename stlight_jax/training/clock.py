@@ -14,13 +14,12 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import jax
 
 from stlight_jax.console.messages import print_message
 
-_Batch = TypeVar("_Batch")
 # A warning is printed if the devices wait for data for a larger part of the time, measured over at least so many steps and
 # seconds.
 _ACCEPTED_WAIT = 0.05
@@ -95,7 +94,7 @@ class StepClock:
     def __exit__(self, *_: object) -> None:
         self._watched.put(None)
 
-    def batches(self, source: Iterable[_Batch]) -> Iterator[_Batch]:
+    def batches(self, source: Iterable[Any]) -> Iterator[Any]:
         """Yields the batches of `source` and measures how long they take to arrive."""
         iterator = iter(source)
         while True:

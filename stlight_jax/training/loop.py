@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import math
 import time
-from typing import Any, NamedTuple
+from typing import Any
 
 import ml_collections
 import numpy as np
@@ -19,7 +18,7 @@ from stlight_jax.data.pipeline import training_batches
 from stlight_jax.errors import NonFiniteLossError, PreemptedError
 from stlight_jax.evaluation.evaluator import evaluate
 from stlight_jax.parallel import agreement
-from stlight_jax.parallel.preemption import StopRequests, stop_requests
+from stlight_jax.parallel.agreement import StopRequests, stop_requests
 from stlight_jax.runs.checkpoint_writer import CheckpointWriter
 from stlight_jax.runs.environment import describe_environment
 from stlight_jax.runs.metrics_log import MetricsLog, NullLog
@@ -27,8 +26,7 @@ from stlight_jax.runs.workdir import Workdir
 from stlight_jax.storage.atomic import write_json
 from stlight_jax.storage.locks import Lock
 from stlight_jax.training.clock import StepClock
-from stlight_jax.training.resume import check_init_from, starting_state
-from stlight_jax.training.saved_state import to_trees
+from stlight_jax.training.resume import check_init_from, starting_state, to_trees
 from stlight_jax.training.schedule import Hyperparameters
 from stlight_jax.training.setup import TrainingSetup
 from stlight_jax.training.state import TrainState
@@ -77,36 +75,7 @@ def train(config: ml_collections.ConfigDict, workdir: epath.PathLike, allow_chan
             CheckpointWriter(run_folder.checkpoints, section.keep_checkpoints, lock) as writer,
         ):
             log.write(done, "started", {})
-            return Trainer(setup, run_folder, RunOutputs(lock, log, writer), stop, done).run(state)
-
-
-@dataclasses.dataclass(frozen=True)
-class RunOutputs:
-    """The files that a run writes while it trains.
-
-    Attributes:
-      lock: The lock of the workdir.
-      log: Metrics log of this process.
-      checkpoints: Writer of checkpoints.
-    """
-
-    lock: Lock
-    log: MetricsLog | NullLog
-    checkpoints: CheckpointWriter
-
-
-class _PendingStep(NamedTuple):
-    """A launched step whose metrics have not been read.
-
-    Attributes:
-      number: The step's number, from 1.
-      hyperparameters: As the schedule gave them, float64.
-      metrics: Arrays that may not be computed yet.
-    """
-
-    number: int
-    hyperparameters: Hyperparameters
-    metrics: Metrics
+            return Trainer(setup, run_folder, lock, log, writer, stop, done).run(state)
 
 
 class Trainer:
@@ -117,20 +86,33 @@ class Trainer:
     Args:
       setup: The run.
       workdir: Its folder; profiles are written there.
-      outputs: Its lock, log and checkpoints.
+      lock: The lock of the workdir.
+      log: Metrics log of this process.
+      checkpoints: Writer of checkpoints.
       stop: Requests to stop.
       first: Completed steps at the start.
     """
 
-    def __init__(self, setup: TrainingSetup, workdir: Workdir, outputs: RunOutputs, stop: StopRequests, first: int):
+    def __init__(
+        self,
+        setup: TrainingSetup,
+        workdir: Workdir,
+        lock: Lock,
+        log: MetricsLog | NullLog,
+        checkpoints: CheckpointWriter,
+        stop: StopRequests,
+        first: int,
+    ):
         self._setup, self._config, self._launcher = setup, setup.config.train, setup.launcher
-        self._outputs, self._stop, self._first, self._total = outputs, stop, first, setup.total_steps
+        self._lock, self._log, self._checkpoints, self._stop = lock, log, checkpoints, stop
+        self._first, self._total = first, setup.total_steps
         self._progress = Progress("training", self._total, first)
         advice = find_dataset(setup.config.dataset).advice_on_slow_data(setup.config.data)
         self._clock = StepClock(self._config.batch_size, advice)
         traced = steps_to_trace(setup.config.profile, first, self._total) if self._launcher.is_first else range(0)
         self._trace = StepTrace(traced, workdir.profile, self._clock)
-        self._pending: _PendingStep | None = None
+        # Number (from 1), hyperparameters and unread metrics of the last launched step.
+        self._pending: tuple[int, Hyperparameters, Metrics] | None = None
 
     def run(self, state: TrainState) -> TrainState:
         """Trains, validates and saves until the last step.
@@ -151,8 +133,8 @@ class Trainer:
         with self._progress, self._clock, self._trace:
             for done, batch in enumerate(self._clock.batches(self._launcher.prefetch(batches)), self._first + 1):
                 state = self._step(state, done, batch)
-                self._outputs.checkpoints.check()
-                self._outputs.lock.check()
+                self._checkpoints.check()
+                self._lock.check()
                 self._stop.agree()
                 if done % self._config.checkpoint_every == 0 or done == self._total or self._stop.requested:
                     self._settle()
@@ -161,7 +143,7 @@ class Trainer:
                 if self._stop.requested and done < self._total:
                     self._leave(done)
             with self._clock.paused("checkpoint"):
-                self._outputs.checkpoints.wait()
+                self._checkpoints.wait()
         print_message(f"trained {self._total} steps: {self._clock.summary()}")
         return state
 
@@ -174,11 +156,11 @@ class Trainer:
             state, metrics = self._setup.train_step(state, batch, on_device)
             self._clock.launched(metrics)
         self._settle()
-        self._pending = _PendingStep(number, hyperparameters, metrics)
+        self._pending = number, hyperparameters, metrics
         if number == self._first + 1:
             self._settle()
             seconds = time.monotonic() - begun
-            self._outputs.log.write(number, "compiled", {"seconds": seconds})
+            self._log.write(number, "compiled", {"seconds": seconds})
             print_message(f"first step, compilation included: {seconds:.1f} s")
             self._progress.restart_clock(number)
         return state
@@ -199,7 +181,7 @@ class Trainer:
         if number > self._first + 1:  # the time of the first step is that of the compilation
             self._progress.advance(number, f"loss {values['loss']:.5f}  {self._clock.rate:.1f} sequences/s")
         if number % self._config.log_every == 0 or number == self._total:
-            self._outputs.log.write(number, "train", {**values, **hyperparameters._asdict(), **self._clock.figures()})
+            self._log.write(number, "train", {**values, **hyperparameters._asdict(), **self._clock.figures()})
 
     def _validate(self, state: TrainState, done: int) -> dict[str, float] | None:
         """Returns the validation metrics; None after a request to stop, which must not delay saving."""
@@ -213,7 +195,7 @@ class Trainer:
             if sums is None:
                 return None
             result = sums.overall()
-            self._outputs.log.write(done, "validation", {**result, "seconds": elapsed()})
+            self._log.write(done, "validation", {**result, "seconds": elapsed()})
         if not math.isfinite(result["mse"]):
             raise NonFiniteLossError(f"step {done}: the validation MSE is {result['mse']}. Earlier checkpoints are kept")
         print_message(f"step {done}: validation MSE {result['mse']:.3f}, SSIM {result['ssim']:.4f}")
@@ -221,17 +203,16 @@ class Trainer:
 
     def _save(self, state: TrainState, done: int, score: dict[str, float] | None) -> None:
         """Starts writing a checkpoint after the one before it is complete."""
-        lock, log, checkpoints = self._outputs.lock, self._outputs.log, self._outputs.checkpoints
         with self._clock.paused("checkpoint") as elapsed:
-            checkpoints.wait()
+            self._checkpoints.wait()
             waited = elapsed()
-            lock.check(refresh=True)
-            log.send()
-            checkpoints.save(done, to_trees(self._launcher.to_checkpoint(state)), self._setup.description, score)
-            log.write(done, "checkpoint", {"seconds": elapsed(), "wait": waited})
+            self._lock.check(refresh=True)
+            self._log.send()
+            self._checkpoints.save(done, to_trees(self._launcher.to_checkpoint(state)), self._setup.description, score)
+            self._log.write(done, "checkpoint", {"seconds": elapsed(), "wait": waited})
 
     def _leave(self, done: int) -> None:
         """Ends the run after a request to stop, when all processes have saved."""
-        self._outputs.checkpoints.wait()
+        self._checkpoints.wait()
         agreement.wait_for_all_processes("saved and stopped")
         raise PreemptedError(f"stopped on request at step {done}, saved; run the same command to continue")

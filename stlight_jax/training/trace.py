@@ -67,14 +67,17 @@ class StepTrace:
         with self._clock.paused("profile"):
             options = jax.profiler.ProfileOptions()
             options.python_tracer_level = 0  # recording every call in Python would slow the host down
-            try:
-                self._folder = LogFolder(self._directory)  # the profiler writes to local disks only
-                self._folder.local.mkdir(parents=True, exist_ok=True)
-                jax.profiler.start_trace(self._folder.local, profiler_options=options)
-            except (OSError, RuntimeError) as error:
-                self._folder.close()
-                print_message(f"no step is traced, the profiler did not start: {one_line(error)}")
-                return
+            with contextlib.ExitStack() as on_failure:
+                try:
+                    folder = LogFolder(self._directory)  # the profiler writes to local disks only
+                    on_failure.callback(folder.close)
+                    folder.local.mkdir(parents=True, exist_ok=True)
+                    jax.profiler.start_trace(folder.local, profiler_options=options)
+                except (OSError, RuntimeError) as error:
+                    print_message(f"no step is traced, the profiler did not start: {one_line(error)}")
+                    return
+                on_failure.pop_all()
+        self._folder = folder
         self._first = number
 
     def _stop(self) -> None:
@@ -84,8 +87,10 @@ class StepTrace:
         # The pause waits for the last step, so that the trace holds all of its work.
         with self._clock.paused("profile"):
             try:
-                jax.profiler.stop_trace()
-                written = self._folder.close()
+                try:
+                    jax.profiler.stop_trace()
+                finally:
+                    written = self._folder.close()
             except Exception as error:  # a lost trace must not end a training
                 print_message(f"the trace of steps {first} to {self._last} could not be written: {one_line(error)}")
                 return

@@ -14,7 +14,7 @@ from jax.experimental import multihost_utils
 from stlight_jax import InputError
 from stlight_jax.errors import LostProcessError
 from stlight_jax.parallel import distributed
-from stlight_jax.parallel.preemption import StopRequests
+from stlight_jax.parallel.agreement import StopRequests
 from stlight_jax.runs import checkpoint, seals
 from stlight_jax.runs.metrics_log import read_metrics
 from stlight_jax.scoring.evaluate import evaluate_workdir

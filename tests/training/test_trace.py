@@ -5,6 +5,7 @@ import gzip
 import json
 import pathlib
 import re
+import tempfile
 import signal
 import subprocess
 import time
@@ -144,6 +145,13 @@ def test_a_trace_that_cannot_be_written_is_said(bucket_folder, refuse, said, cap
         run_steps(bucket_folder)
     assert said[0] == f"the trace of steps 2 to 3 could not be written to {bucket_folder}"
     assert "could not be sent; they are kept in" in caplog.text
+
+
+def test_a_missing_folder_for_temporary_files_stops_nothing(bucket_folder, tmp_path, monkeypatch, said):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    run_steps(bucket_folder)
+    (line,) = said
+    assert re.fullmatch(r"no step is traced, the profiler did not start: .*No such file or directory.*", line)
 
 
 def test_a_trace_goes_to_a_bucket_by_way_of_a_local_folder(bucket_folder, server, monkeypatch, said):
