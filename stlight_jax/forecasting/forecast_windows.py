@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from stlight_jax.data.formats.types import FrameSource, SourceInfo
+from stlight_jax.data.formats.types import FrameSource
 from stlight_jax.data.statistics import is_missing
 from stlight_jax.data.times import TimeAxis
 from stlight_jax.errors import InputError
@@ -52,11 +52,6 @@ class SampledSource:
             return None
         chosen = slice(self.phase, None, self.step)
         return dataclasses.replace(times, values=times.values[chosen], stored=times.stored[chosen])
-
-    @property
-    def info(self) -> SourceInfo:
-        """Where and how the sequence is stored."""
-        return self.original.info
 
     def file_index(self, index: _Index) -> _Index:
         """Returns the index in the file of a frame, or of several frames."""

@@ -35,7 +35,7 @@ def make_specs(request: Request, plan: ForecastPlan, forecaster: Forecaster, sta
 
 def _spec(request: Request, plan: ForecastPlan, forecaster: Forecaster, number: int, stacked: bool) -> OutputSpec:
     source, starts, scaling = plan.sources[number], plan.starts[number], forecaster.scaling
-    info, channels = source.info, forecaster.model.out_channels
+    info, channels = source.original.info, forecaster.model.out_channels
     fill = plan.reader.options.fill_value
     dtype = np.dtype(request.dtype) if request.dtype else _dtype(info, plan.reader.options)
     windows = plan.rolling and not plan.joined

@@ -54,7 +54,7 @@ class Outputs:
         paths.require_local(request.out, f"--out={request.out}: predictions are written to local disks; copy them from there")
         named = pathlib.Path(request.out).expanduser() if request.out else None
         requested = _requested_format(request, named)
-        infos = [source.info for source in plan.sources]
+        infos = [source.original.info for source in plan.sources]
         self.formats = [requested or registry.continuation_format(info.format) for info in infos]
         one_array = len({(info.path, info.key) for info in infos}) == 1 and infos[0].item is not None
         self.stacked = one_array and self.formats[0].limits.outer_axes

@@ -5,9 +5,9 @@ import gzip
 import json
 import pathlib
 import re
-import tempfile
 import signal
 import subprocess
+import tempfile
 import time
 
 import jax
