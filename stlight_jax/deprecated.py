@@ -55,6 +55,7 @@ MODULES = {
     "inference.destination": "forecasting.outputs",
     "inference.plan": "forecasting.plan",
     "inference.predict": "forecasting.predict",
+    "inference.programs": "inference.predictor",
     "inference.rollout": "model.rollout",
     "inference.tiled": "inference.tiles",
     "inference.verification": "forecasting.verification",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from stlight_jax.console.messages import print_message
 from stlight_jax.data.formats.file_format import FileFormat
@@ -14,13 +14,12 @@ from stlight_jax.metrics.ssim import SSIM_WINDOW
 _MAX_NAMES = 12  # in a message
 
 
-def print_plan(plan: ForecastPlan, outputs: Outputs, specs: Sequence[OutputSpec], in_frames: int) -> None:
+def print_plan(plan: ForecastPlan, outputs: Outputs, in_frames: int) -> None:
     """Prints which frames will be predicted from which, and remarks on input and output.
 
     Args:
       plan: The forecasts.
       outputs: Their files.
-      specs: Descriptions of the files.
       in_frames: Frames that the network sees.
     """
     print_message(_summary(plan, outputs, in_frames))
@@ -29,7 +28,7 @@ def print_plan(plan: ForecastPlan, outputs: Outputs, specs: Sequence[OutputSpec]
         print_message(f"as in training: {options}")
     _print_once(remark for source in plan.sources for remark in source.original.remarks)
     _print_once(plan.truth_remarks[:_MAX_NAMES])
-    _print_once(_remarks_on_values(specs[0], plan.reader.options.fill_value))
+    _print_once(_remarks_on_values(outputs.specs[0], plan.reader.options.fill_value))
     small = {
         source.shape[:2]
         for number, source in enumerate(plan.sources)
@@ -47,7 +46,7 @@ def print_plan(plan: ForecastPlan, outputs: Outputs, specs: Sequence[OutputSpec]
             f"no forecast, and no file, of {', '.join(names[:_MAX_NAMES])}{more}: no {in_frames} frames, with the frames to "
             "predict, are without a gap in time"
         )
-    _print_once(map(_remark_on_pictures, specs, outputs.formats), indent="")
+    _print_once(map(_remark_on_pictures, outputs.specs, outputs.formats), indent="")
 
 
 def _summary(plan: ForecastPlan, outputs: Outputs, in_frames: int) -> str:

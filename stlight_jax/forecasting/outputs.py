@@ -1,4 +1,4 @@
-"""The output files of a prediction: names, kinds, and that they replace nothing without permission."""
+"""The output files of a prediction: names, kinds, content, and that they replace nothing without permission."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pathlib
 import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,6 +18,8 @@ from stlight_jax.data.formats.file_format import FileFormat
 from stlight_jax.data.formats.output_files import check_output, open_output
 from stlight_jax.data.formats.output_spec import OutputSpec
 from stlight_jax.data.formats.picture_folder import FORMAT as PICTURE_FOLDER
+from stlight_jax.data.formats.types import ReadOptions, SourceInfo
+from stlight_jax.data.formats.value_conversion import can_hold
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.errors import InputError
 from stlight_jax.forecasting.forecast_windows import Forecast
@@ -26,6 +29,10 @@ from stlight_jax.storage import paths
 from stlight_jax.storage.atomic import atomic_output, foreign_file_in
 from stlight_jax.storage.paths import create_folder
 
+if TYPE_CHECKING:
+    from stlight_jax.inference.forecaster import Forecaster
+
+_DEFAULT_RATE = 10.0  # frames per second, if the input has none
 _MAX_COLUMNS = 40  # of a strip
 
 
@@ -35,6 +42,7 @@ class Outputs:
     Args:
       request: The request.
       plan: Its forecasts.
+      forecaster: Makes the forecasts; its scaling gives the value range of pictures.
 
     Attributes:
       plan: The forecasts.
@@ -42,6 +50,7 @@ class Outputs:
       path: File or folder of predictions.
       formats: Format of each source's file.
       stacked: Whether the sources are items of one array and are written to one array again.
+      specs: Descriptions of each source's file; a single one if `stacked`.
       page: HTML page; None for none.
       json: JSON file of the results; None for none.
 
@@ -49,7 +58,7 @@ class Outputs:
       InputError: An ending or kind does not exist or does not fit.
     """
 
-    def __init__(self, request: Request, plan: ForecastPlan):
+    def __init__(self, request: Request, plan: ForecastPlan, forecaster: Forecaster):
         self._request, self.plan, self.overwrite = request, plan, request.overwrite
         paths.require_local(request.out, f"--out={request.out}: predictions are written to local disks; copy them from there")
         named = pathlib.Path(request.out).expanduser() if request.out else None
@@ -70,6 +79,8 @@ class Outputs:
         beside = self.path.with_name(f"{self.path.name if self.is_folder else self.path.stem}.html")
         self.page = None if request.report == "none" else pathlib.Path(request.report or beside).expanduser()
         self.json = pathlib.Path(request.json).expanduser() if request.json else None
+        self._scaling = forecaster.scaling
+        self.specs = [self._spec(number, forecaster) for number in range(1 if self.stacked else len(infos))]
 
     @property
     def is_folder(self) -> bool:
@@ -89,16 +100,37 @@ class Outputs:
                 raise InputError(f"--out={out} has no ending; name the file {out}{ending}")
             self.formats = [PICTURE_FOLDER]
 
-    def check(self, specs: Sequence[OutputSpec]) -> None:
-        """Checks that the files can be written.
+    def _spec(self, number: int, forecaster: Forecaster) -> OutputSpec:
+        """Describes the file of a source: shape, type, missing values, value range and times."""
+        request, plan = self._request, self.plan
+        source, starts, scaling = plan.sources[number], plan.starts[number], forecaster.scaling
+        info, channels = source.original.info, forecaster.model.out_channels
+        fill = plan.reader.options.fill_value
+        dtype = np.dtype(request.dtype) if request.dtype else _dtype(info, plan.reader.options)
+        windows = plan.rolling and not plan.joined
+        return OutputSpec(
+            source=info,
+            frames=plan.horizon if windows else len(plan.written_indices(number)),
+            shape=(*source.shape[:2], channels),
+            dtype=dtype,
+            fill=fill if fill is not None and can_hold(dtype, fill) else None,
+            low=scaling.low[:channels],
+            high=scaling.high[:channels],
+            items=len(plan.sources) if self.stacked else None,
+            window_starts=np.array([source.file_index(start) for start in starts]) if windows else None,
+            frame_numbers=None if windows else source.file_index(plan.written_indices(number)),
+            times=plan.times(number),
+            frame_rate=(info.frame_rate or _DEFAULT_RATE) / (source.step if info.frame_rate else 1),
+            dtype_requested=bool(request.dtype),
+        )
 
-        Args:
-          specs: Descriptions of the file, or of each source's file.
+    def check(self) -> None:
+        """Checks that the files can be written.
 
         Raises:
           InputError: A kind of file cannot hold the frames, a file exists, or a folder or disk cannot take it.
         """
-        for spec, file_format in zip(specs, self.formats, strict=False):
+        for spec, file_format in zip(self.specs, self.formats, strict=False):
             if file_format.writer is None and self._request.rolling:
                 raise InputError(f"{self.path}: a strip shows one forecast; with --rolling write another kind of file")
             check_output(file_format, spec, self.path)
@@ -109,11 +141,11 @@ class Outputs:
                 if path.resolve().is_relative_to(self.path.resolve()):
                     raise InputError(f"{path} lies in {self.path}, the folder of predictions; choose another folder")
                 check_free(path, read_paths, overwrite, option=option)
-        self._check_disk(specs)
+        self._check_disk()
 
-    def _check_disk(self, specs: Sequence[OutputSpec]) -> None:
+    def _check_disk(self) -> None:
         """Checks that the disk can hold the arrays, whose size is known in advance."""
-        pairs = zip(specs, self.formats, strict=False)
+        pairs = zip(self.specs, self.formats, strict=False)
         needed = sum(file_format.output_bytes(spec) for spec, file_format in pairs if file_format.output_bytes)
         disk = shutil.disk_usage(self.path.parent)
         if disk.total and needed > disk.free:  # some file systems report 0
@@ -123,12 +155,8 @@ class Outputs:
             )
 
     @contextlib.contextmanager
-    def opened(self, specs: Sequence[OutputSpec], scaling: Scaling) -> Iterator[Callable[[Forecast], None]]:
+    def opened(self) -> Iterator[Callable[[Forecast], None]]:
         """Opens the files of predictions, which get their names when the block ends without an error.
-
-        Args:
-          specs: As for `check`.
-          scaling: From the data's units to the network's range.
 
         Yields:
           A function that writes the next forecast; forecasts come in the order of the plan.
@@ -139,7 +167,7 @@ class Outputs:
                 folder = stack.enter_context(atomic_output(self.path, replace=self.overwrite))
                 folder.mkdir()
                 files = [folder / name for name in self._names]
-            writer = _ForecastWriter(self, files, specs, scaling)
+            writer = _ForecastWriter(self, files, self._scaling)
             with writer.current:
                 yield writer.write
 
@@ -147,8 +175,8 @@ class Outputs:
 class _ForecastWriter:
     """Writes forecasts, one file after the other; the exit of `current` completes the last one."""
 
-    def __init__(self, outputs: Outputs, files: Sequence[pathlib.Path], specs: Sequence[OutputSpec], scaling: Scaling):
-        self._outputs, self._files, self._specs, self._scaling = outputs, files, specs, scaling
+    def __init__(self, outputs: Outputs, files: Sequence[pathlib.Path], scaling: Scaling):
+        self._outputs, self._files, self._scaling = outputs, files, scaling
         self.current = contextlib.ExitStack()
         self._number = -1  # of the open file
         self._write: Callable[[np.ndarray], None]
@@ -165,7 +193,16 @@ class _ForecastWriter:
         if file_format.writer is None:  # a strip
             strip = self.current.enter_context(atomic_output(path, replace=replace))
             return functools.partial(_draw_strip, strip, self._scaling, forecast)
-        return self.current.enter_context(open_output(path, file_format, self._specs[number], replace=replace))
+        return self.current.enter_context(open_output(path, file_format, self._outputs.specs[number], replace=replace))
+
+
+def _dtype(info: SourceInfo, options: ReadOptions) -> np.dtype:
+    """Returns the type of the input, or float32 if it cannot hold missing values."""
+    fill = options.fill_value
+    unmarked = options.mask and fill is None
+    if info.dtype.kind != "f" and (unmarked or (fill is not None and not can_hold(info.dtype, fill))):
+        return np.dtype(np.float32)
+    return info.dtype
 
 
 def _requested_format(request: Request, named: pathlib.Path | None) -> FileFormat | None:

@@ -10,7 +10,6 @@ from stlight_jax.errors import InputError
 from stlight_jax.forecasting.announcement import print_plan
 from stlight_jax.forecasting.forecast_page import ClipSelection, write_forecast_page
 from stlight_jax.forecasting.forecast_run import ForecastRun
-from stlight_jax.forecasting.output_specs import make_specs
 from stlight_jax.forecasting.outputs import Outputs
 from stlight_jax.forecasting.plan import ForecastPlan, make_plan
 from stlight_jax.forecasting.read_options import InputReader
@@ -42,16 +41,15 @@ def predict(request: Request, forecaster: Forecaster) -> dict[str, Any]:
     model = forecaster.model
     reader = InputReader.for_model(request.input_path, request.reading, forecaster.description, model.in_channels)
     plan = make_plan(request, reader, model)
-    outputs = Outputs(request, plan)
-    specs = make_specs(request, plan, forecaster, outputs.stacked)
-    outputs.check(specs)
-    print_plan(plan, outputs, specs, model.in_frames)
+    outputs = Outputs(request, plan, forecaster)
+    outputs.check()
+    print_plan(plan, outputs, model.in_frames)
 
     # 2. The forecasts.
     total = sum(map(len, plan.starts))
     verification = Verification(forecaster.scaling, plan.horizon, model.out_channels)
     selection = ClipSelection()
-    with outputs.opened(specs, forecaster.scaling) as write, Progress("predicting", total, unit="window") as progress:
+    with outputs.opened() as write, Progress("predicting", total, unit="window") as progress:
 
         def note(frames: int) -> None:
             if plan.horizon > model.out_frames:  # several passes, which may take long

@@ -17,7 +17,7 @@ from stlight_jax.data.scaling import Scaling, is_wide
 from stlight_jax.errors import InputError
 from stlight_jax.inference import trained
 from stlight_jax.inference.frame_input import FrameInput, check_shape
-from stlight_jax.inference.programs import Programs
+from stlight_jax.inference.predictor import Programs
 from stlight_jax.inference.tiles import TiledPass
 from stlight_jax.inference.trained import TrainedModel
 from stlight_jax.model.rollout import check_horizon

@@ -9,7 +9,7 @@ import numpy as np
 
 from stlight_jax.console.messages import print_message
 from stlight_jax.errors import InputError
-from stlight_jax.inference.programs import Programs
+from stlight_jax.inference.predictor import Programs
 from stlight_jax.model.stlight import STLightConfig
 
 _MAX_BATCH = 64  # tiles in one pass

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from stlight_jax import Forecaster, InputError
-from stlight_jax.inference import export, programs, trained
+from stlight_jax.inference import export, predictor, trained
 from tests.commands import run
 from tests.conftest import ROOT
 
@@ -64,7 +64,7 @@ def test_a_program_that_jax_cannot_read_any_more_is_refused_and_its_weights_stil
     created, expires = map(datetime.date.fromisoformat, (model.program.created, model.program.expires))
     assert expires - created == datetime.timedelta(days=182)
     trained.write(tmp_path / "model.stlight", model)
-    monkeypatch.setattr(programs.export, "deserialize", expired)
+    monkeypatch.setattr(predictor.export, "deserialize", expired)
     with pytest.raises(InputError, match=f"to be read until {expires}; JAX .* cannot read it .*6-month") as error:
         Forecaster.load(tmp_path / "model.stlight")
     assert "\n" not in str(error.value)
