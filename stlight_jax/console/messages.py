@@ -27,7 +27,7 @@ def print_message(message: str) -> None:
     Write errors are ignored: text that does not fit on a full disk is printed with the next message.
 
     Args:
-      message: one line of plain text.
+      message: One line of plain text.
     """
     with contextlib.suppress(OSError):
         console.print(message, markup=False, soft_wrap=True)
@@ -37,7 +37,7 @@ def one_line(error: BaseException) -> str:
     """Returns the message of an error on one line.
 
     Args:
-      error: any exception. A failed command is represented by the first line of its standard error with "error:" in it.
+      error: Any exception. A failed command is represented by the first line of its standard error with "error:" in it.
 
     Returns:
       The text without line breaks, without its middle if it is long, or the name of the error's class if it has no text.

@@ -21,10 +21,10 @@ class Progress(DeferInterrupts):
     An interrupt that a library has caught is raised by the next call of `advance` or `note`, or at the end.
 
     Args:
-      title: of the work.
-      total: units of work.
-      done: units that are done at the start.
-      unit: name of one unit.
+      title: Title of the work.
+      total: Units of work.
+      done: Units that are done at the start.
+      unit: Name of one unit.
     """
 
     def __init__(self, title: str, total: int, done: int = 0, unit: str = "step"):
@@ -58,7 +58,7 @@ class Progress(DeferInterrupts):
         """Excludes the time until now from the estimate, because it includes a compilation.
 
         Args:
-          done: units done until now.
+          done: Units done until now.
         """
         self._first, self._started = done, time.monotonic()
 
@@ -66,11 +66,11 @@ class Progress(DeferInterrupts):
         """Shows that `done` units of the total are done.
 
         Args:
-          done: units done, including those at the start.
-          figures: text to show beside them.
+          done: Units done, including those at the start.
+          figures: Text to show beside them.
 
         Raises:
-          KeyboardInterrupt: after a signal whose exception was lost in a library.
+          KeyboardInterrupt: After a signal whose exception was lost in a library.
         """
         self.raise_received()
         self._done = done

@@ -48,7 +48,7 @@ def raise_termination(number: int, frame: FrameType | None) -> NoReturn:
     """Handles SIGTERM as Python handles Ctrl-C.
 
     Raises:
-      TerminationInterrupt: always.
+      TerminationInterrupt: Always.
     """
     raise TerminationInterrupt
 
@@ -73,7 +73,7 @@ class DeferInterrupts(contextlib.ContextDecorator):
     of the block. Signals with other handlers than Python's own and `raise_termination` are not touched.
 
     Args:
-      wait: whether the first signal waits for the end of the block, for libraries that must not be interrupted. A second
+      wait: Whether the first signal waits for the end of the block, for libraries that must not be interrupted. A second
         signal does not wait.
     """
 
@@ -102,7 +102,7 @@ class DeferInterrupts(contextlib.ContextDecorator):
         """Raises the exception of a signal that was received since the last call.
 
         Raises:
-          KeyboardInterrupt: if a signal was received.
+          KeyboardInterrupt: A signal was received.
         """
         number, self._received = self._received, None
         if number is not None:
@@ -119,7 +119,7 @@ def call_on_first_signal(callback: Callable[[], None]) -> Iterator[None]:
     """Calls `callback` at the first SIGTERM or Ctrl-C during the block; a second one has its usual effect.
 
     Args:
-      callback: called in the main thread; must not raise.
+      callback: Called in the main thread; must not raise.
     """
     previous = {number: signal.getsignal(number) for number in _RAISING}
     if previous[signal.SIGTERM] is _exit_resumable:
@@ -146,7 +146,7 @@ def resend_unraisable_interrupt(unraisable: sys.UnraisableHookArgs) -> None:
     closed", which is ignored: the failure itself is reported elsewhere. Other exceptions are printed.
 
     Args:
-      unraisable: the exception and its place, from Python.
+      unraisable: The exception and its place, from Python.
     """
     error = unraisable.exc_value
     if isinstance(error, KeyboardInterrupt):

@@ -20,11 +20,11 @@ def text_table(
     """Formats a table: the first column is left-aligned, all others are right-aligned.
 
     Args:
-      headings: one for each column.
-      rows: as many cells as headings each, shown as they are; None draws a line between two sections.
-      title: above the table.
-      width: the most characters of a line.
-      box: the style of the borders.
+      headings: One heading for each column.
+      rows: Cells of each row, one for each heading, shown without markup; None draws a line between two sections.
+      title: Title above the table.
+      width: Largest number of characters in a line.
+      box: The style of the borders.
 
     Returns:
       The lines, without colours, each ending in a newline.

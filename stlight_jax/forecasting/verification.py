@@ -119,7 +119,7 @@ def as_text(results: dict[str, Any]) -> str:
     """Returns tables of the metrics, overall and per lead time.
 
     Args:
-      results: Of `Verification.results`.
+      results: The result of `Verification.results`.
     """
     leads, per_lead_time = results["per_lead_time"], results["rmse_in_units"]["stlight"]["per_lead_time"]
     columns = {"MSE, copy": leads["copy_last_frame"]["mse"]}

@@ -112,14 +112,14 @@ def export_file(
     """Writes a trained network with a program for several platforms, and prints a table.
 
     Args:
-      network: folder of a run or of a checkpoint, or the name of a shipped network.
-      out: the file to write; its name ends in .stlight.
-      checkpoint: of a run: "best" (lowest validation MSE), "last" or a step.
-      dtype: type of the activations; None for the config's.
-      overwrite: whether to replace the file if it exists.
+      network: Folder of a run or of a checkpoint, or the name of a shipped network.
+      out: The file to write; its name ends in .stlight.
+      checkpoint: Checkpoint of a run: "best" (lowest validation MSE), "last" or a step.
+      dtype: Type of the activations; None for the config's.
+      overwrite: Whether to replace the file if it exists.
 
     Raises:
-      InputError: the network cannot be loaded, or the file cannot be written.
+      InputError: The network cannot be loaded, or the file cannot be written.
     """
     paths.connect(out)
     file = epath.Path(out).expanduser()

@@ -168,7 +168,7 @@ class Forecaster:
 
         Args:
           shape: Shape of the frames, as for a call.
-          horizon: As for a call.
+          horizon: Number of frames to predict; T' if None.
 
         Raises:
           InputError: The shape or the horizon does not fit the network.

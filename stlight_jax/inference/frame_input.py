@@ -81,7 +81,7 @@ def check_shape(shape: tuple[int, ...], model: STLightConfig, source: str) -> tu
     """Checks the shape of frames.
 
     Args:
-      shape: Of `[t, h, w]`, `[t, h, w, c]` or `[b, t, h, w, c]`.
+      shape: Shape of frames `[t, h, w]`, `[t, h, w, c]` or `[b, t, h, w, c]`.
       model: The network.
       source: Its name, for messages.
 

@@ -118,9 +118,9 @@ class TiledPass:
     Args:
       programs: Run the network.
       model: The network.
-      tile: As for `Forecaster`.
-      overlap: As for `Forecaster`.
-      memory: As for `Forecaster`.
+      tile: See `Forecaster`.
+      overlap: See `Forecaster`.
+      memory: See `Forecaster`.
 
     Raises:
       InputError: The memory is less than a MiB, or the tiles are impossible.

@@ -29,11 +29,11 @@ def assert_same_on_all_processes(name: str, content: Any | Callable[[], Any]) ->
     """Checks that all processes have equal content.
 
     Args:
-      name: of the content, for the error.
+      name: Name of the content, for the error.
       content: JSON, or a function that returns it, which is called only if there are several processes.
 
     Raises:
-      InputError: on all processes, if the content of one of them differs.
+      InputError: On all processes, if the content of one of them differs.
     """
     if jax.process_count() == 1:
         return
@@ -66,7 +66,7 @@ def assert_shared_folder(folder: epath.Path) -> None:
     """Checks that a folder, which the first process has created, is the same one on all hosts.
 
     Raises:
-      InputError: on all processes, if it is another folder on one of the hosts.
+      InputError: On all processes, if it is another folder on one of the hosts.
     """
     if jax.process_count() == 1:
         return
@@ -99,7 +99,7 @@ class StopRequests:
     """The state of requests to stop a run. All processes of a run agree on the step at which they stop.
 
     Attributes:
-      requested: whether the processes have agreed to stop.
+      requested: Whether the processes have agreed to stop.
     """
 
     def __init__(self) -> None:

@@ -50,7 +50,7 @@ def slurm_arguments() -> dict[str, Any]:
     idle, and a task that sees only its own GPUs may have no GPU of that number.
 
     Raises:
-      InputError: the tasks of a node cannot share its GPUs equally.
+      InputError: The tasks of a node cannot share its GPUs equally.
     """
     gpus, tasks = _visible_gpus(), _tasks_of_this_node()
     if "JAX_LOCAL_DEVICE_IDS" in os.environ or not gpus or not tasks:

@@ -37,13 +37,13 @@ def start(
 
     Args:
       coordinator: HOST:PORT of the first process.
-      processes: number of processes.
-      process: number of this process, from 0.
-      preemptible: whether the run handles SIGTERM to any of its processes with `agreement.StopRequests`; otherwise SIGTERM
+      processes: Number of processes.
+      process: Number of this process, from 0.
+      preemptible: Whether the run handles SIGTERM to any of its processes with `agreement.StopRequests`; otherwise SIGTERM
         ends the process.
 
     Raises:
-      InputError: an argument is missing or invalid, or the tasks of SLURM have an impossible layout.
+      InputError: An argument is missing or invalid, or the tasks of SLURM have an impossible layout.
     """
     explicit = _explicit_arguments(coordinator, processes, process)
     if explicit is not None:
@@ -135,8 +135,8 @@ def shut_down(error: BaseException, status: int) -> None:
     Call it after all messages are printed. JAX's own exit would wait minutes for processes that wait for this one.
 
     Args:
-      error: the reason.
-      status: exit status of the process.
+      error: The reason.
+      status: Exit status of the process.
     """
     if not jax.distributed.is_initialized():
         return
@@ -155,7 +155,7 @@ def check_layout() -> None:
     """Checks that this process has joined all others, and that all have the same number of devices.
 
     Raises:
-      InputError: otherwise.
+      InputError: This process has not joined the others, or the processes have different numbers of devices.
     """
     if jax.process_count() > 1 and not jax.distributed.is_initialized():
         raise InputError(

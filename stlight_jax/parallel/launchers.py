@@ -26,11 +26,11 @@ def make_launcher(name: str, devices: Sequence[jax.Device] | None = None) -> Lau
     """Makes the launcher that a config's `parallel.launcher` names.
 
     Args:
-      name: a key of `LAUNCHERS`.
-      devices: see `Launcher`.
+      name: A key of `LAUNCHERS`.
+      devices: See `Launcher`.
 
     Raises:
-      InputError: for another name.
+      InputError: No launcher has this name.
     """
     if name not in LAUNCHERS:
         raise InputError(f"parallel.launcher is {name!r}; choose one of {', '.join(LAUNCHERS)}")
@@ -41,11 +41,11 @@ class Launcher(abc.ABC):
     """Launches per-device functions: batches are split over the devices, all other arguments are on all of them.
 
     Args:
-      devices: of all processes; None for all devices of JAX.
+      devices: Devices of all processes; None for all devices of JAX.
 
     Attributes:
-      devices: of all processes.
-      local_devices: of this process.
+      devices: Devices of all processes.
+      local_devices: Devices of this process.
     """
 
     def __init__(self, devices: Sequence[jax.Device] | None = None):
@@ -74,12 +74,12 @@ class Launcher(abc.ABC):
         """Checks that a batch can be split evenly over the devices.
 
         Args:
-          key: of the config, for the error.
-          batch_size: of all devices together.
-          accumulate: number of parts into which each device splits its share.
+          key: Key of the config, for the error.
+          batch_size: Sequences of all devices together.
+          accumulate: Number of parts into which each device splits its share.
 
         Raises:
-          InputError: if it cannot.
+          InputError: The batch cannot be split evenly.
         """
         devices = len(self.devices)
         if batch_size < 1 or batch_size % (devices * accumulate):

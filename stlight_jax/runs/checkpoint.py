@@ -35,11 +35,11 @@ def latest_valid_step(directory: epath.PathLike, move_damaged_to: epath.PathLike
     """Returns the step of the newest checkpoint without damage, None if no checkpoint was ever completed.
 
     Args:
-      directory: folder of the checkpoints. A warning is logged for each newer checkpoint that is damaged.
-      move_damaged_to: folder to which these are moved, so that training can write their steps anew.
+      directory: Folder of the checkpoints. A warning is logged for each newer checkpoint that is damaged.
+      move_damaged_to: Folder to which these are moved, so that training can write their steps anew.
 
     Raises:
-      InputError: checkpoints exist, none is valid, and one interrupted first save does not explain that. They all stay where
+      InputError: Checkpoints exist, none is valid, and one interrupted first save does not explain that. They all stay where
         they are, so that the next start does not begin a new run.
     """
     damages: dict[int, str] = {}
@@ -65,11 +65,11 @@ def choose_step(directory: epath.PathLike, which: str) -> int:
     """Returns the step of a valid checkpoint.
 
     Args:
-      directory: folder of the checkpoints.
+      directory: Folder of the checkpoints.
       which: "best" (lowest validation MSE), "last" or a step number.
 
     Raises:
-      InputError: no such checkpoint exists, or that of a step number is damaged.
+      InputError: No such checkpoint exists, or that of a step number is damaged.
     """
     available = steps(directory)
     if not available:
@@ -95,10 +95,10 @@ def locate(path: epath.PathLike) -> tuple[epath.Path, int]:
     """Returns folder and step of the checkpoint that a user's path stands for.
 
     Args:
-      path: the checkpoint's own folder, or a workdir, which stands for its newest valid checkpoint.
+      path: The checkpoint's own folder, or a workdir, which stands for its newest valid checkpoint.
 
     Raises:
-      InputError: no valid checkpoint exists there.
+      InputError: No valid checkpoint exists there.
     """
     paths.connect(path, checkpoints=True)
     path = epath.Path(path)
@@ -124,15 +124,15 @@ def load_trees(directory: epath.PathLike, step: int, like: dict[str, Any]) -> di
     """Restores trees of a checkpoint.
 
     Args:
-      directory: folder of the checkpoints.
-      step: of the checkpoint.
+      directory: Folder of the checkpoints.
+      step: Step of the checkpoint.
       like: {name: tree} of arrays or of `jax.ShapeDtypeStruct` with shardings: structure, shapes, dtypes and placement.
 
     Returns:
       {name: tree of arrays}.
 
     Raises:
-      InputError: the checkpoint does not fit `like`.
+      InputError: The checkpoint does not fit `like`.
     """
     abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like)
     path = absolute(directory) / str(step)

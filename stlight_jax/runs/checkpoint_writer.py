@@ -32,10 +32,10 @@ class CheckpointWriter:
     stay valid.
 
     Args:
-      directory: folder of the checkpoints; each gets a subfolder.
-      keep: number of newest checkpoints to keep, in addition to the one with the lowest validation MSE. The others are
+      directory: Folder of the checkpoints; each gets a subfolder.
+      keep: Number of newest checkpoints to keep, in addition to the one with the lowest validation MSE. The others are
         deleted when the newest is sealed.
-      lock: of the run's folder; checked before every seal and deletion, because a process that was paused during a save may
+      lock: Lock of the workdir; checked before every seal and deletion, because a process that was paused during a save may
         have lost it.
     """
 
@@ -62,7 +62,7 @@ class CheckpointWriter:
         """Copies trees off the devices and returns; threads write them.
 
         Args:
-          step: number of optimizer steps done.
+          step: Number of optimizer steps done.
           trees: {"model": ..., "optimizer": ...}, nested dictionaries of arrays.
           description: JSON; everything beside the weights that prediction needs.
           metrics: "mse" decides which checkpoint is the best; None without a validation.
@@ -148,16 +148,16 @@ def save_variables(directory: epath.PathLike, step: int, variables: dict[str, An
     """Writes a sealed checkpoint of weights alone.
 
     Args:
-      directory: folder of the checkpoints.
-      step: its name.
+      directory: Folder of the checkpoints.
+      step: Name of the checkpoint.
       variables: {"params", "batch_stats"}.
-      description: as in `CheckpointWriter.save`.
+      description: See `CheckpointWriter.save`.
 
     Returns:
       The folder of the checkpoint.
 
     Raises:
-      InputError: it cannot be written.
+      InputError: It cannot be written.
     """
     path = absolute(directory) / str(step)
     with _write_errors(path):
@@ -173,7 +173,7 @@ class _Failures(python_logging.Filter):
     The filter stays installed after a failed save, because some of Orbax's threads continue until they fail, too.
 
     Attributes:
-      first: the error that made a save fail, None without one.
+      first: The error that made a save fail, None without one.
     """
 
     def __init__(self) -> None:

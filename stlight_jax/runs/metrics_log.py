@@ -27,9 +27,9 @@ class MetricsLog:
     written to.
 
     Args:
-      workdir: folder of the run.
-      tensorboard: whether to write events.
-      lock: of `workdir`; nothing is sent to a bucket when it is lost.
+      workdir: Folder of the run.
+      tensorboard: Whether to write events.
+      lock: Lock of `workdir`; nothing is sent to a bucket when it is lost.
     """
 
     def __init__(self, workdir: epath.PathLike, tensorboard: bool, lock: Lock | None = None):
@@ -46,9 +46,9 @@ class MetricsLog:
         """Writes one line, `{"step", "kind", "time", **values}`.
 
         Args:
-          step: number of optimizer steps done.
+          step: Number of optimizer steps done.
           kind: "started", "compiled", "train", "validation" or "checkpoint".
-          values: numbers by name.
+          values: Numbers by name.
         """
         line = {"step": step, "kind": kind, "time": round(time.time(), 3), **values}
         with paths.write_errors(self._path):

@@ -23,11 +23,11 @@ def write_seal(folder: epath.Path, lock: Lock | None = None) -> None:
     """Seals a checkpoint: writes the SHA-256 of each of its files, as they can be read now.
 
     Args:
-      folder: of the checkpoint.
-      lock: of the run; checked after all files are read.
+      folder: Folder of the checkpoint.
+      lock: Lock of the run; checked after all files are read.
 
     Raises:
-      LockLostError: the lock is lost.
+      LockLostError: The lock is lost.
     """
     checksums = _checksums(folder)
     if lock is not None:

@@ -15,10 +15,10 @@ class Workdir:
     """The folder of a run, local or in a bucket. `create` makes it.
 
     Attributes:
-      path: the folder.
+      path: The folder.
 
     Raises:
-      InputError: the path is empty, or its bucket cannot be reached.
+      InputError: The path is empty, or its bucket cannot be reached.
     """
 
     def __init__(self, path: epath.PathLike):
@@ -51,7 +51,7 @@ class Workdir:
         """Creates the folder.
 
         Raises:
-          InputError: it cannot be created or written to.
+          InputError: It cannot be created or written to.
         """
         paths.create_folder(self.path)
 
@@ -59,6 +59,6 @@ class Workdir:
         """Returns a context manager that keeps a second process from training in the folder.
 
         Raises:
-          InputError: on entering, if another process trains in the folder.
+          InputError: On entering, if another process trains in the folder.
         """
         return locked(self.path, f"--workdir={self.path} is in use by process {{process}}, which trains in it")

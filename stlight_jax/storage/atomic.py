@@ -25,8 +25,8 @@ def write_atomic(path: epath.PathLike, content: str | bytes) -> None:
     """Writes a file in one step: a reader finds the old content or the new one, on a disk as in a bucket.
 
     Raises:
-      InputError: the disk is full or gone, or rights are missing.
-      StlightError: the bucket does not answer.
+      InputError: The disk is full or gone, or rights are missing.
+      StlightError: The bucket does not answer.
     """
     content = content.encode() if isinstance(content, str) else content
     with write_errors(path):
@@ -45,7 +45,7 @@ def write_json(path: epath.PathLike, content: Any) -> None:
     """Writes a JSON file in one step, with null for infinite values and NaN.
 
     Raises:
-      InputError: the file cannot be written.
+      InputError: The file cannot be written.
     """
     write_atomic(path, json.dumps(finite(content), indent=2, allow_nan=False) + "\n")
 
@@ -66,11 +66,11 @@ def atomic_output(path: pathlib.Path, *, replace: bool = True) -> Iterator[pathl
     If the block fails or is interrupted, the temporary output is deleted and the content of `path` stays.
 
     Args:
-      path: local file or folder.
-      replace: whether existing output may be replaced. A folder is replaced only if this function wrote all of its files.
+      path: Local file or folder.
+      replace: Whether existing output may be replaced. A folder is replaced only if this function wrote all of its files.
 
     Raises:
-      InputError: if `path` cannot be written, or exists and must not be replaced.
+      InputError: `path` cannot be written, or exists and must not be replaced.
     """
     temporary = _hidden_name(path, "unfinished")
     try:

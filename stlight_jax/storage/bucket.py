@@ -43,11 +43,11 @@ def connect(path: epath.PathLike, checkpoints: bool) -> None:
     """Prepares this process for a bucket and sends a first request to it.
 
     Args:
-      path: a path in the bucket.
-      checkpoints: whether Orbax will read or write there, which needs more rights than reading data does.
+      path: A path in the bucket.
+      checkpoints: Whether Orbax will read or write there, which needs more rights than reading data does.
 
     Raises:
-      InputError: within seconds, if the packages, the network, the credentials, the rights or the bucket are missing.
+      InputError: Within seconds, if the packages, the network, the credentials, the rights or the bucket are missing.
     """
     text = os.fspath(path)
     bucket, _ = _bucket_and_name(path)
@@ -166,7 +166,7 @@ def _send_first_request(bucket: str, checkpoints: bool) -> None:
     """Lists a bucket and, for checkpoints, requests its properties as Orbax does.
 
     Raises:
-      InputError: if one of the requests fails.
+      InputError: One of the requests fails.
     """
     import google.api_core.exceptions as api_errors
     import google.auth.exceptions as auth_errors

@@ -37,8 +37,8 @@ def local_file(path: epath.PathLike) -> epath.Path:
     """Returns a local file with the content of `path`: the file itself, or a copy if it is in a bucket.
 
     Raises:
-      FileNotFoundError: the file does not exist.
-      InputError: the bucket cannot be reached, or the disk cannot hold the copy.
+      FileNotFoundError: The file does not exist.
+      InputError: The bucket cannot be reached, or the disk cannot hold the copy.
     """
     paths.connect(path)
     path = epath.Path(path)
@@ -51,13 +51,13 @@ def local_folder(folder: epath.PathLike, version_file: str, wanted: Callable[[st
     """Returns a local folder with the files of `folder`: the folder itself, or one with copies if it is in a bucket.
 
     Args:
-      folder: local or remote.
-      version_file: name of the file that is written anew whenever one of the files is.
-      wanted: returns whether a file is needed, by its name. The copy may lack the other files.
+      folder: Local or remote folder.
+      version_file: Name of the file that is written anew whenever one of the files is.
+      wanted: Returns whether a file is needed, by its name. The copy may lack the other files.
 
     Raises:
       FileNotFoundError: `version_file` does not exist.
-      InputError: the bucket cannot be reached, or the disk cannot hold the copies.
+      InputError: The bucket cannot be reached, or the disk cannot hold the copies.
     """
     paths.connect(folder)
     folder = epath.Path(folder)
@@ -68,12 +68,12 @@ def upload_folder(folder: pathlib.Path, target: epath.Path, last: str) -> None:
     """Copies the files of a local folder to a bucket, replacing the content of the target.
 
     Args:
-      folder: local.
-      target: remote.
-      last: name of the file that marks a complete folder; it is sent after all others.
+      folder: Local folder.
+      target: Remote folder.
+      last: Name of the file that marks a complete folder; it is sent after all others.
 
     Raises:
-      InputError: the bucket holds another content than was sent.
+      InputError: The bucket holds another content than was sent.
     """
     paths.remove_folder(target)  # the remains of a killed process
     files = sorted(path for path in pathlib.Path(folder).iterdir() if path.is_file() and path.name != last)
@@ -162,8 +162,8 @@ class _Transfer(contextlib.ExitStack):
     """Transfers of several files at a time, with a progress bar if they are large.
 
     Args:
-      title: of the progress bar.
-      size: bytes of all files together.
+      title: Title of the progress bar.
+      size: Bytes of all files together.
     """
 
     def __init__(self, title: str, size: int):

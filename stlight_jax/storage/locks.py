@@ -40,7 +40,7 @@ class Lock:
     """The lock of a folder on a disk, which no other process can take over.
 
     Attributes:
-      lost: whether another process is known to have taken the lock over.
+      lost: Whether another process is known to have taken the lock over.
     """
 
     lost = False
@@ -49,10 +49,10 @@ class Lock:
         """Raises an error if another process has taken the folder over.
 
         Args:
-          refresh: whether to ask the bucket first. If it does not answer, the last known state counts.
+          refresh: Whether to ask the bucket first. If it does not answer, the last known state counts.
 
         Raises:
-          LockLostError: the lock is lost; this process must not write to the folder any more.
+          LockLostError: The lock is lost; this process must not write to the folder any more.
         """
 
 
@@ -65,12 +65,12 @@ def locked(folder: epath.PathLike, message: str, wait: bool = False) -> Iterator
     then finds its lock lost. It must not write any more, so call `lock.check()` before every write.
 
     Args:
-      folder: local or remote; must exist if it is local.
-      message: the error if another process holds the lock; "{process}" in it is replaced by that process's number.
-      wait: whether to wait for the other process instead of raising the error.
+      folder: Local or remote folder; must exist if it is local.
+      message: The error if another process holds the lock; "{process}" in it is replaced by that process's number.
+      wait: Whether to wait for the other process instead of raising the error.
 
     Raises:
-      InputError: another process holds the lock, and `wait` is False.
+      InputError: Another process holds the lock, and `wait` is False.
     """
     if is_remote(folder):
         lock = _BucketLock(epath.Path(folder))

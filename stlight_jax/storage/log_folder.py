@@ -23,12 +23,12 @@ class LogFolder:
     logged, and the next send tries again: a log is no reason to stop training.
 
     Args:
-      target: local or remote.
-      append_to: name of a file that is fetched from a remote target first, if it exists, so that it can be appended to.
-      lock: of the target; files are sent only while it is held.
+      target: Local or remote folder.
+      append_to: Name of a file that is fetched from a remote target first, if it exists, so that it can be appended to.
+      lock: Lock of the target; files are sent only while it is held.
 
     Attributes:
-      local: the folder to write to. If it is a temporary one, `close` deletes it, unless a file could not be sent.
+      local: The folder to write to. If it is a temporary one, `close` deletes it, unless a file could not be sent.
     """
 
     def __init__(self, target: epath.PathLike, append_to: str | None = None, lock: Lock | None = None):

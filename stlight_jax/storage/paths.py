@@ -26,8 +26,12 @@ def is_remote(path: epath.PathLike) -> bool:
 def require_local(path: epath.PathLike, message: str) -> None:
     """Refuses a path that leads to a bucket.
 
+    Args:
+      path: Local or remote path.
+      message: Message of the error.
+
     Raises:
-      InputError: with the message.
+      InputError: The path leads to a bucket.
     """
     if is_remote(path):
         raise InputError(message)
@@ -37,11 +41,11 @@ def connect(path: epath.PathLike, checkpoints: bool = False) -> None:
     """Connects to the bucket of a remote path, and does nothing for a local one. Call it before the first access to a path.
 
     Args:
-      path: local or remote.
-      checkpoints: whether Orbax will read or write there, which needs more rights than reading data does.
+      path: Local or remote path.
+      checkpoints: Whether Orbax will read or write there, which needs more rights than reading data does.
 
     Raises:
-      InputError: within seconds, if the packages, the network, the credentials, the rights or the bucket are missing.
+      InputError: Within seconds, if the packages, the network, the credentials, the rights or the bucket are missing.
     """
     if is_remote(path):
         bucket.connect(path, checkpoints)
@@ -52,12 +56,12 @@ def write_errors(path: epath.PathLike, *also: type[Exception]) -> Iterator[None]
     """Names `path` in the errors that a write in the block raises.
 
     Args:
-      path: the file or folder that is written.
-      also: exceptions with which a library reports the errors of a disk, beside OSError.
+      path: The file or folder that is written.
+      also: Exceptions with which a library reports the errors of a disk, beside OSError.
 
     Raises:
-      InputError: the disk is full or gone, or rights are missing.
-      StlightError: the bucket does not answer, which may be over in an hour.
+      InputError: The disk is full or gone, or rights are missing.
+      StlightError: The bucket does not answer, which may be over in an hour.
     """
     try:
         yield
@@ -75,7 +79,7 @@ def create_folder(folder: epath.PathLike) -> None:
     """Creates a folder and writes a file to it as a test, before hours of work depend on it.
 
     Raises:
-      InputError: if the folder cannot be created or written to.
+      InputError: The folder cannot be created or written to.
     """
     connect(folder)
     folder = epath.Path(folder)

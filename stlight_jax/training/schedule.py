@@ -39,8 +39,8 @@ class OneCycle:
       rise: Part of the run in which the learning rate rises, in (0, 1).
       div_factor: Ratio of `peak` to the first learning rate.
       final_div_factor: Ratio of the first learning rate to the last one.
-      beta1_low: beta1 at the peak.
-      beta1_high: beta1 at both ends.
+      beta1_low: Value of beta1 at the peak.
+      beta1_high: Value of beta1 at both ends.
 
     Raises:
       InputError: `rise` or `total_steps` is out of range.
