@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -63,14 +64,9 @@ class ForecastRun:
 
     def _predicted(self, windows: Iterator[Forecast]) -> Iterator[Forecast]:
         """Predicts in batches of equal frames."""
-        batch: list[Forecast] = []
-        for window in windows:
-            if batch and (len(batch) == self._batch_size or not _same_frames(batch[0].inputs, window.inputs)):
+        for _, alike in itertools.groupby(windows, lambda window: (window.inputs.shape, window.inputs.dtype)):
+            while batch := list(itertools.islice(alike, self._batch_size)):
                 yield from self._predicted_batch(batch)
-                batch = []
-            batch.append(window)
-        if batch:
-            yield from self._predicted_batch(batch)
 
     def _predicted_batch(self, batch: list[Forecast]) -> Iterator[Forecast]:
         # A batch of another size would need another compiled program.
@@ -90,7 +86,3 @@ class ForecastRun:
         prediction = self._forecaster(inputs, self._plan.horizon, dtype="float32", ready=self._ready)
         prediction = np.ma.filled(prediction, np.nan) if isinstance(prediction, np.ma.MaskedArray) else np.asarray(prediction)
         return np.where(empty[:, None, None, None, None], np.float32(np.nan), prediction) if empty.any() else prediction
-
-
-def _same_frames(a: np.ndarray, b: np.ndarray) -> bool:
-    return a.shape == b.shape and a.dtype == b.dtype

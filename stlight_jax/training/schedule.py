@@ -160,13 +160,8 @@ def make_schedule(optimizer: OptimizerSection, steps_per_epoch: int, epochs: int
         schedule = OneCycle.from_config(optimizer, steps_per_epoch * epochs)
     else:
         schedule = Cosine.from_config(optimizer, steps_per_epoch, epochs)
-    return dataclasses.replace(schedule, peak=schedule.peak * _batch_factor(optimizer, batch_size))
-
-
-def _batch_factor(optimizer: OptimizerSection, batch_size: int) -> float:
-    if optimizer.batch_scaling == "none":
-        return 1.0
-    return (batch_size / optimizer.reference_batch_size) ** (1.0 if optimizer.batch_scaling == "linear" else 0.5)
+    exponent = {"none": 0.0, "linear": 1.0, "sqrt": 0.5}[optimizer.batch_scaling]
+    return dataclasses.replace(schedule, peak=schedule.peak * (batch_size / optimizer.reference_batch_size) ** exponent)
 
 
 def _check_steps(total: int) -> None:

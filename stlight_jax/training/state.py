@@ -76,7 +76,7 @@ def make_optimizer(
     return optax.chain(
         optax.clip_by_global_norm(config.clip_norm) if config.clip_norm else optax.identity(),
         optax.scale_by_adam(b1=beta1, b2=config.beta2, eps=config.eps),
-        optax.masked(decay, _is_kernel),
+        optax.masked(decay, lambda params: jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == "kernel", params)),
         optax.scale_by_learning_rate(learning_rate),
     )
 
@@ -126,7 +126,3 @@ def moving_average(ema: Any, variables: Any, decay: float, step: jax.Array) -> A
     # 1 - d is exact in float32, d itself is too close to 1.
     new_weight = jnp.maximum(1 - decay, 9 / (10 + step.astype(jnp.float32)))
     return optax.incremental_update(variables, ema, new_weight)
-
-
-def _is_kernel(params: Any) -> Any:
-    return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == "kernel", params)
