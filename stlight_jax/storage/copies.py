@@ -7,6 +7,7 @@ checked, and read from the copy. Data are prepared on the disk and uploaded afte
 from __future__ import annotations
 
 import base64
+import collections
 import concurrent.futures
 import contextlib
 import functools
@@ -16,7 +17,7 @@ import pathlib
 import re
 import shutil
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from etils import epath
@@ -78,8 +79,8 @@ def upload_folder(folder: pathlib.Path, target: epath.Path, last: str) -> None:
     paths.remove_folder(target)  # the remains of a killed process
     files = sorted(path for path in pathlib.Path(folder).iterdir() if path.is_file() and path.name != last)
     try:
-        with _Transfer(f"sending to {target}", sum(path.stat().st_size for path in files)) as transfer:
-            transfer.run(functools.partial(_send, path, target) for path in files)
+        size = sum(path.stat().st_size for path in files)
+        _transfer(f"sending to {target}", size, (functools.partial(_send, path, target) for path in files))
         _check_arrived(files, target)
         _send(folder / last, target)
         _check_arrived([folder / last], target)
@@ -128,8 +129,8 @@ def _fetch(folder: epath.Path, version_file: str, wanted: Callable[[str], bool])
             )
         if size >= _SHOWN_FROM:
             print_message(f"fetching {folder} once, {size / _MIB:,.0f} MiB; the copy is kept in {local}")
-        with _Transfer(f"fetching {folder}", size) as transfer:
-            transfer.run(functools.partial(_fetch_file, folder / name, local / name, files[name]) for name in missing)
+        fetches = (functools.partial(_fetch_file, folder / name, local / name, files[name]) for name in missing)
+        _transfer(f"fetching {folder}", size, fetches)
     return local
 
 
@@ -158,37 +159,34 @@ def _crc32c(path: pathlib.Path) -> str:
     return base64.b64encode(checksum.digest()).decode()
 
 
-class _Transfer(contextlib.ExitStack):
-    """Transfers of several files at a time, with a progress bar if they are large.
+def _transfer(title: str, size: int, transfers: Iterable[Callable[..., None]]) -> None:
+    """Runs transfers of files, several at a time, with a progress bar if the files are large; raises the first error.
 
     Args:
       title: Title of the progress bar.
       size: Bytes of all files together.
+      transfers: Functions that transfer one file each, called with `callback=`.
     """
+    from fsspec.callbacks import Callback  # only the packages for buckets need it
 
-    def __init__(self, title: str, size: int):
-        super().__init__()
-        self._size, self._lock = size, threading.Lock()
-        self._done: dict[int, int] = {}  # bytes of each file
-        self._progress = self.enter_context(Progress(title, size // _MIB, unit="MiB")) if size >= _SHOWN_FROM else None
+    done: collections.Counter[int] = collections.Counter()  # bytes of each file
+    lock = threading.Lock()
 
-    def run(self, transfers: Iterator[Callable[..., None]]) -> None:
-        """Runs the transfers, each called with `callback=`, and raises the first error."""
-        from fsspec.callbacks import Callback  # only the packages for buckets need it
+    def count(number: int, _: int | None, sent: int) -> None:
+        if progress is not None:
+            with lock:
+                done[number] = sent
+                progress.advance(min(done.total(), size) // _MIB)
 
-        with concurrent.futures.ThreadPoolExecutor(_PARALLEL_TRANSFERS) as pool:
-            running = [
-                pool.submit(transfer, callback=Callback(hooks={"count": functools.partial(self._count, number)}))
-                for number, transfer in enumerate(transfers)
-            ]
-            try:
-                for transfer in concurrent.futures.as_completed(running):
-                    transfer.result()
-            finally:
-                pool.shutdown(cancel_futures=True)
-
-    def _count(self, number: int, _: int | None, done: int) -> None:
-        if self._progress is not None:
-            with self._lock:
-                self._done[number] = done
-                self._progress.advance(min(sum(self._done.values()), self._size) // _MIB)
+    with contextlib.ExitStack() as stack:
+        progress = stack.enter_context(Progress(title, size // _MIB, unit="MiB")) if size >= _SHOWN_FROM else None
+        pool = stack.enter_context(concurrent.futures.ThreadPoolExecutor(_PARALLEL_TRANSFERS))
+        running = [
+            pool.submit(transfer, callback=Callback(hooks={"count": functools.partial(count, number)}))
+            for number, transfer in enumerate(transfers)
+        ]
+        try:
+            for finished in concurrent.futures.as_completed(running):
+                finished.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
