@@ -165,11 +165,7 @@ def write(path: epath.PathLike, model: TrainedModel) -> None:
 def _from_checkpoint(folder: epath.Path, which: str) -> TrainedModel:
     from stlight_jax.runs import checkpoint  # Orbax is slow to import, and `.stlight` files do not need it
 
-    if (folder / "checkpoints").exists() or not folder.name.isdigit():
-        directory = folder / "checkpoints"
-        step = checkpoint.choose_step(directory, which)
-    else:
-        directory, step = checkpoint.locate(folder)
+    directory, step = checkpoint.locate(folder, which)
     description = checkpoint.load_description(directory, step)
     if not isinstance(description, dict) or "config" not in description:
         raise InputError(f"{directory / str(step)} was not written by this package, or by an unknown version")

@@ -91,21 +91,22 @@ def choose_step(directory: epath.PathLike, which: str) -> int:
     return int(which)
 
 
-def locate(path: epath.PathLike) -> tuple[epath.Path, int]:
+def locate(path: epath.PathLike, which: str = "last") -> tuple[epath.Path, int]:
     """Returns folder and step of the checkpoint that a user's path stands for.
 
     Args:
-      path: The checkpoint's own folder, or a workdir, which stands for its newest valid checkpoint.
+      path: The checkpoint's own folder, or a workdir.
+      which: Checkpoint of a workdir, as for `choose_step`.
 
     Raises:
-      InputError: No valid checkpoint exists there.
+      InputError: No such checkpoint exists there, or it is damaged.
     """
     paths.connect(path, checkpoints=True)
     path = epath.Path(path)
     if _is_step(path.name) and not (path / "checkpoints").exists():
         return path.parent, choose_step(path.parent, path.name)
     directory = path / "checkpoints"
-    return directory, choose_step(directory, "last")
+    return directory, choose_step(directory, which)
 
 
 def load_description(directory: epath.PathLike, step: int) -> dict[str, Any]:
