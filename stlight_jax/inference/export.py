@@ -76,27 +76,26 @@ def compare_with_live(model: TrainedModel, path: epath.Path) -> str:
     Returns:
       A table.
     """
-    live, file = Forecaster(model), Forecaster.load(path)
+    forecasters = {"live, weights": Forecaster(model), "file": Forecaster.load(path)}
     height, width = model.description.get("frame_size") or (64, 64)
     shape = (1, model.config.in_frames, height, width, model.config.in_channels)
     unit = np.random.default_rng(0).random(shape, np.float32)
     frames = model.scaling.for_channels(model.config.in_channels).from_network(unit)
     # In the network's range, where 1e-6 means the same for grey levels and for kelvins.
     span = np.max(np.subtract(model.scaling.high, model.scaling.low))
-    predictions = [forecaster(frames, dtype="float32") for forecaster in (live, file)]  # compiles, too
-    difference = float(np.abs(predictions[0] - predictions[1]).max() / span)
-    seconds: list[list[float]] = [[], []]
+    live, exported = (forecaster(frames, dtype="float32") for forecaster in forecasters.values())  # compiles, too
+    seconds: dict[str, list[float]] = {name: [] for name in forecasters}
     for _ in range(_REPETITIONS):  # in turns, because the machine may do other work as well
-        for forecaster, own in zip((live, file), seconds, strict=True):
+        for name, forecaster in forecasters.items():
             begin = time.perf_counter()
             forecaster(frames)
-            own.append(time.perf_counter() - begin)
+            seconds[name].append(time.perf_counter() - begin)
     weights = sum(np.asarray(value).nbytes for value in jax.tree.leaves(model.variables))
+    differences = "", f"{np.abs(live - exported).max() / span:.1e}"
     rows = []
-    sizes = (weights, len(path.read_bytes()))
-    for name, size, own, error in zip(("live, weights", "file"), sizes, seconds, ("", f"{difference:.1e}"), strict=True):
-        low, middle, high = (1e3 * value for value in statistics.quantiles(own))
-        rows.append((name, f"{size / 1e6:.2f}", f"{middle:.1f}", f"{low:.1f} to {high:.1f}", error))
+    for name, size, difference in zip(forecasters, (weights, len(path.read_bytes())), differences, strict=True):
+        low, middle, high = (1e3 * value for value in statistics.quantiles(seconds[name]))
+        rows.append((name, f"{size / 1e6:.2f}", f"{middle:.1f}", f"{low:.1f} to {high:.1f}", difference))
     title = f"one sequence of {height} x {width} frames, on {jax.local_devices()[0].device_kind}"
     return text_table(("", "MB", "ms (median)", "quartiles", "largest difference"), rows, title)
 
