@@ -43,12 +43,11 @@ class FramePair:
         return self._computed[compute]
 
 
-def mean_where(values: jax.Array, valid: jax.Array | None, axis: tuple[int, ...] | None = None) -> jax.Array:
-    """Returns the mean of the valid values over some axes, over all of them for None; 0 if no value is valid."""
+def mean_where(values: jax.Array, valid: jax.Array | None) -> jax.Array:
+    """Returns the mean of the valid values, of all values for None; 0 if no value is valid."""
     if valid is None:
-        return jnp.mean(values, axis)
-    count = jnp.sum(valid, axis, dtype=values.dtype)
-    return jnp.sum(jnp.where(valid, values, 0.0), axis) / jnp.maximum(count, 1.0)
+        return jnp.mean(values)
+    return jnp.sum(jnp.where(valid, values, 0.0)) / jnp.maximum(jnp.sum(valid, dtype=values.dtype), 1.0)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from stlight_jax.errors import InputError
 from stlight_jax.metrics.metric import FrameCount, FrameMetric, FramePair, mean_where
@@ -33,25 +32,8 @@ def check_frame_size(height: int, width: int) -> None:
         raise InputError(f"frames are {height} x {width}; SSIM needs at least {SSIM_WINDOW} x {SSIM_WINDOW}")
 
 
-def ssim(a: jax.Array, b: jax.Array, data_range: float) -> jax.Array:
-    """Computes the structural similarity of two arrays of frames.
-
-    Args:
-      a: float `[..., h, w, c]`.
-      b: like `a`.
-      data_range: the assumed distance between the darkest and the brightest value.
-
-    Returns:
-      `[...]`, the mean over all whole windows and channels.
-
-    Raises:
-      InputError: the frames are smaller than the window.
-    """
-    return _similarity(_window_statistics(a, b, None), data_range)
-
-
 class _WindowStatistics(NamedTuple):
-    """Statistics of every whole window, `[..., c, h - 6, w - 6]` each; `whole` is None if no value is missing."""
+    """Statistics of every whole window, `[c, h - 6, w - 6]` each; `whole` is None if no value is missing."""
 
     mean_a: jax.Array
     mean_b: jax.Array
@@ -61,13 +43,14 @@ class _WindowStatistics(NamedTuple):
     whole: jax.Array | None
 
 
-def _window_statistics(a: jax.Array, b: jax.Array, valid: jax.Array | None) -> _WindowStatistics:
-    height, width = a.shape[-3:-1]
-    check_frame_size(height, width)
-    a, b = (jnp.moveaxis(x, -1, -3) for x in (a, b))  # [..., c, h, w]
+def _window_statistics(frame: FramePair) -> _WindowStatistics:
+    check_frame_size(*frame.target.shape[:2])
+    a, b = (jnp.moveaxis(x, -1, -3) for x in (frame.clipped, frame.target))  # [c, h, w]
     pixels = SSIM_WINDOW**2
     mean_a, mean_b, mean_aa, mean_bb, mean_ab = _window_means(jnp.stack([a, b, a * a, b * b, a * b]))
-    whole = None if valid is None else _window_means(jnp.moveaxis(valid, -1, -3).astype(a.dtype)) > 1 - 0.5 / pixels
+    whole = None
+    if frame.valid is not None:
+        whole = _window_means(jnp.moveaxis(frame.valid, -1, -3).astype(a.dtype)) > 1 - 0.5 / pixels
     unbiased = pixels / (pixels - 1)
     return _WindowStatistics(
         mean_a,
@@ -93,31 +76,19 @@ def _window_means(x: jax.Array) -> jax.Array:
     return jax.lax.optimization_barrier(x / SSIM_WINDOW**2)
 
 
-def _similarity(windows: _WindowStatistics, data_range: float) -> jax.Array:
-    mean_a, mean_b, variance_a, variance_b, covariance, whole = windows
+def _similarity(frame: FramePair, data_range: float) -> jax.Array:
+    mean_a, mean_b, variance_a, variance_b, covariance, whole = frame.once(_window_statistics)
     c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
     luminance = (2 * mean_a * mean_b + c1) / (mean_a * mean_a + mean_b * mean_b + c1)
     structure = (2 * covariance + c2) / (variance_a + variance_b + c2)
-    return mean_where(luminance * structure, whole, axis=(-3, -2, -1))
-
-
-def _windows_of(frame: FramePair) -> _WindowStatistics:
-    return _window_statistics(frame.clipped, frame.target, frame.valid)
+    return mean_where(luminance * structure, whole)
 
 
 def _count_windows(frame: FramePair) -> jax.Array:
-    windows = frame.once(_windows_of)
+    windows = frame.once(_window_statistics)
     if windows.whole is None:
-        return jnp.float32(np.prod(windows.mean_a.shape[-3:]))
-    return jnp.sum(windows.whole, axis=(-3, -2, -1), dtype=jnp.float32)
-
-
-def _ssim(frame: FramePair) -> jax.Array:
-    return _similarity(frame.once(_windows_of), 2.0)
-
-
-def _ssim_unit_range(frame: FramePair) -> jax.Array:
-    return _similarity(frame.once(_windows_of), 1.0)
+        return jnp.float32(windows.mean_a.size)
+    return jnp.sum(windows.whole, dtype=jnp.float32)
 
 
 WINDOWS = FrameCount("windows", _count_windows)
@@ -127,7 +98,7 @@ SSIM = FrameMetric(
     decimals=4,
     direction="higher",
     definition="of predictions clipped to [0, 1], with data range 2 as in OpenSTL",
-    compute=_ssim,
+    compute=functools.partial(_similarity, data_range=2.0),
     counted_by=WINDOWS,
 )
 SSIM_UNIT_RANGE = FrameMetric(
@@ -137,6 +108,6 @@ SSIM_UNIT_RANGE = FrameMetric(
     direction="higher",
     charted=False,
     definition="the same with data range 1, the range of the frames",
-    compute=_ssim_unit_range,
+    compute=functools.partial(_similarity, data_range=1.0),
     counted_by=WINDOWS,
 )

@@ -6,7 +6,6 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from stlight_jax import InputError
 from stlight_jax.metrics.frame_metrics import frame_metrics
-from stlight_jax.metrics.ssim import ssim
 
 
 @pytest.mark.parametrize("shape", [(7, 7, 1), (32, 20, 1), (16, 31, 3)])
@@ -40,7 +39,7 @@ def test_ssim_of_smooth_dark_frames_does_not_suffer_from_float32():
     a = (0.7 + 0.001 * x)[None, ..., None].astype(np.float32)
     b = (0.7 + 0.001 * y)[None, ..., None].astype(np.float32)
     expected = structural_similarity(a[0].astype(np.float64), b[0].astype(np.float64), channel_axis=-1, data_range=1.0)
-    assert float(ssim(a, b, 1.0)[0]) == pytest.approx(expected, abs=1e-5)
+    assert float(frame_metrics(a[None], b[None])["ssim_unit_range"][0, 0]) == pytest.approx(expected, abs=1e-5)
 
 
 def test_frames_smaller_than_the_window_are_refused():
