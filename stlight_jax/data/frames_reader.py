@@ -84,7 +84,7 @@ class FramesReader(ClipReader):
 
     @property
     def sequences_found(self) -> str:
-        """The number of sequences, and the first names, for people."""
+        """The number of sequences and the first names, for a message."""
         names = [sequence.name for sequence in self._sequences]
         more = f" and {len(names) - 5} more" if len(names) > 5 else ""
         return f"{len(names)} sequence(s): {', '.join(names[:5])}{more}"

@@ -129,7 +129,7 @@ def _write(reader: ClipReader, raw: epath.Path, folder: epath.Path) -> None:
     """Writes the data to a local folder, which does not exist yet; its parents are the data set's name and `out`."""
     manual = raw if raw.is_dir() else raw.parent
     if not any(manual.iterdir()):
-        raise InputError(f"{raw} is an empty folder; the raw files of {reader.name} are wanted there")
+        raise InputError(f"{raw} is an empty folder; expected the raw files of {reader.name}")
     builder = clips_builder.ClipsBuilder(reader, data_dir=str(folder.parent.parent), file_format="array_record")
     builder.info.metadata["raw"] = str(raw)
     tfds.disable_progress_bar()  # the builder shows its own

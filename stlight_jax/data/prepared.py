@@ -37,9 +37,9 @@ def find_prepared(name: str, root: str, advice: str) -> epath.Path | None:
         if (folder / DESCRIPTION_FILE).exists():
             found = open_prepared(folder).info
             if found.name != name:
-                raise InputError(f"{folder} holds the data set {found.name}; {name} is wanted")
+                raise InputError(f"{folder} holds the data set {found.name}; expected {name}")
             if found.file_format is not tfds.core.FileFormat.ARRAY_RECORD:
-                raise InputError(f"{folder} is stored as {found.file_format.value}, array_record is wanted: {advice}")
+                raise InputError(f"{folder} is stored as {found.file_format.value}; expected array_record; {advice}")
             return folder
     return None
 

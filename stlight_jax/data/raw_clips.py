@@ -22,7 +22,7 @@ class RawClip:
     """Frames that belong together, such as one video.
 
     Attributes:
-      name: for people, and to find the clip's other parts in other splits.
+      name: shown in messages; the parts of a clip in other splits have the same name.
       blocks: arrays `[n, h, w, c]` of the reader's dtype, read on iteration.
       segments: stretches without a jump; `first` counts from the clip's first frame. None: the whole clip is one.
     """

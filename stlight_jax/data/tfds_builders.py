@@ -1,4 +1,4 @@
-"""Makes the data sets known to TFDS: `import stlight_jax.data.tfds_builders`, then `tfds.load("kth", ...)`."""
+"""Registers the data sets with TFDS: `import stlight_jax.data.tfds_builders`, then `tfds.load("kth", ...)`."""
 
 from __future__ import annotations
 

@@ -253,7 +253,7 @@ def _on_one_grid(series: list[np.ndarray], step: float) -> tuple[list[np.ndarray
     first = min(values.min() for values in series)
     shifts = [int(np.rint((values.min() - first) / step)) for values in series]
     shifted = [ticks + shift for ticks, shift in zip(own, shifts, strict=True)]
-    return shifted, ("its times lie between those of other files, which are comparable to within a step",)
+    return shifted, ("its times lie between the times of other files, which are comparable to within a step",)
 
 
 def _same_neighbours(own: np.ndarray, joint: np.ndarray) -> bool:

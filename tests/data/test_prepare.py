@@ -161,7 +161,7 @@ def test_a_preparation_that_is_interrupted_leaves_nothing(blocked):
 def test_mistakes_get_one_line(tmp_path):
     (tmp_path / "empty").mkdir()
     result = run("kth", f"--raw={tmp_path}/empty", f"--out={tmp_path}/out")
-    one_error(result, re.escape(f"{tmp_path}/empty is an empty folder; the raw files of kth are wanted there"))
+    one_error(result, re.escape(f"{tmp_path}/empty is an empty folder; expected the raw files of kth"))
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file() and path.name != ".lock"]
     assert not list((tmp_path / "out").rglob("*incomplete*"))
 

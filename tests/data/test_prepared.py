@@ -20,7 +20,7 @@ def test_prepared_data_are_found_in_or_below_a_folder(folder, tmp_path):
     target = copied(folder, tmp_path)
     for root in (tmp_path, target):
         assert find_prepared("frames", str(root), "") == epath.Path(target)
-    with pytest.raises(InputError, match="holds the data set frames; kth is wanted"):
+    with pytest.raises(InputError, match="holds the data set frames; expected kth"):
         find_prepared("kth", str(target), "")
     assert find_prepared("kth", str(tmp_path), "") is None
 
@@ -43,5 +43,5 @@ def test_formats_without_random_access_are_refused(tmp_path):
     np.save(tmp_path / "a.npy", np.arange(10 * 4 * 4, dtype=np.float32).reshape(10, 4, 4))
     builder = ClipsBuilder(FramesReader(tmp_path / "a.npy"), data_dir=tmp_path / "out", file_format="tfrecord")
     builder.download_and_prepare()
-    with pytest.raises(InputError, match="is stored as tfrecord, array_record is wanted: do that"):
+    with pytest.raises(InputError, match="is stored as tfrecord; expected array_record; do that"):
         find_prepared("frames", str(tmp_path / "out"), "do that")

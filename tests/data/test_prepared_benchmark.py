@@ -127,7 +127,7 @@ def test_benchmarks_that_are_not_prepared_say_how(tmp_path, benchmarks, monkeypa
     with pytest.raises(InputError, match="data.root is empty, so TFDS's default folder was searched, and kth is not prepared"):
         open_test(config)
     config.data.root = str(benchmarks / "out" / "taxibj" / "1.0.0")
-    with pytest.raises(InputError, match="holds the data set taxibj; kth is wanted"):
+    with pytest.raises(InputError, match="holds the data set taxibj; expected kth"):
         open_test(config)
     config.data.root = str(benchmarks / "out" / "kth" / "1.0.0")
     assert len(open_test(config))

@@ -1,1 +1,1 @@
-"""The data sets: one file for each, with all that is known of it."""
+"""The data sets: one file for each, with its names, its config keys, its files and its published results."""

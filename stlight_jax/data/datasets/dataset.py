@@ -1,4 +1,4 @@
-"""The interface of a data set: one object that holds all that is known of it."""
+"""The interface of a data set: one object with its names, its config keys, its files and its published results."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Dataset(abc.ABC):
 
     Attributes:
       name: as in a config's key `dataset`.
-      title: for people.
+      title: name of the data set in tables and messages.
       channels: name of each channel; empty if they are only known by number.
       section: the keys of the config's section `data`.
       published: tables of published results.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterator, Sequence
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import numpy as np
 from etils import epath, epy
@@ -28,20 +28,6 @@ _BLOCK = 64  # frames
 _ONE_OF_TWO_PASSES = "FLOPs of one pass of 10 frames; 20 frames take two"
 _TRAIN_SEQUENCES = {"paper": 4940, "OpenSTL's documents": 5200}
 _TEST_SEQUENCES = {"paper": 3030, "OpenSTL's documents": 3167}
-
-
-class _ImageFolder(NamedTuple):
-    """A clip on disk.
-
-    Attributes:
-      name: the action, and the folder's name.
-      images: paths of the images.
-      numbers: numbers of the images in their names, growing.
-    """
-
-    name: str
-    images: Sequence[epath.Path]
-    numbers: Sequence[int]
 
 
 class Kth(PreparedBenchmark):
@@ -127,16 +113,16 @@ class Kth(PreparedBenchmark):
         missing = [action for action in sorted(_STRIDES) if not (folder / action).is_dir()]
         if missing:
             raise InputError(f"{folder}: expected a folder for each action, found none for {', '.join(missing)}")
-        folders: dict[str, list[_ImageFolder]] = {"train": [], "test": []}
+        folders: dict[str, dict[str, dict[int, epath.Path]]] = {"train": {}, "test": {}}
         for action in sorted(_STRIDES):
             for path in sorted(folder / action / name for name in _visible_folders(folder / action)):
                 split = "train" if _person(path, action) <= _LAST_TRAINING_PERSON else "test"
-                folders[split].append(_list_images(path, f"{action}/{path.name}"))
+                folders[split][f"{action}/{path.name}"] = _list_images(path)
         for split, persons in (("train", "01 to 16"), ("test", "17 to 25")):
             if not folders[split]:
                 raise InputError(f"{folder}: expected clips of persons {persons} for the split {split}, found none")
         return {
-            split: RawSplit(functools.partial(map, _open_clip, clips), sum(len(clip.images) for clip in clips))
+            split: RawSplit(functools.partial(_open_clips, clips), sum(map(len, clips.values())))
             for split, clips in folders.items()
         }
 
@@ -152,8 +138,8 @@ def _person(path: epath.Path, action: str) -> int:
     return int(found[1])
 
 
-def _list_images(path: epath.Path, name: str) -> _ImageFolder:
-    """Lists the images of a clip in the order of their numbers, and refuses odd names and numbers that occur twice."""
+def _list_images(path: epath.Path) -> dict[int, epath.Path]:
+    """Returns the images of a clip by their numbers, in order, and refuses odd names and numbers that occur twice."""
     images: dict[int, epath.Path] = {}
     for image in sorted(path.iterdir()):
         if not image.name.startswith("image"):
@@ -166,12 +152,12 @@ def _list_images(path: epath.Path, name: str) -> _ImageFolder:
             raise InputError(f"{path}: expected one image for each frame, found {other.name} and {image.name}; remove one")
     if not images:
         raise InputError(f"{path}: expected images like image_0001.jpg, found none; without them, remove the folder")
-    numbers = sorted(images)
-    return _ImageFolder(name, [images[number] for number in numbers], numbers)
+    return dict(sorted(images.items()))
 
 
-def _open_clip(folder: _ImageFolder) -> RawClip:
-    return RawClip(folder.name, _read_blocks(folder.images), tuple(split_at_jumps(np.array(folder.numbers))))
+def _open_clips(folders: dict[str, dict[int, epath.Path]]) -> Iterator[RawClip]:
+    for name, images in folders.items():
+        yield RawClip(name, _read_blocks(list(images.values())), tuple(split_at_jumps(np.array(list(images)))))
 
 
 def _read_blocks(images: Sequence[epath.Path]) -> Iterator[np.ndarray]:

@@ -1,7 +1,4 @@
-"""Statements of an array's attributes on its values, by the CF conventions: fill values, valid range, packing.
-
-Formats whose arrays have attributes share this module.
-"""
+"""Attributes of an array by the CF conventions: fill values, valid range and packing."""
 
 from __future__ import annotations
 

@@ -116,6 +116,5 @@ class FileFormat:
             try:
                 importlib.import_module(package)
             except ImportError:
-                raise InputError(
-                    f"{path} needs the package {package}: pip install {package} (or the extra [{self.extra}])"
-                ) from None
+                extra = f" (or the extra [{self.extra}])" if self.extra else ""
+                raise InputError(f"{path} needs the package {package}: pip install {package}{extra}") from None
