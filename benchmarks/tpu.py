@@ -22,6 +22,7 @@ from stlight_jax.commands.run_command import quiet_libraries
 from stlight_jax.console.messages import print_message
 from stlight_jax.data.load import check_config, frame_size
 from stlight_jax.reports.tpu_chart import draw_programs
+from stlight_jax.runs.environment import package_versions
 from stlight_jax.storage.atomic import write_json
 from stlight_jax.tpu_planning import tpu_table
 from stlight_jax.tpu_planning.batch_search import largest_batch
@@ -90,9 +91,9 @@ def main(_: list[str]) -> None:
     out.mkdir(parents=True, exist_ok=True)
     kept = out / "tpu.json"
     results = json.loads(kept.read_text()) if kept.exists() else {"programs": {}}
-    if results.get("versions", tpu_table.versions()) != tpu_table.versions():
+    versions = package_versions(tpu_table.COMPILERS)
+    if results.setdefault("versions", versions) != versions:
         raise SystemExit(f"{kept} was made with {results['versions']}; give another --out, or delete it")
-    results["versions"] = tpu_table.versions()
     if "largest_batch_per_chip" not in results:
         results["largest_batch_per_chip"] = _search(CASES[0])
         write_json(kept, results)

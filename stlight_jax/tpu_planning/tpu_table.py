@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -12,11 +11,13 @@ import rich.box
 
 from stlight_jax.console.text_table import text_table
 from stlight_jax.model.stlight import STLightConfig
+from stlight_jax.runs.environment import package_versions
 from stlight_jax.tpu_planning.batch_search import BatchSearch
 from stlight_jax.tpu_planning.compiled_program import CompiledProgram, OversizedProgram
 
 # A TPU's memory and vector unit have 128 lanes: the innermost dimension of an array is padded to a multiple of it.
 LANES = 128
+COMPILERS = ("jax", "jaxlib", "libtpu")  # packages that compile
 REMARK = (
     "Times and sequences/s (of the whole slice) are bounds, not measurements: what the chips' published peaks allow if\n"
     "everything overlaps. No step of this program can be faster; real ones are slower. Arithmetic of the vector units, such\n"
@@ -60,17 +61,6 @@ def lane_fit(hidden_dim: int, patch_size: int, lanes: int = LANES) -> LaneFit:
     return LaneFit(hidden_dim, padded, 1 - hidden_dim / padded, hidden_dim // step * step, -(-hidden_dim // step) * step)
 
 
-def versions() -> dict[str, str]:
-    """Returns the versions of the packages that compile."""
-    found = {}
-    for package in ("jax", "jaxlib", "libtpu"):
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
-
-
 def as_json(
     title: str,
     model: STLightConfig,
@@ -89,7 +79,7 @@ def as_json(
     lanes = sorted({LANES, *(chip.mxu for chip in chips.values())})
     return {
         "config": title,
-        "versions": versions(),
+        "versions": package_versions(COMPILERS),
         "launcher": "shard_map",
         "programs": [program.as_json() for program in programs],
         "largest_batch_per_chip": search and {"topology": programs[0].slice.name, **dataclasses.asdict(search)},
