@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from stlight_jax import InputError
-from stlight_jax.config import Key, base_config, check, course_differences
+from stlight_jax.config import base_config, check
+from stlight_jax.config.differences import course_differences
 from stlight_jax.config.run_config import SECTIONS
-from stlight_jax.config.schema import MISSING
+from stlight_jax.config.schema import MISSING, Key
 from stlight_jax.config.sections import EvaluationSection, ModelSection, OptimizerSection, ProfileSection, TrainSection
 from stlight_jax.data.datasets.all_datasets import DATASETS, find_dataset
 from stlight_jax.version import __version__

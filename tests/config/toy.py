@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Annotated, Literal
 
-from stlight_jax.config import Key, Section
+from stlight_jax.config.schema import Key, Section
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
