@@ -33,6 +33,24 @@ def test_a_second_start_prints_no_more_than_the_first(tmp_path):
     assert list(tmp_path.rglob("jit__lambda*"))
 
 
+def test_a_warning_is_printed_alone_and_verbosity_shows_more():
+    code = (
+        "import sys\nfrom absl import logging\n"
+        "from stlight_jax.commands.command import Command\nfrom stlight_jax.commands.run_command import run_command\n"
+        "def run(values):\n  logging.info('hidden')\n  logging.warning('seen')\n"
+        "run_command(Command('', lambda values, arguments: None, run), sys.argv)\n"
+    )
+    errors = [
+        subprocess.run(
+            [sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120, check=True
+        ).stderr
+        for arguments in ([], ["--verbosity=1"])
+    ]
+    assert errors[0] == "WARNING: seen\n"
+    assert errors[1].endswith("INFO: hidden\nWARNING: seen\n")  # after messages of libraries
+    assert "flag parsing" not in errors[1]
+
+
 RESUMABLE = "stopped before the first step, so nothing had to be saved; run the same command to resume\n"
 TRAIN = ["--config=moving_mnist:tiny", "--workdir=run"]
 

@@ -68,6 +68,7 @@ def quiet_libraries() -> None:
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # otherwise TensorFlow announces these at its import
     warnings.filterwarnings("ignore", module=r"(orbax|flax|jax|tensorflow|xarray)(\.|$)")
     sys.unraisablehook = signals.resend_unraisable_interrupt
+    flags.FLAGS.mark_as_parsed()  # commands have flags of their own; absl would print a line before the first warning
     logging.use_absl_handler()
     logging.set_verbosity(logging.WARNING)
     logging.get_absl_handler().setFormatter(python_logging.Formatter("%(levelname)s: %(message)s"))
