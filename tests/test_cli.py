@@ -95,7 +95,10 @@ def test_inspect_explains_that_the_paper_leaves_depthwise_out():
     ("arguments", "message"),
     [
         (("-m", "stlight_jax", "inspekt"), "no command 'inspekt'; choose one of train, evaluate"),
-        (("-m", "stlight_jax", "inspect"), "--config must have a value"),
+        (
+            ("-m", "stlight_jax", "inspect"),
+            "--config is missing (The config: the name of a shipped one with a size, such as moving_mnist:L, ",
+        ),
         (("-m", "stlight_jax", "inspect", "--config=configs/moving_mnist.py:Q"), "no size 'Q'; choose one of tiny, XS"),
         (("-m", "stlight_jax", "inspect", "--config=configs/nothing.py"), "No such file or directory: 'configs/nothing.py"),
         (
@@ -108,14 +111,14 @@ def test_inspect_explains_that_the_paper_leaves_depthwise_out():
         ),
         (
             ("-m", "stlight_jax", "inspect", "--config=configs/moving_mnist.py", "--config.model.depth=deep"),
-            "--config.model.depth=deep: invalid literal for int()",
+            "--config.model.depth=deep is no whole number",
         ),
         (
             ("-m", "stlight_jax", "inspect", "--config=configs/moving_mnist.py", "--config.model.depth=1"),
             "model.depth is 1; it must be at least 2",
         ),
-        (("train.py", "--config=configs/moving_mnist.py:tiny"), "--workdir must have a value"),
-        (("train.py", "--confg=configs/moving_mnist.py:tiny"), "Unknown command line flag 'confg'. Did you mean: config"),
+        (("train.py", "--config=configs/moving_mnist.py:tiny"), "--workdir is missing (Folder of the run, "),
+        (("train.py", "--confg=configs/moving_mnist.py:tiny"), "no flag --confg; did you mean --config?"),
         (
             ("train.py", "--config=kth:S", "--workdir=x", "--config.data.root=/nowhere"),
             "--config.data.root=/nowhere: no such file or folder",
@@ -123,14 +126,22 @@ def test_inspect_explains_that_the_paper_leaves_depthwise_out():
         (("eval.py", "--workdir=/nowhere"), "--workdir=/nowhere: no such file or folder"),
         (("eval.py", "--workdir=tests"), "tests/checkpoints: no checkpoint here"),
         (("eval.py", "--workdir=x", "tiny"), "unexpected argument 'tiny'"),
+        (("eval.py", "run1"), "unexpected argument 'run1'; options are written --name=value, see --help"),
+        (("train.py", "kth:S", "--workdir=x"), "unexpected argument 'kth:S'; options are written --name=value, see --help"),
+        (("-m", "stlight_jax", "prepare", "--raw=a", "kth", "b"), "unexpected argument 'b'"),
+        (("benchmarks/shipped_tiny.py",), "--workdir is missing (Folder of an evaluated run)"),
+        (("train.py", "--config.train.seed=3", "--workdir=x"), "--config.train.seed needs --config, which is missing ("),
+        (("train.py", "--config=kth:S", "--workdir=x", "--process=a"), "--process=a is no whole number"),
+        (("train.py", "--config=kth:S", "--workdir=x", "--config.optimizer.learning_rate=a"), "rate=a is no number"),
+        (("train.py", "--config=kth:S", "--workdir=x", "--allow_changes=a"), "--allow_changes=a is neither true nor false"),
         (("-m", "stlight_jax", "predict", "--model", "tiny", "a.npy", "--horizon=3"), "a.npy: there is no such file or folder"),
         (("-m", "stlight_jax", "predict", "a.npy", "--model=tiny", "b.npy"), "unexpected argument 'b.npy'"),
         (
             ("-m", "stlight_jax", "prepare", "--raw=a", "ktth", "--out=b"),
             "--dataset=ktth: value should be one of <moving_mnist|moving_fashion_mnist|taxibj|kth|kitti_caltech|",
         ),
-        (("-m", "stlight_jax", "prepare", "kth", "--out=b"), "--raw must have a value"),
-        (("-m", "stlight_jax", "prepare", "--raw=a", "--out=b"), "--dataset must have a value"),
+        (("-m", "stlight_jax", "prepare", "kth", "--out=b"), "--raw is missing (Folder with the raw files"),
+        (("-m", "stlight_jax", "prepare", "--raw=a", "--out=b"), "--dataset is missing (<moving_mnist|moving_fashion_mnist|"),
     ],
 )
 def test_mistakes_get_one_line_and_exit_status_2(arguments, message):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import difflib
+import re
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from absl import flags, logging
 
@@ -12,6 +15,13 @@ from stlight_jax.commands.config_flag import ConfigFileError
 from stlight_jax.errors import InputError
 
 _HELP_WIDTH = 100
+
+# Messages of absl and of Python on a flag's value: what the value is.
+_BAD_VALUES = {
+    r"invalid literal for int\(\).*": "is no whole number",
+    r"could not convert string to float.*": "is no number",
+    r"\('Non-boolean argument to boolean flag'.*": "is neither true nor false",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,21 +84,65 @@ def parse_flags(values: flags.FlagValues, arguments: Sequence[str], positional: 
       positional: name of the flag that one argument without a name stands for, if any.
 
     Raises:
-      InputError: for unknown flags, impossible values and missing required flags.
+      InputError: for unknown flags, impossible values, missing required flags and unexpected arguments.
     """
     values.set_gnu_getopt(True)
     try:
-        rest = values(list(arguments))
-        if positional is not None and len(rest) > 1 and not values[positional].present:
-            values[positional].parse(rest.pop(1))
+        with _deferred_validation(values):
+            rest = values(list(arguments))[1:]
+            if positional is not None and rest and not values[positional].present:
+                values[positional].parse(rest.pop(0))
+        if rest:
+            raise InputError(f"unexpected argument {rest[0]!r}; options are written --name=value, see --help")
+        _check_required(values)
+        values.validate_all_flags()
+    except InputError:
+        raise
     except ConfigFileError as error:
         raise InputError(str(error)) from error
+    except flags.UnrecognizedFlagError as error:
+        raise InputError(_unknown_flag(values, error.flagname)) from error
     except (KeyError, AttributeError) as error:  # the locked config, which names the key that is close
         raise InputError(f"--config has no key {_unknown_key(error)}") from error
     except (flags.Error, TypeError, ValueError) as error:
-        raise InputError(_last_line(error)) from error
-    if len(rest) > 1:
-        raise InputError(f"unexpected argument {rest[1]!r}; options are written --name=value, see --help")
+        raise InputError(_plain_message(_last_line(error))) from error
+
+
+@contextlib.contextmanager
+def _deferred_validation(values: flags.FlagValues) -> Iterator[None]:
+    """Keeps absl from validating flags at once, so that an argument without a name is reported before a missing flag."""
+    validators = {name: list(values[name].validators) for name in values}
+    for name in validators:
+        values[name].validators.clear()
+    try:
+        yield
+    finally:
+        for name, saved in validators.items():
+            values[name].validators[:] = saved
+
+
+def _check_required(values: flags.FlagValues) -> None:
+    """Refuses a command line that lacks required flags, which are the flags with a validator and no value.
+
+    Raises:
+      InputError: Names all missing flags, each with the first sentence of its help text.
+    """
+    defined = [flag for module_flags in values.flags_by_module_dict().values() for flag in module_flags]
+    missing = [flag for flag in defined if flag.validators and flag.value is None]
+    if missing:
+        raise InputError("; ".join(f"--{flag.name} is missing ({_first_sentence(flag.help)})" for flag in missing))
+
+
+def _first_sentence(text: str) -> str:
+    return text.split(". ")[0].removesuffix(".")
+
+
+def _unknown_flag(values: flags.FlagValues, name: str) -> str:
+    section = name.split(".")[0]
+    if section != name and section in values:
+        return f"--{name} needs --{section}, which is missing ({_first_sentence(values[section].help)})"
+    close = difflib.get_close_matches(name, list(values), 1)
+    return f"no flag --{name}; did you mean --{close[0]}?" if close else f"no flag --{name}; see --help"
 
 
 def flags_help(values: flags.FlagValues) -> str:
@@ -116,3 +170,11 @@ def _last_line(error: Exception) -> str:
     """Returns the last line of a message; absl and ml_collections begin some messages with a whole traceback."""
     lines = [line for line in str(error.args[0] if error.args else error).splitlines() if line.strip()]
     return lines[-1].strip() if lines else type(error).__name__
+
+
+def _plain_message(message: str) -> str:
+    """Returns absl's "flag --name=value: reason" in the form of this package's messages."""
+    message = message.removeprefix("flag ")
+    for reason, plain in _BAD_VALUES.items():
+        message = re.sub(rf"^(--.*?): {reason}$", rf"\1 {plain}", message)
+    return message

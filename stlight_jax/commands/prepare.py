@@ -20,7 +20,9 @@ from stlight_jax.errors import InputError
 
 
 def _define_flags(values: flags.FlagValues, arguments: Sequence[str]) -> None:
-    flags.DEFINE_enum("dataset", None, list(DATASETS), "Name of the data set; --dataset= may be left out.", values)
+    flags.DEFINE_enum(
+        "dataset", None, list(DATASETS), "Name of the data set; --dataset= may be left out.", values, required=True
+    )
     flags.DEFINE_string("raw", None, "Folder with the raw files; for frames also a single file.", values, required=True)
     flags.DEFINE_string(
         "out", None, "Folder for the prepared data. Training finds them with --config.data.root=FOLDER.", values, required=True
@@ -33,8 +35,6 @@ def _define_flags(values: flags.FlagValues, arguments: Sequence[str]) -> None:
 
 
 def _check(values: flags.FlagValues) -> None:
-    if values.dataset is None:
-        raise InputError("--dataset must have a value: stlight prepare DATASET --raw=FOLDER --out=FOLDER")
     check_exists(values.raw, "raw")
     if values.config is None:
         return
