@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -37,7 +39,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if name in COMMANDS:
         from stlight_jax.commands.run_command import run_command
 
-        run_command(importlib.import_module(f"stlight_jax.commands.{name}").COMMAND, [f"stlight {name}", *rest])
+        try:
+            run_command(importlib.import_module(f"stlight_jax.commands.{name}").COMMAND, [f"stlight {name}", *rest])
+        except SystemExit as error:
+            _exit_before_threads(error)
+            raise
     elif name in ("", "--help", "-h", "help"):
         from stlight_jax.commands.standard_output import exit_quietly_without_reader
 
@@ -47,6 +53,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     else:
         print(f"error: no command {name!r}; choose one of {', '.join(COMMANDS)}", file=sys.stderr)
         sys.exit(InputError.exit_status)
+
+
+def _exit_before_threads(error: SystemExit) -> None:
+    """Ends a process that failed while TensorFlow's threads make batches, without the end of the interpreter.
+
+    A thread that calls Python while the interpreter ends aborts the process: one run in five that diverged at once ended with
+    SIGABRT and status 134, after its error line.
+    """
+    if error.code and "tensorflow" in sys.modules:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError):
+                stream.flush()
+        os._exit(int(error.code))
 
 
 def _usage() -> str:

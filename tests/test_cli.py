@@ -6,7 +6,10 @@ import re
 import signal
 import subprocess
 import sys
+import time
+import types
 
+import numpy as np
 import pytest
 
 from stlight_jax.__main__ import COMMANDS
@@ -260,3 +263,36 @@ def test_help_imports_no_large_library(name):
     )
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (result.returncode, result.stderr) == (0, "[]\n")
+
+
+def test_a_command_that_fails_ends_before_threads_of_tensorflow_can_abort_it():
+    code = """
+import atexit, sys
+from stlight_jax import __main__
+from stlight_jax.commands import run_command
+from stlight_jax.data.pipeline import training_batches
+from tests.test_cli import EndlessSequences
+
+atexit.register(print, "the interpreter ended")
+def fail(command, arguments):
+    batches = training_batches(EndlessSequences(), 2, 0, 10_000)
+    next(batches)
+    sys.exit(3)
+run_command.run_command = fail
+__main__.main(["train"])
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, cwd=ROOT)
+    assert (result.returncode, result.stdout) == (3, ""), result.stderr
+
+
+class EndlessSequences:
+    """Sequences that are made slowly in threads of TensorFlow."""
+
+    scaling = types.SimpleNamespace(dtype="uint8")
+
+    def __len__(self):
+        return 10_000
+
+    def frames(self, indices, epoch=0):
+        time.sleep(0.01)
+        return np.zeros((len(indices), 2, 4, 4, 1), np.uint8)
