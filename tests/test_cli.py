@@ -80,6 +80,26 @@ def test_a_signal_while_libraries_load_is_one_line(tmp_path, command, number, st
     assert (process.returncode, error) == (status, message)
 
 
+@pytest.mark.parametrize(
+    ("raised", "cause", "status", "message"),
+    [
+        ("KeyboardInterrupt", "error", 130, "interrupted\n"),
+        ("TerminationInterrupt", "error", 143, "terminated\n"),
+        ("KeyboardInterrupt", "None", 130, "interrupted\n"),
+        ("TerminationInterrupt", "None", 143, "terminated\n"),
+    ],
+)
+def test_an_import_that_fails_because_of_a_signal_is_an_interrupt(tmp_path, raised, cause, status, message):
+    (tmp_path / "interrupted.py").write_text(
+        "from stlight_jax.commands.run_command import run_script\nfrom stlight_jax.errors import TerminationInterrupt\n"
+        f"def main():\n  try:\n    raise {raised}\n"
+        f"  except BaseException as error:\n    raise ImportError('a library') from {cause}\n"
+        "run_script(main)\n"
+    )
+    result = run(str(tmp_path / "interrupted.py"))
+    assert (result.returncode, result.stderr) == (status, message)
+
+
 def test_inspect_json_gives_the_published_counts():
     result = run("-m", "stlight_jax", "inspect", "--config=configs/moving_mnist.py:L", "--json")
     assert result.returncode == 0, result.stderr

@@ -91,11 +91,12 @@ def _run(parse: Callable[[], flags.FlagValues], main: Callable[[flags.FlagValues
                 main(values)
     except StlightError as error:
         _exit(error, f"{error}" if isinstance(error, PreemptedError) else f"error: {error}", error.exit_status)
-    except TerminationInterrupt as error:
-        _exit(error, "terminated", error.exit_status)
     except KeyboardInterrupt as error:
-        _exit(error, "interrupted", _INTERRUPTED)
+        _exit_interrupted(error, error)
     except Exception as error:
+        interrupt = signals.find_interrupt(error)
+        if interrupt is not None:
+            _exit_interrupted(error, interrupt)
         message = _bucket_message(error)
         if message is not None:
             _exit(error, message, StlightError.exit_status)
@@ -113,6 +114,12 @@ def _load_libraries() -> None:
 
     if jax.config.jax_compilation_cache_dir is None:
         jax.config.update("jax_compilation_cache_dir", str(caches.folder() / f"compiled-{caches.processor()}"))
+
+
+def _exit_interrupted(error: BaseException, interrupt: KeyboardInterrupt) -> None:
+    if isinstance(interrupt, TerminationInterrupt):
+        _exit(error, "terminated", interrupt.exit_status)
+    _exit(error, "interrupted", _INTERRUPTED)
 
 
 def _exit(error: BaseException, message: str, status: int) -> None:

@@ -63,6 +63,27 @@ def _exit_resumable(number: int, frame: FrameType | None) -> NoReturn:
     os._exit(PreemptedError.exit_status)  # a library might catch an exception
 
 
+def find_interrupt(error: BaseException) -> KeyboardInterrupt | None:
+    """Finds the interrupt that led to an exception, such as the ImportError of a library that was interrupted while it loaded.
+
+    Args:
+      error: The exception.
+
+    Returns:
+      The first interrupt among the exception, its causes and its contexts, or None.
+    """
+    seen: set[int] = set()
+    pending: list[BaseException | None] = [error]
+    while pending:
+        current = pending.pop()
+        if isinstance(current, KeyboardInterrupt):
+            return current
+        if current is not None and id(current) not in seen:
+            seen.add(id(current))
+            pending += [current.__context__, current.__cause__]
+    return None
+
+
 _RAISING: dict[int, Callable] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: raise_termination}
 
 
