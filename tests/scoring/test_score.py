@@ -70,7 +70,7 @@ def test_uint8_is_scaled(tmp_path):
         (np.zeros((2, 3, 1, 16, 16), np.int32), "holds int32; expected floats"),
         (np.full((2, 3, 1, 16, 16), np.nan, np.float32), "sequence 0 holds values that are not finite"),
         (np.full((2, 3, 1, 16, 16), 255, np.float32), r"holds values from 255 to 255; expected floats in \[0, 1\]"),
-        (np.array({}, object), "expected a whole .npy file with one array, found a file that does not load"),
+        (np.array({}, object), "expected a whole .npy file with one array, found an array of Python objects"),
     ],
 )
 def test_unusable_predictions_are_refused(saved, array, message):
@@ -96,3 +96,21 @@ def test_unusable_files_are_refused(saved):
     np.save(saved / "small.npy", np.zeros((2, 3, 3, 8, 3), np.float32))
     with pytest.raises(InputError, match="name the axis of its channels with --layout"):
         score(saved / "small.npy", saved / "small.npy")
+
+
+@pytest.mark.parametrize(
+    ("write", "found"),
+    [
+        (lambda path: path.write_text("not an array"), "a file of another format, without the signature of a .npy file"),
+        (lambda path: path.touch(), "an empty file"),
+        (
+            lambda path: np.save(path, np.array([None]), allow_pickle=True),
+            "an array of Python objects; save an array of numbers",
+        ),
+    ],
+)
+def test_files_without_numbers_are_named_for_what_they_are(saved, tmp_path, write, found):
+    write(tmp_path / "other.npy")
+    with pytest.raises(InputError, match=f"other.npy: expected a whole .npy file with one array, found {found}") as raised:
+        score(saved / "preds.npy", tmp_path / "other.npy")
+    assert "pickle" not in str(raised.value)

@@ -84,16 +84,31 @@ def memory_map(path: epath.PathLike, expectation: str) -> np.ndarray:
       OSError: the bucket does not answer.
     """
     try:
-        array = np.load(os.fspath(local_file(path)), mmap_mode="r", allow_pickle=False)
+        local = local_file(path)
+        content = _other_content(local)
+        if content is not None:
+            raise InputError(f"{path}: {expectation}, found {content}")
+        return np.load(os.fspath(local), mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
         raise InputError(f"{path}: {expectation}, found no such file") from None
     except (ValueError, EOFError, OSError) as error:
         if isinstance(error, InputError) or paths.is_bucket_error(error):
             raise
         raise InputError(f"{path}: {expectation}, found a file that does not load ({error})") from None
-    if not isinstance(array, np.ndarray):
-        raise InputError(f"{path}: {expectation}, found an archive of arrays")
-    return array
+
+
+def _other_content(path: epath.PathLike) -> str | None:
+    """Returns what a file holds that is no array of numbers; None for a .npy file of numbers, damaged or not."""
+    with contextlib.suppress(OSError, ValueError), open(path, "rb") as file:  # the caller meets the error again
+        start = file.read(len(np.lib.format.MAGIC_PREFIX))
+        if not start:
+            return "an empty file"
+        if start != np.lib.format.MAGIC_PREFIX:
+            return "a file of another format, without the signature of a .npy file"
+        file.seek(0)
+        if read_npy_header(file).dtype.hasobject:
+            return "an array of Python objects; save an array of numbers instead"
+    return None
 
 
 def _read(files: Sequence[epath.Path], name: str, options: ReadOptions) -> list[FrameSource]:
@@ -104,6 +119,9 @@ def _read(files: Sequence[epath.Path], name: str, options: ReadOptions) -> list[
     def opened() -> Iterator[np.ndarray]:
         yield np.lib.format.open_memmap(path, mode="r")
 
+    content = _other_content(path)
+    if content is not None:
+        raise InputError(f"{path}: expected a .npy file with an array of numbers, found {content}")
     with read_errors(path), opened() as array:
         stored = StoredArray("", array.shape, array.dtype, opened)
     return ArraySlicer(path, FORMAT.name, name, stored, options).sequences()
