@@ -17,7 +17,7 @@ from tests.compatibility import make_fixtures
 
 EXPECTED = json.loads((make_fixtures.FIXTURES / "version_0_1.json").read_text())
 STEP = make_fixtures.STEP
-READING = "once; what is read is kept in"  # of own frames that are prepared now
+READING = "once; the frames are kept in"  # of own frames that are prepared now
 # Relative. Results differ by 1e-6 at most if they are compiled fast, on eight devices or without the kernels for CPUs.
 TOLERANCE = 1e-4
 # Keys that the configs of the first checkpoints lack; 0.1 reads those checkpoints.
