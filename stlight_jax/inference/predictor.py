@@ -132,6 +132,7 @@ def _deserialised(model: TrainedModel, program: ExportedProgram, platform: str) 
     advice = "export it again, or run its weights by this package's own code (use_program=False)"
     try:
         exported = export.deserialize(bytearray(program.content))
+        exported.mlir_module()  # else JAX reads the operations, of a newer version maybe, at the first prediction only
     except Exception as error:  # JAX has no exception type for programs that it cannot read
         raise InputError(
             f"{model.source}: its program was made by JAX {program.jax} on {program.created}, to be read until "

@@ -75,8 +75,11 @@ def test_a_program_that_jax_cannot_read_any_more_is_refused_and_its_weights_stil
 
 def test_other_programs_are_refused(grey, tmp_path):
     file = export.export_model(grey)
+    program = jax.export.deserialize(bytearray(file.program.content))
+    unknown = bytes(dataclasses.replace(program, mlir_module_serialized=b"operations of a newer JAX").serialize())
     for change, message in (
         ({"program": dataclasses.replace(file.program, content=b"no program")}, "cannot read it"),
+        ({"program": dataclasses.replace(file.program, content=unknown)}, "cannot read it"),
         ({"program": export.export_model(grey, ("tpu",)).program}, "its program is for tpu, this device is cpu"),
         ({"variables": {"params": {}, "batch_stats": {}}}, "its weights are not those of its program"),
     ):
