@@ -1,7 +1,5 @@
 """The program `stlight`, also `python -m stlight_jax`: runs the command that the first argument names."""
 
-from __future__ import annotations
-
 import contextlib
 import importlib
 import os

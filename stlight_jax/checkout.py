@@ -1,7 +1,5 @@
 """Finds the package `stlight_jax.configs` in a checkout, where it is the folder `configs` beside this package."""
 
-from __future__ import annotations
-
 import importlib.util
 import pathlib
 import sys

@@ -1,7 +1,5 @@
 """Imports of version 0.1 that have moved. They work with a DeprecationWarning that names the new module."""
 
-from __future__ import annotations
-
 import importlib
 import pkgutil
 import sys

@@ -1,7 +1,5 @@
 """The errors that a user can meet, with their exit statuses. Any other exception is a defect and keeps its traceback."""
 
-from __future__ import annotations
-
 
 class StlightError(Exception):
     """An error that ends a command with one line on standard error.

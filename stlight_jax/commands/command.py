@@ -1,7 +1,5 @@
 """The parts of a command, its command line and its help text."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import difflib

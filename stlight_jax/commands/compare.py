@@ -3,8 +3,6 @@
 Needs PyTorch: `pip install -e '.[torch]'`. Exits with status 1 if the two differ by more than rounding.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from absl import flags

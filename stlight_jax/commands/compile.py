@@ -4,8 +4,6 @@ The programs of training and prediction are compiled by the TPU's own compiler (
 arithmetic, traffic, collectives. Times follow from a chip's published peaks; they are lower bounds, not measurements.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from absl import flags

@@ -1,7 +1,5 @@
 """The flag --config: a shipped config by its name, or a file by its path, with single keys replaced."""
 
-from __future__ import annotations
-
 import pathlib
 import pkgutil
 import runpy

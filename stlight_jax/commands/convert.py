@@ -4,8 +4,6 @@ To a checkpoint: `stlight convert --config=moving_mnist:L --weights=FILE --out=W
 To PyTorch: `stlight convert --workdir=WORKDIR --out=FILE`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from absl import flags

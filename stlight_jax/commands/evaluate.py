@@ -3,8 +3,6 @@
 Tables, pictures and the page `report.html` are written to the folder `eval` of the run.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Sequence
 

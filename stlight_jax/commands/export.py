@@ -4,8 +4,6 @@ The file contains the weights, the description of the training data, and a progr
 batch, and frames of any size that the patch size divides. `Forecaster.load("model.stlight")` runs it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from absl import flags

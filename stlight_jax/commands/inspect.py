@@ -5,8 +5,6 @@ left out. A multiply-accumulate counts 1, batch norm in evaluation mode 2 per el
 The counts are for one sequence.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 

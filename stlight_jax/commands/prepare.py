@@ -5,8 +5,6 @@ pictures or arrays. An interrupted command leaves no incomplete data and can be 
 --out may be in a bucket (gs://); the data are then prepared in a temporary folder, which TMPDIR moves, and copied.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from absl import flags

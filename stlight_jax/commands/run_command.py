@@ -1,7 +1,5 @@
 """From a command line to an exit status, for the commands of the package and for scripts."""
 
-from __future__ import annotations
-
 import contextlib
 import logging as python_logging
 import os
@@ -112,7 +110,7 @@ def _load_libraries() -> None:
 
     from stlight_jax.storage import caches
 
-    if jax.config.jax_compilation_cache_dir is None:
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         jax.config.update("jax_compilation_cache_dir", str(caches.folder() / f"compiled-{caches.processor()}"))
 
 

@@ -3,8 +3,6 @@
 The files are read a few sequences at a time, so they may be larger than the memory.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from absl import flags

@@ -3,8 +3,6 @@
 Every key of the config is a flag, such as --config.train.batch_size=32. The same command on the same workdir resumes the run.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from absl import flags

@@ -1,7 +1,5 @@
 """Differences between two configs of a run, and between a run and a published recipe."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The config of a run: its defaults, and its typed, checked form."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping
 from typing import Annotated, Any

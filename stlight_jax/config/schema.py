@@ -1,7 +1,5 @@
 """Keys and sections: how a config key is declared once, with its default, range, choices and documentation."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import math

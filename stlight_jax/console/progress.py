@@ -1,7 +1,5 @@
 """Progress of long work: a bar on a terminal, a line every 15 seconds elsewhere."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterable, Iterator
 from typing import Any, Self

@@ -1,7 +1,5 @@
 """Tables of text for the screen and for files."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 
 import rich.box

@@ -1,7 +1,5 @@
 """Augmentation: random crops and flips of training sequences, functions of (seed, epoch, index) alone."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from stlight_jax.data.sequences import Sequences

@@ -1,7 +1,5 @@
 """How much memory this machine can still give."""
 
-from __future__ import annotations
-
 import os
 
 

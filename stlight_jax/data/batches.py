@@ -1,7 +1,5 @@
 """Batches of stored frames, divided into inputs and targets."""
 
-from __future__ import annotations
-
 import chex
 import jax
 

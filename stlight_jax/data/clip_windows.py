@@ -1,7 +1,5 @@
 """Windows of prepared clips, as sequences for training and evaluation."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any

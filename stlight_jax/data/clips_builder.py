@@ -1,7 +1,5 @@
 """A TFDS builder that stores the clips of any `ClipReader`."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator
 from typing import Any
@@ -74,7 +72,7 @@ class ClipsBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
                     self._check_block(clip, block)
                     statistics.add(block)
                     block = np.ascontiguousarray(block)
-                    checksum.update(block)
+                    checksum.update(block.data)
                     for frame in block:
                         yield written * spacing, {"frame": frame}
                         written += 1

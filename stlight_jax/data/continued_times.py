@@ -1,7 +1,5 @@
 """Time coordinates continued beyond the end of the data, written as the file writes them."""
 
-from __future__ import annotations
-
 import dataclasses
 import datetime
 import functools
@@ -231,7 +229,7 @@ def _half_hour_slot(value: int) -> str:
 def _iso(like: str, value: int) -> str:
     """Returns a date in ISO 8601 with the separator, the precision and the time zone mark of `like`."""
     bare = _ZONE.sub("", like)
-    written = np.datetime_as_string(np.datetime64(int(value), "us"), "us")
+    written = str(np.datetime_as_string(np.datetime64(int(value), "us"), "us"))
     if len(bare) > 10:
         written = written[:10] + bare[10] + written[11:]
     return written[: min(len(bare), 26)] + ("Z" if len(bare) < len(like) else "")

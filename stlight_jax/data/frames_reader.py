@@ -1,7 +1,5 @@
 """Reader of a user's own frames: any files of `stlight_jax.data.formats`, divided into splits."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Hickle files (HDF5) of versions 1 to 5, which call their arrays by different names: one array of frames, or strings."""
 
-from __future__ import annotations
-
 import operator
 import os
 import re

@@ -1,7 +1,5 @@
 """From a config to its data: the config is taken apart here, and each data set receives its own section."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

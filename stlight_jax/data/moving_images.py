@@ -4,8 +4,6 @@ Every sequence takes its random numbers from its own section of a counter-based 
 counted by index, so it is the same for any number of workers or processes.
 """
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np

@@ -1,7 +1,5 @@
 """A user's own frames in prepared form: found where they were prepared, or made once and kept."""
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import json

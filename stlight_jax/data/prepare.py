@@ -1,7 +1,5 @@
 """Preparation: the raw files of a data set become stored frames with random access."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import pathlib

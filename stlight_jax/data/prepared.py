@@ -1,7 +1,5 @@
 """Prepared data sets on disk or in a bucket: finding their folders, and reading their descriptions."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from etils import epath, epy

@@ -1,7 +1,5 @@
 """Prepared benchmarks: data sets that are stored from OpenSTL's files, and cut into windows by OpenSTL's rules."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from typing import Annotated, ClassVar, Literal

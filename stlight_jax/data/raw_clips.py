@@ -4,8 +4,6 @@ Preparation stores one frame per record, in order, and a table of clips beside t
 each other in time, so that a window of any length is found by arithmetic (`stlight_jax.data.windows`).
 """
 
-from __future__ import annotations
-
 import abc
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator

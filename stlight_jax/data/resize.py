@@ -1,7 +1,5 @@
 """Resizing, with the same results as the libraries that published results rest on."""
 
-from __future__ import annotations
-
 import numpy as np
 from etils import epy
 

@@ -1,7 +1,5 @@
 """Sequences: the interface between data and all code that trains or evaluates."""
 
-from __future__ import annotations
-
 import abc
 import hashlib
 import json
@@ -78,5 +76,5 @@ def fingerprint(sequences: Sequences) -> str:
     facts = [sequences.description.get("sha256"), count, list(sequences.shape), sequences.scaling.as_json()]
     digest = hashlib.sha256(json.dumps(facts).encode())
     for index in np.linspace(0, count - 1, min(_FINGERPRINT_SEQUENCES, count)).astype(int):
-        digest.update(np.ascontiguousarray(sequences.frames(np.array([index]))))  # one at a time: sequences can be large
+        digest.update(np.ascontiguousarray(sequences.frames(np.array([index]))).data)  # one at a time: sequences can be large
     return digest.hexdigest()

@@ -1,7 +1,5 @@
 """Division of a user's frames into training, validation and test; no frame is in two splits."""
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import re

@@ -1,7 +1,5 @@
 """Range, mean and standard deviation of every channel, in one pass over blocks of frames."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

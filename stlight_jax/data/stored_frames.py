@@ -1,7 +1,5 @@
 """Frames and clips of prepared data, with random access."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import hashlib

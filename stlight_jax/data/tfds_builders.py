@@ -1,7 +1,5 @@
 """Registers the data sets with TFDS: `import stlight_jax.data.tfds_builders`, then `tfds.load("kth", ...)`."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from stlight_jax.data.clips_builder import ClipsBuilder

@@ -1,7 +1,5 @@
 """Time axes: every way of writing the times of frames, and ticks, which count whole sampling steps since a common origin."""
 
-from __future__ import annotations
-
 import dataclasses
 import datetime
 import re

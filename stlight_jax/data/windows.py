@@ -3,8 +3,6 @@
 Frames are stored one after another. A segment is a stretch of frames without a jump in time. A window never leaves its segment.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 

@@ -1,7 +1,5 @@
 """Baselines that need more than the input frames: all target frames, or frames from before the input."""
 
-from __future__ import annotations
-
 import operator
 from collections.abc import Callable
 from typing import Any

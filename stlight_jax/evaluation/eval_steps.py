@@ -1,7 +1,5 @@
 """The evaluation steps of one device: variables and a batch in, the metrics of every predicted frame out."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """A few sequences of a test set to look at: their choice, and the network's predictions for them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 

@@ -1,7 +1,5 @@
 """The messages that `predict` prints before it starts: its plan, and remarks on input and output."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 from stlight_jax.console.messages import print_message

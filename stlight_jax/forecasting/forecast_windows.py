@@ -1,7 +1,5 @@
 """The frames of one forecast, read in order along sequences of any length."""
 
-from __future__ import annotations
-
 import collections
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -94,9 +92,8 @@ class SampledSource:
             from stlight_jax.data.resize import resize_valid
 
             block = resize_valid(block, self.original.fill, *self.size)
-        if block.dtype.kind == "f" or self.original.fill is None:
-            return block
-        return np.where(is_missing(block, self.original.fill), np.float32(np.nan), block.astype(np.float32))
+        missing = None if block.dtype.kind == "f" else is_missing(block, self.original.fill)
+        return block if missing is None else np.where(missing, np.float32(np.nan), block.astype(np.float32))
 
 
 _NOT_PREDICTED = np.zeros((0, 0, 0, 0), np.float32)

@@ -1,7 +1,5 @@
 """The plan of a prediction: which frames the network sees, which forecasts are made, and which true frames are known."""
 
-from __future__ import annotations
-
 import dataclasses
 import pathlib
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """The request of a user for forecasts."""
 
-from __future__ import annotations
-
 import dataclasses
 import pathlib
 from typing import Any

@@ -1,7 +1,5 @@
 """Metrics of forecasts whose truth is known, beside those of the last input frame copied."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import jax

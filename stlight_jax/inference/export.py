@@ -1,7 +1,5 @@
 """Exports a trained network as one program for several platforms."""
 
-from __future__ import annotations
-
 import dataclasses
 import datetime
 import statistics

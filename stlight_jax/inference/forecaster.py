@@ -256,7 +256,7 @@ def _missing_again(given: FrameInput, shape: tuple[int, ...]) -> np.ndarray | No
     lost = given.lost
     if lost is None:
         return None
-    lost = lost[..., : shape[-1]] if shape[-1] <= lost.shape[-1] else lost.all(-1, keepdims=True)
+    lost = lost[..., : shape[-1]] if shape[-1] <= lost.shape[-1] else np.asarray(lost.all(-1, keepdims=True))
     return np.broadcast_to(lost, shape) if lost.any() else None
 
 

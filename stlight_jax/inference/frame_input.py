@@ -74,7 +74,7 @@ class FrameInput:
     @property
     def lost(self) -> np.ndarray | None:
         """The values missing in all frames, bool `[b, 1, h, w, c]`; None if no value is missing."""
-        return None if self.valid is None else ~self.valid.any(axis=1, keepdims=True)
+        return None if self.valid is None else np.logical_not(self.valid.any(axis=1, keepdims=True))
 
 
 def check_shape(shape: tuple[int, ...], model: STLightConfig, source: str) -> tuple[int, int, int]:

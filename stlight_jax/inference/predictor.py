@@ -3,8 +3,6 @@
 `Predictor` runs the network's code on any device and takes uint8, too; `Programs` also runs an exported program.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 
@@ -85,7 +83,9 @@ class Programs:
         else:
             variables = model.variables
             function = _deserialised(model, model.program, device.platform)
-        if model.config.dtype == "float64" and not jax.config.jax_enable_x64:  # JAX would take float32 without a warning
+        if model.config.dtype == "float64" and not jax.config.read(
+            "jax_enable_x64"
+        ):  # JAX would take float32 without a warning
             raise InputError(
                 f"{model.source}: float64 needs JAX's 64-bit types; set JAX_ENABLE_X64=1, or choose float32 as compute_dtype"
             )

@@ -1,7 +1,5 @@
 """The trained networks that are part of the package, by name."""
 
-from __future__ import annotations
-
 import pathlib
 
 SUFFIX = ".stlight"

@@ -5,8 +5,6 @@ the valid values, PSNR is a mean over them, SSIM a mean over the windows without
 value is left out.
 """
 
-from __future__ import annotations
-
 import chex
 import jax
 import jax.numpy as jnp

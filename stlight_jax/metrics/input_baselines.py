@@ -1,7 +1,5 @@
 """Baselines that need the input frames only. To add one: write its function, and add one line to the list."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable
 from typing import TypeVar

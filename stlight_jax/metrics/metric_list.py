@@ -1,7 +1,5 @@
 """The list of all metrics. To add a metric: write its file, and add one line here."""
 
-from __future__ import annotations
-
 from typing import TypeVar
 
 from stlight_jax.metrics.metric import DerivedMetric, FrameMetric, Metric

@@ -3,8 +3,6 @@
 The errors are those of the predictions as they are, not clipped; PSNR is the mean over frames of clipped predictions.
 """
 
-from __future__ import annotations
-
 import jax
 import jax.numpy as jnp
 import numpy as np

@@ -3,8 +3,6 @@
 The squared error rewards sharpness least, and viewers notice it first.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from stlight_jax.metrics.metric import SampledMetric

@@ -4,8 +4,6 @@ OpenSTL passes no data range to scikit-image, which then takes 2 for floats: tha
 `SSIM_UNIT_RANGE` has data range 1, the range of the frames. Means are over the windows without a missing value.
 """
 
-from __future__ import annotations
-
 import functools
 from typing import NamedTuple
 

@@ -5,8 +5,6 @@ left out. The other rules are: a multiply-accumulate counts 1, evaluation-mode b
 the shuffle 0, all for one sequence. `PartCount.paper` follows these rules; `PartCount.true` adds the depthwise convolutions.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from typing import Any, NamedTuple

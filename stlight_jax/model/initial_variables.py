@@ -1,7 +1,5 @@
 """Initial variables of a network."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import jax

@@ -1,7 +1,5 @@
 """Roll-out to horizons beyond T': predictions are fed back, block by block (OpenSTL, `openstl/methods/simvp.py`)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

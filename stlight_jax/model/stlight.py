@@ -4,8 +4,6 @@ Time is folded into channels, one strided convolution makes space-time patches, 
 relates near and far patches, and a pixel shuffle with a 1x1 convolution gives all future frames at once.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import chex

@@ -1,7 +1,5 @@
 """The shape of an STLight network, and the shapes of the frames that fit it."""
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Self
 
@@ -77,7 +75,7 @@ class STLightConfig(ModelSection):
           InputError: A value is not permitted, or JAX does not offer the type of the activations.
         """
         config = cls(**dataclasses.asdict(section if channels is None else section.with_channels(channels)))
-        if config.dtype == "float64" and not jax.config.jax_enable_x64:
+        if config.dtype == "float64" and not jax.config.read("jax_enable_x64"):
             raise InputError("model.dtype is float64, which JAX offers only with JAX_ENABLE_X64=1 in the environment")
         return config
 

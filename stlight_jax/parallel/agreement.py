@@ -1,7 +1,5 @@
 """Agreement between the processes of a run: equal input, a shared folder, one process's decision for all, when to stop."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import json

@@ -1,7 +1,5 @@
 """The other processes of a run as SLURM and TPU VMs describe them, as far as JAX does not read this itself."""
 
-from __future__ import annotations
-
 import glob
 import os
 import re

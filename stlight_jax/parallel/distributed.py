@@ -1,7 +1,5 @@
 """Runs of several processes: how a process joins the others at its start, and how it ends when one of them is lost."""
 
-from __future__ import annotations
-
 import collections
 import contextlib
 import os

@@ -1,7 +1,5 @@
 """Line charts of a page: the data that `page.js` draws, and the same numbers as tables."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any

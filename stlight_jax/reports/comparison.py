@@ -1,7 +1,5 @@
 """A run's results beside the published ones, with every difference from the published protocol."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping
 from typing import Any

@@ -4,8 +4,6 @@
 it as escaped text, or as JSON that cannot end its script element; a policy in the page forbids it to load anything.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import pathlib

@@ -1,7 +1,5 @@
 """The chart of the comparison with PyTorch."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

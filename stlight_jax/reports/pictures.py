@@ -1,7 +1,5 @@
 """Pictures of predictions and of a training run, as files."""
 
-from __future__ import annotations
-
 import io
 import math
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """The results of an evaluation as plain data, and as named rows with remarks for tables and pages."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any

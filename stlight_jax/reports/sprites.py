@@ -1,7 +1,5 @@
 """Sequences as pictures inside a page: all frames of a row in one PNG, small enough to send by mail."""
 
-from __future__ import annotations
-
 import base64
 import dataclasses
 import io

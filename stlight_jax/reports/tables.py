@@ -1,7 +1,5 @@
 """Results as tables of text, for a screen or a file."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

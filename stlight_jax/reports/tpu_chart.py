@@ -1,7 +1,5 @@
 """The chart of programs that were compiled for TPU slices."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -6,8 +6,6 @@ A checkpoint is a folder named by its step. It holds two Orbax trees, `model` (p
 `optimizer` holds the raw parameters and statistics. Checkpoints of weights alone have no `optimizer`.
 """
 
-from __future__ import annotations
-
 import itertools
 import json
 import math

@@ -1,7 +1,5 @@
 """Writing of checkpoints: asynchronous, complete or invalid, the last few and the best kept."""
 
-from __future__ import annotations
-
 import logging as python_logging
 import threading
 from contextlib import AbstractContextManager

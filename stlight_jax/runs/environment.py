@@ -1,7 +1,5 @@
 """The environment of a run, for its records and reports."""
 
-from __future__ import annotations
-
 import contextlib
 import importlib.metadata
 import platform

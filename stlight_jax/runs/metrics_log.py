@@ -1,7 +1,5 @@
 """The metrics of a run over its steps: JSON lines, and TensorBoard events."""
 
-from __future__ import annotations
-
 import importlib.util
 import json
 import time

@@ -4,8 +4,6 @@ Orbax restores flipped bits without an error. So a checkpoint whose files do not
 is never used.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 

@@ -1,7 +1,5 @@
 """The folder of a run: its subfolders, and the lock that lets only one process train in it."""
 
-from __future__ import annotations
-
 from contextlib import AbstractContextManager
 
 from etils import epath

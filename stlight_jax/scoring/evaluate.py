@@ -1,7 +1,5 @@
 """The pipeline of `evaluate`: from a run's checkpoints to tables, JSON, pictures and a page in its workdir."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 from typing import Any

@@ -1,7 +1,5 @@
 """The pictures and the page of an evaluation, in the run's workdir."""
 
-from __future__ import annotations
-
 import datetime
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The pipeline of `score`: metrics of any model's saved predictions."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Atomic output: files and folders that appear complete or not at all, and never replace the files of others."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import math

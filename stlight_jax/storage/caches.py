@@ -1,7 +1,5 @@
 """The cache of this user: files that take time to make and can be made again."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import pathlib

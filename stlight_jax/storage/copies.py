@@ -4,8 +4,6 @@ array_record and memory maps read single frames from local files only. So files 
 checked, and read from the copy. Data are prepared on the disk and uploaded afterwards.
 """
 
-from __future__ import annotations
-
 import base64
 import collections
 import concurrent.futures

@@ -4,8 +4,6 @@ On a disk, the operating system locks a file. In a bucket, the lock is an object
 seconds; a lock that does not change is stale, and another process takes it over.
 """
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import json

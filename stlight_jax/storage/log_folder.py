@@ -1,7 +1,5 @@
 """Folders of files that grow: written in place on a disk; for a bucket, written to a local folder and sent regularly."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import tempfile

@@ -3,8 +3,6 @@
 Most operations of `etils.epath.Path` work for both. This module has the other ones; its callers need not distinguish.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import shutil

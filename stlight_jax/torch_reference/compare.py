@@ -1,7 +1,5 @@
 """The pipeline of `compare`: every quantity of every case and the losses of a training, in both frameworks; a report out."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import jax

@@ -1,7 +1,5 @@
 """Conversion of PyTorch weights to a checkpoint, and of a checkpoint to PyTorch weights."""
 
-from __future__ import annotations
-
 import hashlib
 from typing import Any
 

@@ -3,8 +3,6 @@
 This file needs only torch, so you can copy it into another project.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections import OrderedDict
 

@@ -1,7 +1,5 @@
 """The outcomes of both frameworks for the same weights and frames, and how far they deviate from each other."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping

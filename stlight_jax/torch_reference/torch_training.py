@@ -1,7 +1,5 @@
 """Training of the PyTorch reference with PyTorch's own Adam, OneCycleLR and BatchNorm."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 
 import numpy as np

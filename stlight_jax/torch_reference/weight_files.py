@@ -1,7 +1,5 @@
 """Files of PyTorch weights, read without running any code in them, and written whole or not at all."""
 
-from __future__ import annotations
-
 import importlib
 import io
 import json

@@ -1,7 +1,5 @@
 """The search for the largest batch per chip that fits."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable
 

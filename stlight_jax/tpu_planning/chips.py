@@ -1,7 +1,5 @@
 """TPU chips with their published peaks, and the slices that libtpu can compile for."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 import os

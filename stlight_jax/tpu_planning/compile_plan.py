@@ -1,7 +1,5 @@
 """The real programs of a config, compiled for a slice of a TPU pod without one."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import re

@@ -1,7 +1,5 @@
 """The pipeline of `compile`: a config and slices in; a table, a JSON file and a chart out."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Any

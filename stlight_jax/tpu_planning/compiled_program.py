@@ -1,7 +1,5 @@
 """A program compiled for a TPU slice: its memory, its cost and the least time that the chips' published peaks allow."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 from typing import Any

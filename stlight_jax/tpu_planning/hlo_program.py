@@ -3,8 +3,6 @@
 A loop counts as often as it runs: XLA's own `cost_analysis` counts its body once, and the network is a loop over its blocks.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import re

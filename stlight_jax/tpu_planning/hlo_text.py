@@ -1,7 +1,5 @@
 """The text of a compiled program (HLO), parsed into computations of instructions."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import math

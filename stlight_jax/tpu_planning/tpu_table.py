@@ -1,7 +1,5 @@
 """The compiled programs of a config, and how well its width fits a TPU, as JSON and as a table."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Sequence

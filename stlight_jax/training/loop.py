@@ -1,7 +1,5 @@
 """The training loop: steps, validations, checkpoints, and stops on request."""
 
-from __future__ import annotations
-
 import contextlib
 import math
 import time

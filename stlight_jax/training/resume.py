@@ -1,7 +1,5 @@
 """The state that a training run starts from, and how states are stored in checkpoints, as the trees `model` and `optimizer`."""
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The parts of a training run that its config determines: data, network, compiled steps and schedule."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 from typing import Any

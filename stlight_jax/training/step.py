@@ -1,7 +1,5 @@
 """The training step of one device; a launcher runs it on all of them."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """The interface of a data set: one object with its names, its config keys, its files and its published results."""
 
-from __future__ import annotations
-
 import abc
 from typing import Any, ClassVar
 

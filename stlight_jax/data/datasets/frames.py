@@ -1,7 +1,5 @@
 """A user's own frames: videos, pictures and arrays, read once and kept in prepared form."""
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Annotated, Literal
 

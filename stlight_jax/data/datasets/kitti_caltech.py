@@ -1,7 +1,5 @@
 """KITTI for training, Caltech Pedestrian for the test, as OpenSTL reads them."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from typing import Any, ClassVar

@@ -1,7 +1,5 @@
 """KTH Action, from OpenSTL's folders of images."""
 
-from __future__ import annotations
-
 import functools
 import re
 from collections.abc import Iterator, Sequence

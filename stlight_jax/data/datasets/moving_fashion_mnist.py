@@ -1,7 +1,5 @@
 """Moving Fashion-MNIST: OpenSTL's test file, and training sequences by the law of motion of Moving MNIST."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar

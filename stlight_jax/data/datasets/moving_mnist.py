@@ -1,7 +1,5 @@
 """Moving MNIST: two handwritten digits that move and bounce, drawn as training goes; OpenSTL's published test set."""
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Annotated, ClassVar, Literal
 

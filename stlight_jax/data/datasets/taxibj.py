@@ -1,7 +1,5 @@
 """TaxiBJ, from OpenSTL's `dataset.npz`."""
 
-from __future__ import annotations
-
 import os
 import zipfile
 import zlib

@@ -1,7 +1,5 @@
 """Sequences of frames out of an array in a file: its axes, its element type and its missing values."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import functools

@@ -1,7 +1,5 @@
 """A file format as one object: the endings, the reader, the writer and the limits of its files."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import importlib

@@ -1,7 +1,5 @@
 """The GIF format, through Pillow."""
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import pathlib

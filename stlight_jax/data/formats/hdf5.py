@@ -1,7 +1,5 @@
 """The HDF5 format, read slice by slice through h5py."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import pathlib

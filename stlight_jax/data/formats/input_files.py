@@ -1,7 +1,5 @@
 """The sequences below a path: finds the files, opens them lazily, and brings their times into one order."""
 
-from __future__ import annotations
-
 import collections
 import dataclasses
 import os

@@ -1,7 +1,5 @@
 """Files of several arrays under names: the choice of frames and times, and the arrays that are written beside frames."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The variables of a netCDF file, through xarray: which of them are frames and times, and their values."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import functools

@@ -1,7 +1,5 @@
 """The .npy format, and the only reader of its headers."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import pathlib

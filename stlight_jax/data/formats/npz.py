@@ -1,7 +1,5 @@
 """The .npz format: a ZIP archive of .npy files, read frame by frame."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import math
@@ -114,7 +112,7 @@ class _ForwardArray:
         if size > _ALWAYS_AVAILABLE and size > memory_available() / 2:
             raise InputError(f"{self._label}: {size / 2**20:,.0f} MiB are needed at once, more than this machine can hold")
         array = np.empty(shape, self._dtype)
-        content, done = memoryview(array.reshape(-1).view(np.uint8)), 0
+        content, done = array.reshape(-1).view(np.uint8).data, 0
         while done < len(content):
             part = self._file.read(min(_BYTES_PER_READ, len(content) - done))
             if not part:

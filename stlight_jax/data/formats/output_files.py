@@ -1,7 +1,5 @@
 """Files of predictions: whether a format can hold them, and how they are written whole or not at all."""
 
-from __future__ import annotations
-
 import contextlib
 import pathlib
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """The description of an output that every writer gets."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Collection

@@ -1,7 +1,5 @@
 """Folders of pictures, each folder a sequence."""
 
-from __future__ import annotations
-
 import contextlib
 import pathlib
 from collections.abc import Iterator, Sequence

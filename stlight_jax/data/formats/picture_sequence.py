@@ -1,7 +1,5 @@
 """Sequences of pictures that a video, a GIF or a folder holds: their size, their depth, and grey or rgb."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable, Iterator
 from typing import NamedTuple

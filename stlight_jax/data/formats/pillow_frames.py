@@ -1,7 +1,5 @@
 """Frames that Pillow decodes, of folders of pictures and of GIFs."""
 
-from __future__ import annotations
-
 import functools
 import struct
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Errors of reading files: damage in one line."""
 
-from __future__ import annotations
-
 import contextlib
 import zipfile
 import zlib

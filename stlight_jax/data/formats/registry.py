@@ -1,7 +1,5 @@
 """The list of all file formats, and searches in it."""
 
-from __future__ import annotations
-
 from stlight_jax.data.formats import gif, hdf5, netcdf, npy, npz, picture_folder, strip, video
 from stlight_jax.data.formats.file_format import FileFormat
 

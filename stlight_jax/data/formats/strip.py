@@ -1,7 +1,5 @@
 """A strip: the inputs, the truth and the prediction of one forecast as columns of one picture."""
 
-from __future__ import annotations
-
 from stlight_jax.data.formats.file_format import FileFormat
 
 # `forecasting` draws it, since it shows more than the predicted frames.

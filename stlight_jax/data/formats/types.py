@@ -1,7 +1,5 @@
 """The records that every reader shares: how the user wants files read, and the frames that a reader finds."""
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """Conversion of predicted values to the axes and the element type of a file."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from stlight_jax.data.formats.output_spec import OutputSpec

@@ -1,7 +1,5 @@
 """Videos, read and written through PyAV."""
 
-from __future__ import annotations
-
 import contextlib
 import fractions
 import functools

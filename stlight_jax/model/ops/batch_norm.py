@@ -1,7 +1,5 @@
 """Batch norm with the variables and results of Flax's, and gradients that read the activations half as often."""
 
-from __future__ import annotations
-
 import functools
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Sums over all pixels of a channel, which XLA computes slowly on some CPUs, and the bias, whose gradient is such a sum."""
 
-from __future__ import annotations
-
 import chex
 import jax
 import jax.numpy as jnp

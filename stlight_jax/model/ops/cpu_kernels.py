@@ -1,7 +1,5 @@
 """The hand-written CPU kernels of `cpu_kernels.cc`: compiled on first use, stored in the user's cache, called by XLA."""
 
-from __future__ import annotations
-
 import ctypes
 import functools
 import hashlib

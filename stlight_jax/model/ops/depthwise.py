@@ -40,8 +40,6 @@ not the CPU), "phases" for NVIDIA GPUs and "native" for other platforms. "portab
 program can be exported.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, get_args

@@ -1,7 +1,5 @@
 """Flax's convolution and dense layer, GELU and the pointwise product, with gradients that are also fast on CPUs."""
 
-from __future__ import annotations
-
 import functools
 import math
 from typing import Any
