@@ -29,7 +29,7 @@ from stlight_jax.commands.run_command import run_script
 from stlight_jax.console.messages import print_message
 from stlight_jax.data.digits import Digits, load_digits
 from stlight_jax.data.moving_images import GeneratedSequences
-from stlight_jax.metrics.frame_metrics import frame_metrics
+from stlight_jax.metrics.metric_sums import frame_metrics
 from stlight_jax.runs.environment import describe_environment
 from stlight_jax.storage.atomic import write_json
 

@@ -21,8 +21,8 @@ from rich.console import Console
 from rich.table import Table
 
 from stlight_jax import STLight, STLightConfig
-from stlight_jax.commands.config_flag import define_config_flag
 from stlight_jax.commands.run_command import run_script
+from stlight_jax.commands.shared_flags import define_config_flag
 from stlight_jax.console.messages import print_message
 from stlight_jax.data.load import check_config, network_config
 from stlight_jax.inference.predictor import Predictor

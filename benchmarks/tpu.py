@@ -21,7 +21,7 @@ from absl import app, flags
 from stlight_jax.commands.run_command import quiet_libraries
 from stlight_jax.console.messages import print_message
 from stlight_jax.data.load import check_config, frame_size
-from stlight_jax.reports.tpu_chart import draw_programs
+from stlight_jax.reports.figures import draw_programs
 from stlight_jax.runs.environment import package_versions
 from stlight_jax.storage.atomic import write_json
 from stlight_jax.tpu_planning import tpu_table

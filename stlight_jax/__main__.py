@@ -34,17 +34,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     name, *rest = (sys.argv[1:] if arguments is None else arguments) or [""]
     if name == "train":
         signals.exit_resumable_on_sigterm()
-    if name in COMMANDS:
-        from stlight_jax.commands.run_command import run_command
+    from stlight_jax.commands.run_command import exit_quietly_without_reader, run_command
 
+    if name in COMMANDS:
         try:
             run_command(importlib.import_module(f"stlight_jax.commands.{name}").COMMAND, [f"stlight {name}", *rest])
         except SystemExit as error:
             _exit_before_threads(error)
             raise
     elif name in ("", "--help", "-h", "help"):
-        from stlight_jax.commands.standard_output import exit_quietly_without_reader
-
         with exit_quietly_without_reader():
             print(_usage())
         sys.exit(0 if name else InputError.exit_status)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from absl import flags, logging
 
-from stlight_jax.commands.config_flag import ConfigFileError
+from stlight_jax.commands.shared_flags import ConfigFileError
 from stlight_jax.errors import InputError
 
 _HELP_WIDTH = 100

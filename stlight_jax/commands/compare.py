@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from absl import flags
 
 from stlight_jax.commands.command import Command
-from stlight_jax.commands.config_flag import define_config_flag
+from stlight_jax.commands.shared_flags import define_config_flag
 
 
 def _define_flags(values: flags.FlagValues, arguments: Sequence[str]) -> None:

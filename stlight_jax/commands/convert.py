@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from absl import flags
 
 from stlight_jax.commands.command import Command
-from stlight_jax.commands.config_flag import define_config_flag
-from stlight_jax.commands.shared_flags import check_exists, parse_frame_size, parse_value_range
+from stlight_jax.commands.shared_flags import check_exists, define_config_flag, parse_frame_size, parse_value_range
 from stlight_jax.errors import InputError
 
 _OF_WEIGHTS = ("config", "key_map", "frame_size", "value_range")

@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from absl import flags
 
 from stlight_jax.commands.command import Command
-from stlight_jax.commands.config_flag import define_config_flag
-from stlight_jax.commands.shared_flags import chosen_frame_size, define_frame_size_flag
+from stlight_jax.commands.shared_flags import chosen_frame_size, define_config_flag, define_frame_size_flag
 
 
 def _define_flags(values: flags.FlagValues, arguments: Sequence[str]) -> None:

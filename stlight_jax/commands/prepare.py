@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from absl import flags
 
 from stlight_jax.commands.command import Command
-from stlight_jax.commands.config_flag import define_config_flag
-from stlight_jax.commands.shared_flags import check_exists
+from stlight_jax.commands.shared_flags import check_exists, define_config_flag
 from stlight_jax.console.messages import print_message
 from stlight_jax.data.datasets.all_datasets import DATASETS, find_dataset
 from stlight_jax.errors import InputError

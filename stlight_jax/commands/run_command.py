@@ -3,15 +3,15 @@
 import contextlib
 import logging as python_logging
 import os
+import select
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from absl import flags, logging
 
 from stlight_jax.commands.command import Command, parse_flags
-from stlight_jax.commands.standard_output import exit_quietly_without_reader
 from stlight_jax.console import signals
 from stlight_jax.errors import PreemptedError, StlightError, TerminationInterrupt
 
@@ -146,3 +146,22 @@ def _bucket_message(error: Exception) -> str | None:
     if not paths.is_bucket_error(error):
         return None
     return f"error: a bucket failed to answer, {type(error).__name__}: {one_line(error)}"
+
+
+@contextlib.contextmanager
+def exit_quietly_without_reader() -> Iterator[None]:
+    """Ends the process with status 0 if the reader of standard output has gone, as in `stlight inspect ... | head -1`.
+
+    Raises:
+      BrokenPipeError: if another pipe than standard output has lost its reader.
+    """
+    try:
+        yield
+        print(end="", flush=True)
+    except BrokenPipeError:
+        poll = select.poll()
+        poll.register(sys.stdout, 0)
+        if not poll.poll(0):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes standard output at its exit
+        sys.exit(0)

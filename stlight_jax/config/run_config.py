@@ -1,29 +1,14 @@
-"""The config of a run: its defaults, and its typed, checked form."""
+"""The config of a run: its defaults, its typed, checked form, and its differences from another or a published one."""
 
 import dataclasses
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 import ml_collections
 
-from stlight_jax.config.schema import Key, Section
-from stlight_jax.config.sections import (
-    EvaluationSection,
-    ModelSection,
-    OptimizerSection,
-    ParallelSection,
-    ProfileSection,
-    TrainSection,
-)
-
-SECTIONS: tuple[type[Section], ...] = (
-    TrainSection,
-    ParallelSection,
-    OptimizerSection,
-    ModelSection,
-    EvaluationSection,
-    ProfileSection,
-)
+from stlight_jax.config import sections
+from stlight_jax.config.schema import MISSING, Key, Section
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,12 +29,12 @@ class RunConfig(Section):
 
     dataset: Annotated[str, Key("Name of the data set.")]
     size: Annotated[str, Key("Name of the size, for titles.", resumable=True)]
-    model: ModelSection
-    optimizer: OptimizerSection
-    train: TrainSection
-    parallel: ParallelSection
-    evaluation: EvaluationSection
-    profile: ProfileSection
+    model: sections.ModelSection
+    optimizer: sections.OptimizerSection
+    train: sections.TrainSection
+    parallel: sections.ParallelSection
+    evaluation: sections.EvaluationSection
+    profile: sections.ProfileSection
     data: Any
 
     def to_dict(self) -> dict[str, Any]:
@@ -69,7 +54,7 @@ def base_config(dataset: str, size: str, data: type[Section] | None = None) -> m
       A config with all keys at their defaults.
     """
     config = ml_collections.ConfigDict({"dataset": dataset, "size": size})
-    for section in (*SECTIONS, *([] if data is None else [data])):
+    for section in (*sections.SECTIONS, *([] if data is None else [data])):
         config[section.section_name] = section.default_config()
     return config
 
@@ -91,8 +76,65 @@ def check(config: Mapping[str, Any] | ml_collections.ConfigDict, data: type[Sect
     """
     if isinstance(config, ml_collections.ConfigDict):
         config = config.copy_and_resolve_references().to_dict()
-    declared: tuple[type[Section], ...] = (*SECTIONS, data)
-    sections: dict[str, Any] = {
-        section.section_name: section.from_config(config.get(section.section_name)) for section in declared
-    }
-    return RunConfig(dataset=config["dataset"], size=config.get("size", ""), **sections)
+    declared: tuple[type[Section], ...] = (*sections.SECTIONS, data)
+    checked: dict[str, Any] = {each.section_name: each.from_config(config.get(each.section_name)) for each in declared}
+    return RunConfig(dataset=config["dataset"], size=config.get("size", ""), **checked)
+
+
+def course_differences(old: Mapping[str, Any], new: RunConfig) -> list[str]:
+    """Lists the keys whose change would alter the course of training.
+
+    Args:
+      old: Config of the run's checkpoint as plain data; keys that it lacks take the values that it stands for.
+      new: Config to resume with.
+
+    Returns:
+      Lines `KEY: OLD -> NEW`, sorted by key.
+    """
+    keys = {key.path: key for key in _keys(type(new.data))}
+    changed = new.to_dict()
+    before = {path: key.absent for path, key in keys.items() if key.absent is not MISSING}
+    before |= _flat({name: section for name, section in old.items() if name in changed})
+    after = _flat(changed)
+    free = {path for path, key in keys.items() if key.resumable}
+    return [
+        f"{path}: {before.get(path)!r} -> {after.get(path)!r}"
+        for path in sorted((before.keys() | after.keys()) - free)
+        if not _equal(before.get(path), after.get(path))
+    ]
+
+
+def recipe_differences(config: RunConfig, published: Mapping[str, Any]) -> list[str]:
+    """Lists the keys of the training recipe that differ from the published ones and have an effect.
+
+    Args:
+      config: Config of the run.
+      published: The published value of each key, such as `train.epochs`; other keys have their defaults.
+
+    Returns:
+      Lines `KEY: VALUE, published VALUE`.
+    """
+    used = _flat(config.to_dict())
+    return [
+        f"{key.path}: {used[key.path]!r}, published {wanted!r}"
+        for key in _keys(type(config.data))
+        if key.recipe
+        and used[key.path] != (wanted := published.get(key.path, key.default))
+        and (key.used_if is None or used[f"{key.section}.{key.used_if[0]}"] == key.used_if[1])
+    ]
+
+
+def _equal(a: Any, b: Any) -> bool:
+    return a == b or (a != a and b != b)  # NaN equals NaN
+
+
+def _keys(data: type[Section]) -> Iterator[Key]:
+    declared: tuple[type[Section], ...] = (RunConfig, *sections.SECTIONS, data)
+    return itertools.chain.from_iterable(section.keys().values() for section in declared)
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return flat

@@ -129,3 +129,12 @@ class ProfileSection(Section, name="profile"):
     steps: Annotated[int, Key("Steps to trace after each start of the run; 0 for none.", least=0, resumable=True, absent=0)] = 0
     first: Annotated[int, Key(
         "Steps before the first traced one, not counting the one that compiles.", least=0, resumable=True, absent=5)] = 5
+# fmt: on
+SECTIONS: tuple[type[Section], ...] = (
+    TrainSection,
+    ParallelSection,
+    OptimizerSection,
+    ModelSection,
+    EvaluationSection,
+    ProfileSection,
+)

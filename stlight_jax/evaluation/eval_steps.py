@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from stlight_jax.data.batches import split_frames
 from stlight_jax.data.scaling import Scaling
-from stlight_jax.metrics.frame_metrics import FrameScores, frame_metrics
+from stlight_jax.metrics.metric_sums import FrameScores, frame_metrics
 from stlight_jax.model.rollout import rollout
 from stlight_jax.model.stlight import STLight
 

@@ -1,8 +1,12 @@
-"""The evaluation of a network on a set of sequences, streaming, alone or beside baselines."""
+"""The evaluation of a network on a set of sequences, streaming, alone or beside baselines.
+
+Two baselines need more than the input frames: all target frames, or frames from before the input.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import operator
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -12,12 +16,88 @@ from stlight_jax.console.progress import track
 from stlight_jax.data.pipeline import evaluation_batches
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.data.sequences import Sequences
-from stlight_jax.evaluation.data_baselines import BestConstantImage, CycleBaseline
+from stlight_jax.errors import InputError
 from stlight_jax.evaluation.eval_steps import EvalStep, make_baseline_step, make_eval_step, make_given_step
 from stlight_jax.metrics import input_baselines
-from stlight_jax.metrics.metric_sums import MetricSums, SequenceErrors
+from stlight_jax.metrics.metric_sums import MetricSums, SequenceErrors, add_batch
 from stlight_jax.model.stlight import STLight
 from stlight_jax.parallel.launchers import Launcher
+
+
+class BestConstantImage:
+    """MSE of the one image with the lowest MSE if it is predicted for every frame: the mean of all target frames.
+
+    In closed form, from float64 sums, without a second pass over the data.
+    """
+
+    def __init__(self) -> None:
+        # Numbers, sums and squares of the valid values, [t, h, w, c] each, and frames with any, [t].
+        self._sums: tuple[Any, ...] = (0.0, 0.0, 0.0, 0.0)
+
+    def add(self, targets: np.ndarray, valid: np.ndarray | None = None) -> None:
+        """Takes in target frames.
+
+        Args:
+          targets: `[b, t, h, w, c]` in the network's range.
+          valid: bool `[b, t, h, w, c]`, False where values are missing; None if no value is missing.
+        """
+        targets = targets.astype(np.float64)
+        valid = np.ones(targets.shape, bool) if valid is None else valid
+        totals, squares = (values.sum(0, where=valid) for values in (targets, np.square(targets)))
+        batch = (valid.sum(0), totals, squares, valid.any(axis=(2, 3, 4)).sum(0))
+        self._sums = tuple(map(operator.add, self._sums, batch))
+
+    def over_processes(self, add: Callable[[Any], Any]) -> None:
+        """Adds the frames of all processes, see `MetricSums.over_processes`."""
+        self._sums = add(self._sums)
+
+    def mse_per_lead_time(self) -> list[float]:
+        """Computes the MSE, summed over pixels and channels, in the network's units squared."""
+        counts, totals, squares, frames = self._sums
+        image = totals.sum(0) / np.maximum(counts.sum(0), 1)
+        errors = squares - 2 * image * totals + image**2 * counts
+        return (errors.sum((1, 2, 3)) / np.maximum(frames, 1)).tolist()
+
+
+class CycleBaseline:
+    """The frames of the same phase of the last day, week or other cycle as a prediction.
+
+    Args:
+      source: the sequences to predict.
+      steps: length of the cycle, in sampling steps.
+      horizon: frames to predict.
+      frame_step: sampling steps between two frames of a sequence.
+
+    Raises:
+      InputError: the cycle is shorter than the horizon.
+    """
+
+    def __init__(self, source: Sequences, steps: int, horizon: int, frame_step: int) -> None:
+        self.steps = steps
+        self._source, self._horizon = source, horizon
+        ahead = horizon * frame_step
+        if steps < ahead:
+            raise InputError(
+                f"evaluation.cycle is {steps}, less than the {ahead} sampling steps to predict: it would look ahead"
+            )
+
+    def frames(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Reads the stored frames one cycle before the targets of some sequences.
+
+        Args:
+          indices: of the sequences, `[b]`.
+
+        Returns:
+          Frames `[b, horizon, h, w, c]`, and bool `[b]`: whether they are known.
+
+        Raises:
+          InputError: the data set keeps no frames from before its sequences.
+        """
+        past = self._source.frames_before(indices, self.steps, self._horizon)
+        if past is None:
+            name = self._source.description["name"]
+            raise InputError(f"evaluation.cycle is {self.steps}, but {name} has no past; set it to 0")
+        return past
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,7 +210,7 @@ def evaluate(
     sums: dict[str, MetricSums] = {}
     for _, frames, mask in _batches(source, batch_size, launcher, title):
         scores = launcher.join(step(variables, launcher.split(frames)))
-        _add(sums, {"network": scores}, mask)
+        add_batch(sums, {"network": scores}, mask)
         if abandon():
             return None
     return sums["network"].over_processes(launcher.sum_over_processes)
@@ -166,17 +246,17 @@ def evaluate_with_baselines(
         # 1. The network with the weights of each checkpoint.
         scores = {name: launcher.join(steps.network(variables, batch)) for name, variables in models.items()}
         of_first = next(iter(scores.values()))
-        _add(of_models, scores, mask)
+        add_batch(of_models, scores, mask)
         errors.add(first, of_first, mask)
 
         # 2. Baselines from the input frames.
-        _add(of_baselines, {key: launcher.join(step(ignored, batch)) for key, step in steps.baselines.items()}, mask)
+        add_batch(of_baselines, {key: launcher.join(step(ignored, batch)) for key, step in steps.baselines.items()}, mask)
 
         # 3. Baselines from other frames.
         if cycle is not None:
             past, known = cycle.frames(np.minimum(first + np.arange(len(mask)), len(data.source) - 1))
             of_past = launcher.join(steps.given(ignored, launcher.split((past, frames))))
-            _add(of_cycle, {"baseline": of_past, "model": of_first}, mask & known)
+            add_batch(of_cycle, {"baseline": of_past, "model": of_first}, mask & known)
         targets, valid = data.scaling.to_network_float64(frames[mask][:, data.in_frames :])
         constant.add(targets[..., : data.out_channels], None if valid is None else valid[..., : data.out_channels])
 
@@ -202,10 +282,3 @@ def _batches(
     own = launcher.process_index * (batch_size // launcher.process_count)
     for number, (frames, mask) in enumerate(track(batches, title, -(-len(source) // batch_size))):
         yield number * batch_size + own, frames, mask
-
-
-def _add(sums: dict[str, MetricSums], scores: Mapping[str, Any], mask: np.ndarray) -> None:
-    """Adds the scores of a batch to the sums of the same name."""
-    for name, of_batch in scores.items():
-        batch = MetricSums.from_batch(of_batch, mask)
-        sums[name] = sums[name] + batch if name in sums else batch

@@ -1,11 +1,9 @@
 """The HTML page of a prediction: forecasts, and metrics if the truth is known."""
 
-from __future__ import annotations
-
 import datetime
 import pathlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -13,12 +11,10 @@ from stlight_jax.data.scaling import Scaling
 from stlight_jax.evaluation.samples import best_median_worst
 from stlight_jax.forecasting.forecast_run import ForecastRun
 from stlight_jax.forecasting.forecast_windows import Forecast, ForecastError
+from stlight_jax.inference.forecaster import Forecaster
 from stlight_jax.reports.page import Gallery, Page, write_page
 from stlight_jax.reports.sprites import Clip, error_note
 from stlight_jax.runs.environment import describe_environment
-
-if TYPE_CHECKING:
-    from stlight_jax.inference.forecaster import Forecaster
 
 _CLIPS = 4
 _GALLERY_REMARK = (

@@ -1,19 +1,14 @@
 """Makes the forecasts of a plan, a few at a time."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from stlight_jax.forecasting.forecast_windows import Forecast, windows_along
 from stlight_jax.forecasting.plan import ForecastPlan
-from stlight_jax.forecasting.read_options import errors_name_flags
-
-if TYPE_CHECKING:
-    from stlight_jax.inference.forecaster import Forecaster
+from stlight_jax.forecasting.request import errors_name_flags
+from stlight_jax.inference.forecaster import Forecaster
 
 _MAX_BATCH, _BATCH_BYTES = 8, 64 * 2**20
 

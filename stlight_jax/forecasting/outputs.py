@@ -1,7 +1,5 @@
 """The output files of a prediction: names, kinds, content, and that they replace nothing without permission."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import os
@@ -9,7 +7,6 @@ import pathlib
 import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,12 +22,10 @@ from stlight_jax.errors import InputError
 from stlight_jax.forecasting.forecast_windows import Forecast
 from stlight_jax.forecasting.plan import ForecastPlan
 from stlight_jax.forecasting.request import Request
+from stlight_jax.inference.forecaster import Forecaster
 from stlight_jax.storage import paths
 from stlight_jax.storage.atomic import atomic_output, foreign_file_in
 from stlight_jax.storage.paths import create_folder
-
-if TYPE_CHECKING:
-    from stlight_jax.inference.forecaster import Forecaster
 
 _DEFAULT_RATE = 10.0  # frames per second, if the input has none
 _MAX_COLUMNS = 40  # of a strip

@@ -12,8 +12,7 @@ from stlight_jax.data.formats.types import FrameSource
 from stlight_jax.data.times import TimeAxis, format_duration, sampling_step
 from stlight_jax.errors import InputError
 from stlight_jax.forecasting.forecast_windows import SampledSource, known_after, starts_along
-from stlight_jax.forecasting.read_options import InputReader
-from stlight_jax.forecasting.request import Request
+from stlight_jax.forecasting.request import InputReader, Request
 from stlight_jax.model.rollout import check_horizon
 from stlight_jax.model.stlight import STLightConfig
 

@@ -1,26 +1,22 @@
-"""The pipeline of `stlight predict`: request, plan, forecasts, output files."""
+"""The pipeline of `stlight predict`: request, plan and its announcement, forecasts, output files."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import Any
 
 from stlight_jax.console.messages import print_message
 from stlight_jax.console.progress import Progress
+from stlight_jax.data.formats.file_format import FileFormat
+from stlight_jax.data.formats.output_spec import OutputSpec
 from stlight_jax.errors import InputError
-from stlight_jax.forecasting.announcement import print_plan
 from stlight_jax.forecasting.forecast_page import ClipSelection, write_forecast_page
 from stlight_jax.forecasting.forecast_run import ForecastRun
 from stlight_jax.forecasting.outputs import Outputs
 from stlight_jax.forecasting.plan import ForecastPlan, make_plan
-from stlight_jax.forecasting.read_options import InputReader
-from stlight_jax.forecasting.request import Request
+from stlight_jax.forecasting.request import InputReader, Request
 from stlight_jax.forecasting.verification import Verification, as_text
+from stlight_jax.inference.forecaster import Forecaster
+from stlight_jax.metrics.ssim import SSIM_WINDOW
 from stlight_jax.storage.atomic import atomic_output, write_json
-
-if TYPE_CHECKING:
-    from stlight_jax.inference.forecaster import Forecaster
-
-__all__ = ["Request", "predict"]
 
 
 def predict(request: Request, forecaster: Forecaster) -> dict[str, Any]:
@@ -96,3 +92,86 @@ def _summary(
         "windows_without_values": run.empty,
         "sequences_without_forecasts": plan.without_forecasts,
     }
+
+
+_MAX_NAMES = 12  # in a message
+
+
+def print_plan(plan: ForecastPlan, outputs: Outputs, in_frames: int) -> None:
+    """Prints which frames will be predicted from which, and remarks on input and output.
+
+    Args:
+      plan: The forecasts.
+      outputs: Their files.
+      in_frames: Frames that the network sees.
+    """
+    print_message(_plan_summary(plan, outputs, in_frames))
+    if plan.reader.from_training:
+        options = ", ".join(f"--{key}={value}" for key, value in plan.reader.from_training.items())
+        print_message(f"as in training: {options}")
+    _print_once(remark for source in plan.sources for remark in source.original.remarks)
+    _print_once(plan.truth_remarks[:_MAX_NAMES])
+    _print_once(_remarks_on_values(outputs.specs[0], plan.reader.options.fill_value))
+    small = {
+        source.shape[:2]
+        for number, source in enumerate(plan.sources)
+        if min(source.shape[:2]) < SSIM_WINDOW and plan.knows_truth(number)
+    }
+    if small:
+        height, width = min(small)
+        print_message(f"no SSIM of frames of {height} x {width}: it needs at least {SSIM_WINDOW} x {SSIM_WINDOW}")
+    if plan.skipped:
+        print_message(f"{plan.skipped:,} forecast{'s' * (plan.skipped > 1)} left out, across gaps in time")
+    names = plan.without_forecasts
+    if names:
+        more = f" and {len(names) - _MAX_NAMES:,} more" if len(names) > _MAX_NAMES else ""
+        print_message(
+            f"no forecast, and no file, of {', '.join(names[:_MAX_NAMES])}{more}: no {in_frames} frames, with the frames to "
+            "predict, are without a gap in time"
+        )
+    _print_once(map(_remark_on_pictures, outputs.specs, outputs.formats), indent="")
+
+
+def _plan_summary(plan: ForecastPlan, outputs: Outputs, in_frames: int) -> str:
+    source, count, total = plan.sources[0], len(plan.sources), sum(map(len, plan.starts))
+    original = source.original
+    name = f"{count:,} sequences, the first {original.name}" if count > 1 else original.name
+    height, width, channels = source.shape
+    step = f", every {original.step}" if original.step else ""
+    frames = f"{plan.horizon} frame{'s' * (plan.horizon > 1)} from {in_frames}"
+    where = f"{total:,} times" if plan.rolling else f"from frame {source.file_index(plan.starts[0][0])} on"
+    return (
+        f"{name}: {original.frames:,} frames of {height} x {width}, {channels} channel{'s' * (channels > 1)}, {original.dtype}"
+        f"{step}; predicting {frames}, {where}, to {outputs.path}"
+    )
+
+
+def _remarks_on_values(spec: OutputSpec, fill: float | None) -> list[str]:
+    """Names the properties of the input's values that the output does not keep.
+
+    Args:
+      spec: The output.
+      fill: The number that marks missing values of the input; None for NaN or a mask.
+    """
+    remarks, dtype = [], spec.source.dtype
+    if spec.dtype != dtype and not spec.dtype_requested:
+        values = "missing values" if fill is None else f"the fill value {fill:g}"
+        remarks.append(f"{dtype} cannot hold {values}; arrays are written as {spec.dtype}")
+    if fill is not None and spec.fill is None:
+        remarks.append(f"{spec.dtype} cannot hold the fill value {fill:g}; missing values are written as NaN")
+    return remarks
+
+
+def _remark_on_pictures(spec: OutputSpec, file_format: FileFormat) -> str:
+    """Explains how values become the grey levels of pictures; "" for other kinds of output and for values 0..255."""
+    ends = min(spec.low), max(spec.high)
+    if not file_format.is_pictures or file_format.writer is None or ends == (0, 255):
+        return ""
+    if spec.is_eight_bit or (spec.is_sixteen_bit and file_format.is_folder):
+        return "grey levels of pictures are written as they are"
+    return f"values are mapped from {ends[0]:g}..{ends[1]:g} to 0..255 for pictures"
+
+
+def _print_once(remarks: Iterable[str], indent: str = "  ") -> None:
+    for remark in dict.fromkeys(filter(None, remarks)):
+        print_message(f"{indent}{remark}")

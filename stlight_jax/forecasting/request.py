@@ -1,12 +1,22 @@
 """The request of a user for forecasts."""
 
+from __future__ import annotations
+
+import contextlib
 import dataclasses
+import os
 import pathlib
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
+from stlight_jax.data.formats import registry
+from stlight_jax.data.formats.input_files import open_sequences
+from stlight_jax.data.formats.types import FrameSource, ReadOptions
 from stlight_jax.errors import InputError
+from stlight_jax.forecasting.forecast_windows import SampledSource
 from stlight_jax.storage import paths
 
 FLOAT_TYPES = ("float16", "float32", "float64")
@@ -77,3 +87,104 @@ class Request:
             raise InputError(f"--fill_value={fill:g}: give a number, or none; NaN in floats is always missing")
         if self.dtype not in (None, *FLOAT_TYPES):
             raise InputError(f"--dtype={self.dtype}: choose one of {', '.join(FLOAT_TYPES)}")
+
+
+# Flags of the command; in configs they are keys of the section `data`.
+KEYS = ("variable", "time", "layout", "channels", "fill_value", "mask", "frame_step", "height", "width")
+_OF_NAMED_ARRAYS = ("variable", "time", "mask")
+_DEFAULTS = {"channels": "auto", "frame_step": 1, "height": 0, "width": 0, "layout": "auto"}
+
+
+@dataclasses.dataclass(frozen=True)
+class InputReader:
+    """Opens files of frames with the options of one prediction.
+
+    Attributes:
+      options: Options of the file formats.
+      frame_step: Distance between the frames that the network sees, in frames of the file.
+      size: (height, width) that frames are resized to; None keeps their size.
+      from_training: The options that come from the model's training, {key: value}.
+    """
+
+    options: ReadOptions
+    frame_step: int
+    size: tuple[int, int] | None
+    from_training: dict[str, Any]
+
+    @classmethod
+    def for_model(
+        cls, path: pathlib.Path, given: Mapping[str, Any], description: Mapping[str, Any], in_channels: int
+    ) -> InputReader:
+        """Chooses the user's options first, then those of the training, if its data were a user's own frames.
+
+        Args:
+          path: The input.
+          given: The options among `KEYS` that the user has set.
+          description: The forecaster's description.
+          in_channels: Channels that the model sees; pictures and videos are read as grey for 1 and as rgb for 3.
+
+        Raises:
+          InputError: An option is unknown or impossible.
+        """
+        unknown = set(given) - set(KEYS)
+        if unknown:
+            raise InputError(f"reading has an unknown option, {sorted(unknown)[0]!r}; choose among {', '.join(KEYS)}")
+        trained = _training_options(description)
+        if not _has_named_arrays(path):
+            trained = {key: value for key, value in trained.items() if key not in _OF_NAMED_ARRAYS}
+        trained.pop("channels", None)  # the model decides
+        sides = ("height", "width") if given.keys() & {"height", "width"} else ()
+        trained = {key: value for key, value in trained.items() if key not in (*given, *sides)}
+        values = {"channels": {1: "grey", 3: "rgb"}.get(in_channels, "auto"), **trained, **given}
+        frame_step, height, width = (values.pop(key, _DEFAULTS[key]) for key in ("frame_step", "height", "width"))
+        if frame_step < 1:
+            raise InputError(f"--frame_step={frame_step}: give at least 1")
+        if (height < 1) != (width < 1) or min(height, width) < 0:
+            raise InputError(f"--height={height} and --width={width}: give both, each at least 1, or neither")
+        return cls(ReadOptions(**values), frame_step, (height, width) if height else None, trained)
+
+    def open(self, path: pathlib.Path) -> list[FrameSource]:
+        """Opens the sequences in a file or folder.
+
+        Raises:
+          InputError: They cannot be read; the message names the command's flags.
+        """
+        with errors_name_flags():
+            return open_sequences(path, self.options)
+
+    def sampled(self, original: FrameSource, index: int) -> tuple[SampledSource, int]:
+        """Chooses the frames of a sequence that the network sees.
+
+        Args:
+          original: The sequence in its file.
+          index: Index in the file of a frame that belongs to them.
+
+        Returns:
+          The frames, and the index of that frame among them.
+        """
+        return SampledSource(original, self.frame_step, index % self.frame_step, self.size), index // self.frame_step
+
+
+@contextlib.contextmanager
+def errors_name_flags() -> Iterator[None]:
+    """Replaces config keys in the messages of readers, such as `data.variable`, by the command's flags, `--variable`."""
+    try:
+        yield
+    except InputError as error:
+        keys = "|".join(KEYS)
+        text = re.sub(rf"--config\.data\.({keys})\b", r"--\1", str(error))
+        raise InputError(re.sub(rf"(?<![\w/.-])data\.({keys})\b(?!\.)", r"--\1", text)) from None
+
+
+def _training_options(description: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the options of the training, without defaults; none if its data were not a user's own frames."""
+    config = description.get("config") or {}
+    section = (config.get("data") or {}) if config.get("dataset") == "frames" else {}
+    return {key: section[key] for key in KEYS if key in section and section[key] not in (None, "", _DEFAULTS.get(key))}
+
+
+def _has_named_arrays(path: pathlib.Path) -> bool:
+    """Whether a file, or a file of a folder, is of a format with named arrays."""
+    names = (name for _, _, names in os.walk(path) for name in names) if path.is_dir() else (path.name,)
+    formats = (registry.input_format(os.path.splitext(name)[1]) for name in names)
+    return any(item is not None and item.has_named_arrays for item in formats)

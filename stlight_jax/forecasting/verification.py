@@ -7,12 +7,10 @@ import numpy as np
 
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.forecasting.forecast_windows import Forecast, ForecastError
-from stlight_jax.metrics.frame_metrics import frame_metrics
 from stlight_jax.metrics.input_baselines import copy_last_frame
-from stlight_jax.metrics.metric_sums import MetricSums, SampledSums
+from stlight_jax.metrics.metric_sums import MetricSums, SampledSums, frame_metrics
 from stlight_jax.metrics.ssim import SSIM_WINDOW
-from stlight_jax.reports.results import summary
-from stlight_jax.reports.tables import metric_tables
+from stlight_jax.reports.results import metric_tables, summary
 
 _METHODS = ("stlight", "copy_last_frame")
 

@@ -1,4 +1,9 @@
-"""Exact sums of metrics, which can be added in any order, for any batch size and number of devices."""
+"""The metrics of every frame in one compiled pass, and their exact sums, for any batch size and number of devices.
+
+Definitions are OpenSTL's (`openstl/core/metrics.py`), slips included. Missing values count nowhere: MSE and MAE are sums over
+the valid values, PSNR is a mean over them, SSIM a mean over the windows without a missing value, and a frame without a valid
+value is left out.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +13,53 @@ import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import chex
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from stlight_jax.metrics import metric_list
-from stlight_jax.metrics.metric import VALUES, DerivedMetric, FrameMetric, SampleAccumulator, SampledMetric
+from stlight_jax.metrics.metric import VALUES, DerivedMetric, FrameMetric, FramePair, SampledMetric
 from stlight_jax.metrics.pixel_errors import MSE
+
+_FRAMES_AT_A_TIME = 80
+
+# Key of a metric or a count -> float32 [b, t]: its value for each sequence and frame.
+FrameScores = dict[str, jax.Array]
+
+
+def frame_metrics(prediction: jax.Array, target: jax.Array, valid: jax.Array | None = None) -> FrameScores:
+    """Computes every `FrameMetric` of the list, and the counts they are averaged by.
+
+    Args:
+      prediction: float `[b, t, h, w, c]`, in [0, 1] except for overshoots.
+      target: float `[b, t, h, w, c]`, in [0, 1].
+      valid: bool `[b, t, h, w, c]`, False where values are missing; None if no value is missing.
+
+    Returns:
+      Key of each metric and each count -> float32 `[b, t]`.
+
+    Raises:
+      InputError: the frames are smaller than SSIM's 7 x 7 window.
+    """
+    chex.assert_rank(prediction, 5)
+    arrays = (prediction, target) if valid is None else (prediction, target, valid)
+    chex.assert_equal_shape(arrays)
+    flat = tuple(array.reshape(-1, *array.shape[2:]) for array in arrays)  # [b*t, h, w, c]
+    # As many frames at a time as caches hold with everything that is computed from them.
+    scores = jax.lax.map(lambda frame: _score_frame(*frame), flat, batch_size=_FRAMES_AT_A_TIME)
+    return jax.tree.map(lambda values: values.reshape(prediction.shape[:2]), scores)
+
+
+def _score_frame(prediction: jax.Array, target: jax.Array, valid: jax.Array | None = None) -> FrameScores:
+    if valid is not None:  # missing values are made equal, so that they add no error
+        prediction = jnp.where(valid, prediction, target)
+    frame = FramePair(prediction, target, valid)
+    metrics = metric_list.metrics_of(FrameMetric)
+    # A dict keeps the order, so that all processes compile the same program.
+    computed = {metric.key: metric.compute for metric in metrics}
+    computed |= {count.key: count.compute for count in (VALUES, *(metric.counted_by for metric in metrics))}
+    return {key: frame.once(compute) for key, compute in computed.items()}
 
 
 @jax.tree_util.register_dataclass
@@ -91,13 +137,24 @@ def _values(sums: dict[str, np.ndarray], frames: dict[str, np.ndarray]) -> dict[
         return {metric.key: value(metric).tolist() for metric in metric_list.averaged_metrics()}
 
 
+def add_batch(sums: dict[str, MetricSums], scores: Mapping[str, Any], mask: np.ndarray) -> None:
+    """Adds the scores of a batch to the sums of the same name.
+
+    Args:
+      sums: by name; a new name begins at zero.
+      scores: name -> of `frame_metrics`, `[b, t]` each.
+      mask: bool `[b]`, False for fillers.
+    """
+    for name, of_batch in scores.items():
+        batch = MetricSums.from_batch(of_batch, mask)
+        sums[name] = sums[name] + batch if name in sums else batch
+
+
 class SampledSums:
     """The sums of every `SampledMetric` of the list."""
 
     def __init__(self) -> None:
-        self._accumulators: dict[str, SampleAccumulator] = {
-            metric.key: metric.accumulator() for metric in metric_list.metrics_of(SampledMetric)
-        }
+        self._accumulators = {metric.key: metric.accumulator() for metric in metric_list.metrics_of(SampledMetric)}
 
     def add(self, truth: np.ndarray, prediction: np.ndarray) -> None:
         """Takes in floats `[n, t, h, w, c]` in the network's range, NaN where values are missing."""

@@ -38,11 +38,5 @@ RMSE = DerivedMetric(
     derive=np.sqrt,
 )
 PSNR = FrameMetric(
-    "psnr",
-    "PSNR",
-    unit="dB",
-    decimals=2,
-    direction="higher",
-    definition="of predictions clipped to [0, 1]",
-    compute=_psnr,
+    "psnr", "PSNR", unit="dB", decimals=2, direction="higher", definition="of predictions clipped to [0, 1]", compute=_psnr
 )

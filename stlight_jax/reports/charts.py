@@ -9,7 +9,7 @@ import numpy as np
 from stlight_jax.evaluation.samples import evenly_spaced
 from stlight_jax.metrics import metric_list
 from stlight_jax.metrics.metric import Metric, SampledMetric
-from stlight_jax.reports.pictures import smoothed
+from stlight_jax.reports.figures import smoothed
 
 _MAX_POINTS = 400  # of a line; a chart is not wider in pixels
 _MAX_ROWS = 50  # of a table of steps

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from stlight_jax.config import RunConfig
-from stlight_jax.config.differences import recipe_differences
+from stlight_jax.config.run_config import recipe_differences
 from stlight_jax.console.text_table import text_table
 from stlight_jax.data.datasets.all_datasets import find_dataset
 from stlight_jax.data.datasets.published_tables import PublishedTable

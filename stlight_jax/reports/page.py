@@ -16,9 +16,9 @@ from etils import epath
 
 from stlight_jax.metrics import metric_list
 from stlight_jax.metrics.metric import SampledMetric
-from stlight_jax.reports import comparison, tables
+from stlight_jax.reports import comparison
 from stlight_jax.reports.charts import Chart, lead_time_charts, training_charts
-from stlight_jax.reports.results import network_rows, summary
+from stlight_jax.reports.results import cells, network_rows, summary
 from stlight_jax.reports.sprites import Clip, encode_clips
 from stlight_jax.storage.atomic import finite, write_atomic
 
@@ -129,7 +129,7 @@ def _metrics_section(results: Mapping[str, Any] | None) -> str:
     if results is None:
         return ""
     shown = summary(results)
-    headings, rows = tables.cells(shown.rows)
+    headings, rows = cells(shown.rows)
     body = _table(["", *headings], rows, shown.title, [name for name in shown.rows if name.startswith("STLight")])
     body += _list(shown.remarks)
     quantiles = results.get("sequence_mse", {}).get("quantiles")
@@ -208,9 +208,9 @@ def _table(headings: Sequence[str], rows: Sequence[Sequence[str]], caption: str,
     """A table; rows whose names are in `own` are marked as the network's."""
     head = "".join(f'<th scope="col">{escape(heading)}</th>' for heading in headings)
     body = ""
-    for name, *cells in rows:
+    for name, *values in rows:
         mark = ' class="own"' if name in own else ""
-        listed = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
+        listed = "".join(f"<td>{escape(cell)}</td>" for cell in values)
         body += f'<tr{mark}><th scope="row">{escape(name)}</th>{listed}</tr>'
     table = f"<table><caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
     # Wide tables scroll by themselves, which a keyboard can do only in an element with focus.

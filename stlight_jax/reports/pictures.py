@@ -1,13 +1,11 @@
-"""Pictures of predictions and of a training run, as files."""
+"""Pictures of predictions, as files."""
 
 import io
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from etils import epath
-from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
 _CELL = 96  # pixels, at least, per frame side
@@ -91,43 +89,6 @@ def animate(path: epath.PathLike, inputs: np.ndarray, truth: np.ndarray, predict
         title = f"input frame {seen + 1} of {inputs.shape[1]}     lead time {ahead + 1} of {truth.shape[1]}"
         images.append(_grid(cells, list(frames), title))
     _save(path, images)
-
-
-def draw_loss_curve(path: epath.PathLike, training: Sequence[dict[str, Any]], validation: Sequence[dict[str, Any]]) -> None:
-    """Draws the training loss and the validation MSE against the step, as a PNG.
-
-    Args:
-      path: of the PNG.
-      training: lines of the metrics log (`read_metrics`).
-      validation: lines of the metrics log.
-    """
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    steps, losses = [line["step"] for line in training], [line["loss"] for line in training]
-    marker = "." if len(steps) < 20 else None  # a single point is no line
-    left.plot(steps, losses, color="0.75", linewidth=0.8, marker=marker, label="logged steps")
-    left.plot(steps, smoothed(losses), color="tab:blue", label="smoothed")
-    left.set(title="training loss (MSE per pixel)", xlabel="step", yscale="log")
-    left.legend()
-    right.plot([line["step"] for line in validation], [line["mse"] for line in validation], marker="o", color="tab:orange")
-    right.set(title="validation MSE (summed over pixels)", xlabel="step")
-    for axes in (left, right):
-        axes.grid(alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
-    save_figure(path, figure)
-
-
-def save_figure(path: epath.PathLike, figure: Figure) -> None:
-    """Saves a figure as a PNG, on a disk or in a bucket."""
-    content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=120)
-    epath.Path(path).write_bytes(content.getvalue())
-
-
-def smoothed(values: Sequence[float]) -> np.ndarray:
-    """Returns the mean over a centred window of a twentieth of the values, shorter at both ends."""
-    half = max(1, len(values) // 40)
-    return np.array([np.mean(values[max(0, at - half) : at + half + 1]) for at in range(len(values))])
 
 
 def pixels(frames: np.ndarray, error: bool = False) -> np.ndarray:

@@ -13,10 +13,8 @@ from stlight_jax.console.progress import track
 from stlight_jax.data.formats.npy import memory_map
 from stlight_jax.data.scaling import to_unit_range
 from stlight_jax.errors import InputError
-from stlight_jax.metrics.frame_metrics import frame_metrics
-from stlight_jax.metrics.metric_sums import MetricSums
-from stlight_jax.reports.results import definitions
-from stlight_jax.reports.tables import metric_tables
+from stlight_jax.metrics.metric_sums import MetricSums, add_batch, frame_metrics
+from stlight_jax.reports.results import definitions, metric_tables
 from stlight_jax.storage import paths
 from stlight_jax.storage.atomic import write_json
 from stlight_jax.storage.paths import create_folder
@@ -90,14 +88,12 @@ def score(prediction: epath.PathLike, truth: epath.PathLike, layout: str = "auto
         f"the axes are n{layout}"
     )
     step = jax.jit(frame_metrics)
-    sums: MetricSums | None = None
+    sums: dict[str, MetricSums] = {}
     for indices, mask in _batches(predicted.shape):
         ours = _as_frames(prediction, predicted[indices], layout, int(indices[0]), _PREDICTED_RANGE)
         theirs = _as_frames(truth, true[indices], layout, int(indices[0]), _TRUE_RANGE)
-        batch = MetricSums.from_batch(step(ours, theirs), mask)
-        sums = batch if sums is None else sums + batch
-    assert sums is not None  # no axis is empty
-    return sums
+        add_batch(sums, {"predictions": step(ours, theirs)}, mask)
+    return sums["predictions"]
 
 
 def _batches(shape: tuple[int, ...]) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -14,7 +14,7 @@ from stlight_jax.data.load import network_config, open_training
 from stlight_jax.data.pipeline import training_batches
 from stlight_jax.errors import InputError, ParityError
 from stlight_jax.model.stlight import STLight
-from stlight_jax.reports.parity_chart import draw_parity
+from stlight_jax.reports.figures import draw_parity
 from stlight_jax.runs.environment import describe_environment
 from stlight_jax.storage.atomic import write_json
 from stlight_jax.storage.paths import create_folder

@@ -10,7 +10,7 @@ from etils import epath
 from stlight_jax.config import RunConfig
 from stlight_jax.console.messages import print_message
 from stlight_jax.errors import InputError
-from stlight_jax.reports.tpu_chart import draw_programs
+from stlight_jax.reports.figures import draw_programs
 from stlight_jax.storage.atomic import write_json
 from stlight_jax.storage.paths import create_folder
 from stlight_jax.tpu_planning import tpu_table

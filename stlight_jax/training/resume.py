@@ -7,7 +7,7 @@ import flax.serialization
 import jax
 from etils import epath
 
-from stlight_jax.config.differences import course_differences
+from stlight_jax.config.run_config import course_differences
 from stlight_jax.console.messages import print_message
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.errors import InputError

@@ -6,7 +6,7 @@ import math
 import pytest
 
 from stlight_jax.config import base_config, check
-from stlight_jax.config.differences import course_differences, recipe_differences
+from stlight_jax.config.run_config import course_differences, recipe_differences
 from stlight_jax.data.load import check_config
 from tests.config.toy import ToyData
 from tests.conftest import load_config

@@ -1,6 +1,6 @@
 """The reference page has every key once in each table it belongs to."""
 
-from stlight_jax.config.run_config import SECTIONS
+from stlight_jax.config.sections import SECTIONS
 from stlight_jax.data.datasets.all_datasets import DATASETS, find_dataset
 from tests.config.write_reference_page import PATH, page, reference_page
 

@@ -8,10 +8,16 @@ import pytest
 
 from stlight_jax import InputError
 from stlight_jax.config import base_config, check
-from stlight_jax.config.differences import course_differences
-from stlight_jax.config.run_config import SECTIONS
+from stlight_jax.config.run_config import course_differences
 from stlight_jax.config.schema import MISSING, Key
-from stlight_jax.config.sections import EvaluationSection, ModelSection, OptimizerSection, ProfileSection, TrainSection
+from stlight_jax.config.sections import (
+    SECTIONS,
+    EvaluationSection,
+    ModelSection,
+    OptimizerSection,
+    ProfileSection,
+    TrainSection,
+)
 from stlight_jax.data.datasets.all_datasets import DATASETS, find_dataset
 from stlight_jax.version import __version__
 from tests.config.toy import LaterToyData, ToyData

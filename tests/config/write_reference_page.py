@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 
-from stlight_jax.config.run_config import SECTIONS, RunConfig
+from stlight_jax.config.run_config import RunConfig
 from stlight_jax.config.schema import MISSING, Key, Section
+from stlight_jax.config.sections import SECTIONS
 from stlight_jax.data.datasets.all_datasets import DATASETS, find_dataset
 from tests.commands import ROOT
 

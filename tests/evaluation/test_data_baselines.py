@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from stlight_jax.evaluation.data_baselines import BestConstantImage
+from stlight_jax.evaluation.evaluator import BestConstantImage
 
 
 def test_best_constant_image_equals_the_direct_search():

@@ -8,8 +8,8 @@ from stlight_jax import InputError
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.evaluation.eval_steps import make_baseline_step, make_given_step
 from stlight_jax.evaluation.evaluator import EvaluationData, EvaluationSteps, evaluate, evaluate_with_baselines
-from stlight_jax.metrics.frame_metrics import frame_metrics
 from stlight_jax.metrics.input_baselines import copy_last_frame, mean_of_inputs
+from stlight_jax.metrics.metric_sums import frame_metrics
 from stlight_jax.model.stlight import STLight, STLightConfig
 from stlight_jax.parallel.launchers import PmapLauncher
 

@@ -5,7 +5,7 @@ import pytest
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from stlight_jax import InputError
-from stlight_jax.metrics.frame_metrics import frame_metrics
+from stlight_jax.metrics.metric_sums import frame_metrics
 
 
 @pytest.mark.parametrize("shape", [(7, 7, 1), (32, 20, 1), (16, 31, 3)])

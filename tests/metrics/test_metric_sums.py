@@ -4,8 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from stlight_jax.metrics.frame_metrics import frame_metrics
-from stlight_jax.metrics.metric_sums import MetricSums, SequenceErrors
+from stlight_jax.metrics.metric_sums import MetricSums, SequenceErrors, frame_metrics
 from tests.metrics import golden
 
 

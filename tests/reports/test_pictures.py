@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from stlight_jax.reports.pictures import animate, draw_loss_curve, draw_strip
+from stlight_jax.reports.pictures import animate, draw_strip
 
 
 def frames(*shape):
@@ -37,9 +37,3 @@ def test_animation_runs_through_the_longer_of_input_and_prediction(tmp_path):
     assert image.n_frames == 5
     assert image.info["loop"] == 0
     assert image.size == (92 + 2 * 100, 30 + 4 * 100)
-
-
-def test_loss_curve_is_drawn_even_of_a_run_without_validation(tmp_path):
-    training = [{"step": step, "loss": 1 / step} for step in range(1, 50)]
-    draw_loss_curve(tmp_path / "x.png", training, [])
-    assert Image.open(tmp_path / "x.png").width > 800

@@ -5,8 +5,7 @@ import numpy as np
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.evaluation.evaluator import Cycle, Evaluation
 from stlight_jax.metrics.metric_sums import MetricSums
-from stlight_jax.reports.results import as_json
-from stlight_jax.reports.tables import evaluation_text
+from stlight_jax.reports.results import as_json, evaluation_text
 
 TEST_SET = {"name": "generated frames", "published": False, "sequences": 10_000, "digits": "1,000 digits"}
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from stlight_jax import InputError, STLight
-from stlight_jax.config.differences import course_differences
+from stlight_jax.config.run_config import course_differences
 from stlight_jax.config.sections import ProfileSection
 from stlight_jax.data.load import check_config, network_config, open_test
 from stlight_jax.data.pipeline import evaluation_batches, training_batches
