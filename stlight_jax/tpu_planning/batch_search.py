@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 
-from stlight_jax.tpu_planning.compiled_program import CompiledProgram, OversizedProgram
+from stlight_jax.tpu_planning.compile_plan import CompiledProgram, OversizedProgram
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,10 +1,11 @@
-"""The real programs of a config, compiled for a slice of a TPU pod without one."""
+"""The real programs of a config, compiled for a slice of a TPU pod without one: memory, cost and the least possible time."""
 
 import dataclasses
 import functools
 import re
 import time
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,12 +20,154 @@ from stlight_jax.model.initial_variables import init_variables
 from stlight_jax.model.ops import batch_norm
 from stlight_jax.model.stlight import STLight
 from stlight_jax.parallel.launchers import AXIS, ShardMapLauncher
-from stlight_jax.tpu_planning.chips import Slice
-from stlight_jax.tpu_planning.compiled_program import CompiledProgram, DeviceMemory, OversizedProgram
-from stlight_jax.tpu_planning.hlo_program import HloProgram
+from stlight_jax.tpu_planning.chips import Chip, Slice
+from stlight_jax.tpu_planning.hlo_program import Collective, HloProgram, ProgramCost
 from stlight_jax.training.schedule import Hyperparameters
 from stlight_jax.training.state import create_state, make_optimizer
 from stlight_jax.training.step import configured_training
+
+
+class DeviceMemory(NamedTuple):
+    """Memory of one chip at the peak, in bytes.
+
+    Attributes:
+      arguments: inputs of the program.
+      results: outputs beside the state, which is updated in place.
+      temporaries: intermediate arrays.
+      code: the program itself.
+    """
+
+    arguments: int
+    results: int
+    temporaries: int
+    code: int
+
+    @property
+    def total(self) -> int:
+        """The sum of all parts."""
+        return sum(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class PlannedProgram:
+    """A program for one slice.
+
+    Attributes:
+      kind: "training" (the training step, all chips together) or "prediction" (`Predictor`, each chip alone).
+      slice: the slice.
+      batch_per_chip: sequences per chip.
+    """
+
+    kind: str
+    slice: Slice
+    batch_per_chip: int
+
+    def as_json(self) -> dict[str, Any]:
+        """Returns plain data: figures per chip, times in seconds, sizes in bytes; `sequences_per_second` of the slice."""
+        return {
+            "program": self.kind,
+            "topology": self.slice.name,
+            "chips": len(self.slice.devices),
+            "batch_per_chip": self.batch_per_chip,
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class OversizedProgram(PlannedProgram):
+    """A program that does not fit into the memory of a chip.
+
+    Attributes:
+      needed: bytes that the program needs, if the compiler's message has them.
+    """
+
+    needed: float | None
+
+    def as_json(self) -> dict[str, Any]:
+        """See `PlannedProgram`."""
+        return super().as_json() | {
+            "does_not_fit": True,
+            "needed": self.needed,
+            "capacity": int(self.slice.chip.hbm_bytes),
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class CompiledProgram(PlannedProgram):
+    """A program that fits.
+
+    Attributes:
+      memory: memory of one chip.
+      cost: cost of one run on one chip.
+      collectives: operations of all chips together.
+      seconds: duration of the compilation.
+    """
+
+    memory: DeviceMemory
+    cost: ProgramCost
+    collectives: tuple[Collective, ...]
+    seconds: float
+
+    def as_json(self) -> dict[str, Any]:
+        """See `PlannedProgram`."""
+        chip, chips = self.slice.chip, len(self.slice.devices)
+        bound = time_bound(chip, self.cost, self.collectives, chips)
+        return super().as_json() | {
+            "hosts": self.slice.hosts,
+            "memory": {**self.memory._asdict(), "total": self.memory.total, "capacity": int(chip.hbm_bytes)},
+            "flops": self.cost.flops,
+            "flops_of_products": self.cost.product_flops,
+            "bfloat16_passes_of_products": self.cost.product_passes,
+            "transcendentals": self.cost.transcendentals,
+            "bytes_moved": self.cost.bytes,
+            "bytes_moved_that_are_padding": self.cost.padding_bytes,
+            "arithmetic_intensity": self.cost.flops / self.cost.bytes,
+            "collectives": _collectives_json(self.collectives),
+            "bound_not_a_measurement": {
+                **bound,
+                "sequences_per_second": self.batch_per_chip * chips / bound["seconds_per_step"],
+            },
+            "compile_seconds": self.seconds,
+        }
+
+
+def time_bound(chip: Chip, cost: ProgramCost, collectives: Sequence[Collective], chips: int) -> dict[str, Any]:
+    """Computes the least time of a step, if everything overlaps and runs at the published peaks. It is not a measurement.
+
+    Args:
+      chip: the chip with its peaks.
+      cost: cost of one run on one chip.
+      collectives: operations of all chips together.
+      chips: number of chips.
+
+    Returns:
+      The seconds of the matrix units ("products"), of the traffic to and from main "memory" and of that between chips
+      ("network"); the largest of them ("seconds_per_step") and its name ("limited_by").
+    """
+    sent = sum(one.times * one.bytes * _times_sent(one.kind, chips) for one in collectives)
+    seconds = {
+        "products": cost.product_passes / chip.bf16_flops,
+        "memory": cost.bytes / chip.hbm_bandwidth,
+        "network": sent / (chip.ici_bandwidth / 2),
+    }
+    return {**seconds, "seconds_per_step": max(seconds.values()), "limited_by": max(seconds, key=seconds.__getitem__)}
+
+
+def _times_sent(kind: str, chips: int) -> float:
+    """Returns how often each chip sends the bytes of a collective's result at least."""
+    others = (chips - 1) / chips
+    return {"all-reduce": 2 * others, "reduce-scatter": chips - 1, "collective-permute": 1.0}.get(kind, others)
+
+
+def _collectives_json(collectives: Sequence[Collective]) -> dict[str, dict[str, int]]:
+    found = {}
+    for kind in sorted({collective.kind for collective in collectives}):
+        same = [collective for collective in collectives if collective.kind == kind]
+        found[kind] = {
+            "per_step": sum(one.times for one in same),
+            "bytes_per_step": sum(one.times * one.bytes for one in same),
+            "largest_bytes": max(one.bytes for one in same),
+        }
+    return found
 
 
 class CompilePlan:

@@ -16,8 +16,7 @@ from stlight_jax.storage.paths import create_folder
 from stlight_jax.tpu_planning import tpu_table
 from stlight_jax.tpu_planning.batch_search import BatchSearch, largest_batch
 from stlight_jax.tpu_planning.chips import Slice, slice_by_name
-from stlight_jax.tpu_planning.compile_plan import CompilePlan
-from stlight_jax.tpu_planning.compiled_program import CompiledProgram, OversizedProgram
+from stlight_jax.tpu_planning.compile_plan import CompiledProgram, CompilePlan, OversizedProgram
 
 JSON, TEXT, PLOT = "compile.json", "compile.txt", "compile.png"
 

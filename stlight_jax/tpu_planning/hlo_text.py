@@ -1,5 +1,7 @@
 """The text of a compiled program (HLO), parsed into computations of instructions."""
 
+from __future__ import annotations
+
 import dataclasses
 import functools
 import math
@@ -8,8 +10,7 @@ from collections.abc import Iterator
 
 _BITS = {"pred": 8, "bf16": 16, "c64": 64, "c128": 128, "token": 0}
 _ARRAY = re.compile(r"([a-z]\w*)\[([\d,<=\s]*)\](?:\{([^{}]*)\})?")
-_INSTRUCTION = re.compile(r"\s+(ROOT )?%?([\w.\-]+) = (.*)")
-_OPCODE = re.compile(r"([a-z][a-z0-9\-]*)\(")
+_INSTRUCTION = re.compile(r"\s+(ROOT )?%?([\w.\-]+) = (.*?) ([a-z][a-z0-9\-]*)\((.*)")  # root, name, type, opcode, rest
 # Index of the result in the tuple that an asynchronous start returns; the other elements are operands and flags.
 _RESULT_INDEX = {"all-gather-start": 1, "collective-permute-start": 1, "slice-start": 1, "copy-start": 0}
 
@@ -38,7 +39,7 @@ class HloArray:
         return math.prod(self.shape)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class HloInstruction:
     """One line of HLO.
 
@@ -46,17 +47,21 @@ class HloInstruction:
       name: name of the instruction and of its result.
       opcode: the operation, such as "add".
       elements: arrays of each element of the resulting tuple; one element if the result is no tuple.
-      operands: names of the operands.
+      operands: the instructions whose results it takes.
       attributes: the rest of the line, from the first operand on.
       is_root: whether the result is that of the computation.
+      computations: all computations of the program by name.
+      users: the instructions that take its result.
     """
 
     name: str
     opcode: str
     elements: tuple[tuple[HloArray, ...], ...]
-    operands: tuple[str, ...]
+    operands: tuple[HloInstruction, ...]
     attributes: str
     is_root: bool
+    computations: dict[str, Computation]
+    users: list[HloInstruction] = dataclasses.field(default_factory=list)
 
     @functools.cached_property
     def result(self) -> tuple[HloArray, ...]:
@@ -68,9 +73,9 @@ class HloInstruction:
         """The resulting arrays without the operands and flags that an asynchronous start returns beside them."""
         return self.elements[_RESULT_INDEX[self.opcode]] if self.opcode in _RESULT_INDEX else self.result
 
-    def called(self, attribute: str) -> str:
-        """Returns the name of the computation in an attribute such as `calls`; "" without the attribute."""
-        return self.search(rf"\b{attribute}=%?([\w.\-]+)")
+    def called(self, attribute: str) -> Computation:
+        """Returns the computation in an attribute such as "calls", or in the first one of "to_apply|calls"."""
+        return self.computations[self.search(rf"\b(?:{attribute})=%?([\w.\-]+)")]
 
     def search(self, pattern: str) -> str:
         """Returns the first group of a pattern's first match in the attributes; "" without a match."""
@@ -81,27 +86,25 @@ class HloInstruction:
 Computation = dict[str, HloInstruction]  # by name, in the order of execution
 
 
-def parse_hlo(text: str) -> tuple[dict[str, Computation], str]:
+def parse_hlo(text: str) -> Computation:
     """Parses a compiled module.
 
     Args:
       text: the module as `jax.stages.Compiled.as_text` returns it.
 
     Returns:
-      The computations by name, and the name of the entry computation.
+      The entry computation.
     """
     computations: dict[str, Computation] = {}
-    entry = ""
     current: Computation = {}
+    entry = current
     for line in text.splitlines():
-        if line and not line[0].isspace():
-            header = re.match(r"(ENTRY )?%?([\w.\-]+) .*\{$", line)
-            if header:
-                current = computations.setdefault(header.group(2), {})
-                entry = header.group(2) if header.group(1) else entry
-        elif line.startswith(" ") and (instruction := _parse_instruction(line)):
-            current[instruction.name] = instruction
-    return computations, entry
+        if header := re.match(r"(ENTRY )?%?([\w.\-]+) .*\{$", line):
+            current = computations[header.group(2)] = {}
+            entry = current if header.group(1) else entry
+        else:
+            _parse_instruction(line, current, computations)
+    return entry
 
 
 def root_of(computation: Computation) -> HloInstruction:
@@ -109,72 +112,50 @@ def root_of(computation: Computation) -> HloInstruction:
     return next(instruction for instruction in computation.values() if instruction.is_root)
 
 
-def parameters_of(computation: Computation) -> dict[int, HloInstruction]:
-    """Returns the parameters of a computation by number."""
+def parameters_of(computation: Computation) -> list[HloInstruction]:
+    """Returns the parameters of a computation in the order of their numbers."""
     parameters = (instruction for instruction in computation.values() if instruction.opcode == "parameter")
-    return {int(parameter.attributes.split(")")[0]): parameter for parameter in parameters}
+    return sorted(parameters, key=lambda parameter: int(parameter.attributes.split(")")[0]))
 
 
-def users_of(computation: Computation, name: str) -> list[HloInstruction]:
-    """Returns the instructions that have the named one as an operand."""
-    return [instruction for instruction in computation.values() if name in instruction.operands]
-
-
-def integer_constant(computation: Computation, name: str) -> int | None:
+def integer_constant(instruction: HloInstruction) -> int | None:
     """Returns the value of an integer constant, also behind copies; None for any other instruction."""
-    instruction = computation[name]
     while instruction.opcode in ("copy", "bitcast", "copy-done", "copy-start"):
-        instruction = computation[instruction.operands[0]]
+        instruction = instruction.operands[0]
     number = re.match(r"(-?\d+)\)", instruction.attributes)
     return int(number.group(1)) if instruction.opcode == "constant" and number else None
 
 
-def _parse_instruction(line: str) -> HloInstruction | None:
-    found = _INSTRUCTION.match(line)
-    if not found:
-        return None
-    root, name, rest = found.groups()
-    type_text, rest = _split_type(rest)
-    opcode = _OPCODE.match(rest)
-    if opcode is None:
-        return None
-    rest = rest[opcode.end() :]
-    words = re.sub(r"/\*.*?\*/|\[[^\]]*\]|\{[^}]*\}", "", rest[: _closing(rest)]).split(",")
-    operands = tuple(word.split()[-1].removeprefix("%") for word in words if word.strip())
-    elements = tuple(tuple(_parse_arrays(element)) for element in _elements(type_text))
-    return HloInstruction(name, opcode.group(1), elements, operands, rest, bool(root))
-
-
-def _split_type(text: str) -> tuple[str, str]:
-    """Splits the text after "=" into the type and the rest."""
-    if text.startswith("("):
-        end = _closing(text[1:]) + 2
-        return text[:end], text[end:].lstrip()
-    type_text, _, rest = text.partition(" ")
-    return type_text, rest
-
-
-def _closing(text: str) -> int:
-    """Returns the index of the parenthesis that closes the one before `text`."""
-    depth = 1
-    for index, character in enumerate(text):
-        depth += (character == "(") - (character == ")")
-        if not depth:
-            return index
-    return len(text)
-
-
-def _elements(type_text: str) -> Iterator[str]:
-    """Yields the types of a tuple's elements, which may be tuples again; or the type itself if it is no tuple."""
-    if not type_text.startswith("("):
-        yield type_text
+def _parse_instruction(line: str, computation: Computation, computations: dict[str, Computation]) -> None:
+    """Adds the instruction of a line, if it has one, to a computation."""
+    if not (found := _INSTRUCTION.match(line)):
         return
-    depth, begin = 0, 1
-    for index, character in enumerate(type_text):
-        depth += (character in "([{") - (character in ")]}")
-        if (character, depth) in ((",", 1), (")", 0)):
-            yield type_text[begin:index]
+    root, name, type_text, opcode, attributes = found.groups()
+    operands = [computation[item] for item in map(_last_word, _items(attributes)) if item in computation]
+    types = _items(type_text[1:]) if type_text.startswith("(") else [type_text]
+    elements = tuple(tuple(_parse_arrays(element)) for element in types)
+    instruction = HloInstruction(name, opcode, elements, tuple(operands), attributes, bool(root), computations)
+    computation[name] = instruction
+    for operand in set(operands):
+        operand.users.append(instruction)
+
+
+def _items(text: str) -> list[str]:
+    """Returns the items of the list in brackets that begins before `text`: ["a", "(b, c)"] for "a, (b, c)), d"."""
+    depth, begin, items = 0, 0, []
+    for index, character in enumerate(text):
+        if not depth and character in ",)":
+            items.append(text[begin:index].strip())
             begin = index + 1
+            if character == ")":
+                break
+        depth += (character in "([{") - (character in ")]}")
+    return items
+
+
+def _last_word(item: str) -> str:
+    """Returns the name of an operand, which may follow its type or a comment."""
+    return re.split(r"[\s%/]", item)[-1]
 
 
 def _parse_arrays(type_text: str) -> Iterator[HloArray]:

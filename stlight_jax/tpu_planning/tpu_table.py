@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import rich.box
 
@@ -11,7 +11,7 @@ from stlight_jax.console.text_table import text_table
 from stlight_jax.model.stlight import STLightConfig
 from stlight_jax.runs.environment import package_versions
 from stlight_jax.tpu_planning.batch_search import BatchSearch
-from stlight_jax.tpu_planning.compiled_program import CompiledProgram, OversizedProgram
+from stlight_jax.tpu_planning.compile_plan import PlannedProgram
 
 # A TPU's memory and vector unit have 128 lanes: the innermost dimension of an array is padded to a multiple of it.
 LANES = 128
@@ -27,8 +27,7 @@ _HEADINGS = (
 )  # fmt: skip
 
 
-@dataclasses.dataclass(frozen=True)
-class LaneFit:
+class LaneFit(NamedTuple):
     """A `hidden_dim` on a TPU.
 
     Attributes:
@@ -62,7 +61,7 @@ def lane_fit(hidden_dim: int, patch_size: int, lanes: int = LANES) -> LaneFit:
 def as_json(
     title: str,
     model: STLightConfig,
-    programs: Sequence[CompiledProgram | OversizedProgram],
+    programs: Sequence[PlannedProgram],
     search: BatchSearch | None,
 ) -> dict[str, Any]:
     """Returns the results of `compile_all` as plain data.
@@ -81,7 +80,7 @@ def as_json(
         "launcher": "shard_map",
         "programs": [program.as_json() for program in programs],
         "largest_batch_per_chip": search and {"topology": programs[0].slice.name, **dataclasses.asdict(search)},
-        "width": {str(side): dataclasses.asdict(lane_fit(model.hidden_dim, model.patch_size, side)) for side in lanes},
+        "width": {str(side): lane_fit(model.hidden_dim, model.patch_size, side)._asdict() for side in lanes},
         "chips": {
             name: {
                 "bfloat16_flops": chip.bf16_flops,
@@ -123,7 +122,7 @@ def programs_text(labels: Sequence[str], programs: Sequence[dict[str, Any]]) -> 
 
     Args:
       labels: the first cell of each row.
-      programs: the results of `CompiledProgram.as_json` or `OversizedProgram.as_json`.
+      programs: the results of `PlannedProgram.as_json`.
     """
     rows = [[label, *_row(program)] for label, program in zip(labels, programs, strict=True)]
     text = text_table(_HEADINGS, rows, width=200, box=rich.box.SIMPLE_HEAD)

@@ -1,8 +1,8 @@
 """A made-up compiler, for tests without libtpu."""
 
 from stlight_jax.tpu_planning.chips import CHIPS, Slice
-from stlight_jax.tpu_planning.compiled_program import CompiledProgram, DeviceMemory, OversizedProgram
-from stlight_jax.tpu_planning.hlo_costs import ProgramCost
+from stlight_jax.tpu_planning.compile_plan import CompiledProgram, DeviceMemory, OversizedProgram
+from stlight_jax.tpu_planning.hlo_program import ProgramCost
 
 
 def made_up(batch, per_sequence=1.0, limit=16.0):

@@ -9,8 +9,8 @@ import pytest
 from stlight_jax import InputError, STLightConfig
 from stlight_jax.tpu_planning import tpu_table
 from stlight_jax.tpu_planning.chips import CHIPS, Slice
+from stlight_jax.tpu_planning.compile_plan import OversizedProgram
 from stlight_jax.tpu_planning.compile_report import compile_all
-from stlight_jax.tpu_planning.compiled_program import OversizedProgram
 from tests.conftest import load_config
 from tests.tpu_planning.made_up_compiler import made_up
 
