@@ -120,7 +120,7 @@ class JaxContestant:
         import jax
 
         from stlight_jax.inference.predictor import Predictor
-        from stlight_jax.model.initial_variables import init_variables
+        from stlight_jax.model.stlight import init_variables
 
         shape = (self.side, self.side, self.config.in_channels)
         predict = Predictor(self.config, init_variables(self.model, 0, shape))

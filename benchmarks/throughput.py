@@ -26,7 +26,7 @@ from stlight_jax.commands.shared_flags import define_config_flag
 from stlight_jax.console.messages import print_message
 from stlight_jax.data.load import check_config, network_config
 from stlight_jax.inference.predictor import Predictor
-from stlight_jax.model.initial_variables import init_variables
+from stlight_jax.model.stlight import init_variables
 from stlight_jax.runs.environment import describe_environment
 from stlight_jax.storage.atomic import write_json
 from stlight_jax.torch_reference.weight_files import require

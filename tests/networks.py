@@ -8,7 +8,7 @@ import pytest
 
 from stlight_jax import STLight, STLightConfig
 from stlight_jax.inference.trained import TrainedModel
-from stlight_jax.model.initial_variables import init_variables
+from stlight_jax.model.stlight import init_variables
 
 
 def trained_variables(config):

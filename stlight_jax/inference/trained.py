@@ -30,8 +30,7 @@ from stlight_jax.data.scaling import Scaling
 from stlight_jax.errors import InputError
 from stlight_jax.inference import shipped_networks
 from stlight_jax.inference.shipped_networks import SUFFIX, shipped
-from stlight_jax.model.initial_variables import init_variables
-from stlight_jax.model.stlight import STLight, STLightConfig
+from stlight_jax.model.stlight import STLight, STLightConfig, init_variables
 from stlight_jax.storage import paths
 from stlight_jax.storage.atomic import write_atomic
 from stlight_jax.version import __version__

@@ -93,7 +93,7 @@ def draw_programs(path: epath.PathLike, labels: Sequence[str], programs: Sequenc
     Args:
       path: the file.
       labels: the name of each program.
-      programs: the programs as JSON, see `tpu_planning.compiled_program`.
+      programs: the programs as JSON, see `tpu_planning.compile_plan`.
       title: the title of the figure.
     """
     figure = Figure(figsize=(14, 2.2 + 0.42 * len(programs)), layout="constrained")

@@ -1,11 +1,15 @@
 """Checkpoints of a run: which exist, which one to use, and their content.
 
 A checkpoint is a folder named by its step. It holds two Orbax trees, `model` (parameters and batch statistics) and
-`optimizer`, a description (config, data, value range) in Orbax's own metadata, and a seal, see `stlight_jax.runs.seals`.
+`optimizer`, a description (config, data, value range) in Orbax's own metadata, and a seal: the checksums of all
+other files, written last. Orbax restores flipped bits without an error, so a checkpoint whose files do not match its seal, or
+that has none, is never used.
+
 `model` holds the variables for prediction. In a run that keeps a moving average of its weights, these are the average, and
 `optimizer` holds the raw parameters and statistics. Checkpoints of weights alone have no `optimizer`.
 """
 
+import hashlib
 import itertools
 import json
 import math
@@ -20,8 +24,12 @@ from orbax.checkpoint import v1 as ocp
 from stlight_jax.console.messages import one_line
 from stlight_jax.console.signals import DeferInterrupts
 from stlight_jax.errors import InputError
-from stlight_jax.runs.seals import UNSEALED, find_damage
 from stlight_jax.storage import paths
+from stlight_jax.storage.atomic import write_atomic
+from stlight_jax.storage.locks import Lock
+
+_CHECKSUMS = "checksums.json"
+_UNSEALED = "it is incomplete (it was never sealed)"
 
 
 def steps(directory: epath.PathLike) -> list[int]:
@@ -48,7 +56,7 @@ def latest_valid_step(directory: epath.PathLike, move_damaged_to: epath.PathLike
             valid = step
             break
         damages[step] = damage
-    if valid is None and damages and list(damages.values()) != [UNSEALED]:
+    if valid is None and damages and list(damages.values()) != [_UNSEALED]:
         raise InputError(
             f"{directory}: no valid checkpoint is left (damaged: {', '.join(map(str, damages))}); "
             "choose another --workdir to start anew"
@@ -168,6 +176,63 @@ def absolute(directory: epath.PathLike) -> epath.Path:
     return directory if directory.is_absolute() else directory.absolute()
 
 
+def write_seal(folder: epath.Path, lock: Lock | None = None) -> None:
+    """Seals a checkpoint: writes the SHA-256 of each of its files, as they can be read now.
+
+    Args:
+      folder: Folder of the checkpoint.
+      lock: Lock of the run; checked after all files are read.
+
+    Raises:
+      LockLostError: The lock is lost.
+    """
+    checksums = _checksums(folder)
+    if lock is not None:
+        lock.check(refresh=True)
+    write_atomic(folder / _CHECKSUMS, json.dumps(checksums, indent=1))
+
+
+def remove_seal(folder: epath.Path) -> None:
+    """Makes a checkpoint invalid, before its files are deleted."""
+    (folder / _CHECKSUMS).unlink(missing_ok=True)
+
+
+def find_damage(folder: epath.PathLike) -> str | None:
+    """Returns a description of the damage to a checkpoint, None if every file is as it was written."""
+    folder = epath.Path(folder)
+    try:
+        expected = json.loads((folder / _CHECKSUMS).read_text())
+    except FileNotFoundError:
+        return _UNSEALED
+    except (ValueError, OSError) as error:
+        if paths.is_bucket_error(error):
+            raise
+        expected = None
+    if not isinstance(expected, dict):
+        return f"its {_CHECKSUMS} is damaged"
+    try:
+        found = _checksums(folder)
+    except FileNotFoundError:
+        return "it was deleted meanwhile"
+    except OSError as error:
+        if paths.is_bucket_error(error):  # the files themselves may be valid
+            raise
+        return f"it cannot be read ({error})"
+    for name in sorted(expected.keys() | found.keys()):
+        if name not in found:
+            return f"{name} is missing"
+        if name not in expected:
+            return f"{name} does not belong to it"
+        if found[name] != expected[name]:
+            return f"{name} is damaged (its checksum differs)"
+    return None
+
+
+def fingerprint(folder: epath.Path) -> str:
+    """Returns the SHA-256 of a checkpoint's list of checksums, which identifies the checkpoint."""
+    return hashlib.sha256((folder / _CHECKSUMS).read_bytes()).hexdigest()
+
+
 def _best_step(directory: epath.PathLike) -> int:
     scored = scores(directory)
     for step in scored:
@@ -208,3 +273,10 @@ def _check_fit(path: epath.Path, stored: dict[str, Any], wanted: dict[str, Any])
 
 def _is_step(name: str) -> bool:
     return name.isascii() and name.isdigit() and name == str(int(name))
+
+
+def _checksums(folder: epath.Path) -> dict[str, str]:
+    """Returns {name: SHA-256} of all files but the seal."""
+    # A killed process of version 0.1 may have left the second name.
+    names = [name for name in paths.files_below(folder) if name not in (_CHECKSUMS, f"{_CHECKSUMS}.tmp")]
+    return {name: hashlib.sha256(paths.read_bytes(folder / name)).hexdigest() for name in names}

@@ -12,8 +12,7 @@ from etils import epath
 from orbax.checkpoint import v1 as ocp
 
 from stlight_jax.errors import InputError, NonFiniteLossError, PreemptedError
-from stlight_jax.runs import seals
-from stlight_jax.runs.checkpoint import absolute, scores, steps
+from stlight_jax.runs.checkpoint import absolute, remove_seal, scores, steps, write_seal
 from stlight_jax.storage import paths
 from stlight_jax.storage.locks import Lock
 
@@ -107,7 +106,7 @@ class CheckpointWriter:
         try:
             response.result()
             if jax.process_index() == 0:
-                seals.write_seal(self._directory / str(step), self._lock)
+                write_seal(self._directory / str(step), self._lock)
             _failures.log_others()
             if jax.process_index() == 0:
                 self._delete_old()
@@ -123,7 +122,7 @@ class CheckpointWriter:
             self._lock.check(refresh=True)
             folder = self._directory / str(step)
             try:
-                seals.remove_seal(folder)  # an interruption then leaves no checkpoint that looks valid
+                remove_seal(folder)  # an interruption then leaves no checkpoint that looks valid
                 paths.remove_folder(folder)
             except Exception as error:  # it only takes space, and the next save tries again
                 logging.warning("checkpoint %d in %s could not be deleted: %s", step, self._directory, error)
@@ -161,7 +160,7 @@ def save_variables(directory: epath.PathLike, step: int, variables: dict[str, An
     with _write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         ocp.save_checkpointables(path, {"model": variables}, custom_metadata=description)
-        seals.write_seal(path)
+        write_seal(path)
     return path
 
 

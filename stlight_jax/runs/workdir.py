@@ -14,6 +14,10 @@ class Workdir:
 
     Attributes:
       path: The folder.
+      checkpoints: Folder with one subfolder per checkpoint, named by its step.
+      rejected: Folder for incomplete and damaged checkpoints.
+      evaluation: Folder for the tables and pictures of an evaluation.
+      profile: Folder for traces of training steps.
 
     Raises:
       InputError: The path is empty, or its bucket cannot be reached.
@@ -24,26 +28,8 @@ class Workdir:
             raise InputError("--workdir is empty; name a folder for the run, such as runs/my_run")
         paths.connect(path, checkpoints=True)
         self.path = epath.Path(path)
-
-    @property
-    def checkpoints(self) -> epath.Path:
-        """Folder with one subfolder per checkpoint, named by its step."""
-        return self.path / "checkpoints"
-
-    @property
-    def rejected(self) -> epath.Path:
-        """Folder for incomplete and damaged checkpoints."""
-        return self.path / "rejected_checkpoints"
-
-    @property
-    def evaluation(self) -> epath.Path:
-        """Folder for the tables and pictures of an evaluation."""
-        return self.path / "eval"
-
-    @property
-    def profile(self) -> epath.Path:
-        """Folder for traces of training steps."""
-        return self.path / "profile"
+        self.checkpoints, self.rejected = self.path / "checkpoints", self.path / "rejected_checkpoints"
+        self.evaluation, self.profile = self.path / "eval", self.path / "profile"
 
     def create(self) -> None:
         """Creates the folder.

@@ -18,9 +18,8 @@ from stlight_jax.errors import InputError
 from stlight_jax.evaluation.evaluator import EvaluationData, EvaluationSteps, evaluate_with_baselines
 from stlight_jax.evaluation.samples import Samples, evenly_spaced
 from stlight_jax.metrics.metric_sums import SampledSums
-from stlight_jax.model.initial_variables import init_variables
 from stlight_jax.model.rollout import check_horizon
-from stlight_jax.model.stlight import STLight, STLightConfig
+from stlight_jax.model.stlight import STLight, STLightConfig, init_variables
 from stlight_jax.parallel import agreement, distributed
 from stlight_jax.parallel.launchers import Launcher, make_launcher
 from stlight_jax.reports import pictures
@@ -29,7 +28,7 @@ from stlight_jax.reports.figures import draw_loss_curve
 from stlight_jax.reports.page import Gallery, Page, write_page
 from stlight_jax.reports.results import as_json, evaluation_text
 from stlight_jax.reports.sprites import Clip, error_note
-from stlight_jax.runs import checkpoint, seals
+from stlight_jax.runs import checkpoint
 from stlight_jax.runs.environment import describe_environment
 from stlight_jax.runs.metrics_log import read_metrics
 from stlight_jax.runs.workdir import Workdir
@@ -292,7 +291,7 @@ def _provenance(workdir: Workdir, results: dict[str, Any], config: RunConfig, de
     machine = describe_environment()
     decay = config.train.ema_decay
     fingerprints = {
-        f"{name}, step {step:,}": f"SHA-256 {seals.fingerprint(workdir.checkpoints / str(step))}"
+        f"{name}, step {step:,}": f"SHA-256 {checkpoint.fingerprint(workdir.checkpoints / str(step))}"
         for name, step in results["checkpoints"].items()
     }
     return {

@@ -15,8 +15,7 @@ import jax
 import numpy as np
 
 from stlight_jax.errors import InputError
-from stlight_jax.model.initial_variables import init_variables
-from stlight_jax.model.stlight import STLight, STLightConfig
+from stlight_jax.model.stlight import STLight, STLightConfig, init_variables
 
 if TYPE_CHECKING:
     from stlight_jax.torch_reference import network

@@ -16,9 +16,8 @@ from stlight_jax.config import RunConfig
 from stlight_jax.data.load import network_config
 from stlight_jax.errors import InputError
 from stlight_jax.inference.predictor import make_predict
-from stlight_jax.model.initial_variables import init_variables
 from stlight_jax.model.ops import batch_norm
-from stlight_jax.model.stlight import STLight
+from stlight_jax.model.stlight import STLight, init_variables
 from stlight_jax.parallel.launchers import AXIS, ShardMapLauncher
 from stlight_jax.tpu_planning.chips import Chip, Slice
 from stlight_jax.tpu_planning.hlo_program import Collective, HloProgram, ProgramCost

@@ -24,9 +24,8 @@ from stlight_jax.runs.workdir import Workdir
 from stlight_jax.storage.atomic import write_json
 from stlight_jax.storage.locks import Lock
 from stlight_jax.training.clock import StepClock
-from stlight_jax.training.resume import check_init_from, starting_state, to_trees
 from stlight_jax.training.schedule import Hyperparameters
-from stlight_jax.training.setup import TrainingSetup
+from stlight_jax.training.setup import TrainingSetup, check_init_from, starting_state, to_trees
 from stlight_jax.training.state import TrainState
 from stlight_jax.training.step import Metrics
 from stlight_jax.training.trace import StepTrace, steps_to_trace

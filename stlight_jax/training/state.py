@@ -11,8 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from stlight_jax.config.sections import OptimizerSection
-from stlight_jax.model.initial_variables import init_variables
-from stlight_jax.model.stlight import STLight
+from stlight_jax.model.stlight import STLight, init_variables
 
 
 @flax.struct.dataclass

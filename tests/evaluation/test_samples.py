@@ -6,8 +6,7 @@ import pytest
 
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.evaluation.samples import Samples, best_median_worst, evenly_spaced
-from stlight_jax.model.initial_variables import init_variables
-from stlight_jax.model.stlight import STLight, STLightConfig
+from stlight_jax.model.stlight import STLight, STLightConfig, init_variables
 
 pytestmark = pytest.mark.compiled_fast
 

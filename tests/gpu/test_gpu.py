@@ -15,8 +15,8 @@ from stlight_jax.inference import trained
 from stlight_jax.inference.export import export_model
 from stlight_jax.inference.forecaster import Forecaster
 from stlight_jax.inference.predictor import Predictor
-from stlight_jax.model.initial_variables import init_variables
 from stlight_jax.model.ops.depthwise import depthwise_conv
+from stlight_jax.model.stlight import init_variables
 from stlight_jax.parallel.launchers import AXIS, LAUNCHERS
 from stlight_jax.training.schedule import Hyperparameters
 from stlight_jax.training.state import create_state, make_optimizer

@@ -7,7 +7,7 @@ import pytest
 from stlight_jax import InputError, STLight
 from stlight_jax.inference import predictor as module
 from stlight_jax.inference.predictor import Predictor
-from stlight_jax.model.initial_variables import init_variables
+from stlight_jax.model.stlight import init_variables
 
 
 @pytest.fixture

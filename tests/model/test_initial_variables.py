@@ -7,7 +7,7 @@ import pytest
 
 from stlight_jax import STLight, STLightConfig
 from stlight_jax.data.load import check_config, network_config
-from stlight_jax.model.initial_variables import init_variables
+from stlight_jax.model.stlight import init_variables
 from tests.conftest import load_config, small_config
 
 

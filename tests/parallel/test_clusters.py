@@ -10,7 +10,7 @@ import pytest
 from jax._src.clusters import cloud_tpu_cluster, slurm_cluster
 
 from stlight_jax import InputError
-from stlight_jax.parallel import clusters, distributed
+from stlight_jax.parallel import distributed
 from tests.conftest import ROOT
 from tests.parallel.processes import finish, free_port
 
@@ -46,8 +46,8 @@ def slurm(monkeypatch):
 )
 def test_a_task_of_slurm_takes_all_gpus_that_are_its_own(slurm, variables, own):
     slurm(**variables)
-    assert clusters.is_slurm_step()
-    assert clusters.slurm_arguments() == {"local_device_ids": own}
+    assert distributed.is_slurm_step()
+    assert distributed.slurm_arguments() == {"local_device_ids": own}
 
 
 @pytest.mark.parametrize(
@@ -61,23 +61,23 @@ def test_a_task_of_slurm_takes_all_gpus_that_are_its_own(slurm, variables, own):
 )
 def test_what_slurm_does_not_tell_is_left_to_jax(slurm, variables):
     slurm(**variables)
-    assert clusters.slurm_arguments() == {}
+    assert distributed.slurm_arguments() == {}
 
 
 def test_tasks_that_cannot_share_are_refused(slurm):
     slurm(SLURM_STEP_TASKS_PER_NODE="3", SLURM_GPUS_ON_NODE="8")
     with pytest.raises(InputError, match="3 tasks cannot share the 8 GPUs of a node equally"):
-        clusters.slurm_arguments()
+        distributed.slurm_arguments()
 
 
 def test_a_job_of_several_tasks_wants_srun(slurm, monkeypatch):
-    assert not clusters.is_slurm_step()
+    assert not distributed.is_slurm_step()
     slurm()
     monkeypatch.delenv("SLURM_STEP_NODELIST")
     with pytest.raises(InputError, match="4 tasks, and this process was not started as one of them; put srun before"):
-        clusters.is_slurm_step()
+        distributed.is_slurm_step()
     slurm(SLURM_STEP_NUM_TASKS="1")  # a shell in a job of four
-    assert not clusters.is_slurm_step()
+    assert not distributed.is_slurm_step()
 
 
 SLURM_PROCESS = """

@@ -15,7 +15,7 @@ from stlight_jax import InputError
 from stlight_jax.errors import LostProcessError
 from stlight_jax.parallel import distributed
 from stlight_jax.parallel.agreement import StopRequests
-from stlight_jax.runs import checkpoint, seals
+from stlight_jax.runs import checkpoint
 from stlight_jax.runs.metrics_log import read_metrics
 from stlight_jax.scoring.evaluate import evaluate_workdir
 from stlight_jax.training import loop
@@ -49,7 +49,7 @@ def test_many_processes_make_the_run_of_one(small_run, tmp_path, launcher, proce
     assert_same_run(many, metrics(tmp_path / "one"))
     assert len(starts(tmp_path / "many")) == 1  # one process writes
     assert len(list((tmp_path / "many" / "profile").glob("plugins/profile/*/*.trace.json.gz"))) == 1  # and traces
-    assert seals.find_damage(tmp_path / "many" / "checkpoints" / "6") is None
+    assert checkpoint.find_damage(tmp_path / "many" / "checkpoints" / "6") is None
 
 
 @pytest.mark.long
@@ -180,7 +180,7 @@ def test_a_termination_of_one_stops_and_saves_all_and_the_run_goes_on_elsewhere(
     results = finish(started, 120)
     assert [status for status, _, _ in results] == [75, 75], results
     (step,) = checkpoint.steps(tmp_path / "run" / "checkpoints")
-    assert seals.find_damage(tmp_path / "run" / "checkpoints" / str(step)) is None
+    assert checkpoint.find_damage(tmp_path / "run" / "checkpoints" / str(step)) is None
     # On one process, with another launcher: the same course.
     small_run.parallel.launcher = "shard_map"
     small_run.train.update(checkpoint_every=step + 3)

@@ -11,10 +11,10 @@ import pytest
 
 from stlight_jax import InputError
 from stlight_jax.errors import LockLostError
-from stlight_jax.runs import checkpoint, checkpoint_writer, seals
+from stlight_jax.runs import checkpoint, checkpoint_writer
 from stlight_jax.runs.workdir import Workdir
 from stlight_jax.storage import locks
-from stlight_jax.training.resume import to_trees
+from stlight_jax.training.setup import to_trees
 from tests.fake_gcs import Refused
 from tests.runs.checkpoints import make_state
 
@@ -151,7 +151,7 @@ def test_who_wakes_in_the_middle_of_a_save_seals_and_deletes_nothing_of_the_new_
     bucket_folder, quick_locks, monkeypatch, late
 ):
     """The folder is taken over when the third checkpoint is written, or when it is sealed and the first one is to go."""
-    directory, seal = bucket_folder / "checkpoints", seals.write_seal
+    directory, seal = bucket_folder / "checkpoints", checkpoint.write_seal
 
     def stand_still(path, lock):
         if path.name != "3":
@@ -167,12 +167,12 @@ def test_who_wakes_in_the_middle_of_a_save_seals_and_deletes_nothing_of_the_new_
             for step in (1, 2, 3):
                 writer.save(step, to_trees(make_state(step)), {}, {"mse": 1.0 / step})
 
-    monkeypatch.setattr(seals, "write_seal", stand_still)
+    monkeypatch.setattr(checkpoint_writer, "write_seal", stand_still)
     with (
         Workdir(bucket_folder).locked() as lock,
         pytest.raises(LockLostError, match=f"another run has taken {bucket_folder} over"),
     ):
         save_three(lock)
     assert checkpoint.steps(directory) == [1, 2, 3]
-    faults = [seals.find_damage(directory / str(step)) for step in (1, 2, 3)]
+    faults = [checkpoint.find_damage(directory / str(step)) for step in (1, 2, 3)]
     assert faults == [None, None, None if late == "sealed" else "it is incomplete (it was never sealed)"]

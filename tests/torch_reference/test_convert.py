@@ -129,7 +129,7 @@ def test_nothing_is_left_behind_when_sealing_fails(small_run, tmp_path, monkeypa
     def fail(directory):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("stlight_jax.runs.seals.write_seal", fail)
+    monkeypatch.setattr("stlight_jax.runs.checkpoint_writer.write_seal", fail)
     with pytest.raises(InputError, match="No space left on device"):
         checkpoint_from_torch(small_run, tmp_path / "in.pt", tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from stlight_jax import InputError, STLight, STLightConfig
-from stlight_jax.model.initial_variables import init_variables
+from stlight_jax.model.stlight import init_variables
 from stlight_jax.torch_reference.weights import arrays_from_variables, batches_tracked, network_arguments, variables_from_torch
 from tests.conftest import ROOT, load_config
 

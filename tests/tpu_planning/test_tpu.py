@@ -13,7 +13,7 @@ from stlight_jax.data.load import check_config
 from stlight_jax.inference import trained
 from stlight_jax.inference.export import export_model
 from stlight_jax.model.count import count
-from stlight_jax.model.initial_variables import init_variables
+from stlight_jax.model.stlight import init_variables
 from stlight_jax.tpu_planning.chips import CHIPS, slice_by_name
 from stlight_jax.tpu_planning.compile_plan import CompilePlan, OversizedProgram
 from stlight_jax.tpu_planning.hlo_program import HloProgram

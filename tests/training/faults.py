@@ -5,7 +5,7 @@ import subprocess
 import threading
 import time
 
-from stlight_jax.runs import checkpoint, seals
+from stlight_jax.runs import checkpoint
 from tests.conftest import ROOT, small_config
 from tests.training.runs import alone, assert_same_state, command, losses, newest_step, raw_trees, run_to_end
 
@@ -101,7 +101,7 @@ def assert_checkpoints_are_sound(workdir):
     """Returns the newest one's step."""
     found = checkpoint.steps(workdir / "checkpoints")
     assert found
-    assert [seals.find_damage(workdir / "checkpoints" / str(step)) for step in found] == [None] * len(found)
+    assert [checkpoint.find_damage(workdir / "checkpoints" / str(step)) for step in found] == [None] * len(found)
     return found[-1]
 
 

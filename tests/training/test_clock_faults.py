@@ -5,10 +5,10 @@ import time
 
 import pytest
 
-from stlight_jax.runs import checkpoint, checkpoint_writer, seals
+from stlight_jax.runs import checkpoint, checkpoint_writer
 from stlight_jax.runs.metrics_log import read_metrics
 from stlight_jax.training import loop
-from stlight_jax.training.resume import to_trees
+from stlight_jax.training.setup import to_trees
 from tests.runs.checkpoints import make_state
 from tests.training.faults import Started, assert_checkpoints_are_sound, run_config
 from tests.training.runs import alone, assert_same_state, losses, raw_trees
@@ -37,7 +37,7 @@ def test_saves_do_not_mind_the_clock(tmp_path, monkeypatch, jump):
             assert looks > at
             at = float("inf")
     assert checkpoint.steps(tmp_path) == [1, 11, 12]  # the best and the last two
-    assert [seals.find_damage(tmp_path / str(step)) for step in (1, 11, 12)] == [None, None, None]
+    assert [checkpoint.find_damage(tmp_path / str(step)) for step in (1, 11, 12)] == [None, None, None]
 
 
 @pytest.mark.long

@@ -10,7 +10,7 @@ from jax import lax
 from jax.ad_checkpoint import checkpoint_name
 from jax.typing import DTypeLike
 
-from stlight_jax.model.ops.channels import channel_sums
+from stlight_jax.model.ops.layers import channel_sums
 
 STATISTICS = "statistics"  # checkpoint name: they are small, and to recompute them takes a pass over the activations
 

@@ -10,8 +10,7 @@ import pytest
 
 from stlight_jax.model.ops import cpu_kernels
 from stlight_jax.model.ops.batch_norm import BatchNorm, FoldedBatchNorm, fold
-from stlight_jax.model.ops.channels import add_bias, channel_sums
-from stlight_jax.model.ops.layers import gelu
+from stlight_jax.model.ops.layers import add_bias, channel_sums, gelu
 
 
 def activations(shape=(2, 5, 7, 19), seed=0):

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from stlight_jax.runs import seals
+from stlight_jax.runs import checkpoint
 from tests.runs.checkpoints import files_of, write
 
 pytestmark = pytest.mark.compiled_fast
@@ -21,18 +21,18 @@ def test_one_flipped_bit_in_any_file_is_found(tmp_path):
         flipped = bytearray(content)
         flipped[random.integers(len(content))] ^= 1 << random.integers(8)
         path.write_bytes(flipped)
-        assert seals.find_damage(tmp_path / "1") is not None, path
+        assert checkpoint.find_damage(tmp_path / "1") is not None, path
         path.write_bytes(content)
-        assert seals.find_damage(tmp_path / "1") is None
+        assert checkpoint.find_damage(tmp_path / "1") is None
 
 
 def test_a_missing_and_a_foreign_file_are_found(tmp_path):
     write(tmp_path, {1: 1.0})
     (tmp_path / "1" / "model" / "stray").write_text("x")
-    assert seals.find_damage(tmp_path / "1") == "model/stray does not belong to it"
+    assert checkpoint.find_damage(tmp_path / "1") == "model/stray does not belong to it"
     (tmp_path / "1" / "model" / "stray").unlink()
     files_of(tmp_path / "1" / "model")[0].unlink()
-    assert seals.find_damage(tmp_path / "1").endswith("is missing")
+    assert checkpoint.find_damage(tmp_path / "1").endswith("is missing")
 
 
 def test_checksums_are_readable_json(tmp_path):
