@@ -95,7 +95,7 @@ def split(candidates: Sequence[Candidate], rule: SplitRule) -> tuple[Parts, str]
         if not candidate.segments:
             raise InputError(f"{candidate.name} has no frames; remove it")
     groups = _groups(candidates, rule.group)
-    named = [_split_in_name(candidate.name) for candidate in candidates]
+    named = [split_in_name(candidate.name) for candidate in candidates]
     way = _choose_way(named, groups) if rule.split == "auto" else rule.split
     label = f"by {way}"
     if way == "name":
@@ -150,7 +150,8 @@ def _groups(candidates: Sequence[Candidate], pattern: str) -> list[str]:
     return groups
 
 
-def _split_in_name(name: str) -> str | None:
+def split_in_name(name: str) -> str | None:
+    """Returns the split that a path names by a folder in it, or by its beginning; None if it names none."""
     match = _NAMES.search(name)
     return None if match is None else SPLITS[next(i for i, text in enumerate(match.groups()) if text)]
 

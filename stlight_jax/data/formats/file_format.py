@@ -46,6 +46,8 @@ class FileFormat:
       name: the format's name, and the value of the flag `--kind` that chooses it for outputs.
       title: the name in messages, with its article.
       endings: endings of the files that are read, in lower case.
+      folder_endings: endings of folders that are read as one file.
+      folder_markers: names of files of which one lies in each folder that is read as one file.
       reader: opens files; None for formats that are only written. Sequences of pictures wait for
         all files of a call to decide between grey and rgb.
       output_endings: endings of the files that are written, the usual one first; empty for a folder; None for formats that are
@@ -64,6 +66,8 @@ class FileFormat:
     name: str
     title: str
     endings: tuple[str, ...] = ()
+    folder_endings: tuple[str, ...] = ()
+    folder_markers: tuple[str, ...] = ()
     reader: Reader | None = None
     output_endings: tuple[str, ...] | None = None
     writer: Writer | None = None

@@ -12,17 +12,22 @@ from etils import epath
 from stlight_jax.console.messages import print_message
 from stlight_jax.data.formats import registry, types
 from stlight_jax.data.formats.file_format import FileFormat
+from stlight_jax.data.formats.joined_files import join_files
+from stlight_jax.data.formats.other_kinds import advice_on_other_kinds
 from stlight_jax.data.formats.picture_sequence import PictureSequence
 from stlight_jax.data.formats.types import FrameSource, ReadOptions
 from stlight_jax.data.times import assign_ticks
 from stlight_jax.errors import InputError
 from stlight_jax.storage import paths
 
+_MAX_ALIKE = 5  # remarks that differ in numbers only
+
 
 def open_sequences(path: epath.PathLike, options: ReadOptions) -> list[FrameSource]:
     """Finds and opens the sequences in a file or, recursively and in natural order, in a folder.
 
-    A video, a GIF, or a folder with pictures directly in it is one sequence; an array file can hold several.
+    A video, a GIF, or a folder with pictures directly in it is one sequence; an array file can hold several. Array files of
+    successive frames are one sequence, see `join_files`.
 
     Args:
       path: a local file or folder. Hidden files and files of other kinds are left out.
@@ -43,7 +48,8 @@ def open_sequences(path: epath.PathLike, options: ReadOptions) -> list[FrameSour
     # Videos and pictures have colours if any of them has.
     pictures = [item for item in opened if not isinstance(item, list)]
     rgb = options.channels == "rgb" or (options.channels == "auto" and any(item.has_colour() for item in pictures))
-    return _with_ticks([source for item in opened for source in (item if isinstance(item, list) else [item.frame_source(rgb)])])
+    sources = [source for item in opened for source in (item if isinstance(item, list) else [item.frame_source(rgb)])]
+    return _with_few_remarks(_with_ticks(join_files(sources)))
 
 
 def _with_ticks(sources: list[FrameSource]) -> list[FrameSource]:
@@ -60,10 +66,36 @@ def _with_ticks(sources: list[FrameSource]) -> list[FrameSource]:
     return results
 
 
+def _with_few_remarks(sources: list[FrameSource]) -> list[FrameSource]:
+    """Keeps the first of equal remarks, and the first few remarks that differ in numbers only."""
+    texts = collections.Counter(remark for source in sources for remark in source.remarks)
+    alike = collections.Counter(_without_numbers(text) for text in texts)
+    shown: collections.Counter[str] = collections.Counter()
+    results, seen = [], set()
+    for source in sources:
+        remarks = []
+        for remark in source.remarks:
+            kind = _without_numbers(remark)
+            if remark in seen or shown[kind] == _MAX_ALIKE:
+                continue
+            seen.add(remark)
+            shown[kind] += 1
+            count, left_out = texts[remark], alike[kind] - _MAX_ALIKE
+            remark += f" ({count:,} sequences)" if count > 1 else ""
+            remark += f" (and {left_out:,} remarks of this kind more)" if shown[kind] == _MAX_ALIKE and left_out > 0 else ""
+            remarks.append(remark)
+        results.append(dataclasses.replace(source, remarks=tuple(remarks)))
+    return results
+
+
+def _without_numbers(text: str) -> str:
+    return re.sub("[0-9]+", "#", text)
+
+
 def _open(
     files: list[epath.Path], file_format: FileFormat, name: str, options: ReadOptions
 ) -> list[FrameSource] | PictureSequence:
-    if not os.path.isfile(files[0]):
+    if not os.path.isfile(files[0]) and not os.path.isdir(files[0]):
         raise InputError(f"{files[0]} is a pipe or a device, which cannot be read twice; save its content to a file")
     return file_format.open(files, name, options)
 
@@ -72,8 +104,9 @@ def _find(root: epath.Path) -> dict[tuple[str, FileFormat], list[epath.Path]]:
     """Returns the files of all sequences and array files by their names and formats, in natural order of the names."""
     found: dict[tuple[str, FileFormat], list[epath.Path]] = {}
     others: collections.Counter[str] = collections.Counter()
-    for file in [root] if root.is_file() else map(epath.Path, visible_files(os.fspath(root), _natural)):
-        file_format = registry.input_format(file.suffix)
+    is_file = root.is_file() or registry.folder_format(os.fspath(root)) is not None
+    for file in [root] if is_file else map(epath.Path, visible_files(os.fspath(root), _natural, is_file=_is_read_whole)):
+        file_format = registry.folder_format(os.fspath(file)) if file.is_dir() else registry.input_format(file.suffix)
         if file_format is None:
             others[file.suffix.lower() or "without suffix"] += 1
         elif file == root and file_format.is_folder:
@@ -82,20 +115,31 @@ def _find(root: epath.Path) -> dict[tuple[str, FileFormat], list[epath.Path]]:
             name = _name(file.parent if file_format.is_folder else file, root)
             found.setdefault((name, file_format), []).append(file)
     left_out = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common())
+    advice = advice_on_other_kinds(suffix for suffix, _ in others.most_common())
     if not found:
-        raise InputError(f"{root}: found {left_out or 'no files'}; expected {registry.describe_inputs()}")
+        raise InputError(f"{root}: found {left_out or 'no files'}; {advice or f'expected {registry.describe_inputs()}'}")
     if left_out:
-        print_message(f"{root}: left out files of other kinds: {left_out}")
+        print_message(f"{root}: left out files of other kinds: {left_out}{f'; {advice}' if advice else ''}")
     return {key: found[key] for key in sorted(found, key=lambda key: _natural(key[0]))}
 
 
-def visible_files(root: str, key: Callable[[str], Any] | None = None, left_out: str | None = None) -> Iterator[str]:
+def _is_read_whole(folder: str) -> bool:
+    return registry.folder_format(folder) is not None
+
+
+def visible_files(
+    root: str,
+    key: Callable[[str], Any] | None = None,
+    left_out: str | None = None,
+    is_file: Callable[[str], bool] | None = None,
+) -> Iterator[str]:
     """Yields all files below a folder that are not hidden; follows links once, since they may lead in circles.
 
     Args:
       root: the folder.
       key: of the names in a folder, which are sorted by it.
       left_out: a folder to leave out with all its files.
+      is_file: returns whether a folder counts as a file; by default, none does.
     """
     seen = {os.path.realpath(left_out)} if left_out else set()
     for folder, folders, files in os.walk(root, followlinks=True):
@@ -105,7 +149,9 @@ def visible_files(root: str, key: Callable[[str], Any] | None = None, left_out: 
             continue
         seen.add(real)
         folders[:] = [name for name in sorted(folders, key=key) if not name.startswith(".")]
-        yield from (os.path.join(folder, name) for name in sorted(files, key=key) if not name.startswith("."))
+        whole = {name for name in folders if is_file and is_file(os.path.join(folder, name))}
+        folders[:] = [name for name in folders if name not in whole]
+        yield from (os.path.join(folder, name) for name in sorted([*files, *whole], key=key) if not name.startswith("."))
 
 
 def _name(path: epath.Path, root: epath.Path) -> str:

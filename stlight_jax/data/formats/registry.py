@@ -1,5 +1,7 @@
 """The list of all file formats, and searches in it."""
 
+import os
+
 from stlight_jax.data.formats import gif, hdf5, netcdf, npy, npz, picture_folder, strip, video
 from stlight_jax.data.formats.file_format import FileFormat
 
@@ -19,6 +21,17 @@ FORMATS: tuple[FileFormat, ...] = (
 def input_format(ending: str) -> FileFormat | None:
     """Returns the format that reads files of an ending (with its dot), or None."""
     return next((item for item in FORMATS if item.reader and ending.lower() in item.endings), None)
+
+
+def folder_format(folder: str) -> FileFormat | None:
+    """Returns the format that reads a folder as one file, or None."""
+    ending = os.path.splitext(folder)[1].lower()
+    for item in FORMATS:
+        if ending and ending in item.folder_endings:
+            return item
+        if any(os.path.exists(os.path.join(folder, marker)) for marker in item.folder_markers):
+            return item
+    return None
 
 
 def output_formats() -> tuple[FileFormat, ...]:
@@ -50,7 +63,10 @@ def describe_inputs() -> str:
         "folders of pictures": [item for item in readable if item.is_folder],
         "arrays": [item for item in readable if not item.is_pictures],
     }
-    texts = [f"{name} ({' '.join(ending for item in of for ending in item.endings)})" for name, of in groups.items()]
+    texts = [
+        f"{name} ({' '.join(ending for item in of for ending in (*item.endings, *item.folder_endings))})"
+        for name, of in groups.items()
+    ]
     return f"{', '.join(texts[:-1])} and {texts[-1]}"
 
 

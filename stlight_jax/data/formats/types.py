@@ -52,6 +52,7 @@ class SourceInfo:
       item: index along the n-axis; None without an n-axis.
       frame_rate: frames per second of a video or GIF.
       is_pictures: whether values are grey levels or colours of pictures.
+      meaning: units, name and place of the values, as far as the file has them; files that differ in them are not joined.
     """
 
     path: epath.Path
@@ -62,6 +63,7 @@ class SourceInfo:
     item: int | None = None
     frame_rate: float | None = None
     is_pictures: bool = False
+    meaning: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

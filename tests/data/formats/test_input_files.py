@@ -1,5 +1,7 @@
 """What is found below a path, in which order, and under which names."""
 
+import re
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -72,3 +74,31 @@ def test_what_cannot_be_read(tmp_path):
 def test_options_that_do_not_exist(tmp_path, key, choices):
     with pytest.raises(InputError, match=f"data.{key} is 'x'; choose one of {choices}"):
         open_sequences(tmp_path, ReadOptions(**{key: "x"}))
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("a.grib2", "grib_to_netcdf -o OUT.nc FILE, or xarray.open_dataset"),
+        ("a.npy.gz", "unpack them"),
+        ("a.mat", "scipy.io.loadmat"),
+        ("a.csv", "pandas or numpy.loadtxt"),
+        ("a.pt", "load them with torch"),
+    ],
+)
+def test_other_kinds_are_named_with_a_way_to_convert_them(tmp_path, name, advice, capsys):
+    (tmp_path / name).write_text("x")
+    for path in (tmp_path, tmp_path / name):
+        with pytest.raises(InputError, match=f"found 1 .{name.rsplit('.', 1)[-1]}; .* not read; .*{re.escape(advice)}"):
+            names(path)
+    np.save(tmp_path / "b.npy", FRAMES)
+    assert names(tmp_path) == ["b.npy"]
+    assert advice in capsys.readouterr().err
+
+
+def test_equal_remarks_are_made_once(tmp_path):
+    for number in range(9):
+        np.savez(tmp_path / f"{number}.npz", x=np.zeros((2 + number % 2, 6, 5)), date=np.arange(2 + number % 2))
+    remarks = [remark for s in open_sequences(tmp_path, ReadOptions()) for remark in s.remarks]
+    assert remarks.count("float64 is read as float32 (9 sequences)") == 1
+    assert len(remarks) == 2

@@ -101,3 +101,26 @@ def test_a_format_that_is_only_read_is_continued_by_npy():
         run(source, out="b.relic")
     with pytest.raises(InputError, match="--kind=relic: choose one of"):
         run(source, kind="relic")
+
+
+def test_a_folder_can_be_one_file(monkeypatch):
+    def read_folder(files, name, options):
+        return read([files[0] / "content"], name, options)
+
+    boxes = FileFormat(name="box", title="a box", folder_endings=(".box",), folder_markers=("content",), reader=read_folder)
+    monkeypatch.setattr(registry, "FORMATS", (boxes, TOY))
+    frames = movie(5)
+    for folder in ("a.box", "b", "c/d.BOX"):
+        pathlib.Path(folder).mkdir(parents=True)
+        saved(f"{folder}/content", frames)
+        saved(f"{folder}/other.toy", frames)
+    saved("c/e.toy", frames)
+    monkeypatch.setattr(registry, "input_format", lambda ending: boxes if ending == "" else TOY)
+    assert [sequence.name for sequence in open_sequences(pathlib.Path.cwd(), ReadOptions())] == [
+        "a.box",
+        "b",
+        "c/d.BOX",
+        "c/e.toy",
+    ]
+    for folder in ("a.box", "b"):
+        assert [sequence.name for sequence in open_sequences(folder, ReadOptions())] == [folder]

@@ -1,0 +1,255 @@
+"""Sequences across files: array files that hold successive frames of one thing become one sequence."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import re
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterator, Sequence
+
+import numpy as np
+from etils import epath
+
+from stlight_jax.data.formats.types import FrameSource, frames_per_block
+from stlight_jax.data.joined_times import join_times, time_kind, with_units_of
+from stlight_jax.data.splits import split_in_name
+from stlight_jax.data.times import TimeAxis, sampling_step
+
+_NUMBERS = re.compile("([0-9]+)")
+_MAX_STEP_RATIO = 1.25  # months have 28 to 31 days
+
+_Key = Callable[[FrameSource], Hashable]
+
+
+def join_files(sources: Sequence[FrameSource]) -> list[FrameSource]:
+    """Joins the sequences of array files that are successive parts of one sequence.
+
+    Parts agree in the array's name, the frames' shape, element type and meaning, and in the split that their names name.
+
+    - With times: the parts follow each other in time, have one sampling step and do not overlap. They lie in one folder, or in
+      folders whose names are numbers, such as 2020/01.
+    - Without times: each file holds one frame, they lie in one folder, and their names differ in one number, which is their
+      order.
+
+    Args:
+      sources: sequences of all files, in natural order of their names.
+
+    Returns:
+      The sequences, each joined one in the place of its first part.
+    """
+    sources = _in_common_units(sources)
+    joined: dict[int, FrameSource] = {}
+    absorbed: set[int] = set()
+    places = {id(source): number for number, source in enumerate(sources)}
+    for group in _grouped(list(filter(_is_array, sources)), _thing):
+        for parts in _successions(group):
+            numbers = sorted(places[id(part)] for part in parts)
+            joined[numbers[0]] = _Succession(parts).as_source()
+            absorbed.update(numbers[1:])
+    remaining = [joined.get(number, source) for number, source in enumerate(sources) if number not in absorbed]
+    return _explain_separate(remaining)
+
+
+# ---- Which files belong together ----
+
+
+def _in_common_units(sources: Sequence[FrameSource]) -> list[FrameSource]:
+    """Returns the sources with times that can be compared by their values."""
+    first: dict[Hashable, TimeAxis] = {}
+    results = []
+    for source in sources:
+        if source.times is not None:
+            reference = first.setdefault(time_kind(source.times), source.times)
+            source = dataclasses.replace(source, times=with_units_of(reference, source.times))
+        results.append(source)
+    return results
+
+
+def _thing(source: FrameSource) -> Hashable:
+    """Returns what the parts of one sequence have in common."""
+    info = source.info
+    axes = "".join(letter for letter in info.axes if letter in "hwc")
+    times = None if source.times is None else time_kind(source.times)
+    content = (info.key, axes, info.item, source.shape, source.dtype, source.fill, info.meaning)
+    return (*content, info.format, times, split_in_name(source.name))
+
+
+def _is_array(source: FrameSource) -> bool:
+    return not source.info.is_pictures
+
+
+def _folder(source: FrameSource) -> str:
+    return str(source.info.path.parent)
+
+
+def _dated_folder(source: FrameSource) -> Hashable:
+    """Returns the folder, with the same text for all folders whose names are numbers."""
+    return tuple(
+        re.sub("[0-9]+", "#", part) if re.fullmatch("[0-9_.-]+", part) else part for part in source.info.path.parts[:-1]
+    )
+
+
+def _name_pattern(source: FrameSource) -> Hashable:
+    return _folder(source), _NUMBERS.sub("#", source.info.path.name)
+
+
+def _grouped(sources: Sequence[FrameSource], key: _Key) -> list[list[FrameSource]]:
+    groups: dict[Hashable, list[FrameSource]] = defaultdict(list)
+    for source in sources:
+        groups[key(source)].append(source)
+    return list(groups.values())
+
+
+def _successions(group: list[FrameSource]) -> Iterator[list[FrameSource]]:
+    """Yields the parts of each sequence, in order, of sources that are of one thing."""
+    if group[0].times is None:
+        for alike in _grouped([source for source in group if source.frames == 1], _name_pattern):
+            yield from (parts for parts in _counted(alike) if len(parts) > 1)
+        return
+    for near in _grouped(group, _dated_folder):
+        for same_step in _with_one_step(near):
+            yield from _in_time(same_step, [_folder, _name_pattern])
+
+
+def _counted(alike: list[FrameSource]) -> list[list[FrameSource]]:
+    """Divides sources whose names differ in numbers only, so that in each part one number differs: the last one that does."""
+    if len(alike) < 2:
+        return []
+    numbers = {id(source): _NUMBERS.findall(source.info.path.name) for source in alike}
+    columns = list(zip(*numbers.values(), strict=True))
+    varying = [place for place, column in enumerate(columns) if len(set(column)) > 1]
+    if not varying:
+        return []
+    parts = _grouped(alike, lambda source: tuple(numbers[id(source)][place] for place in varying[:-1]))
+    return [sorted(part, key=lambda source: int(numbers[id(source)][varying[-1]])) for part in parts]
+
+
+def _with_one_step(group: list[FrameSource]) -> list[list[FrameSource]]:
+    """Divides sources by their sampling steps; a single frame fits any step, if there is only one."""
+    clusters: list[tuple[float, list[FrameSource]]] = []
+    single = []
+    for source in group:
+        assert source.times is not None
+        step = sampling_step([source.times.values])
+        if step is None:
+            single.append(source)
+            continue
+        for first, members in clusters:
+            if step <= _MAX_STEP_RATIO * first and first <= _MAX_STEP_RATIO * step:
+                members.append(source)
+                break
+        else:
+            clusters.append((step, [source]))
+    if len(clusters) == 1:
+        return [group]
+    return [members for _, members in clusters] + [single]
+
+
+def _in_time(group: list[FrameSource], finer: list[_Key]) -> Iterator[list[FrameSource]]:
+    """Yields the group in the order of time; if times overlap, its subgroups by the finer keys."""
+    if len(group) < 2:
+        return
+    spans = sorted(((*_span(source), source) for source in group), key=lambda span: span[:2])
+    if all(earlier[1] < later[0] for earlier, later in itertools.pairwise(spans)):
+        yield [source for _, _, source in spans]
+    elif finer:
+        for subgroup in _grouped(group, finer[0]):
+            yield from _in_time(subgroup, finer[1:])
+    elif len(parts := _counted(group)) > 1:
+        for part in parts:
+            yield from _in_time(part, [])
+
+
+def _span(source: FrameSource) -> tuple[float, float]:
+    assert source.times is not None
+    return source.times.values.min().item(), source.times.values.max().item()
+
+
+def _explain_separate(sources: list[FrameSource]) -> list[FrameSource]:
+    """Adds to the first of several files of one frame a remark that they are no sequence."""
+    for alike in _grouped([source for source in filter(_is_array, sources) if source.frames == 1], _thing):
+        if len(alike) > 1:
+            reason = "their names differ in more than a number" if alike[0].times is None else "their times overlap"
+            remark = f"{len(alike):,} files of one frame are not joined to one sequence: {reason}"
+            place = next(number for number, source in enumerate(sources) if source is alike[0])
+            sources[place] = dataclasses.replace(alike[0], remarks=(*alike[0].remarks, remark))
+    return sources
+
+
+# ---- One sequence of several files ----
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Succession:
+    """Parts of a sequence, in their order."""
+
+    parts: list[FrameSource]
+
+    def as_source(self) -> FrameSource:
+        """Returns the sequence; its continuation is written like that of the last part."""
+        frames = sum(part.frames for part in self.parts)
+        last = self.parts[-1]
+        order = "names" if last.times is None else "times"
+        remark = f"{len(self.parts):,} files with {frames:,} frames are one sequence, in the order of their {order}"
+        return dataclasses.replace(
+            last,
+            name=_joined_name([part.name for part in self.parts]),
+            frames=frames,
+            blocks=self._blocks,
+            remarks=(remark, *_joined_remarks(self.parts)),
+            times=self._times(),
+        )
+
+    def _times(self) -> TimeAxis | None:
+        axes = [part.times for part in self.parts if part.times is not None]
+        return join_times(axes) if axes else None
+
+    def _blocks(self, first: int = 0) -> Iterator[np.ndarray]:
+        size = frames_per_block(self.parts[0].shape, self.parts[0].dtype)
+        waiting: list[np.ndarray] = []
+        frames = 0
+        for part in self.parts:
+            if first >= part.frames:
+                first -= part.frames
+                continue
+            for block in part.blocks(first):
+                waiting.append(block)
+                frames += len(block)
+                if frames >= size:
+                    yield waiting[0] if len(waiting) == 1 else np.concatenate(waiting)
+                    waiting, frames = [], 0
+            first = 0
+        if waiting:
+            yield np.concatenate(waiting)
+
+
+def _joined_name(names: Sequence[str]) -> str:
+    """Returns a name such as rain_000..023.nc for rain_000.nc to rain_023.nc."""
+    low, high = names[0], names[-1]
+    same = next(
+        (place for place, pair in enumerate(zip(low, high, strict=False)) if pair[0] != pair[1]), min(len(low), len(high))
+    )
+    prefix = re.sub("[0-9]+$", "", low[:same])
+    tails = low[len(prefix) :], high[len(prefix) :]
+    equal = sum(
+        1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(*(tail[::-1] for tail in tails), strict=False))
+    )
+    suffix = re.sub("^[0-9]+", "", tails[0][len(tails[0]) - equal :])
+    return prefix + "..".join(tail[: len(tail) - len(suffix)] for tail in tails) + suffix
+
+
+def _joined_remarks(parts: Sequence[FrameSource]) -> list[str]:
+    """Returns the parts' remarks, each once; the first of several remarks that differ in numbers only."""
+    found: dict[str, list[tuple[epath.Path, str]]] = defaultdict(list)
+    for part in parts:
+        for remark in part.remarks:
+            found[_NUMBERS.sub("#", remark)].append((part.info.path, remark))
+    remarks = []
+    for alike in found.values():
+        (path, remark), more = alike[0], len({path for path, _ in alike}) - 1
+        if len(alike) == len(parts) and len({text for _, text in alike}) == 1:
+            remarks.append(remark)
+        else:
+            remarks.append(f"{path.name}: {remark}" + (f" (and {more:,} files more)" if more else ""))
+    return remarks

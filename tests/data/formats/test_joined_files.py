@@ -1,0 +1,174 @@
+"""Array files that are successive parts of one sequence, and those that are not."""
+
+import cftime
+import netCDF4
+import numpy as np
+import pytest
+
+from tests.data.formats.frame_files import open_all, open_one, read_frames
+
+HOURS = np.datetime64("2020-01-01T00") + np.arange(200)
+FRAMES = np.random.default_rng(1).random((60, 6, 5), np.float32)
+
+
+def save(path, indices, name="rain", **arrays):
+    """Writes frames, each with the hour of its index."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(path, **{name: FRAMES[indices], "time": HOURS[indices], **arrays})
+
+
+def write_netcdf(path, numbers, units, calendar="standard", frames=None):
+    with netCDF4.Dataset(path, "w") as file:
+        for name, size in (("time", None), ("y", 6), ("x", 5)):
+            file.createDimension(name, size)
+        rain = file.createVariable("rain", "f4", ("time", "y", "x"))
+        time = file.createVariable("time", "f8", ("time",))
+        time.units, time.calendar = units, calendar
+        rain[:] = FRAMES[: len(numbers)] if frames is None else frames
+        time[:] = numbers
+
+
+def names(path, **options):
+    return [sequence.name for sequence in open_all(path, **options)]
+
+
+def test_a_file_for_each_step_is_one_sequence(tmp_path):
+    for number in range(24):
+        write_netcdf(tmp_path / f"rain_{number:03}.nc", [number], "hours since 2020-01-01", frames=FRAMES[[number]])
+    sequence = open_one(tmp_path)
+    assert sequence.name == "rain_000..023.nc#rain"
+    assert sequence.step == "1 h"
+    assert sequence.ticks.tolist() == list(range(24))
+    assert sequence.times.stored.tolist() == list(range(24))
+    assert sequence.times.attributes["units"] == "hours since 2020-01-01"
+    np.testing.assert_array_equal(read_frames(sequence)[..., 0], FRAMES[:24])
+    np.testing.assert_array_equal(np.concatenate(list(sequence.blocks(17)))[..., 0], FRAMES[17:24])
+    assert sequence.remarks.count("24 files with 24 frames are one sequence, in the order of their times") == 1
+    assert len(sequence.remarks) == len(set(sequence.remarks)) == 2
+
+
+def test_days_with_a_gap_are_one_sequence_with_a_gap(tmp_path):
+    for day in (0, 1, 4):
+        save(tmp_path / f"day{day}.npz", np.arange(6 * day, 6 * day + 6))
+    sequence = open_one(tmp_path)
+    assert sequence.ticks.tolist() == [*range(12), *range(24, 30)]
+    assert "1 gap, the longest of 12 steps" in sequence.remarks
+    np.testing.assert_array_equal(read_frames(sequence)[..., 0], FRAMES[[*range(12), *range(24, 30)]])
+
+
+def test_the_order_is_that_of_the_times(tmp_path):
+    for name, first in (("a", 12), ("b", 0), ("c", 6)):
+        save(tmp_path / f"{name}.npz", np.arange(first, first + 6))
+    sequence = open_one(tmp_path)
+    assert sequence.ticks.tolist() == list(range(18))
+    np.testing.assert_array_equal(read_frames(sequence)[..., 0], FRAMES[:18])
+
+
+def test_each_file_may_count_from_its_own_day(tmp_path):
+    for day in (1, 2, 3):
+        write_netcdf(tmp_path / f"{day}.nc", np.arange(0, 24, 6), f"hours since 2020-01-0{day}")
+    sequence = open_one(tmp_path)
+    assert sequence.ticks.tolist() == list(range(12))
+    assert sequence.times.attributes["units"] == "hours since 2020-01-01"
+    assert sequence.times.stored.tolist() == list(range(0, 72, 6))
+
+
+def test_so_it_may_in_a_calendar_of_360_days(tmp_path):
+    for month in (1, 2, 3):
+        write_netcdf(tmp_path / f"{month}.nc", np.arange(30), f"days since 2000-0{month}-01", "360_day")
+    sequence = open_one(tmp_path)
+    assert sequence.ticks.tolist() == list(range(90))
+    dates = cftime.num2date(sequence.times.stored, sequence.times.attributes["units"], "360_day")
+    assert dates[[29, 30, 89]].tolist() == [cftime.Datetime360Day(2000, *date) for date in ((1, 30), (2, 1), (3, 30))]
+
+
+def test_folders_of_years_and_months_are_one(tmp_path):
+    save(tmp_path / "2020" / "01" / "a.npz", np.arange(0, 8))
+    save(tmp_path / "2020" / "02" / "a.npz", np.arange(8, 16))
+    save(tmp_path / "2021" / "01" / "a.npz", np.arange(20, 28))
+    assert open_one(tmp_path).ticks.tolist() == [*range(16), *range(20, 28)]
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        {"name": "wind"},
+        {"indices": np.arange(5, 12)},
+        {"indices": np.arange(6, 18, 2)},
+        {"rain": np.zeros((6, 5, 6), np.float32), "indices": np.arange(6, 12)},
+        {"rain": np.zeros((6, 6, 5), np.uint8), "indices": np.arange(6, 12)},
+    ],
+    ids=["other variable", "times that overlap", "other sampling step", "other frames", "other element type"],
+)
+def test_files_of_different_things_stay_apart(tmp_path, second):
+    save(tmp_path / "a1.npz", np.arange(6))
+    save(tmp_path / "a2.npz", **{"indices": np.arange(6, 12), **second})
+    assert [sequence.frames for sequence in open_all(tmp_path)] == [6, len(second.get("indices", range(6)))]
+
+
+def test_training_and_test_files_stay_apart(tmp_path):
+    for number, name in enumerate(("train_a", "train_b", "test_a")):
+        save(tmp_path / f"{name}.npz", np.arange(4 * number, 4 * number + 4))
+    assert names(tmp_path) == ["test_a.npz#rain", "train_a..b.npz#rain"]
+
+
+def test_two_stations_in_one_folder_are_two_sequences(tmp_path):
+    for station in ("north", "south"):
+        for day in (1, 2):
+            save(tmp_path / f"{station}_2020010{day}.npz", np.arange(4 * day, 4 * day + 4))
+    assert names(tmp_path) == ["north_20200101..20200102.npz#rain", "south_20200101..20200102.npz#rain"]
+
+
+def test_members_with_the_same_times_are_sequences_of_their_own(tmp_path):
+    for member in (1, 2):
+        for step in range(3):
+            save(tmp_path / f"m{member}_{step}.npz", [step])
+    first, second = open_all(tmp_path)
+    assert (first.name, second.name) == ("m1_0..2.npz#rain", "m2_0..2.npz#rain")
+    assert first.ticks.tolist() == second.ticks.tolist() == [0, 1, 2]
+
+
+def test_a_frame_that_is_there_twice_is_explained(tmp_path):
+    for name in ("a", "b", "c"):
+        save(tmp_path / f"{name}.npz", [3])
+    assert any(
+        "3 files of one frame are not joined to one sequence: their times overlap" in remark
+        for remark in open_all(tmp_path)[0].remarks
+    )
+
+
+@pytest.mark.parametrize("shape", [(1, 6, 5)])
+def test_arrays_of_one_frame_without_times_follow_in_natural_order(tmp_path, shape):
+    for number in (0, 1, 2, 9, 10, 11):
+        np.save(tmp_path / f"frame{number}.npy", FRAMES[number].reshape(shape))
+    sequence = open_one(tmp_path)
+    assert sequence.name == "frame0..11.npy"
+    assert sequence.ticks is None
+    assert "6 files with 6 frames are one sequence, in the order of their names" in sequence.remarks
+    np.testing.assert_array_equal(read_frames(sequence)[..., 0], FRAMES[[0, 1, 2, 9, 10, 11]])
+
+
+def test_arrays_of_many_frames_without_times_stay_apart(tmp_path):
+    for number in range(3):
+        np.save(tmp_path / f"clip{number}.npy", FRAMES[:4])
+    assert names(tmp_path) == ["clip0.npy", "clip1.npy", "clip2.npy"]
+
+
+def test_without_times_two_cameras_are_two_sequences(tmp_path):
+    for camera in (1, 2):
+        for number in range(3):
+            np.save(tmp_path / f"cam{camera}_{number}.npy", FRAMES[:1])
+    assert names(tmp_path) == ["cam1_0..2.npy", "cam2_0..2.npy"]
+
+
+def test_without_times_names_decide(tmp_path):
+    for name in ("sea", "land", "ice"):
+        np.save(tmp_path / f"{name}.npy", FRAMES[:1])
+    remark = "3 files of one frame are not joined to one sequence: their names differ in more than a number"
+    assert [any(remark in text for text in sequence.remarks) for sequence in open_all(tmp_path)] == [True, False, False]
+
+
+def test_times_can_be_ignored(tmp_path):
+    for day in (0, 1):
+        save(tmp_path / f"{day}.npz", np.arange(6 * day, 6 * day + 6))
+    assert names(tmp_path, time="none") == ["0.npz#rain", "1.npz#rain"]
