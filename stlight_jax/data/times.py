@@ -80,7 +80,10 @@ def parse_times(values: np.ndarray, name: str, source: str) -> TimeAxis:
     values = np.asarray(values)
     dates = None
     if values.dtype.kind == "M":
-        dates = values.astype("M8[us]")
+        try:
+            dates = values.astype("M8[us]")
+        except OverflowError as error:
+            raise InputError(f"{source}: the times in {name!r} are no dates: {error}; {_IGNORE_TIMES}") from None
     elif values.dtype.kind in "OSU":
         dates = _from_texts([_to_text(value) for value in values.tolist()])
     if dates is not None:

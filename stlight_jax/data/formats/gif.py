@@ -13,7 +13,7 @@ from PIL import GifImagePlugin, Image
 from stlight_jax.data.formats.file_format import FileFormat, OutputLimits, WriteFrame
 from stlight_jax.data.formats.output_spec import OutputSpec
 from stlight_jax.data.formats.picture_sequence import DecodedPicture, PictureSequence
-from stlight_jax.data.formats.pillow_frames import DAMAGE, decode_file
+from stlight_jax.data.formats.pillow_frames import decode_file
 from stlight_jax.data.formats.read_errors import read_errors
 from stlight_jax.data.formats.types import ReadOptions
 from stlight_jax.data.formats.value_conversion import to_grey_levels
@@ -25,7 +25,7 @@ _LOOP_FOREVER = b"!\xff\x0bNETSCAPE2.0\x03\x01\x00\x00\x00"
 def _read(files: Sequence[epath.Path], name: str, options: ReadOptions) -> PictureSequence:
     """Opens the frames as players show them, composed of their changes."""
     (path,) = files
-    with read_errors(path, *DAMAGE), Image.open(path) as image:
+    with read_errors(path, Image.DecompressionBombError), Image.open(path) as image:
         frames, milliseconds = getattr(image, "n_frames", 1), image.info.get("duration")
 
     def decode(first: int) -> Iterator[DecodedPicture]:

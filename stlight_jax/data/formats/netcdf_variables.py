@@ -12,6 +12,7 @@ from etils import epath
 from stlight_jax.data.formats import cf_attributes as cf
 from stlight_jax.data.formats.array_slicing import StoredArray
 from stlight_jax.data.formats.named_arrays import describe_arrays, find_array, is_time_name
+from stlight_jax.data.formats.netcdf3_header import check_length
 from stlight_jax.data.formats.types import BLOCK_BYTES, ReadOptions
 from stlight_jax.data.times import TimeAxis, calendar_name, counts_since, parse_times
 from stlight_jax.errors import InputError
@@ -27,6 +28,7 @@ def open_dataset(path: epath.Path) -> Any:
     """Opens a file with xarray, which unpacks values, marks missing ones as NaN, and reads on access."""
     import xarray  # slow to import
 
+    check_length(path)
     # Times are decoded one by one below: calendars that datetime64 cannot express would need another package.
     return xarray.open_dataset(path, engine="netcdf4", decode_times=False, cache=False)
 

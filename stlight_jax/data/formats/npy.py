@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import tokenize
 from collections.abc import Iterator, Sequence
 from typing import IO, NamedTuple
 
@@ -19,6 +20,8 @@ from stlight_jax.errors import InputError
 from stlight_jax.storage import paths
 from stlight_jax.storage.copies import local_file
 
+# The header is a Python literal; NumPy lets through what Python's parser raises.
+_PARSER_ERRORS = (tokenize.TokenError, SyntaxError, TypeError, OverflowError, RecursionError, MemoryError)
 _READ_HEADER = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
@@ -53,7 +56,10 @@ def read_npy_header(file: IO[bytes]) -> NpyHeader:
     version = np.lib.format.read_magic(file)
     if version not in _READ_HEADER:
         raise NpyVersionError(f"version {'.'.join(map(str, version))} of the .npy format; expected 1.0 or 2.0")
-    return NpyHeader(*_READ_HEADER[version](file))
+    try:
+        return NpyHeader(*_READ_HEADER[version](file))
+    except _PARSER_ERRORS as error:
+        raise ValueError(f"its header is no description of an array: {error}") from None
 
 
 def write_npy_header(file: IO[bytes], shape: tuple[int, ...], dtype: np.dtype) -> None:
@@ -96,8 +102,13 @@ def memory_map(path: epath.PathLike, expectation: str) -> np.ndarray:
 
 
 def _other_content(path: epath.PathLike) -> str | None:
-    """Returns what a file holds that is no array of numbers; None for a .npy file of numbers, damaged or not."""
-    with contextlib.suppress(OSError, ValueError), open(path, "rb") as file:  # the caller meets the error again
+    """Returns what a file holds that is no array of numbers; None for a .npy file of numbers.
+
+    Raises:
+      ValueError: the header is damaged.
+      OSError: the file cannot be read.
+    """
+    with open(path, "rb") as file:
         start = file.read(len(np.lib.format.MAGIC_PREFIX))
         if not start:
             return "an empty file"
@@ -117,11 +128,12 @@ def _read(files: Sequence[epath.Path], name: str, options: ReadOptions) -> list[
     def opened() -> Iterator[np.ndarray]:
         yield np.lib.format.open_memmap(path, mode="r")
 
-    content = _other_content(path)
-    if content is not None:
-        raise InputError(f"{path}: expected a .npy file with an array of numbers, found {content}")
-    with read_errors(path), opened() as array:
-        stored = StoredArray("", array.shape, array.dtype, opened)
+    with read_errors(path):
+        content = _other_content(path)
+        if content is not None:
+            raise InputError(f"{path}: expected a .npy file with an array of numbers, found {content}")
+        with opened() as array:
+            stored = StoredArray("", array.shape, array.dtype, opened)
     return ArraySlicer(path, FORMAT.name, name, stored, options).sequences()
 
 

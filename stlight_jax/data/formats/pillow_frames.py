@@ -1,7 +1,6 @@
 """Frames that Pillow decodes, of folders of pictures and of GIFs."""
 
 import functools
-import struct
 from collections.abc import Iterator
 
 import numpy as np
@@ -11,9 +10,6 @@ from PIL import Image, ImageSequence
 from stlight_jax.data.formats.picture_sequence import DecodedPicture
 from stlight_jax.data.formats.read_errors import read_errors
 from stlight_jax.errors import InputError
-
-# Pillow's exceptions for damaged files beside the usual ones; IndexError is that of a GIF cut short.
-DAMAGE = (SyntaxError, IndexError, struct.error, Image.DecompressionBombError)
 
 
 def decode_file(path: epath.Path, *, animated: bool) -> Iterator[DecodedPicture]:
@@ -26,7 +22,7 @@ def decode_file(path: epath.Path, *, animated: bool) -> Iterator[DecodedPicture]
     Raises:
       InputError: the file is damaged, has more than 16 bits, or holds several pictures though it is not animated.
     """
-    with read_errors(path, *DAMAGE), Image.open(path) as image:
+    with read_errors(path, Image.DecompressionBombError), Image.open(path) as image:
         pages = getattr(image, "n_frames", 1)
         if not animated and pages > 1:
             raise InputError(f"{path} holds {pages} pictures; expected one in each file of a folder, or a .gif")

@@ -1,15 +1,20 @@
 """Errors of reading files: damage in one line."""
 
 import contextlib
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
 
 from etils import epath
 
+from stlight_jax.console.messages import one_line
 from stlight_jax.errors import InputError
 
-_DAMAGE: tuple[type[Exception], ...] = (OSError, ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error)
+_DAMAGE: tuple[type[Exception], ...] = (
+    ArithmeticError, EOFError, LookupError, OSError, RuntimeError, SyntaxError, TypeError, ValueError,
+    struct.error, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 
 
 @contextlib.contextmanager
@@ -28,5 +33,7 @@ def read_errors(path: epath.PathLike, *more: type[Exception]) -> Iterator[None]:
         yield
     except InputError:
         raise
+    except MemoryError as error:
+        raise InputError(f"{path} is damaged, or needs more memory than this machine has: {one_line(error)}") from None
     except damage as error:
-        raise InputError(f"{path} is damaged, or not what its name says: {error}") from None
+        raise InputError(f"{path} is damaged, or not what its name says: {one_line(error)}") from None
