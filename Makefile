@@ -13,7 +13,7 @@ WITH_LIBTPU := .venv/libtpu
 
 WITH_CUDA := .venv/.installed-cuda
 
-.PHONY: help demo test test-long test-torch test-tpu test-gpu test-wheel lint install clean
+.PHONY: help demo test test-long test-torch test-tpu test-gpu test-wheel test-fuzz lint install clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,10 +26,10 @@ demo: install  ## train a small network on Moving MNIST and evaluate it (8 minut
 	@echo "demo: open runs/demo/eval/report.html in a browser to see the forecasts move"
 
 test: install  ## run the test suite (ten minutes at most on two cores)
-	$(BIN)/python -m pytest -m "not long and not torch and not tpu and not gpu and not wheel" -n 2 --dist worksteal
+	$(BIN)/python -m pytest -m "not long and not torch and not tpu and not gpu and not wheel and not fuzz" -n 2 --dist worksteal
 
 test-long: install  ## run the long tests (about an hour on two cores)
-	$(BIN)/python -m pytest -m "long and not torch and not tpu and not gpu and not wheel" -n 2 --dist worksteal
+	$(BIN)/python -m pytest -m "long and not torch and not tpu and not gpu and not wheel and not fuzz" -n 2 --dist worksteal
 
 test-torch: $(WITH_TORCH)  ## run the tests that need PyTorch, and install it (TORCH=torch==X.Y chooses the version)
 	$(BIN)/python -m pytest -m torch
@@ -42,6 +42,9 @@ test-gpu: $(WITH_CUDA)  ## run the tests that need an NVIDIA GPU, and install JA
 
 test-wheel: install  ## build the wheel and the sdist, install each into a fresh environment and use it (minutes)
 	$(BIN)/python -m pytest -m wheel
+
+test-fuzz: install  ## read ten thousand damaged files of every kind (minutes)
+	$(BIN)/python -m pytest -m fuzz
 
 lint: install  ## run the linter, the formatter and the type checker
 	$(BIN)/ruff check .
