@@ -16,6 +16,9 @@ from stlight_jax.data.prepared import find_prepared, read_metadata
 from stlight_jax.errors import InputError
 from stlight_jax.storage import caches, paths
 
+# Changes with the values or the sequences that are read from the same files, so that kept frames are prepared anew.
+_READING = 2
+
 
 def frames_options(section: Any) -> FramesOptions:
     """Takes from the section `data` how frames are read and divided.
@@ -96,7 +99,7 @@ def find_or_prepare(section: Any) -> epath.Path:
     kept = epath.Path(section.prepared or caches.folder() / "frames").expanduser()
     if os.path.realpath(kept) == os.path.realpath(raw):
         raise InputError(f"data.prepared is {section.prepared!r}, the same folder as data.root; choose another one")
-    content = json.dumps([_fingerprint(raw, kept), dataclasses.asdict(options), FramesReader.version], sort_keys=True)
+    content = json.dumps([_fingerprint(raw, kept), dataclasses.asdict(options), FramesReader.version, _READING], sort_keys=True)
     out = kept / f"{raw.resolve().name}-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
     found = find_prepared("frames", str(out), "remove it")
     if found is not None:

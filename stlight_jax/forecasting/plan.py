@@ -129,7 +129,7 @@ def make_plan(request: Request, reader: InputReader, model: STLightConfig) -> Fo
         rolling=request.rolling,
         joined=request.rolling and every == horizon,
         skipped=skipped,
-        read_paths=[pathlib.Path(path) for path in paths],
+        read_paths=[*map(pathlib.Path, paths), *([pathlib.Path(request.truth).expanduser()] if request.truth else [])],
     )
 
 

@@ -20,6 +20,7 @@ from stlight_jax.data.times import assign_ticks
 from stlight_jax.errors import InputError
 from stlight_jax.storage import paths
 
+_ZARR_ATTRIBUTES = (".zarray", ".zattrs", ".zgroup", ".zmetadata")
 _MAX_ALIKE = 5  # remarks that differ in numbers only
 
 
@@ -135,6 +136,8 @@ def visible_files(
 ) -> Iterator[str]:
     """Yields all files below a folder that are not hidden; follows links once, since they may lead in circles.
 
+    Zarr's files of attributes count, though their names begin with a dot.
+
     Args:
       root: the folder.
       key: of the names in a folder, which are sorted by it.
@@ -151,7 +154,11 @@ def visible_files(
         folders[:] = [name for name in sorted(folders, key=key) if not name.startswith(".")]
         whole = {name for name in folders if is_file and is_file(os.path.join(folder, name))}
         folders[:] = [name for name in folders if name not in whole]
-        yield from (os.path.join(folder, name) for name in sorted([*files, *whole], key=key) if not name.startswith("."))
+        yield from (os.path.join(folder, name) for name in sorted([*files, *whole], key=key) if not _is_hidden(name))
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") and name not in _ZARR_ATTRIBUTES
 
 
 def _name(path: epath.Path, root: epath.Path) -> str:
