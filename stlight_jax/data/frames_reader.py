@@ -12,8 +12,10 @@ from stlight_jax.data.formats.input_files import open_sequences
 from stlight_jax.data.formats.types import FrameSource, ReadOptions
 from stlight_jax.data.raw_clips import ClipReader, RawClip, RawSplit
 from stlight_jax.data.resize import resize_valid
+from stlight_jax.data.scaling import is_constant
 from stlight_jax.data.splits import SPLITS, Candidate, SplitPart, SplitRule, split
 from stlight_jax.data.statistics import is_missing
+from stlight_jax.data.suspicion import FILL_OPTION, ValueSurvey, remarks_on_empty_frames
 from stlight_jax.data.windows import Segment, split_at_jumps
 from stlight_jax.errors import InputError
 
@@ -79,6 +81,9 @@ class FramesReader(ClipReader):
         self.frame_dtype = first.dtype.type
         candidates = [Candidate(s.name, _segments(s), s.ticks is not None) for s in self._sequences]
         self._parts, self._division = split(candidates, self._options)
+        self._survey = ValueSurvey(channels, first.dtype, first.fill)
+        self._remarks: list[str] = []
+        self._statistics: dict[str, dict[str, Any]] = {}  # by split
 
     @property
     def sequences_found(self) -> str:
@@ -101,7 +106,11 @@ class FramesReader(ClipReader):
         }
 
     def open_raw(self, root: epath.Path, remarks: list[str]) -> dict[str, RawSplit]:
-        """Returns the splits; the sequences are already open, so `root` makes no difference."""
+        """Returns the splits, and adds remarks on their values once all are read.
+
+        The sequences are already open, so `root` makes no difference.
+        """
+        self._remarks = remarks
         return {
             name: RawSplit(
                 functools.partial(self._clips, self._parts[name]),
@@ -111,24 +120,48 @@ class FramesReader(ClipReader):
         }
 
     def check_statistics(self, split: str, statistics: dict[str, Any]) -> None:
-        """Refuses a channel without values, and training frames with one value everywhere; see `ClipReader`."""
+        """Refuses a channel without values, and training frames whose channels are all constant; see `ClipReader`.
+
+        After the last split, it adds the remarks on suspicious values.
+        """
         empty = [channel for channel, mean in enumerate(statistics["mean"]) if mean is None]
         if empty:
             label = "training" if split == "train" else split
             raise InputError(f"{self._raw}: channel {empty[0] + 1} of the {label} frames has no values, all are missing")
-        if split != "train":
-            return
-        low, high = min(statistics["min"]), max(statistics["max"])
+        if split == "train":
+            self._check_training(statistics["min"], statistics["max"])
+        self._statistics[split] = statistics
+        if len(self._statistics) == len(SPLITS):
+            survey = self._survey
+            self._remarks += survey.remarks(FILL_OPTION, per_channel_option="--config.data.per_channel")
+            self._remarks += remarks_on_empty_frames(survey.empty, survey.frames)
+            self._remarks += self._constant_channels()
+
+    def _check_training(self, lows: list[float], highs: list[float]) -> None:
+        low, high = min(lows), max(highs)
         if high - low > np.finfo(np.float32).max / 2:
-            raise InputError(
-                f"{self._raw}: values lie between {low:g} and {high:g}, too far apart for float32; if one marks missing "
-                "values, give data.fill_value"
+            marks = self._survey.marks()
+            advice = (
+                f"{marks[0]} missing, give {FILL_OPTION}={marks[0].text}" if marks else "if one is a mark, give data.fill_value"
             )
-        if low == high and self._options.value_range is None:
+            raise InputError(f"{self._raw}: values lie between {low:g} and {high:g}, too far apart for float32; {advice}")
+        if self._options.value_range is None and all(map(is_constant, lows, highs)):
+            levels = " and ".join(f"{level:g}" for level in dict.fromkeys(lows))
             raise InputError(
-                f"{self._raw}: all values of the training frames are {low:g}, and a network cannot learn from constant data; "
+                f"{self._raw}: all values of the training frames are {levels}, and a network cannot learn from constant data; "
                 "check the data, or declare their range with data.value_low and data.value_high"
             )
+
+    def _constant_channels(self) -> list[str]:
+        """Names the channels that are constant, everywhere or in the training frames."""
+        remarks = []
+        for channel in range(self.frame_shape[-1]):
+            lows, highs = ({name: own[end][channel] for name, own in self._statistics.items()} for end in ("min", "max"))
+            if is_constant(lows["train"], highs["train"]):
+                everywhere = is_constant(min(lows.values()), max(highs.values()))
+                where = "everywhere" if everywhere else "in all training frames, but not in the others"
+                remarks.append(f"channel {channel + 1} is {lows['train']:g} {where}; a network cannot learn from it")
+        return remarks
 
     def _check_agreement(self, sequence: FrameSource, first: FrameSource) -> None:
         for name in ("shape", "dtype", "fill", "step"):
@@ -160,6 +193,7 @@ class FramesReader(ClipReader):
             seen += len(block)
             if len(chosen):
                 self._check_range(sequence, chosen, indices)
+                self._survey.add(sequence.name, chosen)
                 height, width, _ = self.frame_shape
                 same_size = chosen.shape[1:3] == (height, width)
                 yield chosen if same_size else resize_valid(chosen, sequence.fill, height, width)

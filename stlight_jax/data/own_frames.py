@@ -93,6 +93,7 @@ def find_or_prepare(section: Any) -> epath.Path:
     prepared = find_prepared("frames", section.root, "run prepare anew") if raw.is_dir() else None
     if prepared is not None:
         _check_options(prepared, options)
+        _print_remarks(prepared)
         return prepared
     refuse_remote(raw, "data.root", "frames")
     paths.connect(section.prepared)
@@ -103,9 +104,16 @@ def find_or_prepare(section: Any) -> epath.Path:
     out = kept / f"{raw.resolve().name}-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
     found = find_prepared("frames", str(out), "remove it")
     if found is not None:
+        _print_remarks(found)
         return found
     print_message(f"reading {raw} once; the frames are kept in {out}")
     return prepare_frames(raw, options, out, wait=True)
+
+
+def _print_remarks(folder: epath.Path) -> None:
+    """Prints the remarks on frames that were prepared earlier, without the first one, which reports the division."""
+    for remark in read_metadata(folder)["remarks"][1:]:
+        print_message(f"  {remark}")
 
 
 def _check_options(prepared: epath.Path, options: FramesOptions) -> None:

@@ -40,10 +40,13 @@ def to_unit_range(frames: jax.Array) -> jax.Array:
 class Scaling:
     """A linear map from stored values to the network's range: `low` becomes 0, `high` becomes 1.
 
+    A channel with `low` equal to `high` was constant in training. Its constant becomes 0, differences from the constant keep
+    their size, and every value of the network becomes the constant.
+
     Attributes:
       dtype: NumPy's name of the stored values' dtype.
       low: stored value that becomes 0; one for all channels, or one per channel.
-      high: stored value that becomes 1; as many as `low`.
+      high: stored value that becomes 1; as many as `low`. At least one is larger than its `low`.
       missing: whether values can be missing. In float data, NaN marks them.
       fill: the integer that marks a missing value; None in float data.
       filling: the network's input where values are missing, in the network's range; one value, or one per channel.
@@ -58,8 +61,9 @@ class Scaling:
 
     def __post_init__(self) -> None:
         """Checks the range."""
+        has_range = any(low < high for low, high in zip(self.low, self.high, strict=True))
         for low, high in zip(self.low, self.high, strict=True):
-            if not (np.isfinite(low) and np.isfinite(high) and low < high):
+            if not (has_range and np.isfinite(low) and np.isfinite(high) and low <= high):
                 raise InputError(
                     f"the value range is {low:g} to {high:g}: a network cannot learn from constant data; check the data, or "
                     "declare a range with data.value_low and data.value_high"
@@ -105,8 +109,8 @@ class Scaling:
         if self.dtype == "uint8" and self._is_bytes:
             values = to_unit_range(frames)
         else:
-            low, span = self._low_and_span(np.float32)
-            values = (frames.astype(jnp.float32) - low) / span
+            low, divisor = self._low_and_divisor(np.float32)
+            values = (frames.astype(jnp.float32) - low) / divisor
         if not self.missing:
             return values, None
         valid = jnp.isfinite(values) if self.fill is None else frames != jnp.asarray(self.fill, frames.dtype)
@@ -138,8 +142,8 @@ class Scaling:
         """
         if self._is_bytes and frames.dtype.kind in "iu":
             return frames.astype(np.float32) / np.float32(255)
-        low, span = self._low_and_span(np.float64 if is_wide(frames.dtype) else np.float32)
-        return ((frames.astype(low.dtype) - low) / span).astype(np.float32)
+        low, divisor = self._low_and_divisor(np.float64 if is_wide(frames.dtype) else np.float32)
+        return ((frames.astype(low.dtype) - low) / divisor).astype(np.float32)
 
     def to_network_float64(self, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """Scales stored frames in NumPy and float64; missing values keep their marks.
@@ -150,9 +154,9 @@ class Scaling:
         Returns:
           float64 `[..., c]` in the network's range, and a mask as from `to_network`.
         """
-        low, high = (np.asarray(values, np.float64) for values in (self.low, self.high))
+        low, divisor = self._low_and_divisor(np.float64)
         missing = is_missing(frames, self.fill) if self.missing else None
-        return (frames - low) / (high - low), None if missing is None else ~missing
+        return (frames - low) / divisor, None if missing is None else ~missing
 
     def from_network(self, values: np.ndarray, dtype: np.dtype | type = np.float32) -> np.ndarray:
         """Scales the network's values back to the data's units.
@@ -167,6 +171,19 @@ class Scaling:
         low, span = self._low_and_span(dtype)
         return np.asarray(values, dtype) * span + low
 
+    def with_constants(self, prediction: Any) -> Any:
+        """Sets the network's prediction of constant channels to their constant.
+
+        Args:
+          prediction: float `[..., c]` in the network's range, a NumPy or a JAX array.
+
+        Returns:
+          The same with 0 in the channels that were constant in training.
+        """
+        scaling = self.for_channels(prediction.shape[-1])
+        varies = np.not_equal(scaling.low, scaling.high)
+        return prediction if varies.all() else prediction * varies.astype(prediction.dtype)
+
     @property
     def common_span(self) -> float | None:
         """Width of the range in the data's units; None if channels differ in it."""
@@ -176,6 +193,15 @@ class Scaling:
     def _low_and_span(self, dtype: np.dtype | type) -> tuple[np.ndarray, np.ndarray]:
         low, high = (np.asarray(values, np.float64) for values in (self.low, self.high))
         return low.astype(dtype), (high - low).astype(dtype)
+
+    def _low_and_divisor(self, dtype: np.dtype | type) -> tuple[np.ndarray, np.ndarray]:
+        low, span = self._low_and_span(dtype)
+        return low, np.where(span > 0, span, span.dtype.type(1))
+
+
+def is_constant(low: float, high: float) -> bool:
+    """Returns whether values between `low` and `high` differ by no more than the rounding of float32."""
+    return high - low <= 4 * float(np.finfo(np.float32).eps) * max(abs(low), abs(high))
 
 
 def is_wide(dtype: np.dtype) -> bool:

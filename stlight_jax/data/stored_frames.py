@@ -13,7 +13,7 @@ import numpy as np
 from etils import epath
 
 from stlight_jax.data.prepared import open_prepared, read_metadata
-from stlight_jax.data.scaling import Scaling
+from stlight_jax.data.scaling import Scaling, is_constant
 from stlight_jax.data.windows import Segment
 from stlight_jax.errors import InputError
 
@@ -183,7 +183,7 @@ class PreparedData:
             scaling = Scaling(metadata["dtype"], low, high, missing, metadata["fill"])
         except InputError as error:
             raise InputError(f"{self.folder}: {error}") from None
-        filling = (np.asarray(statistics["mean"]) - np.asarray(low)) / (np.asarray(high) - np.asarray(low))
+        filling = scaling.to_network_float64(np.asarray(statistics["mean"]))[0]
         # Stored even if no value is missing: other data that the network is evaluated on can lack some.
         return dataclasses.replace(scaling, filling=tuple(filling.tolist()))
 
@@ -198,7 +198,9 @@ def _value_range(
     if metadata["dtype"] == "uint8" and max(statistics["max"]) > 1:
         return (0.0,), (255.0,)
     if per_channel:
-        return tuple(statistics["min"]), tuple(statistics["max"])
+        lows, highs = statistics["min"], statistics["max"]
+        highs = [low if is_constant(low, high) else high for low, high in zip(lows, highs, strict=True)]
+        return tuple(lows), tuple(highs)
     return (min(statistics["min"]),), (max(statistics["max"]),)
 
 

@@ -30,7 +30,7 @@ def make_eval_step(model: STLight, scaling: Scaling) -> EvalStep:
 
     def eval_step(variables: Any, frames: jax.Array) -> FrameScores:
         inputs, targets, valid = split_frames(frames, model, scaling)
-        prediction = rollout(lambda seen: apply(variables, seen), inputs, targets.shape[1])
+        prediction = rollout(lambda seen: scaling.with_constants(apply(variables, seen)), inputs, targets.shape[1])
         return frame_metrics(prediction, targets, valid)
 
     return eval_step

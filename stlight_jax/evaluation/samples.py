@@ -62,7 +62,7 @@ class Samples:
     def _predict(self, indices: np.ndarray) -> Sample:
         stored = jnp.asarray(self._source.frames(indices))
         inputs, truth, valid = split_frames(stored, self._model, self._scaling)
-        prediction = rollout(self._predictor, inputs, truth.shape[1])
+        prediction = rollout(lambda seen: self._scaling.with_constants(self._predictor(seen)), inputs, truth.shape[1])
         _, inputs_valid = self._scaling.to_network(stored[:, : self._model.config.in_frames])
         parts = ((inputs, inputs_valid), (truth, valid), (prediction, valid))
         return Sample(*(np.asarray(part) if where is None else np.where(where, part, np.nan) for part, where in parts))

@@ -1,10 +1,13 @@
 """Makes the forecasts of a plan, a few at a time."""
 
+import functools
 import itertools
 from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from stlight_jax.data.formats.types import FrameSource
+from stlight_jax.data.suspicion import ValueSurvey, remarks_on_empty_frames
 from stlight_jax.forecasting.forecast_windows import Forecast, windows_along
 from stlight_jax.forecasting.plan import ForecastPlan
 from stlight_jax.forecasting.request import errors_name_flags
@@ -31,13 +34,28 @@ class ForecastRun:
         self.total, self.empty = sum(map(len, plan.starts)), 0
         largest = max(source.shape for source in plan.sources)
         forecast_bytes = 4 * (forecaster.model.in_frames + plan.horizon) * int(np.prod(largest))
+        self._surveys: dict[tuple[np.dtype, float | None], ValueSurvey] = {}
+        self._empty_frames: dict[tuple[int, int], bool] = {}  # (source, index) -> whether the input frame has no values
         self._batch_size = int(min(self.total, np.clip(_BATCH_BYTES // forecast_bytes, 1, _MAX_BATCH)))
 
     def all(self) -> Iterator[Forecast]:
         """Yields every forecast of the plan, in order."""
-        for forecast in self._predicted(self._windows(self._plan.starts)):
-            self.empty += bool(np.isnan(forecast.inputs).all())
+        for forecast in self._predicted(self._windows(self._plan.starts, observed=True)):
+            empty_frames = np.isnan(forecast.inputs).all(axis=(1, 2, 3)).tolist()
+            first = forecast.start - len(empty_frames)
+            self._empty_frames.update({(forecast.source, first + i): empty for i, empty in enumerate(empty_frames)})
+            self.empty += all(empty_frames)
             yield forecast
+
+    def remarks(self) -> list[str]:
+        """Returns messages on suspicious values among the frames read so far."""
+        remarks = remarks_on_empty_frames(sum(self._empty_frames.values()), len(self._empty_frames), "frames to predict from")
+        for survey in self._surveys.values():
+            remarks += survey.remarks("--fill_value")
+            constant = survey.constant_channels()
+            if len(constant) < self._forecaster.model.in_channels:
+                remarks += [f"channel {number + 1} is {value:g} everywhere" for number, value in constant.items()]
+        return remarks
 
     def again(self, source: int, start: int) -> Forecast:
         """Makes one of the forecasts once more."""
@@ -50,12 +68,19 @@ class ForecastRun:
         source = self._plan.sources[forecast.source]
         return f"{source.original.name}, frame {source.file_index(forecast.start)}"
 
-    def _windows(self, starts: list[list[int]]) -> Iterator[Forecast]:
+    def _windows(self, starts: list[list[int]], observed: bool = False) -> Iterator[Forecast]:
         in_frames = self._forecaster.model.in_frames
         for number, (source, own, truth) in enumerate(zip(self._plan.sources, starts, self._plan.truths, strict=True)):
+            observe = functools.partial(self._survey(source.original).add, source.original.name) if observed else None
             with errors_name_flags():
-                for window in windows_along(source, number, own, in_frames, self._plan.horizon):
+                for window in windows_along(source, number, own, in_frames, self._plan.horizon, observe):
                     yield window if truth is None else window._replace(truth=truth)
+
+    def _survey(self, original: FrameSource) -> ValueSurvey:
+        key = original.dtype, original.fill
+        if key not in self._surveys:
+            self._surveys[key] = ValueSurvey(self._forecaster.model.in_channels, *key)
+        return self._surveys[key]
 
     def _predicted(self, windows: Iterator[Forecast]) -> Iterator[Forecast]:
         """Predicts in batches of equal frames."""

@@ -2,7 +2,7 @@
 
 import collections
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -73,17 +73,20 @@ class SampledSource:
         apart = np.diff(ticks[self.phase :: self.step][first:last]) != self.step
         return first + 1 + int(apart.argmax()) if apart.any() else None
 
-    def blocks(self, first: int) -> Iterator[np.ndarray]:
+    def blocks(self, first: int, observe: Callable[[np.ndarray], None] | None = None) -> Iterator[np.ndarray]:
         """Yields `[n, h, w, c]` from index `first` on: floats with NaN for missing values, other types if none can be missing.
 
         Args:
           first: Index of the first frame.
+          observe: Called with each block as it is stored.
         """
         skipped = 0  # frames of the file before the next one that the network sees
         for block in self.original.blocks(self.file_index(first)):
             chosen = block[skipped :: self.step]
             skipped = (skipped - len(block)) % self.step
             if len(chosen):
+                if observe is not None:
+                    observe(chosen)
                 yield self._with_nan(chosen)
 
     def _with_nan(self, block: np.ndarray) -> np.ndarray:
@@ -171,7 +174,12 @@ def known_after(source: SampledSource, start: int, horizon: int, *, since: int |
 
 
 def windows_along(
-    source: SampledSource, number: int, starts: Sequence[int], in_frames: int, horizon: int
+    source: SampledSource,
+    number: int,
+    starts: Sequence[int],
+    in_frames: int,
+    horizon: int,
+    observe: Callable[[np.ndarray], None] | None = None,
 ) -> Iterator[Forecast]:
     """Yields the frames of the forecasts of a source. Reads it once, and holds the frames of one forecast.
 
@@ -181,12 +189,13 @@ def windows_along(
       starts: Starts of the forecasts, ascending.
       in_frames: Frames that the network sees.
       horizon: Frames to predict.
+      observe: Called with the frames that are read, as they are stored.
 
     Raises:
       InputError: The file has fewer frames than it declares.
     """
     held: collections.deque[tuple[int, np.ndarray]] = collections.deque()
-    blocks = source.blocks(starts[0] - in_frames) if len(starts) else iter(())
+    blocks = source.blocks(starts[0] - in_frames, observe) if len(starts) else iter(())
     end = starts[0] - in_frames if len(starts) else 0
     for start in starts:
         low, high = start - in_frames, start + known_after(source, start, horizon)

@@ -52,10 +52,13 @@ def predict(request: Request, forecaster: Forecaster) -> dict[str, Any]:
                 progress.note(f"frame {frames:,}/{plan.horizon:,}")
 
         run = ForecastRun(forecaster, plan, note)
-        for done, forecast in enumerate(run.all(), 1):
-            write(forecast)
-            selection.add(forecast._replace(error=verification.add(forecast)))
-            progress.advance(done)
+        try:
+            for done, forecast in enumerate(run.all(), 1):
+                write(forecast)
+                selection.add(forecast._replace(error=verification.add(forecast)))
+                progress.advance(done)
+        finally:  # suspicious values can be the cause of an error
+            _print_once(run.remarks())
         if run.empty == total:
             raise InputError(
                 f"{request.input_path}: all values of the frames to predict from are missing, so a prediction is impossible"
@@ -159,6 +162,11 @@ def _remarks_on_values(spec: OutputSpec, fill: float | None) -> list[str]:
         remarks.append(f"{dtype} cannot hold {values}; arrays are written as {spec.dtype}")
     if fill is not None and spec.fill is None:
         remarks.append(f"{spec.dtype} cannot hold the fill value {fill:g}; missing values are written as NaN")
+    remarks += [
+        f"channel {number} was {low:g} in all training frames, and so are its predictions"
+        for number, (low, high) in enumerate(zip(spec.low, spec.high, strict=True), 1)
+        if low == high
+    ]
     return remarks
 
 

@@ -14,6 +14,7 @@ from etils import epath
 from stlight_jax.console.messages import print_message
 from stlight_jax.data.formats.value_conversion import can_hold, to_dtype
 from stlight_jax.data.scaling import Scaling, is_wide
+from stlight_jax.data.suspicion import Mark, ValueSurvey
 from stlight_jax.errors import InputError
 from stlight_jax.inference import trained
 from stlight_jax.inference.frame_input import FrameInput, check_shape
@@ -160,7 +161,7 @@ class Forecaster:
         result_dtype = given.dtype if dtype is None else _checked_dtype(dtype)
         if given.count > self.model.in_frames and self._is_new("frames"):
             print_message(f"{given.count} frames are given; the last {self.model.in_frames} are used")
-        self._warn_of_range(given.lowest, given.highest)
+        self._warn_of_range(given, frames)
         return self._to_units(self._predict(given, horizon, ready), given, result_dtype)
 
     def warmup(self, shape: tuple[int, ...], horizon: int | None = None) -> None:
@@ -187,7 +188,7 @@ class Forecaster:
         blocks: list[np.ndarray] = []
         count = 0
         while count < horizon:
-            block = self._pass(seen)
+            block = self.scaling.with_constants(self._pass(seen))
             if self._rollout == "frames" and horizon > self.model.out_frames:
                 block = block[:, :1]
             self._check_finite(block, count)
@@ -222,17 +223,28 @@ class Forecaster:
         check_horizon("horizon", int(horizon), self.model)
         return int(horizon)
 
-    def _warn_of_range(self, lowest: float, highest: float) -> None:
-        """Warns once of values that look as if they had other units than the training data."""
+    def _warn_of_range(self, given: FrameInput, frames: np.ndarray) -> None:
+        """Warns once of values that look as if they had other units than the training data, or names another cause."""
         low, high = min(self._input_scaling.low), max(self._input_scaling.high)
-        span, remark = high - low, ""
+        span, lowest, highest, remark = high - low, given.lowest, given.highest, ""
         if lowest < low - _FAR * span or highest > high + _FAR * span:
             remark = "far outside, the prediction may be meaningless; are the units the same?"
+            marks = self._marks(frames)
+            if marks:
+                remark = f"{marks[0].text} is far from all others; if it means missing, mark it as such, or replace it by NaN"
         elif lowest >= 0 and 0 < highest <= 1 and span * _SCALED_ALREADY >= 1:
             remark = "they look scaled already; if they are, pass the value range 0, 1"
         if remark and self._is_new(remark):
             trained_on = f"{self.source} was trained on {low:g} to {high:g}"
             logging.warning("the frames' values are %g to %g; %s: %s", lowest, highest, trained_on, remark)
+
+    def _marks(self, frames: np.ndarray) -> list[Mark]:
+        """Returns numbers far from all others that seem to mean "missing"."""
+        values = np.ma.filled(np.ma.asarray(frames, np.float32), np.nan)
+        values = values.reshape(-1, *values.shape[-3:] if values.ndim > 3 else (*values.shape[-2:], 1))  # [n, h, w, c]
+        survey = ValueSurvey(values.shape[-1], values.dtype)
+        survey.add("", values)
+        return survey.marks()
 
     def _is_new(self, message: str) -> bool:
         """Whether a message is shown for the first time."""

@@ -86,7 +86,7 @@ def make_train_step(
         def predict(batch_stats: Any, seen: jax.Array) -> tuple[jax.Array, Any]:
             variables = {"params": params, "batch_stats": batch_stats}
             prediction, updates = model.apply(variables, seen, train=True, mutable=["batch_stats"])
-            return prediction, updates["batch_stats"]
+            return prediction if scaling is None else scaling.with_constants(prediction), updates["batch_stats"]
 
         prediction, batch_stats = rollout_with_carry(predict, batch_stats, batch.inputs, batch.targets.shape[1])
         return _mean(jnp.square(prediction - batch.targets), batch.valid, valid_count), batch_stats

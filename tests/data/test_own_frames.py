@@ -161,17 +161,22 @@ def test_bad_frames_get_one_line_and_leave_nothing(raw, kept, make, data, messag
     assert not list(kept.rglob("*incomplete*"))
 
 
-def test_a_channel_that_is_constant_has_no_range_of_its_own(raw, kept):
+def test_a_channel_that_is_constant_keeps_its_constant(raw, kept, capfd):
     def constant(array):
         array[..., 0] = 2
         return array
 
     spoil(constant)(raw)
     config = load("frames", raw, prepared=str(kept), per_channel=True)
-    with pytest.raises(InputError, match="kept.*: the value range is 2 to 2: a network cannot learn from constant data"):
-        open_training(config)
+    training, _ = open_training(config)
+    assert capfd.readouterr().err.count("channel 1 is 2 everywhere; a network cannot learn from it") == 1
+    own = np.load(raw / "a.npy")[:42, ..., 1]
+    assert training.scaling.low == (2.0, float(own.min()))
+    assert training.scaling.high == (2.0, float(own.max()))
+    assert training.scaling.filling[0] == 0
     config.data.per_channel = False
     assert open_training(config)[0].scaling.high == (2.0,)
+    assert "channel 1 is 2 everywhere" in capfd.readouterr().err  # of frames that were kept, too
 
 
 def test_an_empty_root_is_refused():

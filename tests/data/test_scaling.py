@@ -105,7 +105,14 @@ def test_json_brings_it_back(scaling):
 
 @pytest.mark.parametrize(
     ("low", "high"),
-    [((3.0,), (3.0,)), ((0.0, 1.0), (1.0, 1.0)), ((2.0,), (1.0,)), ((0.0,), (np.inf,)), ((np.nan,), (1.0,))],
+    [
+        ((3.0,), (3.0,)),
+        ((0.0, 1.0), (0.0, 1.0)),
+        ((0.0, 1.0), (1.0, 0.5)),
+        ((2.0,), (1.0,)),
+        ((0.0,), (np.inf,)),
+        ((np.nan,), (1.0,)),
+    ],
 )
 def test_constant_data_are_refused(low, high):
     with pytest.raises(InputError, match="a network cannot learn from constant data; .* data.value_low and data.value_high"):

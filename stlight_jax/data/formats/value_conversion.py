@@ -82,4 +82,5 @@ def to_grey_levels(frames: np.ndarray, spec: OutputSpec) -> np.ndarray:
     if spec.is_eight_bit:
         return to_dtype(frames if spec.fill is not None else np.nan_to_num(frames), np.dtype(np.uint8), spec.fill)
     low, high = (np.asarray(values, np.float32) for values in (spec.low, spec.high))
-    return to_dtype(np.nan_to_num((frames - low) / (high - low) * 255), np.dtype(np.uint8), None)
+    spans = np.where(high > low, high - low, 1)  # a channel can be constant
+    return to_dtype(np.nan_to_num((frames - low) / spans * 255), np.dtype(np.uint8), None)
