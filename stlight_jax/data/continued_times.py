@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from stlight_jax.data.times import TimeAxis, calendar_name, counts_since, sampling_step
+from stlight_jax.data.times import TimeAxis, calendar_name, counts_since, is_absolute, sampling_step, time_units
 
 # The steps of the last year, for monthly data, tell months from days.
 _MAX_SEEN = 13
@@ -18,6 +18,7 @@ _SECOND = 1_000_000  # microseconds
 _DAY = 86_400 * _SECOND
 _EPOCH_MONTH = 12 * 1970
 _MONTH_START = {"day": 1, "hour": 0, "minute": 0, "second": 0, "microsecond": 0}
+_DAYS_SINCE = "days since 1970-01-01"
 _ZONE = re.compile(r"(Z|[+-]\d\d:?\d\d)$")
 
 
@@ -48,6 +49,11 @@ def continue_times(times: TimeAxis, indices: np.ndarray, last: int, further: int
         new = _next_since(stored, seen, ahead, times.attributes)
         if not times.dated:  # numbers of a calendar that datetime64 does not know
             values = new
+    elif is_absolute(times.attributes):
+        if not times.dated:  # days of another calendar since 1970
+            days_since = {**times.attributes, "units": _DAYS_SINCE}
+            values = _next_since(times.values, seen, ahead, days_since)
+        new = _to_absolute(values, stored.dtype, times)
     elif stored.dtype.kind == "M":
         new = values.astype("M8[us]").astype(stored.dtype)
     elif not times.dated:
@@ -110,7 +116,7 @@ def _next_since(stored: np.ndarray, seen: slice, ahead: np.ndarray, attributes: 
     import cftime  # comes with netCDF4
 
     evenly = _to_stored_numbers(stored, stored[seen][-1] + sampling_step([stored]) * ahead)
-    units, calendar = str(attributes["units"]), calendar_name(attributes)
+    units, calendar = time_units(attributes), calendar_name(attributes)
     try:
         dates = cftime.num2date(stored[seen], units, calendar)
 
@@ -200,6 +206,22 @@ def _to_stored_numbers(stored: np.ndarray, further: np.ndarray) -> np.ndarray:
     limits = np.iinfo(stored.dtype)
     fits = limits.min <= further.min() and further.max() <= limits.max
     return further.astype(stored.dtype if fits else np.int64)
+
+
+def _to_absolute(values: np.ndarray, dtype: np.dtype, times: TimeAxis) -> np.ndarray:
+    """Returns dates YYYYMMDD with the elapsed part of the day as fraction, of the values of an absolute time axis."""
+    if times.dated:
+        moments = values.astype("M8[us]")
+        days = moments.astype("M8[D]")
+        fraction = (moments - days).astype(np.int64) / _DAY
+        numbers = np.array([int(str(day).replace("-", "")) for day in days])
+    else:
+        import cftime  # comes with netCDF4
+
+        whole = np.floor(values)
+        dates = cftime.num2date(whole, _DAYS_SINCE, calendar_name(times.attributes))
+        fraction, numbers = values - whole, np.array([10_000 * date.year + 100 * date.month + date.day for date in dates])
+    return _to_stored_numbers(np.zeros(0, dtype), numbers + fraction)
 
 
 def _writer_like(example: Any, moment: int) -> Callable[[int], Any]:

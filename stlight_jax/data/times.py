@@ -17,6 +17,11 @@ _DIGITS = (8, 10, 12, 14)  # YYYYMMDD, then HH or DeepST's slot, MM, SS
 _DATED_YEARS = (1900, 2100)
 # Differences that deviate less are one sampling step with jitter, as months of 28 to 31 days are.
 _JITTER = 0.25
+# Others (noleap, 360_day, ...) have no calendar dates that datetime64 knows; their numbers are evenly spaced as they are.
+_REAL_CALENDARS = ("standard", "gregorian", "proleptic_gregorian")
+_OTHER_CALENDARS = ("julian", "noleap", "365_day", "360_day", "all_leap", "366_day")
+# CDO's absolute time axis: a date with a fraction of a day.
+_ABSOLUTE_UNITS = re.compile(r"(days? as )?(%Y%m%d|yyyymmdd)(\.%?[fd]+)?", re.IGNORECASE)
 _IGNORE_TIMES = "or ignore times with --config.data.time=none"
 
 
@@ -31,6 +36,7 @@ class TimeAxis:
       key: name of the coordinate in its file.
       stored: `[t]`, the coordinate as stored.
       attributes: the coordinate's attributes, such as units and calendar.
+      remarks: messages for the user.
     """
 
     name: str
@@ -39,6 +45,7 @@ class TimeAxis:
     key: str
     stored: np.ndarray
     attributes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
 
 
 class Ticks(NamedTuple):
@@ -56,13 +63,49 @@ class Ticks(NamedTuple):
 
 
 def calendar_name(attributes: Mapping[str, Any]) -> str:
-    """Returns the calendar of a netCDF coordinate; "standard" if it names none."""
-    return str(attributes.get("calendar", "")).lower() or "standard"
+    """Returns the calendar of a time coordinate; "standard" if it names none."""
+    return _text_of(attributes, "calendar").lower() or "standard"
+
+
+def time_units(attributes: Mapping[str, Any]) -> str:
+    """Returns the units of a time coordinate, such as "hours since 2000-01-01"; "" if it names none."""
+    return _text_of(attributes, "units")
 
 
 def counts_since(attributes: Mapping[str, Any]) -> bool:
     """Returns whether a coordinate's units are such as "hours since 2000-01-01"."""
-    return " since " in str(attributes.get("units", ""))
+    return " since " in time_units(attributes)
+
+
+def is_absolute(attributes: Mapping[str, Any]) -> bool:
+    """Returns whether a coordinate's units are such as "day as %Y%m%d.%f"."""
+    return _ABSOLUTE_UNITS.fullmatch(time_units(attributes)) is not None
+
+
+def decode_times(values: np.ndarray, key: str, attributes: Mapping[str, Any], source: str) -> TimeAxis:
+    """Reads a time coordinate with attributes.
+
+    Args:
+      values: `[t]`, as they are stored.
+      key: name of the coordinate in its file.
+      attributes: its attributes; `units` and `calendar` are obeyed.
+      source: name of the file in messages.
+
+    Raises:
+      InputError: a time is not valid, or the package cftime is missing.
+    """
+    decoded, calendar = values, calendar_name(attributes)
+    remarks: tuple[str, ...] = ()
+    if values.dtype.kind in "iuf":
+        if is_absolute(attributes):
+            decoded = _from_absolute(values, key, calendar, source)
+        elif counts_since(attributes) and calendar in _REAL_CALENDARS:
+            decoded = _from_since(values, time_units(attributes), calendar, source)
+        if counts_since(attributes) and calendar not in (*_REAL_CALENDARS, *_OTHER_CALENDARS):
+            remarks = (f"the calendar {calendar!r} of {key!r} is unknown; its times are taken for numbers at equal steps",)
+    name = (time_units(attributes) if decoded.dtype.kind in "iuf" else "") or key
+    times = parse_times(decoded, name, source)
+    return dataclasses.replace(times, key=key, stored=values, attributes=dict(attributes), remarks=remarks)
 
 
 def parse_times(values: np.ndarray, name: str, source: str) -> TimeAxis:
@@ -151,6 +194,51 @@ def format_duration(microseconds: float) -> str:
         if rounded >= size and rounded % size == 0:
             return f"{rounded // size:g} {unit}"
     return f"{rounded / 1e6:.4g} s" if rounded >= _MICROSECONDS["s"] else f"{rounded / 1e3:.4g} ms"
+
+
+# ---- Units and calendars ----
+
+
+def _text_of(attributes: Mapping[str, Any], name: str) -> str:
+    value = np.asarray(attributes.get(name, ""))
+    return _to_text(value.item()) if value.size == 1 else ""
+
+
+def _from_since(values: np.ndarray, units: str, calendar: str, source: str) -> np.ndarray:
+    """Returns datetime64 of numbers in units "... since ..."; the numbers themselves if datetime64 cannot express them."""
+    try:
+        import cftime
+    except ImportError:
+        raise InputError(f"{source}: times in {units!r} need the package cftime: pip install cftime, {_IGNORE_TIMES}") from None
+    try:
+        return np.array(cftime.num2pydate(values, units, calendar), "M8[us]").reshape(values.shape)
+    except (ValueError, OverflowError):  # units without a calendar, such as months since, or years that Python does not know
+        return values
+
+
+def _from_absolute(values: np.ndarray, name: str, calendar: str, source: str) -> np.ndarray:
+    """Returns datetime64 of dates YYYYMMDD with a fraction of a day; in calendars that it does not know, days since 1970.
+
+    Raises:
+      InputError: a value is no date of the calendar.
+    """
+    finite = np.isfinite(values)
+    whole = np.floor(np.where(finite, values, 0)).astype(np.int64)
+    fraction = np.where(finite, values, 0) - whole
+    if calendar in _REAL_CALENDARS:
+        days = _from_digits([str(value) for value in whole.tolist()])
+        _checked(days, values, name, source)
+        # Fractions of large numbers are off by some 0.2 ms.
+        return days + np.rint(fraction * 86_400_000 / 10).astype(np.int64) * np.timedelta64(10, "ms")
+    import cftime
+
+    try:
+        dates = [cftime.datetime(day // 10_000, day // 100 % 100, day % 100, calendar=calendar) for day in whole.tolist()]
+        return np.asarray(cftime.date2num(dates, "days since 1970-01-01", calendar)) + fraction
+    except ValueError as error:
+        raise InputError(
+            f"{source}: a time in {name!r} is no date of its calendar ({error}); correct it, {_IGNORE_TIMES}"
+        ) from None
 
 
 # ---- Reading text and digits ----

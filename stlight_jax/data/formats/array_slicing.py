@@ -3,50 +3,29 @@
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from etils import epath
 
 from stlight_jax.data.available_memory import memory_available
+from stlight_jax.data.formats.cf_attributes import ValueRules, read_rules
 from stlight_jax.data.formats.read_errors import read_errors
+from stlight_jax.data.formats.stored_arrays import StoredArray
+from stlight_jax.data.formats.time_slabs import TimeSlabs
 from stlight_jax.data.formats.types import FrameSource, ReadOptions, SourceInfo, frames_per_block, integer_fill
 from stlight_jax.data.times import TimeAxis
 from stlight_jax.errors import InputError
 
-NUMERIC_KINDS = "biuf"
 _UNCONVERTED = (np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.int16))
-_AUTO_LAYOUTS = {3: "thw", 4: "thwc", 5: "nthwc"}
+MERGED = "e"  # letter of an axis whose entries are parts of one thing, such as ERA5's `expver`
+_AUTO_LAYOUTS = {2: "hw", 3: "thw", 4: "thwc", 5: "nthwc"}
 _MAX_AUTO_CHANNELS = 16
 _MIN_AUTO_ROWS = 5
 _MAX_EXACT_IN_FLOAT32 = 2**24
 _MAX_SEQUENCES = 10**7
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class StoredArray:
-    """An array in a file, not read yet.
-
-    Attributes:
-      key: its name in the file; "" if the file is the array.
-      shape: the stored shape.
-      dtype: the stored element type.
-      opened: returns a context that yields an object to slice like an array.
-    """
-
-    key: str
-    shape: tuple[int, ...]
-    dtype: np.dtype
-    opened: Callable[[], contextlib.AbstractContextManager[Any]]
-
-    def __str__(self) -> str:
-        return f"{self.key or 'array'} {self.dtype} {list(self.shape)}"
-
-    @property
-    def is_numeric(self) -> bool:
-        """Whether the element type can hold frames."""
-        return self.dtype.kind in NUMERIC_KINDS
 
 
 def resolve_layout(label: str, shape: tuple[int, ...], layout: str) -> str:
@@ -139,8 +118,8 @@ class ArraySlicer:
 
     @functools.cached_property
     def sizes(self) -> dict[str, int]:
-        """The size of each axis by its letter; n and c are 1 if the array has no such axis."""
-        return {"n": 1, "c": 1, **dict(zip(self.axes, self.array.shape, strict=True))}
+        """The size of each axis by its letter; n, t and c are 1 if the array has no such axis."""
+        return {"n": 1, "t": 1, "c": 1, **dict(zip(self.axes, self.array.shape, strict=True))}
 
     @property
     def frame_shape(self) -> tuple[int, int, int]:
@@ -148,9 +127,15 @@ class ArraySlicer:
         return self.sizes["h"], self.sizes["w"], self.sizes["c"]
 
     @functools.cached_property
+    def rules(self) -> ValueRules:
+        """How stored numbers become values."""
+        implied = self.array.implied_fill
+        return read_rules(self.label, self.array.attributes, self.array.dtype, implied[0] if implied else None)
+
+    @functools.cached_property
     def dtype(self) -> np.dtype:
         """The element type of the frames."""
-        stored = self.array.dtype.newbyteorder("=")
+        stored = self.rules.dtype
         if self.mask is None and not self.always_float:
             if stored.kind == "b":
                 return np.dtype(np.uint8)
@@ -168,9 +153,10 @@ class ArraySlicer:
           InputError: the element type cannot hold the fill value.
         """
         fill = None if self.dtype.kind == "f" else integer_fill(self.label, self.options.fill_value, self.dtype)
-        stored, remarks, has_items = self.array.dtype.newbyteorder("="), tuple(self.remarks), "n" in self.axes
+        stored, has_items = self.rules.dtype, "n" in self.axes
+        remarks = (*self.remarks, *self.rules.remarks, *(times.remarks if times else ()))
         if stored not in (self.dtype, np.dtype(bool)):
-            remarks += (f"{self.array.dtype} is read as {self.dtype}",)
+            remarks += (f"{stored} is read as {self.dtype}",)
         name = self._named(self.file_name)
         return [
             FrameSource(
@@ -188,14 +174,69 @@ class ArraySlicer:
         ]
 
     def _blocks(self, item: int, first: int = 0) -> Iterator[np.ndarray]:
-        size = frames_per_block(self.frame_shape, self.dtype)
         opened_mask = contextlib.nullcontext(None) if self.mask is None else self.mask.opened()
         with read_errors(self.label), self.array.opened() as stored, opened_mask as stored_mask:
-            for start in range(first, self.sizes["t"], size):
-                index = {"n": item, "t": slice(start, min(start + size, self.sizes["t"]))}
-                block = _slice_frames(stored, self.axes, index)  # [t, h, w, c]
-                missing = None if stored_mask is None else _slice_frames(stored_mask, self._mask_axes, index) != 0
-                yield self._convert(block, missing, start)
+            stored = self._by_blocks(stored)
+            for start, stop in self._block_limits(first):
+                index = {"n": item, "t": slice(start, stop)}
+                masked = None if stored_mask is None else _slice_frames(stored_mask, self._mask_axes, index) != 0
+                yield self._convert(*self._values(stored, index), masked, start)
+
+    def count_missing(self) -> tuple[int, int]:
+        """Returns how many stored numbers have the implied fill value, and how many are beyond the valid range; reads all."""
+        implied = beyond = 0
+        with read_errors(self.label), self.array.opened() as stored:
+            stored = self._by_blocks(stored)
+            for item, entry in itertools.product(range(self.sizes["n"]), range(self.sizes.get(MERGED, 1))):
+                for start, stop in self._block_limits():
+                    index = {"n": item, MERGED: entry, "t": slice(start, stop)}
+                    counts = self.rules.count(_slice_frames(stored, self.axes, index))
+                    implied, beyond = implied + counts[0], beyond + counts[1]
+        return implied, beyond
+
+    def _block_limits(self, first: int = 0) -> Iterator[tuple[int, int]]:
+        """Yields the first frame of each block and the one after its last."""
+        size, frames = self._frames_per_block, self.sizes["t"]
+        length = self._chunk_frames if self._chunk_frames > size else frames
+        while first < frames:
+            stop = min(first + size, frames, (first // length + 1) * length)  # not from one row of chunks into the next
+            yield first, stop
+            first = stop
+
+    def _by_blocks(self, stored: Any) -> Any:
+        """Returns the array so that reading it by blocks unpacks each chunk once."""
+        if self._chunk_frames <= self._frames_per_block:
+            return stored
+        return TimeSlabs(stored, self.array.dtype, self.array.chunks or (), self.axes.index("t"))
+
+    @property
+    def _frames_per_block(self) -> int:
+        return frames_per_block(self.frame_shape, self.dtype)
+
+    @property
+    def _chunk_frames(self) -> int:
+        """The number of frames that each chunk has a part of; 1 if the array is stored in one piece."""
+        return 1 if self.array.chunks is None or "t" not in self.axes else self.array.chunks[self.axes.index("t")]
+
+    def _values(self, stored: Any, index: dict[str, Any]) -> tuple[np.ndarray, np.ndarray | None]:
+        """Returns values `[t, h, w, c]` and where they are missing, or None, with the entries of a merged axis as one.
+
+        Raises:
+          InputError: two entries of the merged axis have a value for the same pixel.
+        """
+        values, missing = self.rules.decode(_slice_frames(stored, self.axes, {**index, MERGED: 0}))
+        for entry in range(1, self.sizes.get(MERGED, 1)):
+            more, more_missing = self.rules.decode(_slice_frames(stored, self.axes, {**index, MERGED: entry}))
+            missing, more_missing = _all_missing(values, missing), _all_missing(more, more_missing)
+            both = ~missing & ~more_missing
+            if both.any():
+                dim = self.array.dims[self.axes.index(MERGED)]
+                raise InputError(
+                    f"{self.label}, frame {_first_with(both, index['t'].start)}: several entries of its dimension {dim!r} have "
+                    f"values; expected one for each frame; choose one, e.g. with isel({dim}=0) of xarray, and save it"
+                )
+            values, missing = np.where(missing, more, values), missing & more_missing
+        return values, missing
 
     @functools.cached_property
     def _mask_axes(self) -> str:
@@ -204,12 +245,13 @@ class ArraySlicer:
         shapes = {axes: tuple(self.sizes[letter] for letter in axes) for axes in (self.axes, frame, f"t{frame}")}
         return next((axes for axes, shape in shapes.items() if self.mask and self.mask.shape == shape), "")
 
-    def _convert(self, block: np.ndarray, missing: np.ndarray | None, first: int) -> np.ndarray:
+    def _convert(self, block: np.ndarray, missing: np.ndarray | None, masked: np.ndarray | None, first: int) -> np.ndarray:
         """Converts a block to the element type of the frames, with NaN in floats where values are missing.
 
         Args:
-          block: stored values, `[t, h, w, c]`.
-          missing: bool that broadcasts to the block, or None.
+          block: values, `[t, h, w, c]`.
+          missing: bool of this shape, or None.
+          masked: bool that broadcasts to the block, or None.
           first: index of the block's first frame, for messages.
 
         Raises:
@@ -217,11 +259,14 @@ class ArraySlicer:
         """
         if self.dtype.kind != "f":
             return np.array(block, self.dtype, order="C")
-        missing = np.zeros(block.shape, bool) if missing is None else np.broadcast_to(missing, block.shape).copy()
+        missing = np.zeros(block.shape, bool) if missing is None else missing
+        if masked is not None:
+            missing = missing | masked
         fill = self.options.fill_value
         if fill is not None:
-            # A fill value like 1e20 has no exact float32; the file holds the nearest one.
-            missing |= block == (block.dtype.type(fill) if block.dtype.kind == "f" else fill)
+            # A fill value like 1e20 has no exact float32; the file holds the nearest one. Unpacked values are rounded.
+            compared = block.astype(np.float32) if self.rules.is_packed else block
+            missing |= compared == (compared.dtype.type(fill) if compared.dtype.kind == "f" else fill)
         if block.dtype.kind in "iu" and block.dtype.itemsize > 2:
             large = ((block > _MAX_EXACT_IN_FLOAT32) | (block < -_MAX_EXACT_IN_FLOAT32)) & ~missing
             if large.any():
@@ -244,9 +289,15 @@ class ArraySlicer:
 def _slice_frames(stored: Any, axes: str, index: dict[str, Any]) -> np.ndarray:
     """Returns `[t, h, w, c]`, with size 1 along the axes that the array does not have."""
     block = np.asarray(stored[tuple(index.get(axis, slice(None)) for axis in axes)])
-    remaining = axes.replace("n", "")
+    remaining = axes.replace("n", "").replace(MERGED, "")
     block = block.transpose([remaining.index(axis) for axis in "thwc" if axis in remaining])
     return np.expand_dims(block, tuple(place for place, axis in enumerate("thwc") if axis not in remaining))
+
+
+def _all_missing(values: np.ndarray, missing: np.ndarray | None) -> np.ndarray:
+    """Returns where values are missing, by the rules or as NaN."""
+    nan = np.isnan(values) if values.dtype.kind == "f" else np.zeros(values.shape, bool)
+    return nan if missing is None else nan | missing
 
 
 def _first_with(flagged: np.ndarray, first: int) -> int:

@@ -1,6 +1,8 @@
 """The HDF5 format, read slice by slice through h5py."""
 
+import collections
 import contextlib
+import dataclasses
 import functools
 import pathlib
 from collections.abc import Iterator, Sequence
@@ -9,38 +11,156 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from stlight_jax.data.formats.array_slicing import StoredArray
+from stlight_jax.data.formats import netcdf
+from stlight_jax.data.formats.file_contents import require_kind
 from stlight_jax.data.formats.file_format import FileFormat, OutputLimits, WriteFrame
+from stlight_jax.data.formats.hdf5_storage import check_storage, count_unwritten
 from stlight_jax.data.formats.named_arrays import extra_arrays, open_arrays
 from stlight_jax.data.formats.output_spec import OutputSpec
 from stlight_jax.data.formats.read_errors import read_errors
+from stlight_jax.data.formats.stored_arrays import ArrayFile, StoredArray
 from stlight_jax.data.formats.types import FrameSource, ReadOptions
 from stlight_jax.data.formats.value_conversion import to_stored
 
-_POINTERS = ("DIMENSION_LIST", "REFERENCE_LIST", "CLASS")  # attributes that point into the file that has them
+# Attributes of dimension scales and of netCDF's own bookkeeping, which hold in the file that has them only.
+_INTERNAL = ("DIMENSION_LIST", "REFERENCE_LIST", "CLASS", "NAME", "DIMENSION_LABELS", "_Netcdf4Dimid", "_Netcdf4Coordinates")
+_NO_COORDINATE = "This is a netCDF dimension but not a netCDF variable"
 
 
 def _read(files: Sequence[epath.Path], name: str, options: ReadOptions) -> list[FrameSource]:
     import h5py
 
     (path,) = files
-    datasets: list[Any] = []
+    if require_kind(path, "an HDF5 file", "a netCDF-3 file") == "a netCDF-3 file":
+        netcdf.FORMAT.require_packages(path, netcdf.FORMAT.packages)
+        return netcdf.read(files, name, options)
+    held: list[Any] = []
     with read_errors(path), h5py.File(path, "r") as file:
-        file.visititems(lambda _, item: datasets.append(item) if isinstance(item, h5py.Dataset) else None)
-        arrays = [
-            StoredArray(key, item.shape, item.dtype, functools.partial(_opened, path, key))
-            for item in datasets
-            if item.shape is not None and (key := item.name.lstrip("/"))  # an empty dataset has no shape
-        ]
-    return open_arrays(path, FORMAT.name, name, arrays, options)
+        held.append(file)  # while the file is open, arrays read from it; afterwards each read opens it
+        try:
+            listing = _Listing(path, held)
+            listing.collect(file)
+            return open_arrays(ArrayFile(path, FORMAT.name, name, listing.arrays, listing.groups, listing.broken), options)
+        finally:
+            held.clear()
 
 
 @contextlib.contextmanager
-def _opened(path: epath.Path, key: str) -> Iterator[Any]:
+def _opened(path: epath.Path, key: str, held: Sequence[Any] = ()) -> Iterator[Any]:
     import h5py
 
-    with h5py.File(path, "r") as file:
+    with contextlib.nullcontext(held[0]) if held else h5py.File(path, "r") as file:
+        check_storage(path, file[key])
         yield file[key]
+
+
+@dataclasses.dataclass(eq=False)
+class _Listing:
+    """The arrays of a file, each once under its own name and once more for each link to it.
+
+    Attributes:
+      path: the file.
+      held: the open file, as long as it is open.
+      arrays: all arrays.
+      groups: attributes of all groups by their names.
+      broken: what links point to that lead nowhere, by the names of the links.
+    """
+
+    path: epath.Path
+    held: list[Any]
+    arrays: list[StoredArray] = dataclasses.field(default_factory=list)
+    groups: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    broken: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    def collect(self, file: Any) -> None:
+        """Lists what the file holds itself, then what its links lead to; links may lead in circles."""
+        import h5py
+
+        seen: dict[tuple[int, int], str] = {}
+        groups: collections.deque[tuple[str, Any]] = collections.deque([("", file)])
+        links: collections.deque[tuple[str, Any]] = collections.deque()
+        while groups or links:
+            key, item = groups.popleft() if groups else self._follow(file, links.popleft())
+            if item is None:
+                continue
+            info = h5py.h5o.get_info(item.id)
+            original = seen.setdefault((info.fileno, info.addr), key)
+            if isinstance(item, h5py.Dataset):
+                self._add(key, item, original)
+            elif isinstance(item, h5py.Group) and original == key:
+                self.groups[key] = _attributes(item)
+                for name in item:
+                    link = item.get(name, getlink=True)
+                    if isinstance(link, h5py.HardLink):
+                        groups.append((f"{key}/{name}".lstrip("/"), item[name]))
+                    else:
+                        links.append((f"{key}/{name}".lstrip("/"), link))
+
+    def _follow(self, file: Any, entry: tuple[str, Any]) -> tuple[str, Any]:
+        key, link = entry
+        with contextlib.suppress(KeyError, OSError, RuntimeError):
+            return key, file[key]
+        target = link.path if not hasattr(link, "filename") else f"{link.path} in {link.filename}"
+        self.broken[key] = f"{key!r} is a link to {target}, which does not exist or cannot be opened"
+        return key, None
+
+    def _add(self, key: str, item: Any, original: str) -> None:
+        try:
+            shape, dtype = item.shape, item.dtype
+        except (TypeError, ValueError):  # types that NumPy does not have
+            return
+        attributes = _attributes(item)
+        if shape is None or str(item.attrs.get("NAME", b"")).find(_NO_COORDINATE) >= 0:  # an empty dataset, a mere dimension
+            return
+        self.arrays.append(
+            StoredArray(
+                key,
+                shape,
+                dtype,
+                functools.partial(_opened, self.path, key, self.held),
+                {name: value for name, value in attributes.items() if name not in _INTERNAL},
+                _dimension_names(key, item),
+                item.chunks,
+                _implied_fill(item),
+                "" if original == key else original,
+                functools.partial(count_unwritten, item),
+            )
+        )
+
+
+def _attributes(item: Any) -> dict[str, Any]:
+    found = {}
+    for name in item.attrs:
+        with contextlib.suppress(OSError, TypeError, ValueError):  # types that NumPy does not have
+            found[name] = item.attrs[name]
+    return found
+
+
+def _dimension_names(key: str, item: Any) -> tuple[str, ...]:
+    """Returns the keys of the dimension scales, or labels, of a dataset; () if it has none."""
+    if item.is_scale and len(item.shape) == 1:
+        return (key,)
+    if not {"DIMENSION_LIST", "DIMENSION_LABELS"} & {*item.attrs}:
+        return ()
+    names, group = [], key.rpartition("/")[0]
+    for dim in item.dims:
+        name = ""
+        with contextlib.suppress(KeyError, OSError, RuntimeError, ValueError):  # a scale that was deleted
+            name = dim[0].name.lstrip("/") if len(dim) else f"{group}/{dim.label}".lstrip("/") if dim.label else ""
+        names.append(name)
+    return tuple(names) if any(names) else ()
+
+
+def _implied_fill(item: Any) -> tuple[float, str] | None:
+    """Returns the fill value that the dataset's author chose, unless it is 0; None for bytes."""
+    import h5py
+
+    if item.dtype.kind not in "iuf" or item.dtype.itemsize == 1:
+        return None
+    if item.id.get_create_plist().fill_value_defined() != h5py.h5d.FILL_VALUE_USER_DEFINED:
+        return None
+    fill = item.fillvalue.item()
+    return (fill, "its HDF5 fill value") if fill and fill == fill else None
 
 
 @contextlib.contextmanager
@@ -53,7 +173,7 @@ def _write(path: pathlib.Path, spec: OutputSpec) -> Iterator[WriteFrame]:
         stored = file.create_dataset(spec.key, spec.array_shape, spec.dtype, chunks=chunks)
         if spec.source.format == FORMAT.name:
             with _opened(spec.source.path, spec.source.key) as source:
-                stored.attrs.update({name: value for name, value in source.attrs.items() if name not in _POINTERS})
+                stored.attrs.update({name: value for name, value in source.attrs.items() if name not in _INTERNAL})
 
         def write(frame: np.ndarray, index: int) -> None:
             stored[np.unravel_index(index, spec.outer_shape)] = to_stored(frame, spec)

@@ -1,22 +1,31 @@
-"""Files of several arrays under names: the choice of frames and times, and the arrays that are written beside frames."""
+"""Files of several arrays under names: the choice of frames, their axes and their times. One path for every such format."""
 
+import dataclasses
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from etils import epath
 
 from stlight_jax.data.continued_times import to_datetime64
-from stlight_jax.data.formats.array_slicing import ArraySlicer, StoredArray
+from stlight_jax.data.formats.array_slicing import MERGED, ArraySlicer, resolve_layout
+from stlight_jax.data.formats.cf_attributes import PACKING, ValueRules, attribute_text, read_rules
 from stlight_jax.data.formats.output_spec import OutputSpec, free_name
 from stlight_jax.data.formats.read_errors import read_errors
+from stlight_jax.data.formats.stored_arrays import ArrayFile, StoredArray, describe_arrays
 from stlight_jax.data.formats.types import FrameSource, ReadOptions
-from stlight_jax.data.times import TimeAxis, counts_since, parse_times
+from stlight_jax.data.times import TimeAxis, counts_since, decode_times, is_absolute
 from stlight_jax.errors import InputError
 
-_MAX_LISTED = 12
+_MAX_COUNTED = 2**27  # values; counting those of larger files would take longer than many forecasts
 _TIME_NAMES = re.compile(r"((valid|date)_?)?times?|dates?|time_?stamps?|t|(days|hours|minutes|seconds|milliseconds)(_.*)?")
 _SPACE_NAMES = re.compile(r"x|y|z|lats?|lons?|latitudes?|longitudes?|rows?|columns?|cols?|height|width|levels?|channels?")
+_TIME_DIMENSIONS = ("time", "t", "valid_time")
+_MERGED_DIMENSIONS = ("expver",)  # final and preliminary data of ERA5
+_DIRECTIONS = {
+    "x": re.compile(r"x|xc|rlon|lons?|longitudes?|degrees_?e(ast)?|projection_x_coordinate|grid_longitude|west_east|easting"),
+    "y": re.compile(r"y|yc|rlat|lats?|latitudes?|degrees_?n(orth)?|projection_y_coordinate|grid_latitude|south_north|northing"),
+}
 
 
 def is_time_name(key: str) -> bool:
@@ -24,95 +33,240 @@ def is_time_name(key: str) -> bool:
     return _TIME_NAMES.fullmatch(_base_name(key)) is not None
 
 
-def describe_arrays(arrays: list[StoredArray]) -> str:
-    """Returns names, element types and shapes for messages."""
-    shown = ", ".join(map(str, arrays[:_MAX_LISTED])) or "nothing"
-    return f"{shown} and {len(arrays) - _MAX_LISTED} more" if len(arrays) > _MAX_LISTED else shown
-
-
-def find_array(path: epath.PathLike, arrays: list[StoredArray], key: str, option: str) -> StoredArray:
-    """Returns the array that the user names.
-
-    Args:
-      path: the file, for messages.
-      arrays: all arrays of the file.
-      key: the array's name.
-      option: the key of the config that names it.
-
-    Raises:
-      InputError: the file has no such array.
-    """
-    for array in arrays:
-        if array.key == key.lstrip("/"):
-            return array
-    raise InputError(f"{path}: data.{option} is {key!r}, which it does not hold; it holds {describe_arrays(arrays)}")
-
-
-def open_arrays(
-    path: epath.Path, format_name: str, name: str, arrays: list[StoredArray], options: ReadOptions
-) -> list[FrameSource]:
+def open_arrays(file: ArrayFile, options: ReadOptions) -> list[FrameSource]:
     """Returns the sequences in the arrays of a file.
 
-    Args:
-      path: the file.
-      format_name: name of its format.
-      name: its name relative to the root.
-      arrays: all its arrays.
-      options: the user's options.
-
     Raises:
-      InputError: no array can hold frames, several have different frames, or an element type, shape, mask or time axis is
-        wrong.
+      InputError: no array can hold frames, several can and are not alike, or an element type, shape, mask, attribute or time
+        axis is wrong.
     """
-    if options.variable:
-        chosen = [find_array(path, arrays, options.variable, "variable")]
-    else:
-        chosen = [array for array in arrays if array.is_numeric and len(array.shape) >= 3 and array.key != options.mask]
-    if not chosen:
-        raise InputError(f"{path} holds no array of at least 3 axes that could be frames; it holds {describe_arrays(arrays)}")
-    mask = find_array(path, arrays, options.mask, "mask") if options.mask else None
-    slicers = [ArraySlicer(path, format_name, name, array, options, mask) for array in chosen]
+    chosen = [file.find(options.variable, "variable")] if options.variable else _candidates(file, options)
+    mask = file.find(options.mask, "mask") if options.mask else None
+    slicers, time_dims = [], []
+    for array in chosen:
+        axes, time, remarks = _axes(file, array, options)
+        slicer = ArraySlicer(file.path, file.format, file.name, array, options, mask, axes, file.always_float)
+        slicer.remarks = [*file.broken.values(), *remarks, *array.remarks(), *_count_missing(slicer)]
+        slicers.append(slicer)
+        time_dims.append(time)
     if len({(slicer.array.dtype, slicer.frame_shape, "n" in slicer.axes) for slicer in slicers}) > 1:
         raise InputError(
-            f"{path} holds arrays of different frames; choose one with --config.data.variable: {describe_arrays(chosen)}"
+            f"{file.path} holds arrays of different frames; choose one with --config.data.variable: {describe_arrays(chosen)}"
         )
-    times = _FileTimes(path, arrays, options, {slicer.sizes["t"] for slicer in slicers})
-    return [sequence for slicer in slicers for sequence in slicer.sequences(times.of_array(slicer))]
+    times = _FileTimes(file, options, {slicer.sizes["t"] for slicer in slicers})
+    return [
+        sequence
+        for slicer, dim in zip(slicers, time_dims, strict=True)
+        for sequence in slicer.sequences(times.of_array(slicer, dim))
+    ]
+
+
+def _candidates(file: ArrayFile, options: ReadOptions) -> list[StoredArray]:
+    """Returns the arrays that can be frames; where dimensions have names, the only one.
+
+    Two axes are one frame if no array has three.
+    """
+    numeric = [array for array in file.arrays if array.is_numeric and array.key != options.mask and not array.alias_of]
+    fitting = [array for array in numeric if len(array.shape) >= 3]
+    # Arrays without time are, say, the corners of grid cells.
+    fitting = [array for array in fitting if _time_dimension(file, array, options)] or fitting
+    if not fitting and options.layout == "auto":
+        described = _described_by_others(file.arrays)
+        pictures = [array for array in numeric if len(array.shape) == 2 and array.key not in described]
+        fitting = [array for array in pictures if not _SPACE_NAMES.fullmatch(_base_name(array.key))]
+    if not fitting:
+        kind = "variable" if any(array.dims for array in file.arrays) else "array"
+        found = "; ".join([f"it holds {describe_arrays(file.arrays)}", *file.broken.values()])
+        raise InputError(f"{file.path} holds no {kind} of at least 3 axes that could be frames; {found}")
+    if len(fitting) > 1 and any(array.dims for array in fitting):
+        names = ", ".join(array.key for array in fitting)
+        raise InputError(f"{file.path} holds several variables; choose one with --config.data.variable: {names}")
+    return fitting
+
+
+def _described_by_others(arrays: Sequence[StoredArray]) -> set[str]:
+    """Returns the keys of arrays that attributes of other arrays name as coordinates or bounds."""
+    found = set()
+    for array in arrays:
+        group = array.key.rpartition("/")[0]
+        for name in ("bounds", "coordinates", "ancillary_variables", "climatology"):
+            for key in attribute_text(array.attributes.get(name, "")).split():
+                found.add(f"{group}/{key}".strip("/") if "/" not in key else key.strip("/"))
+    return found
+
+
+# ---- Axes ----
+
+
+def _axes(file: ArrayFile, array: StoredArray, options: ReadOptions) -> tuple[str, str, list[str]]:
+    """Returns a letter for each axis of an array, its dimension of frames ("" without a name), and remarks.
+
+    Raises:
+      InputError: the array is empty, or its axes are not those of frames.
+    """
+    label = f"{file.path}#{array.key}" if array.key else str(file.path)
+    if options.layout == "auto" and any(array.dims) and 0 not in array.shape:
+        return _axes_by_name(file, array, _time_dimension(file, array, options), label)
+    axes = resolve_layout(label, array.shape, options.layout)
+    return axes, array.dims[axes.index("t")] if array.dims and "t" in axes else "", []
+
+
+def _axes_by_name(file: ArrayFile, array: StoredArray, time: str, label: str) -> tuple[str, str, list[str]]:
+    dims, remarks = array.dims, []
+    letters = {dim: MERGED for dim in dims if _base_name(dim) in _MERGED_DIMENSIONS}
+    if letters:
+        remarks.append(f"the entries of its dimension {next(iter(letters))!r} are merged to one")
+    sides = {dim: _direction(file, dim) for dim in dims}
+    rest = [dim for dim in dims if dim not in (time, *letters)]
+    if not time and len(rest) == 3:
+        time = next((dim for dim in rest if not sides[dim]), rest[0]) if {*sides.values()} >= {"x", "y"} else rest[0]
+        rest.remove(time)
+        remarks.append(f"no times found; dimension {time!r} is taken for time")
+    if len(rest) not in (2, 3) or len(letters) > 1 or (not time and len(rest) == 3):
+        raise InputError(
+            f"{label} has the dimensions {', '.join(dims)}; expected time and two of space, with or without channels; name "
+            "them with --config.data.layout, e.g. ntchw, and --config.data.time"
+        )
+    if time:
+        letters[time] = "t"
+    if len(rest) == 3:
+        spatial = [dim for dim in rest if sides[dim]]
+        channels = rest[0] if len(spatial) != 2 else next(dim for dim in rest if dim not in spatial)
+        letters[channels] = "c"
+        rest.remove(channels)
+        remarks.append(f"dimension {channels!r} is read as channels")
+    on_its_side = [sides[dim] for dim in rest] == ["x", "y"]
+    if on_its_side:
+        remarks.append(f"dimension {rest[0]!r} is read as columns, {rest[1]!r} as rows")
+    letters.update(zip(rest, "wh" if on_its_side else "hw", strict=True))
+    return "".join(letters[dim] for dim in dims), time, remarks
+
+
+def _direction(file: ArrayFile, dim: str) -> str:
+    """Returns "x" or "y" by a dimension's name or coordinate; "" if both are unknown."""
+    texts = [_base_name(dim)]
+    for array in file.along(dim)[:1]:
+        texts += [attribute_text(array.attributes.get(name, "")).lower() for name in ("axis", "standard_name", "units")]
+    return next((side for side, names in _DIRECTIONS.items() if any(names.fullmatch(text) for text in texts)), "")
+
+
+def _time_dimension(file: ArrayFile, array: StoredArray, options: ReadOptions) -> str:
+    """Returns the dimension of the frames: that of the user's time coordinate, one with dates, or one called time; or ""."""
+    if options.time not in ("", "none"):
+        return next((dim for dim in file.find(options.time, "time").dims if dim and dim in array.dims), "")
+    called = [dim for dim in array.dims if _base_name(dim) in _TIME_DIMENSIONS]
+    dated = [dim for dim in array.dims if any(map(_is_dated, file.along(dim)))]
+    return next(iter([dim for dim in called if dim in dated] or called or dated), "")
+
+
+# ---- Missing values ----
+
+
+def _count_missing(slicer: ArraySlicer) -> list[str]:
+    """Returns remarks on values that are missing by a format's own fill value, or as they are beyond the valid range.
+
+    Where no value has the implied fill value, integers need no float type for it.
+    """
+    array, rules = slicer.array, slicer.rules
+    if rules.implied is None and not rules.is_bounded:
+        return []
+    beyond_name = f"beyond its {_limits(rules)}," if rules.is_bounded else ""
+    fill_name = "" if array.implied_fill is None else f"{array.implied_fill[0]:g}, {array.implied_fill[1]}"
+    if np.prod(array.shape, dtype=float) > _MAX_COUNTED:
+        names = [beyond_name] * rules.is_bounded + [f"of {fill_name}"] * (rules.implied is not None)
+        return [f"values {name} are missing" for name in names]
+    implied, beyond = slicer.count_missing()
+    if not implied:
+        slicer.rules = dataclasses.replace(rules, implied=None)
+    remarks = []
+    if implied:
+        share = f"{100 * implied / np.prod(array.shape, dtype=float):.3g} %"
+        remarks.append(f"{_values(implied)} ({share}) of {fill_name}, {'are' if implied > 1 else 'is'} missing")
+    if beyond:
+        remarks.append(f"{_values(beyond)} {beyond_name} {'are' if beyond > 1 else 'is'} missing")
+    return remarks
+
+
+def _limits(rules: ValueRules) -> str:
+    if rules.low is not None and rules.high is not None:
+        return f"valid_range, {rules.low:g} to {rules.high:g}"
+    return f"valid_max, {rules.high:g}" if rules.low is None else f"valid_min, {rules.low:g}"
+
+
+def _values(count: int) -> str:
+    return f"{count:,} value{'s' * (count > 1)}"
+
+
+# ---- Times ----
 
 
 class _FileTimes:
     """The time coordinates of a file. Arrays that share a coordinate share its time axis."""
 
-    def __init__(self, path: epath.Path, arrays: list[StoredArray], options: ReadOptions, lengths: set[int]):
-        self._path, self._arrays, self._options, self._lengths = path, arrays, options, lengths
+    def __init__(self, file: ArrayFile, options: ReadOptions, lengths: set[int]):
+        self._file, self._options, self._lengths = file, options, lengths
         self._parsed: dict[str, TimeAxis] = {}
 
-    def of_array(self, slicer: ArraySlicer) -> TimeAxis | None:
+    def of_array(self, slicer: ArraySlicer, dim: str) -> TimeAxis | None:
         """Returns the times of an array's frames, or None.
+
+        Args:
+          slicer: the array.
+          dim: its dimension of frames; "" if that has no name.
 
         Raises:
           InputError: the number of times differs from that of frames, or several coordinates fit.
         """
-        coordinate = self._find(slicer.sizes["t"])
+        coordinate = self._find(slicer, dim)
         if coordinate is None:
             return None
-        if coordinate.shape != (slicer.sizes["t"],):
+        if coordinate.shape not in ([(slicer.sizes["t"],)] if "t" in slicer.axes else [(), (1,)]):
             raise InputError(
                 f"{slicer.label} has {slicer.sizes['t']} frames, its times {coordinate.key!r} have shape "
                 f"{list(coordinate.shape)}; expected one for each frame, or ignore them with --config.data.time=none"
             )
         if coordinate.key not in self._parsed:
-            with read_errors(self._path), coordinate.opened() as values:
-                self._parsed[coordinate.key] = parse_times(values[:], coordinate.key, str(self._path))
+            self._parsed[coordinate.key] = self._read(coordinate)
         return self._parsed[coordinate.key]
 
-    def _find(self, frames: int) -> StoredArray | None:
-        """Returns the coordinate that the user names, or the only one that fits `frames` frames."""
+    def _read(self, coordinate: StoredArray) -> TimeAxis:
+        """Reads a time coordinate, of which no value is missing."""
+        label, attributes = f"{self._file.path}#{coordinate.key}", dict(coordinate.attributes)
+        with read_errors(self._file.path), coordinate.opened() as stored:
+            values = np.asarray(stored[:] if coordinate.shape else stored[()]).reshape(-1)
+        if values.dtype.kind in "iuf":
+            implied = coordinate.implied_fill
+            rules = read_rules(label, attributes, values.dtype, implied[0] if implied else None)
+            decoded, missing = rules.decode(values)
+            if missing is not None and missing.any():
+                raise InputError(
+                    f"{label}: time stamp {np.argmax(missing)} is missing (stored as {values[missing][0]:g}); expected a time "
+                    "for each frame, or ignore times with --config.data.time=none"
+                )
+            if rules.is_packed:
+                values, attributes = decoded, {key: value for key, value in attributes.items() if key not in PACKING}
+        return decode_times(values, coordinate.key, attributes, str(self._file.path))
+
+    def _find(self, slicer: ArraySlicer, dim: str) -> StoredArray | None:
+        """Returns the coordinate that the user names, that of the dimension, or the only one that fits the frames."""
         if self._options.time == "none":
             return None
         if self._options.time:
-            return find_array(self._path, self._arrays, self._options.time, "time")
-        flat = [array for array in self._arrays if len(array.shape) == 1 and array.dtype.kind in "iufMSUO"]
+            return self._file.find(self._options.time, "time")
+        if dim:
+            along = [array for array in self._file.along(dim) if array.dtype.kind in "iufMSUO"]
+            written = [array for array in along if is_time_name(array.key) and array.dtype.kind in "SUO"]
+            namesake = [array for array in along if array.key == dim]
+            return next(iter(namesake or [array for array in along if _is_dated(array)] or written), None)
+        if "t" not in slicer.axes:
+            single = [array for array in self._file.arrays if array.shape in ((), (1,)) and array.dtype.kind in "iufMSUO"]
+            return next((array for array in single if is_time_name(array.key) or _is_dated(array)), None)
+        return self._fitting(slicer.sizes["t"])
+
+    def _fitting(self, frames: int) -> StoredArray | None:
+        """Returns the only coordinate without a dimension that fits `frames` frames."""
+        flat = [array for array in self._file.arrays if len(array.shape) == 1 and array.dtype.kind in "iufMSUO"]
+        flat = [array for array in flat if not any(array.dims) and not array.alias_of]
         flat = [array for array in flat if not _SPACE_NAMES.fullmatch(_base_name(array.key))]
         fitting = [array for array in flat if array.shape[0] == frames]
         named = [array for array in fitting if is_time_name(array.key)]
@@ -120,11 +274,15 @@ class _FileTimes:
             return (named or fitting)[0]
         if fitting:
             raise InputError(
-                f"{self._path}: name its times with --config.data.time=NAME (or none); it holds {describe_arrays(fitting)}"
+                f"{self._file.path}: name its times with --config.data.time=NAME (or none); it holds {describe_arrays(fitting)}"
             )
         # Times that fit no array of the file at all are a mistake, not a choice.
         unused = [array for array in flat if is_time_name(array.key) and array.shape[0] not in {1, *self._lengths}]
         return unused[0] if unused else None
+
+
+def _is_dated(array: StoredArray) -> bool:
+    return array.dtype.kind == "M" or counts_since(array.attributes) or is_absolute(array.attributes)
 
 
 def extra_arrays(spec: OutputSpec) -> dict[str, tuple[np.ndarray, dict[str, Any]]]:

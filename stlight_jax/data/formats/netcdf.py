@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -16,15 +17,15 @@ from etils import epath
 
 from stlight_jax.data.continued_times import to_datetime64
 from stlight_jax.data.formats import cf_attributes as cf
-from stlight_jax.data.formats.array_slicing import ArraySlicer, resolve_layout
+from stlight_jax.data.formats.file_contents import require_kind
 from stlight_jax.data.formats.file_format import FileFormat, OutputLimits, WriteFrame
-from stlight_jax.data.formats.named_arrays import find_array
-from stlight_jax.data.formats.netcdf_variables import NetcdfVariables, describe_invalid, open_dataset
+from stlight_jax.data.formats.named_arrays import open_arrays
+from stlight_jax.data.formats.netcdf3_header import check_length
 from stlight_jax.data.formats.output_spec import OutputSpec, free_name
 from stlight_jax.data.formats.read_errors import read_errors
+from stlight_jax.data.formats.stored_arrays import ArrayFile, StoredArray
 from stlight_jax.data.formats.types import FrameSource, ReadOptions
 from stlight_jax.data.formats.value_conversion import reorder_axes, to_dtype
-from stlight_jax.errors import InputError
 
 _DIMENSION_NAMES = {"n": "sequence", "h": "y", "w": "x", "c": "channel"}
 _UNIT_NAMES = {"s": "seconds", "ms": "milliseconds", "us": "microseconds"}
@@ -34,29 +35,71 @@ _DTYPES = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32
 # ---- Reading ----
 
 
-def _read(files: Sequence[epath.Path], name: str, options: ReadOptions) -> list[FrameSource]:
-    """Opens the sequence in a variable, or the sequences along its n-axis.
+def read(files: Sequence[epath.Path], name: str, options: ReadOptions) -> list[FrameSource]:
+    """Opens the sequences of a file of netCDF-3 or netCDF-4."""
+    import netCDF4
 
-    Values are unpacked, and float32 with NaN where they are missing. Values beyond the valid range are missing, as in netCDF4.
-    """
     (path,) = files
-    with read_errors(path), open_dataset(path) as data:
-        variables = NetcdfVariables(path, data, options)
-        key = variables.choose_variable()
-        variable, label = data[key], f"{path}#{key}"
-        variables.remarks += describe_invalid(path, key, variable)
-        time = variables.time_dimension(variable.dims)
-        if options.layout == "auto":
-            if 0 in variable.shape:
-                raise InputError(f"{label} has shape {list(variable.shape)}; expected at least one frame and one pixel")
-            axes, time = variables.axes(label, variable.dims, time)
-        else:
-            axes = resolve_layout(label, variable.shape, options.layout)
-            time = variable.dims[axes.index("t")]
-        mask = find_array(path, variables.arrays, options.mask, "mask") if options.mask else None
-        times = None if options.time == "none" else variables.times(time)
-    slicer = ArraySlicer(path, FORMAT.name, name, variables.array(key), options, mask, axes, True, variables.remarks)
-    return slicer.sequences(times)
+    require_kind(path, "an HDF5 file", "a netCDF-3 file")
+    check_length(path)
+    held: list[Any] = []
+    with read_errors(path), netCDF4.Dataset(str(path)) as file:
+        held.append(file)  # while the file is open, arrays read from it; afterwards each read opens it
+        try:
+            groups = {group.path.strip("/"): group for group in _groups(file)}
+            arrays = [
+                _stored_array(path, held, f"{key}/{name}".lstrip("/"), variable)
+                for key, group in groups.items()
+                for name, variable in group.variables.items()
+            ]
+            attributes = {key: _attributes(group) for key, group in groups.items()}
+            return open_arrays(ArrayFile(path, FORMAT.name, name, arrays, attributes, always_float=True), options)
+        finally:
+            held.clear()
+
+
+def _groups(group: Any) -> Iterator[Any]:
+    yield group
+    for inner in group.groups.values():
+        yield from _groups(inner)
+
+
+def _stored_array(path: epath.Path, held: list[Any], key: str, variable: Any) -> StoredArray:
+    dtype = np.dtype(object if variable.dtype is str else variable.dtype)
+    shape, dims = variable.shape, tuple(_full_name(dim) for dim in variable.get_dims())
+    is_text = dtype == "S1" and len(shape) > 1  # characters along the last dimension
+    if is_text:
+        dtype, shape, dims = np.dtype(f"S{shape[-1]}"), shape[:-1], dims[:-1]
+    opened = functools.partial(_opened, path, key, is_text, held)
+    chunks = variable.chunking() if variable.group().data_model.startswith("NETCDF4") and shape else None
+    chunks = tuple(chunks) if isinstance(chunks, list) else None
+    return StoredArray(key, shape, dtype, opened, _attributes(variable), dims, chunks, _implied_fill(variable, dtype))
+
+
+def _full_name(dim: Any) -> str:
+    name = f"{dim.group().path}/{dim.name}".strip("/")
+    return "" if dim.name.startswith("phony_dim_") else name  # of an HDF5 dataset without scales
+
+
+def _implied_fill(variable: Any, dtype: np.dtype) -> tuple[float, str] | None:
+    """Returns the format's own fill value, which marks unwritten values; None for bytes."""
+    fill = cf.DEFAULT_FILLS.get(dtype.str[1:])
+    if dtype.kind not in "iuf" or dtype.itemsize == 1 or fill is None:
+        return None
+    if variable.group().data_model.startswith("NETCDF4") and variable.get_fill_value() is None:  # it is switched off
+        return None
+    return fill, "netCDF's own fill value"
+
+
+@contextlib.contextmanager
+def _opened(path: epath.Path, key: str, is_text: bool, held: Sequence[Any] = ()) -> Iterator[Any]:
+    import netCDF4
+
+    with contextlib.nullcontext(held[0]) if held else netCDF4.Dataset(str(path)) as file:
+        variable = file[key]
+        variable.set_auto_maskandscale(False)
+        variable.set_auto_chartostring(False)
+        yield netCDF4.chartostring(variable[...], encoding="bytes") if is_text else variable
 
 
 # ---- Writing ----
@@ -294,11 +337,10 @@ FORMAT = FileFormat(
     name="nc",
     title="a netCDF file",
     endings=(".nc", ".nc4", ".netcdf"),
-    reader=_read,
+    reader=read,
     output_endings=(".nc", ".nc4", ".netcdf"),
     writer=_write,
     packages=("netCDF4",),
-    reader_packages=("xarray",),
     extra="netcdf",
     has_named_arrays=True,
     limits=OutputLimits(dtypes=_DTYPES, outer_axes=True),

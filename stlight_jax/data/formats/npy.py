@@ -10,10 +10,11 @@ from typing import IO, NamedTuple
 import numpy as np
 from etils import epath
 
-from stlight_jax.data.formats.array_slicing import ArraySlicer, StoredArray
+from stlight_jax.data.formats.array_slicing import ArraySlicer
 from stlight_jax.data.formats.file_format import FileFormat, OutputLimits, WriteFrame
 from stlight_jax.data.formats.output_spec import OutputSpec
 from stlight_jax.data.formats.read_errors import read_errors
+from stlight_jax.data.formats.stored_arrays import StoredArray
 from stlight_jax.data.formats.types import FrameSource, ReadOptions
 from stlight_jax.data.formats.value_conversion import to_stored
 from stlight_jax.errors import InputError

@@ -12,12 +12,12 @@ import numpy as np
 from etils import epath
 
 from stlight_jax.data.available_memory import memory_available
-from stlight_jax.data.formats.array_slicing import StoredArray
 from stlight_jax.data.formats.file_format import FileFormat, OutputLimits, WriteFrame
 from stlight_jax.data.formats.named_arrays import extra_arrays, open_arrays
 from stlight_jax.data.formats.npy import NpyVersionError, read_npy_header, write_npy_header, write_values
 from stlight_jax.data.formats.output_spec import OutputSpec
 from stlight_jax.data.formats.read_errors import read_errors
+from stlight_jax.data.formats.stored_arrays import ArrayFile, StoredArray
 from stlight_jax.data.formats.types import FrameSource, ReadOptions
 from stlight_jax.data.formats.value_conversion import to_stored
 from stlight_jax.errors import InputError
@@ -38,7 +38,7 @@ def _read(files: Sequence[epath.Path], name: str, options: ReadOptions) -> list[
             if entry.filename.endswith(".npy"):
                 with contextlib.suppress(NpyVersionError):  # structured arrays hold no frames
                     arrays.append(_stored_array(path, archive, entry))
-    return open_arrays(path, FORMAT.name, name, arrays, options)
+    return open_arrays(ArrayFile(path, FORMAT.name, name, arrays), options)
 
 
 def _stored_array(path: epath.Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> StoredArray:

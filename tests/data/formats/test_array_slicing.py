@@ -136,7 +136,7 @@ def test_values_that_float32_cannot_hold_are_named(tmp_path, frames, message):
 @pytest.mark.parametrize(
     ("array", "layout", "message"),
     [
-        (np.zeros((4, 5)), "auto", r"shape \[4, 5\]; expected frames: \[t, h, w\]"),
+        (np.zeros(4), "auto", r"shape \[4\]; expected frames: \[t, h, w\]"),
         (
             np.zeros((4, 5, 20, 20)),
             "auto",

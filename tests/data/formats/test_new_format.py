@@ -9,9 +9,10 @@ import pytest
 
 from stlight_jax import InputError
 from stlight_jax.data.formats import registry
-from stlight_jax.data.formats.array_slicing import ArraySlicer, StoredArray
+from stlight_jax.data.formats.array_slicing import ArraySlicer
 from stlight_jax.data.formats.file_format import FileFormat, OutputLimits
 from stlight_jax.data.formats.input_files import open_sequences
+from stlight_jax.data.formats.stored_arrays import StoredArray
 from stlight_jax.data.formats.types import ReadOptions
 from stlight_jax.data.formats.value_conversion import to_stored
 from tests.forecasting.line import Line, as_integers, movie, run

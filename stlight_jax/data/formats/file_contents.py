@@ -1,0 +1,111 @@
+"""What a file is by its first bytes, whatever its name: data under other names, pages of errors, empty files."""
+
+import contextlib
+import os
+import zipfile
+
+from etils import epath
+
+from stlight_jax.errors import InputError
+
+_START_BYTES = 512
+_MAX_LISTED = 3
+_RENAME = "rename it to end in {ending}"
+# First bytes, kind, and what to do with such a file.
+_SIGNATURES: tuple[tuple[bytes, str, str], ...] = (
+    (b"\x89HDF\r\n\x1a\n", "an HDF5 file", "rename it to end in .h5"),
+    (b"CDF\x01", "a netCDF-3 file", "rename it to end in .nc"),
+    (b"CDF\x02", "a netCDF-3 file", "rename it to end in .nc"),
+    (b"CDF\x05", "a netCDF-3 file", "rename it to end in .nc"),
+    (b"\x93NUMPY", "a .npy file of NumPy", "rename it to end in .npy"),
+    (b"PK\x03\x04", "a ZIP archive", "unpack it"),
+    (b"PK\x05\x06", "a ZIP archive", "unpack it"),
+    (b"\x1f\x8b", "compressed with gzip", "unpack it with gunzip"),
+    (b"BZh", "compressed with bzip2", "unpack it with bunzip2"),
+    (b"\xfd7zXZ\x00", "compressed with xz", "unpack it with unxz"),
+    (b"\x28\xb5\x2f\xfd", "compressed with Zstandard", "unpack it with unzstd"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive", "unpack it"),
+    (b"Rar!", "a RAR archive", "unpack it"),
+    (b"GRIB", "a GRIB file", "convert it, e.g. with cdo -f nc4 copy FILE.grib FILE.nc"),
+    (b"BUFR", "a BUFR file", "convert it to netCDF"),
+    (b"\x0e\x03\x13\x01", "an HDF4 file", "convert it, e.g. with h4toh5 or gdal_translate -of netCDF"),
+    (b"%PDF", "a PDF document", "download the data again"),
+    (b"version https://git-lfs.github.com", "a pointer of Git LFS, not the data", "run git lfs pull"),
+    (b"\x89PNG\r\n\x1a\n", "a PNG picture", "rename it to end in .png"),
+    (b"\xff\xd8\xff", "a JPEG picture", "rename it to end in .jpg"),
+    (b"GIF8", "a GIF", "rename it to end in .gif"),
+    (b"II*\x00", "a TIFF picture", "rename it to end in .tif"),
+    (b"MM\x00*", "a TIFF picture", "rename it to end in .tif"),
+    (b"\x80\x02", "a pickle of Python", "save its arrays with numpy.savez"),
+    (b"\x80\x03", "a pickle of Python", "save its arrays with numpy.savez"),
+    (b"\x80\x04", "a pickle of Python", "save its arrays with numpy.savez"),
+    (b"\x80\x05", "a pickle of Python", "save its arrays with numpy.savez"),
+    (b"MATLAB 5.0", "a MATLAB file before version 7.3", "save it in MATLAB with -v7.3, and rename it to end in .h5"),
+)
+_MARKUP = ((b"<!doctype html", "an HTML page"), (b"<html", "an HTML page"), (b"<?xml", "an XML document"))
+_DOWNLOAD_AGAIN = "it may hold the server's error message; download the data again"
+
+
+def file_kind(path: epath.PathLike) -> str:
+    """Returns the kind of a file by its first bytes, such as "an HDF5 file"; "" if they tell nothing."""
+    return _kind(path)[0]
+
+
+def require_kind(path: epath.PathLike, *kinds: str) -> str:
+    """Checks that a file is of one of these kinds, as far as its first bytes tell.
+
+    Returns:
+      The kind; "" if the first bytes tell nothing.
+
+    Raises:
+      InputError: it is of another kind; the message names it and what to do.
+    """
+    kind, advice = _kind(path)
+    if kind and kind not in kinds:
+        if kind == "a ZIP archive":
+            kind = f"{kind}{_archive_names(path)}"
+        raise InputError(f"{path} is {kind}; {advice}")
+    return kind
+
+
+def _kind(path: epath.PathLike) -> tuple[str, str]:
+    with contextlib.suppress(OSError), open(path, "rb") as file:  # the caller meets the error again
+        start = file.read(_START_BYTES)
+        if not start:
+            return "empty", "download or write it again"
+        for signature, kind, advice in _SIGNATURES:
+            if start.startswith(signature):
+                return kind, advice
+        text = start.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+        for signature, kind in _MARKUP:
+            if text.startswith(signature):
+                return kind, _DOWNLOAD_AGAIN
+        if text.startswith(b"{") and b'"' in text and text.isascii():
+            return "JSON text", _DOWNLOAD_AGAIN
+        if not start.strip(b"\0") and os.path.getsize(path) > len(start):
+            return "filled with zeros at its beginning", "download or write it again"
+    return "", ""
+
+
+def _archive_names(path: epath.PathLike) -> str:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [name for name in archive.namelist() if not name.endswith("/")]
+    except (zipfile.BadZipFile, OSError, ValueError):
+        return ", and damaged"
+    shown = ", ".join([*names[:_MAX_LISTED], *(["..."] if len(names) > _MAX_LISTED else [])])
+    return f" with {len(names)} file{'s' * (len(names) != 1)} ({shown})"
+
+
+def is_locked(path: epath.PathLike) -> bool:
+    """Returns whether another program holds a lock on a file, so that HDF5 does not open it."""
+    try:
+        import fcntl  # not on Windows
+    except ImportError:
+        return False
+    with contextlib.suppress(OSError), open(path, "rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False

@@ -1,0 +1,97 @@
+"""How an HDF5 dataset is stored: compression filters that are missing, and parts in other files that are not there."""
+
+import importlib
+import os
+from typing import Any
+
+from etils import epath
+
+from stlight_jax.errors import InputError
+
+# https://github.com/HDFGroup/hdf5_plugins/blob/master/docs/RegisteredFilterPlugins.md
+_FILTERS = {
+    4: "SZIP", 305: "LZO", 307: "BZIP2", 32000: "LZF", 32001: "Blosc", 32004: "LZ4", 32008: "Bitshuffle", 32013: "ZFP",
+    32015: "Zstandard", 32017: "SZ", 32018: "FCIDECOMP", 32019: "JPEG", 32022: "BitGroom", 32023: "Granular BitRound",
+    32024: "SZ3", 32026: "Blosc2", 32027: "FLAC", 32028: "SPERR",
+}  # fmt: skip
+
+
+def check_storage(path: epath.PathLike, item: Any) -> None:
+    """Checks that all parts of a dataset can be read. HDF5 itself reads parts that are not there as fill values.
+
+    Raises:
+      InputError: a filter or a file is missing; the message names it.
+    """
+    label = f"{path}#{item.name.lstrip('/')}"
+    _check_filters(label, item)
+    folder = os.path.dirname(os.path.abspath(item.file.filename))
+    if item.is_virtual:
+        _check_sources(label, item, folder)
+    for name, _, _ in item.external or ():
+        prefix = os.environ.get("HDF5_EXTFILE_PREFIX", "").replace("${ORIGIN}", folder)
+        places = [os.path.join(place, name) for place in (prefix, os.getcwd(), folder) if place]
+        if not any(map(os.path.isfile, places)):
+            raise InputError(f"{label} is stored in the file {name}, which is not there; copy it to {folder}")
+
+
+def missing_filter(item: Any) -> int | None:
+    """Returns the number of the first compression filter of a dataset that is not available, or None."""
+    import h5py
+
+    properties = item.id.get_create_plist()
+    codes = [properties.get_filter(place)[0] for place in range(properties.get_nfilters())]
+    return next((code for code in codes if not h5py.h5z.filter_avail(code)), None)
+
+
+def _check_filters(label: str, item: Any) -> None:
+    if missing_filter(item) is None:
+        return
+    try:
+        importlib.import_module("hdf5plugin")  # which registers its filters
+        installed = True
+    except ImportError:
+        installed = False
+    code = missing_filter(item)
+    if code is not None:
+        name = f"filter {code}" + (f" ({_FILTERS[code]})" if code in _FILTERS else "")
+        advice = "which hdf5plugin does not have; store it with gzip, e.g. with h5repack" if installed else ""
+        raise InputError(f"{label} is compressed with {name}{', ' if advice else ': '}{advice or 'pip install hdf5plugin'}")
+
+
+def _check_sources(label: str, item: Any, folder: str) -> None:
+    """Checks that the sources of a virtual dataset exist."""
+    import h5py
+
+    for name, key in sorted({(source.file_name, source.dset_name) for source in item.virtual_sources()}):
+        if "%" in name:  # a series of files, as many as there are
+            continue
+        same = name == "."
+        prefix = os.environ.get("HDF5_VDS_PREFIX", "").replace("${ORIGIN}", folder)
+        places = [os.path.join(place, name) for place in (prefix, folder, os.getcwd()) if place]
+        found = item.file.filename if same else next(filter(os.path.isfile, places), None)
+        if found is None:
+            raise InputError(f"{label} has parts in {name}, which is not there; copy it to {folder}")
+        source = item.file if same else h5py.File(found, "r")
+        try:
+            part = source.get(key)
+            if part is None:
+                raise InputError(f"{label} has parts in {key} of {name}, which does not exist")
+            check_storage(found, part)
+        finally:
+            if not same:
+                source.close()
+
+
+def count_unwritten(item: Any) -> tuple[str, ...]:
+    """Returns a remark if parts of a dataset were never written and read as its fill value."""
+    if item.is_virtual or item.external or not item.size:
+        return ()
+    if item.chunks is None:
+        stored, total = int(item.id.get_storage_size() > 0), 1
+    else:
+        stored, total = item.id.get_num_chunks(), 1
+        for size, length in zip(item.shape, item.chunks, strict=True):
+            total *= -(-size // length)
+    if stored >= total:
+        return ()
+    return (f"{total - stored:,} of its {total:,} chunks were never written; they read as {item.fillvalue:g}",)
