@@ -12,7 +12,7 @@ from stlight_jax.commands.command import Command
 from stlight_jax.commands.shared_flags import check_exists, define_config_flag, parse_frame_size, parse_value_range
 from stlight_jax.errors import InputError
 
-_OF_WEIGHTS = ("config", "key_map", "frame_size", "value_range")
+_OF_WEIGHTS = ("config", "key_map", "weights_key", "ignore_unexpected", "frame_size", "value_range")
 _OF_WORKDIR = ("checkpoint",)
 
 
@@ -20,9 +20,19 @@ def _define_flags(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     define_config_flag(
         values, arguments, help_text="With --weights: the config of the weights' network, such as moving_mnist:L."
     )
-    flags.DEFINE_string("weights", None, "File of PyTorch weights to read: .pt, .pth, .ckpt or .safetensors.", values)
+    flags.DEFINE_string("weights", None, "File of PyTorch weights to read, of torch.save or safetensors.", values)
     flags.DEFINE_string(
         "key_map", None, "With --weights: JSON file that maps the names of another implementation to ours.", values
+    )
+    flags.DEFINE_string(
+        "weights_key",
+        None,
+        "With --weights: where the weights are in the file, such as state_dict_ema; by default the averaged (EMA, SWA) ones if "
+        "the file has averaged and raw weights.",
+        values,
+    )
+    flags.DEFINE_bool(
+        "ignore_unexpected", False, "With --weights: leave tensors out that the network lacks, such as those of a loss.", values
     )
     flags.DEFINE_string(
         "frame_size",
@@ -69,6 +79,8 @@ def _run(values: flags.FlagValues) -> None:
         weight_files.read_key_map(values.key_map) if values.key_map else None,
         parse_frame_size(values.frame_size) if values.frame_size else None,
         parse_value_range(values.value_range),
+        weights_key=values.weights_key,
+        ignore_unexpected=values.ignore_unexpected,
     )
 
 

@@ -18,6 +18,7 @@ from stlight_jax.runs import checkpoint
 from stlight_jax.runs.checkpoint_writer import save_variables
 from stlight_jax.runs.workdir import Workdir
 from stlight_jax.torch_reference import weight_files, weights
+from stlight_jax.torch_reference.weight_choice import WeightChoice
 
 
 def checkpoint_from_torch(
@@ -27,6 +28,9 @@ def checkpoint_from_torch(
     key_map: dict[str, str] | None = None,
     frame_size: tuple[int, int] | None = None,
     value_range: tuple[float, float] = (0, 255),
+    *,
+    weights_key: str | None = None,
+    ignore_unexpected: bool = False,
 ) -> epath.Path:
     """Writes a workdir with one checkpoint that holds a PyTorch network's weights, in float32.
 
@@ -39,6 +43,8 @@ def checkpoint_from_torch(
       key_map: see `weights.variables_from_torch`.
       frame_size: (height, width) of the frames for prediction, kept in the checkpoint; None for the config's.
       value_range: the stored values that the network sees as 0 and 1; kept in the checkpoint.
+      weights_key: see `weight_choice.WeightChoice.choose`.
+      ignore_unexpected: see `weight_choice.WeightChoice.choose`.
 
     Returns:
       The checkpoint's folder; its step is the number of batches that the batch norms have counted.
@@ -55,8 +61,9 @@ def checkpoint_from_torch(
     model_config.check_frames((1, model_config.in_frames, height, width, model_config.in_channels))
     if not value_range[0] < value_range[1]:
         raise InputError(f"value_range is {value_range[0]}, {value_range[1]}; the first value must be less than the second")
-    state_dict = weight_files.read_weights(weights_file)
-    variables = _as_float32(weights.variables_from_torch(model_config, state_dict, key_map), weights_file)
+    found, shapes = weight_files.read_weights(weights_file), weights.torch_shapes(model_config)
+    state_dict = WeightChoice(found, shapes, key_map, str(weights_file)).choose(weights_key, ignore_unexpected)
+    variables = _as_float32(weights.stacked_variables(model_config, state_dict), weights_file)
     chex.assert_trees_all_equal_shapes(variables, weights.variable_shapes(model_config))
     if config_size is not None and frame_size != config_size:
         print_message(

@@ -3,21 +3,19 @@
 import importlib
 import io
 import json
-import pickle
-from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 from etils import epath
 
 from stlight_jax.console.messages import one_line
 from stlight_jax.errors import InputError
 from stlight_jax.storage import paths
 from stlight_jax.storage.atomic import write_atomic
+from stlight_jax.torch_reference.torch_pickle import DTYPES, UnsupportedTensor, read_torch_file
 
 SUFFIXES = (".pt", ".pth", ".ckpt", ".safetensors")
-# Keys under which training frameworks store the weights among other entries.
-_WRAPPERS = ("state_dict", "model_state_dict", "model")
 
 
 def require(module: str) -> ModuleType:
@@ -35,36 +33,33 @@ def require(module: str) -> ModuleType:
         raise InputError(f"{error.name} is not installed; install it with pip install -e '.[torch]'") from None
 
 
-def read_weights(path: epath.PathLike) -> dict[str, Any]:
-    """Reads the tensors of a file, bare or under `state_dict`, `model_state_dict` or `model`.
+def read_weights(path: epath.PathLike) -> dict[str, dict[str, Any]]:
+    """Reads all tensors of a file; its content tells the format, not its name.
 
     Args:
-      path: a `.pt`, `.pth`, `.ckpt` or `.safetensors` file.
+      path: a file of `torch.save`, `torch.jit.save` or safetensors.
 
     Returns:
-      name -> torch tensor, on the CPU.
+      {path of a container in the file, "" for the outermost: {name: array or `UnsupportedTensor`}}.
 
     Raises:
-      InputError: the file does not exist, is damaged or of another kind, or contains more than data.
+      InputError: the file does not exist, is damaged or of another kind.
     """
     paths.connect(path)
     path = epath.Path(path)
-    if path.suffix not in SUFFIXES:
-        raise InputError(f"{path}: expected a file of PyTorch weights, {', '.join(SUFFIXES)}")
     if not path.is_file():
         raise InputError(f"{path}: no such file")
-    found = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
-    for wrapper in _WRAPPERS:
-        if isinstance(found, Mapping) and isinstance(found.get(wrapper), Mapping):
-            found = found[wrapper]
-            break
-    if not isinstance(found, Mapping):
-        raise InputError(f"{path} holds a {type(found).__name__}; expected a state_dict, that is names with tensors")
-    others = [name for name, value in found.items() if not hasattr(value, "detach")]
-    if others or not found:
-        held = f"{', '.join(map(str, others[:5]))} beside the tensors" if others else "nothing"
-        raise InputError(f"{path} holds {held}; expected a state_dict, bare or under {' / '.join(_WRAPPERS)}")
-    return dict(found)
+    try:
+        content = path.read_bytes()
+        is_safetensors = path.suffix == ".safetensors" or content[8:9] == b"{"  # after the length of the header
+        found = {"": _read_safetensors(content)} if is_safetensors else read_torch_file(content)
+    except InputError as error:
+        raise InputError(f"{path} {error}") from None
+    except Exception as error:  # zipfile and pickle raise any error for a damaged file
+        raise InputError(f"{path} is damaged, or not a file of PyTorch weights: {one_line(error)}") from None
+    if not any(found.values()):
+        raise InputError(f"{path} holds no tensors; expected a state_dict or a checkpoint")
+    return found
 
 
 def write_weights(path: epath.PathLike, state_dict: dict[str, Any]) -> None:
@@ -122,22 +117,10 @@ def read_key_map(path: epath.PathLike) -> dict[str, str]:
     return found
 
 
-def _read_safetensors(path: epath.Path) -> Any:
-    safetensors = require("safetensors.torch")
-    try:
-        return safetensors.load(path.read_bytes())
-    except Exception as error:
-        raise InputError(f"{path} is not a whole safetensors file: {one_line(error)}") from None
-
-
-def _read_pickle(path: epath.Path) -> Any:
-    torch = require("torch")
-    try:
-        with path.open("rb") as file:
-            return torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        raise InputError(
-            f"{path} holds more than tensors and plain data, or is damaged; save model.state_dict() alone"
-        ) from None
-    except Exception as error:  # torch raises any error of its zip and pickle readers
-        raise InputError(f"{path} is not a whole file of PyTorch weights: {one_line(error)}") from None
+def _read_safetensors(content: bytes) -> dict[str, Any]:
+    return {
+        name: np.frombuffer(tensor["data"], DTYPES[tensor["dtype"]]).reshape(tensor["shape"])
+        if tensor["dtype"] in DTYPES
+        else UnsupportedTensor(f"tensor of {tensor['dtype']}")
+        for name, tensor in require("safetensors").deserialize(content)
+    }

@@ -7,33 +7,19 @@ it is, so that predictions agree; in further training PyTorch updates it with th
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from stlight_jax.errors import InputError
 from stlight_jax.model.stlight import STLight, STLightConfig, init_variables
+from stlight_jax.torch_reference.weight_choice import COUNTER, WeightChoice, describe_problems
 
 if TYPE_CHECKING:
     from stlight_jax.torch_reference import network
-
-# Names in networks built from the paper's own listing (appendix G) -> names in `torch_reference.network`.
-_LISTING = (
-    (r"patch_encoder\.0\.(.+)", r"patch_encoder.conv.\1"),
-    (r"patch_encoder\.1\.(.+)", r"patch_encoder.norm.\1"),
-    (r"net\.(\d+)\.0\.fn\.0\.(.+)", r"mixers.\1.near.\2"),
-    (r"net\.(\d+)\.0\.fn\.1\.(.+)", r"mixers.\1.far.\2"),
-    (r"net\.(\d+)\.0\.fn\.3\.(.+)", r"mixers.\1.spatial_norm.\2"),
-    (r"net\.(\d+)\.1\.0\.(.+)", r"mixers.\1.pointwise.\2"),
-    (r"net\.(\d+)\.1\.2\.(.+)", r"mixers.\1.pointwise_norm.\2"),
-    (r"patch_reassemble\.(?:\d+\.)?(weight|bias)", r"patch_reassembly.conv.\1"),
-)
-# Prefixes that Lightning, DistributedDataParallel and torch.compile add to every name.
-_PREFIXES = r"^(?:model\.|module\.|_orig_mod\.)*"
-_COUNTER = "num_batches_tracked"  # of PyTorch's batch norms; prediction does not use it
 
 
 class Layout(NamedTuple):
@@ -78,7 +64,7 @@ def variables_from_torch(
     Args:
       config: the network's config.
       state_dict: name -> tensor (or NumPy array), with the names of `torch_reference.network`, of the paper's listing, or names
-        that `key_map` translates; a common prefix (`model.`, `module.`) is removed.
+        that `key_map` translates; prefixes (`model.`, `module.`) are removed.
       key_map: name in the file -> name in `torch_reference.network`, for other implementations. `{i}` on both sides stands for
         the number of a block.
 
@@ -86,20 +72,34 @@ def variables_from_torch(
       {"params", "batch_stats"}: nested dicts of NumPy arrays in the dtype of the tensors (half precisions widened to float32).
 
     Raises:
-      InputError: tensors are missing, unexpected or of another shape; the message names them all.
+      InputError: tensors are missing, unexpected or of another shape.
     """
-    tensors = rename(state_dict, key_map)
-    shapes = {"/".join(path): leaf.shape for path, leaf in _leaves(variable_shapes(config)).items()}
-    mappings = list(_mappings(config))
+    return stacked_variables(config, WeightChoice({"": state_dict}, torch_shapes(config), key_map, "the state_dict").choose())
+
+
+def torch_shapes(config: STLightConfig) -> dict[str, tuple[int, ...]]:
+    """Returns the shape of each weight of `torch_reference.network.STLight`, by its name."""
+    shapes = {path: leaf.shape for path, leaf in _leaves(variable_shapes(config)).items()}
     expected = {}
-    for mapping in mappings:
-        shape = shapes["/".join(mapping.path)][0 if mapping.block is None else 1 :]
+    for mapping in _mappings(config):
+        shape = shapes[mapping.path][0 if mapping.block is None else 1 :]
         expected[mapping.name] = mapping.layout.to_torch(np.broadcast_to(np.float32(0), shape)).shape
-    _check_names(expected, tensors, "weights")
+    return expected
+
+
+def stacked_variables(config: STLightConfig, tensors: Mapping[str, Any]) -> dict[str, Any]:
+    """Converts weights with the names and shapes of `torch_shapes` to Flax variables, see `variables_from_torch`.
+
+    Args:
+      config: the network's config.
+      tensors: name -> tensor or NumPy array.
+    """
     arrays: dict[tuple[str, ...], list[np.ndarray]] = {}
-    for mapping in mappings:
-        arrays.setdefault(mapping.path, []).append(mapping.layout.to_flax(_as_numpy(tensors[mapping.name])))
-    stacked = {mapping.path for mapping in mappings if mapping.block is not None}
+    stacked = set()
+    for name, path, layout, block in _mappings(config):
+        arrays.setdefault(path, []).append(layout.to_flax(_as_numpy(tensors[name])))
+        if block is not None:
+            stacked.add(path)
     variables: dict[str, Any] = {"params": {}, "batch_stats": {}}
     for path, parts in arrays.items():
         *folders, leaf = path
@@ -122,7 +122,7 @@ def torch_from_variables(config: STLightConfig, variables: Mapping[str, Any], ba
       name -> torch tensor, in the order of `torch_reference.network.STLight`, which loads it.
 
     Raises:
-      InputError: variables are missing, unexpected or of another shape; the message names them all.
+      InputError: variables are missing, unexpected or of another shape.
     """
     import torch
 
@@ -144,17 +144,24 @@ def arrays_from_variables(
       name -> array, in the order of `torch_reference.network.STLight`.
 
     Raises:
-      InputError: variables are missing, unexpected or of another shape; the message names them all.
+      InputError: variables are missing, unexpected or of another shape.
     """
     leaves = {path: np.asarray(leaf) for path, leaf in _leaves(variables).items()}
     shapes = {"/".join(path): leaf.shape for path, leaf in _leaves(variable_shapes(config)).items()}
-    _check_names(shapes, {"/".join(path): leaf for path, leaf in leaves.items()}, "variables")
+    found = {"/".join(path): leaf.shape for path, leaf in leaves.items()}
+    problems = {
+        "missing": [name for name in shapes if name not in found],
+        "unexpected": [name for name in found if name not in shapes],
+        "misshapen": [f"{name} {list(found[name])}" for name in shapes if name in found and found[name] != shapes[name]],
+    }
+    if any(problems.values()):
+        raise InputError(f"these variables are not of this network; {describe_problems(problems)}")
     arrays = {}
     for name, path, layout, block in _mappings(config):
         leaf = leaves[path] if block is None else leaves[path][block]
         arrays[name] = np.array(layout.to_torch(leaf), order="C")
         if name.endswith(".running_var"):
-            arrays[name.replace("running_var", _COUNTER)] = np.array(batches_tracked, np.int64)
+            arrays[name.replace("running_var", COUNTER)] = np.array(batches_tracked, np.int64)
     return arrays
 
 
@@ -186,78 +193,8 @@ def variable_shapes(config: STLightConfig) -> dict[str, Any]:
 
 def batches_tracked(state_dict: Mapping[str, Any]) -> int:
     """Returns the number of training steps that the batch norms have counted; 0 without counters."""
-    counts = [int(np.max(_as_numpy(value))) for name, value in state_dict.items() if name.endswith(_COUNTER)]
+    counts = [int(np.max(_as_numpy(value))) for name, value in state_dict.items() if name.endswith(COUNTER)]
     return max(counts, default=0)
-
-
-def rename(state_dict: Mapping[str, Any], key_map: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Translates the names of a `state_dict` to those of `torch_reference.network` and drops the counters.
-
-    Args:
-      state_dict: name -> tensor.
-      key_map: see `variables_from_torch`.
-
-    Raises:
-      InputError: a name is not a string, two tensors get the same name, or an entry of the key map matches no tensor.
-    """
-    if not all(isinstance(name, str) for name in state_dict):
-        raise InputError("these weights have names that are no strings; expected a state_dict")
-    patterns = {_pattern(*names): names[0] for names in (key_map or {}).items()} or dict.fromkeys(_LISTING, "")
-    unused = dict.fromkeys(key_map or ())
-    renamed: dict[str, Any] = {}
-    prefix = re.findall(_PREFIXES, next(iter(state_dict), ""))[0]
-    while not all(name.startswith(prefix) for name in state_dict):
-        prefix = re.sub(r"[^.]*\.$", "", prefix)
-    for full_name, tensor in state_dict.items():
-        target = name = full_name.removeprefix(prefix)
-        for (pattern, replacement), key in patterns.items():
-            match = re.fullmatch(pattern, full_name) or re.fullmatch(pattern, name)
-            if match:
-                target = match.expand(replacement)
-                unused.pop(key, None)
-                break
-        if name.endswith(_COUNTER):
-            continue
-        if target in renamed:
-            raise InputError(f"two weights of the file stand for {target}; check the key map")
-        renamed[target] = tensor
-    if unused:
-        raise InputError(
-            f"the key map has names that no weight has: {', '.join(_grouped(list(unused)))}; correct or remove them"
-        )
-    return renamed
-
-
-def _pattern(theirs: str, ours: str) -> tuple[str, str]:
-    if theirs.count("{i}") != ours.count("{i}") or ours.count("{i}") > 1:
-        raise InputError(f"key map: {theirs!r} -> {ours!r}; {{i}}, a block's number, stands once on both sides or on neither")
-    pattern = re.escape(theirs).replace(re.escape("{i}"), r"(?P<i>\d+)")
-    return pattern, ours.replace("\\", r"\\").replace("{i}", r"\g<i>")
-
-
-def _check_names(expected: Mapping[str, tuple[int, ...]], tensors: Mapping[str, Any], kind: str) -> None:
-    shared = [name for name in expected if name in tensors and tuple(np.shape(tensors[name])) != expected[name]]
-    problems = {
-        "missing": [name for name in expected if name not in tensors],
-        "unexpected": [name for name in tensors if name not in expected],
-        "misshapen": [f"{name} {list(np.shape(tensors[name]))} instead of {list(expected[name])}" for name in shared],
-    }
-    found = [f"{len(names)} {title}: {', '.join(_grouped(names))}" for title, names in problems.items() if names]
-    if found:
-        raise InputError(f"these {kind} are not of this network; {'; '.join(found)}")
-
-
-def _grouped(names: list[str]) -> list[str]:
-    """Joins names that differ in one number only: `mixers.{0,1,2}.near.weight`."""
-    groups: dict[tuple[str, str], list[str]] = {}
-    for name in names:
-        match = re.fullmatch(r"(|.*?\.)(\d+)(\..*)", name)
-        before, number, after = match.groups() if match else (name, "", "")
-        groups.setdefault((before, after), []).append(number)
-    return [
-        f"{before}{{{','.join(numbers)}}}{after}" if len(numbers) > 1 else f"{before}{numbers[0]}{after}"
-        for (before, after), numbers in groups.items()
-    ]
 
 
 def _leaves(variables: Mapping[str, Any]) -> dict[tuple[str, ...], Any]:
@@ -304,9 +241,10 @@ def _norm(name: str, path: tuple[str, ...]) -> Iterator[TensorMapping]:
 
 
 def _as_numpy(tensor: Any) -> np.ndarray:
-    if not hasattr(tensor, "detach"):
-        return np.asarray(tensor)
-    if str(tensor.layout) != "torch.strided" or tensor.is_quantized:
-        raise InputError(f"the weights hold a {tensor.layout} tensor of {tensor.dtype}; expected plain dense ones")
-    tensor = tensor.detach().cpu()
-    return (tensor.float() if tensor.is_floating_point() and tensor.itemsize < 4 else tensor).numpy()
+    if hasattr(tensor, "detach"):  # PyTorch's
+        if str(tensor.layout) != "torch.strided" or tensor.is_quantized:
+            raise InputError(f"the weights hold a {tensor.layout} tensor of {tensor.dtype}; expected plain dense ones")
+        tensor = tensor.detach().cpu()
+        return (tensor.float() if tensor.is_floating_point() and tensor.itemsize < 4 else tensor).numpy()
+    array = np.asarray(tensor)
+    return array.astype(np.float32) if jnp.issubdtype(array.dtype, jnp.floating) and array.itemsize < 4 else array

@@ -1,0 +1,335 @@
+"""Files of `torch.save`: their tensors without torch, foreign objects in them, and that no code in them ever runs."""
+
+import argparse
+import collections
+import dataclasses
+import enum
+import functools
+import io
+import os
+import pathlib
+import pickle
+import subprocess
+import sys
+import tarfile
+import types
+import zipfile
+
+import numpy as np
+import pytest
+
+from stlight_jax import InputError
+from stlight_jax.torch_reference.torch_pickle import UnsupportedTensor, read_torch_file
+from stlight_jax.torch_reference.weight_files import read_weights
+
+pytestmark = pytest.mark.torch
+torch = pytest.importorskip("torch")
+
+# What a file before PyTorch 1.6 has before and after its content.
+HEADER = b"".join(pickle.dumps(part, protocol=2) for part in (0x1950A86A20F9469CFC6C, 1001, {}))
+NO_STORAGES = pickle.dumps([], protocol=2)
+WEIGHT = torch.arange(6.0).reshape(2, 3)
+
+
+def saved(content, *, is_archive=True):
+    file = io.BytesIO()
+    torch.save(content, file, _use_new_zipfile_serialization=is_archive)
+    return file.getvalue()
+
+
+@pytest.fixture(params=[True, False], ids=["zip", "legacy"])
+def read(request):
+    return lambda content: read_torch_file(saved(content, is_archive=request.param))
+
+
+class Colour(enum.Enum):
+    RED = 1
+
+
+class Flags(enum.Flag):
+    A = 1
+    B = 2
+
+
+class OrderedSubclass(collections.OrderedDict):
+    pass
+
+
+class DictWithArguments(dict):
+    def __reduce__(self):
+        return DictWithArguments, (dict(self),)
+
+
+class ListSubclass(list):
+    pass
+
+
+@dataclasses.dataclass(slots=True)
+class Settings:
+    rate: float
+    schedule: list
+
+
+class Unusual:
+    """Pickled with a state that is no dict, and restored by a method of its own."""
+
+    def __getstate__(self):
+        return (1, {"a": Settings(0.1, [1])})
+
+    def __setstate__(self, state):
+        raise AssertionError("ran")
+
+
+def test_foreign_objects_are_passed_over(read):
+    model = torch.nn.Linear(3, 2)
+    optimizer = torch.optim.Adam(model.parameters())
+    model(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+    found = read(
+        {
+            "hyper_parameters": argparse.Namespace(
+                loss=torch.nn.MSELoss(), lr=np.float64(1e-3), path=pathlib.PurePosixPath("/d")
+            ),
+            "objects": [
+                Colour.RED,
+                Flags.A | Flags.B,
+                functools.partial(print, 1, end=""),
+                Settings(0.1, [Unusual()]),
+                Unusual(),
+            ],
+            "classes": {Settings: (Settings, print, os.getcwd, np.float32), np.dtype("f4"): np.arange(3), Colour.RED: {1, 2}},
+            "python": [1, 2**70, 1.5, 1j, None, b"bytes", bytearray(b"x"), "text", frozenset({1}), slice(1, 2), range(3)],
+            "state_dict": OrderedSubclass({"weight": WEIGHT}),
+            "a": DictWithArguments({"weight": WEIGHT + 1}),
+            "b": ListSubclass([WEIGHT + 2]),
+            "c": collections.defaultdict(list, {"weight": WEIGHT + 3}),
+            "d": types.SimpleNamespace(weight=WEIGHT + 4),
+            "optimizer": optimizer.state_dict(),
+            "rng": torch.get_rng_state(),
+        }
+    )
+    np.testing.assert_array_equal(found["state_dict"]["weight"], WEIGHT)
+    for path, name, added in (("a", "weight", 1), ("b", "0", 2), ("c", "weight", 3), ("d", "weight", 4)):
+        np.testing.assert_array_equal(found[path][name], WEIGHT + added)
+    assert found["optimizer.state.0"].keys() == {"step", "exp_avg", "exp_avg_sq"}
+    assert found[""].keys() == {"rng"}
+
+
+def test_no_module_that_a_file_names_is_imported(read, tmp_path, monkeypatch):
+    (tmp_path / "mylab_losses.py").write_text(f"open({str(tmp_path / 'harm')!r}, 'w')\n\nclass FocalLoss:\n    pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    module = types.ModuleType("mylab_losses")
+    module.FocalLoss = type("FocalLoss", (), {"__module__": "mylab_losses"})
+    monkeypatch.setitem(sys.modules, "mylab_losses", module)
+    content = {"state_dict": {"weight": WEIGHT}, "loss": module.FocalLoss()}
+    data = [saved(content), saved(content, is_archive=False)]
+    monkeypatch.delitem(sys.modules, "mylab_losses")
+    for file in data:
+        np.testing.assert_array_equal(read_torch_file(file)["state_dict"]["weight"], WEIGHT)
+    assert "mylab_losses" not in sys.modules
+    assert not (tmp_path / "harm").exists()
+
+
+class Harmful:
+    """Its unpickling calls a function."""
+
+    def __init__(self, *call, state=None):
+        self.call, self.state = call, state
+
+    def __reduce__(self):
+        function, *arguments = self.call
+        return (function, tuple(arguments)) if self.state is None else (function, tuple(arguments), self.state)
+
+
+def harmful_calls(path):
+    code = f"open({str(path)!r}, 'w')"
+    return [
+        Harmful(open, str(path), "w"),
+        Harmful(os.system, f"touch {path}"),
+        Harmful(eval, code),
+        Harmful(exec, code),
+        Harmful(subprocess.call, ["touch", str(path)]),
+        Harmful(functools.partial, eval, code),
+        Harmful(map, eval, [code]),
+        Harmful(list, Harmful(map, eval, [code])),
+        Harmful(pathlib.Path.touch, pathlib.Path(path)),
+        Harmful(torch.load, str(path)),
+        Harmful(np.load, str(path)),
+        Harmful(pickle.loads, pickle.dumps(Harmful(open, str(path), "w"))),
+        Harmful(collections.OrderedDict, state={"__setstate__": Harmful(eval, code)}),
+        Harmful(torch._utils._rebuild_parameter, Harmful(eval, code), True, collections.OrderedDict()),
+        Harmful(torch._tensor._rebuild_from_type_v2, eval, torch.Tensor, (code,), {}),
+    ]
+
+
+@pytest.mark.parametrize("number", range(15))
+def test_code_in_a_file_is_never_run(read, tmp_path, number):
+    harmful = harmful_calls(tmp_path / "harm")
+    assert len(harmful) == 15
+    found = read({"first": harmful[number], "state_dict": {"weight": WEIGHT}})
+    assert found.keys() == {"state_dict"}
+    np.testing.assert_array_equal(found["state_dict"]["weight"], WEIGHT)
+    assert not (tmp_path / "harm").exists()
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        *(f"protocol {protocol}" for protocol in range(pickle.HIGHEST_PROTOCOL + 1)),
+        b"cos\nsystem\n(S'touch {}'\ntR.",
+        b"(S'touch {}'\nios\nsystem\n.",
+        b"(cos\nsystem\nS'touch {}'\no.",
+    ],
+)
+def test_no_protocol_and_no_opcode_runs_code(tmp_path, attack):
+    path = tmp_path / "harm"
+    if isinstance(attack, str):
+        attack = pickle.dumps(Harmful(os.system, f"touch {path}"), protocol=int(attack[-1]))
+    attack = attack.replace(b"{}", str(path).encode())
+    files = [HEADER + attack + NO_STORAGES, b"\x80\x02" + attack, b"\x80\x02" + attack + HEADER]
+    with zipfile.ZipFile(io.BytesIO(saved({"weight": WEIGHT}))) as source, io.BytesIO() as target:
+        with zipfile.ZipFile(target, "w") as changed:
+            for name in source.namelist():
+                changed.writestr(name, attack if name.endswith("data.pkl") else source.read(name))
+        files.append(target.getvalue())
+    for content in files:
+        (tmp_path / "w.pt").write_bytes(content)
+        with pytest.raises(InputError, match=r"w\.pt (holds no tensors|is a pickle, but not|is damaged)"):
+            read_weights(tmp_path / "w.pt")
+    assert not path.exists()
+
+
+def test_every_type_and_layout_gives_its_numbers(read):
+    base = torch.arange(24.0).reshape(4, 6)
+    tensors = {
+        "slice": base[1:, 2:],
+        "other slice of the same storage": base[:2, :1],
+        "transposed": base.T,
+        "expanded": base[:1].expand(3, 6),
+        "parameter": torch.nn.Parameter(base + 1),
+        "scalar": torch.tensor(7),
+        "empty": torch.zeros(0, 3),
+        **{
+            str(dtype): (base * 3).to(dtype)
+            for dtype in (torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.uint8, torch.bool, torch.complex64)
+        },
+        "uint16": torch.arange(5, dtype=torch.int32).to(torch.uint16)[1:],
+    }
+    found = read(tensors)[""]
+    assert found.keys() == tensors.keys()
+    for name, tensor in tensors.items():
+        expected = tensor.detach().float() if tensor.dtype == torch.bfloat16 else tensor.detach()
+        np.testing.assert_array_equal(found[name].astype(expected.numpy().dtype), expected.numpy(), err_msg=name)
+        assert tensor.dtype == torch.bfloat16 or found[name].dtype == expected.numpy().dtype
+
+
+@pytest.mark.filterwarnings("ignore")  # torch warns of quantization
+def test_tensors_of_other_kinds_are_named(read):
+    found = read(
+        {
+            "sparse": WEIGHT.to_sparse(),
+            "quantized": torch.quantize_per_tensor(WEIGHT, 0.1, 0, torch.quint8),
+            "meta": WEIGHT.to("meta"),
+            "dense": WEIGHT,
+        }
+    )[""]
+    assert found["sparse"] == UnsupportedTensor("sparse_tensor")
+    assert found["quantized"] == UnsupportedTensor("qtensor")
+    assert isinstance(found["meta"], UnsupportedTensor)
+    np.testing.assert_array_equal(found["dense"], WEIGHT)
+
+
+class Network(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.encoder = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2))
+        self.register_buffer("table", torch.ones(2), persistent=False)
+        self.loss = torch.nn.MSELoss()
+
+    def forward(self, x):
+        return self.encoder(x)
+
+
+@pytest.mark.filterwarnings("ignore")  # torch warns of the source code of classes, and that TorchScript is old
+def test_whole_modules_give_their_state_dict(read):
+    model = Network()
+    expected = model.state_dict()
+    scripted = io.BytesIO()
+    torch.jit.save(torch.jit.script(model), scripted)
+    for path, found in (
+        ("", read(model)),
+        ("ema", read({"ema": model, "epoch": 3})),
+        ("ema", read({"ema": torch.nn.DataParallel(model)})),
+        ("", read_torch_file(scripted.getvalue())),
+    ):
+        flat = {".".join((home, name)).strip("."): array for home, arrays in found.items() for name, array in arrays.items()}
+        prefix = f"{path}." if path else ""
+        flat = {name.removeprefix(prefix).removeprefix("module."): array for name, array in flat.items()}
+        flat.pop("table", None)  # TorchScript has it, a state_dict has not
+        assert flat.keys() == expected.keys()
+        for name, array in flat.items():
+            np.testing.assert_array_equal(array, expected[name].numpy())
+
+
+@pytest.mark.parametrize("is_archive", [True, False])
+def test_damaged_files_are_refused(tmp_path, is_archive):
+    weight = np.arange(2000, dtype=np.float32)
+    content = saved({"weight": torch.from_numpy(weight)}, is_archive=is_archive)
+    files = [content[:length] for length in range(0, len(content), 97)]
+    if is_archive:
+        changed = bytearray(content)
+        changed[content.index(weight[500:].tobytes()[:64])] ^= 1
+        files.append(bytes(changed))
+    for file in files:
+        (tmp_path / "w.pt").write_bytes(file)
+        with pytest.raises(InputError, match=r"w\.pt is (damaged, or not|not) a file of PyTorch weights"):
+            read_weights(tmp_path / "w.pt")
+
+
+def test_files_without_checksums_are_read():
+    torch.serialization.set_crc32_options(False)
+    try:
+        content = saved({"weight": WEIGHT})
+    finally:
+        torch.serialization.set_crc32_options(True)
+    np.testing.assert_array_equal(read_torch_file(content)[""]["weight"], WEIGHT)
+
+
+def test_tensors_outside_their_storage_are_refused(tmp_path):
+    content = saved({"weight": WEIGHT}, is_archive=False)
+    shape = b"K\x02K\x03\x86"  # the pickle's (2, 3)
+    assert content.count(shape) == 1
+    (tmp_path / "w.pt").write_bytes(content.replace(shape, b"K\x02K\x04\x86"))
+    with pytest.raises(InputError, match="is damaged"):
+        read_weights(tmp_path / "w.pt")
+
+
+def test_other_files_are_named():
+    tar = io.BytesIO()
+    with tarfile.open(fileobj=tar, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo("storages"))
+    arrays = io.BytesIO()
+    np.savez(arrays, a=np.zeros(2))
+    for content, message in (
+        (tar.getvalue(), "is a tar archive"),
+        (arrays.getvalue(), "is a ZIP archive without PyTorch's data.pkl, with a.npy"),
+        (pickle.dumps({"a": 1}), "is a pickle, but not one of torch.save"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(600), "is not a file of PyTorch weights"),
+    ):
+        with pytest.raises(InputError, match=message):
+            read_torch_file(content)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_deep_and_endless_structures_end(read):
+    content = [WEIGHT]
+    for _ in range(60):
+        content = [content, content]
+    endless = {"weight": WEIGHT}
+    endless["self"] = endless
+    assert len(read({"deep": content})) == 1
+    assert read(endless)[""].keys() == {"weight"}
+    nested = b"\x80\x02" + b"]" * 100_000 + b"a" * 99_999 + b"."
+    assert read_torch_file(HEADER + nested + NO_STORAGES) == {}
+    huge_index = b"\x80\x02]r\xff\xff\xff\x7f."  # takes 32 GiB in pickle's own reader
+    assert read_torch_file(HEADER + huge_index + NO_STORAGES) == {}
