@@ -79,7 +79,7 @@ class FramesReader(ClipReader):
         height, width, channels = first.shape
         self.frame_shape = (self._options.height or height, self._options.width or width, channels)
         self.frame_dtype = first.dtype.type
-        candidates = [Candidate(s.name, _segments(s), s.ticks is not None) for s in self._sequences]
+        candidates = [Candidate(s.name, _segments(s), s.times is not None) for s in self._sequences]
         self._parts, self._division = split(candidates, self._options)
         self._survey = ValueSurvey(channels, first.dtype, first.fill)
         self._remarks: list[str] = []

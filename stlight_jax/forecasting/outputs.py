@@ -15,7 +15,7 @@ from stlight_jax.data.formats.file_format import FileFormat
 from stlight_jax.data.formats.output_files import check_output, open_output
 from stlight_jax.data.formats.output_spec import OutputSpec
 from stlight_jax.data.formats.picture_folder import FORMAT as PICTURE_FOLDER
-from stlight_jax.data.formats.types import ReadOptions, SourceInfo
+from stlight_jax.data.formats.types import FrameSource, ReadOptions
 from stlight_jax.data.formats.value_conversion import can_hold
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.errors import InputError
@@ -101,7 +101,7 @@ class Outputs:
         source, starts, scaling = plan.sources[number], plan.starts[number], forecaster.scaling
         info, channels = source.original.info, forecaster.model.out_channels
         fill = plan.reader.options.fill_value
-        dtype = np.dtype(request.dtype) if request.dtype else _dtype(info, plan.reader.options)
+        dtype = np.dtype(request.dtype) if request.dtype else _dtype(source.original, plan.reader.options)
         windows = plan.rolling and not plan.joined
         return OutputSpec(
             source=info,
@@ -191,10 +191,11 @@ class _ForecastWriter:
         return self.current.enter_context(open_output(path, file_format, self._outputs.specs[number], replace=replace))
 
 
-def _dtype(info: SourceInfo, options: ReadOptions) -> np.dtype:
+def _dtype(original: FrameSource, options: ReadOptions) -> np.dtype:
     """Returns the type of the input, or float32 if it cannot hold missing values."""
-    fill = options.fill_value
-    unmarked = options.mask and fill is None
+    info, fill = original.info, options.fill_value
+    is_transparent = info.is_pictures and original.dtype != info.dtype
+    unmarked = (options.mask or is_transparent) and fill is None
     if info.dtype.kind != "f" and (unmarked or (fill is not None and not can_hold(info.dtype, fill))):
         return np.dtype(np.float32)
     return info.dtype

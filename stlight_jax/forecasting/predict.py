@@ -175,7 +175,7 @@ def _remark_on_pictures(spec: OutputSpec, file_format: FileFormat) -> str:
     ends = min(spec.low), max(spec.high)
     if not file_format.is_pictures or file_format.writer is None or ends == (0, 255):
         return ""
-    if spec.is_eight_bit or (spec.is_sixteen_bit and file_format.is_folder):
+    if spec.is_eight_bit or (spec.keeps_values and file_format.is_folder):
         return "grey levels of pictures are written as they are"
     return f"values are mapped from {ends[0]:g}..{ends[1]:g} to 0..255 for pictures"
 

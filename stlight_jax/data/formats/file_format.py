@@ -15,7 +15,7 @@ from stlight_jax.data.formats.types import FrameSource, ReadOptions
 from stlight_jax.errors import InputError
 
 # Gets the files of one sequence (several for a folder of pictures) and its name.
-Reader = Callable[[Sequence[epath.Path], str, ReadOptions], "list[FrameSource] | PictureSequence"]
+Reader = Callable[[Sequence[epath.Path], str, ReadOptions], Sequence[FrameSource | PictureSequence]]
 # Gets a frame, float32 [h, w, c] in the data's own units, NaN where values are missing, and the frame's index in the output.
 WriteFrame = Callable[[np.ndarray, int], None]
 Writer = Callable[[pathlib.Path, OutputSpec], contextlib.AbstractContextManager[WriteFrame]]
@@ -85,7 +85,7 @@ class FileFormat:
         """The ending of written files, with its dot; "" for folders."""
         return self.output_endings[0] if self.output_endings else ""
 
-    def open(self, files: Sequence[epath.Path], name: str, options: ReadOptions) -> list[FrameSource] | PictureSequence:
+    def open(self, files: Sequence[epath.Path], name: str, options: ReadOptions) -> Sequence[FrameSource | PictureSequence]:
         """Opens the files of a sequence.
 
         Args:

@@ -1,7 +1,6 @@
 """The GIF format, through Pillow."""
 
 import contextlib
-import itertools
 import pathlib
 import struct
 from collections.abc import Iterator, Sequence
@@ -12,9 +11,8 @@ from PIL import GifImagePlugin, Image
 
 from stlight_jax.data.formats.file_format import FileFormat, OutputLimits, WriteFrame
 from stlight_jax.data.formats.output_spec import OutputSpec
-from stlight_jax.data.formats.picture_sequence import DecodedPicture, PictureSequence
-from stlight_jax.data.formats.pillow_frames import decode_file
-from stlight_jax.data.formats.read_errors import read_errors
+from stlight_jax.data.formats.picture_sequence import PictureSequence
+from stlight_jax.data.formats.pillow_frames import file_contents, open_stack
 from stlight_jax.data.formats.types import ReadOptions
 from stlight_jax.data.formats.value_conversion import to_grey_levels
 
@@ -22,16 +20,10 @@ _MIN_MILLISECONDS = 20  # players show faster frames more slowly
 _LOOP_FOREVER = b"!\xff\x0bNETSCAPE2.0\x03\x01\x00\x00\x00"
 
 
-def _read(files: Sequence[epath.Path], name: str, options: ReadOptions) -> PictureSequence:
-    """Opens the frames as players show them, composed of their changes."""
+def _read(files: Sequence[epath.Path], name: str, options: ReadOptions) -> list[PictureSequence]:
+    """Opens the frames as players show them."""
     (path,) = files
-    with read_errors(path, Image.DecompressionBombError), Image.open(path) as image:
-        frames, milliseconds = getattr(image, "n_frames", 1), image.info.get("duration")
-
-    def decode(first: int) -> Iterator[DecodedPicture]:
-        return itertools.islice(decode_file(path, animated=True), first, None)
-
-    return PictureSequence(path, FORMAT.name, name, frames, decode, options, 1000 / milliseconds if milliseconds else None)
+    return [open_stack(path, FORMAT.name, name, file_contents(path), options)]
 
 
 @contextlib.contextmanager

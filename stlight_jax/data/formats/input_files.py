@@ -4,7 +4,7 @@ import collections
 import dataclasses
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from etils import epath
@@ -14,7 +14,7 @@ from stlight_jax.data.formats import registry, types
 from stlight_jax.data.formats.file_format import FileFormat
 from stlight_jax.data.formats.joined_files import join_files
 from stlight_jax.data.formats.other_kinds import advice_on_other_kinds
-from stlight_jax.data.formats.picture_sequence import PictureSequence
+from stlight_jax.data.formats.picture_sequence import PictureSequence, frame_sources
 from stlight_jax.data.formats.types import FrameSource, ReadOptions
 from stlight_jax.data.times import assign_ticks
 from stlight_jax.errors import InputError
@@ -45,11 +45,9 @@ def open_sequences(path: epath.PathLike, options: ReadOptions) -> list[FrameSour
     paths.require_local(root, f"{root}: frames are read from local folders; copy them to this machine first")
     if not root.exists():
         raise InputError(f"{root}: no such file or folder")
-    opened = [_open(files, file_format, name, options) for (name, file_format), files in _find(root).items()]
-    # Videos and pictures have colours if any of them has.
-    pictures = [item for item in opened if not isinstance(item, list)]
-    rgb = options.channels == "rgb" or (options.channels == "auto" and any(item.has_colour() for item in pictures))
-    sources = [source for item in opened for source in (item if isinstance(item, list) else [item.frame_source(rgb)])]
+    opened = [item for (name, file_format), files in _find(root).items() for item in _open(files, file_format, name, options)]
+    pictures = iter(frame_sources([item for item in opened if isinstance(item, PictureSequence)], options.channels))
+    sources = [next(pictures) if isinstance(item, PictureSequence) else item for item in opened]
     return _with_few_remarks(_with_ticks(join_files(sources)))
 
 
@@ -95,7 +93,7 @@ def _without_numbers(text: str) -> str:
 
 def _open(
     files: list[epath.Path], file_format: FileFormat, name: str, options: ReadOptions
-) -> list[FrameSource] | PictureSequence:
+) -> Sequence[FrameSource | PictureSequence]:
     if not os.path.isfile(files[0]) and not os.path.isdir(files[0]):
         raise InputError(f"{files[0]} is a pipe or a device, which cannot be read twice; save its content to a file")
     return file_format.open(files, name, options)
@@ -110,10 +108,8 @@ def _find(root: epath.Path) -> dict[tuple[str, FileFormat], list[epath.Path]]:
         file_format = registry.folder_format(os.fspath(file)) if file.is_dir() else registry.input_format(file.suffix)
         if file_format is None:
             others[file.suffix.lower() or "without suffix"] += 1
-        elif file == root and file_format.is_folder:
-            raise InputError(f"{root} is one picture; expected the folder that holds the pictures of a sequence")
         else:
-            name = _name(file.parent if file_format.is_folder else file, root)
+            name = _name(file.parent if file_format.is_folder and file != root else file, root)
             found.setdefault((name, file_format), []).append(file)
     left_out = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common())
     advice = advice_on_other_kinds(suffix for suffix, _ in others.most_common())

@@ -86,9 +86,10 @@ class OutputSpec:
         return from_pictures or (self.dtype == np.uint8 and {*self.low} == {0.0} and {*self.high} == {255.0})
 
     @property
-    def is_sixteen_bit(self) -> bool:
-        """Whether values are grey levels of pictures of 16 bits."""
-        return self.source.is_pictures and self.dtype == np.uint16 and self.shape[-1] == 1
+    def keeps_values(self) -> bool:
+        """Whether a folder of pictures keeps values that are not grey levels of 8 bits, as they come from such pictures."""
+        dtype = self.source.dtype
+        return self.source.is_pictures and (dtype == np.uint16 or (dtype != np.uint8 and self.shape[-1] == 1))
 
     def picture_name(self, frame: int) -> str:
         """Returns the number of a frame in its sequence, padded with zeros; a picture's name without its ending."""

@@ -1,7 +1,10 @@
-"""Folders of pictures, each folder a sequence."""
+"""Folders of pictures, each folder a sequence, and stacks of pictures in one file, each file a sequence."""
 
 import contextlib
+import dataclasses
 import pathlib
+import struct
+import zlib
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -11,40 +14,109 @@ from PIL import Image
 from stlight_jax.data.formats.file_format import FileFormat, OutputLimits, WriteFrame
 from stlight_jax.data.formats.output_spec import OutputSpec
 from stlight_jax.data.formats.picture_sequence import DecodedPicture, PictureSequence
-from stlight_jax.data.formats.pillow_frames import decode_file
+from stlight_jax.data.formats.pillow_frames import decode_file, file_contents, open_stack
 from stlight_jax.data.formats.types import ReadOptions
 from stlight_jax.data.formats.value_conversion import to_dtype, to_grey_levels
+from stlight_jax.data.times import TimeAxis
+from stlight_jax.data.times_in_names import times_in_names
+from stlight_jax.errors import InputError
+
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PNG_KINDS = {1: 0, 2: 4, 3: 2, 4: 6}  # by the number of channels: grey, grey and alpha, rgb, rgb and alpha
 
 
-def _read(files: Sequence[epath.Path], name: str, options: ReadOptions) -> PictureSequence:
-    """Opens the pictures of a folder in the order of `files`."""
+def _read(files: Sequence[epath.Path], name: str, options: ReadOptions) -> list[PictureSequence]:
+    """Opens the pictures of a folder, or one stack.
 
-    def decode(first: int) -> Iterator[DecodedPicture]:
-        for file in files[first:]:
-            yield from decode_file(file, animated=False)
+    Args:
+      files: all pictures of the folder in natural order, or one file.
+      name: name of the folder or of the file.
+      options: the user's options.
 
-    return PictureSequence(files[0].parent, FORMAT.name, name, len(files), decode, options)
+    Raises:
+      InputError: a file is damaged, or is one picture.
+    """
+    contents = {file: file_contents(file) for file in files}
+    pictures = [file for file in files if len(contents[file].pages) == 1]
+    is_file = len(files) == 1 and files[0].name == name
+    if is_file and pictures:
+        raise InputError(f"{files[0]} is one picture; expected the folder that holds the pictures of a sequence")
+    sequences = []
+    if pictures:
+        pictures, times, remarks = _in_order_of_times(pictures, options)
+
+        def decode(first: int) -> Iterator[DecodedPicture]:
+            for file in pictures[first:]:
+                yield from decode_file(file, contents[file].pages)
+
+        has_alpha = any(contents[file].has_alpha for file in pictures)
+        sequences.append(
+            PictureSequence(
+                files[0].parent, FORMAT.name, name, len(pictures), decode, options, has_alpha, times=times, remarks=remarks
+            )
+        )
+    for file in files:
+        if len(contents[file].pages) > 1:
+            own = name if is_file else f"{name}/{file.name}"
+            sequences.append(open_stack(file, FORMAT.name, own, contents[file], options))
+    return sequences
+
+
+def _in_order_of_times(
+    files: list[epath.Path], options: ReadOptions
+) -> tuple[list[epath.Path], TimeAxis | None, tuple[str, ...]]:
+    """Returns files in the order of the times in their names, the times, and remarks; the files alone without times."""
+    times = None if options.time == "none" or len(files) < 2 else times_in_names([file.stem for file in files])
+    if times is None:
+        return files, None, ()
+    order = np.argsort(times.values, kind="stable")
+    if not np.diff(times.values[order]).all():
+        return files, None, ("times in the names of its pictures are ignored, as some occur more than once",)
+    times = dataclasses.replace(times, values=times.values[order], stored=times.stored[order])
+    remark = "the names of its pictures give their times and their order; --config.data.time=none ignores them"
+    return [files[place] for place in order], times, (remark,)
 
 
 @contextlib.contextmanager
 def _write(path: pathlib.Path, spec: OutputSpec) -> Iterator[WriteFrame]:
-    """Writes PNGs numbered by their frames, of 16 bits if the frames have them."""
+    """Writes PNGs numbered by their frames, of 16 bits if the frames have them, and TIFFs of frames of other types.
+
+    Pixels whose values are missing are transparent, if no value marks them.
+    """
     path.mkdir()
 
     def write(frame: np.ndarray, index: int) -> None:
-        if spec.is_sixteen_bit:
-            picture = to_dtype(np.nan_to_num(frame) if spec.fill is None else frame, spec.dtype, spec.fill)
-        else:
-            picture = to_grey_levels(frame, spec)
-        Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture).save(path / f"{spec.picture_name(index)}.png")
+        name = path / spec.picture_name(index)
+        if spec.keeps_values and spec.source.dtype != np.uint16:
+            Image.fromarray(to_dtype(frame[..., 0], np.dtype(np.float32), spec.fill)).save(f"{name}.tif")
+            return
+        known = np.nan_to_num(frame) if spec.fill is None else frame
+        picture = to_dtype(known, np.dtype(np.uint16), spec.fill) if spec.keeps_values else to_grey_levels(frame, spec)
+        missing = np.isnan(frame).any(-1, keepdims=True) & (spec.fill is None)
+        if missing.any():
+            alpha = np.where(missing, 0, np.iinfo(picture.dtype).max).astype(picture.dtype)
+            picture = np.concatenate([picture, alpha], axis=-1)
+        pathlib.Path(f"{name}.png").write_bytes(_png(picture))
 
     yield write
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    """Returns a PNG of pixels uint8 or uint16 `[h, w, 1..4]`. Pillow writes no colours, and no alpha, of 16 bits."""
+    height, width, channels = pixels.shape
+    header = struct.pack(">IIBBBBB", width, height, 8 * pixels.itemsize, _PNG_KINDS[channels], 0, 0, 0)
+    rows = pixels.astype(pixels.dtype.newbyteorder(">")).reshape(height, -1).view(np.uint8)
+    unfiltered = np.concatenate([np.zeros((height, 1), np.uint8), rows], axis=1).tobytes()
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(unfiltered)), (b"IEND", b""))
+    return _PNG_SIGNATURE + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    )
 
 
 FORMAT = FileFormat(
     name="pictures",
     title="a folder of pictures",
-    endings=(".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"),
+    endings=(".png", ".apng", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"),
     reader=_read,
     output_endings=(),
     writer=_write,

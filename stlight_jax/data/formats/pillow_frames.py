@@ -1,47 +1,347 @@
-"""Frames that Pillow decodes, of folders of pictures and of GIFs."""
+"""Frames that Pillow decodes, of folders of pictures, of stacks and of animations."""
 
+import contextlib
 import functools
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from etils import epath
-from PIL import Image, ImageSequence
+from PIL import Image, UnidentifiedImageError
 
-from stlight_jax.data.formats.picture_sequence import DecodedPicture
+from stlight_jax.data.formats.picture_sequence import DecodedPicture, PictureSequence, Turn, to_grey
 from stlight_jax.data.formats.read_errors import read_errors
+from stlight_jax.data.formats.types import ReadOptions
+from stlight_jax.data.frame_clock import clock_ticks
 from stlight_jax.errors import InputError
 
+_SIGNATURES = {
+    "PNG": (b"\x89PNG\r\n\x1a\n",),
+    "JPEG": (b"\xff\xd8\xff",),
+    "TIFF": (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
+}
+# By the EXIF tag Orientation.
+_TURNS = {
+    2: Turn(False, False, True),
+    3: Turn(False, True, True),
+    4: Turn(False, True, False),
+    5: Turn(True, False, False),
+    6: Turn(True, False, True),
+    7: Turn(True, True, True),
+    8: Turn(True, True, False),
+}
+_ORIENTATION = 0x0112
+_SUBFILE_TYPE, _BITS, _DESCRIPTION, _PLANES, _EXTRA_SAMPLES, _SAMPLE_FORMAT, _NODATA = 254, 258, 270, 284, 338, 339, 42113
+_REDUCED_OR_MASK = 0b101
+_SIGNED = (2,)
+_BIG, _LITTLE = ";16B", ";16L"
+_NATIVE = _LITTLE if np.little_endian else _BIG
+_LEVELS = {"L;2": 85, "L;4": 17}  # PNGs of few bits are spread to 0..255, but not their transparent level
+_CLOCK_UNITS = {"GIF": 10_000}  # in microseconds; others count milliseconds
+_UNKNOWN_DELAY = 100  # ms, as players show frames without one
 
-def decode_file(path: epath.Path, *, animated: bool) -> Iterator[DecodedPicture]:
-    """Yields the pictures in a file.
+
+class FileContents(NamedTuple):
+    """What the headers of a file of pictures contain.
+
+    Attributes:
+      pages: the indices of its frames; more than one in a stack or an animation.
+      has_alpha: whether they can be transparent.
+    """
+
+    pages: list[int]
+    has_alpha: bool
+
+
+def file_contents(path: epath.Path) -> FileContents:
+    """Reads the headers of a file.
+
+    Raises:
+      InputError: the file is damaged, or its pages are no time series.
+    """
+    with _opened(path) as image:
+        count = getattr(image, "n_frames", 1)
+        if count == 1:
+            return FileContents([0], _may_be_transparent(image))
+        if image.format == "MPO":  # a JPEG with further views or a preview
+            return FileContents([0], False)
+        pages = list(range(int(getattr(image, "default_image", False)), count))
+        if image.format == "TIFF":
+            _check_stack(path, image)
+            pages = [page for page in pages if not _tag(image, page, _SUBFILE_TYPE, 0) & _REDUCED_OR_MASK]
+            image.seek(pages[0])
+            return FileContents(pages, _may_be_transparent(image))
+        return FileContents(pages, True)
+
+
+def decode_file(path: epath.Path, pages: Sequence[int] = (0,)) -> Iterator[DecodedPicture]:
+    """Yields the pictures in a file; each must be used before the next.
 
     Args:
       path: the file.
-      animated: whether it may hold several frames, as a GIF does.
+      pages: their indices.
 
     Raises:
-      InputError: the file is damaged, has more than 16 bits, or holds several pictures though it is not animated.
+      InputError: the file is damaged, or its pictures are of a kind that cannot be read right.
     """
-    with read_errors(path, Image.DecompressionBombError), Image.open(path) as image:
-        pages = getattr(image, "n_frames", 1)
-        if not animated and pages > 1:
-            raise InputError(f"{path} holds {pages} pictures; expected one in each file of a folder, or a .gif")
-        for number, frame in enumerate(ImageSequence.Iterator(image)):
-            frame.load()
-            label, mode = f"{path}, frame {number}" if animated else str(path), frame.mode
-            # 16-bit PNGs come as "I" from some versions of Pillow; in a TIFF that means 32 bits.
-            if mode == "F" or (mode == "I" and frame.format != "PNG"):
-                raise InputError(f"{label} has 32 bits for each pixel; expected 8 or 16; save the frames as a .npy instead")
-            is_deep, (width, height) = mode.startswith("I"), frame.size
-            is_grey = is_deep or mode in ("1", "L", "LA")
-            to_array = functools.partial(_to_array, frame, is_deep)
-            yield DecodedPicture(label, (height, width), 16 if is_deep else 8, is_grey, to_array)
+    with _opened(path) as image:
+        for page in pages:
+            if page:
+                image.seek(page)
+            label = f"{path}, frame {page - pages[0]}" if len(pages) > 1 else str(path)
+            picture = _Picture(path, label, image, page)
+            to_alpha = picture.alpha if _may_be_transparent(image) else None
+            yield DecodedPicture(label, picture.dtype, picture.is_grey, picture.array, to_alpha, picture.remark)
 
 
-def _to_array(image: Image.Image, is_deep: bool, rgb: bool) -> np.ndarray:
-    """Returns `[h, w, 3]` if `rgb`, else `[h, w, 1]`."""
-    if is_deep:
-        return np.asarray(image).astype(np.uint16)[..., None]
-    # Pillow warns of palettes that are partly transparent, unless they are spelt out first.
-    image = image.convert("RGBA") if image.mode == "P" else image
-    return np.asarray(image.convert("RGB")) if rgb else np.asarray(image.convert("L"))[..., None]
+def open_stack(path: epath.Path, format_name: str, name: str, contents: FileContents, options: ReadOptions) -> PictureSequence:
+    """Opens the pages of a stack, or the frames of an animation as players show them, composed of their changes.
+
+    Args:
+      path: the file.
+      format_name: name of its format.
+      name: name of the sequence.
+      contents: what its headers contain.
+      options: the user's options.
+
+    Raises:
+      InputError: the file is damaged, or its first frame cannot be read right.
+    """
+
+    def decode(first: int) -> Iterator[DecodedPicture]:
+        for number, picture in enumerate(decode_file(path, contents.pages)):
+            if number >= first:
+                yield picture
+
+    rate, ticks, remarks = _presentation(path, contents.pages, options)
+    return PictureSequence(
+        path, format_name, name, len(contents.pages), decode, options, contents.has_alpha, rate, ticks=ticks, remarks=remarks
+    )
+
+
+def _presentation(
+    path: epath.Path, pages: Sequence[int], options: ReadOptions
+) -> tuple[float | None, np.ndarray | None, tuple[str, ...]]:
+    """Returns the frame rate of the first frames, the ticks if presentation times have gaps, and remarks."""
+    with _opened(path) as image:
+        if image.format == "TIFF" or len(pages) < 2:
+            milliseconds = image.info.get("duration")
+            return 1000 / milliseconds if milliseconds else None, None, ()
+        delays = []
+        for page in pages:
+            image.seek(page)
+            if image.format == "WEBP":  # whose delays are known when frames are decoded
+                image.load()
+            delays.append(image.info.get("duration", 0))
+        unit = _CLOCK_UNITS.get(image.format or "", 1000)
+    rate = 1000 / delays[0] if delays[0] else None
+    if not any(delays) or options.time == "none":
+        return rate, None, ()
+    moments = np.cumsum([0, *(delay or _UNKNOWN_DELAY for delay in delays[:-1])])
+    ticks = clock_ticks(np.rint(moments * (1000 / unit)).astype(int).tolist(), unit)
+    return (rate, None, ()) if ticks is None else (rate, ticks.ticks, ticks.remarks)
+
+
+@contextlib.contextmanager
+def _opened(path: epath.Path) -> Iterator[Any]:
+    # Pillow maps a file that it opens by name to memory, and then scrambles TIFFs that are turned by a quarter.
+    with _pillow_errors(path), open(path, "rb") as file, Image.open(file) as image:
+        yield image
+
+
+@contextlib.contextmanager
+def _pillow_errors(path: epath.Path) -> Iterator[None]:
+    """Turns Pillow's errors in the block into InputError."""
+    with read_errors(path, Image.DecompressionBombError):
+        try:
+            yield
+        except UnidentifiedImageError:
+            with open(path, "rb") as file:
+                start = file.read(8)
+            kind = next((kind for kind, starts in _SIGNATURES.items() if start.startswith(starts)), None)
+            if kind is None:
+                raise
+            raise InputError(
+                f"{path} is a {kind} that is damaged or of a kind that Pillow cannot read (such as floats of 16 or 64 "
+                "bits, or several channels of floats); if other programs show it, save the frames as a .npy"
+            ) from None
+
+
+def _tag(image: Any, page: int, tag: int, default: Any) -> Any:
+    image.seek(page)
+    return image.tag_v2.get(tag, default)
+
+
+def _check_stack(path: epath.Path, image: Any) -> None:
+    """Refuses stacks whose pages are not frames of one channel: ImageJ and OME describe them."""
+    text = str(image.tag_v2.get(_DESCRIPTION, ""))
+    sizes = {key: int(value) for key, value in re.findall(r"(?m)^(channels|slices|frames|images)=(\d+)\s*$", text)}
+    if "<OME" in text:
+        sizes = {key: int(value) for key, value in re.findall(r'\bSize([CZT])="(\d+)"', text)}
+        sizes = {"channels": sizes.get("C", 1), "slices": sizes.get("Z", 1), "frames": sizes.get("T", 1)}
+    axes = {key: size for key, size in sizes.items() if key != "images" and size > 1}
+    if len(axes) > 1 or "channels" in axes:
+        held = " x ".join(f"{size} {key}" for key, size in axes.items())
+        raise InputError(
+            f"{path} holds {image.n_frames} pages, {held}; expected the frames of one channel; save them as a .npy [t, h, w, c]"
+        )
+    if sizes.get("images", 0) > image.n_frames:
+        raise InputError(
+            f"{path} holds {sizes['images']} pictures after its description, of which {image.n_frames} can be found; save it "
+            "anew, or as a .npy"
+        )
+
+
+def _may_be_transparent(image: Any) -> bool:
+    has_nodata = image.format == "TIFF" and _NODATA in image.tag_v2
+    return image.mode.endswith(("A", "a")) or "transparency" in image.info or has_nodata
+
+
+class _Picture:
+    """A frame of a file. Its pixels are decoded when they are asked for.
+
+    Args:
+      path: the file.
+      label: the frame's name in messages.
+      image: the open image, at this frame.
+      page: index of the frame in the file.
+
+    Raises:
+      InputError: it is of a kind that cannot be read right.
+    """
+
+    def __init__(self, path: epath.Path, label: str, image: Any, page: int):
+        self._path, self._label, self._image, self._page = path, label, image, page
+        mode, self._tags = image.mode, image.tag_v2 if image.format == "TIFF" else {}
+        arguments = image.tile[0][3] if image.tile else ""
+        self._rawmode = str(arguments[0] if isinstance(arguments, tuple) and arguments else arguments)
+        has_16_bits = 16 in self._tags.get(_BITS, ()) or ";16" in self._rawmode
+        self._is_deep_colour = has_16_bits and mode in ("RGB", "RGBA", "CMYK")
+        self.is_grey = (mode[0] in "1LIF" and mode != "LAB") or self._rawmode == "LA;16B"
+        self.remark = ""
+        if 0 in self._tags.get(_EXTRA_SAMPLES, ()):
+            self.remark = "channels whose meaning the file does not give (TIFF ExtraSamples 0) are left out"
+        is_split = self._is_deep_colour and self._tags.get(_PLANES) == 2
+        if mode in ("LAB", "HSV") or is_split or (self._is_deep_colour and (mode == "CMYK" or "a" in self._rawmode)):
+            bits = f"{max(self._tags.get(_BITS, (8,)))} bits for each channel of "
+            raise InputError(
+                f"{label} has {bits}{mode} ({self._rawmode}{', in planes' * is_split}), which cannot be read right; convert "
+                "the pictures to RGB, or save the frames as a .npy"
+            )
+        if self._is_deep_colour and image.format == "PNG" and page:
+            raise InputError(f"{label} has 16 bits for each colour and several frames; save the frames as a .npy")
+        self.dtype = self._dtype(mode)
+
+    def _dtype(self, mode: str) -> np.dtype:
+        is_signed = self._tags.get(_SAMPLE_FORMAT) == _SIGNED
+        if mode == "F":
+            return np.dtype(np.float32)
+        if mode.startswith("I;16") or self._is_deep_colour or (mode == "I" and not self._tags):
+            return np.dtype(np.uint16)
+        if mode == "I" and max(self._tags.get(_BITS, (32,))) == 16:
+            return np.dtype(np.int16)
+        if mode == "I":
+            return np.dtype(np.int32 if is_signed else np.uint32)
+        return np.dtype(np.int16 if is_signed else np.uint8)
+
+    def array(self, rgb: bool) -> np.ndarray:
+        """Returns `[h, w, 3]` if `rgb`, else `[h, w, 1]`, as the picture is shown.
+
+        Raises:
+          InputError: the file is damaged.
+        """
+        with _pillow_errors(self._path):
+            return self._turn(self._pixels(rgb))
+
+    def alpha(self) -> np.ndarray:
+        """Returns float32 `[h, w]`, from 0 where the picture is transparent or has no data to 1 where it is opaque.
+
+        Raises:
+          InputError: the file is damaged.
+        """
+        with _pillow_errors(self._path):
+            return self._turn(self._opacity().astype(np.float32))
+
+    @property
+    def _turn(self) -> Turn:
+        # Pillow turns a TIFF itself when it loads it.
+        return Turn() if self._tags else _TURNS.get(self._image.getexif().get(_ORIENTATION, 1), Turn())
+
+    def _pixels(self, rgb: bool) -> np.ndarray:
+        """Returns the stored picture in `dtype`."""
+        if self._is_deep_colour:
+            pixels = self._deep[..., :1] if self.is_grey else self._deep[..., :3]
+        elif self.dtype == np.uint8:
+            return np.asarray(self._eight_bit.convert("RGB")) if rgb else np.asarray(self._eight_bit.convert("L"))[..., None]
+        else:
+            pixels = np.asarray(self._loaded)
+            if pixels.dtype == np.uint8:  # Pillow takes signed bytes for unsigned ones
+                pixels = pixels.view(np.int8)
+            pixels = pixels.view(self.dtype) if self.dtype == np.uint32 else pixels.astype(self.dtype)
+            pixels = pixels[..., None]
+        if rgb:
+            return np.broadcast_to(pixels, (*pixels.shape[:2], 3))
+        return pixels if pixels.shape[-1] == 1 else to_grey(pixels)
+
+    def _opacity(self) -> np.ndarray:
+        nodata = self._tags.get(_NODATA)
+        if nodata is not None:
+            return ~self._has_value(str(nodata).strip("\0 "))
+        transparency = self._loaded.info.get("transparency")
+        if self._is_deep_colour and transparency is None:
+            return self._deep[..., -1] / np.float32(65535)
+        if isinstance(transparency, int) and self._loaded.mode[0] in "1LI":
+            level = transparency * _LEVELS.get(self._rawmode, 1)
+            return self._pixels(False)[..., 0] != level
+        if isinstance(transparency, tuple) and self._loaded.mode == "RGB":
+            return (self._pixels(True) != np.array(transparency)).any(-1)
+        if self._eight_bit.mode in ("LA", "RGBA"):
+            return np.asarray(self._eight_bit.getchannel("A")) / np.float32(255)
+        return np.ones(self._eight_bit.size[::-1], np.float32)
+
+    def _has_value(self, text: str) -> np.ndarray:
+        pixels = self._pixels(not self.is_grey)
+        try:
+            value = float(text)
+        except ValueError:
+            raise InputError(f"{self._label} names {text!r} as its value for missing data; expected a number") from None
+        return (np.isnan(pixels) if value != value else pixels == pixels.dtype.type(value)).all(-1)
+
+    @functools.cached_property
+    def _loaded(self) -> Any:
+        self._image.load()
+        return self._image
+
+    @functools.cached_property
+    def _eight_bit(self) -> Any:
+        """The loaded picture without a palette."""
+        image = self._loaded
+        if image.mode in ("P", "PA", "RGBa"):  # Pillow warns of palettes that are partly transparent, unless spelt out first
+            return image.convert("RGBA")
+        return image.convert("LA") if image.mode == "La" else image
+
+    @functools.cached_property
+    def _deep(self) -> np.ndarray:
+        """Pixels uint16 `[h, w, c]` of 16 bits for each channel, of which Pillow keeps 8.
+
+        It keeps the high byte, so the same pixels read with the other byte order are the low bytes.
+        """
+        if self._rawmode == "LA;16B":
+            high_low = self._decoded("RGBA")
+            return high_low[..., ::2] * np.uint16(256) + high_low[..., 1::2]
+        kind, stored = self._rawmode.split(";")
+        stored = _NATIVE if stored == "16N" else f";{stored}"
+        other = _LITTLE if stored == _BIG else _BIG
+        return self._decoded(kind + stored) * np.uint16(256) + self._decoded(kind + other)
+
+    def _decoded(self, rawmode: str) -> np.ndarray:
+        """Decodes the frame once more, with its bytes taken for pixels of another kind."""
+        with _opened(self._path) as image:
+            image.seek(self._page)
+            image.tile = [
+                tile._replace(args=(rawmode, *tile.args[1:]) if isinstance(tile.args, tuple) else rawmode)
+                for tile in image.tile
+            ]
+            image.load()
+            return np.asarray(image).astype(np.uint16)

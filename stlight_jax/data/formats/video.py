@@ -6,6 +6,7 @@ import functools
 import itertools
 import os
 import pathlib
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -14,34 +15,72 @@ from etils import epath
 
 from stlight_jax.data.formats.file_format import FileFormat, OutputLimits, WriteFrame
 from stlight_jax.data.formats.output_spec import OutputSpec
-from stlight_jax.data.formats.picture_sequence import DecodedPicture, PictureSequence
+from stlight_jax.data.formats.picture_sequence import DecodedPicture, PictureSequence, Turn, to_grey
 from stlight_jax.data.formats.read_errors import read_errors
 from stlight_jax.data.formats.types import ReadOptions
 from stlight_jax.data.formats.value_conversion import to_grey_levels
+from stlight_jax.data.frame_clock import clock_ticks
 from stlight_jax.data.times import format_duration
 from stlight_jax.errors import InputError
 
 _X264_QUALITY = "10"  # a constant rate factor at which frames hardly differ from the original
 _MPEG4_QUALITY = "2"
 _MAX_RATE_DENOMINATOR = 1001
+_TURNS = {"90": Turn(True, False, True), "180": Turn(False, True, True), "270": Turn(True, True, False)}  # clockwise
+_TURNS["-90"] = _TURNS["270"]
+_NO_TURN = 0.01
+# FFmpeg's pixel formats of one number for each channel, and the letters of the channels as they are stored.
+_DEEP_FORMAT = re.compile("(gray|ya|gbrp|gbrap|rgb|bgr|rgba|bgra)(f?)[0-9]+(le|be)")
+_LETTERS = {"gray": "y", "ya": "ya", "gbrp": "gbr", "gbrap": "gbra"} | {kind: kind for kind in ("rgb", "bgr", "rgba", "bgra")}
 
 
-def _read(files: Sequence[epath.Path], name: str, options: ReadOptions) -> PictureSequence:
+def _read(files: Sequence[epath.Path], name: str, options: ReadOptions) -> list[PictureSequence]:
     """Opens the first video stream of a file."""
     (path,) = files
     with _opened(path) as (container, stream):
-        declared, rate = stream.frames, float(stream.average_rate or 0)
+        declared, rate, unit = stream.frames, float(stream.average_rate or 0), float(1e6 * (stream.time_base or 0))
+        rates = [float(declared_rate or 0) for declared_rate in (stream.average_rate, stream.guessed_rate, stream.base_rate)]
+        remarks = _remarks(stream)
         if declared:
             # Some of the frames that a container declares are never shown.
-            declared -= sum(_is_hidden(packet) for packet in container.demux(stream))
+            packets = [(_is_hidden(packet), packet.size, _moment(packet)) for packet in container.demux(stream)]
+            declared -= sum(is_hidden for is_hidden, _, _ in packets)
+            moments = [moment for is_hidden, size, moment in packets if size and not is_hidden]
+            known = sorted(moment for moment in moments if moment is not None)  # packets are in the order of decoding
+            moments = [*known] if len(known) == len(moments) else []
 
     def decode(first: int) -> Iterator[DecodedPicture]:
         return itertools.islice(_decode(path, declared), first, None)
 
-    # A container that does not declare its frames has to be counted through.
-    frames = declared or sum(1 for _ in decode(0))
-    step = format_duration(1e6 / rate) if rate else ""
-    return PictureSequence(path, FORMAT.name, name, frames, decode, options, rate or None, step)
+    if not declared:  # the container has to be counted through
+        moments = [frame.pts for frame, _ in _frames(path, 0)]
+    frames = declared or len(moments)
+    step, ticks = format_duration(1e6 / rate) if rate else "", None
+    if options.time != "none" and frames == len(moments):
+        ticks = clock_ticks(moments, unit, rates)
+    if ticks is not None:
+        step, remarks = ticks.step, remarks + ticks.remarks
+    return [
+        PictureSequence(
+            path,
+            FORMAT.name,
+            name,
+            frames,
+            decode,
+            options,
+            frame_rate=rate or None,
+            step=step,
+            ticks=None if ticks is None else ticks.ticks,
+            remarks=remarks,
+        )
+    ]
+
+
+def _remarks(stream: Any) -> tuple[str, ...]:
+    # The alpha of WebM is a stream of its own, which FFmpeg's own decoders leave out.
+    if _tag(stream, "alpha_mode") == "1" and not any(part.is_alpha for part in stream.format.components):
+        return ("its transparency is not read: transparent pixels have the values that are stored",)
+    return ()
 
 
 @contextlib.contextmanager
@@ -63,7 +102,16 @@ def _opened(path: epath.Path) -> Iterator[tuple[Any, Any]]:
 
 
 def _decode(path: epath.Path, declared: int) -> Iterator[DecodedPicture]:
-    """Yields all frames.
+    """Yields all frames as they are shown; see `_frames`."""
+    for number, (frame, turn) in enumerate(_frames(path, declared)):
+        pixels = _FramePixels(frame, turn)
+        to_alpha = pixels.alpha if pixels.has_alpha else None
+        label = f"{path}, frame {number}"
+        yield DecodedPicture(label, pixels.dtype, pixels.is_grey, pixels.array, to_alpha, pixels.remark)
+
+
+def _frames(path: epath.Path, declared: int) -> Iterator[tuple[Any, Turn]]:
+    """Yields all frames, and how each is turned to be shown.
 
     Args:
       path: the file.
@@ -74,6 +122,7 @@ def _decode(path: epath.Path, declared: int) -> Iterator[DecodedPicture]:
     """
     count = 0
     with _opened(path) as (container, stream):
+        turn = _TURNS.get(_tag(stream, "rotate"), Turn())
         for packet in container.demux(stream):
             if _is_empty(packet):  # decoders would take it for the end
                 continue
@@ -84,8 +133,8 @@ def _decode(path: epath.Path, declared: int) -> Iterator[DecodedPicture]:
                         f"{path} has more frames than the {declared} that its container declares; write it anew with "
                         f"`ffmpeg -i {path.name} -c copy fixed{path.suffix}`"
                     )
-                is_grey, to_array = frame.format.name.startswith("gray"), functools.partial(_to_array, frame)
-                yield DecodedPicture(f"{path}, frame {count - 1}", (frame.height, frame.width), 8, is_grey, to_array)
+                turn = _display_turn(path, frame) or turn
+                yield frame, turn
     if count < declared:
         raise InputError(
             f"{path}: {count} frames could be decoded of the {declared} that its container declares; the file is cut off or "
@@ -93,8 +142,94 @@ def _decode(path: epath.Path, declared: int) -> Iterator[DecodedPicture]:
         )
 
 
-def _to_array(frame: Any, rgb: bool) -> np.ndarray:
-    return frame.to_ndarray(format="rgb24") if rgb else frame.to_ndarray(format="gray")[..., None]
+def _tag(stream: Any, name: str) -> str:
+    return next((value.strip() for key, value in stream.metadata.items() if key.lower() == name), "")
+
+
+def _display_turn(path: epath.Path, frame: Any) -> Turn | None:
+    """Returns how a frame is turned to be shown, by its display matrix; None if it has none.
+
+    Raises:
+      InputError: it is turned by other than quarter turns.
+    """
+    data = frame.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return None
+    # [x', y'] = [a x + c y, b x + d y] are the places on the screen of the stored places x (columns) and y (rows).
+    a, b, _, c, d = np.frombuffer(data, np.int32)[:5].tolist()
+    largest = max(map(abs, (a, b, c, d)))
+    if not largest:
+        return None
+    if max(abs(b), abs(c)) < _NO_TURN * largest:
+        return Turn(False, d < 0, a < 0)
+    if max(abs(a), abs(d)) < _NO_TURN * largest:
+        return Turn(True, b < 0, c < 0)
+    raise InputError(
+        f"{path} is shown turned by other than quarter turns; turn its frames with `ffmpeg -i {path.name} turned{path.suffix}`"
+    )
+
+
+class _FramePixels:
+    """The pixels of a frame. Those of more than 8 bits are read as they are stored, unless they are YUV.
+
+    Args:
+      frame: the decoded frame.
+      turn: how it is turned to be shown.
+    """
+
+    def __init__(self, frame: Any, turn: Turn):
+        self._frame, self._turn = frame, turn
+        name, components = frame.format.name, frame.format.components
+        match = _DEEP_FORMAT.fullmatch(name)
+        self._letters, self.remark = "", ""
+        self.dtype: np.dtype = np.dtype(np.uint8)
+        bits = max(part.bits for part in components)
+        if match and bits > 8:
+            kind, is_float, order = match.groups()
+            self._letters = _LETTERS[kind]
+            size = 2 if bits <= 16 else 4
+            self._stored = np.dtype(f"{'<' if order == 'le' else '>'}{'f' if is_float else 'u'}{size}")
+            self.dtype = np.dtype(np.float32) if is_float else self._stored.newbyteorder("=")
+        elif bits > 8:
+            self.remark = f"its {bits}-bit colours ({name}) are read with 8 bits"
+        self.is_grey = name.startswith(("gray", "ya", "mono"))
+        self.has_alpha = name == "pal8" or any(part.is_alpha for part in components)
+
+    def array(self, rgb: bool) -> np.ndarray:
+        """Returns `[h, w, 3]` if `rgb`, else `[h, w, 1]`."""
+        if not self._letters:
+            frame = self._frame
+            return self._turn(frame.to_ndarray(format="rgb24") if rgb else frame.to_ndarray(format="gray")[..., None])
+        colours = "rgb" if "r" in self._letters else "y"
+        pixels = self._turn(np.stack([self._channels[letter] for letter in colours], axis=-1))
+        if rgb:
+            return np.broadcast_to(pixels, (*pixels.shape[:2], 3))
+        return pixels if pixels.shape[-1] == 1 else to_grey(pixels)
+
+    def alpha(self) -> np.ndarray:
+        """Returns float32 `[h, w]`, from 0 where the frame is transparent to 1 where it is opaque."""
+        if self._letters:
+            alpha, components = self._channels["a"], self._frame.format.components
+            largest = 1 if self.dtype.kind == "f" else 2 ** max(part.bits for part in components) - 1
+        else:
+            alpha, largest = self._frame.to_ndarray(format="rgba")[..., 3], 255
+        return self._turn(alpha / np.float32(largest))
+
+    @functools.cached_property
+    def _channels(self) -> dict[str, np.ndarray]:
+        """The channels `[h, w]` of a deep format by their letters, as stored: PyAV has no arrays of some, and scales others."""
+        planes = self._frame.planes
+        width, each = self._frame.width, len(self._letters) // len(planes)
+        channels = []
+        for plane in planes:
+            rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: self._frame.height]
+            row = np.ascontiguousarray(rows[:, : width * each * self._stored.itemsize]).view(self._stored)
+            channels += list(row.reshape(-1, width, each).transpose(2, 0, 1).astype(self.dtype))
+        return dict(zip(self._letters, channels, strict=True))
+
+
+def _moment(packet: Any) -> int | None:
+    return packet.dts if packet.pts is None else packet.pts
 
 
 def _is_hidden(packet: Any) -> bool:

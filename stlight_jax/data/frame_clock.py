@@ -1,0 +1,42 @@
+"""Presentation times of videos and animations as ticks, which count sampling steps."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from stlight_jax.data.times import Ticks, TimeAxis, assign_ticks, sampling_step
+
+_JITTER = 0.25  # of a step
+_SAME_RATE = 0.02
+
+
+def clock_ticks(moments: Sequence[int | None], unit: float, rates: Sequence[float] = ()) -> Ticks | None:
+    """Finds gaps between frames.
+
+    A container's clock counts in units that can be coarse: frames 25 ms apart in a GIF are 20 ms and 30 ms apart. A difference
+    is a gap if it exceeds one and a half steps by more than a unit.
+
+    Args:
+      moments: the moments of the frames in units of the clock, in the order of presentation.
+      unit: the clock's unit in microseconds.
+      rates: frame rates that the container declares, of which one that fits gives the sampling step.
+
+    Returns:
+      The ticks of the frames, from 0; None if a moment is unknown or frames are evenly spaced.
+    """
+    if len(moments) < 3 or None in moments:
+        return None
+    clock = np.array(moments, np.int64)
+    shortest, differences = sampling_step([clock]), np.diff(clock)
+    if shortest is None:
+        return None
+    step = differences[np.abs(differences - shortest) <= max(_JITTER * shortest, 1)].mean()
+    is_gap = (differences > 1.5 * step + 1) | (differences < 0)  # the clock of joined recordings can start anew
+    if not is_gap.any():
+        return None
+    steps = np.where(is_gap, np.maximum(2, np.rint(differences / step)), 1).astype(np.int64)
+    ticks, duration = np.concatenate([[0], np.cumsum(steps)]), step * unit
+    fitting = [1e6 / rate for rate in rates if rate and abs(1e6 / rate / duration - 1) < _SAME_RATE]
+    duration = min(fitting, key=lambda other: abs(other - duration)) if fitting else duration
+    (result,) = assign_ticks([TimeAxis("", np.rint(ticks * duration).astype(np.int64), True, "", clock)])
+    return result
