@@ -228,6 +228,6 @@ def test_damaged_checkpoints_at_the_start(whole, tmp_path):
         damage(workdir / "checkpoints" / str(step))
     for _ in range(2):  # nor does the second start take the run for a new one
         error = Started(run_config(), workdir).error()
-        assert f"{workdir}/checkpoints: no valid checkpoint is left (faulty: " in error
+        assert f"{workdir}/checkpoints: no valid checkpoint is left (damaged: " in error
         assert "choose another --workdir to start anew" in error
     assert checkpoint.steps(workdir / "checkpoints") == kept
