@@ -11,7 +11,7 @@ import numpy as np
 from etils import epath
 
 from stlight_jax.data.available_memory import memory_available
-from stlight_jax.data.formats.cf_attributes import ValueRules, read_rules
+from stlight_jax.data.formats.cf_attributes import ValueRules, attribute_text, read_rules
 from stlight_jax.data.formats.read_errors import read_errors
 from stlight_jax.data.formats.stored_arrays import StoredArray
 from stlight_jax.data.formats.time_slabs import TimeSlabs
@@ -22,6 +22,7 @@ from stlight_jax.errors import InputError
 _UNCONVERTED = (np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.int16))
 MERGED = "e"  # letter of an axis whose entries are parts of one thing, such as ERA5's `expver`
 _AUTO_LAYOUTS = {2: "hw", 3: "thw", 4: "thwc", 5: "nthwc"}
+_MEANING = ("units", "standard_name", "long_name", "place")  # attributes that tell what values are
 _MAX_AUTO_CHANNELS = 16
 _MIN_AUTO_ROWS = 5
 _MAX_EXACT_IN_FLOAT32 = 2**24
@@ -158,6 +159,8 @@ class ArraySlicer:
         if stored not in (self.dtype, np.dtype(bool)):
             remarks += (f"{stored} is read as {self.dtype}",)
         name = self._named(self.file_name)
+        meaning = tuple(attribute_text(self.array.attributes.get(key, "")) for key in _MEANING)
+        info = SourceInfo(self.path, self.format, stored, self.array.key, self.axes, meaning=meaning)
         return [
             FrameSource(
                 name=f"{name}[{item}]" if has_items else name,
@@ -167,7 +170,7 @@ class ArraySlicer:
                 blocks=functools.partial(self._blocks, item),
                 fill=fill,
                 remarks=remarks if item == 0 else (),  # they hold for all items, which may be thousands
-                info=SourceInfo(self.path, self.format, stored, self.array.key, self.axes, item if has_items else None),
+                info=dataclasses.replace(info, item=item if has_items else None),
                 times=times,
             )
             for item in range(self.sizes["n"])

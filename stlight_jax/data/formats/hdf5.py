@@ -17,6 +17,7 @@ from stlight_jax.data.formats.file_format import FileFormat, OutputLimits, Write
 from stlight_jax.data.formats.hdf5_storage import check_storage, count_unwritten
 from stlight_jax.data.formats.named_arrays import extra_arrays, open_arrays
 from stlight_jax.data.formats.output_spec import OutputSpec
+from stlight_jax.data.formats.radar_hdf5 import radar_arrays
 from stlight_jax.data.formats.read_errors import read_errors
 from stlight_jax.data.formats.stored_arrays import ArrayFile, StoredArray
 from stlight_jax.data.formats.types import FrameSource, ReadOptions
@@ -40,7 +41,8 @@ def _read(files: Sequence[epath.Path], name: str, options: ReadOptions) -> list[
         try:
             listing = _Listing(path, held)
             listing.collect(file)
-            return open_arrays(ArrayFile(path, FORMAT.name, name, listing.arrays, listing.groups, listing.broken), options)
+            arrays = radar_arrays(path, listing.arrays, listing.groups, options) or listing.arrays
+            return open_arrays(ArrayFile(path, FORMAT.name, name, arrays, listing.groups, listing.broken), options)
         finally:
             held.clear()
 
@@ -123,9 +125,13 @@ class _Listing:
                 item.chunks,
                 _implied_fill(item),
                 "" if original == key else original,
-                functools.partial(count_unwritten, item),
+                functools.partial(self._unwritten, key),
             )
         )
+
+    def _unwritten(self, key: str) -> tuple[str, ...]:
+        # h5py's closing of a file takes longer the more objects of other files are referenced.
+        return count_unwritten(self.held[0][key]) if self.held else ()
 
 
 def _attributes(item: Any) -> dict[str, Any]:
@@ -172,8 +178,10 @@ def _write(path: pathlib.Path, spec: OutputSpec) -> Iterator[WriteFrame]:
         chunks = (*(1 for _ in spec.outer_shape), *spec.array_shape[len(spec.outer_shape) :])
         stored = file.create_dataset(spec.key, spec.array_shape, spec.dtype, chunks=chunks)
         if spec.source.format == FORMAT.name:
-            with _opened(spec.source.path, spec.source.key) as source:
-                stored.attrs.update({name: value for name, value in source.attrs.items() if name not in _INTERNAL})
+            with h5py.File(spec.source.path, "r") as source:
+                old = source.get(spec.source.key)  # None for radar pictures, which have names of their own
+                attributes = _attributes(old) if old is not None else {}
+                stored.attrs.update({name: value for name, value in attributes.items() if name not in _INTERNAL})
 
         def write(frame: np.ndarray, index: int) -> None:
             stored[np.unravel_index(index, spec.outer_shape)] = to_stored(frame, spec)
