@@ -3,6 +3,7 @@
 import json
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -123,3 +124,22 @@ def test_the_common_span_is_told_only_if_there_is_one():
     assert Scaling().common_span == 255
     assert Scaling("float32", (0.0, 10.0), (4.0, 14.0)).common_span == 4
     assert Scaling("float32", (0.0, 10.0), (4.0, 15.0)).common_span is None
+
+
+def test_a_channel_that_was_constant_stays_so():
+    scaling = Scaling("float32", (1.0, 4.0), (9.0, 4.0), missing=True, filling=(0.5, 0.0))
+    frames = np.array([[[1.0, 4.0], [9.0, 5.5], [np.nan, np.nan]]], np.float32)
+    expected = [[[0.0, 0.0], [1.0, 1.5], [0.5, 0.0]]]  # differences from the constant keep their size
+    scaled, valid = scaling.to_network(frames)
+    np.testing.assert_array_equal(scaled, expected)
+    np.testing.assert_array_equal(valid, ~np.isnan(frames))
+    np.testing.assert_array_equal(scaling.to_network_on_host(frames)[:, :2], np.array(expected)[:, :2])
+    np.testing.assert_array_equal(scaling.to_network_float64(frames)[0][:, :2], np.array(expected)[:, :2])
+    prediction = np.array([[[0.25, 0.125], [2.0, -3.0]]], np.float32)
+    np.testing.assert_array_equal(scaling.from_network(prediction), [[[3.0, 4.0], [17.0, 4.0]]])
+    np.testing.assert_array_equal(scaling.with_constants(prediction), [[[0.25, 0.0], [2.0, 0.0]]])
+    np.testing.assert_array_equal(scaling.with_constants(jnp.asarray(prediction)), [[[0.25, 0.0], [2.0, 0.0]]])
+    np.testing.assert_array_equal(scaling.with_constants(prediction[..., :1]), prediction[..., :1])
+    assert Scaling().with_constants(prediction) is prediction
+    assert Scaling.from_json(scaling.as_json()) == scaling
+    assert scaling.common_span is None

@@ -1,12 +1,14 @@
 """Every number of an evaluation against NumPy on the whole set, with a filled-up last batch on eight devices."""
 
+import types
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from stlight_jax import InputError
 from stlight_jax.data.scaling import Scaling
-from stlight_jax.evaluation.eval_steps import make_baseline_step, make_given_step
+from stlight_jax.evaluation.eval_steps import make_baseline_step, make_eval_step, make_given_step
 from stlight_jax.evaluation.evaluator import EvaluationData, EvaluationSteps, evaluate, evaluate_with_baselines
 from stlight_jax.metrics.input_baselines import copy_last_frame, mean_of_inputs
 from stlight_jax.metrics.metric_sums import frame_metrics
@@ -117,6 +119,36 @@ def test_missing_values_count_nowhere():
     np.testing.assert_allclose(result.sequence_error, np.nanmean(np.square(0.25 - targets), (1, 2, 3, 4)), rtol=1e-5)
     per_value = np.sqrt(np.nanmean(np.square(0.25 - targets)))
     assert result.models["best"].rmse_per_value() == pytest.approx(per_value, rel=1e-5)
+
+
+def test_windows_without_inputs_or_targets_leave_the_metrics_finite():
+    array = np.random.default_rng(1).uniform(5, 9, (30, 16, 16, 1)).astype(np.float32)
+    array[20:23] = np.nan  # the inputs of window 0
+    array[25:] = np.nan  # the targets of windows 2, 3 and 4
+    source = Stored(array, Scaling("float32", (5.0,), (9.0,), missing=True, filling=(0.5,)))
+    result = run(source, {"best": jnp.float32(0.25)})
+    targets = ((source.frames(range(5)) - 5) / 4)[:, SEEN:].astype(np.float64)
+    squares = np.nansum(np.square(0.25 - targets), (2, 3, 4))
+    judged = ~np.isnan(targets).all((2, 3, 4))
+    assert 0 < judged.sum() < judged.size
+    assert result.models["best"].overall()["mse"] == pytest.approx(squares.sum() / judged.sum(), rel=1e-5)
+    for sums in (*result.models.values(), *result.baselines.values()):
+        assert np.isfinite(list(sums.overall().values())).all()
+    np.testing.assert_array_equal(np.isnan(result.sequence_mse), ~judged.any(1))
+
+
+def test_constant_channels_are_predicted_as_they_were():
+    frames = np.random.default_rng(1).uniform(1, 9, (2, SEEN + AHEAD, 16, 16, 2)).astype(np.float32)
+    frames[..., 1] = 4
+    frames[1, SEEN:, ..., 1] = 5.5
+    scaling = Scaling("float32", (1.0, 4.0), (9.0, 4.0))
+    model = types.SimpleNamespace(
+        config=types.SimpleNamespace(in_frames=SEEN, out_channels=2),
+        apply=lambda _, seen: jnp.ones((len(seen), AHEAD, *seen.shape[2:])),  # white everywhere
+    )
+    scores = make_eval_step(model, scaling)({}, jnp.asarray(frames))
+    first = np.square((9 - frames[:, SEEN:, ..., 0].astype(np.float64)) / 8).sum((2, 3))
+    np.testing.assert_allclose(scores["mse"], first + np.array([[0.0], [1.5**2 * 256]]), rtol=1e-5)
 
 
 def test_baselines_use_the_valid_values():

@@ -10,6 +10,7 @@ from stlight_jax import Forecaster, InputError
 from stlight_jax.inference.forecaster import ROLLOUTS
 from stlight_jax.inference.tiles import receptive_radius
 from tests.model import reference
+from tests.networks import trained_variables
 
 pytestmark = pytest.mark.compiled_fast
 
@@ -273,6 +274,35 @@ def test_values_out_of_range_are_told_once_with_both_ranges(grey, caplog):
     assert far.startswith("the frames' values are -")
     assert "trained on 0 to 255: far outside" in far
     assert "if they are, pass the value range 0, 1" in scaled
+
+
+def test_a_number_that_seems_to_mean_missing_is_named_as_the_cause(grey, caplog):
+    frames = random_frames((3, 8, 12), 0, 200, np.int16)
+    frames[:, :2, :6] = -9999
+    Forecaster(grey)(frames)
+    frames[:, 2:] *= 5  # other units, too
+    Forecaster(grey)(np.ma.masked_equal(frames, -9999))
+    cause, units = caplog.messages
+    assert "trained on 0 to 255: -9999 is far from all others; if it means missing" in cause
+    assert "far outside" in units
+
+
+def test_a_channel_that_was_constant_in_training_is_predicted_as_it_was(fields):
+    config = dataclasses.replace(fields.config, out_channels=2, out_frames=2)
+    description = {
+        "scaling": {"dtype": "float32", "low": [1.0, 4.0], "high": [9.0, 4.0], "filling": [0.5, 0.0], "missing": True}
+    }
+    model = dataclasses.replace(fields, config=config, variables=trained_variables(config), description=description)
+    frames = np.random.default_rng(0).uniform(1, 9, (1, 3, 8, 12, 2)).astype(np.float32)
+    frames[..., 1] = 4
+    seen = (frames.astype(np.float64) - [1, 4]) / [8, 1]
+    blocks = []
+    for _ in range(2):
+        blocks.append(in_numpy(model, seen) * [1, 0])  # fed back as it was in training
+        seen = np.concatenate([seen, blocks[-1]], axis=1)[:, -3:]
+    prediction = Forecaster(model)(frames, 4)
+    np.testing.assert_allclose(prediction[..., 0], 1 + 8 * np.concatenate(blocks, axis=1)[..., 0], rtol=1e-4, atol=1e-4)
+    np.testing.assert_array_equal(prediction[..., 1], 4)
 
 
 @pytest.mark.parametrize(

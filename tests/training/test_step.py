@@ -165,6 +165,31 @@ def test_missing_values_stay_out_of_the_loss_however_they_are_spread(video_model
 
 
 @pytest.mark.compiled_fast
+def test_batches_without_values_and_constant_channels_give_finite_steps(video_model):
+    config = dataclasses.replace(video_model, in_channels=2, out_channels=2)
+    scaling = Scaling("float32", (-1.0, 4.0), (3.0, 4.0), missing=True, filling=(0.25, 0.0))
+    launcher, model = PmapLauncher(jax.devices()[:1]), STLight(config, AXIS)
+    optimizer = functools.partial(make_optimizer, optimizer_config(clip_norm=1.0))
+    state = launcher.replicate(create_state(model, optimizer(), 0, (16, 16, 2)))
+    step = launcher.compile_train_step(make_train_step(model, optimizer, AXIS, scaling))
+    frames = np.full((4, 7, 16, 16, 2), np.nan, np.float32)
+    state, metrics = step(state, launcher.split(frames), Hyperparameters(np.float32(1e-3), np.float32(0.9)))
+    assert (float(metrics["loss"]), float(metrics["gradient_norm"])) == (0, 0)
+    variables = jax.tree.map(np.asarray, state.variables)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(variables))
+
+    frames[..., 0] = np.random.default_rng(2).uniform(-1, 3, frames.shape[:-1])
+    frames[..., 1] = 4
+    frames[0, :3] = frames[1, 3:] = frames[2] = np.nan  # without inputs, without targets, without both
+    scaled = np.where(np.isnan(frames), (0.25, 0), (frames - (-1, 4)) / (4, 1)).astype(np.float32)
+    prediction, _ = in_training(config)(variables, scaled[:, :3])
+    errors = np.square(np.asarray(prediction, np.float64) - scaled[:, 3:]) * [1, 0]  # the constant is predicted as it is
+    _, metrics = step(state, launcher.split(frames), Hyperparameters(np.float32(1e-3), np.float32(0.9)))
+    assert float(metrics["loss"]) == pytest.approx(errors[~np.isnan(frames[:, 3:])].mean(), rel=1e-5)
+    assert np.isfinite(float(metrics["gradient_norm"]))
+
+
+@pytest.mark.compiled_fast
 def test_training_on_a_longer_horizon_goes_through_all_passes(video_model):
     frames = np.random.default_rng(3).integers(0, 256, (8, 3 + 9, 16, 16, 1), dtype=np.uint8)  # T' is 4: three passes
     variables, metrics = trained_once(video_model, frames, None, devices=1)

@@ -1,0 +1,77 @@
+"""`stlight predict` names numbers that seem to mean "missing", frames without values, and constant channels."""
+
+import numpy as np
+import pytest
+
+from stlight_jax.data.scaling import Scaling
+from tests.data.test_suspicion import field, in_corner
+from tests.forecasting.line import Line, movie, run, saved
+
+FLOATS = Scaling("float32", (0.0,), (255.0,), missing=True, filling=(0.5,))
+
+
+def printed(path, capsys, model=None, **settings):
+    """The remarks, each a line that begins with two spaces."""
+    run(path, model or Line(scaling=FLOATS), out="p.npy", overwrite=True, **settings)
+    return [line.strip() for line in capsys.readouterr().err.splitlines() if line.startswith("  ")]
+
+
+def test_a_number_far_from_all_others_is_named_with_its_flag(tmp_path, capsys):
+    source = saved(tmp_path / "a.npy", in_corner(field(), -9999).astype(np.float32)[..., None])
+    remark = "12.5 % of the values are -9999, far from all others; if they mean missing: --fill_value=-9999"
+    assert printed(source, capsys) == [remark]
+    assert printed(source, capsys, rolling=True) == [remark]
+    assert printed(source, capsys, Line(scaling=FLOATS, in_frames=10), start=12) == [remark]
+    assert printed(source, capsys, reading={"fill_value": -9999.0}) == []
+    assert np.isnan(np.load("p.npy")).mean() == 0.125
+
+
+def test_values_are_looked_at_before_frames_are_resized(tmp_path, capsys, monkeypatch):
+    def averaged(block, fill, height, width):
+        return block.reshape(len(block), height, 2, width, 2, 1).mean((2, 4)).astype(np.float32)
+
+    monkeypatch.setattr("stlight_jax.data.resize.resize_valid", averaged)
+    frames = field().astype(np.float32)
+    frames[:, :4, :7] = 1e20
+    (remark,) = printed(saved(tmp_path / "a.npy", frames[..., None]), capsys, reading={"height": 6, "width": 8})
+    assert remark == "14.6 % of the values are 1e+20, far from all others; if they mean missing: --fill_value=1e+20"
+
+
+def test_a_fixed_mask_is_named_with_its_flag(tmp_path, capsys):
+    source = saved(tmp_path / "a.npy", in_corner(field(high=180).astype(np.uint8), 255)[..., None])
+    where = "fills the same 24 pixels in all frames and occurs nowhere else"
+    assert printed(source, capsys, Line()) == [f"255 {where}; if it means missing: --fill_value=255"]
+
+
+@pytest.mark.parametrize(("settings", "expected"), [({}, "2 of 10"), ({"rolling": True}, "2 of 39"), ({"start": 30}, "")])
+def test_frames_without_values_are_counted_among_those_to_predict_from(tmp_path, capsys, settings, expected):
+    frames = field(40, 0.2, 8.6).astype(np.float32)[..., None]
+    frames[[33, 34]] = np.nan
+    remarks = printed(saved(tmp_path / "a.npy", frames), capsys, Line(10, 1, scaling=FLOATS), **settings)
+    assert remarks == ([f"{expected} frames to predict from hold no values"] if expected else [])
+
+
+def test_a_channel_that_was_constant_in_training_is_named(tmp_path, capsys):
+    model = Line(in_channels=2, out_channels=2, scaling=Scaling("float32", (0.0, 4.0), (200.0, 4.0)))
+    frames = movie(channels=2, dtype=np.float32)
+    expected = ["channel 2 was 4 in all training frames, and so are its predictions"]
+    assert printed(saved(tmp_path / "a.npy", frames), capsys, model) == expected
+    frames[..., 1] = 4
+    assert printed(saved(tmp_path / "a.npy", frames), capsys, model) == [*expected, "channel 2 is 4 everywhere"]
+
+
+def test_the_cause_of_an_error_is_named(tmp_path, capsys):
+    def refuse(*_, **__):
+        raise OverflowError
+
+    source = saved(tmp_path / "a.npy", in_corner(field(), 9.969209968386869e36).astype(np.float32)[..., None])
+    model = Line(scaling=FLOATS)
+    model.of = refuse
+    with pytest.raises(OverflowError):
+        run(source, model, out="p.npy")
+    assert "12.5 % of the values are 9.96921e+36, far from all others" in capsys.readouterr().err
+
+
+def test_ordinary_frames_get_no_remark(tmp_path, capsys):
+    for number, frames in enumerate((movie(), movie(dtype=np.float32), in_corner(field(), 0).astype(np.float32)[..., None])):
+        assert printed(saved(tmp_path / f"{number}.npy", frames), capsys, Line()) == []
