@@ -180,9 +180,15 @@ class Scaling:
         Returns:
           The same with 0 in the channels that were constant in training.
         """
-        scaling = self.for_channels(prediction.shape[-1])
-        varies = np.not_equal(scaling.low, scaling.high)
-        return prediction if varies.all() else prediction * varies.astype(prediction.dtype)
+        constants = self.for_channels(prediction.shape[-1]).constants
+        if not constants:
+            return prediction
+        return prediction * np.isin(np.arange(prediction.shape[-1]), constants, invert=True).astype(prediction.dtype)
+
+    @property
+    def constants(self) -> list[int]:
+        """The numbers of the channels that were constant in training, from 0."""
+        return [number for number, (low, high) in enumerate(zip(self.low, self.high, strict=True)) if low == high]
 
     @property
     def common_span(self) -> float | None:

@@ -54,7 +54,11 @@ class ForecastRun:
             remarks += survey.remarks("--fill_value")
             constant = survey.constant_channels()
             if len(constant) < self._forecaster.model.in_channels:
-                remarks += [f"channel {number + 1} is {value:g} everywhere" for number, value in constant.items()]
+                remarks += [
+                    f"channel {number + 1} is {value:g} everywhere"
+                    for number, value in constant.items()
+                    if number not in self._forecaster.scaling.constants  # the plan names these
+                ]
         return remarks
 
     def again(self, source: int, start: int) -> Forecast:

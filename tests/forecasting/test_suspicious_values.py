@@ -23,7 +23,14 @@ def test_a_number_far_from_all_others_is_named_with_its_flag(tmp_path, capsys):
     assert printed(source, capsys, rolling=True) == [remark]
     assert printed(source, capsys, Line(scaling=FLOATS, in_frames=10), start=12) == [remark]
     assert printed(source, capsys, reading={"fill_value": -9999.0}) == []
-    assert np.isnan(np.load("p.npy")).mean() == 0.125
+    assert (np.load("p.npy") == -9999).mean() == 0.125
+
+
+def test_the_flag_takes_the_number_of_a_float64_as_the_remark_names_it(tmp_path, capsys):
+    frames = in_corner(field(), 9.969209968386869e36)
+    np.save(tmp_path / "a.npy", frames)
+    assert printed(tmp_path / "a.npy", capsys)[-1].endswith("--fill_value=9.96921e+36")
+    assert printed(tmp_path / "a.npy", capsys, reading={"fill_value": 9.96921e36}) == ["float64 is read as float32"]
 
 
 def test_values_are_looked_at_before_frames_are_resized(tmp_path, capsys, monkeypatch):
@@ -57,7 +64,9 @@ def test_a_channel_that_was_constant_in_training_is_named(tmp_path, capsys):
     expected = ["channel 2 was 4 in all training frames, and so are its predictions"]
     assert printed(saved(tmp_path / "a.npy", frames), capsys, model) == expected
     frames[..., 1] = 4
-    assert printed(saved(tmp_path / "a.npy", frames), capsys, model) == [*expected, "channel 2 is 4 everywhere"]
+    assert printed(saved(tmp_path / "a.npy", frames), capsys, model) == expected
+    model = Line(in_channels=2, out_channels=2, scaling=FLOATS)
+    assert printed(tmp_path / "a.npy", capsys, model) == ["channel 2 is 4 everywhere"]
 
 
 def test_the_cause_of_an_error_is_named(tmp_path, capsys):

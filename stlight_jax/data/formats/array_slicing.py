@@ -279,6 +279,8 @@ class ArraySlicer:
                 )
         with np.errstate(over="ignore", invalid="ignore"):
             frames = np.array(block, np.float32, order="C")
+            if fill is not None and np.isfinite(np.float32(fill)):  # as remarks name it, after rounding
+                missing |= frames == np.float32(fill)
         infinite = np.isinf(frames) & ~missing
         if infinite.any():
             raise InputError(
