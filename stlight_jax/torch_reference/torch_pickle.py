@@ -7,7 +7,7 @@ each other name becomes a `Blank`, and the state of an object is stored, never g
 import io
 import pickle
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, NamedTuple
 
 import ml_dtypes
@@ -130,7 +130,9 @@ def read_torch_file(content: bytes) -> dict[str, dict[str, Any]]:
     if content[257:262] == b"ustar":
         raise InputError("is a tar archive, as PyTorch before 0.1.10 wrote; load it there and save it with a newer PyTorch")
     if content[:1] != pickle.PROTO:
-        raise InputError("is not a file of PyTorch weights; expected one that torch.save or safetensors wrote")
+        raise InputError(
+            f"is not a file of PyTorch weights, but begins with {content[:20]!r}; expected torch.save or safetensors"
+        )
     return find_tensors(_read_legacy(io.BytesIO(content)))
 
 
@@ -211,6 +213,7 @@ def _read_legacy(file: io.BytesIO) -> Any:
 
 class _Unpickler(pickle._Unpickler):  # the C one takes memory for any index of its memo that a damaged file names
     stack: list[Any]
+    read: Callable[[int], bytes]
 
     def __init__(self, file: io.BytesIO, archive: zipfile.ZipFile | None = None, folder: str = ""):
         super().__init__(file, encoding="latin-1")
@@ -242,13 +245,21 @@ class _Unpickler(pickle._Unpickler):  # the C one takes memory for any index of 
         view = rest[3] if len(rest) > 3 else None
         return _Storage(self.contents, key, storage_type, view[1] if view else 0)
 
+    def load_bytearray8(self) -> None:
+        """Reads bytes; pickle's own would take memory for any length that a damaged file gives."""
+        self.stack.append(self.read(int.from_bytes(self.read(8), "little")))
+
     def load_build(self) -> None:
         """Stores the state of an object; pickle's own would call its `__setstate__` or set its attributes."""
         state = self.stack.pop()
         if isinstance(self.stack[-1], Blank):
             self.stack[-1].parts.append(state)
 
-    dispatch: ClassVar[dict[int, Any]] = {**pickle._Unpickler.dispatch, pickle.BUILD[0]: load_build}
+    dispatch: ClassVar[dict[int, Any]] = {
+        **pickle._Unpickler.dispatch,
+        pickle.BUILD[0]: load_build,
+        pickle.BYTEARRAY8[0]: load_bytearray8,
+    }
 
 
 def _rebuild_tensor(storage: Any, start: int, shape: Any, strides: Any, *_: Any) -> _StoredTensor | UnsupportedTensor:

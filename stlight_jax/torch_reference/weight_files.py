@@ -47,10 +47,15 @@ def read_weights(path: epath.PathLike) -> dict[str, dict[str, Any]]:
     """
     paths.connect(path)
     path = epath.Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; expected a file of weights (zero_to_fp32.py joins DeepSpeed's checkpoints)")
     try:
         content = path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {one_line(error)}") from None
+    try:
         is_safetensors = path.suffix == ".safetensors" or content[8:9] == b"{"  # after the length of the header
         found = {"": _read_safetensors(content)} if is_safetensors else read_torch_file(content)
     except InputError as error:

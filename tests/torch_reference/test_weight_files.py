@@ -77,6 +77,8 @@ def test_other_contents_are_refused(tmp_path):
     (tmp_path / "w.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
     with pytest.raises(InputError, match=r"w\.h5 is not a file of PyTorch weights"):
         read_weights(tmp_path / "w.h5")
+    with pytest.raises(InputError, match="is a folder; expected a file of weights"):
+        read_weights(tmp_path)
     with pytest.raises(InputError, match="ends in one of"):
         write_weights(tmp_path / "w.bin", STATE)
     (tmp_path / "file").write_text("")
