@@ -24,12 +24,8 @@ _DTYPES: dict[str, DTypeLike] = {"float32": jnp.float32, "bfloat16": jnp.bfloat1
 _CONVOLVED = "convolved"  # checkpoint name of the outputs of convolutions, which "elementwise" rematerialisation stores
 
 
-class STLight(nn.Module):
-    """Predicts `out_frames` frames from `in_frames` frames.
-
-    `model.apply(variables, frames)` predicts. `model.apply(variables, frames, train=True, mutable=["batch_stats"])` normalises
-    by the batch's statistics and returns `(prediction, updated statistics)`. Its parts define their own gradients, so it
-    supports reverse-mode differentiation of first order only.
+class _Part(nn.Module):
+    """The network, or a part of it that has batch norms.
 
     Attributes:
       config: The network's shape.
@@ -40,6 +36,24 @@ class STLight(nn.Module):
     config: STLightConfig
     axis_name: str | None = None
     folded: bool = False
+
+    def _batch_norm(self, name: str) -> BatchNorm | FoldedBatchNorm:
+        """Makes a batch norm with PyTorch's epsilon and momentum; the running variance is Flax's biased one."""
+        dtype = _DTYPES[self.config.dtype]
+        if self.folded:
+            return FoldedBatchNorm(dtype=dtype, name=name)
+        return BatchNorm(axis_name=self.axis_name, dtype=dtype, param_dtype=_parameter_dtype(self.config), name=name)
+
+
+class STLight(_Part):
+    """Predicts `out_frames` frames from `in_frames` frames.
+
+    `model.apply(variables, frames)` predicts. `model.apply(variables, frames, train=True, mutable=["batch_stats"])` normalises
+    by the batch's statistics and returns `(prediction, updated statistics)`. Its parts define their own gradients, so it
+    supports reverse-mode differentiation of first order only.
+
+    See `_Part` for its arguments.
+    """
 
     @nn.compact
     def __call__(self, frames: jax.Array, train: bool = False) -> jax.Array:
@@ -89,18 +103,11 @@ class STLight(nn.Module):
         return x
 
 
-class PatchEncoder(nn.Module):
+class PatchEncoder(_Part):
     """Makes space-time patches: one strided convolution, batch norm and GELU (paper section 3.1).
 
-    Attributes:
-      config: The network's shape.
-      axis_name: As in `STLight`.
-      folded: As in `STLight`.
+    See `_Part` for its arguments.
     """
-
-    config: STLightConfig
-    axis_name: str | None = None
-    folded: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -122,24 +129,17 @@ class PatchEncoder(nn.Module):
             # would be scaled up by Adam into a random walk that differs with the number of devices.
             bias = lax.stop_gradient(bias)
         x = x + bias.astype(x.dtype)
-        x = _batch_norm(self, name="norm")(x, train)
+        x = self._batch_norm("norm")(x, train)
         return gelu(x)
 
 
-class MixerBlock(nn.Module):
+class MixerBlock(_Part):
     """Mixes patches by near and far depthwise convolutions with a residual, then by a pointwise convolution without one.
 
     Paper section 3.2 and appendix G.
 
-    Attributes:
-      config: The network's shape.
-      axis_name: As in `STLight`.
-      folded: As in `STLight`.
+    See `_Part` for its arguments.
     """
-
-    config: STLightConfig
-    axis_name: str | None = None
-    folded: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, None]:
@@ -149,7 +149,7 @@ class MixerBlock(nn.Module):
         x = checkpoint_name(self._depthwise("near", config.near_kernel, dilation=1)(x), _CONVOLVED)
         x = checkpoint_name(self._depthwise("far", config.far_kernel, dilation=config.dilation)(x), _CONVOLVED)
         x = gelu(x)
-        x = residual + _batch_norm(self, name="spatial_norm")(x, train)
+        x = residual + self._batch_norm("spatial_norm")(x, train)
 
         x = Dense(
             config.hidden_dim,
@@ -159,7 +159,7 @@ class MixerBlock(nn.Module):
             **_arithmetic(config),
         )(x)
         x = gelu(checkpoint_name(x, _CONVOLVED))
-        x = _batch_norm(self, name="pointwise_norm")(x, train)
+        x = self._batch_norm("pointwise_norm")(x, train)
         return x, None
 
     def _depthwise(self, name: str, side: int, dilation: int) -> nn.Conv:
@@ -274,12 +274,3 @@ def _arithmetic(config: STLightConfig) -> dict[str, Any]:
         "param_dtype": _parameter_dtype(config),
         "precision": _PRECISIONS[config.precision],
     }
-
-
-def _batch_norm(part: PatchEncoder | MixerBlock, name: str) -> BatchNorm | FoldedBatchNorm:
-    """Makes a batch norm with PyTorch's epsilon and momentum; the running variance is Flax's biased one."""
-    dtype = _DTYPES[part.config.dtype]
-    if part.folded:
-        return FoldedBatchNorm(dtype=dtype, name=name)
-    parameter_dtype = _parameter_dtype(part.config)
-    return BatchNorm(momentum=0.9, axis_name=part.axis_name, dtype=dtype, param_dtype=parameter_dtype, name=name)

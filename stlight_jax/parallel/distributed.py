@@ -61,13 +61,17 @@ def start(
     # requests only `StopRequests` receives.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     jax.config.update("jax_enable_preemption_service", preemptible)
+    timer = threading.Timer(_START_SECONDS, _exit_after_start_seconds, [at])
+    timer.daemon = True
+    timer.start()
     try:
-        with _exit_after_start_seconds(at):
-            jax.distributed.initialize(
-                **arguments, heartbeat_timeout_seconds=_HEARTBEAT_SECONDS, initialization_timeout=2 * _START_SECONDS
-            )
+        jax.distributed.initialize(
+            **arguments, heartbeat_timeout_seconds=_HEARTBEAT_SECONDS, initialization_timeout=2 * _START_SECONDS
+        )
     except (RuntimeError, ValueError) as error:
         raise InputError(f"the processes of this run did not find each other{at}: {one_line(error)}") from None
+    finally:
+        timer.cancel()
     if jax.process_index():
         console.quiet = True  # the first process prints the messages of all
 
@@ -155,25 +159,14 @@ def _tasks_of_this_node() -> int | None:
     return int(match[1]) if match else None
 
 
-@contextlib.contextmanager
-def _exit_after_start_seconds(at: str) -> Iterator[None]:
-    """Ends the process if the block takes too long. JAX would abort it with a stack trace of its runtime."""
-
-    def give_up() -> None:
-        line = (
-            f"error: the processes of this run did not find each other{at} in {_START_SECONDS} seconds; check that all of "
-            "them are running, and that the host and port of the first one can be reached from the others\n"
-        )
-        os.write(2, line.encode())
-        os._exit(InputError.exit_status)
-
-    timer = threading.Timer(_START_SECONDS, give_up)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
+def _exit_after_start_seconds(at: str) -> None:
+    """Ends a process that has waited too long for the others. JAX would abort it with a stack trace of its runtime."""
+    line = (
+        f"error: the processes of this run did not find each other{at} in {_START_SECONDS} seconds; check that all of "
+        "them are running, and that the host and port of the first one can be reached from the others\n"
+    )
+    os.write(2, line.encode())
+    os._exit(InputError.exit_status)
 
 
 @contextlib.contextmanager

@@ -52,7 +52,7 @@ class Launcher(abc.ABC):
         self.devices = list(devices or jax.devices())
         self.local_devices = [device for device in self.devices if device.process_index == jax.process_index()]
         self._mesh = Mesh(np.array(self.devices), (AXIS,))
-        self._everywhere = NamedSharding(self._mesh, PartitionSpec())
+        self._everywhere, self._split = (NamedSharding(self._mesh, spec) for spec in (PartitionSpec(), PartitionSpec(AXIS)))
         self._replicated = self._everywhere  # the sharding of arguments that are on all devices
 
     @property
@@ -98,7 +98,7 @@ class Launcher(abc.ABC):
 
     def abstract_batch(self, shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
         """Returns the description of a batch of all processes, to compile a step of `ShardMapLauncher` ahead of time."""
-        return jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(self._mesh, PartitionSpec(AXIS)))
+        return jax.ShapeDtypeStruct(shape, dtype, sharding=self._split)
 
     def replicate(self, tree: Any) -> Any:
         """Puts a tree on every device. The result may share memory with `tree`: a step that donates it deletes both."""
@@ -187,8 +187,7 @@ class ShardMapLauncher(Launcher):
 
     def split(self, batch: Any) -> Any:
         """See `Launcher`; the result has the shape `[b of all processes, ...]`."""
-        sharding = NamedSharding(self._mesh, PartitionSpec(AXIS))
-        return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)
+        return jax.tree.map(lambda x: jax.make_array_from_process_local_data(self._split, x), batch)
 
     def join(self, tree: Any) -> Any:
         """See `Launcher`."""

@@ -35,14 +35,8 @@ def package_versions(packages: Iterable[str]) -> dict[str, str]:
 
 
 def _git_commit() -> str | None:
+    command = ["git", "-C", str(epath.resource_path("stlight_jax")), "describe", "--always", "--dirty", "--abbrev=40"]
     try:
-        described = subprocess.run(
-            ["git", "-C", str(epath.resource_path("stlight_jax")), "describe", "--always", "--dirty", "--abbrev=40"],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
+        return subprocess.check_output(command, stderr=subprocess.DEVNULL, text=True, timeout=10).strip()
     except (OSError, subprocess.SubprocessError):
         return None
-    return described.stdout.strip()

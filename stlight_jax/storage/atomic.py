@@ -95,20 +95,21 @@ def foreign_file_in(folder: pathlib.Path) -> str | None:
 
 def _move_to_free(temporary: pathlib.Path, path: pathlib.Path) -> None:
     """Moves a file or folder to `path` if nothing exists there, even if two processes do so at the same time."""
-    taken = InputError(f"{path} was created by another process during this run and was not overwritten; choose another name")
-    if os.path.lexists(path):
-        raise taken
-    if not temporary.is_dir():  # `rename` does not replace a folder that has files
-        try:
-            os.link(temporary, path)
-            return
-        except FileExistsError:
-            raise taken from None
-        except OSError:  # not every file system has links
+    try:
+        if os.path.lexists(path):
+            raise FileExistsError
+        if not temporary.is_dir():  # `rename` does not replace a folder that has files
             try:
-                path.touch(exist_ok=False)
+                os.link(temporary, path)
+                return
             except FileExistsError:
-                raise taken from None
+                raise
+            except OSError:  # not every file system has links
+                path.touch(exist_ok=False)
+    except FileExistsError:
+        raise InputError(
+            f"{path} was created by another process during this run and was not overwritten; choose another name"
+        ) from None
     temporary.rename(path)
 
 

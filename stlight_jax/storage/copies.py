@@ -88,8 +88,7 @@ def upload_folder(folder: pathlib.Path, target: epath.Path, last: str) -> None:
 
 
 def _send(path: pathlib.Path, target: epath.Path, callback: Any = None) -> None:
-    options = {} if callback is None else {"callback": callback}
-    bucket.filesystem().put_file(str(path), os.fspath(target / path.name), **options)
+    bucket.filesystem().put_file(str(path), os.fspath(target / path.name), callback=callback)
 
 
 def _check_arrived(files: Collection[pathlib.Path], target: epath.Path) -> None:

@@ -70,13 +70,10 @@ def locked(folder: epath.PathLike, message: str, wait: bool = False) -> Iterator
     Raises:
       InputError: Another process holds the lock, and `wait` is False.
     """
-    if is_remote(folder):
-        lock = _BucketLock(epath.Path(folder))
-        with lock.held(message, wait):
-            yield lock
-    else:
-        with _local_lock(epath.Path(folder), message, wait):
-            yield Lock()
+    folder = epath.Path(folder)
+    lock = _BucketLock(folder) if is_remote(folder) else Lock()
+    with lock.held(message, wait) if isinstance(lock, _BucketLock) else _local_lock(folder, message, wait):
+        yield lock
 
 
 @contextlib.contextmanager

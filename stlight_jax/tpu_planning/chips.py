@@ -71,11 +71,6 @@ class Slice:
     chip: Chip
     devices: tuple[Any, ...]
 
-    @property
-    def hosts(self) -> int:
-        """Number of machines that the chips belong to."""
-        return len({device.process_index for device in self.devices})
-
 
 def slice_by_name(name: str) -> Slice:
     """Finds a slice.

@@ -111,7 +111,7 @@ class CompiledProgram(PlannedProgram):
         chip, chips = self.slice.chip, len(self.slice.devices)
         bound = time_bound(chip, self.cost, self.collectives, chips)
         return super().as_json() | {
-            "hosts": self.slice.hosts,
+            "hosts": len({device.process_index for device in self.slice.devices}),
             "memory": {**self.memory._asdict(), "total": self.memory.total, "capacity": int(chip.hbm_bytes)},
             "flops": self.cost.flops,
             "flops_of_products": self.cost.product_flops,

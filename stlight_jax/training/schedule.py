@@ -107,12 +107,6 @@ class Cosine:
     warmup_start: float = 1e-5
     beta1: float = 0.9
 
-    @classmethod
-    def from_config(cls, optimizer: OptimizerSection, steps_per_epoch: int, epochs: int) -> Cosine:
-        """Makes the schedule that a config's section `optimizer` describes."""
-        rates = optimizer.learning_rate, optimizer.least_learning_rate
-        return cls(steps_per_epoch, epochs, *rates, optimizer.warmup_epochs, optimizer.warmup_start, optimizer.beta1)
-
     def __post_init__(self) -> None:
         _check_steps(self.steps_per_epoch * self.epochs)
         if not 0 <= self.warmup_epochs < self.epochs:
@@ -159,7 +153,9 @@ def make_schedule(optimizer: OptimizerSection, steps_per_epoch: int, epochs: int
     if optimizer.schedule == "onecycle":
         schedule = OneCycle.from_config(optimizer, steps_per_epoch * epochs)
     else:
-        schedule = Cosine.from_config(optimizer, steps_per_epoch, epochs)
+        rates = optimizer.learning_rate, optimizer.least_learning_rate
+        warmup = optimizer.warmup_epochs, optimizer.warmup_start
+        schedule = Cosine(steps_per_epoch, epochs, *rates, *warmup, optimizer.beta1)
     exponent = {"none": 0.0, "linear": 1.0, "sqrt": 0.5}[optimizer.batch_scaling]
     return dataclasses.replace(schedule, peak=schedule.peak * (batch_size / optimizer.reference_batch_size) ** exponent)
 

@@ -64,26 +64,25 @@ class StepTrace:
             self._stop()
 
     def _start(self, number: int) -> None:
-        with self._clock.paused("profile"):
-            options = jax.profiler.ProfileOptions()
-            options.python_tracer_level = 0  # recording every call in Python would slow the host down
-            with contextlib.ExitStack() as on_failure:
-                try:
-                    folder = LogFolder(self._directory)  # the profiler writes to local disks only
-                    on_failure.callback(folder.close)
-                    folder.local.mkdir(parents=True, exist_ok=True)
-                    jax.profiler.start_trace(folder.local, profiler_options=options)
-                except (OSError, RuntimeError) as error:
-                    print_message(f"no step is traced, the profiler did not start: {one_line(error)}")
-                    return
-                on_failure.pop_all()
-        self._folder = folder
-        self._first = number
+        options = jax.profiler.ProfileOptions()
+        options.python_tracer_level = 0  # recording every call in Python would slow the host down
+        with self._clock.paused("profile"), contextlib.ExitStack() as on_failure:
+            try:
+                folder = LogFolder(self._directory)  # the profiler writes to local disks only
+                on_failure.callback(folder.close)
+                folder.local.mkdir(parents=True, exist_ok=True)
+                jax.profiler.start_trace(folder.local, profiler_options=options)
+            except (OSError, RuntimeError) as error:
+                print_message(f"no step is traced, the profiler did not start: {one_line(error)}")
+                return
+            on_failure.pop_all()
+        self._folder, self._first = folder, number
 
     def _stop(self) -> None:
         if not self._first:
             return
-        first, self._first = self._first, 0
+        name, self._first = f"the trace of steps {self._first} to {self._last}", 0
+        message = f"{name} could not be written to {self._directory}"
         # The pause waits for the last step, so that the trace holds all of its work.
         with self._clock.paused("profile"):
             try:
@@ -91,14 +90,11 @@ class StepTrace:
                     jax.profiler.stop_trace()
                 finally:
                     written = self._folder.close()
+                if written:
+                    message = (
+                        f"{name} is in {self._directory}: view it with xprof --logdir={self._directory} (pip install xprof, "
+                        "which is also TensorBoard's profile plugin), or open the .trace.json.gz at https://ui.perfetto.dev"
+                    )
             except Exception as error:  # a lost trace must not end a training
-                print_message(f"the trace of steps {first} to {self._last} could not be written: {one_line(error)}")
-                return
-        if not written:
-            print_message(f"the trace of steps {first} to {self._last} could not be written to {self._directory}")
-            return
-        print_message(
-            f"the trace of steps {first} to {self._last} is in {self._directory}: view it with xprof "
-            f"--logdir={self._directory} (pip install xprof, which is also TensorBoard's profile plugin), or open the "
-            ".trace.json.gz at https://ui.perfetto.dev"
-        )
+                message += f": {one_line(error)}"
+        print_message(message)
