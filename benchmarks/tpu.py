@@ -25,9 +25,9 @@ from stlight_jax.reports.figures import draw_programs
 from stlight_jax.runs.environment import package_versions
 from stlight_jax.storage.atomic import write_json
 from stlight_jax.tpu_planning import tpu_table
-from stlight_jax.tpu_planning.batch_search import largest_batch
 from stlight_jax.tpu_planning.chips import slice_by_name
 from stlight_jax.tpu_planning.compile_plan import CompilePlan
+from stlight_jax.tpu_planning.compile_report import largest_batch
 
 _CONFIGS = pathlib.Path(__file__).parent.parent / "configs"
 _OUT = flags.DEFINE_string("out", "benchmarks/results/tpu", "Folder for the results.")

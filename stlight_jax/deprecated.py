@@ -66,7 +66,7 @@ MODULES = {
     "pods.chips": "tpu_planning.chips",
     "pods.compile": "tpu_planning.compile_report",
     "pods.hlo": "tpu_planning.hlo_program tpu_planning.hlo_text",
-    "pods.plan": "tpu_planning.compile_plan tpu_planning.batch_search",
+    "pods.plan": "tpu_planning.compile_plan tpu_planning.compile_report",
     "pods.report": "tpu_planning.tpu_table",
     "pods.widths": "tpu_planning.tpu_table",
     "progress": "console.progress console.messages",

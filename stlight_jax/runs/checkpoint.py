@@ -201,14 +201,12 @@ def find_damage(folder: epath.PathLike) -> str | None:
     """Returns a description of the damage to a checkpoint, None if every file is as it was written."""
     folder = epath.Path(folder)
     try:
-        expected = json.loads((folder / _CHECKSUMS).read_text())
+        expected = dict(json.loads((folder / _CHECKSUMS).read_text()))
     except FileNotFoundError:
         return _UNSEALED
-    except (ValueError, OSError) as error:
+    except (ValueError, TypeError, OSError) as error:
         if paths.is_bucket_error(error):
             raise
-        expected = None
-    if not isinstance(expected, dict):
         return f"its {_CHECKSUMS} is damaged"
     try:
         found = _checksums(folder)

@@ -129,20 +129,17 @@ class _BucketLock(Lock):
     @contextlib.contextmanager
     def held(self, message: str, wait: bool) -> Iterator[None]:
         """See `locked`."""
-        _held_ids.add(self._id)
         ended = threading.Event()
         beats = threading.Thread(target=self._beat_until, args=(ended,), name=f"lock of {self._folder}", daemon=True)
-        try:
+        with contextlib.ExitStack() as at_end:  # in reverse order
+            _held_ids.add(self._id)
+            at_end.callback(_held_ids.discard, self._id)
             self._take(message, wait)
+            at_end.callback(self._release)
             beats.start()
-            try:
-                yield
-            finally:
-                ended.set()
-                beats.join()
-                self._release()
-        finally:
-            _held_ids.discard(self._id)
+            at_end.callback(beats.join)
+            at_end.callback(ended.set)
+            yield
 
     def _take(self, message: str, wait: bool) -> None:
         announced = False
@@ -250,8 +247,6 @@ def _is_dead(owner: dict[str, Any]) -> bool:
         return owner.get("id") not in _held_ids
     try:
         os.kill(process, 0)
-    except ProcessLookupError:
-        return True
-    except OSError:
-        pass
+    except OSError as error:
+        return isinstance(error, ProcessLookupError)
     return False

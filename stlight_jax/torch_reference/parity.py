@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -21,6 +21,7 @@ from stlight_jax.training.step import make_train_step
 ADAM_STEPS = 10
 CANCELLED = "patch_encoder.conv.bias"
 Arrays = dict[str, np.ndarray]  # under PyTorch's names and in its layout
+Outcome = dict[str, Any]  # the results of one framework for a case, by the quantities of `TOLERANCES`
 
 
 class Case(NamedTuple):
@@ -66,33 +67,6 @@ TOLERANCES = {
     f"parameters after {ADAM_STEPS} steps": {"float64": 1e-8, "float32": 1e-3},
     f"losses of {ADAM_STEPS} steps": {"float64": 1e-12, "float32": 1e-4},
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class Outcome:
-    """The results of one framework for a case.
-
-    Attributes:
-      prediction: `[b, T', h, w, c]`, with the running statistics of the batch norms.
-      training_prediction: `[b, T', h, w, c]`, with the statistics of the batch.
-      loss: mean squared error of `training_prediction`.
-      gradients: gradients of `loss`.
-      running_means: running means after the forward pass in training.
-      running_variances: running variances after the forward pass in training.
-      after_one_step: parameters after one step of Adam.
-      after_all_steps: parameters after `ADAM_STEPS` steps.
-      losses: `[ADAM_STEPS]`, the loss of each step.
-    """
-
-    prediction: np.ndarray
-    training_prediction: np.ndarray
-    loss: float
-    gradients: Arrays
-    running_means: Arrays
-    running_variances: Arrays
-    after_one_step: Arrays
-    after_all_steps: Arrays
-    losses: np.ndarray
 
 
 def make_frames(case: Case, seed: int = 0) -> np.ndarray:
@@ -174,17 +148,8 @@ def outcome_in_jax(case: Case, variables: dict[str, Any], frames: np.ndarray, dt
         for loss_of_step, state in train_in_jax(config, optimizer, start, frames, schedule()):
             losses.append(loss_of_step)
             after_steps.append(_parameters(arrays_from_variables(config, state.variables)))
-        return Outcome(
-            prediction=np.asarray(jax.jit(model.apply)(variables, inputs)),
-            training_prediction=np.asarray(trained),
-            loss=float(loss),
-            gradients=_parameters(arrays),
-            running_means=_ending("running_mean", arrays),
-            running_variances=_ending("running_var", arrays),
-            after_one_step=after_steps[0],
-            after_all_steps=after_steps[-1],
-            losses=np.array(losses),
-        )
+        predictions = (np.asarray(jax.jit(model.apply)(variables, inputs)), np.asarray(trained))
+        return _outcome(predictions, float(loss), _parameters(arrays), arrays, after_steps, losses)
 
 
 def train_in_jax(
@@ -243,17 +208,40 @@ def outcome_in_torch(case: Case, variables: dict[str, Any], frames: np.ndarray) 
     for loss_of_step in train(stepped, frames, schedule(), case.model.in_frames):
         losses.append(loss_of_step)
         after_steps.append({name: value.detach().numpy().copy() for name, value in stepped.named_parameters()})
-    return Outcome(
-        prediction=prediction.numpy().transpose(0, 1, 3, 4, 2),  # [b, T', h, w, c]
-        training_prediction=trained.detach().numpy().transpose(0, 1, 3, 4, 2),
-        loss=loss.item(),
-        gradients={name: parameter.grad.numpy() for name, parameter in model.named_parameters()},
-        running_means=_ending("running_mean", arrays),
-        running_variances=_ending("running_var", arrays),
-        after_one_step=after_steps[0],
-        after_all_steps=after_steps[-1],
-        losses=np.array(losses),
-    )
+    predictions = [found.detach().numpy().transpose(0, 1, 3, 4, 2) for found in (prediction, trained)]  # [b, T', h, w, c]
+    gradients = {name: parameter.grad.numpy() for name, parameter in model.named_parameters()}
+    return _outcome(predictions, loss.item(), gradients, arrays, after_steps, losses)
+
+
+def _outcome(
+    predictions: Sequence[np.ndarray],
+    loss: float,
+    gradients: Arrays,
+    arrays: Arrays,
+    after_steps: Sequence[Arrays],
+    losses: Sequence[float],
+) -> Outcome:
+    """Returns the outcome.
+
+    Args:
+      predictions: `[b, T', h, w, c]`, with the running statistics of the batch norms and with those of the batch.
+      loss: mean squared error of the second prediction.
+      gradients: gradients of `loss`.
+      arrays: running means and variances after the forward pass in training, and others.
+      after_steps: parameters after each step of Adam.
+      losses: the loss of each step.
+    """
+    return {
+        "prediction": {"": predictions[0]},
+        "prediction in training": {"": predictions[1]},
+        "loss": loss,
+        "gradients": gradients,
+        "running means": _ending("running_mean", arrays),
+        "running variances": _ending("running_var", arrays),
+        "parameters after 1 step": after_steps[0],
+        f"parameters after {ADAM_STEPS} steps": after_steps[-1],
+        f"losses of {ADAM_STEPS} steps": np.array(losses),
+    }
 
 
 def deviations(case: Case, ours: Outcome, theirs: Outcome, variables: dict[str, Any]) -> dict[str, float]:
@@ -265,28 +253,23 @@ def deviations(case: Case, ours: Outcome, theirs: Outcome, variables: dict[str, 
       theirs: the outcome in PyTorch.
       variables: the variables that both began with.
     """
-    before = arrays_from_variables(case.model, variables)
-
-    def moved(after: Arrays) -> Arrays:
-        return {name: array - before[name].astype(np.float64) for name, array in after.items()}
-
+    before = {name: array.astype(np.float64) for name, array in arrays_from_variables(case.model, variables).items()}
     cells = case.batch_size * (case.height // case.model.patch_size) * (case.width // case.model.patch_size)
     # Flax keeps the biased variance of the batch, PyTorch the unbiased one, which is n / (n - 1) times as large.
     unbiased = {
-        name: (old := 0.9 * before[name].astype(np.float64)) + (array - old) * cells / (cells - 1)
-        for name, array in ours.running_variances.items()
+        name: (old := 0.9 * before[name]) + (array - old) * cells / (cells - 1)
+        for name, array in ours["running variances"].items()
     }
-    return {
-        "prediction": deviation({"": ours.prediction}, {"": theirs.prediction}),
-        "prediction in training": deviation({"": ours.training_prediction}, {"": theirs.training_prediction}),
-        "loss": abs(ours.loss / theirs.loss - 1),
-        "gradients": deviation(ours.gradients, theirs.gradients),
-        "running means": deviation(ours.running_means, theirs.running_means),
-        "running variances": deviation(unbiased, theirs.running_variances),
-        "parameters after 1 step": deviation(moved(ours.after_one_step), moved(theirs.after_one_step)),
-        f"parameters after {ADAM_STEPS} steps": deviation(moved(ours.after_all_steps), moved(theirs.after_all_steps)),
-        f"losses of {ADAM_STEPS} steps": float(np.max(np.abs(ours.losses / theirs.losses - 1))),
-    }
+    found = {}
+    for quantity in TOLERANCES:
+        both = [unbiased if quantity == "running variances" else ours[quantity], theirs[quantity]]
+        if "loss" in quantity:
+            found[quantity] = float(np.max(np.abs(both[0] / both[1] - 1)))
+            continue
+        if "parameters" in quantity:  # how far they moved
+            both = [{name: array - before[name] for name, array in after.items()} for after in both]
+        found[quantity] = deviation(*both)
+    return found
 
 
 def deviation(ours: Arrays, theirs: Arrays) -> float:

@@ -1,7 +1,8 @@
 """The pipeline of `compile`: a config and slices in; a table, a JSON file and a chart out."""
 
+import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -14,13 +15,27 @@ from stlight_jax.reports.figures import draw_programs
 from stlight_jax.storage.atomic import write_json
 from stlight_jax.storage.paths import create_folder
 from stlight_jax.tpu_planning import tpu_table
-from stlight_jax.tpu_planning.batch_search import BatchSearch, largest_batch
 from stlight_jax.tpu_planning.chips import Slice, slice_by_name
 from stlight_jax.tpu_planning.compile_plan import CompiledProgram, CompilePlan, OversizedProgram
 
 JSON, TEXT, PLOT = "compile.json", "compile.txt", "compile.png"
 
 Programs = list[CompiledProgram | OversizedProgram]
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchSearch:
+    """The result of a search for the largest batch.
+
+    Attributes:
+      fits: the largest batch per chip that was compiled and fits; 0 if none does.
+      too_large: the smallest batch that was tried and does not fit; None if all fitted.
+      tried: bytes on a chip by batch; None for a program that does not fit and whose need is unknown.
+    """
+
+    fits: int
+    too_large: int | None
+    tried: dict[int, float | None]
 
 
 def report_compilation(
@@ -56,7 +71,8 @@ def report_compilation(
         create_folder(folder)
     title = f"STLight {config.dataset} {config.size}, {plan.model_config.dtype}"
     programs, found = compile_all(plan, slices, batch, search)
-    results = tpu_table.as_json(title, plan.model_config, programs, found)
+    search_json = None if found is None else {"topology": slices[0].name, **dataclasses.asdict(found)}
+    results = tpu_table.as_json(title, plan.model_config, programs, search_json)
     text = tpu_table.as_text(results)
     if folder is not None:
         _write(folder, title, results, text)
@@ -121,6 +137,50 @@ def _search(plan: CompilePlan, slice_: Slice, first: CompiledProgram | Oversized
     step = math.lcm(8 if start >= 8 else 1, fine)
     found = largest_batch(compiled_at, slice_.chip.hbm_bytes, -(-start // step) * step, step, 8, fine)
     return found, [programs[found.fits]] if found.fits not in (0, start) else []
+
+
+def largest_batch(
+    compiled_at: Callable[[int], CompiledProgram | OversizedProgram],
+    capacity: float,
+    start: int,
+    step: int,
+    limit: int,
+    fine: int = 1,
+) -> BatchSearch:
+    """Searches the largest batch per chip whose program fits, to an eighth of it (or `step`, if that is more).
+
+    If even one `step` is too large, the search continues below it in steps of `fine`.
+
+    Args:
+      compiled_at: compiles for a batch per chip.
+      capacity: bytes of a chip's memory, for a first guess: the compiler decides.
+      start: the first batch, a multiple of `step`.
+      step: all batches are multiples of it.
+      limit: the largest number of compilations.
+      fine: a divisor of `step`.
+    """
+    fits, too_large = 0, None
+    tried: dict[int, float | None] = {}
+    batch = start
+    while batch and batch not in tried and len(tried) < limit:
+        program = compiled_at(batch)
+        guess = 0
+        if isinstance(program, OversizedProgram):
+            tried[batch], too_large = program.needed, batch
+        else:
+            memory = program.memory
+            tried[batch], fits = float(memory.total), batch
+            # All memory but the parameters and their moments grows with the batch.
+            guess = int((capacity - memory.arguments - memory.code) / ((memory.temporaries + memory.results) / batch))
+        if too_large == step:  # the smallest multiple
+            step = fine
+        if too_large is None:
+            batch = max(guess // step, fits // step + 1) * step
+        elif too_large - fits <= max(step, fits // 8):
+            break
+        else:
+            batch = (fits + too_large) // 2 // step * step
+    return BatchSearch(fits, too_large, tried)
 
 
 def _write(folder: epath.Path, title: str, results: dict[str, Any], text: str) -> None:

@@ -1,6 +1,5 @@
 """The compiled programs of a config, and how well its width fits a TPU, as JSON and as a table."""
 
-import dataclasses
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -10,7 +9,6 @@ import rich.box
 from stlight_jax.console.text_table import text_table
 from stlight_jax.model.stlight import STLightConfig
 from stlight_jax.runs.environment import package_versions
-from stlight_jax.tpu_planning.batch_search import BatchSearch
 from stlight_jax.tpu_planning.compile_plan import PlannedProgram
 
 # A TPU's memory and vector unit have 128 lanes: the innermost dimension of an array is padded to a multiple of it.
@@ -62,15 +60,15 @@ def as_json(
     title: str,
     model: STLightConfig,
     programs: Sequence[PlannedProgram],
-    search: BatchSearch | None,
+    search: dict[str, Any] | None,
 ) -> dict[str, Any]:
     """Returns the results of `compile_all` as plain data.
 
     Args:
       title: the name of the config.
       model: the network.
-      programs: the compiled programs; the first is that of the slice of the search.
-      search: the search for the largest batch, if one was made.
+      programs: the compiled programs.
+      search: the fields of `BatchSearch` and the "topology" of its slice; None without a search.
     """
     chips = {program.slice.chip.name: program.slice.chip for program in programs}
     lanes = sorted({LANES, *(chip.mxu for chip in chips.values())})
@@ -79,7 +77,7 @@ def as_json(
         "versions": package_versions(COMPILERS),
         "launcher": "shard_map",
         "programs": [program.as_json() for program in programs],
-        "largest_batch_per_chip": search and {"topology": programs[0].slice.name, **dataclasses.asdict(search)},
+        "largest_batch_per_chip": search,
         "width": {str(side): lane_fit(model.hidden_dim, model.patch_size, side)._asdict() for side in lanes},
         "chips": {
             name: {

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from stlight_jax.console.messages import print_message
 
@@ -27,24 +28,6 @@ _CHECKED_STEPS = 50
 _CHECKED_SECONDS = 10.0
 # From the first warning to the second; doubled after each, so that long runs do not repeat the same line a hundred times.
 _SECONDS_BETWEEN_WARNINGS = 600.0
-
-
-class _StepTime(NamedTuple):
-    """Time of some steps.
-
-    Attributes:
-      steps: Number of steps.
-      seconds: Their duration without pauses.
-      data_wait: The part of `seconds` in which the devices waited for data.
-    """
-
-    steps: int = 0
-    seconds: float = 0.0
-    data_wait: float = 0.0
-
-    def since(self, earlier: _StepTime) -> _StepTime:
-        """Returns the difference to an earlier sum."""
-        return _StepTime(self.steps - earlier.steps, self.seconds - earlier.seconds, self.data_wait - earlier.data_wait)
 
 
 class _LaunchedStep(NamedTuple):
@@ -84,7 +67,8 @@ class StepClock:
         self._batch_requested = self._batch_received = 0.0
         self._last: tuple[float, float] | None = None  # when the last counted step was done, and the pauses before it
         self._pauses: collections.defaultdict[str, float] = collections.defaultdict(float)
-        self._total = self._logged = self._checked = _StepTime()
+        # Sums over the counted steps: their number, their seconds without pauses, and those of waiting for data.
+        self._total = self._logged = self._checked = np.zeros(3)
         self._recent: collections.deque[float] = collections.deque([0.0], 51)
         self._next_warning, self._warning_interval = 0.0, _SECONDS_BETWEEN_WARNINGS
 
@@ -126,9 +110,8 @@ class StepClock:
             before, paused = self._last
             seconds = done - before - (step.paused - paused)
             data_wait = max(0.0, step.batch_received - max(step.batch_requested, before))
-            total = self._total
-            self._total = _StepTime(total.steps + 1, total.seconds + seconds, total.data_wait + data_wait)
-            self._recent.append(self._total.seconds)
+            self._total = self._total + np.array([1, seconds, data_wait])
+            self._recent.append(float(self._total[1]))
         self._last = done, step.paused
         self._warn_of_slow_data()
 
@@ -161,18 +144,18 @@ class StepClock:
           "step_seconds", from the end of a step to the end of the next one, without pauses; "data_wait_seconds", the part of it
           in which the devices waited for data; "sequences_per_second". Empty if no step was counted since the last call.
         """
-        spent, self._logged = self._total.since(self._logged), self._total
-        if not spent.steps:
+        (steps, seconds, data_wait), self._logged = (self._total - self._logged).tolist(), self._total
+        if not steps:
             return {}
         return {
-            "sequences_per_second": spent.steps * self._batch_size / max(spent.seconds, 1e-9),
-            "step_seconds": spent.seconds / spent.steps,
-            "data_wait_seconds": spent.data_wait / spent.steps,
+            "sequences_per_second": steps * self._batch_size / max(seconds, 1e-9),
+            "step_seconds": seconds / steps,
+            "data_wait_seconds": data_wait / steps,
         }
 
     def summary(self) -> str:
         """Returns the times of all steps and pauses in one line."""
-        steps, seconds, data_wait = self._total
+        steps, seconds, data_wait = self._total.tolist()
         waiting = 100 * data_wait / max(seconds, 1e-9)
         parts = [f"{1000 * seconds / steps:.4g} ms per step, {waiting:.1f} % of it waiting for data"] if steps else []
         pauses = ", ".join(f"{kind} {length:.1f} s" for kind, length in sorted(self._pauses.items()))
@@ -187,15 +170,15 @@ class StepClock:
                 done.set_exception(error)
 
     def _warn_of_slow_data(self) -> None:
-        spent = self._total.since(self._checked)
-        if spent.steps < _CHECKED_STEPS or spent.seconds < _CHECKED_SECONDS:
+        steps, seconds, data_wait = (self._total - self._checked).tolist()
+        if steps < _CHECKED_STEPS or seconds < _CHECKED_SECONDS:
             return
         self._checked = self._total
-        if spent.data_wait > _ACCEPTED_WAIT * spent.seconds and self._total.seconds >= self._next_warning:
-            self._next_warning = self._total.seconds + self._warning_interval
+        if data_wait > _ACCEPTED_WAIT * seconds and self._total[1] >= self._next_warning:
+            self._next_warning = self._total[1] + self._warning_interval
             self._warning_interval *= 2
-            waiting = 100 * spent.data_wait / spent.seconds
-            print_message(f"the devices waited for data in {waiting:.0f} % of the last {spent.seconds:.0f} s: {self._advice}")
+            waiting = 100 * data_wait / seconds
+            print_message(f"the devices waited for data in {waiting:.0f} % of the last {seconds:.0f} s: {self._advice}")
 
 
 def _time_when_ready(results: Any) -> float:

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.flatten_util
@@ -20,20 +20,9 @@ from stlight_jax.training.state import TrainState, make_optimizer, moving_averag
 
 Metrics = dict[str, jax.Array]
 TrainStep = Callable[[TrainState, jax.Array, Hyperparameters], tuple[TrainState, Metrics]]
-
-
-class _Batch(NamedTuple):
-    """A device's share of a batch, or a part of it.
-
-    Attributes:
-      inputs: float32 `[b, T, h, w, c]`.
-      targets: float32 `[b, horizon, h, w, c']`.
-      valid: bool like `targets`; None if no values are missing.
-    """
-
-    inputs: jax.Array
-    targets: jax.Array
-    valid: jax.Array | None
+# A device's share of a batch, or a part of it: inputs, float32 `[b, T, h, w, c]`; targets, float32 `[b, horizon, h, w, c']`;
+# a bool mask like the targets, False where values are missing, or None if no values are.
+_Batch = tuple[jax.Array, jax.Array, jax.Array | None]
 
 
 def configured_training(
@@ -88,15 +77,16 @@ def make_train_step(
             prediction, updates = model.apply(variables, seen, train=True, mutable=["batch_stats"])
             return prediction if scaling is None else scaling.with_constants(prediction), updates["batch_stats"]
 
-        prediction, batch_stats = rollout_with_carry(predict, batch_stats, batch.inputs, batch.targets.shape[1])
-        return _mean(jnp.square(prediction - batch.targets), batch.valid, valid_count), batch_stats
+        inputs, targets, valid = batch
+        prediction, batch_stats = rollout_with_carry(predict, batch_stats, inputs, targets.shape[1])
+        return _mean(jnp.square(prediction - targets), valid, valid_count), batch_stats
 
     def train_step(state: TrainState, frames: jax.Array, hyperparameters: Hyperparameters) -> tuple[TrainState, Metrics]:
         # 1. Loss and gradients of this device's share.
-        batch = _Batch(*split_frames(frames, model, scaling))
-        valid_count = None
-        if batch.valid is not None:  # per part, averaged over devices
-            valid_count = jax.lax.pmean(jnp.sum(batch.valid, dtype=jnp.float32), axis_name) / accumulate
+        batch = split_frames(frames, model, scaling)
+        valid, valid_count = batch[-1], None
+        if valid is not None:  # per part, averaged over devices
+            valid_count = jax.lax.pmean(jnp.sum(valid, dtype=jnp.float32), axis_name) / accumulate
         value_and_grad = functools.partial(jax.value_and_grad(loss_of, has_aux=True), state.params)
         if accumulate == 1:
             (loss, batch_stats), gradients = value_and_grad(state.batch_stats, batch, valid_count)

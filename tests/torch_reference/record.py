@@ -20,11 +20,11 @@ def main() -> None:
         np.savez_compressed(
             FIXTURES / f"{name}.npz",
             versions=json.dumps(versions),
-            prediction=outcome.prediction.astype(np.float32),
-            training_prediction=outcome.training_prediction.astype(np.float32),
-            loss=outcome.loss,
-            gradients=digest(outcome.gradients),
-            running_means=digest(outcome.running_means),
+            prediction=outcome["prediction"][""].astype(np.float32),
+            training_prediction=outcome["prediction in training"][""].astype(np.float32),
+            loss=outcome["loss"],
+            gradients=digest(outcome["gradients"]),
+            running_means=digest(outcome["running means"]),
         )
         print(name, (FIXTURES / f"{name}.npz").stat().st_size)
 

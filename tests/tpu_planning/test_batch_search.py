@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from stlight_jax.tpu_planning import tpu_table
-from stlight_jax.tpu_planning.batch_search import largest_batch
+from stlight_jax.tpu_planning.compile_report import largest_batch
 from tests.tpu_planning.made_up_compiler import made_up
 
 

@@ -37,7 +37,9 @@ def test_what_does_not_fit_is_in_the_results_too():
     slices = [Slice(f"{name}:1x1", CHIPS[name], (chip,)) for name in ("v6e", "v5e")]
     programs, search = compile_all(made_up_plan({"v6e": 32, "v5e": 8}), slices, 16, search=True)
     assert (search.fits, search.too_large) == (24, 32)
-    results = json.loads(json.dumps(tpu_table.as_json("made up", STLightConfig(**load_config("tiny").model), programs, search)))
+    searched = {"topology": "v6e:1x1", **dataclasses.asdict(search)}
+    results = tpu_table.as_json("made up", STLightConfig(**load_config("tiny").model), programs, searched)
+    results = json.loads(json.dumps(results))
     found = {(one["program"], one["topology"], one["batch_per_chip"]): one for one in results["programs"]}
     assert {key: "does_not_fit" in one for key, one in found.items()} == {
         ("training", "v6e:1x1", 16): False,

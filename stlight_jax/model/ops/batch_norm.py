@@ -12,6 +12,8 @@ from jax.typing import DTypeLike
 
 from stlight_jax.model.ops.layers import channel_sums
 
+_MOMENTUM = 0.9  # weight of the old value in the running averages
+_EPSILON = 1e-5  # added to the variance
 STATISTICS = "statistics"  # checkpoint name: they are small, and to recompute them takes a pass over the activations
 
 _Residuals = tuple[jax.Array, jax.Array, jax.Array, jax.Array]
@@ -21,15 +23,11 @@ class BatchNorm(nn.Module):
     """`flax.linen.BatchNorm` over the last axis: the same variables, running averages and (biased) running variance.
 
     Attributes:
-      momentum: Weight of the old value in the running averages.
-      epsilon: Added to the variance.
       axis_name: Device axis over which the statistics are averaged in training; None for one device.
       dtype: Type of the result. Statistics are float32 (float64 for float64).
       param_dtype: Type of the parameters.
     """
 
-    momentum: float = 0.9
-    epsilon: float = 1e-5
     axis_name: str | None = None
     dtype: DTypeLike = jnp.float32
     param_dtype: DTypeLike = jnp.float32
@@ -52,14 +50,14 @@ class BatchNorm(nn.Module):
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, channels, wide)
         running_variance = self.variable("batch_stats", "var", jnp.ones, channels, wide)
         if not train:
-            factor = scale * lax.rsqrt(running_variance.value + self.epsilon)
+            factor = scale * lax.rsqrt(running_variance.value + _EPSILON)
             return ((x - running_mean.value) * factor + bias).astype(self.dtype)
         # The device axis exists only inside the launched step, not where the variables are made.
         axis_name = None if self.is_initializing() else self.axis_name
-        y, mean, variance = _normalise(x, scale, bias, self.epsilon, axis_name)
+        y, mean, variance = _normalise(x, scale, bias, axis_name)
         if not self.is_initializing():
             for running, of_batch in ((running_mean, mean), (running_variance, variance)):
-                running.value = self.momentum * running.value + (1 - self.momentum) * lax.stop_gradient(of_batch)
+                running.value = _MOMENTUM * running.value + (1 - _MOMENTUM) * lax.stop_gradient(of_batch)
         return y.astype(self.dtype)
 
 
@@ -98,12 +96,11 @@ class FoldedBatchNorm(nn.Module):
         return (x * factor + summand).astype(self.dtype)
 
 
-def fold(variables: dict[str, Any], epsilon: float = 1e-5) -> dict[str, Any]:
+def fold(variables: dict[str, Any]) -> dict[str, Any]:
     """Folds the running statistics into the parameters of each batch norm.
 
     Args:
       variables: {"params", "batch_stats"} of a network.
-      epsilon: As in `BatchNorm`.
 
     Returns:
       {"params"} of the same network with `FoldedBatchNorm` instead of `BatchNorm`.
@@ -111,37 +108,37 @@ def fold(variables: dict[str, Any], epsilon: float = 1e-5) -> dict[str, Any]:
 
     def folded(params: Any, statistics: Any) -> Any:
         if "mean" in statistics:
-            factor = params["scale"] * lax.rsqrt(statistics["var"] + epsilon)
+            factor = params["scale"] * lax.rsqrt(statistics["var"] + _EPSILON)
             return {"factor": factor, "summand": params["bias"] - statistics["mean"] * factor}
         return {name: folded(part, statistics[name]) if name in statistics else part for name, part in params.items()}
 
     return {"params": folded(variables["params"], variables["batch_stats"])}
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
 def _normalise(
-    x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float, axis_name: str | None
+    x: jax.Array, scale: jax.Array, bias: jax.Array, axis_name: str | None
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Returns the normalised activations, the mean and the variance."""
-    return _normalise_forward(x, scale, bias, epsilon, axis_name)[0]
+    return _normalise_forward(x, scale, bias, axis_name)[0]
 
 
 def _normalise_forward(
-    x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float, axis_name: str | None
+    x: jax.Array, scale: jax.Array, bias: jax.Array, axis_name: str | None
 ) -> tuple[tuple[jax.Array, jax.Array, jax.Array], _Residuals]:
     wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     pixels = x.size // x.shape[-1]
     sums = channel_sums(wide, wide, jnp.zeros_like(wide, shape=x.shape[-1:]))
     mean, mean_square = checkpoint_name(_over_devices(jnp.stack(sums), axis_name) / pixels, STATISTICS)
     variance = jnp.maximum(mean_square - jnp.square(mean), 0)
-    rsqrt = lax.rsqrt(variance + epsilon)
+    rsqrt = lax.rsqrt(variance + _EPSILON)
     factor = scale * rsqrt
     y = ((wide - mean) * factor + bias).astype(x.dtype)
     return (y, mean, variance), (x, scale, mean, rsqrt)
 
 
 def _normalise_backward(
-    epsilon: float, axis_name: str | None, residuals: _Residuals, cotangents: tuple[jax.Array, jax.Array, jax.Array]
+    axis_name: str | None, residuals: _Residuals, cotangents: tuple[jax.Array, jax.Array, jax.Array]
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Ignores the cotangents of the statistics, which only the running averages use."""
     x, scale, mean, rsqrt = residuals
