@@ -134,7 +134,8 @@ def slurm_arguments() -> dict[str, Any]:
     Raises:
       InputError: The tasks of a node cannot share its GPUs equally.
     """
-    gpus, tasks = _visible_gpus(), _tasks_of_this_node()
+    match = re.fullmatch(r"(\d+)(\(x\d+\))?", os.environ.get("SLURM_STEP_TASKS_PER_NODE", ""))
+    gpus, tasks = _visible_gpus(), int(match[1]) if match else 0  # tasks of this node; 0 if nodes have different numbers
     if "JAX_LOCAL_DEVICE_IDS" in os.environ or not gpus or not tasks:
         return {}
     gpus_of_node = int(os.environ.get("SLURM_GPUS_ON_NODE") or gpus)
@@ -151,12 +152,6 @@ def _visible_gpus() -> int:
     if visible is not None:
         return len([name for name in visible.split(",") if name not in ("", "NoDevFiles")])
     return int(os.environ.get("SLURM_GPUS_ON_NODE") or len(glob.glob("/dev/nvidia[0-9]*")))
-
-
-def _tasks_of_this_node() -> int | None:
-    """Returns the number of tasks, None if nodes have different numbers."""
-    match = re.fullmatch(r"(\d+)(\(x\d+\))?", os.environ.get("SLURM_STEP_TASKS_PER_NODE", ""))
-    return int(match[1]) if match else None
 
 
 def _exit_after_start_seconds(at: str) -> None:

@@ -8,7 +8,6 @@ import math
 import re
 from collections.abc import Iterator
 
-_BITS = {"pred": 8, "bf16": 16, "c64": 64, "c128": 128, "token": 0}
 _ARRAY = re.compile(r"([a-z]\w*)\[([\d,<=\s]*)\](?:\{([^{}]*)\})?")
 _INSTRUCTION = re.compile(r"\s+(ROOT )?%?([\w.\-]+) = (.*?) ([a-z][a-z0-9\-]*)\((.*)")  # root, name, type, opcode, rest
 # Index of the result in the tuple that an asynchronous start returns; the other elements are operands and flags.
@@ -161,7 +160,7 @@ def _last_word(item: str) -> str:
 def _parse_arrays(type_text: str) -> Iterator[HloArray]:
     for dtype, sides, layout in _ARRAY.findall(type_text):
         shape = tuple(int(side.strip().lstrip("<=")) for side in sides.split(",") if side.strip())
-        bits = _BITS.get(dtype) or int((re.findall(r"\d+", dtype) or ["0"])[0])
+        bits = 8 if dtype == "pred" else int((re.findall(r"\d+", dtype) or ["0"])[0])  # the first number in "bf16", "f8e4m3fn"
         order, _, tiles = layout.partition(":")
         minor_to_major = [int(dimension) for dimension in order.split(",") if dimension.strip().isdigit()]
         space = re.search(r"S\((\d+)\)", tiles)
