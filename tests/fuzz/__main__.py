@@ -123,7 +123,7 @@ def _start(place: pathlib.Path, whole: pathlib.Path, sample: Sample, done: str) 
     status = 70
     with contextlib.suppress(BaseException):
         signal.alarm(_SECONDS_WAITING)
-        resource.setrlimit(resource.RLIMIT_CPU, (_SECONDS, _SECONDS))
+        resource.setrlimit(resource.RLIMIT_CPU, (_SECONDS, _SECONDS + 5))
         os.dup2(os.open(place / "stderr", os.O_WRONLY | os.O_CREAT), 2)
         os.dup2(2, 1)
         in_use = int(pathlib.Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")

@@ -102,6 +102,8 @@ class _Listing:
         key, link = entry
         with contextlib.suppress(KeyError, OSError, RuntimeError):
             return key, file[key]
+        if link is None:
+            raise OSError(f"the entry {key!r} cannot be read")
         target = link.path if not hasattr(link, "filename") else f"{link.path} in {link.filename}"
         self.broken[key] = f"{key!r} is a link to {target}, which does not exist or cannot be opened"
         return key, None
@@ -131,7 +133,7 @@ class _Listing:
 
     def _unwritten(self, key: str) -> tuple[str, ...]:
         # h5py's closing of a file takes longer the more objects of other files are referenced.
-        return count_unwritten(self.held[0][key]) if self.held else ()
+        return count_unwritten(f"{self.path}#{key}", self.held[0][key]) if self.held else ()
 
 
 def _attributes(item: Any) -> dict[str, Any]:

@@ -15,6 +15,8 @@ _FILTERS = {
     32024: "SZ3", 32026: "Blosc2", 32027: "FLAC", 32028: "SPERR",
 }  # fmt: skip
 
+_LEAST_WRITTEN = 1e-3  # a share of the chunks; a damaged header can declare any number
+
 
 def check_storage(path: epath.PathLike, item: Any) -> None:
     """Checks that all parts of a dataset can be read. HDF5 itself reads parts that are not there as fill values.
@@ -82,8 +84,14 @@ def _check_sources(label: str, item: Any, folder: str) -> None:
                 source.close()
 
 
-def count_unwritten(item: Any) -> tuple[str, ...]:
-    """Returns a remark if parts of a dataset were never written and read as its fill value."""
+def count_unwritten(label: str, item: Any) -> tuple[str, ...]:
+    """Returns a remark if parts of a dataset were never written and read as the fill value that its author chose.
+
+    Raises:
+      InputError: such parts would read as zeros, or hardly any part was written.
+    """
+    import h5py
+
     if item.is_virtual or item.external or not item.size:
         return ()
     if item.chunks is None:
@@ -94,4 +102,11 @@ def count_unwritten(item: Any) -> tuple[str, ...]:
             total *= -(-size // length)
     if stored >= total:
         return ()
-    return (f"{total - stored:,} of its {total:,} chunks were never written; they read as {item.fillvalue:g}",)
+    text = f"{total - stored:,} of its {total:,} chunks were never written"
+    has_fill = item.id.get_create_plist().fill_value_defined() == h5py.h5d.FILL_VALUE_USER_DEFINED
+    if not has_fill or stored < total * _LEAST_WRITTEN:
+        raise InputError(
+            f"{label} has shape {list(item.shape)}, but {text}; check the program that wrote it, and cut the array to its "
+            f"data with h5py's resize, or create it with a fillvalue that means missing"
+        )
+    return (f"{text}; they read as {item.fillvalue:g}",)
