@@ -7,7 +7,6 @@ that later runs start at once. Sizes and learning rates are this project's start
 
 import ml_collections
 
-from stlight_jax import InputError
 from stlight_jax.config import base_config
 from stlight_jax.data.datasets.frames import Frames
 
@@ -27,9 +26,7 @@ def get_config(size: str = "tiny") -> ml_collections.ConfigDict:
     Raises:
       InputError: The size is unknown.
     """
-    if size not in SIZES:
-        raise InputError(f"configs/frames.py has no size {size!r}; choose one of {', '.join(SIZES)}")
-    config = base_config("frames", size, Frames.section)
+    config = base_config("frames", size, Frames.section, SIZES)
     config.model.hidden_dim, config.model.depth, config.optimizer.learning_rate = SIZES[size]
     config.model.in_channels = config.model.out_channels = 0  # as many as the data have
     config.train.batch_size = 8

@@ -13,7 +13,6 @@ First run `stlight prepare kitti_caltech --raw=FOLDER --out=PREPARED` with OpenS
 
 import ml_collections
 
-from stlight_jax import InputError
 from stlight_jax.config import base_config
 from stlight_jax.data.datasets.kitti_caltech import KittiCaltech
 
@@ -40,9 +39,7 @@ def get_config(size: str = "15M") -> ml_collections.ConfigDict:
     Raises:
       InputError: The size is unknown.
     """
-    if size not in PUBLISHED:
-        raise InputError(f"configs/kitti_caltech.py has no size {size!r}; choose one of {', '.join(PUBLISHED)}")
-    config = base_config("kitti_caltech", size, KittiCaltech.section)
+    config = base_config("kitti_caltech", size, KittiCaltech.section, PUBLISHED)
     config.model.out_frames = 1
     config.model.in_channels = config.model.out_channels = 3
     config.model.hidden_dim, config.model.depth, config.model.near_kernel, config.model.far_kernel = PUBLISHED[size]

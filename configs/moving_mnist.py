@@ -8,7 +8,6 @@ The size tiny is not from the paper. It has 32 x 32 frames with digits at half s
 
 import ml_collections
 
-from stlight_jax import InputError
 from stlight_jax.config import base_config
 from stlight_jax.data.datasets.moving_mnist import MovingMnist
 
@@ -28,9 +27,7 @@ def get_config(size: str = "L") -> ml_collections.ConfigDict:
     Raises:
       InputError: The size is unknown.
     """
-    if size not in (*PUBLISHED, "tiny"):
-        raise InputError(f"configs/moving_mnist.py has no size {size!r}; choose one of tiny, {', '.join(PUBLISHED)}")
-    config = base_config("moving_mnist", size, MovingMnist.section)
+    config = base_config("moving_mnist", size, MovingMnist.section, ("tiny", *PUBLISHED))
     config.model.hidden_dim, config.model.overlap = PUBLISHED.get(size, (96, 0))
     if size == "tiny":
         config.model.depth = 6

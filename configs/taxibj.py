@@ -9,7 +9,6 @@ First run `stlight prepare taxibj --raw=FOLDER --out=PREPARED` with OpenSTL's `t
 
 import ml_collections
 
-from stlight_jax import InputError
 from stlight_jax.config import base_config
 from stlight_jax.data.datasets.taxibj import TaxiBJ
 
@@ -29,9 +28,7 @@ def get_config(size: str = "L") -> ml_collections.ConfigDict:
     Raises:
       InputError: The size is unknown.
     """
-    if size not in PUBLISHED:
-        raise InputError(f"configs/taxibj.py has no size {size!r}; choose one of {', '.join(PUBLISHED)}")
-    config = base_config("taxibj", size, TaxiBJ.section)
+    config = base_config("taxibj", size, TaxiBJ.section, PUBLISHED)
     config.model.in_frames = config.model.out_frames = 4
     config.model.in_channels = config.model.out_channels = 2
     config.model.hidden_dim, config.model.depth = PUBLISHED[size]

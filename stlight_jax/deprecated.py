@@ -56,7 +56,7 @@ MODULES = {
     "inference.programs": "inference.predictor",
     "inference.rollout": "model.rollout",
     "inference.tiled": "inference.tiles",
-    "inference.verification": "forecasting.verification",
+    "inference.verification": "forecasting.forecast_results",
     "model.batch_norm": "model.ops.batch_norm",
     "model.channels": "model.ops.layers",
     "model.cpu_kernels": "model.ops.cpu_kernels",

@@ -123,10 +123,13 @@ def test_inspect_explains_that_the_paper_leaves_depthwise_out():
             "--config is missing (The config: the name of a shipped one with a size, such as moving_mnist:L, ",
         ),
         (("-m", "stlight_jax", "inspect", "--config=configs/moving_mnist.py:Q"), "no size 'Q'; choose one of tiny, XS"),
-        (("-m", "stlight_jax", "inspect", "--config=configs/nothing.py"), "No such file or directory: 'configs/nothing.py"),
+        (
+            ("-m", "stlight_jax", "inspect", "--config=configs/nothing.py"),
+            "--config=configs/nothing.py is neither a shipped config nor a file",
+        ),
         (
             ("-m", "stlight_jax", "inspect", "--config=moving_mnst:tiny"),
-            "--config=moving_mnst is not a shipped config; choose one of frames, kitti_caltech, kth, ",
+            "--config=moving_mnst is neither a shipped config nor a file; choose one of frames, kitti_caltech, kth, ",
         ),
         (
             ("-m", "stlight_jax", "inspect", "--config=configs/moving_mnist.py", "--config.model.hiden_dim=3"),
@@ -244,7 +247,7 @@ def test_command_lines_of_several_commands_are_parsed_in_one_process(tmp_path):
         40,
     )
     assert (second.workdir, second.config.size, second.config.train.batch_size) == ("b", "XS", 12)
-    assert (third.input, third.model, third.value_range, third.horizon) == (str(np_file), "tiny", "0,1", None)
+    assert (third.input, third.model, third.value_range, third.horizon) == (str(np_file), "tiny", (0, 1), None)
     with pytest.raises(InputError, match="give --pred=FILE.npy and --true=FILE.npy"):
         score.COMMAND.parse(["stlight score"])
 

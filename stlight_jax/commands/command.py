@@ -70,7 +70,7 @@ class Command:
         """
         values = flags.FlagValues()
         self.define_flags(values, arguments[:1])
-        return f"{self.description.strip()}\n\nFlags:\n{flags_help(values)}"
+        return "\n".join([f"{self.description.strip()}\n\nFlags:", *map(_flag_help, _defined(values))])
 
 
 def parse_flags(values: flags.FlagValues, arguments: Sequence[str], positional: str | None = None) -> None:
@@ -125,8 +125,7 @@ def _check_required(values: flags.FlagValues) -> None:
     Raises:
       InputError: Names all missing flags, each with the first sentence of its help text.
     """
-    defined = [flag for module_flags in values.flags_by_module_dict().values() for flag in module_flags]
-    missing = [flag for flag in defined if flag.validators and flag.value is None]
+    missing = [flag for flag in _defined(values) if flag.validators and flag.value is None]
     if missing:
         raise InputError("; ".join(f"--{flag.name} is missing ({_first_sentence(flag.help)})" for flag in missing))
 
@@ -143,10 +142,9 @@ def _unknown_flag(values: flags.FlagValues, name: str) -> str:
     return f"no flag --{name}; did you mean --{close[0]}?" if close else f"no flag --{name}; see --help"
 
 
-def flags_help(values: flags.FlagValues) -> str:
-    """Returns the help texts of all flags, with their defaults, in the order of their definition."""
-    shown = [flag for module_flags in values.flags_by_module_dict().values() for flag in module_flags]
-    return "\n".join(_flag_help(flag) for flag in shown)
+def _defined(values: flags.FlagValues) -> list[flags.Flag]:
+    """Returns the flags in the order of their definition."""
+    return [flag for module_flags in values.flags_by_module_dict().values() for flag in module_flags]
 
 
 def _flag_help(flag: flags.Flag) -> str:

@@ -12,9 +12,7 @@ from stlight_jax.commands.shared_flags import define_config_flag
 
 
 def _define_flags(values: flags.FlagValues, arguments: Sequence[str]) -> None:
-    define_config_flag(
-        values, arguments, default="moving_mnist:tiny", help_text="The config that both train for the loss curves."
-    )
+    define_config_flag(values, arguments, default="moving_mnist:tiny", help_text="The config that both train for the curves.")
     flags.DEFINE_integer("steps", 500, "Training steps of the curves; 0 leaves the curves out.", flag_values=values)
     flags.DEFINE_string("out", "runs/compare", "Folder for the table, the figures and the picture.", values)
 

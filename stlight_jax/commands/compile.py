@@ -14,17 +14,12 @@ from stlight_jax.commands.shared_flags import chosen_frame_size, define_config_f
 
 def _define_flags(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     define_config_flag(values, arguments, required=True)
-    flags.DEFINE_list(
-        "topology", None, "Slices, separated by commas: CHIP:LAYOUT, such as v5e:4x4 or v4:2x2x4.", values, required=True
-    )
+    slices = "Slices, separated by commas: CHIP:LAYOUT, such as v5e:4x4 or v4:2x2x4."
+    flags.DEFINE_list("topology", None, slices, values, required=True)
     flags.DEFINE_integer("batch_per_chip", 16, "Sequences per chip and step.", lower_bound=1, flag_values=values)
-    flags.DEFINE_bool(
-        "search", True, "Search the largest batch per chip that fits the first slice, in several compilations.", values
-    )
+    flags.DEFINE_bool("search", True, "Search the largest batch per chip that fits the first slice.", values)
     define_frame_size_flag(values)
-    flags.DEFINE_string(
-        "out", None, "Folder for compile.json, compile.txt and compile.png; without it no file is written.", values
-    )
+    flags.DEFINE_string("out", None, "Folder for compile.json, compile.txt and compile.png; none by default.", values)
 
 
 def _run(values: flags.FlagValues) -> None:

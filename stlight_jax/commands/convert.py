@@ -4,12 +4,13 @@ To a checkpoint: `stlight convert --config=moving_mnist:L --weights=FILE --out=W
 To PyTorch: `stlight convert --workdir=WORKDIR --out=FILE`.
 """
 
+import functools
 from collections.abc import Sequence
 
 from absl import flags
 
 from stlight_jax.commands.command import Command
-from stlight_jax.commands.shared_flags import check_exists, define_config_flag, parse_frame_size, parse_value_range
+from stlight_jax.commands.shared_flags import check_exists, define_config_flag, define_frame_size_flag, define_value_range_flag
 from stlight_jax.errors import InputError
 
 _OF_WEIGHTS = ("config", "key_map", "weights_key", "ignore_unexpected", "frame_size", "value_range")
@@ -17,37 +18,24 @@ _OF_WORKDIR = ("checkpoint",)
 
 
 def _define_flags(values: flags.FlagValues, arguments: Sequence[str]) -> None:
-    define_config_flag(
-        values, arguments, help_text="With --weights: the config of the weights' network, such as moving_mnist:L."
-    )
-    flags.DEFINE_string("weights", None, "File of PyTorch weights to read, of torch.save or safetensors.", values)
-    flags.DEFINE_string(
-        "key_map", None, "With --weights: JSON file that maps the names of another implementation to ours.", values
-    )
-    flags.DEFINE_string(
+    define_config_flag(values, arguments, help_text="With --weights: the config of their network, such as moving_mnist:L.")
+    text = functools.partial(flags.DEFINE_string, flag_values=values)
+    text("weights", None, "File of PyTorch weights to read, of torch.save or safetensors.")
+    text("key_map", None, "With --weights: JSON file that maps the names of another implementation to ours.")
+    text(
         "weights_key",
         None,
         "With --weights: where the weights are in the file, such as state_dict_ema; by default the averaged (EMA, SWA) ones if "
         "the file has averaged and raw weights.",
-        values,
     )
     flags.DEFINE_bool(
         "ignore_unexpected", False, "With --weights: leave tensors out that the network lacks, such as those of a loss.", values
     )
-    flags.DEFINE_string(
-        "frame_size",
-        None,
-        "With --weights: HEIGHTxWIDTH of the frames to predict, in pixels; that of the config by default.",
-        values,
-    )
-    flags.DEFINE_string(
-        "value_range", "0,255", "With --weights: LOW,HIGH, the stored values that the network takes as 0 and 1.", values
-    )
-    flags.DEFINE_string("workdir", None, "For the way back: folder of the run whose weights are written for PyTorch.", values)
-    flags.DEFINE_string("checkpoint", "best", "With --workdir: best (lowest validation MSE), last, or a step.", values)
-    flags.DEFINE_string(
-        "out", None, "Where to write: a new workdir, or with --workdir a file of PyTorch weights.", values, required=True
-    )
+    define_frame_size_flag(values, "With --weights: HEIGHTxWIDTH of the frames, in pixels; that of the config by default.")
+    define_value_range_flag(values, "With --weights: LOW,HIGH, the stored values taken as 0 and 1; 0,255 by default.")
+    text("workdir", None, "For the way back: folder of the run whose weights are written for PyTorch.")
+    text("checkpoint", "best", "With --workdir: best (lowest validation MSE), last, or a step.")
+    text("out", None, "Where to write: a new workdir, or with --workdir a file of PyTorch weights.", required=True)
 
 
 def _check(values: flags.FlagValues) -> None:
@@ -60,9 +48,6 @@ def _check(values: flags.FlagValues) -> None:
         raise InputError("--weights needs --config=NAME:SIZE; a file of weights does not contain the sizes of its network")
     for flag in ("weights", "workdir", "key_map"):
         check_exists(values[flag].value, flag)
-    if values.frame_size:
-        parse_frame_size(values.frame_size)
-    parse_value_range(values.value_range)
 
 
 def _run(values: flags.FlagValues) -> None:
@@ -77,8 +62,8 @@ def _run(values: flags.FlagValues) -> None:
         values.weights,
         values.out,
         weight_files.read_key_map(values.key_map) if values.key_map else None,
-        parse_frame_size(values.frame_size) if values.frame_size else None,
-        parse_value_range(values.value_range),
+        values.frame_size,
+        values.value_range or (0.0, 255.0),
         weights_key=values.weights_key,
         ignore_unexpected=values.ignore_unexpected,
     )

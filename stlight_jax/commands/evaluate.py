@@ -14,16 +14,12 @@ from stlight_jax.console.messages import print_message
 
 
 def _define_flags(values: flags.FlagValues, arguments: Sequence[str]) -> None:
-    flags.DEFINE_string("workdir", None, "Folder of the run, as given to `stlight train`.", values, required=True)
-    flags.DEFINE_string(
-        "checkpoint", "both", "Checkpoint: best (lowest validation MSE), last, both, or the number of a step.", values
-    )
-    flags.DEFINE_string("data_root", None, "Folder of the data, if they have moved since the training.", values)
-    integer = functools.partial(flags.DEFINE_integer, flag_values=values)
+    text, integer = (functools.partial(define, flag_values=values) for define in (flags.DEFINE_string, flags.DEFINE_integer))
+    text("workdir", None, "Folder of the run, as given to `stlight train`.", required=True)
+    text("checkpoint", "both", "Checkpoint: best (lowest validation MSE), last, both, or the number of a step.")
+    text("data_root", None, "Folder of the data, if they have moved since the training.")
     integer("horizon", None, "Number of frames to predict; evaluation.horizon of the config by default.")
-    integer(
-        "cycle", None, "Steps of a daily or weekly cycle that a baseline repeats; evaluation.cycle of the config by default."
-    )
+    integer("cycle", None, "Steps of a daily or weekly cycle that a baseline repeats; evaluation.cycle by default.")
     define_process_flags(values)
 
 

@@ -4,6 +4,7 @@ The file contains the weights, the description of the training data, and a progr
 batch, and frames of any size that the patch size divides. `Forecaster.load("model.stlight")` runs it.
 """
 
+import functools
 from collections.abc import Sequence
 
 from absl import flags
@@ -14,18 +15,11 @@ from stlight_jax.inference.shipped_networks import SUFFIX
 
 
 def _define_flags(values: flags.FlagValues, arguments: Sequence[str]) -> None:
-    flags.DEFINE_string(
-        "workdir",
-        None,
-        "Folder of a run or of a checkpoint, or the name of a shipped network such as tiny.",
-        values,
-        required=True,
-    )
-    flags.DEFINE_string("checkpoint", "best", "Checkpoint of a run: best (lowest validation MSE), last, or a step.", values)
-    flags.DEFINE_string("out", None, f"File to write; its name ends in {SUFFIX}.", values, required=True)
-    flags.DEFINE_enum(
-        "dtype", None, ["float32", "bfloat16"], "Type of the activations; model.dtype of the config by default.", values
-    )
+    text = functools.partial(flags.DEFINE_string, flag_values=values)
+    text("workdir", None, "Folder of a run or of a checkpoint, or the name of a shipped network such as tiny.", required=True)
+    text("checkpoint", "best", "Checkpoint of a run: best (lowest validation MSE), last, or a step.")
+    text("out", None, f"File to write; its name ends in {SUFFIX}.", required=True)
+    flags.DEFINE_enum("dtype", None, ["float32", "bfloat16"], "Type of the activations; model.dtype by default.", values)
     flags.DEFINE_bool("overwrite", False, "Replace the file if it exists.", values)
 
 

@@ -14,15 +14,14 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from stlight_jax.commands.command import Command
-from stlight_jax.commands.shared_flags import check_exists, check_network, parse_value_range
+from stlight_jax.commands.shared_flags import check_exists, check_network, define_value_range_flag
 from stlight_jax.errors import InputError
 from stlight_jax.inference.shipped_networks import shipped
 
 if TYPE_CHECKING:
     from stlight_jax.forecasting.request import Request
 
-_READING_FLAGS = ("variable", "time", "layout", "channels", "fill_value", "mask", "frame_step", "height", "width")
-_NETWORK_FLAGS = ("checkpoint", "rollout", "tile", "overlap")
+_NETWORK_FLAGS = ("checkpoint", "rollout", "tile", "overlap", "value_range")
 
 
 def _define_flags(values: flags.FlagValues, arguments: Sequence[str]) -> None:
@@ -38,12 +37,7 @@ def _define_flags(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     text("workdir", None, "The network: folder of a run, a checkpoint or a .stlight file.")
     text("model", None, "The network: name of a shipped one, such as tiny.")
     text("checkpoint", "best", "Checkpoint of a run: best (lowest validation MSE), last, or a step.")
-    choice(
-        "rollout",
-        "blocks",
-        ["blocks", "frames"],
-        "Feed back whole forecasts or single frames, for horizons beyond the network's.",
-    )
+    choice("rollout", "blocks", ["blocks", "frames"], "Feed back whole forecasts or frames, beyond the network's horizon.")
     integer("tile", None, "Side in pixels of the tiles that large frames are divided into; chosen automatically by default.")
     integer("overlap", None, "Pixels that neighbouring tiles share.")
     # the forecasts
@@ -61,7 +55,7 @@ def _define_flags(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     text("report", "", "HTML page with the forecasts; beside the output by default. none writes no page.")
     choice("dtype", None, ["float16", "float32", "float64"], "Type of written arrays; that of INPUT by default.")
     # how the input is read
-    text("value_range", None, "LOW,HIGH in INPUT's units, which correspond to the ends of the trained range.")
+    define_value_range_flag(values, "LOW,HIGH in INPUT's units, which correspond to the ends of the trained range.")
     text("variable", None, "Array in a .npz, HDF5 or netCDF file; by default, as for all following flags, as in training.")
     text("time", None, "Time coordinate of the array; none ignores times.")
     text("layout", None, "Axes of arrays: thw, thwc, tchw, nthw, nthwc or ntchw.")
@@ -79,21 +73,17 @@ def _check(values: flags.FlagValues) -> None:
     if bool(values.workdir) == bool(values.model):
         raise InputError("give either --workdir=RUN, a network you have trained, or --model=NAME, a shipped one such as tiny")
     if values.model and values.model not in shipped():
-        raise InputError(
-            f"--model={values.model}: choose one of {', '.join(shipped())}; folders and files of your own go to --workdir"
-        )
+        raise InputError(f"--model={values.model}: choose one of {', '.join(shipped())}; folders and files go to --workdir")
     check_network(values.workdir, "workdir")
     check_exists(values.truth, "truth")
-    if values.value_range is not None:
-        parse_value_range(values.value_range)
     _request(values).check()
 
 
 def _request(values: flags.FlagValues) -> Request:
-    from stlight_jax.forecasting.request import Request
+    from stlight_jax.forecasting.request import KEYS, Request
 
     given = values.flag_values_dict()
-    reading = {name: given[name] for name in _READING_FLAGS if given[name] is not None}
+    reading = {name: given[name] for name in KEYS if given[name] is not None}
     if "fill_value" in reading:
         reading["fill_value"] = _fill_value(reading["fill_value"])
     if given["value_range"] is not None:
@@ -107,8 +97,6 @@ def _run(values: flags.FlagValues) -> None:
     from stlight_jax.inference.forecaster import Forecaster
 
     settings = {name: values.flag_values_dict()[name] for name in _NETWORK_FLAGS}
-    if values.value_range is not None:
-        settings["value_range"] = parse_value_range(values.value_range)
     predict(_request(values), Forecaster.load(values.workdir or values.model, **settings))
 
 

@@ -5,6 +5,7 @@ pictures or arrays. An interrupted command leaves no incomplete data and can be 
 --out may be in a bucket (gs://); the data are then prepared in a temporary folder, which TMPDIR moves, and copied.
 """
 
+import functools
 from collections.abc import Sequence
 
 from absl import flags
@@ -17,18 +18,12 @@ from stlight_jax.errors import InputError
 
 
 def _define_flags(values: flags.FlagValues, arguments: Sequence[str]) -> None:
-    flags.DEFINE_enum(
-        "dataset", None, list(DATASETS), "Name of the data set; --dataset= may be left out.", values, required=True
-    )
-    flags.DEFINE_string("raw", None, "Folder with the raw files; for frames also a single file.", values, required=True)
-    flags.DEFINE_string(
-        "out", None, "Folder for the prepared data. Training finds them with --config.data.root=FOLDER.", values, required=True
-    )
-    define_config_flag(
-        values,
-        arguments,
-        help_text="For frames: a config such as frames:S, whose section data defines how the files are read.",
-    )
+    names = list(DATASETS)
+    flags.DEFINE_enum("dataset", None, names, "Name of the data set; --dataset= may be left out.", values, required=True)
+    text = functools.partial(flags.DEFINE_string, flag_values=values, required=True)
+    text("raw", None, "Folder with the raw files; for frames also a single file.")
+    text("out", None, "Folder for the prepared data. Training finds them with --config.data.root=FOLDER.")
+    define_config_flag(values, arguments, help_text="For frames: a config such as frames:S, whose section data is used.")
 
 
 def _check(values: flags.FlagValues) -> None:

@@ -89,12 +89,12 @@ def _run(parse: Callable[[], flags.FlagValues], main: Callable[[flags.FlagValues
                 main(values)
     except StlightError as error:
         _exit(error, f"{error}" if isinstance(error, PreemptedError) else f"error: {error}", error.exit_status)
-    except KeyboardInterrupt as error:
-        _exit_interrupted(error, error)
-    except Exception as error:
+    except (KeyboardInterrupt, Exception) as error:
         interrupt = signals.find_interrupt(error)
+        if isinstance(interrupt, TerminationInterrupt):
+            _exit(error, "terminated", interrupt.exit_status)
         if interrupt is not None:
-            _exit_interrupted(error, interrupt)
+            _exit(error, "interrupted", _INTERRUPTED)
         message = _bucket_message(error)
         if message is not None:
             _exit(error, message, StlightError.exit_status)
@@ -112,12 +112,6 @@ def _load_libraries() -> None:
 
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         jax.config.update("jax_compilation_cache_dir", str(caches.folder() / f"compiled-{caches.processor()}"))
-
-
-def _exit_interrupted(error: BaseException, interrupt: KeyboardInterrupt) -> None:
-    if isinstance(interrupt, TerminationInterrupt):
-        _exit(error, "terminated", interrupt.exit_status)
-    _exit(error, "interrupted", _INTERRUPTED)
 
 
 def _exit(error: BaseException, message: str, status: int) -> None:
@@ -138,7 +132,7 @@ def _leave(error: BaseException, status: int) -> None:
         distributed.shut_down(error, status)
 
 
-def _bucket_message(error: Exception) -> str | None:
+def _bucket_message(error: BaseException) -> str | None:
     """Returns the line for an error of a bucket, None for any other error."""
     from stlight_jax.console.messages import one_line
     from stlight_jax.storage import paths

@@ -3,6 +3,7 @@
 The files are read a few sequences at a time, so they may be larger than the memory.
 """
 
+import functools
 from collections.abc import Sequence
 
 from absl import flags
@@ -13,13 +14,12 @@ from stlight_jax.errors import InputError
 
 
 def _define_flags(values: flags.FlagValues, arguments: Sequence[str]) -> None:
-    flags.DEFINE_string(
-        "pred", None, "Predictions in [0, 1]: a .npy file, [n, t, c, h, w], [n, t, h, w, c] or [n, t, h, w].", values
-    )
-    flags.DEFINE_string("true", None, "True frames: a .npy file of the same shape.", values)
-    flags.DEFINE_string("saved", None, "Instead of both: a folder with preds.npy and trues.npy, as OpenSTL writes it.", values)
-    flags.DEFINE_string("layout", "auto", "Axes after the first: auto, tchw, thwc or thw.", values)
-    flags.DEFINE_string("json", None, "Also write the metrics to this file.", values)
+    text = functools.partial(flags.DEFINE_string, flag_values=values)
+    text("pred", None, "Predictions in [0, 1]: a .npy file, [n, t, c, h, w], [n, t, h, w, c] or [n, t, h, w].")
+    text("true", None, "True frames: a .npy file of the same shape.")
+    text("saved", None, "Instead of both: a folder with preds.npy and trues.npy, as OpenSTL writes it.")
+    text("layout", "auto", "Axes after the first: auto, tchw, thwc or thw.")
+    text("json", None, "Also write the metrics to this file.")
 
 
 def _check(values: flags.FlagValues) -> None:

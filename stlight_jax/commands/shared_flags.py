@@ -7,14 +7,13 @@ The value of --config is a shipped config by its name, or a file by its path, wi
 
 import math
 import pathlib
-import pkgutil
 import runpy
 import traceback
 from collections.abc import Callable, Sequence
-from importlib import util
 
 import ml_collections
 from absl import flags
+from etils import epath
 from ml_collections import config_flags
 
 from stlight_jax.config import RunConfig
@@ -49,11 +48,11 @@ class _ConfigParser(flags.ArgumentParser):
             config = _function(name)(*size)
         except StlightError as error:
             raise ConfigFileError(str(error)) from error
-        except SyntaxError as error:
-            raise ConfigFileError(_failure(error, f"{error.filename}, line {error.lineno}")) from error
         except Exception as error:
-            frame = traceback.extract_tb(error.__traceback__)[-1]
-            raise ConfigFileError(_failure(error, f"{frame.filename}, line {frame.lineno}")) from error
+            at = error if isinstance(error, SyntaxError) else traceback.extract_tb(error.__traceback__)[-1]
+            text = " ".join(str(error.args[0] if error.args else error).split())
+            failure = f"the config file failed with {type(error).__name__}: {text} ({at.filename}, line {at.lineno})"
+            raise ConfigFileError(failure) from error
         return config.lock()
 
 
@@ -82,35 +81,18 @@ def define_config_flag(
         flags.mark_flag_as_required("config", values)
 
 
-def shipped_configs() -> list[str]:
-    """Returns the names of the configs that are part of the package."""
-    spec = util.find_spec(_PACKAGE)
-    return sorted(module.name for module in pkgutil.iter_modules(spec.submodule_search_locations if spec else None))
-
-
 def _function(name: str) -> Callable[..., ml_collections.ConfigDict]:
-    path = pathlib.Path(name)
-    if path.suffix != ".py" and len(path.parts) == 1:
-        spec = util.find_spec(f"{_PACKAGE}.{name}") if name in shipped_configs() else None
-        if spec is None or spec.origin is None:
-            raise InputError(
-                f"--config={name} is not a shipped config; choose one of {', '.join(shipped_configs())}, or give the path of a "
-                "file, such as ./mine.py"
-            )
-        path = pathlib.Path(spec.origin)
-    elif not path.is_file():
+    shipped_configs = {path.stem: path for path in sorted(epath.resource_path(_PACKAGE).glob("[!_]*.py"))}
+    path = shipped_configs.get(name, pathlib.Path(name))
+    if not path.is_file():
         raise InputError(
-            f"--config={name}: No such file or directory: {name!r}; shipped configs are {', '.join(shipped_configs())}"
+            f"--config={name} is neither a shipped config nor a file; choose one of {', '.join(shipped_configs)}, or give the "
+            "path of a file, such as ./mine.py"
         )
     found = runpy.run_path(str(path))
     if "get_config" not in found:
         raise InputError(f"{name}: the file of --config has no function get_config")
     return found["get_config"]
-
-
-def _failure(error: Exception, place: str) -> str:
-    text = " ".join(str(error.args[0] if error.args else error).split())
-    return f"the config file failed with {type(error).__name__}: {text} ({place})"
 
 
 def check_exists(path: str | None, flag: str) -> None:
@@ -143,12 +125,44 @@ def check_network(path: str | None, flag: str) -> None:
         check_exists(path, flag)
 
 
-def define_frame_size_flag(values: flags.FlagValues) -> None:
-    """Defines --frame_size."""
-    flags.DEFINE_string("frame_size", None, "HEIGHTxWIDTH of the frames in pixels, if the config does not fix it.", values)
+class _FrameSizeParser(flags.ArgumentParser):
+    """Parses HEIGHTxWIDTH."""
+
+    def parse(self, text: str) -> tuple[int, int]:
+        """Returns (height, width)."""
+        sides = text.split("x")
+        if len(sides) != 2 or not all(side.isascii() and side.isdecimal() and int(side) for side in sides):
+            raise ValueError("expected HEIGHTxWIDTH, such as 64x64")
+        return int(sides[0]), int(sides[1])
 
 
-def chosen_frame_size(config: RunConfig, given: str | None) -> tuple[int, int]:
+class _ValueRangeParser(flags.ArgumentParser):
+    """Parses LOW,HIGH."""
+
+    def parse(self, text: str) -> tuple[float, float]:
+        """Returns the two numbers."""
+        try:
+            low, high = map(float, text.split(","))
+        except ValueError:
+            low = high = math.nan
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise ValueError("expected LOW,HIGH, two numbers such as 0,1")
+        return low, high
+
+
+def define_frame_size_flag(
+    values: flags.FlagValues, help_text: str = "HEIGHTxWIDTH of the frames in pixels, if the config does not fix it."
+) -> None:
+    """Defines --frame_size, whose value is (height, width)."""
+    flags.DEFINE(_FrameSizeParser(), "frame_size", None, help_text, values)
+
+
+def define_value_range_flag(values: flags.FlagValues, help_text: str) -> None:
+    """Defines --value_range, whose value is (low, high)."""
+    flags.DEFINE(_ValueRangeParser(), "value_range", None, help_text, values)
+
+
+def chosen_frame_size(config: RunConfig, given: tuple[int, int] | None) -> tuple[int, int]:
     """Returns the height and the width of the frames in pixels.
 
     Args:
@@ -156,10 +170,10 @@ def chosen_frame_size(config: RunConfig, given: str | None) -> tuple[int, int]:
       given: value of --frame_size, which wins over the config's.
 
     Raises:
-      InputError: if the flag is no size, or neither the flag nor the config fixes one.
+      InputError: if neither the flag nor the config fixes a size.
     """
     if given:
-        return parse_frame_size(given)
+        return given
     from stlight_jax.data.load import frame_size
 
     known = frame_size(config)
@@ -168,38 +182,9 @@ def chosen_frame_size(config: RunConfig, given: str | None) -> tuple[int, int]:
     return known
 
 
-def parse_frame_size(text: str) -> tuple[int, int]:
-    """Returns (height, width) of HEIGHTxWIDTH.
-
-    Raises:
-      InputError: if the text is not of this form.
-    """
-    sides = text.split("x")
-    if len(sides) != 2 or not all(side.isascii() and side.isdecimal() and int(side) for side in sides):
-        raise InputError(f"--frame_size={text[:40]}: expected HEIGHTxWIDTH, such as 64x64")
-    return int(sides[0]), int(sides[1])
-
-
-def parse_value_range(text: str) -> tuple[float, float]:
-    """Returns the two numbers of LOW,HIGH.
-
-    Raises:
-      InputError: if the text is not of this form.
-    """
-    try:
-        low, high = map(float, text.split(","))
-    except ValueError:
-        low = high = math.nan
-    if not (math.isfinite(low) and math.isfinite(high)):
-        raise InputError(f"--value_range={text[:40]}: expected LOW,HIGH, two numbers such as 0,1")
-    return low, high
-
-
 def define_process_flags(values: flags.FlagValues) -> None:
     """Defines the flags; `join_processes` reads them."""
-    flags.DEFINE_string(
-        "coordinator", None, "Address of the first process, HOST:PORT, for a run of several processes started by hand.", values
-    )
+    flags.DEFINE_string("coordinator", None, "Address HOST:PORT of the first process, for several started by hand.", values)
     flags.DEFINE_integer("processes", None, "Number of processes of such a run.", flag_values=values)
     flags.DEFINE_integer("process", None, "Number of this process, from 0.", flag_values=values)
 

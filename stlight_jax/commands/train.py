@@ -14,9 +14,7 @@ from stlight_jax.console.messages import print_message
 
 def _define_flags(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     define_config_flag(values, arguments, required=True)
-    flags.DEFINE_string(
-        "workdir", None, "Folder of the run, for checkpoints, logs, tables and pictures; local or gs://.", values, required=True
-    )
+    flags.DEFINE_string("workdir", None, "Folder of the run, for all that it writes; local or gs://.", values, required=True)
     flags.DEFINE_bool("allow_changes", False, "Resume the run even if keys of the config have changed.", values)
     define_process_flags(values)
 

@@ -2,13 +2,14 @@
 
 import dataclasses
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any
 
 import ml_collections
 
 from stlight_jax.config import sections
 from stlight_jax.config.schema import MISSING, Key, Section
+from stlight_jax.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,17 +43,25 @@ class RunConfig(Section):
         return dataclasses.asdict(self)
 
 
-def base_config(dataset: str, size: str, data: type[Section] | None = None) -> ml_collections.ConfigDict:
+def base_config(
+    dataset: str, size: str, data: type[Section] | None = None, sizes: Iterable[str] | None = None
+) -> ml_collections.ConfigDict:
     """Makes the config that every file in `configs/` starts from.
 
     Args:
       dataset: Name of the data set.
       size: Name of the size, for titles.
       data: The data set's section; None to leave out the section `data`.
+      sizes: Names of the sizes that the file has; None permits any.
 
     Returns:
       A config with all keys at their defaults.
+
+    Raises:
+      InputError: `size` is none of `sizes`.
     """
+    if sizes is not None and size not in sizes:
+        raise InputError(f"configs/{dataset}.py has no size {size!r}; choose one of {', '.join(sizes)}")
     config = ml_collections.ConfigDict({"dataset": dataset, "size": size})
     for section in (*sections.SECTIONS, *([] if data is None else [data])):
         config[section.section_name] = section.default_config()

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import math
 import numbers
+import operator
 import types
 import typing
 from collections.abc import Mapping
@@ -105,13 +106,8 @@ class Key:
         return isinstance(value, accepted) and (self.type is bool or not isinstance(value, bool))
 
     def _is_in_range(self, value: Any) -> bool:
-        bounded = (self.least, self.above, self.below) != (None, None, None)
-        return not bounded or (
-            math.isfinite(value)
-            and (self.least is None or value >= self.least)
-            and (self.above is None or value > self.above)
-            and (self.below is None or value < self.below)
-        )
+        bounds = ((operator.ge, self.least), (operator.gt, self.above), (operator.lt, self.below))
+        return all(bound is None or (math.isfinite(value) and holds(value, bound)) for holds, bound in bounds)
 
 
 class Section:

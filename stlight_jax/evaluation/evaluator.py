@@ -77,9 +77,7 @@ class CycleBaseline:
         self._source, self._horizon = source, horizon
         ahead = horizon * frame_step
         if steps < ahead:
-            raise InputError(
-                f"evaluation.cycle is {steps}, less than the {ahead} sampling steps to predict: it would look ahead"
-            )
+            raise InputError(f"evaluation.cycle is {steps}, less than the {ahead} steps to predict: it would look ahead")
 
     def frames(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Reads the stored frames one cycle before the targets of some sequences.

@@ -90,13 +90,11 @@ class ForecastRun:
         """Predicts in batches of equal frames."""
         for _, alike in itertools.groupby(windows, lambda window: (window.inputs.shape, window.inputs.dtype)):
             while batch := list(itertools.islice(alike, self._batch_size)):
-                yield from self._predicted_batch(batch)
-
-    def _predicted_batch(self, batch: list[Forecast]) -> Iterator[Forecast]:
-        # A batch of another size would need another compiled program.
-        fillers = [batch[-1].inputs] * (self._batch_size - len(batch))
-        predictions = self._predict(np.stack([window.inputs for window in batch] + fillers))
-        return (window._replace(prediction=prediction) for window, prediction in zip(batch, predictions, strict=False))
+                # A batch of another size would need another compiled program.
+                fillers = [batch[-1].inputs] * (self._batch_size - len(batch))
+                predictions = self._predict(np.stack([window.inputs for window in batch] + fillers))
+                for window, prediction in zip(batch, predictions, strict=False):
+                    yield window._replace(prediction=prediction)
 
     def _predict(self, inputs: np.ndarray) -> np.ndarray:
         """`[b, in_frames, h, w, c]` -> float32 `[b, horizon, h, w, c']`."""
@@ -108,5 +106,5 @@ class ForecastRun:
         # Missing values are NaN; in integers the forecaster would look for the training data's fill value.
         inputs = inputs.astype(np.float32) if inputs.dtype.kind in "iu" else inputs
         prediction = self._forecaster(inputs, self._plan.horizon, dtype="float32", ready=self._ready)
-        prediction = np.ma.filled(prediction, np.nan) if isinstance(prediction, np.ma.MaskedArray) else np.asarray(prediction)
+        prediction = np.ma.filled(prediction, np.nan)
         return np.where(empty[:, None, None, None, None], np.float32(np.nan), prediction) if empty.any() else prediction

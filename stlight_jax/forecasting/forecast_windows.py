@@ -204,9 +204,8 @@ def windows_along(
         while end < high:
             block = next(blocks, None)
             if block is None:
-                raise InputError(
-                    f"{source.original.name} declares {source.original.frames} frames and has fewer; is the file complete?"
-                )
+                name, count = source.original.name, source.original.frames
+                raise InputError(f"{name} declares {count} frames and has fewer; is the file complete?")
             if end + len(block) > low:  # forecasts may lie far apart
                 held.append((end, block))
             end += len(block)

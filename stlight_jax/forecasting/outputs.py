@@ -136,10 +136,6 @@ class Outputs:
                 if path.resolve().is_relative_to(self.path.resolve()):
                     raise InputError(f"{path} lies in {self.path}, the folder of predictions; choose another folder")
                 check_free(path, read_paths, overwrite, option=option)
-        self._check_disk()
-
-    def _check_disk(self) -> None:
-        """Checks that the disk can hold the arrays, whose size is known in advance."""
         pairs = zip(self.specs, self.formats, strict=False)
         needed = sum(file_format.output_bytes(spec) for spec, file_format in pairs if file_format.output_bytes)
         disk = shutil.disk_usage(self.path.parent)
@@ -212,9 +208,7 @@ def _requested_format(request: Request, named: pathlib.Path | None) -> FileForma
     by_ending = registry.output_format_of(named.suffix)
     if by_ending is None:
         endings = ", ".join(item.output_ending for item in registry.output_formats() if item.output_ending)
-        raise InputError(
-            f"--out={request.out}: no format has the ending {named.suffix}; end it in one of {endings}, or in none for a folder"
-        )
+        raise InputError(f"--out={request.out}: no format ends in {named.suffix}; choose one of {endings}, or a folder")
     if requested not in (None, by_ending):
         raise InputError(f"--out={request.out} and --kind={request.kind} are of different kinds; leave one of them out")
     return by_ending

@@ -97,7 +97,7 @@ def make_plan(request: Request, reader: InputReader, model: STLightConfig) -> Fo
     sources, starts, skipped = [], [], 0
     for original in originals:
         _check_channels(original, model)
-        source, first = _source_and_start(original, reader, model.in_frames, request)
+        source, first = _find_start(original, reader, model.in_frames, request)
         if request.rolling:
             found, ruled_out = starts_along(source, first, every, model.in_frames, horizon)
             skipped += ruled_out
@@ -153,9 +153,7 @@ def _check_memory(horizon: int, shape: tuple[int, int, int], out_channels: int) 
         )
 
 
-def _source_and_start(
-    original: FrameSource, reader: InputReader, in_frames: int, request: Request
-) -> tuple[SampledSource, int]:
+def _find_start(original: FrameSource, reader: InputReader, in_frames: int, request: Request) -> tuple[SampledSource, int]:
     """Returns the frames that the network sees, and the index of the first predicted frame among them."""
     count, step, start, rolling = original.frames, reader.frame_step, request.start, request.rolling
     index = in_frames * step if rolling else count - 1 + step

@@ -8,12 +8,11 @@ from stlight_jax.console.progress import Progress
 from stlight_jax.data.formats.file_format import FileFormat
 from stlight_jax.data.formats.output_spec import OutputSpec
 from stlight_jax.errors import InputError
-from stlight_jax.forecasting.forecast_page import ClipSelection, write_forecast_page
+from stlight_jax.forecasting.forecast_results import ClipSelection, Verification, as_text, write_forecast_page
 from stlight_jax.forecasting.forecast_run import ForecastRun
 from stlight_jax.forecasting.outputs import Outputs
 from stlight_jax.forecasting.plan import ForecastPlan, make_plan
 from stlight_jax.forecasting.request import InputReader, Request
-from stlight_jax.forecasting.verification import Verification, as_text
 from stlight_jax.inference.forecaster import Forecaster
 from stlight_jax.metrics.ssim import SSIM_WINDOW
 from stlight_jax.storage.atomic import atomic_output, write_json
@@ -60,12 +59,10 @@ def predict(request: Request, forecaster: Forecaster) -> dict[str, Any]:
         finally:  # suspicious values can be the cause of an error
             _print_once(run.remarks())
         if run.empty == total:
-            raise InputError(
-                f"{request.input_path}: all values of the frames to predict from are missing, so a prediction is impossible"
-            )
+            raise InputError(f"{request.input_path}: all values of the frames to predict from are missing")
 
     # 3. Results.
-    results = _summary(request, plan, outputs, run, forecaster) | (verification.results() or {})
+    results = _facts(request, plan, outputs, run, forecaster) | (verification.results() or {})
     print_message(f"wrote {outputs.path}")
     if outputs.json is not None:
         with atomic_output(outputs.json, replace=request.overwrite) as temporary:
@@ -81,9 +78,7 @@ def predict(request: Request, forecaster: Forecaster) -> dict[str, Any]:
     return results
 
 
-def _summary(
-    request: Request, plan: ForecastPlan, outputs: Outputs, run: ForecastRun, forecaster: Forecaster
-) -> dict[str, Any]:
+def _facts(request: Request, plan: ForecastPlan, outputs: Outputs, run: ForecastRun, forecaster: Forecaster) -> dict[str, Any]:
     return {
         "model": forecaster.source,
         "input": str(request.input_path),

@@ -75,9 +75,7 @@ class Request:
         if self.every is not None and (not self.rolling or self.every < 1):
             raise InputError(f"--every={self.every}: " + ("give at least 1" if self.rolling else "use it with --rolling"))
         if self.truth and (self.rolling or self.start is not None):
-            raise InputError(
-                "--truth is for a forecast from the end of INPUT; with --start and --rolling the truth is taken from INPUT"
-            )
+            raise InputError("--truth is for a forecast from the end of INPUT; with --start and --rolling INPUT has the truth")
         for key, value, ending in (("json", self.json, ".json"), ("report", self.report, ".html")):
             if value and value != "none" and pathlib.Path(value).suffix != ending:
                 raise InputError(f"--{key}={value}: expected the name of a file that ends in {ending}")

@@ -97,12 +97,9 @@ def check_shape(shape: tuple[int, ...], model: STLightConfig, source: str) -> tu
         raise InputError(f"frames have shape {list(shape)}, which holds no values; expected sides of at least 1")
     batch, frames, height, width, channels = (1, *shape, 1) if len(shape) == 3 else (1, *shape)[-5:]
     if channels != model.in_channels:
-        # [b, t, h, w] looks like [t, h, w, c] with as many channels as columns.
-        hint = (
-            "; a batch without channels needs a last axis of 1: frames[..., None]" if len(shape) == 4 and channels > 4 else ""
-        )
-        if len(shape) == 3:
-            hint = " (frames without an axis of channels have one)"
+        hint = " (frames without an axis of channels have one)" if len(shape) == 3 else ""
+        if len(shape) == 4 and channels > 4:  # [b, t, h, w] looks like [t, h, w, c] with as many channels as columns
+            hint = "; a batch without channels needs a last axis of 1: frames[..., None]"
         raise InputError(f"frames have shape {list(shape)}, {channels} channel(s); {source} takes {model.in_channels}{hint}")
     if frames < model.in_frames:
         raise InputError(f"frames have shape {list(shape)}: {frames} frame(s); {source} needs {model.in_frames} to predict")

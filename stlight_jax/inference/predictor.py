@@ -83,12 +83,8 @@ class Programs:
         else:
             variables = model.variables
             function = _deserialised(model, model.program, device.platform)
-        if model.config.dtype == "float64" and not jax.config.read(
-            "jax_enable_x64"
-        ):  # JAX would take float32 without a warning
-            raise InputError(
-                f"{model.source}: float64 needs JAX's 64-bit types; set JAX_ENABLE_X64=1, or choose float32 as compute_dtype"
-            )
+        if self.dtype == np.float64 and not jax.config.read("jax_enable_x64"):  # JAX would take float32 without a warning
+            raise InputError(f"{model.source}: float64 needs JAX's 64-bit types; set JAX_ENABLE_X64=1, or choose float32")
         self._variables = jax.device_put(variables, device)
         self._function = jax.jit(function, compiler_options=compiler_options(device))
         self._compiled: dict[tuple[int, ...], jax.stages.Compiled] = {}

@@ -78,10 +78,8 @@ class Tiling:
             raise InputError(f"tile is {side}; it must be at least model.patch_size, {patch}")
         if overlap is None:
             overlap = min(2 * radius, rounded // 2 // patch * patch)
-        if overlap < 0:
-            raise InputError(f"overlap is {overlap}; it must be at least 0")
-        if overlap > rounded - patch:
-            raise InputError(f"overlap is {overlap} with a tile of {rounded}; it must be at most {rounded - patch}")
+        if not 0 <= overlap <= rounded - patch:
+            raise InputError(f"overlap is {overlap} with a tile of {rounded}; it must be 0 to {rounded - patch}")
         overlap = -(-overlap // patch) * patch
         # The inner half of a small overlap is blended; its outer quarters suffer most from the cut.
         return cls(rounded, rounded, overlap, min(radius, overlap // 4 if overlap < 2 * radius else radius))

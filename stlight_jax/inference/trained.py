@@ -176,9 +176,8 @@ def _from_checkpoint(folder: epath.Path, which: str) -> TrainedModel:
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), _abstract(config))
     variables = checkpoint.load_variables(directory, step, like)
-    return TrainedModel(
-        config, variables, {**description, "step": step, "averaged": checked.train.ema_decay > 0}, f"{folder}, step {step}"
-    )
+    description |= {"step": step, "averaged": checked.train.ema_decay > 0}
+    return TrainedModel(config, variables, description, f"{folder}, step {step}")
 
 
 def _abstract(config: STLightConfig) -> dict[str, Any]:
@@ -221,7 +220,9 @@ def _unpack(path: epath.Path, source: str) -> TrainedModel:
             raise InputError(f"{path} is damaged: the checksum of its {name} differs; get a complete copy")
     shapes, program = _weight_shapes(path, parts[_WEIGHTS], limit), None
     if _PROGRAM in parts:  # which declares the shapes of its weights itself
-        program = _program(path, parts[_PROGRAM], content.get("exported") or {})
+        exported = content["exported"] or {}
+        facts = {key: exported[key] for key in ("created", "expires", "jax")}
+        program = ExportedProgram(parts[_PROGRAM], platforms=tuple(exported["platforms"]), **facts)
     else:
         _check_fit(source, config, shapes)
     with np.load(io.BytesIO(parts[_WEIGHTS]), allow_pickle=False) as arrays:
@@ -241,13 +242,6 @@ def _model_config(path: epath.Path, content: dict[str, Any]) -> STLightConfig:
     return STLightConfig(**content["model"])
 
 
-def _program(path: epath.Path, program: bytes, exported: dict[str, Any]) -> ExportedProgram:
-    missing = {"created", "expires", "jax", "platforms"} - exported.keys()
-    if missing:
-        raise InputError(f"{path} is damaged: the description of its program lacks {', '.join(sorted(missing))}")
-    return ExportedProgram(program, exported["created"], exported["expires"], exported["jax"], tuple(exported["platforms"]))
-
-
 def _check_size(path: epath.Path, name: str, size: int, limit: int) -> None:
     if size > limit:
         raise InputError(f"{path}: its {name} would unpack to {size:,} bytes, more than {limit:,}")
@@ -264,9 +258,7 @@ def _weight_shapes(path: epath.Path, weights: bytes, limit: int) -> dict[str, ja
                 shape, _, dtype = read_npy_header(array)
                 size = dtype.itemsize * math.prod(shape)
                 if array.tell() + size != entry.file_size:
-                    raise InputError(
-                        f"{path} is damaged: {entry.filename} declares {dtype} {list(shape)}, and has another size"
-                    )
+                    raise InputError(f"{path} is damaged: {entry.filename} declares {dtype} {list(shape)}, has another size")
             shapes[entry.filename.removesuffix(".npy")] = jax.ShapeDtypeStruct(shape, dtype)
             total += size
     _check_size(path, _WEIGHTS, total, limit)
@@ -289,8 +281,6 @@ def _check_fit(source: str, config: STLightConfig, found: dict[str, Any]) -> Non
     """Compares names, shapes and types of weights, or of arrays that stand for them, with those of a network."""
     wanted = traverse_util.flatten_dict(_abstract(config), sep="/")
     for name in sorted(wanted.keys() | found.keys()):
-        expected, actual = (
-            f"{tree[name].dtype} {list(tree[name].shape)}" if name in tree else "nothing" for tree in (wanted, found)
-        )
+        expected, actual = (f"{of[name].dtype} {list(of[name].shape)}" if name in of else "nothing" for of in (wanted, found))
         if expected != actual:
             raise InputError(f"{source} is damaged: {name} should be {expected}, it is {actual}")

@@ -48,8 +48,8 @@ class Gallery:
     """
 
     clips: Sequence[Clip]
-    title: str = "Sequences"
-    remarks: Sequence[str] = ()
+    title: str
+    remarks: Sequence[str]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +59,6 @@ class Page:
     Attributes:
       title: of the page.
       subtitle: a line below the title.
-      remarks: further lines below the title.
       results: of `results.as_json` with the sampled metrics, or as read from `metrics.json`; or the part of it that
         `results.summary` needs.
       gallery: sequences to look at.
@@ -70,7 +69,6 @@ class Page:
 
     title: str
     subtitle: str = ""
-    remarks: Sequence[str] = ()
     results: Mapping[str, Any] | None = None
     gallery: Gallery | None = None
     training: Mapping[str, Sequence[dict[str, Any]]] | None = None
@@ -100,7 +98,7 @@ def write_page(path: epath.PathLike, page: Page) -> None:
     ]
     text = string.Template(_TEMPLATE.read_text()).substitute(
         title=escape(page.title),
-        subtitle="".join(f"<p>{escape(line)}</p>" for line in (page.subtitle, *page.remarks) if line),
+        subtitle=f"<p>{escape(page.subtitle)}</p>" if page.subtitle else "",
         sections="\n".join(section for section in sections if section),
         style=_TEMPLATE.with_suffix(".css").read_text(),
         script=_TEMPLATE.with_suffix(".js").read_text(),

@@ -59,11 +59,8 @@ def draw_strip(path: epath.PathLike, inputs: np.ndarray, truth: np.ndarray | Non
     if truth is not None:
         rows = {"input": inputs, "truth": truth, "prediction": prediction, "error": prediction - truth}
     columns = max(len(inputs), len(prediction))
-    cells = [
-        [_picture(frames[time], name) if time < len(frames) else None for time in range(columns)]
-        for name, frames in rows.items()
-    ]
-    header = [str(time + 1) for time in range(columns)]
+    cells = [[_picture(frames[t], name) if t < len(frames) else None for t in range(columns)] for name, frames in rows.items()]
+    header = [str(t + 1) for t in range(columns)]
     _save(path, [_grid(cells, list(rows), header)])
 
 

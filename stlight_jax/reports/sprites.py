@@ -134,9 +134,7 @@ def _sprite(images: Sequence[Image.Image]) -> tuple[str, int]:
 def _remarks(clips: Sequence[Clip], encoded: Sequence[dict[str, Any]], scale: float) -> list[str]:
     remarks = []
     if any(clip.truth is not None for clip in clips):
-        remarks.append(
-            "Difference: red where the prediction is too bright, blue where it is too dark, black where it is right."
-        )
+        remarks.append("Difference: red where the prediction is too bright, blue where too dark, black where right.")
     if any(np.isnan(frame).all(-1).any() for clip in clips for part in clip.true_parts for frame in part):
         remarks.append("Slate: missing values.")
     if scale > 1:

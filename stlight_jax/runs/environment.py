@@ -1,6 +1,7 @@
 """The environment of a run, for its records and reports."""
 
 import contextlib
+import datetime
 import importlib.metadata
 import platform
 import subprocess
@@ -22,6 +23,23 @@ def describe_environment() -> dict[str, Any]:
         "devices": [f"{device.platform}:{device.device_kind}" for device in jax.devices()],
         "processes": jax.process_count(),
         "git_commit": _git_commit(),
+    }
+
+
+def provenance(event: str) -> dict[str, Any]:
+    """Returns the lines of a page that tell when and where its results were made.
+
+    Args:
+      event: name of the time, such as "predicted".
+    """
+    found, now = describe_environment(), datetime.datetime.now(datetime.UTC)
+    return {
+        event: now.strftime("%Y-%m-%d %H:%M UTC"),
+        "python": found["python"],
+        **found["packages"],
+        "code": found["git_commit"] or "not in a repository",
+        "devices": found["devices"],
+        "platform": found["platform"],
     }
 
 

@@ -1,7 +1,6 @@
 """The pipeline of `evaluate`: from a run's checkpoints to tables, JSON, pictures and a page in its workdir."""
 
 import dataclasses
-import datetime
 import functools
 from typing import Any
 
@@ -29,15 +28,20 @@ from stlight_jax.reports.page import Gallery, Page, write_page
 from stlight_jax.reports.results import as_json, evaluation_text
 from stlight_jax.reports.sprites import Clip, error_note
 from stlight_jax.runs import checkpoint
-from stlight_jax.runs.environment import describe_environment
+from stlight_jax.runs.environment import provenance
 from stlight_jax.runs.metrics_log import read_metrics
 from stlight_jax.runs.workdir import Workdir
 from stlight_jax.storage.atomic import write_json
 from stlight_jax.storage.paths import create_folder
 
 TABLE, METRICS = "table.txt", "metrics.json"
+PAGE, ANIMATION, STRIP, LOSS_CURVE = "report.html", "prediction.gif", "prediction.png", "loss_curve.png"
 
 _SAMPLED_SEQUENCES = 64
+_GALLERY_REMARK = (
+    "Chosen by the squared error per valid value; MSE is of the whole sequence, summed over pixels. Sequences are numbered "
+    "from 0, in the order of the test set."
+)
 
 
 def evaluate_workdir(
@@ -64,7 +68,8 @@ def evaluate_workdir(
     """
     run = _load_run(Workdir(workdir), which, data_root, {"horizon": horizon, "cycle": cycle})
     data, test_set = _open_test_data(run, moved=data_root is not None)
-    comparison = _compare(run, test_set)
+    total_steps, sequences = run.description.get("total_steps", 0), run.description["data"].get("sequences")
+    comparison = compare(EvaluatedRun(run.config, run.network, test_set, run.checkpoints, total_steps, sequences))
     if run.launcher.is_first:
         create_folder(run.workdir.evaluation)
     models, network = _load_models(run, data.source), STLight(run.network)
@@ -183,11 +188,6 @@ def _check_against_training(source: Sequences, scaling: Scaling, trained_on: dic
     return {**source.description, "remark": "The network was trained on other data than the data set of these test frames."}
 
 
-def _compare(run: _Run, test_set: dict[str, Any]) -> dict[str, Any] | None:
-    steps, sequences = run.description.get("total_steps", 0), run.description["data"].get("sequences")
-    return compare(EvaluatedRun(run.config, run.network, test_set, run.checkpoints, steps, sequences))
-
-
 def _load_models(run: _Run, source: Sequences) -> dict[str, Any]:
     """Loads the checkpoints: name -> variables, on all devices."""
     listed = ", ".join(f"{name} (step {step})" for name, step in run.checkpoints.items())
@@ -217,49 +217,35 @@ def _write(run: _Run, results: dict[str, Any], samples: Samples) -> None:
     write_json(folder / METRICS, results)
     (folder / TABLE).write_text(text)
     print_message("drawing pictures ...")
-    drawn = present(run.workdir, results, samples, run.config, run.description)
+    drawn = _present(run, results, samples)
     print_message(f"tables and pictures are in {folder}: {', '.join((TABLE, METRICS, *drawn))}")
     print(text)
 
 
-PAGE, ANIMATION, STRIP, LOSS_CURVE = "report.html", "prediction.gif", "prediction.png", "loss_curve.png"
-_GALLERY_REMARK = (
-    "Chosen by the squared error per valid value; MSE is of the whole sequence, summed over pixels. Sequences are numbered "
-    "from 0, in the order of the test set."
-)
-
-
-def present(
-    workdir: Workdir, results: dict[str, Any], samples: Samples, config: RunConfig, description: dict[str, Any]
-) -> tuple[str, ...]:
-    """Draws the pictures and writes the page into `workdir.evaluation`.
+def _present(run: _Run, results: dict[str, Any], samples: Samples) -> tuple[str, ...]:
+    """Draws the pictures and writes the page, and returns the names of the files.
 
     Args:
-      workdir: of the run.
+      run: that was evaluated.
       results: of `results.as_json`, with the sampled metrics.
       samples: of the test set, with the weights of the first checkpoint.
-      config: of the evaluation.
-      description: of the first checkpoint.
-
-    Returns:
-      The names of the files.
     """
-    folder = workdir.evaluation
-    shown = samples.all(evenly_spaced(results["test_set"]["sequences"], config.evaluation.pictures))
+    folder = run.workdir.evaluation
+    shown = samples.all(evenly_spaced(results["test_set"]["sequences"], run.config.evaluation.pictures))
     drawn = pictures.displayed(*shown)
     pictures.draw_strip(folder / STRIP, *(part[0] for part in drawn))
     pictures.animate(folder / ANIMATION, *drawn)
-    log = {kind: read_metrics(workdir.path, kind) for kind in ("train", "validation")}
+    log = {kind: read_metrics(run.workdir.path, kind) for kind in ("train", "validation")}
     draw_loss_curve(folder / LOSS_CURVE, log["train"], log["validation"])
     clips = _clips(samples, results["sequence_mse"])
     page = Page(
-        title=f"{workdir.path.name}: {results['test_set']['name']}",
+        title=f"{run.workdir.path.name}: {results['test_set']['name']}",
         subtitle=_subtitle(results),
         results=results,
         gallery=Gallery(clips, "Best, median and worst sequences", [_GALLERY_REMARK]),
         training=log,
-        config=config.to_dict(),
-        provenance=_provenance(workdir, results, config, description),
+        config=run.config.to_dict(),
+        provenance=_provenance(run, results),
     )
     write_page(folder / PAGE, page)
     return PAGE, ANIMATION, STRIP, LOSS_CURVE
@@ -287,23 +273,17 @@ def _clips(samples: Samples, sequence_mse: dict[str, Any]) -> list[Clip]:
     return clips
 
 
-def _provenance(workdir: Workdir, results: dict[str, Any], config: RunConfig, description: dict[str, Any]) -> dict[str, Any]:
-    machine = describe_environment()
-    decay = config.train.ema_decay
+def _provenance(run: _Run, results: dict[str, Any]) -> dict[str, Any]:
+    decay = run.config.train.ema_decay
     fingerprints = {
-        f"{name}, step {step:,}": f"SHA-256 {checkpoint.fingerprint(workdir.checkpoints / str(step))}"
+        f"{name}, step {step:,}": f"SHA-256 {checkpoint.fingerprint(run.workdir.checkpoints / str(step))}"
         for name, step in results["checkpoints"].items()
     }
     return {
-        "run": workdir.path,
+        "run": run.workdir.path,
         "checkpoints": fingerprints,
         "weights": f"moving averages of decay {decay:g}" if decay else "as trained, no moving averages",
-        "training data": description["data"],
+        "training data": run.description["data"],
         "test data": results["test_set"],
-        "evaluated": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "python": machine["python"],
-        **machine["packages"],
-        "code": machine["git_commit"] or "not in a repository",
-        "devices": machine["devices"],
-        "platform": machine["platform"],
+        **provenance("evaluated"),
     }

@@ -9,7 +9,7 @@ import pytest
 from stlight_jax import InputError
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.evaluation.eval_steps import make_baseline_step, make_eval_step, make_given_step
-from stlight_jax.evaluation.evaluator import EvaluationData, EvaluationSteps, evaluate, evaluate_with_baselines
+from stlight_jax.evaluation.evaluator import BestConstantImage, EvaluationData, EvaluationSteps, evaluate, evaluate_with_baselines
 from stlight_jax.metrics.input_baselines import copy_last_frame, mean_of_inputs
 from stlight_jax.metrics.metric_sums import frame_metrics
 from stlight_jax.model.stlight import STLight, STLightConfig
@@ -186,3 +186,14 @@ def test_an_evaluation_alone_and_abandoned():
     squared = np.square(0.5 - source.frames(range(5))[:, SEEN:] / 255.0).sum((2, 3, 4)).mean(0)
     np.testing.assert_allclose(alone.per_lead_time()["mse"], squared, rtol=1e-5)
     assert evaluate(step, launcher, jnp.float32(0.5), source, 8, "testing", abandon=lambda: True) is None
+
+
+def test_best_constant_image_equals_the_direct_search():
+    targets = np.random.default_rng(3).integers(0, 256, (6, 4, 5, 5, 2), dtype=np.uint8)
+    constant = BestConstantImage()
+    scaled = targets / 255.0
+    constant.add(scaled[:4])
+    constant.add(scaled[4:])
+    image = scaled.mean((0, 1))
+    expected = np.square(scaled - image).sum((2, 3, 4)).mean(0)
+    np.testing.assert_allclose(constant.mse_per_lead_time(), expected, rtol=1e-12)

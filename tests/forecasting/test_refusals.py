@@ -70,7 +70,7 @@ def test_interrupted_it_leaves_nothing(tmp_path, current_folder):
         (movie(), {"every": 0, "rolling": True}, "--every=0: give at least 1"),
         (movie(), {"every": 1, "rolling": True, "out": "b.mp4"}, "overlap, or lie apart, do not make one sequence"),
         (movie(), {"rolling": True, "out": "b.png"}, "a strip shows one forecast"),
-        (movie(), {"out": "b.doc"}, "--out=b.doc: no format has the ending .doc; end it in one of .mp4, .gif"),
+        (movie(), {"out": "b.doc"}, "--out=b.doc: no format ends in .doc; choose one of .mp4, .gif"),
         (movie(), {"out": "gs://bucket/b.npy"}, "predictions are written to local disks"),
         (movie(), {"kind": "doc"}, "--kind=doc: choose one of"),
         (movie(), {"kind": "gif", "out": "b.npy"}, "--out=b.npy and --kind=gif are of different kinds"),

@@ -91,7 +91,7 @@ def test_tiles_overlap_by_two_radii_of_8_but_by_half_at_most(shallow, side, over
         (1, None, "tile is 1; it must be at least"),
         (64, -2, "overlap is -2"),
         ("64", None, "tile is '64'; it must be a whole number"),
-        (64, 63, "overlap is 63 with a tile of 64; it must be at most 62"),
+        (64, 63, "overlap is 63 with a tile of 64; it must be 0 to 62"),
     ],
 )
 def test_impossible_tilings_are_refused(small_model, side, overlap, message):

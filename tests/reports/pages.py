@@ -60,9 +60,8 @@ def everything():
     return {
         "title": EVIL,
         "subtitle": EVIL,
-        "remarks": [EVIL],
         "results": results(),
-        "gallery": Gallery(clips(), EVIL),
+        "gallery": Gallery(clips(), EVIL, []),
         "training": {
             "train": [{"step": step, "loss": 1 / step} for step in range(1, 40)] + [{"step": 40, "loss": None}],
             "validation": [{"step": 20, "mse": 30.0}, {"step": 40, "mse": 12.5}],

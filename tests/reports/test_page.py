@@ -145,7 +145,7 @@ def test_what_is_not_given_has_no_heading(written):
     first, _ = clips()
     page = written(
         title="no truth",
-        gallery=Gallery([Clip("mine", first.inputs, None, first.prediction)]),
+        gallery=Gallery([Clip("mine", first.inputs, None, first.prediction)], "Sequences", []),
         training={"train": [], "validation": []},
         provenance={"jax": "0.12"},
     )

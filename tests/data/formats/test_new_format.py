@@ -98,7 +98,7 @@ def test_a_format_that_is_only_read_is_continued_by_npy():
     source = saved("a.relic", frames)
     assert run(source, model)["output"] == "a_predicted.npy"
     np.testing.assert_array_equal(np.load("a_predicted.npy"), as_integers(model.of(frames[None, -3:], 2))[0, ..., 0])
-    with pytest.raises(InputError, match="--out=b.relic: no format has the ending .relic"):
+    with pytest.raises(InputError, match="--out=b.relic: no format ends in .relic"):
         run(source, out="b.relic")
     with pytest.raises(InputError, match="--kind=relic: choose one of"):
         run(source, kind="relic")
