@@ -1,4 +1,4 @@
-"""The request of a user for forecasts."""
+"""The request of a user for forecasts, and how its input is read: like the training data, unless the user sets options."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Request:
       json: JSON file for the results; None for none.
       report: HTML page; "" for a page beside the output, "none" for none.
       dtype: Type of output arrays, one of `FLOAT_TYPES`; None for the input's.
-      reading: Options among `read_options.KEYS` that the user has set.
+      reading: Options among `KEYS` that the user has set.
     """
 
     input: str
