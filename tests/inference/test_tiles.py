@@ -50,7 +50,7 @@ def test_the_receptive_radius_is_how_far_a_pixel_is_felt(small_model, change):
 def test_weights_add_up_to_one_wherever_tiles_lie(shallow, length, width, side, overlap):
     config = shallow
     if overlap is not None and overlap > side // 2 * 2 - 2:
-        with pytest.raises(InputError, match="it must be at most"):
+        with pytest.raises(InputError, match="it must be 0 to"):
             Tiling.square(config, side, overlap)
         return
     tiling = Tiling.square(config, side, overlap)
