@@ -86,7 +86,7 @@ def test_messages_name_a_new_format(monkeypatch):
         open_sequences(pathlib.Path.cwd(), ReadOptions())
     with pytest.raises(InputError, match=r"--kind=doc: choose one of mp4, .*, toy$"):
         run(saved("a.toy", movie()), kind="doc")
-    with pytest.raises(InputError, match=r"end it in one of \.mp4, .*, \.toy, or in none"):
+    with pytest.raises(InputError, match=r"choose one of \.mp4, .*, \.toy, or a folder"):
         run(pathlib.Path("a.toy"), out="b.doc")
     two = np.save("two.npy", movie(channels=2)) or pathlib.Path("two.npy")
     with pytest.raises(InputError, match=r"b.toy: frames have 2 channels, a .toy file holds 1; write .npy, .npz, .h5, .nc"):
