@@ -9,7 +9,13 @@ import pytest
 from stlight_jax import InputError
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.evaluation.eval_steps import make_baseline_step, make_eval_step, make_given_step
-from stlight_jax.evaluation.evaluator import BestConstantImage, EvaluationData, EvaluationSteps, evaluate, evaluate_with_baselines
+from stlight_jax.evaluation.evaluator import (
+    BestConstantImage,
+    EvaluationData,
+    EvaluationSteps,
+    evaluate,
+    evaluate_with_baselines,
+)
 from stlight_jax.metrics.input_baselines import copy_last_frame, mean_of_inputs
 from stlight_jax.metrics.metric_sums import frame_metrics
 from stlight_jax.model.stlight import STLight, STLightConfig
