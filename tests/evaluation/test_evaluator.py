@@ -180,7 +180,7 @@ def test_baselines_use_the_valid_values():
 def test_a_cycle_that_would_look_ahead_is_refused():
     source = Stored(np.zeros((30, 16, 16, 1), np.uint8), Scaling())
     for cycle, frame_step in ((1, 1), (5, 3)):
-        with pytest.raises(InputError, match=f"evaluation.cycle is {cycle}, less than the {2 * frame_step} sampling steps"):
+        with pytest.raises(InputError, match=f"evaluation.cycle is {cycle}, less than the {2 * frame_step} steps to predict"):
             run(source, {"best": jnp.float32(0.5)}, cycle, frame_step)
 
 
