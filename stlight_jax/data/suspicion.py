@@ -5,6 +5,7 @@ One pass over the frames as they are stored. A survey keeps a few numbers per ch
 
 import dataclasses
 import itertools
+import math
 import re
 from collections.abc import Callable, Collection
 
@@ -18,6 +19,7 @@ _NEAR = 0.05  # of the range of the other values: a nearer value is an ordinary 
 _CATEGORIES = 16  # channels of so few different values are likely to hold classes
 _FEWEST_FRAMES = 3  # in which a fixed mask can be seen
 _LEAST_SHARE = 0.001
+_SAMPLE = 2**14  # values of a block to look for neighbours in
 _HUGE = 1e15
 # NumPy's type stubs do not know that these reduce along an axis.
 _lowest: Callable[..., np.ndarray] = np.fmin.reduce
@@ -75,37 +77,32 @@ class _End:
         self.tally: dict[float, int] = {}  # value -> count, of values beyond
         self.mask = _Mask()
 
-    def is_inside(self, values: np.ndarray, value: float) -> np.ndarray:
-        """Returns which values lie further inside the range than `value`."""
-        return values < value if self.highest else values > value
-
     def outermost(self, values: np.ndarray) -> float | None:
         """Returns the outermost value, an int of integers; None of no values."""
         return None if not values.size else (values.max() if self.highest else values.min()).item()
 
     def next_inside(self, values: np.ndarray, value: float) -> float | None:
-        """Returns the nearest value further inside than `value`."""
-        return self.outermost(values[self.is_inside(values, value)])
+        """Returns the nearest value further inside the range than `value`."""
+        return self.outermost(values[values < value if self.highest else values > value])
 
-    def add(self, values: np.ndarray, extremes: np.ndarray, spread: float) -> None:
+    def add(self, values: np.ndarray, levels: list[float]) -> None:
         """Counts the outermost values of a block, up to the first one with a near neighbour.
 
         Args:
-          values: of the block, NaN where they are missing.
-          extremes: lowest and highest value of each pixel, without NaN; a quick look at the block's ends.
-          spread: a lower bound of the range of the other values.
+          values: of the block.
+          levels: some of its values without repetition, in ascending order, with the lowest and the highest one.
         """
-        value = self.outermost(extremes)
-        for _ in range(_MAX_MARKS):
-            if value is None or self._is_ordinary(value):
+        inner = levels[1:-1] or [0.0]
+        # Between the quartiles, because several numbers can mean "missing".
+        near = _NEAR * (inner[3 * len(inner) // 4] - inner[len(inner) // 4])
+        order = levels[::-1] if self.highest else levels
+        for number, value in enumerate(order):
+            if self._is_ordinary(value):
                 return
-            bound = self.next_inside(extremes, value)
-            if bound is not None and abs(bound - value) <= _NEAR * spread:
-                break
+            if number == _MAX_MARKS or (number + 1 < len(order) and abs(order[number + 1] - value) <= near):
+                self.ordinary = value
+                return
             self.tally[value] = self.tally.get(value, 0) + int(np.count_nonzero(values == value))
-            value = None if bound is None else self.next_inside(values, value)
-        if value is not None:
-            self.ordinary = value
 
     def _is_ordinary(self, value: float) -> bool:
         return self.ordinary is not None and (value <= self.ordinary if self.highest else value >= self.ordinary)
@@ -119,7 +116,7 @@ class _End:
         outer = highs if self.highest else lows
         value = self.outermost(outer[outer == outer])
         old = self.mask
-        if value is None or (old.value is not None and self.is_inside(np.array(value), old.value)):
+        if value is None or (old.value is not None and self.next_inside(np.array(value), old.value) is not None):
             return  # no value, or another sequence has one further outside
         always = (lows == value) & (highs == value)
         nearest = self.next_inside(outer[~always], value)
@@ -142,20 +139,15 @@ class _Channel:
 
     def add(self, values: np.ndarray, lows: np.ndarray, highs: np.ndarray) -> None:
         """Adds a block `[n, h, w]` and the lowest and the highest value of each of its pixels, `[h, w]`."""
-        extremes = np.concatenate([lows[lows == lows], highs[highs == highs]])
-        if not extremes.size:
-            return
+        if self._dtype != np.uint8:  # the distance of 0 and 255 from other levels means nothing
+            some = np.concatenate([_some(values), _some(lows), _some(highs), [_lowest(lows, None), _highest(highs, None)]])
+            levels = np.unique(some[some == some].astype(values.dtype)).tolist()
+            for end in (self._low, self._high):
+                end.add(values, levels)
+        else:
+            levels = np.unique(_some(values)).tolist()
         if len(self._distinct) <= _CATEGORIES:
-            sample = values.ravel()[:: max(1, values.size // 4096)]
-            self._distinct.update(np.unique(sample[sample == sample])[: _CATEGORIES + 1].tolist())
-        low, high = float(extremes.min()), float(extremes.max())
-        inner = extremes[(extremes > low) & (extremes < high)]
-        # Between the quartiles, because several numbers can mean "missing".
-        spread = float(np.ptp(np.quantile(inner, (0.25, 0.75)))) if inner.size else 0.0
-        if self._low.ordinary is not None and self._high.ordinary is not None:
-            spread = max(spread, self._high.ordinary - self._low.ordinary)
-        for end in (self._low, self._high):
-            end.add(values, extremes, spread)
+            self._distinct.update(levels[: _CATEGORIES + 1])
 
     @property
     def has_fractions(self) -> bool:
@@ -390,6 +382,12 @@ def _count_empty(block: np.ndarray) -> int:
     height, width = block.shape[1:3]
     some = np.isnan(block[:, :: max(1, height // 8), :: max(1, width // 8)]).all(axis=(1, 2, 3))
     return sum(bool(np.isnan(block[index]).all()) for index in np.flatnonzero(some))
+
+
+def _some(values: np.ndarray) -> np.ndarray:
+    """Returns some values from everywhere in an array, all of a small one."""
+    step = math.ceil((values.size / _SAMPLE) ** (1 / values.ndim))
+    return values[(slice(None, None, step),) * values.ndim].ravel()
 
 
 def _is_unit(low: np.ndarray, high: np.ndarray) -> np.ndarray:
