@@ -80,7 +80,7 @@ class Outputs:
     @property
     def is_folder(self) -> bool:
         """Whether `path` is a folder of several files."""
-        return self._in_folder or not self.formats[0].output_ending
+        return self._in_folder or self.formats[0].writes_folders
 
     def _check_ending(self, named: pathlib.Path, requested: FileFormat | None) -> None:
         """Checks that a name with an ending is that of one file, and a name without one that of a folder."""

@@ -184,5 +184,5 @@ def _training_options(description: Mapping[str, Any]) -> dict[str, Any]:
 def _has_named_arrays(path: pathlib.Path) -> bool:
     """Whether a file, or a file of a folder, is of a format with named arrays."""
     names = (name for _, _, names in os.walk(path) for name in names) if path.is_dir() else (path.name,)
-    formats = (registry.input_format(os.path.splitext(name)[1]) for name in names)
+    formats = (registry.folder_format(os.fspath(path)), *map(registry.input_format, names))
     return any(item is not None and item.has_named_arrays for item in formats)

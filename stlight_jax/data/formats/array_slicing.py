@@ -13,7 +13,7 @@ from etils import epath
 from stlight_jax.data.available_memory import memory_available
 from stlight_jax.data.formats.cf_attributes import ValueRules, attribute_text, read_rules
 from stlight_jax.data.formats.read_errors import read_errors
-from stlight_jax.data.formats.stored_arrays import StoredArray
+from stlight_jax.data.formats.stored_arrays import ArrayFile, StoredArray
 from stlight_jax.data.formats.time_slabs import TimeSlabs
 from stlight_jax.data.formats.types import FrameSource, ReadOptions, SourceInfo, frames_per_block, integer_fill
 from stlight_jax.data.times import TimeAxis
@@ -71,7 +71,7 @@ class ArraySlicer:
       options: the user's options.
       mask: an array that is non-zero where values are missing.
       axes: a letter of "nthwc" for each axis of the array, in any order; by default, that of the option `layout`.
-      always_float: whether integers become float32, too.
+      file: the file that names it, if it has named arrays.
       remarks: messages for the user.
 
     Raises:
@@ -85,7 +85,7 @@ class ArraySlicer:
     options: ReadOptions
     mask: StoredArray | None = None
     axes: str = ""
-    always_float: bool = False
+    file: ArrayFile | None = None
     remarks: Sequence[str] = ()
 
     def __post_init__(self) -> None:
@@ -137,7 +137,7 @@ class ArraySlicer:
     def dtype(self) -> np.dtype:
         """The element type of the frames."""
         stored = self.rules.dtype
-        if self.mask is None and not self.always_float:
+        if self.mask is None and not (self.file and self.file.always_float):
             if stored.kind == "b":
                 return np.dtype(np.uint8)
             if stored in _UNCONVERTED:
@@ -159,8 +159,17 @@ class ArraySlicer:
         if stored not in (self.dtype, np.dtype(bool)):
             remarks += (f"{stored} is read as {self.dtype}",)
         name = self._named(self.file_name)
-        meaning = tuple(attribute_text(self.array.attributes.get(key, "")) for key in _MEANING)
-        info = SourceInfo(self.path, self.format, stored, self.array.key, self.axes, meaning=meaning)
+        info = SourceInfo(
+            path=self.path,
+            format=self.format,
+            dtype=stored,
+            key=self.array.key,
+            axes=self.axes,
+            item=0 if has_items else None,
+            array=self.array if self.file else None,
+            file=self.file,
+            meaning=tuple(attribute_text(self.array.attributes.get(key, "")) for key in _MEANING),
+        )
         return [
             FrameSource(
                 name=f"{name}[{item}]" if has_items else name,
@@ -170,7 +179,7 @@ class ArraySlicer:
                 blocks=functools.partial(self._blocks, item),
                 fill=fill,
                 remarks=remarks if item == 0 else (),  # they hold for all items, which may be thousands
-                info=dataclasses.replace(info, item=item if has_items else None),
+                info=info if item == 0 else dataclasses.replace(info, item=item),
                 times=times,
             )
             for item in range(self.sizes["n"])
@@ -267,9 +276,8 @@ class ArraySlicer:
             missing = missing | masked
         fill = self.options.fill_value
         if fill is not None:
-            # A fill value like 1e20 has no exact float32; the file holds the nearest one. Unpacked values are rounded.
-            compared = block.astype(np.float32) if self.rules.is_packed else block
-            missing |= compared == (compared.dtype.type(fill) if compared.dtype.kind == "f" else fill)
+            # A fill value like 1e20 has no exact float32; the file holds the nearest one.
+            missing |= block == (block.dtype.type(fill) if block.dtype.kind == "f" else fill)
         if block.dtype.kind in "iu" and block.dtype.itemsize > 2:
             large = ((block > _MAX_EXACT_IN_FLOAT32) | (block < -_MAX_EXACT_IN_FLOAT32)) & ~missing
             if large.any():

@@ -155,9 +155,20 @@ def read_rules(label: str, attributes: Mapping[str, Any], dtype: np.dtype, impli
     return ValueRules(dtype, np.unique(kept), stored_implied, low, high, unpacked, scale, offset, tuple(remarks))
 
 
+def is_fill_name(name: str) -> bool:
+    """Returns whether an attribute of this name declares missing values."""
+    return name in FILL_VALUES or _plain(name) in _OTHER_FILLS
+
+
+def changes_values(name: str) -> bool:
+    """Returns whether an attribute of this name holds for stored numbers, or for the values of its file alone."""
+    others = [part for pair in _OTHER_PACKING for part in pair]
+    return is_fill_name(name) or name in (*PACKING, UNSIGNED, *RANGES) or _plain(name) in others
+
+
 def declared_fill(attributes: Mapping[str, Any], dtype: np.dtype) -> float | None:
     """Returns the first declared fill value that an array of `dtype` can hold, or None."""
-    for name in FILL_VALUES:
+    for name in (*FILL_VALUES, *(name for name in attributes if is_fill_name(name) and name not in FILL_VALUES)):
         try:
             numbers = _numbers("", name, attributes.get(name, ""))
         except InputError:

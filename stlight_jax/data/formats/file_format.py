@@ -81,6 +81,11 @@ class FileFormat:
     output_bytes: Callable[[OutputSpec], int] | None = None
 
     @property
+    def writes_folders(self) -> bool:
+        """Whether each output is a folder."""
+        return self.output_ending in ("", *self.folder_endings)
+
+    @property
     def output_ending(self) -> str:
         """The ending of written files, with its dot; "" for folders."""
         return self.output_endings[0] if self.output_endings else ""

@@ -5,7 +5,7 @@ import contextlib
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,13 +15,13 @@ from stlight_jax.data.formats import netcdf
 from stlight_jax.data.formats.file_contents import require_kind
 from stlight_jax.data.formats.file_format import FileFormat, OutputLimits, WriteFrame
 from stlight_jax.data.formats.hdf5_storage import check_storage, count_unwritten
-from stlight_jax.data.formats.named_arrays import extra_arrays, open_arrays
+from stlight_jax.data.formats.named_arrays import open_arrays
 from stlight_jax.data.formats.output_spec import OutputSpec
 from stlight_jax.data.formats.radar_hdf5 import radar_arrays
 from stlight_jax.data.formats.read_errors import read_errors
 from stlight_jax.data.formats.stored_arrays import ArrayFile, StoredArray
 from stlight_jax.data.formats.types import FrameSource, ReadOptions
-from stlight_jax.data.formats.value_conversion import to_stored
+from stlight_jax.data.formats.written_arrays import WrittenArray, plan_arrays
 
 # Attributes of dimension scales and of netCDF's own bookkeeping, which hold in the file that has them only.
 _INTERNAL = ("DIMENSION_LIST", "REFERENCE_LIST", "CLASS", "NAME", "DIMENSION_LABELS", "_Netcdf4Dimid", "_Netcdf4Coordinates")
@@ -95,8 +95,9 @@ class _Listing:
                     link = item.get(name, getlink=True)
                     if isinstance(link, h5py.HardLink):
                         groups.append((f"{key}/{name}".lstrip("/"), item[name]))
-                    else:
-                        links.append((f"{key}/{name}".lstrip("/"), link))
+                    else:  # what an external link leads to is known by its name rather than by that of a link to it
+                        add = links.appendleft if isinstance(link, h5py.ExternalLink) else links.append
+                        add((f"{key}/{name}".lstrip("/"), link))
 
     def _follow(self, file: Any, entry: tuple[str, Any]) -> tuple[str, Any]:
         key, link = entry
@@ -173,26 +174,46 @@ def _implied_fill(item: Any) -> tuple[float, str] | None:
 
 @contextlib.contextmanager
 def _write(path: pathlib.Path, spec: OutputSpec) -> Iterator[WriteFrame]:
-    """Writes the array under its name with the attributes of the source, then times and the starts of windows."""
+    """Writes the array under its name with the attributes of the source, its times, and the starts of windows."""
     import h5py
 
+    plan = plan_arrays(spec, text_dates=True)
     with h5py.File(path, "w") as file:
-        chunks = (*(1 for _ in spec.outer_shape), *spec.array_shape[len(spec.outer_shape) :])
-        stored = file.create_dataset(spec.key, spec.array_shape, spec.dtype, chunks=chunks)
-        if spec.source.format == FORMAT.name:
-            with h5py.File(spec.source.path, "r") as source:
-                old = source.get(spec.source.key)  # None for radar pictures, which have names of their own
-                attributes = _attributes(old) if old is not None else {}
-                stored.attrs.update({name: value for name, value in attributes.items() if name not in _INTERNAL})
+        for key, attributes in plan.groups.items():
+            file.require_group(key or "/").attrs.update(attributes)
+        array = plan.frames
+        frames = file.create_dataset(array.key, plan.shape, array.dtype, chunks=plan.chunks, fillvalue=array.fill)
+        written = {array.key: frames}
+        for coordinate in plan.coordinates:
+            values = np.asarray(coordinate.values)
+            if values.dtype.kind in "UO":
+                values = np.char.encode(values.astype(str), "utf-8")
+            written[coordinate.key] = file.create_dataset(coordinate.key, data=values)
+        for item in (array, *plan.coordinates):
+            _describe(written, item)
 
         def write(frame: np.ndarray, index: int) -> None:
-            stored[np.unravel_index(index, spec.outer_shape)] = to_stored(frame, spec)
+            key, stored = plan.place(frame, index)
+            frames[key] = stored
 
         yield write
-        for key, (values, attributes) in extra_arrays(spec).items():
-            if values.dtype.kind in "MU":
-                values = np.char.encode(values.astype(str), "utf-8")
-            file.create_dataset(key, data=values).attrs.update(attributes)
+
+
+def _describe(written: Mapping[str, Any], array: WrittenArray) -> None:
+    """Writes the attributes of an array and the names of its dimensions, as scales where these are arrays, too."""
+    dataset = written[array.key]
+    dataset.attrs.update(array.attributes)
+    if array.fill is not None:
+        dataset.attrs["_FillValue"] = array.dtype.type(array.fill)
+    for place, dim in enumerate(array.dims):
+        if dim == array.key:
+            dataset.make_scale(dim.rpartition("/")[2])
+            continue
+        dataset.dims[place].label = dim.rpartition("/")[2]
+        if dim in written:
+            if not written[dim].is_scale:
+                written[dim].make_scale(dim.rpartition("/")[2])
+            dataset.dims[place].attach_scale(written[dim])
 
 
 FORMAT = FileFormat(

@@ -82,6 +82,12 @@ def _check_sources(label: str, item: Any, folder: str) -> None:
         finally:
             if not same:
                 source.close()
+    mapped = sum(source.vspace.get_select_npoints() for source in item.virtual_sources() if "%" not in source.file_name)
+    if mapped < item.size and not item.fillvalue and all("%" not in source.file_name for source in item.virtual_sources()):
+        raise InputError(
+            f"{label} has sources for {mapped:,} of its {item.size:,} values; the others would read as 0; give it all sources, "
+            "or a fill value"
+        )
 
 
 def count_unwritten(label: str, item: Any) -> tuple[str, ...]:

@@ -105,7 +105,7 @@ def _find(root: epath.Path) -> dict[tuple[str, FileFormat], list[epath.Path]]:
     others: collections.Counter[str] = collections.Counter()
     is_file = root.is_file() or registry.folder_format(os.fspath(root)) is not None
     for file in [root] if is_file else map(epath.Path, visible_files(os.fspath(root), _natural, is_file=_is_read_whole)):
-        file_format = registry.folder_format(os.fspath(file)) if file.is_dir() else registry.input_format(file.suffix)
+        file_format = registry.folder_format(os.fspath(file)) if file.is_dir() else registry.input_format(file.name)
         if file_format is None:
             others[file.suffix.lower() or "without suffix"] += 1
         else:

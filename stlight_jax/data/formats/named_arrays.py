@@ -3,14 +3,11 @@
 import dataclasses
 import re
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
-from stlight_jax.data.continued_times import to_datetime64
 from stlight_jax.data.formats.array_slicing import MERGED, ArraySlicer, resolve_layout
 from stlight_jax.data.formats.cf_attributes import PACKING, ValueRules, attribute_text, read_rules
-from stlight_jax.data.formats.output_spec import OutputSpec, free_name
 from stlight_jax.data.formats.read_errors import read_errors
 from stlight_jax.data.formats.stored_arrays import ArrayFile, StoredArray, describe_arrays
 from stlight_jax.data.formats.types import FrameSource, ReadOptions
@@ -45,7 +42,7 @@ def open_arrays(file: ArrayFile, options: ReadOptions) -> list[FrameSource]:
     slicers, time_dims = [], []
     for array in chosen:
         axes, time, remarks = _axes(file, array, options)
-        slicer = ArraySlicer(file.path, file.format, file.name, array, options, mask, axes, file.always_float)
+        slicer = ArraySlicer(file.path, file.format, file.name, array, options, mask, axes, file)
         slicer.remarks = [*file.broken.values(), *remarks, *array.remarks(), *_count_missing(slicer)]
         slicers.append(slicer)
         time_dims.append(time)
@@ -155,7 +152,7 @@ def _time_dimension(file: ArrayFile, array: StoredArray, options: ReadOptions) -
     if options.time not in ("", "none"):
         return next((dim for dim in file.find(options.time, "time").dims if dim and dim in array.dims), "")
     called = [dim for dim in array.dims if _base_name(dim) in _TIME_DIMENSIONS]
-    dated = [dim for dim in array.dims if any(map(_is_dated, file.along(dim)))]
+    dated = [dim for dim in array.dims if any(map(is_dated, file.along(dim)))]
     return next(iter([dim for dim in called if dim in dated] or called or dated), "")
 
 
@@ -257,10 +254,10 @@ class _FileTimes:
             along = [array for array in self._file.along(dim) if array.dtype.kind in "iufMSUO"]
             written = [array for array in along if is_time_name(array.key) and array.dtype.kind in "SUO"]
             namesake = [array for array in along if array.key == dim]
-            return next(iter(namesake or [array for array in along if _is_dated(array)] or written), None)
+            return next(iter(namesake or [array for array in along if is_dated(array)] or written), None)
         if "t" not in slicer.axes:
             single = [array for array in self._file.arrays if array.shape in ((), (1,)) and array.dtype.kind in "iufMSUO"]
-            return next((array for array in single if is_time_name(array.key) or _is_dated(array)), None)
+            return next((array for array in single if is_time_name(array.key) or is_dated(array)), None)
         return self._fitting(slicer.sizes["t"])
 
     def _fitting(self, frames: int) -> StoredArray | None:
@@ -281,30 +278,9 @@ class _FileTimes:
         return unused[0] if unused else None
 
 
-def _is_dated(array: StoredArray) -> bool:
+def is_dated(array: StoredArray) -> bool:
+    """Returns whether an array holds dates, or numbers whose units make them dates."""
     return array.dtype.kind == "M" or counts_since(array.attributes) or is_absolute(array.attributes)
-
-
-def extra_arrays(spec: OutputSpec) -> dict[str, tuple[np.ndarray, dict[str, Any]]]:
-    """Returns the arrays that are written beside the frames: their times, and where windows start.
-
-    Times are written as in the source. A name that the frames have already gets an underscore.
-
-    Returns:
-      {name: (values, attributes)}.
-    """
-    arrays: dict[str, tuple[np.ndarray, dict[str, Any]]] = {}
-    if spec.window_starts is not None:
-        arrays[free_name("start", [spec.key])] = np.asarray(spec.window_starts, np.int64), {}
-    if spec.times is not None:
-        key, stored, attributes = spec.times.key or "time", spec.times.stored, spec.times.attributes
-        if counts_since(attributes) and spec.times.dated:
-            stored = to_datetime64(spec.times)  # numbers would mean nothing without their units
-        stored = stored.astype(str) if stored.dtype.kind == "O" else stored
-        kept = {name: attributes[name] for name in ("units", "calendar") if name in attributes}
-        name = free_name(key if spec.window_starts is None else f"start_{key}", [spec.key, *arrays])
-        arrays[name] = stored, kept if stored.dtype.kind in "iuf" else {}
-    return arrays
 
 
 def _base_name(key: str) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 from etils import epath
 
 from stlight_jax.data.formats.array_slicing import ArraySlicer
+from stlight_jax.data.formats.file_contents import require_kind
 from stlight_jax.data.formats.file_format import FileFormat, OutputLimits, WriteFrame
 from stlight_jax.data.formats.output_spec import OutputSpec
 from stlight_jax.data.formats.read_errors import read_errors
@@ -124,6 +125,7 @@ def _other_content(path: epath.PathLike) -> str | None:
 def _read(files: Sequence[epath.Path], name: str, options: ReadOptions) -> list[FrameSource]:
     """Opens the sequences of an array, which is mapped into memory."""
     (path,) = files
+    require_kind(path, "a .npy file of NumPy")
 
     @contextlib.contextmanager
     def opened() -> Iterator[np.ndarray]:

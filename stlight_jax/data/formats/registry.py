@@ -2,7 +2,7 @@
 
 import os
 
-from stlight_jax.data.formats import gif, hdf5, netcdf, npy, npz, picture_folder, strip, video
+from stlight_jax.data.formats import gif, hdf5, netcdf, npy, npz, picture_folder, strip, video, zarr
 from stlight_jax.data.formats.file_format import FileFormat
 
 # To add a format, write its file and add its line.
@@ -14,13 +14,14 @@ FORMATS: tuple[FileFormat, ...] = (
     npz.FORMAT,
     hdf5.FORMAT,
     netcdf.FORMAT,
+    zarr.FORMAT,
     strip.FORMAT,
 )
 
 
-def input_format(ending: str) -> FileFormat | None:
-    """Returns the format that reads files of an ending (with its dot), or None."""
-    return next((item for item in FORMATS if item.reader and ending.lower() in item.endings), None)
+def input_format(name: str) -> FileFormat | None:
+    """Returns the format that reads files of this name (or ending, with its dot), or None."""
+    return next((item for item in FORMATS if item.reader and item.endings and name.lower().endswith(item.endings)), None)
 
 
 def folder_format(folder: str) -> FileFormat | None:

@@ -62,6 +62,7 @@ class ArrayFile:
       arrays: all its arrays.
       groups: the attributes of its groups by their names; "" is the root.
       broken: messages on links that lead nowhere, by their names.
+      unlimited: dimensions that can grow.
       always_float: whether integers become float32, too.
     """
 
@@ -71,6 +72,7 @@ class ArrayFile:
     arrays: Sequence[StoredArray]
     groups: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     broken: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    unlimited: Sequence[str] = ()
     always_float: bool = False
 
     def find(self, key: str, option: str) -> StoredArray:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from etils import epath
 
+from stlight_jax.data.formats.stored_arrays import ArrayFile, StoredArray
 from stlight_jax.data.times import TimeAxis
 from stlight_jax.errors import InputError
 
@@ -52,6 +53,8 @@ class SourceInfo:
       item: index along the n-axis; None without an n-axis.
       frame_rate: frames per second of a video or GIF.
       is_pictures: whether values are grey levels or colours of pictures.
+      array: the array, if its file names arrays.
+      file: all arrays of this file.
       meaning: units, name and place of the values, as far as the file has them; files that differ in them are not joined.
     """
 
@@ -64,6 +67,8 @@ class SourceInfo:
     frame_rate: float | None = None
     is_pictures: bool = False
     meaning: tuple[str, ...] = ()
+    array: StoredArray | None = None
+    file: ArrayFile | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

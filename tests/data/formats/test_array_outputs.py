@@ -85,7 +85,7 @@ def test_frames_keep_their_name_though_other_arrays_would_have_it(tmp_path, kind
     np.testing.assert_array_equal(found.pop(key), frames.reshape(3, 4, 6, 7, 2))
     shapes = sorted(found, key=len)
     assert [4, 7, 10] in [found[name].tolist() for name in shapes]
-    assert len(found) == (3 if kind == "nc" else 2)  # places and times of windows, and lead times
+    assert len(found) == (2 if kind == "npz" else 3)  # places and times of windows, and lead times
 
 
 def test_times_in_other_files(tmp_path):
