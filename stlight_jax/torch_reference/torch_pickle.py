@@ -98,17 +98,15 @@ class _Storage(NamedTuple):
 
 class _StoredTensor(NamedTuple):
     storage: _Storage
-    dtype: np.dtype
     start: int
     shape: tuple[int, ...]
     strides: tuple[int, ...]
 
     def as_array(self) -> np.ndarray:
         """Returns the tensor; NumPy checks that it is inside its storage."""
-        size = self.dtype.itemsize
-        start = (self.storage.start + self.start) * size
-        strides = [size * stride for stride in self.strides]
-        return np.ndarray(self.shape, self.dtype, self.storage.contents[self.storage.key], start, strides)
+        contents, key, dtype, start = self.storage
+        strides = [dtype.itemsize * stride for stride in self.strides]
+        return np.ndarray(self.shape, dtype, contents[key], (start + self.start) * dtype.itemsize, strides)
 
 
 def read_torch_file(content: bytes) -> dict[str, dict[str, Any]]:
@@ -262,18 +260,20 @@ class _Unpickler(pickle._Unpickler):  # the C one takes memory for any index of 
     }
 
 
-def _rebuild_tensor(storage: Any, start: int, shape: Any, strides: Any, *_: Any) -> _StoredTensor | UnsupportedTensor:
+def _rebuild_tensor(storage: Any, start: int, shape: Any, strides: Any, *rest: Any) -> _StoredTensor | UnsupportedTensor:
+    """Makes a tensor; `rest` is requires_grad, the hooks, and the flags of a tensor that is negated or conjugated later."""
     if not isinstance(storage, _Storage):
         return UnsupportedTensor("tensor of an unusual type")
-    return _StoredTensor(storage, storage.dtype, start, shape, strides)
+    if any(rest[2:]):
+        return UnsupportedTensor("tensor whose negation or conjugation is pending")
+    return _StoredTensor(storage, start, shape, strides)
 
 
-def _rebuild_tensor_of_type(
-    storage: Any, start: int, shape: Any, strides: Any, _requires_grad: bool, _hooks: Any, dtype: Any, *_: Any
-) -> _StoredTensor | UnsupportedTensor:
-    if not isinstance(storage, _Storage) or not isinstance(dtype, np.dtype):
-        return UnsupportedTensor("tensor of an unusual type")
-    return _StoredTensor(storage, dtype, start, shape, strides)
+def _rebuild_tensor_of_type(storage: Any, *rest: Any) -> _StoredTensor | UnsupportedTensor:
+    *others, dtype = rest[:6]
+    if isinstance(storage, _Storage) and isinstance(dtype, np.dtype):
+        return _rebuild_tensor(storage._replace(dtype=dtype), *others, *rest[6:])
+    return UnsupportedTensor("tensor of an unusual type")
 
 
 _ALLOWED: dict[str, Any] = {

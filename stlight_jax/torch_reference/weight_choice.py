@@ -25,7 +25,7 @@ _LISTING = (
 COUNTER = "num_batches_tracked"  # of PyTorch's batch norms; prediction does not use it
 _COUNTERS = (COUNTER, "n_averaged", "steps", "num_updates", "decay")  # the others belong to averages
 _STATISTICS = ("running_mean", "running_var")
-_AVERAGE = re.compile(r"[Aa]verag|[Ss]hadow|[Pp]olyak|(?<![a-z])(?:ema|swa|avg)|EMA|Ema|SWA|Avg")
+_AVERAGE = re.compile(r"[Aa]verag|[Ss]hadow|[Pp]olyak|(?<![a-z])(?:ema|swa|avg)(?![a-z])|EMA|Ema|SWA|Avg")
 _PREFIX_PARTS = 30  # at most
 _Names = dict[str, str]  # name in the network -> name in the file
 

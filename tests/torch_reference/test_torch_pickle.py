@@ -61,6 +61,10 @@ class DictWithArguments(dict):
         return DictWithArguments, (dict(self),)
 
 
+class TensorSubclass(torch.Tensor):
+    pass
+
+
 class ListSubclass(list):
     pass
 
@@ -214,6 +218,7 @@ def test_every_type_and_layout_gives_its_numbers(read):
             str(dtype): (base * 3).to(dtype)
             for dtype in (torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.uint8, torch.bool, torch.complex64)
         },
+        "subclass": WEIGHT.as_subclass(TensorSubclass),
         "uint16": torch.arange(5, dtype=torch.int32).to(torch.uint16)[1:],
     }
     found = read(tensors)[""]
@@ -231,12 +236,16 @@ def test_tensors_of_other_kinds_are_named(read):
             "sparse": WEIGHT.to_sparse(),
             "quantized": torch.quantize_per_tensor(WEIGHT, 0.1, 0, torch.quint8),
             "meta": WEIGHT.to("meta"),
+            "negated": torch._neg_view(WEIGHT),
+            "conjugated": torch.complex(WEIGHT, WEIGHT).conj(),
             "dense": WEIGHT,
         }
     )[""]
     assert found["sparse"] == UnsupportedTensor("sparse_tensor")
     assert found["quantized"] == UnsupportedTensor("qtensor")
     assert isinstance(found["meta"], UnsupportedTensor)
+    for name in ("negated", "conjugated"):  # stored are the values before that
+        assert found[name] == UnsupportedTensor("tensor whose negation or conjugation is pending")
     np.testing.assert_array_equal(found["dense"], WEIGHT)
 
 
