@@ -22,6 +22,7 @@ from stlight_jax.errors import InputError
 _UNCONVERTED = (np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.int16))
 MERGED = "e"  # letter of an axis whose entries are parts of one thing, such as ERA5's `expver`
 _AUTO_LAYOUTS = {2: "hw", 3: "thw", 4: "thwc", 5: "nthwc"}
+_ALWAYS_AVAILABLE = 2**26  # bytes that every machine has
 _MEANING = ("units", "standard_name", "long_name", "place")  # attributes that tell what values are
 _MAX_AUTO_CHANNELS = 16
 _MIN_AUTO_ROWS = 5
@@ -98,7 +99,7 @@ class ArraySlicer:
                 f"expected [h, w], [t, h, w] or the shape of the data"
             )
         frame_bytes = self.sizes["h"] * self.sizes["w"] * self.sizes["c"] * self.array.dtype.itemsize
-        if frame_bytes > memory_available() / 4:  # a damaged header can declare any shape
+        if frame_bytes > _ALWAYS_AVAILABLE and frame_bytes > memory_available() / 4:  # a damaged header can declare any shape
             raise InputError(
                 f"{self.label} has shape {list(self.array.shape)}: a single frame has {frame_bytes / 2**20:,.0f} MiB, more "
                 f"than this machine can hold; check the file"

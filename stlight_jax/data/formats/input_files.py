@@ -48,7 +48,7 @@ def open_sequences(path: epath.PathLike, options: ReadOptions) -> list[FrameSour
     opened = [item for (name, file_format), files in _find(root).items() for item in _open(files, file_format, name, options)]
     pictures = iter(frame_sources([item for item in opened if isinstance(item, PictureSequence)], options.channels))
     sources = [next(pictures) if isinstance(item, PictureSequence) else item for item in opened]
-    return _with_few_remarks(_with_ticks(join_files(sources)))
+    return _with_few_remarks(_with_ticks(join_files(sources, options)))
 
 
 def _with_ticks(sources: list[FrameSource]) -> list[FrameSource]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import os
 import re
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -11,10 +12,11 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 import numpy as np
 from etils import epath
 
-from stlight_jax.data.formats.types import FrameSource, frames_per_block
+from stlight_jax.data.formats.types import FrameSource, ReadOptions, frames_per_block
 from stlight_jax.data.joined_times import join_times, time_kind, with_units_of
 from stlight_jax.data.splits import split_in_name
 from stlight_jax.data.times import TimeAxis, sampling_step
+from stlight_jax.data.times_in_names import times_in_names
 
 _NUMBERS = re.compile("([0-9]+)")
 _MAX_STEP_RATIO = 1.25  # months have 28 to 31 days
@@ -22,7 +24,7 @@ _MAX_STEP_RATIO = 1.25  # months have 28 to 31 days
 _Key = Callable[[FrameSource], Hashable]
 
 
-def join_files(sources: Sequence[FrameSource]) -> list[FrameSource]:
+def join_files(sources: Sequence[FrameSource], options: ReadOptions) -> list[FrameSource]:
     """Joins the sequences of array files that are successive parts of one sequence.
 
     Parts agree in the array's name, the frames' shape, element type and meaning, and in the split that their names name.
@@ -30,15 +32,16 @@ def join_files(sources: Sequence[FrameSource]) -> list[FrameSource]:
     - With times: the parts follow each other in time, have one sampling step and do not overlap. They lie in one folder, or in
       folders whose names are numbers, such as 2020/01.
     - Without times: each file holds one frame, they lie in one folder, and their names differ in one number, which is their
-      order.
+      order, or in a date with a time, which is the time of the frame.
 
     Args:
       sources: sequences of all files, in natural order of their names.
+      options: the user's options.
 
     Returns:
       The sequences, each joined one in the place of its first part.
     """
-    sources = _in_common_units(sources)
+    sources = _in_common_units(sources if options.time == "none" else _with_times_in_names(sources))
     joined: dict[int, FrameSource] = {}
     absorbed: set[int] = set()
     places = {id(source): number for number, source in enumerate(sources)}
@@ -75,19 +78,33 @@ def _thing(source: FrameSource) -> Hashable:
     return (*content, info.format, times, split_in_name(source.name))
 
 
+def _with_times_in_names(sources: Sequence[FrameSource]) -> list[FrameSource]:
+    """Returns the sources; single frames without times have those in the names of their files, if each name has one."""
+    results = {id(source): source for source in sources}
+    single = [source for source in filter(_is_array, sources) if source.times is None and source.frames == 1]
+    for alike in _grouped(single, lambda source: (_thing(source), _name_pattern(source))):
+        times = times_in_names([source.info.path.stem for source in alike]) if len(alike) > 1 else None
+        if times is None or len(np.unique(times.values)) < len(alike):
+            continue
+        remark = "the names of its files give their times; --config.data.time=none ignores them"
+        for place, source in enumerate(alike):
+            own = dataclasses.replace(times, values=times.values[[place]], stored=times.stored[[place]])
+            results[id(source)] = dataclasses.replace(source, times=own, remarks=(*source.remarks, remark))
+    return list(results.values())
+
+
 def _is_array(source: FrameSource) -> bool:
     return not source.info.is_pictures
 
 
 def _folder(source: FrameSource) -> str:
-    return str(source.info.path.parent)
+    return os.path.dirname(source.info.path)
 
 
-def _dated_folder(source: FrameSource) -> Hashable:
+def _dated_folder(source: FrameSource) -> str:
     """Returns the folder, with the same text for all folders whose names are numbers."""
-    return tuple(
-        re.sub("[0-9]+", "#", part) if re.fullmatch("[0-9_.-]+", part) else part for part in source.info.path.parts[:-1]
-    )
+    parts = _folder(source).split(os.sep)
+    return os.sep.join(_NUMBERS.sub("#", part) if re.fullmatch("[0-9_.-]+", part) else part for part in parts)
 
 
 def _name_pattern(source: FrameSource) -> Hashable:

@@ -5,7 +5,7 @@ import functools
 import math
 import pathlib
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from stlight_jax.data.times import counts_since, is_absolute
 from stlight_jax.errors import InputError
 
 _BYTES_PER_READ = 2**20
+_MAX_OPEN = 16  # archives; a folder can hold more than a process may open
 _ALWAYS_AVAILABLE = 2**28  # bytes that every machine has
 
 
@@ -61,9 +62,14 @@ def _stored_array(path: epath.Path, archive: zipfile.ZipFile, entry: zipfile.Zip
             f"{path}: the header of {key} declares {header.dtype} {list(header.shape)}, {size:,} bytes, "
             f"the archive has {found:,} of it; the file is damaged or malicious"
         )
-    # Unpacked only once, however often it is opened.
-    load = functools.cache(functools.partial(_load_fortran if header.fortran_order else _ForwardArray, path, key))
-    return StoredArray(key, header.shape, header.dtype, lambda: contextlib.nullcontext(load()))
+    load = functools.partial(_load_fortran if header.fortran_order else _ForwardArray, path, key)
+    return StoredArray(key, header.shape, header.dtype, lambda: contextlib.nullcontext(_loaded(load)))
+
+
+@functools.lru_cache(maxsize=_MAX_OPEN)
+def _loaded(load: Callable[[], Any]) -> Any:
+    """Returns an open array: unpacked only once, however often it is opened, unless many others were opened since."""
+    return load()
 
 
 def _load_fortran(path: epath.Path, key: str) -> np.ndarray:

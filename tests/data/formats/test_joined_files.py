@@ -1,6 +1,10 @@
 """Array files that are successive parts of one sequence, and those that are not."""
 
+import os
+import resource
+
 import cftime
+import h5py
 import netCDF4
 import numpy as np
 import pytest
@@ -137,7 +141,7 @@ def test_a_frame_that_is_there_twice_is_explained(tmp_path):
     )
 
 
-@pytest.mark.parametrize("shape", [(1, 6, 5)])
+@pytest.mark.parametrize("shape", [(1, 6, 5), (6, 5)])
 def test_arrays_of_one_frame_without_times_follow_in_natural_order(tmp_path, shape):
     for number in (0, 1, 2, 9, 10, 11):
         np.save(tmp_path / f"frame{number}.npy", FRAMES[number].reshape(shape))
@@ -172,3 +176,52 @@ def test_times_can_be_ignored(tmp_path):
     for day in (0, 1):
         save(tmp_path / f"{day}.npz", np.arange(6 * day, 6 * day + 6))
     assert names(tmp_path, time="none") == ["0.npz#rain", "1.npz#rain"]
+
+
+def test_without_times_the_names_can_give_them(tmp_path):
+    for number, clock in enumerate(("1200", "1205", "1215")):
+        np.save(tmp_path / f"rain_20260601{clock}.npy", FRAMES[number])
+    sequence = open_one(tmp_path)
+    assert (sequence.step, sequence.ticks.tolist()) == ("5 min", [0, 1, 3])
+    assert sequence.times.values.astype("M8[us]")[2] == np.datetime64("2026-06-01T12:15")
+    assert "the names of its files give their times; --config.data.time=none ignores them" in sequence.remarks
+    assert open_one(tmp_path, time="none").ticks is None
+
+
+@pytest.mark.parametrize("ending", ["h5", "nc"])
+def test_pictures_in_other_array_files_are_frames(tmp_path, ending):
+    for number in range(4):
+        if ending == "h5":
+            with h5py.File(tmp_path / f"{number}.h5", "w") as file:
+                file["rain"] = FRAMES[number]
+                file["time"] = number
+                file["time"].attrs["units"] = b"hours since 2020-01-01"
+        else:
+            with netCDF4.Dataset(tmp_path / f"{number}.nc", "w") as file:
+                file.createDimension("y", 6), file.createDimension("x", 5)
+                file.createVariable("rain", "f4", ("y", "x"))[:] = FRAMES[number]
+                file.createVariable("time", "i4")[:] = number
+                file["time"].units = "hours since 2020-01-01"
+    sequence = open_one(tmp_path)
+    assert (sequence.step, sequence.ticks.tolist()) == ("1 h", [0, 1, 2, 3])
+    np.testing.assert_array_equal(read_frames(sequence)[..., 0], FRAMES[:4])
+
+
+def test_files_of_other_units_stay_apart(tmp_path):
+    for number, units in enumerate(("mm", "mm", "m")):
+        with h5py.File(tmp_path / f"{number}.h5", "w") as file:
+            file["rain"] = FRAMES[[number]]
+            file["rain"].attrs["units"] = units
+            file["time"] = [number]
+    assert [sequence.frames for sequence in open_all(tmp_path)] == [2, 1]
+
+
+def test_more_files_than_a_process_may_open(tmp_path):
+    for number in range(60):
+        save(tmp_path / f"{number:02}.npz", [number])
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/dev/fd")) + 40, limits[1]))
+    try:
+        np.testing.assert_array_equal(read_frames(open_one(tmp_path))[..., 0], FRAMES)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
