@@ -1,6 +1,7 @@
 """The .npy format, and the only reader of its headers."""
 
 import contextlib
+import math
 import os
 import pathlib
 import tokenize
@@ -61,7 +62,7 @@ def read_npy_header(file: IO[bytes]) -> NpyHeader:
     try:
         return NpyHeader(*_READ_HEADER[version](file))
     except _PARSER_ERRORS as error:
-        raise ValueError(f"its header is no description of an array: {error}") from None
+        raise ValueError(f"its header is no description of an array: {error.args[0] if error.args else error}") from None
 
 
 def write_npy_header(file: IO[bytes], shape: tuple[int, ...], dtype: np.dtype) -> None:
@@ -107,7 +108,7 @@ def _other_content(path: epath.PathLike) -> str | None:
     """Returns what a file holds that is no array of numbers; None for a .npy file of numbers.
 
     Raises:
-      ValueError: the header is damaged.
+      ValueError: the header is damaged, or the file is cut off.
       OSError: the file cannot be read.
     """
     with open(path, "rb") as file:
@@ -117,8 +118,12 @@ def _other_content(path: epath.PathLike) -> str | None:
         if start != np.lib.format.MAGIC_PREFIX:
             return "a file of another format, without the signature of a .npy file"
         file.seek(0)
-        if read_npy_header(file).dtype.hasobject:
+        shape, _, dtype = read_npy_header(file)
+        if dtype.hasobject:
             return "an array of Python objects; save an array of numbers instead"
+        size, found = dtype.itemsize * math.prod(shape), os.fstat(file.fileno()).st_size - file.tell()
+        if found < size:
+            raise ValueError(f"cut off after {found:,} of the {size:,} bytes of {dtype} {list(shape)}; get a whole copy")
     return None
 
 

@@ -29,6 +29,7 @@ _MAX_RATE_DENOMINATOR = 1001
 _TURNS = {"90": Turn(True, False, True), "180": Turn(False, True, True), "270": Turn(True, True, False)}  # clockwise
 _TURNS["-90"] = _TURNS["270"]
 _NO_TURN = 0.01
+_PADDING = 64  # pixels by which decoders may enlarge a frame
 # FFmpeg's pixel formats of one number for each channel, and the letters of the channels as they are stored.
 _DEEP_FORMAT = re.compile("(gray|ya|gbrp|gbrap|rgb|bgr|rgba|bgra)(f?)[0-9]+(le|be)")
 _LETTERS = {"gray": "y", "ya": "ya", "gbrp": "gbr", "gbrap": "gbra"} | {kind: kind for kind in ("rgb", "bgr", "rgba", "bgra")}
@@ -118,11 +119,12 @@ def _frames(path: epath.Path, declared: int) -> Iterator[tuple[Any, Turn]]:
       declared: number of frames that the container declares and shows; 0 if unknown.
 
     Raises:
-      InputError: the number of frames differs from the declared one; decoders just stop where a file is cut off.
+      InputError: the number of frames differs from the declared one (decoders just stop where a file is cut off), or a frame is
+        larger than declared.
     """
     count = 0
     with _opened(path) as (container, stream):
-        turn = _TURNS.get(_tag(stream, "rotate"), Turn())
+        turn, size = _TURNS.get(_tag(stream, "rotate"), Turn()), (stream.width, stream.height)
         for packet in container.demux(stream):
             if _is_empty(packet):  # decoders would take it for the end
                 continue
@@ -132,6 +134,11 @@ def _frames(path: epath.Path, declared: int) -> Iterator[tuple[Any, Turn]]:
                     raise InputError(
                         f"{path} has more frames than the {declared} that its container declares; write it anew with "
                         f"`ffmpeg -i {path.name} -c copy fixed{path.suffix}`"
+                    )
+                if max(frame.width - size[0], frame.height - size[1]) > _PADDING:  # damage can declare gigabytes
+                    raise InputError(
+                        f"{path}, frame {count - 1} has {frame.width} x {frame.height} pixels, the container declares "
+                        f"{size[0]} x {size[1]}; the file is damaged, or changes its size: convert it with ffmpeg"
                     )
                 turn = _display_turn(path, frame) or turn
                 yield frame, turn

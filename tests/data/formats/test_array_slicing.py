@@ -217,3 +217,14 @@ def test_radar_and_kitti(test_data):
     names = ["seq1_left", "seq1_right", "seq2_left", "seq2_right"]
     assert [s.name for s in drives] == [f"kitti_odometry_128x160_gray.npz#{name}" for name in names]
     assert {(s.frames, s.shape, s.dtype) for s in drives} == {(51, (128, 160, 1), np.dtype(np.uint8))}
+
+
+def test_an_array_that_is_cut_off_is_named_so(tmp_path):
+    np.save(tmp_path / "a.npy", np.ones((4, 6, 5)))  # 960 bytes
+    content = (tmp_path / "a.npy").read_bytes()
+    (tmp_path / "a.npy").write_bytes(content[:-1])
+    with pytest.raises(InputError, match=r"a.npy is damaged.*: cut off after 959 of the 960 bytes of float64 \[4, 6, 5\]"):
+        open_all(tmp_path / "a.npy")
+    (tmp_path / "a.npy").write_bytes(content.replace(b"'descr'", b"'\x01escr'"))
+    with pytest.raises(InputError, match=r"a.npy is damaged.*: its header is no description of an array"):
+        open_all(tmp_path / "a.npy")
