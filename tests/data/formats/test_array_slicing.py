@@ -225,6 +225,6 @@ def test_an_array_that_is_cut_off_is_named_so(tmp_path):
     (tmp_path / "a.npy").write_bytes(content[:-1])
     with pytest.raises(InputError, match=r"a.npy is damaged.*: cut off after 959 of the 960 bytes of float64 \[4, 6, 5\]"):
         open_all(tmp_path / "a.npy")
-    (tmp_path / "a.npy").write_bytes(content.replace(b"'descr'", b"'\x01escr'"))
+    (tmp_path / "a.npy").write_bytes(content.replace(b"'descr'", b"\x01descr'"))
     with pytest.raises(InputError, match=r"a.npy is damaged.*: its header is no description of an array"):
         open_all(tmp_path / "a.npy")
