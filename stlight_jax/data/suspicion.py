@@ -19,7 +19,7 @@ _NEAR = 0.05  # of the range of the other values: a nearer value is an ordinary 
 _CATEGORIES = 16  # channels of so few different values are likely to hold classes
 _FEWEST_FRAMES = 3  # in which a fixed mask can be seen
 _LEAST_SHARE = 0.001
-_SAMPLE = 2**14  # values of a block to look for neighbours in
+_SAMPLE = 2**13  # values of a block to look for neighbours in
 _HUGE = 1e15
 # NumPy's type stubs do not know that these reduce along an axis.
 _lowest: Callable[..., np.ndarray] = np.fmin.reduce
@@ -85,17 +85,16 @@ class _End:
         """Returns the nearest value further inside the range than `value`."""
         return self.outermost(values[values < value if self.highest else values > value])
 
-    def add(self, values: np.ndarray, levels: list[float]) -> None:
+    def add(self, values: np.ndarray, levels: np.ndarray) -> None:
         """Counts the outermost values of a block, up to the first one with a near neighbour.
 
         Args:
           values: of the block.
           levels: some of its values without repetition, in ascending order, with the lowest and the highest one.
         """
-        inner = levels[1:-1] or [0.0]
+        order = (levels[::-1] if self.highest else levels)[: _MAX_MARKS + 1].tolist()
         # Between the quartiles, because several numbers can mean "missing".
-        near = _NEAR * (inner[3 * len(inner) // 4] - inner[len(inner) // 4])
-        order = levels[::-1] if self.highest else levels
+        near = _NEAR * float(levels[3 * len(levels) // 4].item() - levels[len(levels) // 4].item()) if len(levels) > 4 else 0.0
         for number, value in enumerate(order):
             if self._is_ordinary(value):
                 return
@@ -139,15 +138,18 @@ class _Channel:
 
     def add(self, values: np.ndarray, lows: np.ndarray, highs: np.ndarray) -> None:
         """Adds a block `[n, h, w]` and the lowest and the highest value of each of its pixels, `[h, w]`."""
-        if self._dtype != np.uint8:  # the distance of 0 and 255 from other levels means nothing
-            some = np.concatenate([_some(values), _some(lows), _some(highs), [_lowest(lows, None), _highest(highs, None)]])
-            levels = np.unique(some[some == some].astype(values.dtype)).tolist()
-            for end in (self._low, self._high):
-                end.add(values, levels)
-        else:
-            levels = np.unique(_some(values)).tolist()
+        if self._dtype == np.uint8 and not self._is_categorical:
+            return  # the distance of 0 and 255 from other levels means nothing
+        some = [_some(values)]
+        if len(values) > 1:  # pixels' extremes, which a sample can lack
+            some += [_some(lows), _some(highs)]
+        ends = np.array([_lowest(lows, None), _highest(highs, None)], values.dtype)
+        levels = np.sort(np.concatenate([*some, ends]))
+        levels = levels[np.append(levels[1:] != levels[:-1], True) & (levels == levels)]
+        for end in (self._low, self._high) if self._dtype != np.uint8 else ():
+            end.add(values, levels)
         if len(self._distinct) <= _CATEGORIES:
-            self._distinct.update(levels[: _CATEGORIES + 1])
+            self._distinct.update(levels[: _CATEGORIES + 1].tolist())
 
     @property
     def has_fractions(self) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 from stlight_jax.data.available_memory import memory_available
 from stlight_jax.data.continued_times import continue_times
 from stlight_jax.data.formats.types import FrameSource
+from stlight_jax.data.suspicion import ValueSurvey
 from stlight_jax.data.times import TimeAxis, format_duration, sampling_step
 from stlight_jax.errors import InputError
 from stlight_jax.forecasting.forecast_windows import SampledSource, known_after, starts_along
@@ -223,6 +224,9 @@ def _read_truths(
         frames = _read(true, first, known_after(true, first, horizon, since=first))
         truths.append(frames)
         how = "from its first frame, because not both have dates" if by_date is None else "by their dates"
+        survey = ValueSurvey(true.shape[-1], frames.dtype)
+        survey.add(original.name, frames)
+        remarks += [f"{original.name}: {remark}" for remark in survey.remarks("--fill_value")]
         remarks.append(f"true frames: {len(frames):,} of {original.name} from frame {true.file_index(first)} on ({how})")
     return truths, remarks
 

@@ -33,6 +33,14 @@ def test_the_flag_takes_the_number_of_a_float64_as_the_remark_names_it(tmp_path,
     assert printed(tmp_path / "a.npy", capsys, reading={"fill_value": 9.96921e36}) == ["float64 is read as float32"]
 
 
+def test_a_number_among_true_frames_is_named(tmp_path, capsys):
+    frames = field().astype(np.float32)[..., None]
+    truth = in_corner(frames[20:], -999)
+    source, true = saved(tmp_path / "a.npy", frames[:20]), saved(tmp_path / "b.npy", truth)
+    remarks = printed(source, capsys, Line(3, 4, scaling=FLOATS), truth=str(true))
+    assert "b.npy: 12.5 % of the values are -999, far from all others; if they mean missing: --fill_value=-999" in remarks
+
+
 def test_values_are_looked_at_before_frames_are_resized(tmp_path, capsys, monkeypatch):
     def averaged(block, fill, height, width):
         return block.reshape(len(block), height, 2, width, 2, 1).mean((2, 4)).astype(np.float32)
