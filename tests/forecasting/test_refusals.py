@@ -57,7 +57,7 @@ def test_interrupted_it_leaves_nothing(tmp_path, current_folder):
         (movie(2), {}, "a.npy has 2 frames; the model sees 3, so at least 3 are needed"),
         (movie(3), {"rolling": True}, "so at least 4 with --rolling are needed"),
         (movie(4), {"reading": {"frame_step": 2}}, "the model sees 3, 2 apart, so at least 5 are needed"),
-        (movie()[0], {}, r"has shape \[8, 10\]; expected frames"),
+        (movie()[0], {}, "a.npy has 1 frame; the model sees 3, so at least 3 are needed"),
         (movie(channels=3), {}, r"a.npy has frames of shape \[8, 10, 3\], 3 channels; the model sees 1"),
         (np.full((5, 8, 10, 1), np.nan), {}, "all values of the frames to predict from are missing"),
         (np.zeros((5, 8, 10, 1), complex), {}, "holds complex128; expected integers, floats or bool"),

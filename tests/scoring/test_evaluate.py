@@ -109,7 +109,7 @@ def test_a_longer_horizon_is_rolled_out(trained):
     results = evaluate_workdir(workdir, "last", horizon=5)
     assert len(results["per_lead_time"]["stlight"]["mse"]) == 5
     assert len(results["sharpness"]["per_lead_time"]) == 5
-    with pytest.raises(InputError, match="evaluation.cycle is 4, less than the 5 sampling steps"):
+    with pytest.raises(InputError, match="evaluation.cycle is 4, less than the 5 steps to predict"):
         evaluate_workdir(workdir, "last", horizon=5, cycle=4)
 
 

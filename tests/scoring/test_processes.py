@@ -50,7 +50,7 @@ def main():
     from stlight_jax.runs import checkpoint, checkpoint_writer
     from stlight_jax.training import loop, setup
 
-    evaluate.present = lambda *_: []  # pictures are one process's affair
+    evaluate._present = lambda *_: []  # pictures are one process's affair
     workdir, own, first = epath.Path(flags.FLAGS.workdir), epath.Path(flags.FLAGS.own), jax.process_index() == 0
     refused = []
 
@@ -99,7 +99,7 @@ def trained(small_run, tmp_path, monkeypatch):
     """A workdir with two checkpoints, the first one the best; the weights make no difference."""
     monkeypatch.setattr(evaluate, "make_launcher", functools.partial(make_launcher, devices=jax.devices()[:1]))
     small_run.data.test_sequences = 13  # so that processes have unequal shares of the last batch
-    monkeypatch.setattr(evaluate, "present", lambda *_: [])
+    monkeypatch.setattr(evaluate, "_present", lambda *_: [])
     of_run = TrainingSetup(small_run)
     with checkpoint_writer.CheckpointWriter(tmp_path / "run" / "checkpoints", 2) as writer:
         for step in (2, 3):
