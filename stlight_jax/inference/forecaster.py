@@ -234,6 +234,8 @@ class Forecaster:
                 remark = f"{marks[0].text} is far from all others; if it means missing, mark it as such, or replace it by NaN"
         elif lowest >= 0 and 0 < highest <= 1 and span * _SCALED_ALREADY >= 1:
             remark = "they look scaled already; if they are, pass the value range 0, 1"
+            if highest < _SCALED_ALREADY:
+                remark = "they fill little of it; are the units the same?"
         if remark and self._is_new(remark):
             trained_on = f"{self.source} was trained on {low:g} to {high:g}"
             logging.warning("the frames' values are %g to %g; %s: %s", lowest, highest, trained_on, remark)

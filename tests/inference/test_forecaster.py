@@ -270,10 +270,12 @@ def test_values_out_of_range_are_told_once_with_both_ranges(grey, caplog):
     for _ in range(2):
         forecaster(random_frames((3, 8, 12), -500, 400, np.int16))
         forecaster(np.random.default_rng(0).random((3, 8, 12)) > 0.5)
-    far, scaled = caplog.messages
+        forecaster(np.random.default_rng(0).random((3, 8, 12)) * 3e-5)
+    far, scaled, small = caplog.messages
     assert far.startswith("the frames' values are -")
     assert "trained on 0 to 255: far outside" in far
     assert "if they are, pass the value range 0, 1" in scaled
+    assert "trained on 0 to 255: they fill little of it; are the units the same?" in small
 
 
 def test_a_number_that_seems_to_mean_missing_is_named_as_the_cause(grey, caplog):
