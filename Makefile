@@ -13,7 +13,12 @@ WITH_LIBTPU := .venv/libtpu
 
 WITH_CUDA := .venv/.installed-cuda
 
-.PHONY: help demo test test-long test-torch test-tpu test-gpu test-wheel test-fuzz lint install clean
+OLDEST := .venv/oldest
+OLDEST_EXTRAS := dev,hdf5,netcdf,video,zarr
+
+QUICK := "not long and not torch and not tpu and not gpu and not wheel and not fuzz"
+
+.PHONY: help demo test test-long test-torch test-tpu test-gpu test-wheel test-fuzz test-oldest lint install clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,7 +31,7 @@ demo: install  ## train a small network on Moving MNIST and evaluate it (8 minut
 	@echo "demo: open runs/demo/eval/report.html in a browser to see the forecasts move"
 
 test: install  ## run the test suite (ten minutes at most on two cores)
-	$(BIN)/python -m pytest -m "not long and not torch and not tpu and not gpu and not wheel and not fuzz" -n 2 --dist worksteal
+	$(BIN)/python -m pytest -m $(QUICK) -n 2 --dist worksteal
 
 test-long: install  ## run the long tests (about an hour on two cores)
 	$(BIN)/python -m pytest -m "long and not torch and not tpu and not gpu and not wheel and not fuzz" -n 2 --dist worksteal
@@ -45,6 +50,12 @@ test-wheel: install  ## build the wheel and the sdist, install each into a fresh
 
 test-fuzz: install  ## read ten thousand damaged files of every kind (minutes)
 	$(BIN)/python -m pytest -m fuzz
+
+test-oldest: install  ## run the readers' and the network's tests with every lower bound of setup.cfg, on Python 3.11
+	python3.11 -m venv --clear $(OLDEST)
+	$(BIN)/python -m tests.lower_bounds $(OLDEST_EXTRAS) > $(OLDEST)/constraints.txt
+	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check -c $(OLDEST)/constraints.txt -e ".[$(OLDEST_EXTRAS)]"
+	$(OLDEST)/bin/python -m pytest -m $(QUICK) -n 2 --dist worksteal tests/data tests/fuzz tests/model
 
 lint: install  ## run the linter, the formatter and the type checker
 	$(BIN)/ruff check .

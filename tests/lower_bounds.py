@@ -1,4 +1,4 @@
-"""Prints the lower bounds of setup.cfg as constraints of pip, `h5py==3.12`: python -m tests.lower_bounds EXTRA ..."""
+"""Prints the lower bounds of setup.cfg as constraints of pip, `h5py==3.12`: python -m tests.lower_bounds EXTRA,EXTRA"""
 
 import configparser
 import sys
@@ -26,5 +26,5 @@ def lower_bounds(extras: list[str]) -> dict[str, Version]:
 
 
 if __name__ == "__main__":
-    for name, version in lower_bounds(sys.argv[1:]).items():
+    for name, version in lower_bounds(sys.argv[1].split(",")).items():
         print(f"{name}=={version}")
