@@ -159,6 +159,11 @@ class ArraySlicer:
         remarks = (*self.remarks, *self.rules.remarks, *(times.remarks if times else ()))
         if stored not in (self.dtype, np.dtype(bool)):
             remarks += (f"{stored} is read as {self.dtype}",)
+        if self._chunk_frames > self._frames_per_block:
+            remarks += (
+                f"its chunks have parts of {self._chunk_frames:,} frames each, which are unpacked together; "
+                "chunks of few frames are faster to read",
+            )
         name = self._named(self.file_name)
         info = SourceInfo(
             path=self.path,

@@ -29,11 +29,19 @@ def check_storage(path: epath.PathLike, item: Any) -> None:
     folder = os.path.dirname(os.path.abspath(item.file.filename))
     if item.is_virtual:
         _check_sources(label, item, folder)
-    for name, _, _ in item.external or ():
+    needed = item.size * item.dtype.itemsize
+    for name, offset, size in item.external or ():
         prefix = os.environ.get("HDF5_EXTFILE_PREFIX", "").replace("${ORIGIN}", folder)
         places = [os.path.join(place, name) for place in (prefix, os.getcwd(), folder) if place]
-        if not any(map(os.path.isfile, places)):
+        found = next(filter(os.path.isfile, places), None)
+        if found is None:
             raise InputError(f"{label} is stored in the file {name}, which is not there; copy it to {folder}")
+        stored, part = os.path.getsize(found), min(size, needed)
+        if stored < offset + part:
+            raise InputError(
+                f"{label} is stored in the file {name}, which has {stored:,} bytes of {offset + part:,}; get a whole copy"
+            )
+        needed -= part
 
 
 def missing_filter(item: Any) -> int | None:

@@ -63,7 +63,8 @@ def _candidates(file: ArrayFile, options: ReadOptions) -> list[StoredArray]:
 
     Two axes are one frame if no array has three.
     """
-    numeric = [array for array in file.arrays if array.is_numeric and array.key != options.mask and not array.alias_of]
+    numeric = [array for array in file.arrays if array.is_numeric and not array.alias_of]
+    numeric = [array for array in numeric if not options.mask or array.key != options.mask]
     fitting = [array for array in numeric if len(array.shape) >= 3]
     # Arrays without time are, say, the corners of grid cells.
     fitting = [array for array in fitting if _time_dimension(file, array, options)] or fitting
@@ -103,13 +104,16 @@ def _axes(file: ArrayFile, array: StoredArray, options: ReadOptions) -> tuple[st
     """
     label = f"{file.path}#{array.key}" if array.key else str(file.path)
     if options.layout == "auto" and any(array.dims) and 0 not in array.shape:
-        return _axes_by_name(file, array, _time_dimension(file, array, options), label)
+        time = _time_dimension(file, array, options)
+        if time or all(array.dims):
+            return _axes_by_name(file, array, time, label)
     axes = resolve_layout(label, array.shape, options.layout)
     return axes, array.dims[axes.index("t")] if array.dims and "t" in axes else "", []
 
 
 def _axes_by_name(file: ArrayFile, array: StoredArray, time: str, label: str) -> tuple[str, str, list[str]]:
-    dims, remarks = array.dims, []
+    remarks: list[str] = []
+    dims = [dim or f"axis {place}" for place, dim in enumerate(array.dims, 1)]
     letters = {dim: MERGED for dim in dims if _base_name(dim) in _MERGED_DIMENSIONS}
     if letters:
         remarks.append(f"the entries of its dimension {next(iter(letters))!r} are merged to one")

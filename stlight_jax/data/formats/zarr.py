@@ -52,14 +52,15 @@ def _opened(path: epath.Path, key: str = "") -> Iterator[Any]:
         warnings.simplefilter("ignore")  # on forms of Zarr that other programs do not read
         store: Any = os.fspath(path)
         if os.path.isfile(path):
-            store = stack.enter_context(zarr.storage.ZipStore(path, mode="r"))
+            store = stack.enter_context(zarr.storage.ZipStore(os.fspath(path), mode="r"))
         try:
             yield zarr.open(store=store, path=key, mode="r")
         except (ValueError, KeyError, ImportError) as error:
             if "codec" not in str(error).lower() and "codec" not in type(error).__name__.lower():
                 raise
+            reason = str(error).partition(". ")[0]
             raise InputError(
-                f"{path}: a codec of its chunks is not installed ({error}); install the package that has it, such as "
+                f"{path}: a codec of its chunks is not installed ({reason}); install the package that has it, such as "
                 "imagecodecs, or store the array with Zstandard"
             ) from None
 

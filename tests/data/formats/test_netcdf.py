@@ -201,3 +201,113 @@ def test_a_missing_package_is_named(tmp_path, monkeypatch):
     (tmp_path / "a.nc").write_bytes(b"")
     with pytest.raises(InputError, match=r"a.nc needs the package netCDF4: pip install netCDF4 .or the extra .netcdf.."):
         open_all(tmp_path / "a.nc")
+
+
+# ---- Groups, entries that are one thing, the order of dimensions ----
+
+
+def in_groups(path, groups, times="", dims=("time", "lon", "lat"), values=VALUES[:, 0]):
+    """Writes `rain` in each group, and the times in one of them or above."""
+    with netCDF4.Dataset(path, "w") as data:
+        place = data.createGroup(times) if times else data
+        place.createDimension(dims[0], len(values))
+        stamps = place.createVariable(dims[0], "f8", dims[:1])
+        stamps.units = "hours since 2020-01-01"
+        stamps[:] = range(len(values))
+        for key in groups:
+            group = data.createGroup(key)
+            for dim, size in zip(dims[1:], values.shape[1:], strict=True):
+                group.createDimension(dim, size)
+            group.createVariable("rain", "f4", dims)[:] = values
+    return path
+
+
+@pytest.mark.parametrize("times", ["", "Grid"])
+@pytest.mark.parametrize("variable", ["", "Grid/rain", "/Grid/rain"])
+def test_the_only_variable_is_found_in_a_group_with_times_of_the_group_or_above(tmp_path, times, variable):
+    sequence = open_one(in_groups(tmp_path / "a.nc", ["Grid"], times), variable=variable)
+    assert (sequence.name, sequence.frames, sequence.step) == ("a.nc#Grid/rain", 6, "1 h")
+    # Longitudes are columns, though they come first.
+    assert np.array_equal(read(sequence), VALUES[:, 0].swapaxes(1, 2)[..., None])
+
+
+def test_several_groups_are_a_question(tmp_path):
+    path = in_groups(tmp_path / "a.nc", ["A", "B/deep"])
+    with pytest.raises(InputError, match="choose one with --config.data.variable: A/rain, B/deep/rain"):
+        open_all(path)
+    assert open_one(path, variable="B/deep/rain").step == "1 h"
+
+
+@pytest.mark.parametrize("dims", [("time", "lat", "lon", "band"), ("band", "time", "lat", "lon"), ("time", "y", "band", "x"),
+                                  ("lon", "lat", "band", "time")])  # fmt: skip
+def test_channels_are_the_dimension_that_is_no_place(tmp_path, dims):
+    order = ["tchw".index({"time": "t", "band": "c", "lat": "h", "y": "h", "lon": "w", "x": "w"}[dim]) for dim in dims]
+    path = saved(tmp_path / "a.nc", {"u": (dims, VALUES.transpose(order))}, {"time": HOURS})
+    sequence = open_one(path)
+    assert np.array_equal(read(sequence), VALUES.transpose(0, 2, 3, 1))
+    assert "dimension 'band' is read as channels" in sequence.remarks
+
+
+def test_attributes_of_coordinates_tell_the_axes(tmp_path):
+    coordinates = {"time": HOURS, "i": ("i", range(4), {"axis": "X"}), "j": ("j", range(5), {"standard_name": "latitude"})}
+    path = saved(tmp_path / "a.nc", {"u": (("i", "j", "time"), VALUES[:, 0].T)}, coordinates)
+    assert np.array_equal(read(open_one(path)), VALUES[:, 0, ..., None])
+
+
+@pytest.mark.parametrize("final", [[True, True, True, True, False, False], [True, False] * 3])
+@pytest.mark.parametrize("dims", [("time", "expver", "latitude", "longitude"), ("expver", "time", "latitude", "longitude")])
+@pytest.mark.parametrize("packed", [True, False])
+def test_final_and_preliminary_frames_of_era5_are_one_channel(tmp_path, final, dims, packed):
+    truth = np.round(VALUES[:, 0], 3)
+    truth[:, 0, 0] = np.nan  # missing in all
+    both = np.full((6, 2, 5, 4), np.nan, np.float32)
+    both[final, 0], both[~np.array(final), 1] = truth[final], truth[~np.array(final)]
+    both = both if dims[0] == "time" else both.swapaxes(0, 1)
+    encoding = {"dtype": "int16", "scale_factor": 0.001, "_FillValue": -32767} if packed else {}
+    path = saved(tmp_path / "a.nc", {"tp": (dims, both)}, {"time": HOURS, "expver": [1, 5]}, tp=encoding)
+    sequence = open_one(path)
+    assert sequence.shape == (5, 4, 1)
+    np.testing.assert_allclose(read(sequence)[..., 0], truth, rtol=1e-6)
+    assert "the entries of its dimension 'expver' are merged to one" in sequence.remarks
+
+
+def test_two_values_of_one_moment_are_refused(tmp_path):
+    path = saved(tmp_path / "a.nc", {"tp": (("time", "expver", "y", "x"), VALUES[:, :2])}, {"time": HOURS})
+    with pytest.raises(InputError, match="a.nc#tp, frame 0: several entries of its dimension 'expver' have values"):
+        read(open_one(path))
+
+
+def test_a_picture_in_a_file_is_a_frame_with_its_time(tmp_path):
+    time = ((), 6.0, {"units": "hours since 2020-01-01"})
+    path = saved(tmp_path / "a.nc", {"u": (("y", "x"), VALUES[0, 0]), "time": time})
+    sequence = open_one(path)
+    assert np.array_equal(read(sequence), VALUES[:1, 0, ..., None])
+    assert sequence.times.values.astype("M8[us]").tolist() == [np.datetime64("2020-01-01T06", "us").item()]
+
+
+# ---- Times that are dates ----
+
+
+@pytest.mark.parametrize("units", ["day as %Y%m%d.%f", "days as %Y%m%d.%f", "%Y%m%d.%f"])
+@pytest.mark.parametrize("calendar", ["", "proleptic_gregorian", "360_day", "noleap"])
+def test_absolute_times_make_no_gap_at_the_end_of_a_month(tmp_path, units, calendar):
+    days = [
+        20200227,
+        20200228,
+        *([20200229, 20200230] if calendar == "360_day" else [] if calendar == "noleap" else [20200229]),
+    ]
+    values = [day + quarter / 4 for day in [*days, 20200301] for quarter in range(4)]
+    attributes = {"units": units, **({"calendar": calendar} if calendar else {})}
+    time = xarray.Variable("time", values, attributes)
+    frames = np.ones((len(values), 5, 4), np.float32)
+    sequence = open_one(saved(tmp_path / "a.nc", {"u": (("time", "y", "x"), frames)}, {"time": time}))
+    assert sequence.ticks.tolist() == list(range(len(values)))
+    if calendar in ("", "proleptic_gregorian"):
+        assert sequence.step == "6 h"
+
+
+def test_a_date_that_does_not_exist_is_named(tmp_path):
+    time = xarray.Variable("time", [20200131.0, 20200132.0], {"units": "day as %Y%m%d.%f"})
+    path = saved(tmp_path / "a.nc", {"u": (("time", "y", "x"), VALUES[:2, 0])}, {"time": time})
+    with pytest.raises(InputError, match="time stamp 1 in 'time' is '20200132.0'; expected"):
+        open_all(path)

@@ -79,6 +79,10 @@ def test_netcdf_goes_on_with_coordinates_attributes_packing_and_times(tmp_path):
         ("", "days since 2001-01-01", [0, 31, 59], [90, 120, 151]),  # the standard one
         ("of_mars", "days since 2001-01-01", [0, 10, 20], [30, 40, 50]),  # nobody knows it
         ("standard", "day as %Y%m%d.%f", [20200227.0, 20200228.0, 20200229.0], [20200301.0, 20200302.0, 20200303.0]),
+        ("standard", "day as %Y%m%d.%f", [20200131.25, 20200131.5, 20200131.75], [20200201.0, 20200201.25, 20200201.5]),
+        ("standard", "day as %Y%m%d.%f", [20191030.0, 20191130.0, 20191230.0], [20200130.0, 20200229.0, 20200330.0]),
+        ("360_day", "day as %Y%m%d.%f", [20200228.0, 20200229.0, 20200230.0], [20200301.0, 20200302.0, 20200303.0]),
+        ("noleap", "day as %Y%m%d.%f", [20200226.5, 20200227.5, 20200228.5], [20200301.5, 20200302.5, 20200303.5]),
     ],
 )
 def test_netcdf_times_of_every_calendar(tmp_path, kind, units, values, further):
@@ -217,3 +221,93 @@ def test_an_item_of_netcdf_goes_into_a_file_without_the_axis_of_items(tmp_path):
         assert found["y"].values.tolist() == np.arange(7.0).tolist()
         assert "member" not in found.variables
         np.testing.assert_array_equal(found["rain"].values, frames[..., 0])
+
+
+@pytest.mark.parametrize("kind", ["nc", "h5", "zarr"])
+@pytest.mark.parametrize("source", ["nc", "h5", "zarr"])
+def test_written_frames_are_read_back_the_same_in_every_format(tmp_path, source, kind):
+    """Packing, missing values, times, and the order of dimensions."""
+    xarray = pytest.importorskip("xarray")
+    pytest.importorskip(f"{ {'nc': 'netCDF4', 'h5': 'h5py', 'zarr': 'zarr'}[kind] }")
+    data = xarray.Dataset(
+        {"rain": (("lon", "time", "lat"), np.round(random_frames((8, 4, 7), 3), 2), {"units": "mm"})},
+        {"time": np.datetime64("2020-01-31T18", "ns") + np.arange(4) * np.timedelta64(6, "h"), "lat": np.linspace(50, 53, 7)},
+        {"title": "radar"},
+    )
+    encoding = {"dtype": "int16", "scale_factor": 0.01, "add_offset": 1.0, "_FillValue": -32768}
+    encoding = {"rain": encoding, "time": {"units": "hours since 2020-01-01"}}
+    if source == "zarr":
+        pytest.importorskip("zarr")
+        data.to_zarr(tmp_path / "a.zarr", encoding=encoding, zarr_format=2, consolidated=False)
+    else:
+        data.to_netcdf(tmp_path / f"a.{source}", encoding=encoding, engine="netcdf4")
+    (sequence,) = open_sequences(tmp_path / f"a.{source}", ReadOptions())
+    frames = random_frames((3, *sequence.shape), 3)
+    frames[0, 0, 0] = np.nan
+    times = continue_times(sequence.times, np.zeros(0, int), 3, 3)
+    path = write(tmp_path / f"b.{kind}", frames, OutputSpec(sequence.info, 3, sequence.shape, sequence.info.dtype, times=times))
+    (found,) = open_sequences(path, ReadOptions())
+    values = np.concatenate(list(found.blocks()))
+    np.testing.assert_allclose(values, frames, atol=0.0051)
+    assert found.info.array.dtype == np.int16
+    assert found.info.array.dims == ("lon", "time", "lat")
+    assert found.info.array.attributes["units"] == "mm"
+    assert found.times.values.tolist() == times.values.tolist()
+    assert found.times.values[0].astype("M8[us]") == np.datetime64("2020-02-01T18")
+    latitudes = next(array for array in found.info.file.arrays if array.key == "lat")
+    with latitudes.opened() as stored:
+        assert stored[:].tolist() == np.linspace(50, 53, 7).tolist()
+    assert found.info.file.groups[""]["title"] == "radar"
+    again = write(tmp_path / f"c.{kind}", values, OutputSpec(found.info, 3, found.shape, found.info.dtype))
+    np.testing.assert_allclose(
+        np.concatenate(list(open_sequences(again, ReadOptions())[0].blocks())), values, rtol=1e-6
+    )  # nothing is lost a second time
+
+
+@pytest.mark.parametrize("kind", ["nc", "h5", "zarr"])
+def test_groups_are_kept(tmp_path, kind):
+    netCDF4 = pytest.importorskip("netCDF4")
+    pytest.importorskip(f"{ {'nc': 'netCDF4', 'h5': 'h5py', 'zarr': 'zarr'}[kind] }")
+    with netCDF4.Dataset(tmp_path / "a.nc", "w") as data:
+        group = data.createGroup("Grid")
+        for name, size in (("time", 4), ("lon", 8), ("lat", 7)):
+            group.createDimension(name, size)
+            group.createVariable(name, "f8", (name,))[:] = range(size)
+        group["time"].units = "hours since 2020-01-01"
+        group.createVariable("rain", "f4", ("time", "lon", "lat"))[:] = random_frames((4, 8, 7))
+        group.product = "IMERG"
+    (sequence,) = open_sequences(tmp_path / "a.nc", ReadOptions())
+    frames, times = random_frames((3, 7, 8, 1)), continue_times(sequence.times, np.zeros(0, int), 3, 3)
+    path = write(tmp_path / f"b.{kind}", frames, OutputSpec(sequence.info, 3, (7, 8, 1), np.dtype("f4"), times=times))
+    (found,) = open_sequences(path, ReadOptions())
+    assert found.info.array.dims == ("Grid/time", "Grid/lon", "Grid/lat")
+    assert found.times.stored.tolist() == [4, 5, 6]
+    assert found.info.file.groups["Grid"]["product"] == "IMERG"
+    np.testing.assert_array_equal(np.concatenate(list(found.blocks())), frames)
+
+
+def test_merged_entries_are_written_as_one(tmp_path):
+    xarray = pytest.importorskip("xarray")
+    both = np.full((4, 2, 7, 8), np.nan, np.float32)
+    both[:2, 0], both[2:, 1] = random_frames((2, 7, 8)), random_frames((2, 7, 8))
+    data = xarray.Dataset({"rain": (("time", "expver", "latitude", "longitude"), both)}, {"expver": [1, 5]})
+    data.to_netcdf(tmp_path / "a.nc")
+    (sequence,) = open_sequences(tmp_path / "a.nc", ReadOptions())
+    frames = random_frames((2, 7, 8, 1))
+    path = write(tmp_path / "b.nc", frames, OutputSpec(sequence.info, 2, (7, 8, 1), np.dtype("f4")))
+    with xarray.open_dataset(path) as found:
+        assert found["rain"].dims == ("time", "latitude", "longitude")
+        assert "expver" not in found.variables
+        np.testing.assert_array_equal(found["rain"].values, frames[..., 0])
+
+
+def test_a_picture_is_continued_along_time(tmp_path):
+    xarray = pytest.importorskip("xarray")
+    xarray.Dataset({"rain": (("y", "x"), random_frames((7, 8)))}, {"y": np.arange(7.0)}).to_netcdf(tmp_path / "a.nc")
+    (sequence,) = open_sequences(tmp_path / "a.nc", ReadOptions())
+    frames = random_frames((2, 7, 8, 1))
+    with xarray.open_dataset(
+        write(tmp_path / "b.nc", frames, OutputSpec(sequence.info, 2, (7, 8, 1), np.dtype("f4")))
+    ) as found:
+        assert found["rain"].dims == ("time", "y", "x")
+        assert found["y"].values.tolist() == np.arange(7.0).tolist()
