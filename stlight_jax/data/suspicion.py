@@ -11,8 +11,6 @@ from collections.abc import Callable, Collection
 
 import numpy as np
 
-from stlight_jax.data.statistics import is_missing
-
 FILL_OPTION = "--config.data.fill_value"
 _MAX_MARKS = 3  # numbers at each end of the range that can mean "missing"
 _NEAR = 0.05  # of the range of the other values: a nearer value is an ordinary neighbour
@@ -278,7 +276,7 @@ class ValueSurvey:
           block: `[n, h, w, c]`, as it is stored.
         """
         if self._fill is not None and block.dtype.kind != "f":
-            block = np.where(is_missing(block, self._fill), np.float32(np.nan), block.astype(np.float32))
+            block = np.where(block == block.dtype.type(self._fill), np.float32(np.nan), block.astype(np.float32))
         self.frames += len(block)
         self.empty += _count_empty(block)
         self._values += block.size // block.shape[-1]
