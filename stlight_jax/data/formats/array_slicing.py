@@ -110,7 +110,7 @@ class ArraySlicer:
                 "can be read; check the file and --config.data.layout"
             )
 
-    @property
+    @functools.cached_property
     def label(self) -> str:
         """The array's name in messages."""
         return self._named(str(self.path))

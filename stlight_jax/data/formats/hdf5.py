@@ -35,9 +35,8 @@ def _read(files: Sequence[epath.Path], name: str, options: ReadOptions) -> list[
     if require_kind(path, "an HDF5 file", "a netCDF-3 file") == "a netCDF-3 file":
         netcdf.FORMAT.require_packages(path, netcdf.FORMAT.packages)
         return netcdf.read(files, name, options)
-    held: list[Any] = []
+    held: dict[str, Any] = {}
     with read_errors(path), h5py.File(path, "r") as file:
-        held.append(file)  # while the file is open, arrays read from it; afterwards each read opens it
         try:
             listing = _Listing(path, held)
             listing.collect(file)
@@ -48,12 +47,13 @@ def _read(files: Sequence[epath.Path], name: str, options: ReadOptions) -> list[
 
 
 @contextlib.contextmanager
-def _opened(path: epath.Path, key: str, held: Sequence[Any] = ()) -> Iterator[Any]:
+def _opened(path: epath.Path, key: str, held: Mapping[str, Any]) -> Iterator[Any]:
     import h5py
 
-    with contextlib.nullcontext(held[0]) if held else h5py.File(path, "r") as file:
-        check_storage(path, file[key])
-        yield file[key]
+    with contextlib.nullcontext(held) if held else h5py.File(path, "r") as file:
+        item = file[key]
+        check_storage(path, item)
+        yield item
 
 
 @dataclasses.dataclass(eq=False)
@@ -62,14 +62,15 @@ class _Listing:
 
     Attributes:
       path: the file.
-      held: the open file, as long as it is open.
+      held: the datasets by their names as long as the file is open; afterwards empty, so that each read opens the file.
+        h5py's closing of a file takes longer the more objects of other files are referenced.
       arrays: all arrays.
       groups: attributes of all groups by their names.
       broken: what links point to that lead nowhere, by the names of the links.
     """
 
     path: epath.Path
-    held: list[Any]
+    held: dict[str, Any]
     arrays: list[StoredArray] = dataclasses.field(default_factory=list)
     groups: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     broken: dict[str, str] = dataclasses.field(default_factory=dict)
@@ -115,8 +116,9 @@ class _Listing:
         except (TypeError, ValueError):  # types that NumPy does not have
             return
         attributes = _attributes(item)
-        if shape is None or str(item.attrs.get("NAME", b"")).find(_NO_COORDINATE) >= 0:  # an empty dataset, a mere dimension
+        if shape is None or str(attributes.get("NAME", b"")).find(_NO_COORDINATE) >= 0:  # an empty dataset, a mere dimension
             return
+        self.held[key] = item
         self.arrays.append(
             StoredArray(
                 key,
@@ -124,7 +126,7 @@ class _Listing:
                 dtype,
                 functools.partial(_opened, self.path, key, self.held),
                 {name: value for name, value in attributes.items() if name not in _INTERNAL},
-                _dimension_names(key, item),
+                _dimension_names(key, item, attributes),
                 item.chunks,
                 _implied_fill(item),
                 "" if original == key else original,
@@ -133,8 +135,7 @@ class _Listing:
         )
 
     def _unwritten(self, key: str) -> tuple[str, ...]:
-        # h5py's closing of a file takes longer the more objects of other files are referenced.
-        return count_unwritten(f"{self.path}#{key}", self.held[0][key]) if self.held else ()
+        return count_unwritten(f"{self.path}#{key}", self.held[key]) if self.held else ()
 
 
 def _attributes(item: Any) -> dict[str, Any]:
@@ -145,11 +146,11 @@ def _attributes(item: Any) -> dict[str, Any]:
     return found
 
 
-def _dimension_names(key: str, item: Any) -> tuple[str, ...]:
+def _dimension_names(key: str, item: Any, attributes: Mapping[str, Any]) -> tuple[str, ...]:
     """Returns the keys of the dimension scales, or labels, of a dataset; () if it has none."""
     if item.is_scale and len(item.shape) == 1:
         return (key,)
-    if not {"DIMENSION_LIST", "DIMENSION_LABELS"} & {*item.attrs}:
+    if not {"DIMENSION_LIST", "DIMENSION_LABELS"} & {*attributes}:
         return ()
     names, group = [], key.rpartition("/")[0]
     for dim in item.dims:

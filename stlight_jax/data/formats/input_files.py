@@ -103,14 +103,15 @@ def _find(root: epath.Path) -> dict[tuple[str, FileFormat], list[epath.Path]]:
     """Returns the files of all sequences and array files by their names and formats, in natural order of the names."""
     found: dict[tuple[str, FileFormat], list[epath.Path]] = {}
     others: collections.Counter[str] = collections.Counter()
-    is_file = root.is_file() or registry.folder_format(os.fspath(root)) is not None
-    for file in [root] if is_file else map(epath.Path, visible_files(os.fspath(root), _natural, is_file=_is_read_whole)):
-        file_format = registry.folder_format(os.fspath(file)) if file.is_dir() else registry.input_format(file.name)
+    top = os.fspath(root)
+    is_file = root.is_file() or _is_read_whole(top)
+    for file in [top] if is_file else visible_files(top, _natural, is_file=_is_read_whole):
+        file_format = registry.folder_format(file) if os.path.isdir(file) else registry.input_format(os.path.basename(file))
         if file_format is None:
-            others[file.suffix.lower() or "without suffix"] += 1
+            others[os.path.splitext(file)[1].lower() or "without suffix"] += 1
         else:
-            name = _name(file.parent if file_format.is_folder and file != root else file, root)
-            found.setdefault((name, file_format), []).append(file)
+            name = _name(os.path.dirname(file) if file_format.is_folder and not is_file else file, top)
+            found.setdefault((name, file_format), []).append(epath.Path(file))
     left_out = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common())
     advice = advice_on_other_kinds(suffix for suffix, _ in others.most_common())
     if not found:
@@ -157,8 +158,10 @@ def _is_hidden(name: str) -> bool:
     return name.startswith(".") and name not in _ZARR_ATTRIBUTES
 
 
-def _name(path: epath.Path, root: epath.Path) -> str:
-    return root.resolve().name if path == root else path.relative_to(root).as_posix()
+def _name(path: str, root: str) -> str:
+    if path == root:
+        return os.path.basename(os.path.realpath(root))
+    return path[len(os.path.join(root, "")) :].replace(os.sep, "/")
 
 
 def _natural(name: str) -> list[Any]:
