@@ -340,6 +340,8 @@ class ValueSurvey:
     def constant_channels(self) -> dict[int, float]:
         """Returns the channels of a single value, {number of the channel from 0: value}."""
         self._end_sequence()
+        if not self._ranges:
+            return {}
         lows, highs = (np.stack(ends) for ends in zip(*self._ranges.values(), strict=True))  # [sequence, c]
         low, high = _lowest(lows), _highest(highs)
         return {int(number): low[number].item() for number in np.flatnonzero(low == high)}

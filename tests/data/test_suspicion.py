@@ -235,6 +235,11 @@ def test_values_from_0_to_1_beside_values_from_0_to_255_are_named():
     assert remarks(np.stack([(units > 0.5).astype(float), grey], -1), per_channel_option=option) == []  # a mask and a picture
 
 
+def test_no_frames_give_no_remarks():
+    survey = ValueSurvey(2, np.float32)
+    assert (survey.remarks(OPTION), survey.constant_channels(), survey.empty) == ([], {}, 0)
+
+
 def test_frames_without_values_are_counted():
     frames = field(40).astype(np.float32)[..., None]
     frames[[33, 34]] = np.nan

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from stlight_jax import InputError
 from stlight_jax.data.scaling import Scaling
 from tests.data.test_suspicion import field, in_corner
 from tests.forecasting.line import Line, movie, run, saved
@@ -87,6 +88,13 @@ def test_the_cause_of_an_error_is_named(tmp_path, capsys):
     with pytest.raises(OverflowError):
         run(source, model, out="p.npy")
     assert "12.5 % of the values are 9.96921e+36, far from all others" in capsys.readouterr().err
+
+
+def test_an_error_of_the_first_frames_stays_what_it_is(tmp_path):
+    frames = movie(dtype=np.float32)
+    frames[-1, 0, 0] = np.inf
+    with pytest.raises(InputError, match="found an infinite value"):
+        run(saved(tmp_path / "a.npy", frames), out="p.npy")
 
 
 def test_ordinary_frames_get_no_remark(tmp_path, capsys):
