@@ -112,7 +112,7 @@ def find_or_prepare(section: Any) -> epath.Path:
 
 def _print_remarks(folder: epath.Path) -> None:
     """Prints the remarks on frames that were prepared earlier, without the first one, which reports the division."""
-    for remark in read_metadata(folder)["remarks"][1:]:
+    for remark in read_metadata(folder).get("remarks", [])[1:]:
         print_message(f"  {remark}")
 
 
