@@ -220,7 +220,7 @@ def _describe(written: Mapping[str, Any], array: WrittenArray) -> None:
 FORMAT = FileFormat(
     name="h5",
     title="an HDF5 file",
-    endings=(".h5", ".hdf5"),
+    endings=(".h5", ".hdf5", ".hdf", ".he5", ".hd5"),
     reader=_read,
     output_endings=(".h5", ".hdf5"),
     writer=_write,

@@ -12,6 +12,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 import numpy as np
 from etils import epath
 
+from stlight_jax.data.formats.read_errors import read_errors
 from stlight_jax.data.formats.types import FrameSource, ReadOptions, frames_per_block
 from stlight_jax.data.joined_times import join_times, time_kind, with_units_of
 from stlight_jax.data.splits import split_in_name
@@ -125,8 +126,32 @@ def _successions(group: list[FrameSource]) -> Iterator[list[FrameSource]]:
             yield from (parts for parts in _counted(alike) if len(parts) > 1)
         return
     for near in _grouped(group, _dated_folder):
-        for same_step in _with_one_step(near):
-            yield from _in_time(same_step, [_folder, _name_pattern])
+        for same_grid in _with_one_grid(near):
+            for same_step in _with_one_step(same_grid):
+                yield from _in_time(same_step, [_folder, _name_pattern])
+
+
+def _with_one_grid(group: list[FrameSource]) -> list[list[FrameSource]]:
+    """Divides sources by the coordinates of their pixels, equal where names differ in numbers only."""
+    patterns = _grouped(group, _name_pattern)
+    if len(patterns) == 1:
+        return patterns
+    grids: dict[Hashable, list[FrameSource]] = defaultdict(list)
+    for alike in patterns:
+        grids[_grid(alike[0])] += alike
+    return list(grids.values())
+
+
+def _grid(source: FrameSource) -> Hashable:
+    """Returns the coordinates of rows and columns, as far as the file has them."""
+    info, found = source.info, []
+    if info.array is None or info.file is None or not info.array.dims:
+        return ()
+    for dim, letter in zip(info.array.dims, info.axes, strict=True):
+        for coordinate in info.file.along(dim)[:1] if letter in "hw" else ():
+            with read_errors(info.path), coordinate.opened() as values:
+                found.append(np.asarray(values[:]).tolist())
+    return str(found)
 
 
 def _counted(alike: list[FrameSource]) -> list[list[FrameSource]]:

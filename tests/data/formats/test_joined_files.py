@@ -2,6 +2,7 @@
 
 import os
 import resource
+import time
 
 import cftime
 import h5py
@@ -123,6 +124,15 @@ def test_two_stations_in_one_folder_are_two_sequences(tmp_path):
     assert names(tmp_path) == ["north_20200101..20200102.npz#rain", "south_20200101..20200102.npz#rain"]
 
 
+@pytest.mark.parametrize(("longitudes", "sequences"), [((0, 0), 1), ((0, 90), 2)])
+def test_files_of_two_places_are_two_sequences(tmp_path, longitudes, sequences):
+    for place, (name, west) in enumerate(zip(("north", "south"), longitudes, strict=True)):
+        write_netcdf(tmp_path / f"{name}.nc", np.arange(6 * place, 6 * place + 6), "hours since 2020-01-01")
+        with netCDF4.Dataset(tmp_path / f"{name}.nc", "r+") as file:
+            file.createVariable("x", "f4", ("x",))[:] = west + np.arange(5)
+    assert len(open_all(tmp_path)) == sequences
+
+
 def test_members_with_the_same_times_are_sequences_of_their_own(tmp_path):
     for member in (1, 2):
         for step in range(3):
@@ -225,3 +235,24 @@ def test_more_files_than_a_process_may_open(tmp_path):
         np.testing.assert_array_equal(read_frames(open_one(tmp_path))[..., 0], FRAMES)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("ending", ["npy", "h5", "nc"])
+def test_ten_thousand_files_open_in_fifteen_seconds(tmp_path, ending):
+    frame = np.arange(256, dtype=np.float32).reshape(1, 16, 16)
+    for number in range(10_000):
+        path = tmp_path / f"rain_{number}.{ending}"
+        if ending == "npy":
+            np.save(path, frame)
+        elif ending == "h5":
+            with h5py.File(path, "w") as file:
+                file["rain"], file["time"] = frame, [number]
+                file["time"].attrs["units"] = "hours since 2020-01-01"
+        else:
+            write_netcdf(path, [number], "hours since 2020-01-01", frames=frame[:, :6, :5])
+    start = time.process_time()
+    sequence = open_one(tmp_path)
+    assert time.process_time() - start < 15
+    assert sequence.frames == 10_000
+    assert len(sequence.remarks) <= 2
