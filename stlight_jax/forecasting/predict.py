@@ -12,7 +12,7 @@ from stlight_jax.forecasting.forecast_results import ClipSelection, Verification
 from stlight_jax.forecasting.forecast_run import ForecastRun
 from stlight_jax.forecasting.outputs import Outputs
 from stlight_jax.forecasting.plan import ForecastPlan, make_plan
-from stlight_jax.forecasting.request import InputReader, Request
+from stlight_jax.forecasting.request import InputReader, Request, name_flags
 from stlight_jax.inference.forecaster import Forecaster
 from stlight_jax.metrics.ssim import SSIM_WINDOW
 from stlight_jax.storage.atomic import atomic_output, write_json
@@ -107,7 +107,7 @@ def print_plan(plan: ForecastPlan, outputs: Outputs, in_frames: int) -> None:
     if plan.reader.from_training:
         options = ", ".join(f"--{key}={value}" for key, value in plan.reader.from_training.items())
         print_message(f"as in training: {options}")
-    _print_once(remark for source in plan.sources for remark in source.original.remarks)
+    _print_once(name_flags(remark) for source in plan.sources for remark in source.original.remarks)
     _print_once(plan.truth_remarks[:_MAX_NAMES])
     _print_once(_remarks_on_values(outputs.specs[0], plan.reader.options.fill_value))
     small = {

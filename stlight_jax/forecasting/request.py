@@ -129,7 +129,9 @@ class InputReader:
             raise InputError(f"reading has an unknown option, {sorted(unknown)[0]!r}; choose among {', '.join(KEYS)}")
         trained = _training_options(description)
         if not _has_named_arrays(path):
-            trained = {key: value for key, value in trained.items() if key not in _OF_NAMED_ARRAYS}
+            trained = {
+                key: value for key, value in trained.items() if key not in _OF_NAMED_ARRAYS or (key, value) == ("time", "none")
+            }
         trained.pop("channels", None)  # the model decides
         sides = ("height", "width") if given.keys() & {"height", "width"} else ()
         trained = {key: value for key, value in trained.items() if key not in (*given, *sides)}
@@ -169,9 +171,14 @@ def errors_name_flags() -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        keys = "|".join(KEYS)
-        text = re.sub(rf"--config\.data\.({keys})\b", r"--\1", str(error))
-        raise InputError(re.sub(rf"(?<![\w/.-])data\.({keys})\b(?!\.)", r"--\1", text)) from None
+        raise InputError(name_flags(str(error))) from None
+
+
+def name_flags(text: str) -> str:
+    """Replaces config keys in a message, such as `--config.data.variable`, by the command's flags, `--variable`."""
+    keys = "|".join(KEYS)
+    text = re.sub(rf"--config\.data\.({keys})\b", r"--\1", text)
+    return re.sub(rf"(?<![\w/.-])data\.({keys})\b(?!\.)", r"--\1", text)
 
 
 def _training_options(description: Mapping[str, Any]) -> dict[str, Any]:
