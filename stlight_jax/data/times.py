@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -22,6 +23,8 @@ _REAL_CALENDARS = ("standard", "gregorian", "proleptic_gregorian")
 _OTHER_CALENDARS = ("julian", "noleap", "365_day", "360_day", "all_leap", "366_day")
 # CDO's absolute time axis: a date with a fraction of a day.
 _ABSOLUTE_UNITS = re.compile(r"(days? as )?(%Y%m%d|yyyymmdd)(\.%?[fd]+)?", re.IGNORECASE)
+_GREGORIAN_YEAR = 1583
+_CENTURIES = 1000 * 365 * 86_400_000_000  # microseconds
 _IGNORE_TIMES = "or ignore times with --config.data.time=none"
 
 
@@ -211,9 +214,23 @@ def _from_since(values: np.ndarray, units: str, calendar: str, source: str) -> n
     except ImportError:
         raise InputError(f"{source}: times in {units!r} need the package cftime: pip install cftime, {_IGNORE_TIMES}") from None
     try:
+        origin, unit = _origin(units, calendar)
+        counts = values.astype(np.float64)
+        # Before 1582, the standard calendar is the Julian one, which cftime knows.
+        if len(counts) and origin.year >= _GREGORIAN_YEAR and ((counts >= 0) & (counts * unit < _CENTURIES)).all():
+            return np.datetime64(origin, "us") + np.rint(counts * unit).astype(np.int64)
         return np.array(cftime.num2pydate(values, units, calendar), "M8[us]").reshape(values.shape)
     except (ValueError, OverflowError):  # units without a calendar, such as months since, or years that Python does not know
         return values
+
+
+@functools.cache
+def _origin(units: str, calendar: str) -> tuple[datetime.datetime, int]:
+    """Returns the moment 0 of units "... since ...", and their length in microseconds; a folder may have thousands of files."""
+    import cftime
+
+    origin, one = cftime.num2pydate([0, 1], units, calendar)
+    return origin, (one - origin) // datetime.timedelta(microseconds=1)
 
 
 def _from_absolute(values: np.ndarray, name: str, calendar: str, source: str) -> np.ndarray:

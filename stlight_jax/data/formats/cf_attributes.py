@@ -7,6 +7,7 @@ with a remark. An attribute that cannot be obeyed is refused by its name.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -134,7 +135,8 @@ def read_rules(label: str, attributes: Mapping[str, Any], dtype: np.dtype, impli
     Raises:
       InputError: an attribute that changes values cannot be obeyed; the message names it.
     """
-    dtype = _with_sign(dtype.newbyteorder("="), attributes)
+    dtype = dtype.newbyteorder("=")
+    dtype = _with_sign(dtype, attributes) if UNSIGNED in attributes else dtype
     if dtype.kind not in "iuf":
         return ValueRules(dtype, np.zeros(0))
     declared = [name for name in FILL_VALUES if name in attributes]
@@ -180,6 +182,8 @@ def declared_fill(attributes: Mapping[str, Any], dtype: np.dtype) -> float | Non
 
 def attribute_text(value: Any) -> str:
     """Returns an attribute as text, of HDF5 in bytes, too."""
+    if isinstance(value, str):
+        return value.strip().strip("\0")
     value = np.asarray(value)
     if value.size != 1 or value.dtype.kind not in "SUO":
         return "" if value.size != 1 else str(value.item())
@@ -187,6 +191,7 @@ def attribute_text(value: Any) -> str:
     return (item.decode("utf-8", "replace") if isinstance(item, bytes) else str(item)).strip().strip("\0")
 
 
+@functools.cache
 def _plain(name: str) -> str:
     return re.sub("[_ -]", "", name.lower())
 

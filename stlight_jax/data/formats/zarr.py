@@ -157,7 +157,7 @@ def _create(root: Any, array: WrittenArray, plan: WritingPlan, version: int) -> 
     elif fill is not None:  # as xarray reads it
         packed = base64.standard_b64encode(struct.pack("<d", fill)).decode()
         attributes["_FillValue"] = packed if array.dtype.kind == "f" else fill.item()
-    shape = plan.shape if is_frames else np.shape(array.values)
+    shape = plan.shape if array.values is None else array.values.shape
     return root.create_array(
         array.key,
         shape=shape,

@@ -115,8 +115,7 @@ def compressed_with(path, code, dims=()):
     ("code", "name"), [(32001, "filter 32001 .Blosc."), (32015, "filter 32015 .Zstandard."), (60000, "filter 60000")]
 )
 def test_a_missing_compression_filter_is_named(tmp_path, monkeypatch, code, name):
-    if h5py.h5z.filter_avail(code):
-        pytest.skip("the filter is registered in this process")
+    monkeypatch.setattr(h5py.h5z, "filter_avail", lambda number: number <= 3)  # other tests may have registered it
     monkeypatch.setitem(sys.modules, "hdf5plugin", None)
     with pytest.raises(InputError, match=rf"a.h5#rain is compressed with {name}: pip install hdf5plugin$"):
         read_frames(open_one(compressed_with(tmp_path / "a.h5", code)))
