@@ -5,6 +5,8 @@ A written variable continues that of the source, with its coordinates, attribute
 
 import contextlib
 import functools
+import math
+import os
 import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -23,7 +25,9 @@ from stlight_jax.data.formats.read_errors import read_errors
 from stlight_jax.data.formats.stored_arrays import ArrayFile, StoredArray
 from stlight_jax.data.formats.types import FrameSource, ReadOptions
 from stlight_jax.data.formats.written_arrays import WrittenArray, plan_arrays
+from stlight_jax.errors import InputError
 
+_MOST_COMPRESSED = 10**5  # times that compression can make data smaller: zlib 1032, Zstandard 32,768
 _DTYPES = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32", "float64")
 
 
@@ -70,7 +74,20 @@ def _stored_array(path: epath.Path, held: list[Any], key: str, variable: Any) ->
     opened = functools.partial(_opened, path, key, is_text, held)
     chunks = variable.chunking() if variable.group().data_model.startswith("NETCDF4") and shape else None
     chunks = tuple(chunks) if isinstance(chunks, list) else None
-    return StoredArray(key, shape, dtype, opened, _attributes(variable), dims, chunks, _implied_fill(variable, dtype))
+    checked = functools.partial(_check_size, path, key, shape, dtype)
+    fill = _implied_fill(variable, dtype)
+    return StoredArray(key, shape, dtype, opened, _attributes(variable), dims, chunks, fill, remarks=checked)
+
+
+def _check_size(path: epath.Path, key: str, shape: tuple[int, ...], dtype: np.dtype) -> tuple[str, ...]:
+    """Refuses a variable of which the file can hold next to nothing; returns no remarks."""
+    size, found = dtype.itemsize * math.prod(shape), os.path.getsize(path)
+    if size > _MOST_COMPRESSED * found:
+        raise InputError(
+            f"{path}#{key} has shape {list(shape)}, that is {size:,} bytes, the file has {found:,}: hardly any of it was "
+            f"written; check the program that wrote it, or get a whole copy"
+        )
+    return ()
 
 
 def _full_name(dim: Any) -> str:

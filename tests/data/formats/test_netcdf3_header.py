@@ -59,3 +59,14 @@ def test_a_header_that_ends_too_early_is_damaged(tmp_path, length):
 
 def test_other_files_are_left_to_their_readers(tmp_path):
     check_length(written(tmp_path / "a.nc", "NETCDF4", True))
+
+
+def test_a_billion_declared_frames_of_netcdf4_are_refused_at_once(tmp_path):
+    with netCDF4.Dataset(tmp_path / "a.nc", "w") as data:
+        for name, size in (("time", None), ("y", 5), ("x", 3)):
+            data.createDimension(name, size)
+        data.createVariable("rain", "i2", ("time", "y", "x"), chunksizes=(4, 5, 3))[10**9 - 1] = np.ones((5, 3))
+    with pytest.raises(
+        InputError, match=r"a.nc#rain has shape \[1000000000, 5, 3\], that is 30,000,000,000 bytes, the file has"
+    ):
+        open_sequences(tmp_path / "a.nc", ReadOptions())
