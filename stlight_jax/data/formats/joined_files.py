@@ -75,7 +75,9 @@ def _thing(source: FrameSource) -> Hashable:
     info = source.info
     axes = "".join(letter for letter in info.axes if letter in "hwc")
     times = None if source.times is None else time_kind(source.times)
-    content = (info.key, axes, info.item, source.shape, source.dtype, source.fill, info.meaning)
+    # Integers become floats in the files that declare missing values or scale them, which differs from file to file.
+    stored = source.dtype if info.array is None else info.array.dtype
+    content = (info.key, axes, info.item, source.shape, stored, info.meaning)
     return (*content, info.format, times, split_in_name(source.name))
 
 
@@ -232,10 +234,11 @@ class _Succession:
         """Returns the sequence; its continuation is written like that of the last part."""
         frames = sum(part.frames for part in self.parts)
         last = self.parts[-1]
+        like = next(part for part in reversed(self.parts) if part.dtype == self._dtype)
         order = "names" if last.times is None else "times"
         remark = f"{len(self.parts):,} files with {frames:,} frames are one sequence, in the order of their {order}"
         return dataclasses.replace(
-            last,
+            like,
             name=_joined_name([part.name for part in self.parts]),
             frames=frames,
             blocks=self._blocks,
@@ -243,12 +246,17 @@ class _Succession:
             times=self._times(),
         )
 
+    @property
+    def _dtype(self) -> np.dtype:
+        dtypes = {part.dtype for part in self.parts}
+        return dtypes.pop() if len(dtypes) == 1 else np.dtype(np.float32)
+
     def _times(self) -> TimeAxis | None:
         axes = [part.times for part in self.parts if part.times is not None]
         return join_times(axes) if axes else None
 
     def _blocks(self, first: int = 0) -> Iterator[np.ndarray]:
-        size = frames_per_block(self.parts[0].shape, self.parts[0].dtype)
+        size = frames_per_block(self.parts[0].shape, self._dtype)
         waiting: list[np.ndarray] = []
         frames = 0
         for part in self.parts:
@@ -256,7 +264,7 @@ class _Succession:
                 first -= part.frames
                 continue
             for block in part.blocks(first):
-                waiting.append(block)
+                waiting.append(block if block.dtype == self._dtype else _to_floats(block, part.fill))
                 frames += len(block)
                 if frames >= size:
                     yield waiting[0] if len(waiting) == 1 else np.concatenate(waiting)
@@ -264,6 +272,13 @@ class _Succession:
             first = 0
         if waiting:
             yield np.concatenate(waiting)
+
+
+def _to_floats(block: np.ndarray, fill: float | None) -> np.ndarray:
+    floats = block.astype(np.float32)
+    if fill is not None:
+        floats[block == fill] = np.nan
+    return floats
 
 
 def _joined_name(names: Sequence[str]) -> str:

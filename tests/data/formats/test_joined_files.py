@@ -217,6 +217,18 @@ def test_pictures_in_other_array_files_are_frames(tmp_path, ending):
     np.testing.assert_array_equal(read_frames(sequence)[..., 0], FRAMES[:4])
 
 
+def test_files_with_and_without_missing_values_are_one_sequence(tmp_path):
+    for number in range(4):
+        with h5py.File(tmp_path / f"{number}.h5", "w") as file:
+            file["rain"] = np.full((1, 6, 5), number, np.int16)
+            file["time"] = [number]
+            if number in (1, 2):
+                file["rain"].attrs["_FillValue"] = np.int16(2)
+    sequence = open_one(tmp_path, fill_value=3)
+    assert (sequence.dtype, sequence.fill) == (np.float32, None)
+    np.testing.assert_array_equal(read_frames(sequence)[:, 0, 0, 0], [0, 1, np.nan, np.nan])
+
+
 def test_files_of_other_units_stay_apart(tmp_path):
     for number, units in enumerate(("mm", "mm", "m")):
         with h5py.File(tmp_path / f"{number}.h5", "w") as file:
