@@ -58,7 +58,7 @@ def _define_flags(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     define_value_range_flag(values, "LOW,HIGH in INPUT's units, which correspond to the ends of the trained range.")
     text("variable", None, "Array in a .npz, HDF5 or netCDF file; by default, as for all following flags, as in training.")
     text("time", None, "Time coordinate of the array; none ignores times.")
-    text("layout", None, "Axes of arrays: thw, thwc, tchw, nthw, nthwc or ntchw.")
+    text("layout", None, "Axes of arrays: thw, thwc, tchw, nthw, nthwc, ntchw, hw, hwc or chw.")
     choice("channels", None, ["grey", "rgb"], "Channels of videos and pictures; those of the network by default.")
     text("fill_value", None, "Number that marks missing values, or none.")
     text("mask", None, "Array in the same file that is not 0 where values are missing.")

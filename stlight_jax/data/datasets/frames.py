@@ -30,7 +30,7 @@ class FramesSection(Section, name="data"):
     variable: Annotated[str, Key("Array in an npz, HDF5 or netCDF file; empty if the file leaves no choice.")] = ""
     time: Annotated[str, Key("Time coordinate in the same file; empty finds it, none ignores it.")] = ""
     layout: Annotated[
-        Literal["auto", "thw", "thwc", "tchw", "nthw", "nthwc", "ntchw"],
+        Literal["auto", "thw", "thwc", "tchw", "nthw", "nthwc", "ntchw", "hw", "hwc", "chw"],
         Key("Axes of arrays: n sequences, t frames, h rows, w columns, c channels; auto: thw, thwc or nthwc by their number."),
     ] = "auto"
     channels: Annotated[

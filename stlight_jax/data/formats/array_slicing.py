@@ -55,6 +55,11 @@ def resolve_layout(label: str, shape: tuple[int, ...], layout: str) -> str:
                 f"{label} has shape {list(shape)}; read as [{', '.join(layout)}] its frames are {sizes['h']} x {sizes['w']} "
                 f"with {channels} channels; name its axes, e.g. --config.data.layout={others} or {layout}"
             )
+        if len(shape) == 3 and sizes["w"] < _MIN_AUTO_ROWS <= min(sizes["t"], sizes["h"]):
+            raise InputError(
+                f"{label} has shape {list(shape)}; read as [t, h, w] its frames are {sizes['h']} x {sizes['w']}; name its "
+                "axes, e.g. --config.data.layout=hwc for one frame with channels, or thw"
+            )
     if len(layout) != len(shape):
         raise InputError(f"{label} has shape {list(shape)}; --config.data.layout={layout} asks for {len(layout)} axes")
     return layout

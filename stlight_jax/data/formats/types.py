@@ -11,7 +11,7 @@ from stlight_jax.data.formats.stored_arrays import ArrayFile, StoredArray
 from stlight_jax.data.times import TimeAxis
 from stlight_jax.errors import InputError
 
-LAYOUTS = ("auto", "thw", "thwc", "tchw", "nthw", "nthwc", "ntchw")
+LAYOUTS = ("auto", "thw", "thwc", "tchw", "nthw", "nthwc", "ntchw", "hw", "hwc", "chw")
 CHANNELS = ("auto", "grey", "rgb")
 BLOCK_BYTES = 32 * 2**20
 

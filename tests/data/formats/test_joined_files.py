@@ -10,6 +10,7 @@ import netCDF4
 import numpy as np
 import pytest
 
+from stlight_jax import InputError
 from tests.data.formats.frame_files import open_all, open_one, read_frames
 
 HOURS = np.datetime64("2020-01-01T00") + np.arange(200)
@@ -268,3 +269,18 @@ def test_ten_thousand_files_open_in_fifteen_seconds(tmp_path, ending):
     assert time.process_time() - start < 15
     assert sequence.frames == 10_000
     assert len(sequence.remarks) <= 2
+
+
+@pytest.mark.parametrize("layout", ["hwc", "chw"])
+def test_frames_with_channels_in_files_of_their_own(tmp_path, layout):
+    frames = np.random.default_rng(2).integers(0, 256, (4, 9, 8, 3), np.uint8)
+    for number, frame in enumerate(frames):
+        np.save(tmp_path / f"{number}.npy", frame if layout == "hwc" else frame.transpose(2, 0, 1))
+    np.testing.assert_array_equal(read_frames(open_one(tmp_path, layout=layout)), frames)
+
+
+def test_colours_are_not_taken_for_columns(tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros((64, 64, 3), np.uint8))
+    with pytest.raises(InputError, match=r"a.npy has shape \[64, 64, 3\]; read as .* frames are 64 x 3; .*layout=hwc for one"):
+        open_all(tmp_path)
+    assert open_one(tmp_path, layout="thw").shape == (64, 3, 1)
