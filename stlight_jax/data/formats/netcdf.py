@@ -1,4 +1,4 @@
-"""The netCDF format, read through xarray and written through netCDF4.
+"""The netCDF format, through netCDF4, which neither masks nor unpacks values here.
 
 A written variable continues that of the source, with its coordinates, attributes, units, calendar and packing.
 """
