@@ -10,17 +10,14 @@ import numpy as np
 from etils import epath
 from PIL import Image, UnidentifiedImageError
 
+from stlight_jax.data.formats.file_contents import require_kind
 from stlight_jax.data.formats.picture_sequence import DecodedPicture, PictureSequence, Turn, to_grey
 from stlight_jax.data.formats.read_errors import read_errors
 from stlight_jax.data.formats.types import ReadOptions
 from stlight_jax.data.frame_clock import clock_ticks
 from stlight_jax.errors import InputError
 
-_SIGNATURES = {
-    "PNG": (b"\x89PNG\r\n\x1a\n",),
-    "JPEG": (b"\xff\xd8\xff",),
-    "TIFF": (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
-}
+_PICTURES = ("a PNG picture", "a JPEG picture", "a TIFF picture", "a GIF")
 # By the EXIF tag Orientation.
 _TURNS = {
     2: Turn(False, False, True),
@@ -157,15 +154,16 @@ def _pillow_errors(path: epath.Path) -> Iterator[None]:
         try:
             yield
         except UnidentifiedImageError:
+            kind = require_kind(path, *_PICTURES)
             with open(path, "rb") as file:
-                start = file.read(8)
-            kind = next((kind for kind, starts in _SIGNATURES.items() if start.startswith(starts)), None)
-            if kind is None:
-                raise
-            raise InputError(
-                f"{path} is a {kind} that is damaged or of a kind that Pillow cannot read (such as floats of 16 or 64 "
-                "bits, or several channels of floats); if other programs show it, save the frames as a .npy"
-            ) from None
+                if file.read(8)[4:] == b"ftyp":
+                    raise InputError(f"{path} is a HEIF picture or a video; convert it to PNG or JPEG") from None
+            if kind and kind != "a GIF":
+                raise InputError(
+                    f"{path} is {kind} that is damaged or of a kind that Pillow cannot read (such as floats of 16 or 64 "
+                    "bits, or several channels of floats); if other programs show it, save the frames as a .npy"
+                ) from None
+            raise InputError(f"{path} is damaged, or not what its name says: its content is no picture") from None
 
 
 def _tag(image: Any, page: int, tag: int, default: Any) -> Any:

@@ -102,8 +102,8 @@ def test_integers_without_an_exact_float32_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("pixels", "options", "message"),
     [
-        (np.zeros((4, 4), np.float64), {}, "0.tif is a TIFF that is damaged or of a kind that Pillow cannot read"),
-        (np.zeros((4, 4, 3), np.float32), {}, "0.tif is a TIFF that is damaged or of a kind that Pillow cannot read"),
+        (np.zeros((4, 4), np.float64), {}, "0.tif is a TIFF picture that is damaged or of a kind that Pillow cannot read"),
+        (np.zeros((4, 4, 3), np.float32), {}, "0.tif is a TIFF picture that is damaged or of a kind that Pillow cannot read"),
         (np.zeros((4, 4, 3), np.uint16), {"tags": [(284, 3, [2])]}, "0.tif has 16 bits for each channel of RGB .*in planes"),
         (np.zeros((4, 4, 4), np.uint16), {"extra": (1,)}, "0.tif has 16 bits for each channel of RGBA"),
     ],
@@ -152,6 +152,21 @@ def test_a_wrong_ending_does_not_matter(tmp_path):
     found = read_frames(open_one(tmp_path))
     assert found.shape == (5, 16, 16, 1)
     assert np.abs(found[..., 0].astype(int) - smooth).max() <= 8
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "0.png is empty"),
+        (b"%PDF-1.4 and so on", "0.png is a PDF document; download the data again"),
+        (b"\0\0\0\x18ftypheic" + b"\0" * 99, "0.png is a HEIF picture or a video; convert it to PNG or JPEG"),
+        (b"junk" * 99, "0.png is damaged, or not what its name says: its content is no picture"),
+    ],
+)
+def test_what_is_no_picture_is_named(tmp_path, content, message):
+    (tmp_path / "0.png").write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        open_all(tmp_path)
 
 
 # ---- Transparency ----

@@ -141,10 +141,13 @@ def test_a_size_that_changes_is_an_error(tmp_path):
         read(sequence)
 
 
-@pytest.mark.parametrize("content", [b"", b"junk" * 200])
-def test_what_is_no_video_is_named(tmp_path, content):
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"", "is empty"), (b"junk" * 200, "is damaged, or not what its name says"), (b"<html>no</html>", "is an HTML page")],
+)
+def test_what_is_no_video_is_named(tmp_path, content, message):
     (tmp_path / "a.mp4").write_bytes(content)
-    with pytest.raises(InputError, match="a.mp4 is damaged, or not what its name says"):
+    with pytest.raises(InputError, match=f"a.mp4 {message}"):
         open_one(tmp_path / "a.mp4")
 
 
