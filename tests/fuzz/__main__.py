@@ -27,7 +27,7 @@ _BYTES = 2 * 2**30
 _IMPORTS = {
     "readers": ("av", "h5py", "netCDF4", "xarray", "PIL.Image", "stlight_jax.data.formats.input_files"),
     "networks": ("stlight_jax.inference.trained",),
-    "torch": ("torch", "safetensors.torch", "stlight_jax.torch_reference.weight_files"),
+    "torch": ("safetensors.numpy", "stlight_jax.torch_reference.weight_files"),
 }
 
 
@@ -188,8 +188,8 @@ def _values(path: pathlib.Path, group: str) -> Iterator[np.ndarray]:
     else:
         from stlight_jax.torch_reference.weight_files import read_weights
 
-        for value in read_weights(path).values():
-            yield value.numpy()
+        for tensors in read_weights(path).values():
+            yield from (value for value in tensors.values() if isinstance(value, np.ndarray))
 
 
 if __name__ == "__main__":
