@@ -145,6 +145,7 @@ def read_rules(label: str, attributes: Mapping[str, Any], dtype: np.dtype, impli
     for name in (*declared, *others):
         numbers = _numbers(label, name, attributes[name])
         stored = [number for value in numbers if (number := _as_stored(value, dtype)) is not None]
+        stored = [number for number in stored if number not in missing]
         missing += stored
         if name in others and stored:
             remarks.append(f"values of {', '.join(f'{number:g}' for number in stored)}, its {name!r}, are missing")
