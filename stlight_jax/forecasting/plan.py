@@ -8,6 +8,7 @@ import numpy as np
 
 from stlight_jax.data.available_memory import memory_available
 from stlight_jax.data.continued_times import continue_times
+from stlight_jax.data.formats.joined_files import NOT_JOINED
 from stlight_jax.data.formats.types import FrameSource
 from stlight_jax.data.suspicion import ValueSurvey
 from stlight_jax.data.times import TimeAxis, format_duration, sampling_step
@@ -168,7 +169,7 @@ def _find_start(original: FrameSource, reader: InputReader, in_frames: int, requ
             at_least = f"{least + 1} with --rolling" if rolling else str(least - step + 1)
             raise InputError(
                 f"{original.name} has {count} frame{'s' * (count != 1)}; the model sees {in_frames}{apart}, so at least "
-                f"{at_least} are needed"
+                f"{at_least} are needed{''.join(f'; {remark}' for remark in original.remarks if NOT_JOINED in remark)}"
             )
         raise InputError(
             f"--start={start}: {original.name} has {count} frames, and {in_frames}{apart} must come before; give {least} to "

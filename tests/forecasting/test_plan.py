@@ -76,3 +76,22 @@ def test_places_before_the_first_are_no_gap(tmp_path):
     assert known_after(view, 0, 6, since=0) == 3
     with pytest.raises(ValueError, match="-1"):
         view.gap(-1, 3)
+
+
+def test_files_of_one_frame_that_are_no_sequence_are_explained(tmp_path):
+    for name in "ab":
+        np.savez(tmp_path / f"{name}.npz", x=FRAMES[:1], time=HOURS[:1])
+    with pytest.raises(InputError, match=r"a.npz#x has 1 frame; .*; 2 files of one frame are not joined .*their times overlap"):
+        run(tmp_path)
+
+
+def test_a_forecast_goes_on_after_the_last_of_several_files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "days").mkdir()
+    for day in range(3):
+        hours = slice(4 * day, 4 * day + 4)
+        np.savez(tmp_path / "days" / f"{day}.npz", x=FRAMES[hours], time=HOURS[hours])
+    run(tmp_path / "days", horizon=2, out="c.npz")
+    with np.load("c.npz") as written:
+        np.testing.assert_array_equal(written["time"], HOURS[12:14])
+        np.testing.assert_allclose(written["x"], Line().of(FRAMES[None, 9:12], 2)[0], atol=0.5)

@@ -20,6 +20,7 @@ from stlight_jax.data.times import TimeAxis, sampling_step
 from stlight_jax.data.times_in_names import times_in_names
 
 _NUMBERS = re.compile("([0-9]+)")
+NOT_JOINED = "are not joined to one sequence"  # in remarks
 _MAX_STEP_RATIO = 1.25  # months have 28 to 31 days
 
 _Key = Callable[[FrameSource], Hashable]
@@ -214,8 +215,12 @@ def _explain_separate(sources: list[FrameSource]) -> list[FrameSource]:
     """Adds to the first of several files of one frame a remark that they are no sequence."""
     for alike in _grouped([source for source in filter(_is_array, sources) if source.frames == 1], _thing):
         if len(alike) > 1:
-            reason = "their names differ in more than a number" if alike[0].times is None else "their times overlap"
-            remark = f"{len(alike):,} files of one frame are not joined to one sequence: {reason}"
+            reason = (
+                "their names differ in more than a number"
+                if alike[0].times is None
+                else "their times overlap, or their grids differ"
+            )
+            remark = f"{len(alike):,} files of one frame {NOT_JOINED}: {reason}"
             place = next(number for number, source in enumerate(sources) if source is alike[0])
             sources[place] = dataclasses.replace(alike[0], remarks=(*alike[0].remarks, remark))
     return sources

@@ -250,24 +250,37 @@ def test_more_files_than_a_process_may_open(tmp_path):
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
+def read_by_library(path):
+    """Reads a frame and its time as a script would."""
+    if path.suffix == ".npy":
+        return np.load(path)
+    if path.suffix == ".h5":
+        with h5py.File(path) as file:
+            return file["rain"][:], file["time"][:], file["time"].attrs["units"]
+    with netCDF4.Dataset(path) as file:
+        return file["rain"][:], file["time"][:], file["time"].units
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("ending", ["npy", "h5", "nc"])
-def test_ten_thousand_files_open_in_fifteen_seconds(tmp_path, ending):
-    frame = np.arange(256, dtype=np.float32).reshape(1, 16, 16)
-    for number in range(10_000):
+def test_thousands_of_files_open_about_as_fast_as_a_script_reads_them(tmp_path, ending):
+    for number in range(2_000):
         path = tmp_path / f"rain_{number}.{ending}"
         if ending == "npy":
-            np.save(path, frame)
+            np.save(path, FRAMES[:1])
         elif ending == "h5":
             with h5py.File(path, "w") as file:
-                file["rain"], file["time"] = frame, [number]
+                file["rain"], file["time"] = FRAMES[:1], [number]
                 file["time"].attrs["units"] = "hours since 2020-01-01"
         else:
-            write_netcdf(path, [number], "hours since 2020-01-01", frames=frame[:, :6, :5])
+            write_netcdf(path, [number], "hours since 2020-01-01")
     start = time.process_time()
     sequence = open_one(tmp_path)
-    assert time.process_time() - start < 15
-    assert sequence.frames == 10_000
+    middle = time.process_time()
+    for path in tmp_path.iterdir():
+        read_by_library(path)
+    assert middle - start < 8 * (time.process_time() - middle)
+    assert sequence.frames == 2_000
     assert len(sequence.remarks) <= 2
 
 
