@@ -84,7 +84,7 @@ def radar_arrays(
         knmi = _KNMI_DATA.fullmatch(array.key)
         if len(array.shape) != 2 or not array.is_numeric:
             continue
-        if odim and "what" in groups and any(f"{part}/what" in groups for part in odim.groups()):
+        if odim and any(f"{part}/what" in groups for part in odim.groups()):
             images.append(_odim_image(path, array, groups, odim[1], odim[2], options))
         elif knmi and {"overview", "geographic"} & {*groups}:
             images.append(_knmi_image(path, array, groups, knmi[1], options))
@@ -169,7 +169,7 @@ def _odim_image(
         {key: value for group in ("", f"{dataset}/", f"{folder}/") for key, value in groups.get(f"{group}{name}", {}).items()}
         for name in ("what", "where")
     )
-    quantity, root = attribute_text(what.get("quantity", "")), groups["what"]
+    quantity, root = attribute_text(what.get("quantity", "")), groups.get("what", {})
     units = next((unit for name, unit in _UNITS.items() if quantity.upper().startswith(name)), "")
     numbers = {name: _number(path, array.key, what, name) for name in ("gain", "offset", "nodata", "undetect")}
     gain, offset = numbers["gain"] or 1.0, numbers["offset"] or 0.0

@@ -128,6 +128,16 @@ def test_pictures_of_two_places_are_two_sequences(tmp_path):
     assert [sequence.frames for sequence in open_all(tmp_path)] == [2, 2]
 
 
+def test_a_file_may_lack_the_group_of_the_whole(tmp_path):
+    rules = what(startdate=b"20260601", starttime=b"120500")
+    write_odim(tmp_path / "a.h5", {"dataset1/data1": (COUNTS[0], rules)})
+    with h5py.File(tmp_path / "a.h5", "r+") as file:
+        del file["what"], file["where"]
+    sequence = open_one(tmp_path / "a.h5")
+    np.testing.assert_array_equal(read_frames(sequence)[0, ..., 0], np.where(MISSING, np.nan, COUNTS * 0.5 - 32)[0])
+    assert sequence.times.values.astype("M8[us]").tolist() == [np.datetime64("2026-06-01T12:05").item()]
+
+
 def test_a_date_that_is_none_is_refused(tmp_path):
     write_odim(tmp_path / "a.h5", {"dataset1/data1": (COUNTS[0], what())}, date=b"20261301")
     with pytest.raises(InputError, match=r"a.h5: its time is '20261301120000'; expected one such as 20260601120500"):
