@@ -167,7 +167,8 @@ def assign_ticks(axes: Sequence[TimeAxis]) -> list[Ticks]:
         remaining = [axis for axis in distinct if _kind(axis) == kind]
         while remaining:
             step, group = _same_step(remaining)
-            remaining = [axis for axis in remaining if all(axis is not other for other in group)]
+            grouped = set(map(id, group))
+            remaining = [axis for axis in remaining if id(axis) not in grouped]
             ticks, interleaved = _on_one_grid([axis.values for axis in group], 1 if step is None else step)
             for axis, own in zip(group, ticks, strict=True):
                 results[id(axis)] = Ticks(own, _step_text(axis, step), (*_remarks(own, axis.values), *interleaved))
