@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import functools
-import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -210,9 +209,9 @@ class ArraySlicer:
         implied = beyond = 0
         with read_errors(self.label), self.array.opened() as stored:
             stored = self._by_blocks(stored)
-            for item, entry in itertools.product(range(self.sizes["n"]), range(self.sizes.get(MERGED, 1))):
+            for item in range(self.sizes["n"]):
                 for start, stop in self._block_limits():
-                    index = {"n": item, MERGED: entry, "t": slice(start, stop)}
+                    index = {"n": item, "t": slice(start, stop)}
                     counts = self.rules.count(_slice_frames(stored, self.axes, index))
                     implied, beyond = implied + counts[0], beyond + counts[1]
         return implied, beyond

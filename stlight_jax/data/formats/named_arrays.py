@@ -169,7 +169,8 @@ def _count_missing(slicer: ArraySlicer) -> list[str]:
     Where no value has the implied fill value, integers need no float type for it.
     """
     array, rules = slicer.array, slicer.rules
-    if rules.implied is None and not rules.is_bounded:
+    # Entries that are merged fill each other's missing values.
+    if (rules.implied is None and not rules.is_bounded) or MERGED in slicer.axes:
         return []
     beyond_name = f"beyond its {_limits(rules)}," if rules.is_bounded else ""
     fill_name = "" if array.implied_fill is None else f"{array.implied_fill[0]:g}, {array.implied_fill[1]}"

@@ -311,3 +311,15 @@ def test_a_date_that_does_not_exist_is_named(tmp_path):
     path = saved(tmp_path / "a.nc", {"u": (("time", "y", "x"), VALUES[:2, 0])}, {"time": time})
     with pytest.raises(InputError, match="time stamp 1 in 'time' is '20200132.0'; expected"):
         open_all(path)
+
+
+def test_entries_that_were_never_written_are_no_remark_once_merged(tmp_path):
+    with netCDF4.Dataset(tmp_path / "a.nc", "w") as data:
+        for name, size in (("time", 6), ("expver", 2), ("latitude", 5), ("longitude", 4)):
+            data.createDimension(name, size)
+        both = np.ma.masked_all((6, 2, 5, 4), np.float32)
+        both[:4, 0], both[4:, 1] = VALUES[:4, 0], VALUES[4:, 0]
+        data.createVariable("tp", "f4", ("time", "expver", "latitude", "longitude"))[:] = both
+    sequence = open_one(tmp_path / "a.nc")
+    assert np.array_equal(read(sequence), VALUES[:, 0, ..., None])
+    assert sequence.remarks == ("the entries of its dimension 'expver' are merged to one",)
