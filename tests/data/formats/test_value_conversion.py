@@ -2,6 +2,7 @@
 
 import tracemalloc
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -59,7 +60,9 @@ def test_nan_stays_nan_in_floats():
 def test_other_values_are_mapped_to_grey_levels(tmp_path):
     frames = np.array([-1.0, 0.0, 1.5, 3.0, np.nan], np.float32).reshape(1, 1, 5, 1)
     path = write(tmp_path / "a", frames, output_spec(frames, np.float32, low=(0.0,), high=(3.0,)), blocks=1)
-    assert np.asarray(Image.open(path / "00000.png")).tolist() == [[0, 0, 128, 255, 0]]
+    levels, alpha = Image.open(path / "00000.png").split()
+    assert np.asarray(levels).tolist() == [[0, 0, 128, 255, 0]]
+    assert np.asarray(alpha).tolist() == [[255, 255, 255, 255, 0]]
 
 
 @pytest.mark.parametrize("kind", ["a", "a.gif"])
@@ -72,11 +75,15 @@ def test_grey_levels_of_pictures_are_not_mapped(tmp_path, kind, source):
     assert np.asarray(picture).tolist() == [[0, 0, 2, 16, 255, 255]]
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_missing_grey_levels_have_the_fill_value(tmp_path, dtype):
+@pytest.mark.parametrize(("dtype", "pix_fmt", "opaque"), [(np.uint8, "ya8", 255), (np.uint16, "ya16be", 65535)])
+def test_missing_grey_levels_have_the_fill_value_or_are_transparent(tmp_path, dtype, pix_fmt, opaque):
     frames = np.array([3.0, 9.0, np.nan], np.float32).reshape(1, 1, 3, 1)
     source = SourceInfo(NOWHERE, "pictures", np.dtype(dtype), is_pictures=True)
-    for fill, stored in ((9.0, [[3, 10, 9]]), (None, [[3, 9, 0]])):
-        spec = output_spec(frames, dtype, source=source, fill=fill)
-        path = write(tmp_path / ("black" if fill is None else "filled"), frames, spec, blocks=1)
-        assert np.asarray(Image.open(path / "00000.png")).tolist() == stored
+    path = write(tmp_path / "filled", frames, output_spec(frames, dtype, source=source, fill=9.0), blocks=1)
+    assert np.asarray(Image.open(path / "00000.png")).tolist() == [[3, 10, 9]]
+    path = write(tmp_path / "transparent", frames, output_spec(frames, dtype, source=source), blocks=1)
+    with av.open(str(path / "00000.png")) as container:  # Pillow keeps 8 bits of 16
+        picture = next(container.decode(video=0))
+    assert picture.format.name == pix_fmt
+    stored = np.frombuffer(picture.planes[0], np.dtype(dtype).newbyteorder(">"))[:6].reshape(3, 2)
+    assert stored.tolist() == [[3, opaque], [9, opaque], [0, 0]]
