@@ -102,7 +102,7 @@ def decode_times(values: np.ndarray, key: str, attributes: Mapping[str, Any], so
     if values.dtype.kind in "iuf":
         if is_absolute(attributes):
             decoded = _from_absolute(values, key, calendar, source)
-        elif counts_since(attributes) and calendar in _REAL_CALENDARS:
+        elif counts_since(attributes) and calendar in _REAL_CALENDARS and np.isfinite(values).all():  # NaN is 0 to cftime
             decoded = _from_since(values, time_units(attributes), calendar, source)
         if counts_since(attributes) and calendar not in (*_REAL_CALENDARS, *_OTHER_CALENDARS):
             remarks = (f"the calendar {calendar!r} of {key!r} is unknown; its times are taken for numbers at equal steps",)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stlight_jax import InputError
-from stlight_jax.data.times import assign_ticks, format_duration, parse_times
+from stlight_jax.data.times import assign_ticks, decode_times, format_duration, parse_times
 from stlight_jax.data.windows import split_at_jumps
 
 
@@ -137,6 +137,8 @@ def test_what_is_no_time_is_named(values):
 def test_numbers_that_are_none_are_named():
     with pytest.raises(InputError, match="time stamp 1 in 'date' is nan; expected a number"):
         parse_times(np.array([1, np.nan]), "date", "here")
+    with pytest.raises(InputError, match="here: time stamp 1 in .* is nan; expected a number"):
+        decode_times(np.array([1, np.nan]), "time", {"units": "hours since 2020-01-01"}, "here")
     with pytest.raises(InputError, match="are complex128; expected dates, numbers or text"):
         parse_times(np.array([1j]), "date", "here")
 
