@@ -17,6 +17,7 @@ from stlight_jax.errors import InputError
 from stlight_jax.storage import caches, paths
 
 # Changes with the values or the sequences that are read from the same files, so that kept frames are prepared anew.
+# A file .npy is read as in version 0.1, whose kept frames stay valid.
 _READING = 2
 
 
@@ -100,7 +101,8 @@ def find_or_prepare(section: Any) -> epath.Path:
     kept = epath.Path(section.prepared or caches.folder() / "frames").expanduser()
     if os.path.realpath(kept) == os.path.realpath(raw):
         raise InputError(f"data.prepared is {section.prepared!r}, the same folder as data.root; choose another one")
-    content = json.dumps([_fingerprint(raw, kept), dataclasses.asdict(options), FramesReader.version, _READING], sort_keys=True)
+    reading = [] if raw.suffix == ".npy" else [_READING]
+    content = json.dumps([_fingerprint(raw, kept), dataclasses.asdict(options), FramesReader.version, *reading], sort_keys=True)
     out = kept / f"{raw.resolve().name}-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
     found = find_prepared("frames", str(out), "remove it")
     if found is not None:

@@ -8,7 +8,6 @@ import types
 
 import numpy as np
 import pytest
-from safetensors.torch import save_file
 
 from stlight_jax import InputError
 from stlight_jax.torch_reference.convert import torch_from_checkpoint
@@ -17,6 +16,8 @@ from tests import commands
 
 pytestmark = pytest.mark.torch
 torch = pytest.importorskip("torch")
+from safetensors.torch import save_file  # noqa: E402
+
 from stlight_jax.torch_reference.network import NetworkConfig, STLight  # noqa: E402
 
 NETWORK = NetworkConfig(10, 10, 1, 1, hidden_dim=8, depth=2, patch_size=2, near_kernel=3, far_kernel=5)
