@@ -30,7 +30,8 @@ DEFAULT_FILLS: dict[str, float] = {
 }  # fmt: skip
 # Spellings in lower case without underscores, of IMERG, GDAL, MODIS, ODIM and others.
 _OTHER_FILLS = ("fillvalue", "missingvalue", "codemissingvalue", "nodata", "nodatavalue", "missing", "undef")
-_OTHER_PACKING = (("slope", "intercept"), ("gain", "offset"))
+_SCALES = ("scalefactor", "slope", "gain", "scale")
+_OFFSETS = ("addoffset", "intercept", "offset")
 _NO_VALUE = ("", "none", "null", "n/a")
 _SEPARATORS = re.compile(r"[\s,;\[\]()]+(?:to\s+)?")
 
@@ -144,7 +145,7 @@ def read_rules(label: str, attributes: Mapping[str, Any], dtype: np.dtype, impli
     remarks, missing = [], []
     for name in (*declared, *others):
         numbers = _numbers(label, name, attributes[name])
-        stored = [number for value in numbers if (number := _as_stored(value, dtype)) is not None]
+        stored = [number for value in numbers if (number := _as_stored(value, dtype, UNSIGNED in attributes)) is not None]
         stored = [number for number in stored if number not in missing]
         missing += stored
         if name in others and stored:
@@ -165,8 +166,7 @@ def is_fill_name(name: str) -> bool:
 
 def changes_values(name: str) -> bool:
     """Returns whether an attribute of this name holds for stored numbers, or for the values of its file alone."""
-    others = [part for pair in _OTHER_PACKING for part in pair]
-    return is_fill_name(name) or name in (*PACKING, UNSIGNED, *RANGES) or _plain(name) in others
+    return is_fill_name(name) or name in (UNSIGNED, *RANGES) or _plain(name) in (*_SCALES, *_OFFSETS)
 
 
 def declared_fill(attributes: Mapping[str, Any], dtype: np.dtype) -> float | None:
@@ -226,40 +226,51 @@ def _numbers(label: str, name: str, value: Any) -> np.ndarray:
         ) from None
 
 
-def _as_stored(value: Any, dtype: np.dtype) -> np.ndarray | None:
-    """Returns a number in the stored element type; None if it cannot occur there."""
+def _as_stored(value: Any, dtype: np.dtype, wraps: bool = False) -> np.ndarray | None:
+    """Returns a number in the stored element type; None if it cannot occur there.
+
+    Args:
+      value: the number.
+      dtype: the stored element type.
+      wraps: whether integers can have the sign of the file's type, so that -1 stands for 255 in unsigned bytes.
+    """
     if dtype.kind == "f":
         with np.errstate(over="ignore"):
             stored = np.asarray(value).astype(dtype)
         return stored if np.isfinite(stored) or not np.isfinite(value) else None
     if not np.isfinite(value) or value % 1:
         return None
-    # -1 in unsigned bytes is 255, and 255 in signed ones -1: attributes often have the sign of the file's type.
-    bits, number = 8 * dtype.itemsize, int(value)
-    if not -(2 ** (bits - 1)) <= number < 2**bits:
-        return None
-    return np.asarray(number % 2**bits, np.dtype(f"u{dtype.itemsize}")).view(dtype)
+    number, limits, bits = int(value), np.iinfo(dtype), 8 * dtype.itemsize
+    if wraps and -(2 ** (bits - 1)) <= number < 2**bits:
+        number = (number - int(limits.min)) % 2**bits + int(limits.min)
+    return np.asarray(number, dtype) if limits.min <= number <= limits.max else None
 
 
 def _packing(label: str, attributes: Mapping[str, Any]) -> tuple[float, float, str]:
-    """Returns scale, offset and a remark."""
-    names: tuple[str, ...] = PACKING
-    remark = ""
-    if not any(name in attributes for name in PACKING):
-        found = {_plain(name): name for name in attributes}
-        names = next((tuple(found[part] for part in pair) for pair in _OTHER_PACKING if {*pair} <= {*found}), PACKING)
+    """Returns scale, offset and a remark.
+
+    Names other than those of CF need each other: a gain alone can be that of a camera, and vectors belong to axes.
+    """
+    found = {_plain(name): name for name, value in attributes.items() if name in PACKING or np.size(value) == 1}
+    names = [next((found[name] for name in known if name in found), "") for known in (_SCALES, _OFFSETS)]
+    if "" in names and not {_plain(name) for name in PACKING} & {*found}:
+        name = "".join(names)
+        return 1.0, 0.0, f"its {name!r}, {attribute_text(attributes[name])}, is not applied to stored numbers" if name else ""
     scale, offset = (
-        _single(label, name, attributes[name], default) if name in attributes else default
+        _single(label, name, attributes[name], default) if name else default
         for name, default in zip(names, (1.0, 0.0), strict=True)
     )
     if scale == 0 or not np.isfinite([scale, offset]).all():
+        names = [name or default for name, default in zip(names, PACKING, strict=True)]
         raise InputError(
             f"{label}: its attributes {names[0]} and {names[1]} are {scale:g} and {offset:g}; expected finite numbers, a "
             f"scale other than 0; correct them in the file"
         )
-    if names != PACKING:
-        remark = f"stored numbers are multiplied by its {names[0]!r}, {scale:g}, and {offset:g}, its {names[1]!r}, is added"
-    return scale, offset, remark
+    if {*names} <= {*PACKING, ""}:
+        return scale, offset, ""
+    parts = [f"are multiplied by its {names[0]!r}, {scale:g}"] if names[0] else []
+    parts += [f"get {offset:g}, its {names[1]!r}, added"] if names[1] else []
+    return scale, offset, f"stored numbers {' and '.join(parts)}"
 
 
 def _single(label: str, name: str, value: Any, default: float) -> float:
@@ -296,14 +307,14 @@ def _valid_range(
         packed and dtype.kind in "iu" and any(np.asarray(limit).dtype.kind == "f" for limit in limits if limit is not None)
     )
     if not unpacked:
-        limits = [None if limit is None else _stored_limit(limit, dtype) for limit in limits]
+        limits = [None if limit is None else _stored_limit(limit, dtype, UNSIGNED in attributes) for limit in limits]
     return limits[0], limits[1], unpacked
 
 
-def _stored_limit(limit: Any, dtype: np.dtype) -> np.ndarray | None:
+def _stored_limit(limit: Any, dtype: np.dtype, wraps: bool) -> np.ndarray:
     """Returns a limit to compare stored numbers with: for floats rounded as they are; for integers as it is."""
     if dtype.kind == "f":
         with np.errstate(over="ignore"):
             return np.asarray(limit).astype(dtype)
-    stored = _as_stored(limit, dtype)  # -100 stands for 156 in unsigned bytes
+    stored = _as_stored(limit, dtype, wraps)
     return np.asarray(limit, np.float64) if stored is None else stored

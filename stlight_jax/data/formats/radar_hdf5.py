@@ -156,7 +156,7 @@ class _Stack:
         if image.undetect is None:
             return values
         undetect, instead = image.undetect
-        return np.where(values == values.dtype.type(undetect), values.dtype.type(instead), values)
+        return np.where(values == undetect, values.dtype.type(instead), values)
 
 
 # ---- ODIM ----
@@ -175,7 +175,7 @@ def _odim_image(
     gain, offset = numbers["gain"] or 1.0, numbers["offset"] or 0.0
     missing, undetect, remarks = [numbers["nodata"]], None, []
     if numbers["undetect"] is not None and numbers["undetect"] != numbers["nodata"]:
-        undetect, remark = _without_echo(numbers["undetect"], array.dtype, gain, offset, quantity, units)
+        undetect, remark = _without_echo(numbers, array.dtype, gain, offset, quantity, units)
         missing += [] if undetect else [numbers["undetect"]]
         remarks.append(remark)
     is_polar = attribute_text(root.get("object", "")).upper() in _POLAR
@@ -207,28 +207,25 @@ def _odim_image(
 
 
 def _without_echo(
-    undetect: float, dtype: np.dtype, gain: float, offset: float, quantity: str, units: str
+    numbers: Mapping[str, float | None], dtype: np.dtype, gain: float, offset: float, quantity: str, units: str
 ) -> tuple[tuple[float, float] | None, str]:
     """Returns the stored number `undetect` with the one to read instead, None if it is missing, and a remark.
 
-    Where it is the least number of the packing, it stands for the lowest value; a mark such as -8888000 for no echo.
+    Where it is the least number of the packing, it stands for the lowest value; a mark such as -8888000 for no echo. It is
+    missing where no stored number is left for that value.
     """
+    undetect = numbers["undetect"] or 0.0
     value: float | None = None
     if not quantity.upper().startswith(_UNKNOWN_WITHOUT_ECHO):
-        value = _NO_ECHO.get(units)
-        if dtype.kind == "u" and undetect == 0 and gain > 0:
-            value = offset
-    if value is None:
-        return None, f"pixels without an echo ('undetect', stored as {undetect:g}) are missing"
-    instead = (value - offset) / gain
-    if dtype.kind in "iu":
+        value = offset if dtype.kind == "u" and undetect == 0 and gain > 0 else _NO_ECHO.get(units)
+    instead = None if value is None else (value - offset) / gain
+    if instead is not None and dtype.kind in "iu":
         limits = np.iinfo(dtype)
         instead = float(np.clip(np.rint(instead), limits.min, limits.max))
-    value = gain * instead + offset
-    return (
-        undetect,
-        instead,
-    ), f"pixels without an echo ('undetect', stored as {undetect:g}) are read as {value:g} {units}".rstrip()
+    name = f"pixels without an echo ('undetect', stored as {undetect:g})"
+    if instead is None or instead == numbers["nodata"]:
+        return None, f"{name} are missing"
+    return (undetect, instead), f"{name} are read as {gain * instead + offset:g} {units}".rstrip()
 
 
 def _place(where: _Attributes) -> str:

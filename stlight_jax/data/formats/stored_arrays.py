@@ -96,7 +96,7 @@ class ArrayFile:
 
     def along(self, dim: str) -> list[StoredArray]:
         """Returns the arrays with one value for each index of a dimension, its namesake first."""
-        found = [array for array in self.arrays if dim and array.dims == (dim,)]
+        found = [array for array in self.arrays if dim and (array.dims or (array.key,)) == (dim,) and len(array.shape) == 1]
         return sorted(found, key=lambda array: array.key != dim)
 
 

@@ -60,6 +60,8 @@ def test_scale_offset_and_fill_value_are_obeyed_in_every_format(tmp_path, kind):
         {"scale_factor": 0.01, "add_offset": 5, "CodeMissingValue": np.bytes_("-100.0")},
         {"Slope": 0.01, "Intercept": 5.0, "nodata": -100},
         {"gain": 0.01, "offset": 5.0, "fill_value": -100.0},
+        {"ScaleFactor": 0.01, "Offset": 5.0, "fill_value": -100.0},
+        {"SCALE_FACTOR": 0.01, "add_offset": 5.0, "fill_value": -100.0},
         {"scale_factor": 0.01, "add_offset": 5, "valid_range": np.array([-90, 90], "i2")},
         {"scale_factor": 0.01, "add_offset": 5, "valid_min": np.int16(-90)},
         {"scale_factor": 0.01, "add_offset": 5, "valid_range": [4.05, 6.0]},  # of values, as integers are packed
@@ -75,7 +77,8 @@ def test_other_spellings_and_types_mean_the_same(tmp_path, attributes):
     ("attributes", "remark"),
     [
         ({"nodata": -100}, "values of -100, its 'nodata', are missing"),
-        ({"Slope": 2.0, "Intercept": 1.0}, "stored numbers are multiplied by its 'Slope', 2, and 1, its 'Intercept', is added"),
+        ({"Slope": 2.0, "Intercept": 1.0}, "stored numbers are multiplied by its 'Slope', 2 and get 1, its 'Intercept', added"),
+        ({"gain": 2.0}, "its 'gain', 2.0, is not applied to stored numbers"),
         ({"valid_min": np.int16(-90)}, "216 values beyond its valid_min, -90, are missing"),
     ],
 )
@@ -110,6 +113,20 @@ def test_unsigned_bytes_stored_as_signed_ones(tmp_path):
         assert (np.nanmin(frames), np.nanmax(frames), np.isnan(frames).sum()) == (0, 254, 2)
     rules = read_rules("a", {"_Unsigned": "false"}, np.dtype("u1"))
     assert rules.decode(np.array([255, 128, 3], np.uint8))[0].tolist() == [-1, -128, 3]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "attributes"),
+    [
+        ("i1", {"valid_min": 0, "valid_max": 255}),
+        ("i2", {"valid_range": [0, 65535]}),
+        ("u1", {"valid_min": -1}),
+        ("u1", {"missing_value": -1}),
+    ],
+)
+def test_numbers_beyond_the_element_type_are_not_wrapped(tmp_path, dtype, attributes):
+    stored = np.array([0, 1, np.iinfo(dtype).max], dtype).repeat(64).reshape(3, 8, 8)
+    np.testing.assert_array_equal(read_frames(open_one(saved(tmp_path / "a.h5", attributes, stored)))[..., 0], stored)
 
 
 def test_integers_without_such_attributes_stay_as_they_are(tmp_path):

@@ -213,3 +213,14 @@ def test_chunks_along_time_are_unpacked_once(tmp_path, monkeypatch, in_memory, a
     assert np.array_equal(found, frames if "c" in axes else frames[..., :1])
     assert loaded == [0, 40, 80]
     assert np.array_equal(np.concatenate(list(sequence.blocks(55))), found[55:])
+
+
+def test_arrays_named_like_the_labels_of_dimensions_are_their_coordinates(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["rain"] = np.zeros((4, 6, 7), np.float32)
+        for place, label in enumerate(("time", "y", "x")):
+            file["rain"].dims[place].label = label
+        file["time"] = np.arange(4) * 300
+        file["time"].attrs["units"] = "seconds since 2026-06-01"
+    sequence = open_one(tmp_path / "a.h5")
+    assert (sequence.step, str(sequence.times.values.astype("M8[us]")[3])) == ("5 min", "2026-06-01T00:15:00.000000")

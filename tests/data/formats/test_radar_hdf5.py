@@ -72,6 +72,16 @@ def test_undetect_as_a_mark_is_no_value(tmp_path, quantity, expected):
     assert (np.delete(frame.ravel(), [0, 6]) == 7.5).all()
 
 
+@pytest.mark.parametrize(("nodata", "undetect"), [(0.0, 255.0), (255.0, -1.0)])
+def test_undetect_never_takes_a_number_that_means_something_else(tmp_path, nodata, undetect):
+    write_odim(tmp_path / "a.h5", {"dataset1/data1": (COUNTS[0], what(nodata=nodata, undetect=undetect))})
+    sequence = open_one(tmp_path / "a.h5")
+    expected = np.where(np.isin(COUNTS[0], [nodata, undetect]), np.nan, COUNTS[0] * 0.5 - 32)
+    np.testing.assert_array_equal(read_frames(sequence)[0, ..., 0], expected)
+    if undetect == 255:
+        assert "pixels without an echo ('undetect', stored as 255) are missing" in sequence.remarks
+
+
 def test_attributes_may_lie_in_the_group_of_the_dataset(tmp_path):
     rules = what(gain=2.0, offset=1.0, nodata=9.0)
     write_odim(tmp_path / "a.h5", {"dataset1/data1": (np.full((6, 5), 4, np.uint16), {"quantity": b"ACRR"})})
