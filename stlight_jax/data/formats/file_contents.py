@@ -8,9 +8,9 @@ from etils import epath
 
 from stlight_jax.errors import InputError
 
+PICTURES = ("a PNG picture", "a JPEG picture", "a TIFF picture", "a GIF")
 _START_BYTES = 512
 _MAX_LISTED = 3
-_RENAME = "rename it to end in {ending}"
 # First bytes, kind, and what to do with such a file.
 _SIGNATURES: tuple[tuple[bytes, str, str], ...] = (
     (b"\x89HDF\r\n\x1a\n", "an HDF5 file", "rename it to end in .h5"),

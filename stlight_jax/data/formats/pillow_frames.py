@@ -10,14 +10,13 @@ import numpy as np
 from etils import epath
 from PIL import Image, UnidentifiedImageError
 
-from stlight_jax.data.formats.file_contents import require_kind
+from stlight_jax.data.formats.file_contents import PICTURES, require_kind
 from stlight_jax.data.formats.picture_sequence import DecodedPicture, PictureSequence, Turn, to_grey
 from stlight_jax.data.formats.read_errors import read_errors
 from stlight_jax.data.formats.types import ReadOptions
 from stlight_jax.data.frame_clock import clock_ticks
 from stlight_jax.errors import InputError
 
-_PICTURES = ("a PNG picture", "a JPEG picture", "a TIFF picture", "a GIF")
 # By the EXIF tag Orientation.
 _TURNS = {
     2: Turn(False, False, True),
@@ -29,10 +28,13 @@ _TURNS = {
     8: Turn(True, True, False),
 }
 _ORIENTATION = 0x0112
-_SUBFILE_TYPE, _BITS, _DESCRIPTION, _PLANES, _EXTRA_SAMPLES, _SAMPLE_FORMAT, _NODATA = 254, 258, 270, 284, 338, 339, 42113
+_SUBFILE_TYPE, _BITS, _PHOTOMETRIC, _DESCRIPTION, _PLANES = 254, 258, 262, 270, 284
+_EXTRA_SAMPLES, _SAMPLE_FORMAT, _NODATA = 338, 339, 42113
 _REDUCED_OR_MASK = 0b101
 _SIGNED = (2,)
 _BIG, _LITTLE = ";16B", ";16L"
+# libtiff gives numbers in the machine's byte order, but Pillow swaps the bytes of these in compressed files.
+_SWAPPED = {"I;16BS": "I;16NS", "I;32BS": "I;32NS", "F;32BF": "F;32NF"}
 _NATIVE = _LITTLE if np.little_endian else _BIG
 _LEVELS = {"L;2": 85, "L;4": 17}  # PNGs of few bits are spread to 0..255, but not their transparent level
 _CLOCK_UNITS = {"GIF": 10_000}  # in microseconds; others count milliseconds
@@ -154,7 +156,7 @@ def _pillow_errors(path: epath.Path) -> Iterator[None]:
         try:
             yield
         except UnidentifiedImageError:
-            kind = require_kind(path, *_PICTURES)
+            kind = require_kind(path, *PICTURES)
             with open(path, "rb") as file:
                 if file.read(8)[4:] == b"ftyp":
                     raise InputError(f"{path} is a HEIF picture or a video; convert it to PNG or JPEG") from None
@@ -169,6 +171,12 @@ def _pillow_errors(path: epath.Path) -> Iterator[None]:
 def _tag(image: Any, page: int, tag: int, default: Any) -> Any:
     image.seek(page)
     return image.tag_v2.get(tag, default)
+
+
+def _set_rawmode(image: Any, rawmode: str) -> None:
+    image.tile = [
+        tile._replace(args=(rawmode, *tile.args[1:]) if isinstance(tile.args, tuple) else rawmode) for tile in image.tile
+    ]
 
 
 def _check_stack(path: epath.Path, image: Any) -> None:
@@ -277,6 +285,8 @@ class _Picture:
             if pixels.dtype == np.uint8:  # Pillow takes signed bytes for unsigned ones
                 pixels = pixels.view(np.int8)
             pixels = pixels.view(self.dtype) if self.dtype == np.uint32 else pixels.astype(self.dtype)
+            if self.dtype == np.uint16 and self._tags.get(_PHOTOMETRIC) == 0:  # white is 0; Pillow inverts 8 bits only
+                pixels = 2 ** max(self._tags[_BITS]) - 1 - pixels
             pixels = pixels[..., None]
         if rgb:
             return np.broadcast_to(pixels, (*pixels.shape[:2], 3))
@@ -304,10 +314,15 @@ class _Picture:
             value = float(text)
         except ValueError:
             raise InputError(f"{self._label} names {text!r} as its value for missing data; expected a number") from None
-        return (np.isnan(pixels) if value != value else pixels == pixels.dtype.type(value)).all(-1)
+        # The value can be beyond the range of integers: -9999 of bytes.
+        with np.errstate(over="ignore"):
+            nodata = np.asarray(value, np.float32 if pixels.dtype == np.float32 else np.float64)
+        return (np.isnan(pixels) if value != value else pixels == nodata).all(-1)
 
     @functools.cached_property
     def _loaded(self) -> Any:
+        if self._rawmode in _SWAPPED and self._image.tile[0].codec_name == "libtiff":
+            _set_rawmode(self._image, _SWAPPED[self._rawmode])
         self._image.load()
         return self._image
 
@@ -337,9 +352,6 @@ class _Picture:
         """Decodes the frame once more, with its bytes taken for pixels of another kind."""
         with _opened(self._path) as image:
             image.seek(self._page)
-            image.tile = [
-                tile._replace(args=(rawmode, *tile.args[1:]) if isinstance(tile.args, tuple) else rawmode)
-                for tile in image.tile
-            ]
+            _set_rawmode(image, rawmode)
             image.load()
             return np.asarray(image).astype(np.uint16)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from stlight_jax.data.formats.file_contents import require_kind
+from stlight_jax.data.formats.file_contents import PICTURES, require_kind
 from stlight_jax.data.formats.file_format import FileFormat, OutputLimits, WriteFrame
 from stlight_jax.data.formats.output_spec import OutputSpec
 from stlight_jax.data.formats.picture_sequence import DecodedPicture, PictureSequence, Turn, to_grey
@@ -30,7 +30,6 @@ _MAX_RATE_DENOMINATOR = 1001
 _TURNS = {"90": Turn(True, False, True), "180": Turn(False, True, True), "270": Turn(True, True, False)}  # clockwise
 _TURNS["-90"] = _TURNS["270"]
 _NO_TURN = 0.01
-_PICTURES = ("a PNG picture", "a JPEG picture", "a TIFF picture", "a GIF")  # FFmpeg reads them, too
 _PADDING = 64  # pixels by which decoders may enlarge a frame
 # FFmpeg's pixel formats of one number for each channel, and the letters of the channels as they are stored.
 _DEEP_FORMAT = re.compile("(gray|ya|gbrp|gbrap|rgb|bgr|rgba|bgra)(f?)[0-9]+(le|be)")
@@ -40,7 +39,7 @@ _LETTERS = {"gray": "y", "ya": "ya", "gbrp": "gbr", "gbrap": "gbra"} | {kind: ki
 def _read(files: Sequence[epath.Path], name: str, options: ReadOptions) -> list[PictureSequence]:
     """Opens the first video stream of a file."""
     (path,) = files
-    require_kind(path, *_PICTURES)
+    require_kind(path, *PICTURES)  # FFmpeg reads them, too
     with _opened(path) as (container, stream):
         declared, rate, unit = stream.frames, float(stream.average_rate or 0), float(1e6 * (stream.time_base or 0))
         rates = [float(declared_rate or 0) for declared_rate in (stream.average_rate, stream.guessed_rate, stream.base_rate)]

@@ -1,5 +1,7 @@
 """Pictures of all depths, with transparency, orientation, several frames in a file, and times in their names."""
 
+import struct
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -65,10 +67,13 @@ def test_tiff_of_16_bit_colours_keeps_them(tmp_path, order, deflate, channels):
      ("i4", -(2**24), 2**24, np.float32), ("u4", 0, 2**24, np.float32)],
 )  # fmt: skip
 @pytest.mark.parametrize("deflate", [False, True])
-def test_integers_in_tiff_are_read_as_they_are(tmp_path, dtype, low, high, expected, deflate):
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_integers_in_tiff_are_read_as_they_are(tmp_path, dtype, low, high, expected, deflate, order):
+    if dtype == "u4" and order == ">":
+        pytest.skip("Pillow does not open it")
     pixels = levels((2, 12, 16), high, low, dtype)
     for place, frame in enumerate(pixels):
-        write_tiff(tmp_path / f"{place}.tiff", [frame], deflate=deflate)
+        write_tiff(tmp_path / f"{place}.tiff", [frame], deflate=deflate, order=order)
     sequence = open_one(tmp_path)
     assert sequence.dtype == expected
     assert np.array_equal(read_frames(sequence)[..., 0], pixels.astype(np.int64))
@@ -91,6 +96,24 @@ def test_floats_in_tiff_are_read_as_they_are(tmp_path):
     write_tiff(tmp_path / "1.tif", [pixels[1]])
     with pytest.raises(InputError, match=r"1.tif: value inf has no exact float32"):
         read_frames(open_one(tmp_path))
+
+
+@pytest.mark.parametrize("deflate", [False, True])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_floats_in_tiff_are_read_in_any_byte_order(tmp_path, deflate, order):
+    pixels = RNG.normal(size=(2, 12, 16)).astype(np.float32)
+    write_tiff(tmp_path / "a.tif", pixels, deflate=deflate, order=order)
+    assert np.array_equal(read_frames(open_one(tmp_path / "a.tif"))[..., 0], pixels)
+
+
+@pytest.mark.parametrize(("dtype", "largest"), [(np.uint8, 255), (np.uint16, 65535)])
+def test_tiff_levels_of_which_0_is_white_are_inverted(tmp_path, dtype, largest):
+    pixels = levels((2, 12, 16), largest, dtype=dtype)
+    write_tiff(tmp_path / "a.tif", pixels)
+    content = (tmp_path / "a.tif").read_bytes()
+    black_is_0, white_is_0 = (struct.pack("<HHIH", 262, 3, 1, kind) for kind in (1, 0))
+    (tmp_path / "a.tif").write_bytes(content.replace(black_is_0, white_is_0))
+    assert np.array_equal(read_frames(open_one(tmp_path / "a.tif"))[..., 0], largest - pixels)
 
 
 def test_integers_without_an_exact_float32_are_refused(tmp_path):
@@ -258,6 +281,12 @@ def test_the_nodata_value_of_a_tiff_is_missing(tmp_path, dtype, nodata):
     found = read_frames(open_one(tmp_path))[0, ..., 0]
     assert np.argwhere(np.isnan(found)).tolist() == [[1, 2]]
     assert np.nanmax(found) == 7
+
+
+def test_a_nodata_value_beyond_the_range_of_the_pixels_is_nowhere(tmp_path):
+    pixels = levels((4, 4), 255, dtype=np.uint8)
+    write_tiff(tmp_path / "0.tif", [pixels], tags=[(42113, 2, "-9999")])
+    assert np.array_equal(read_frames(open_one(tmp_path))[0, ..., 0], pixels)
 
 
 # ---- Orientation ----
