@@ -46,11 +46,6 @@ _MARKUP = ((b"<!doctype html", "an HTML page"), (b"<html", "an HTML page"), (b"<
 _DOWNLOAD_AGAIN = "it may hold the server's error message; download the data again"
 
 
-def file_kind(path: epath.PathLike) -> str:
-    """Returns the kind of a file by its first bytes, such as "an HDF5 file"; "" if they tell nothing."""
-    return _kind(path)[0]
-
-
 def require_kind(path: epath.PathLike, *kinds: str) -> str:
     """Checks that a file is of one of these kinds, as far as its first bytes tell.
 

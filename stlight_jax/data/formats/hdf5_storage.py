@@ -1,5 +1,6 @@
 """How an HDF5 dataset is stored: compression filters that are missing, and parts in other files that are not there."""
 
+import contextlib
 import importlib
 import os
 from typing import Any
@@ -72,26 +73,22 @@ def _check_sources(label: str, item: Any, folder: str) -> None:
     """Checks that the sources of a virtual dataset exist."""
     import h5py
 
-    for name, key in sorted({(source.file_name, source.dset_name) for source in item.virtual_sources()}):
-        if "%" in name:  # a series of files, as many as there are
-            continue
+    sources = item.virtual_sources()
+    fixed = [source for source in sources if "%" not in source.file_name]  # others are series of as many files as there are
+    for name, key in sorted({(source.file_name, source.dset_name) for source in fixed}):
         same = name == "."
         prefix = os.environ.get("HDF5_VDS_PREFIX", "").replace("${ORIGIN}", folder)
         places = [os.path.join(place, name) for place in (prefix, folder, os.getcwd()) if place]
         found = item.file.filename if same else next(filter(os.path.isfile, places), None)
         if found is None:
             raise InputError(f"{label} has parts in {name}, which is not there; copy it to {folder}")
-        source = item.file if same else h5py.File(found, "r")
-        try:
-            part = source.get(key)
+        with contextlib.nullcontext(item.file) if same else h5py.File(found, "r") as file:
+            part = file.get(key)
             if part is None:
                 raise InputError(f"{label} has parts in {key} of {name}, which does not exist")
             check_storage(found, part)
-        finally:
-            if not same:
-                source.close()
-    mapped = sum(source.vspace.get_select_npoints() for source in item.virtual_sources() if "%" not in source.file_name)
-    if mapped < item.size and not item.fillvalue and all("%" not in source.file_name for source in item.virtual_sources()):
+    mapped = sum(source.vspace.get_select_npoints() for source in fixed)
+    if mapped < item.size and not item.fillvalue and len(fixed) == len(sources):
         raise InputError(
             f"{label} has sources for {mapped:,} of its {item.size:,} values; the others would read as 0; give it all sources, "
             "or a fill value"

@@ -88,7 +88,7 @@ def _stored_array(path: epath.Path, key: str, item: Any, arrays: Mapping[str, An
         dims if len(dims) == len(item.shape) else (),
         item.chunks or None,
         implied,
-        remarks=functools.partial(_count_unwritten, path, key, item),
+        remarks=functools.partial(_storage_remarks, path, key, item),
     )
 
 
@@ -112,8 +112,8 @@ def _decode_float(text: str) -> float | str:
         return text
 
 
-def _count_unwritten(path: epath.Path, key: str, item: Any) -> tuple[str, ...]:
-    """Returns a remark if chunks are not stored and read as zeros.
+def _storage_remarks(path: epath.Path, key: str, item: Any) -> tuple[str, ...]:
+    """Returns remarks on chunks that are not stored and read as zeros, and on zeros that xarray reads as missing.
 
     Raises:
       InputError: there are next to none of the declared chunks.
@@ -129,7 +129,10 @@ def _count_unwritten(path: epath.Path, key: str, item: Any) -> tuple[str, ...]:
     if item.fill_value is None or item.fill_value != 0:
         return ()
     left_out = item.nchunks - item.nchunks_initialized
-    return (f"{left_out:,} of its {item.nchunks:,} chunks are not stored; they read as 0",) if left_out > 0 else ()
+    remarks = [f"{left_out:,} of its {item.nchunks:,} chunks are not stored; they read as 0"] if left_out > 0 else []
+    if item.metadata.zarr_format == 2 and _DIMENSIONS in item.attrs:  # most programs write 0 without a meaning
+        remarks.append("its Zarr fill value is 0: zeros are values here, missing in xarray: --config.data.fill_value=0")
+    return tuple(remarks)
 
 
 @contextlib.contextmanager

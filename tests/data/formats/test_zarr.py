@@ -68,6 +68,17 @@ def test_a_variable_in_a_group_finds_the_times_above_it(tmp_path, version):
     assert (sequence.name, sequence.step) == ("a.zarr#Grid/rain", "1 h")
 
 
+def test_zeros_that_xarray_reads_as_missing_get_a_remark(tmp_path):
+    xarray = pytest.importorskip("xarray")
+    data = xarray.Dataset({"rain": (("time", "y", "x"), np.where(RAIN > 1, RAIN, 0))})
+    data.to_zarr(tmp_path / "a.zarr", zarr_format=2, encoding={"rain": {"_FillValue": 0.0}})
+    sequence = open_one(tmp_path / "a.zarr")
+    assert any("its Zarr fill value is 0" in remark for remark in sequence.remarks)
+    again = open_one(tmp_path / "a.zarr", fill_value=0)
+    with xarray.open_zarr(tmp_path / "a.zarr") as read:
+        np.testing.assert_array_equal(read_frames(again)[..., 0], read.rain.values)
+
+
 def test_chunks_that_are_not_there_get_a_remark_or_are_missing(tmp_path):
     for fill, remark in ((0.0, "4 of its 6 chunks are not stored; they read as 0"), (-1.0, "its Zarr fill value, are missing")):
         path = saved(tmp_path / "a.zarr", 3, fill_value=fill, config={"write_empty_chunks": True})
