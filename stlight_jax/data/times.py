@@ -72,7 +72,7 @@ def calendar_name(attributes: Mapping[str, Any]) -> str:
 
 def time_units(attributes: Mapping[str, Any]) -> str:
     """Returns the units of a time coordinate, such as "hours since 2000-01-01"; "" if it names none."""
-    return _text_of(attributes, "units")
+    return re.sub(r"\s+since\s+", " since ", _text_of(attributes, "units"), flags=re.IGNORECASE)
 
 
 def counts_since(attributes: Mapping[str, Any]) -> bool:

@@ -167,3 +167,10 @@ def test_remarks_count_repeats_returns_and_gaps():
 )
 def test_steps_are_written_for_people(microseconds, text):
     assert format_duration(microseconds) == text
+
+
+@pytest.mark.parametrize("units", ["Hours Since 2020-01-01", "HOURS SINCE 2020-01-01 00:00:00", "hours  since 2020-01-01"])
+def test_units_of_any_case_and_spacing_have_an_origin(units):
+    axis = decode_times(np.array([0, 6]), "time", {"units": units}, "here")
+    assert axis.dated
+    assert axis.values.astype("M8[us]").tolist() == [datetime.datetime(2020, 1, 1), datetime.datetime(2020, 1, 1, 6)]
