@@ -13,6 +13,7 @@ _MOMENT = re.compile(
     r"(?<!\d)((?:19|20)\d\d)([-_.]?)(\d\d)\2(\d\d)(?:[-_. ]?[Tt]|[-_. ]|[ _]at[ _]|)(\d\d)([-_.:hH]?)(\d\d)"
     r"(?:(?:\6|(?<=[hH]\d\d)[mM])(\d\d)(?:[.,]?(\d{6}|\d{3}))?)?(?!\d)"
 )
+_HALF_OF_DAY = re.compile(r"\d[\s_]?[ap]m(?![a-z])", re.IGNORECASE)  # AM or PM
 
 
 def times_in_names(names: Sequence[str]) -> TimeAxis | None:
@@ -22,12 +23,13 @@ def times_in_names(names: Sequence[str]) -> TimeAxis | None:
       names: names of files, without folders and endings.
 
     Returns:
-      The times, to the minute or finer; None unless each name has exactly one date with a time, spelt as in the others.
+      The times, to the minute or finer; None unless each name has exactly one date with a time of day in 24 hours, spelt as in
+      the others.
     """
     moments, precisions = [], set()
     for name in names:
         found = list(_MOMENT.finditer(name))
-        if len(found) != 1:
+        if len(found) != 1 or _HALF_OF_DAY.search(name):
             return None
         year, _, month, day, hour, _, minute, second, fraction = found[0].groups()
         try:

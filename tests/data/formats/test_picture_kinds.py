@@ -488,6 +488,7 @@ def test_the_order_is_that_of_the_times(tmp_path):
         ["202606011205", "202606011210", "202606011260"],  # no time
         ["frame000000001", "frame000000002", "frame000000003"],
         ["202606011205", "202606011210", "20260601121500"],  # other precision
+        ["2026-06-01 at 11.05.30 AM", "2026-06-01 at 12.05.30 PM", "2026-06-01 at 13.05.30 PM"],
     ],
 )
 def test_other_names_are_in_natural_order(tmp_path, names):
