@@ -239,7 +239,10 @@ def _model_config(path: epath.Path, content: dict[str, Any]) -> STLightConfig:
     unknown = sorted(content["model"].keys() - {field.name for field in dataclasses.fields(STLightConfig)})
     if unknown:
         raise InputError(f"{path} has unknown model keys ({', '.join(unknown)}); install a newer stlight_jax")
-    return STLightConfig(**content["model"])
+    try:
+        return STLightConfig(**content["model"])
+    except InputError as error:
+        raise InputError(f"{path}: {error}; the file is damaged, or from a newer stlight_jax") from None
 
 
 def _check_size(path: epath.Path, name: str, size: int, limit: int) -> None:

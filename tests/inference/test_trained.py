@@ -157,6 +157,10 @@ def absurd_header(parts):
             "its model.json would unpack to 17,825,792 bytes, more than",
         ),
         (lambda parts: {**parts, "model.json": b"{"}, "damaged, or no .stlight file: JSONDecodeError"),
+        (
+            lambda parts: with_description(parts, model={**json.loads(parts["model.json"])["model"], "dtype": "half"}),
+            "stlight: model.dtype",
+        ),
     ],
 )
 def test_damaged_files_are_refused_in_one_line(grey, tmp_path, change, message):
