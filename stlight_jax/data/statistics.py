@@ -22,6 +22,21 @@ def is_missing(frames: np.ndarray, fill: float | None) -> np.ndarray | None:
     return None if fill is None else frames == fill
 
 
+def with_nan(frames: np.ndarray, fill: float | None) -> np.ndarray:
+    """Converts integers of which `fill` marks missing values to float32 with NaN.
+
+    Args:
+      frames: array of any shape.
+      fill: the integer that marks a missing value; None if no integer does.
+
+    Returns:
+      The converted frames; floats, and integers without a fill value, as they are.
+    """
+    if fill is None or frames.dtype.kind == "f":
+        return frames
+    return np.where(frames == fill, np.float32(np.nan), frames.astype(np.float32))
+
+
 class ChannelStatistics:
     """Statistics of every channel in float64, without missing values.
 

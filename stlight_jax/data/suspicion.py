@@ -11,6 +11,8 @@ from collections.abc import Callable, Collection
 
 import numpy as np
 
+from stlight_jax.data.statistics import with_nan
+
 FILL_OPTION = "--config.data.fill_value"
 _MAX_MARKS = 3  # numbers at each end of the range that can mean "missing"
 _NEAR = 0.05  # of the range of the other values: a nearer value is an ordinary neighbour
@@ -275,8 +277,7 @@ class ValueSurvey:
           sequence: name of the sequence.
           block: `[n, h, w, c]`, as it is stored.
         """
-        if self._fill is not None and block.dtype.kind != "f":
-            block = np.where(block == block.dtype.type(self._fill), np.float32(np.nan), block.astype(np.float32))
+        block = with_nan(block, self._fill)
         self.frames += len(block)
         self.empty += _count_empty(block)
         self._values += block.size // block.shape[-1]
@@ -342,15 +343,20 @@ class ValueSurvey:
         self._end_sequence()
         if not self._ranges:
             return {}
-        lows, highs = (np.stack(ends) for ends in zip(*self._ranges.values(), strict=True))  # [sequence, c]
+        lows, highs = self._ends()
         low, high = _lowest(lows), _highest(highs)
         return {int(number): low[number].item() for number in np.flatnonzero(low == high)}
+
+    def _ends(self) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the lowest and the highest value of each channel in each sequence, `[sequence, c]`."""
+        lows, highs = zip(*self._ranges.values(), strict=True)
+        return np.stack(lows), np.stack(highs)
 
     def _unlike_ranges(self, per_channel_option: str) -> list[str]:
         """Names floats in 0..1 beside others in 0..255: of sequences, else of channels."""
         if self._dtype.kind != "f" or not self._ranges:
             return []
-        lows, highs = (np.stack(ends) for ends in zip(*self._ranges.values(), strict=True))  # [sequence, c]
+        lows, highs = self._ends()
         units, grey = _is_unit(lows, highs), _is_grey(lows, highs)
         names = list(self._ranges)
         for number in range(len(self._channels)):

@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from stlight_jax.data.formats.types import FrameSource
-from stlight_jax.data.statistics import is_missing
+from stlight_jax.data.statistics import with_nan
 from stlight_jax.data.times import TimeAxis
 from stlight_jax.errors import InputError
 
@@ -87,16 +87,15 @@ class SampledSource:
             if len(chosen):
                 if observe is not None:
                     observe(chosen)
-                yield self._with_nan(chosen)
+                yield self._resized(chosen)
 
-    def _with_nan(self, block: np.ndarray) -> np.ndarray:
+    def _resized(self, block: np.ndarray) -> np.ndarray:
         if self.size is not None and block.shape[1:3] != self.size:
             # TFDS and TensorFlow, which this needs, are slow to import.
             from stlight_jax.data.resize import resize_valid
 
             block = resize_valid(block, self.original.fill, *self.size)
-        missing = None if block.dtype.kind == "f" else is_missing(block, self.original.fill)
-        return block if missing is None else np.where(missing, np.float32(np.nan), block.astype(np.float32))
+        return with_nan(block, self.original.fill)
 
 
 _NOT_PREDICTED = np.zeros((0, 0, 0, 0), np.float32)

@@ -32,9 +32,7 @@ def check_storage(path: epath.PathLike, item: Any) -> None:
         _check_sources(label, item, folder)
     needed = item.size * item.dtype.itemsize
     for name, offset, size in item.external or ():
-        prefix = os.environ.get("HDF5_EXTFILE_PREFIX", "").replace("${ORIGIN}", folder)
-        places = [os.path.join(place, name) for place in (prefix, os.getcwd(), folder) if place]
-        found = next(filter(os.path.isfile, places), None)
+        found = _find(name, folder, "HDF5_EXTFILE_PREFIX", os.getcwd(), folder)
         if found is None:
             raise InputError(f"{label} is stored in the file {name}, which is not there; copy it to {folder}")
         stored, part = os.path.getsize(found), min(size, needed)
@@ -43,6 +41,12 @@ def check_storage(path: epath.PathLike, item: Any) -> None:
                 f"{label} is stored in the file {name}, which has {stored:,} bytes of {offset + part:,}; get a whole copy"
             )
         needed -= part
+
+
+def _find(name: str, folder: str, variable: str, *places: str) -> str | None:
+    """Returns the first file of a name in the folder that an environment variable names, or in others; None if none exists."""
+    prefix = os.environ.get(variable, "").replace("${ORIGIN}", folder)
+    return next(filter(os.path.isfile, (os.path.join(place, name) for place in (prefix, *places) if place)), None)
 
 
 def missing_filter(item: Any) -> int | None:
@@ -77,9 +81,7 @@ def _check_sources(label: str, item: Any, folder: str) -> None:
     fixed = [source for source in sources if "%" not in source.file_name]  # others are series of as many files as there are
     for name, key in sorted({(source.file_name, source.dset_name) for source in fixed}):
         same = name == "."
-        prefix = os.environ.get("HDF5_VDS_PREFIX", "").replace("${ORIGIN}", folder)
-        places = [os.path.join(place, name) for place in (prefix, folder, os.getcwd()) if place]
-        found = item.file.filename if same else next(filter(os.path.isfile, places), None)
+        found = item.file.filename if same else _find(name, folder, "HDF5_VDS_PREFIX", folder, os.getcwd())
         if found is None:
             raise InputError(f"{label} has parts in {name}, which is not there; copy it to {folder}")
         with contextlib.nullcontext(item.file) if same else h5py.File(found, "r") as file:

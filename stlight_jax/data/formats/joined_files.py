@@ -16,6 +16,7 @@ from stlight_jax.data.formats.read_errors import read_errors
 from stlight_jax.data.formats.types import FrameSource, ReadOptions, frames_per_block
 from stlight_jax.data.joined_times import join_times, time_kind, with_units_of
 from stlight_jax.data.splits import split_in_name
+from stlight_jax.data.statistics import with_nan
 from stlight_jax.data.times import TimeAxis, sampling_step
 from stlight_jax.data.times_in_names import times_in_names
 
@@ -269,7 +270,7 @@ class _Succession:
                 first -= part.frames
                 continue
             for block in part.blocks(first):
-                waiting.append(block if block.dtype == self._dtype else _to_floats(block, part.fill))
+                waiting.append(block if block.dtype == self._dtype else with_nan(block, part.fill).astype(np.float32))
                 frames += len(block)
                 if frames >= size:
                     yield waiting[0] if len(waiting) == 1 else np.concatenate(waiting)
@@ -279,26 +280,18 @@ class _Succession:
             yield np.concatenate(waiting)
 
 
-def _to_floats(block: np.ndarray, fill: float | None) -> np.ndarray:
-    floats = block.astype(np.float32)
-    if fill is not None:
-        floats[block == fill] = np.nan
-    return floats
-
-
 def _joined_name(names: Sequence[str]) -> str:
     """Returns a name such as rain_000..023.nc for rain_000.nc to rain_023.nc."""
     low, high = names[0], names[-1]
-    same = next(
-        (place for place, pair in enumerate(zip(low, high, strict=False)) if pair[0] != pair[1]), min(len(low), len(high))
-    )
-    prefix = re.sub("[0-9]+$", "", low[:same])
+    prefix = re.sub("[0-9]+$", "", _common_start(low, high))
     tails = low[len(prefix) :], high[len(prefix) :]
-    equal = sum(
-        1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(*(tail[::-1] for tail in tails), strict=False))
-    )
-    suffix = re.sub("^[0-9]+", "", tails[0][len(tails[0]) - equal :])
+    suffix = re.sub("^[0-9]+", "", _common_start(*(tail[::-1] for tail in tails))[::-1])
     return prefix + "..".join(tail[: len(tail) - len(suffix)] for tail in tails) + suffix
+
+
+def _common_start(first: str, second: str) -> str:
+    same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(first, second, strict=False))
+    return "".join(character for character, _ in same)
 
 
 def _joined_remarks(parts: Sequence[FrameSource]) -> list[str]:
