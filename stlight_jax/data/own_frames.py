@@ -9,6 +9,7 @@ from typing import Any
 from etils import epath
 
 from stlight_jax.console.messages import print_message
+from stlight_jax.data.formats import registry
 from stlight_jax.data.formats.input_files import visible_files
 from stlight_jax.data.frames_reader import FramesOptions, FramesReader
 from stlight_jax.data.prepare import prepare, refuse_remote
@@ -136,7 +137,9 @@ def _check_options(prepared: epath.Path, options: FramesOptions) -> None:
 
 def _fingerprint(path: epath.Path, kept: epath.Path) -> list[tuple[str, int, int]]:
     """Lists names, sizes and times of the files, without those in the folder `kept`, so that a changed file is read anew."""
-    files = [os.fspath(path)] if path.is_file() else visible_files(os.fspath(path), left_out=os.fspath(kept))
+    files = [os.fspath(path)] if path.is_file() else [*visible_files(os.fspath(path), left_out=os.fspath(kept))]
+    formats = {file: registry.input_format(file) for file in files}
+    files += sorted({other for file, of in formats.items() if of for other in of.referenced_files(file)} - {*files})
     stats = [(file, os.stat(file)) for file in files if os.path.exists(file)]  # links may lead nowhere
     # In nanoseconds: epath's times are whole seconds, in which a file can be written twice.
     return [(os.path.abspath(file), stat.st_size, stat.st_mtime_ns) for file, stat in stats]

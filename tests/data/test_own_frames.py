@@ -3,6 +3,7 @@
 import errno
 import os
 
+import h5py
 import numpy as np
 import pytest
 from etils import epath
@@ -237,3 +238,22 @@ def test_keys_that_prepared_frames_cannot_follow_are_refused(raw, tmp_path):
         open_training(load("frames", tmp_path / "out", gap=3))
     with pytest.raises(InputError, match="data.fill_value is 7.0, prepared with None"):
         open_training(load("frames", tmp_path / "out", fill_value=7.0))
+
+
+def test_frames_are_read_anew_when_the_target_of_a_link_changes(raw, kept, monkeypatch):
+    raw.mkdir()
+    frames = np.random.default_rng(0).uniform(1, 9, (60, 8, 8)).astype("f4")
+    target = raw.parent / "linked.h5"
+    with h5py.File(target, "w") as file, h5py.File(raw / "a.h5", "w") as linking:
+        file["rain"] = frames
+        linking["rain"] = h5py.ExternalLink(str(target), "rain")
+    config = load("frames", raw, prepared=str(kept), variable="rain")
+    asked = []
+    monkeypatch.setattr(own_frames, "print_message", record(asked))
+    first, _ = open_training(config)
+    open_training(config)
+    assert len(asked) == 1
+    with h5py.File(target, "r+") as file:
+        file["rain"][:] = frames + 100
+    second, _ = open_training(config)
+    np.testing.assert_allclose(everything(second), everything(first) + 100, rtol=1e-6)

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import importlib
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 from etils import epath
@@ -61,6 +61,7 @@ class FileFormat:
       has_named_arrays: whether the options that name arrays apply.
       limits: the limits of an output.
       output_bytes: returns the size of an output in bytes, for the check of the disk; None if it depends on the values.
+      referenced_files: returns the other files that hold parts of a file.
     """
 
     name: str
@@ -79,6 +80,7 @@ class FileFormat:
     has_named_arrays: bool = False
     limits: OutputLimits = OutputLimits()
     output_bytes: Callable[[OutputSpec], int] | None = None
+    referenced_files: Callable[[epath.PathLike], Collection[str]] = lambda path: ()
 
     @property
     def writes_folders(self) -> bool:

@@ -14,7 +14,7 @@ from etils import epath
 from stlight_jax.data.formats import netcdf
 from stlight_jax.data.formats.file_contents import require_kind
 from stlight_jax.data.formats.file_format import FileFormat, OutputLimits, WriteFrame
-from stlight_jax.data.formats.hdf5_storage import check_storage, count_unwritten
+from stlight_jax.data.formats.hdf5_storage import check_storage, count_unwritten, referenced_files
 from stlight_jax.data.formats.named_arrays import open_arrays
 from stlight_jax.data.formats.output_spec import OutputSpec
 from stlight_jax.data.formats.radar_hdf5 import radar_arrays
@@ -229,4 +229,5 @@ FORMAT = FileFormat(
     has_named_arrays=True,
     limits=OutputLimits(outer_axes=True),
     output_bytes=lambda spec: spec.array_bytes,
+    referenced_files=referenced_files,
 )

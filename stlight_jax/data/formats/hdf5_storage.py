@@ -1,8 +1,10 @@
 """How an HDF5 dataset is stored: compression filters that are missing, and parts in other files that are not there."""
 
 import contextlib
+import glob
 import importlib
 import os
+import re
 from typing import Any
 
 from etils import epath
@@ -49,6 +51,50 @@ def _find(name: str, folder: str, variable: str, *places: str) -> str | None:
     return next(filter(os.path.isfile, (os.path.join(place, name) for place in (prefix, *places) if place)), None)
 
 
+def referenced_files(path: epath.PathLike) -> set[str]:
+    """Returns the other files that hold parts of an HDF5 file, as far as they exist; an empty set for a file of another kind.
+
+    Those are the targets of external links, the sources of virtual datasets, and files of raw numbers.
+    """
+    import h5py
+
+    found, waiting = {os.path.realpath(path)}, [os.path.realpath(path)]
+    while waiting:
+        with contextlib.suppress(OSError, RuntimeError), h5py.File(waiting.pop(), "r") as file:
+            new = set(map(os.path.realpath, _references(file))) - found
+            found |= new
+            waiting += new
+    return found - {os.path.realpath(path)}
+
+
+def _references(file: Any) -> list[str]:
+    import h5py
+
+    folder = os.path.dirname(os.path.abspath(file.filename))
+    names: list[str] = []
+
+    def add(variable: str, name: str, *places: str) -> None:
+        names.extend(filter(None, [_find(name, folder, variable, *places)]))
+
+    def visit(key: str, link: Any) -> None:
+        if isinstance(link, h5py.ExternalLink):
+            with contextlib.suppress(KeyError, OSError, RuntimeError):  # what links to nowhere lead to
+                names.append(file[key].file.filename)
+        item = file.get(key) if isinstance(link, h5py.HardLink) else None
+        if isinstance(item, h5py.Dataset):
+            for source in item.virtual_sources() if item.is_virtual else ():
+                if "%" in source.file_name:
+                    pattern = os.path.join(folder, re.sub("%b", "*", glob.escape(source.file_name)))
+                    names.extend(glob.glob(pattern))
+                elif source.file_name != ".":
+                    add("HDF5_VDS_PREFIX", source.file_name, folder, os.getcwd())
+            for name, _, _ in item.external or ():
+                add("HDF5_EXTFILE_PREFIX", name, os.getcwd(), folder)
+
+    file.visititems_links(visit)
+    return names
+
+
 def missing_filter(item: Any) -> int | None:
     """Returns the number of the first compression filter of a dataset that is not available, or None."""
     import h5py
@@ -81,6 +127,8 @@ def _check_sources(label: str, item: Any, folder: str) -> None:
     fixed = [source for source in sources if "%" not in source.file_name]  # others are series of as many files as there are
     for name, key in sorted({(source.file_name, source.dset_name) for source in fixed}):
         same = name == "."
+        if same and key.strip("/") == item.name.strip("/"):
+            raise InputError(f"{label} is a virtual dataset whose source is itself; give it sources that hold the values")
         found = item.file.filename if same else _find(name, folder, "HDF5_VDS_PREFIX", folder, os.getcwd())
         if found is None:
             raise InputError(f"{label} has parts in {name}, which is not there; copy it to {folder}")

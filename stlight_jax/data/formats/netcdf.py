@@ -17,7 +17,7 @@ from etils import epath
 from stlight_jax.data.formats import cf_attributes as cf
 from stlight_jax.data.formats.file_contents import require_kind
 from stlight_jax.data.formats.file_format import FileFormat, OutputLimits, WriteFrame
-from stlight_jax.data.formats.hdf5_storage import check_storage
+from stlight_jax.data.formats.hdf5_storage import check_storage, referenced_files
 from stlight_jax.data.formats.named_arrays import open_arrays
 from stlight_jax.data.formats.netcdf3_header import check_length
 from stlight_jax.data.formats.output_spec import OutputSpec
@@ -189,4 +189,5 @@ FORMAT = FileFormat(
     extra="netcdf",
     has_named_arrays=True,
     limits=OutputLimits(dtypes=_DTYPES, outer_axes=True),
+    referenced_files=referenced_files,
 )
