@@ -1,0 +1,201 @@
+"""Ridge regression of future frames on earlier frames in closed form, with one set of weights or one for each pixel.
+
+The change from the last input frame is regressed on centred inputs, so that strong regularisation predicts the last frame plus
+the mean change. The sums are float64, on the host. A pixel of a window with a missing value, input or target, is left out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+
+from stlight_jax.data.sequences import Sequences
+
+STRENGTHS = (1e0, 1e-1, 1e-2, 1e-3, 1e-4)
+_MOST_WINDOWS, _MOST_VALUES = 2000, 160_000_000  # read from the training sequences; a quarter of both for validation
+_VALUES_AT_A_TIME = 2**21
+_LEAST_VARIANCE = 1e-14  # in the network's range, above the rounding errors of a variance
+_MOST_SUMS = 2**25  # numbers in the sums of one pass, 256 MiB
+
+
+@dataclasses.dataclass(frozen=True)
+class LinearFit:
+    """Weights from the input values of a pixel to its future values, in the network's range.
+
+    Attributes:
+      kernel: float64 `[inputs, outputs]`, or `[h, w, inputs, outputs]` for one set of weights for each pixel. An input is
+        numbered t*C + c, an output t'*C' + c', as by `fold_time`.
+      bias: float64 `[outputs]` or `[h, w, outputs]`.
+      strength: of the regularisation, relative to the mean diagonal of the inputs' covariance matrix.
+      validation_mse: mean squared error of a single value on the validation sequences; infinite if no pixel
+        has all its values.
+    """
+
+    kernel: np.ndarray
+    bias: np.ndarray
+    strength: float
+    validation_mse: float
+
+
+@dataclasses.dataclass(frozen=True)
+class _Shape:
+    """The inputs and outputs of a regression: frames and channels."""
+
+    in_frames: int
+    in_channels: int
+    out_frames: int
+    out_channels: int
+
+    @property
+    def inputs(self) -> int:
+        return self.in_frames * self.in_channels
+
+    @property
+    def outputs(self) -> int:
+        return self.out_frames * self.out_channels
+
+    def last_frame(self) -> np.ndarray:
+        """The kernel that copies the last input frame, `[inputs, outputs]`."""
+        kernel = np.zeros((self.in_frames, self.in_channels, self.out_frames, self.out_channels))
+        kernel[-1] = np.eye(self.in_channels, self.out_channels)[:, None]
+        return kernel.reshape(self.inputs, self.outputs)
+
+
+def fit_linear(training: Sequences, validation: Sequences, in_frames: int, out_frames: int, out_channels: int) -> LinearFit:
+    """Fits one set of weights for all pixels.
+
+    Args:
+      training: sequences of at least `in_frames + out_frames` frames, of which evenly spaced ones are read, at most 2,000.
+      validation: sequences of at least `in_frames + out_frames` frames, which choose the strength.
+      in_frames: input frames, the first of a sequence. Changes are counted from the last of them.
+      out_frames: frames to predict.
+      out_channels: channels to predict, the first of a frame.
+
+    Returns:
+      The fit. It copies the last frame if no training sequence has a pixel with all its values.
+    """
+    shape = _Shape(in_frames, training.shape[3], out_frames, out_channels)
+    fit = _fit(training, validation, shape, None)
+    return dataclasses.replace(fit, kernel=fit.kernel[0], bias=fit.bias[0])
+
+
+def fit_pixels(training: Sequences, validation: Sequences, in_frames: int, out_frames: int, out_channels: int) -> LinearFit:
+    """Fits one set of weights for each pixel.
+
+    Args:
+      training: as for `fit_linear`.
+      validation: as for `fit_linear`; frames have the size of the training frames.
+      in_frames: as for `fit_linear`.
+      out_frames: as for `fit_linear`.
+      out_channels: as for `fit_linear`.
+
+    Returns:
+      The fit, with one strength for all pixels. Frames too large for one pass have a strength for each part of their pixels,
+      and `strength` is the largest.
+    """
+    height, width, channels = training.shape[1:]
+    shape, pixels = _Shape(in_frames, channels, out_frames, out_channels), height * width
+    passes = math.ceil(pixels * (shape.inputs + 1) * (shape.inputs + 1 + shape.outputs) / _MOST_SUMS)
+    parts = np.array_split(np.arange(pixels), passes)
+    fits = [_fit(training, validation, shape, slice(part[0], part[-1] + 1)) for part in parts]
+    return LinearFit(
+        np.concatenate([fit.kernel for fit in fits]).reshape(height, width, shape.inputs, shape.outputs),
+        np.concatenate([fit.bias for fit in fits]).reshape(height, width, shape.outputs),
+        strength=max(fit.strength for fit in fits),
+        validation_mse=float(np.average([fit.validation_mse for fit in fits], weights=list(map(len, parts)))),
+    )
+
+
+def _fit(training: Sequences, validation: Sequences, shape: _Shape, pixels: slice | None) -> LinearFit:
+    """Fits the weights of some pixels, each its own, or for None one set for all: `[groups, inputs, outputs]`."""
+    sums, other = _sums(training, shape, pixels, share=1), _sums(validation, shape, pixels, share=4)
+    best = LinearFit(np.empty(0), np.empty(0), 0.0, math.inf)
+    for strength in STRENGTHS:
+        weights = sums.solve(strength)
+        error = other.mean_squared_error(weights)
+        if error < best.validation_mse or not best.strength:  # of equal errors, the strongest regularisation
+            best = LinearFit(shape.last_frame() + weights[:, 1:], weights[:, 0], strength, error)
+    return best
+
+
+@dataclasses.dataclass(frozen=True)
+class _Sums:
+    """Sums of products over the rows of each group; a row is a pixel of a window.
+
+    Attributes:
+      inputs: of pairs of inputs, float64 `[groups, 1 + inputs, 1 + inputs]`; the first input is the constant 1.
+      changes: of an input and a change, float64 `[groups, 1 + inputs, outputs]`.
+      squares: of all changes.
+    """
+
+    inputs: np.ndarray
+    changes: np.ndarray
+    squares: float
+
+    def solve(self, strength: float) -> np.ndarray:
+        """Returns the weights for a strength, `[groups, 1 + inputs, outputs]`; the first of them are the bias."""
+        rows = np.maximum(self.inputs[:, :1, :1], 1)
+        mean, mean_change = self.inputs[:, :1, 1:] / rows, self.changes[:, :1] / rows  # [groups, 1, inputs or outputs]
+        covariance = self.inputs[:, 1:, 1:] / rows - mean.transpose(0, 2, 1) @ mean
+        with_change = self.changes[:, 1:] / rows - mean.transpose(0, 2, 1) @ mean_change
+        size = covariance.shape[-1]
+        diagonal = np.trace(covariance, axis1=1, axis2=2)[:, None, None] / size
+        diagonal = np.where(diagonal > _LEAST_VARIANCE, diagonal, 1.0)  # of constant inputs
+        weights = np.linalg.solve(covariance + strength * diagonal * np.eye(size), with_change)
+        return np.concatenate([mean_change - mean @ weights, weights], 1)
+
+    def mean_squared_error(self, weights: np.ndarray) -> float:
+        """Computes the mean squared error of a change by weights of `solve`; infinite without rows."""
+        values = self.inputs[:, 0, 0].sum() * weights.shape[-1]
+        errors = self.squares + np.sum(weights * (self.inputs @ weights - 2 * self.changes))
+        return float(errors / values) if values else math.inf
+
+
+def _sums(sequences: Sequences, shape: _Shape, pixels: slice | None, share: int) -> _Sums:
+    """Sums over evenly spaced windows, at most a `share`-th of the limits."""
+    length, height, width, channels = sequences.shape
+    groups = 1 if pixels is None else pixels.stop - pixels.start
+    inputs, changes = (np.zeros((groups, shape.inputs + 1, size)) for size in (shape.inputs + 1, shape.outputs))
+    squares, window = 0.0, length * height * width * channels
+    count = min(len(sequences), _MOST_WINDOWS // share, max(1, _MOST_VALUES // share // window))
+    indices = np.linspace(0, len(sequences) - 1, count).astype(int)
+    for chosen in np.array_split(indices, math.ceil(count / max(1, _VALUES_AT_A_TIME // window))):
+        values, valid = sequences.scaling.to_network_float64(sequences.frames(chosen))
+        rows = _rows(values, valid, shape, pixels)
+        x, y = (part.reshape(-1, groups, part.shape[-1]) for part in rows)  # [rows, groups, inputs or outputs]
+        x, y = x.transpose(1, 2, 0), y.transpose(1, 0, 2)
+        inputs += x @ x.transpose(0, 2, 1)
+        changes += x @ y
+        squares += float(np.square(y).sum())
+    return _Sums(inputs, changes, squares)
+
+
+def _rows(values: np.ndarray, valid: np.ndarray | None, shape: _Shape, pixels: slice | None) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the inputs and the changes of windows, with zeros for a pixel that lacks a value.
+
+    Args:
+      values: `[b, t, h, w, c]` in the network's range.
+      valid: bool of the same shape, False where values are missing; None if none is.
+      shape: of the regression.
+      pixels: as for `_fit`.
+
+    Returns:
+      `[b, pixels, 1 + inputs]`, the first of them 1, and `[b, pixels, outputs]`.
+    """
+
+    def parts(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        frames = frames.reshape(*frames.shape[:2], -1, frames.shape[-1])[:, :, pixels or slice(None)]  # [b, t, pixels, c]
+        last = shape.in_frames + shape.out_frames
+        return frames[:, : shape.in_frames], frames[:, shape.in_frames : last, :, : shape.out_channels]
+
+    inputs, targets = parts(values)
+    changes = targets - inputs[:, -1:, :, : shape.out_channels]
+    x, y = (part.transpose(0, 2, 1, 3).reshape(len(part), part.shape[2], -1) for part in (inputs, changes))
+    x = np.concatenate([np.ones((*x.shape[:2], 1)), x], -1)  # [b, pixels, 1 + inputs]
+    if valid is None:
+        return x, y
+    known_inputs, known_targets = (part.all((1, 3)) for part in parts(valid))
+    whole = (known_inputs & known_targets)[..., None]  # [b, pixels, 1]
+    return np.where(whole, x, 0.0), np.where(whole, y, 0.0)
