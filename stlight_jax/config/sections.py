@@ -29,6 +29,10 @@ class ModelSection(Section, name="model"):
     near_kernel: Annotated[int, Key("Side k1 of the first depthwise kernel; odd.", least=1)] = 3
     far_kernel: Annotated[int, Key("Side k2 of the second, dilated depthwise kernel; odd.", least=1)] = 7
     dilation: Annotated[int, Key("Dilation of the far kernel.", least=1)] = 3
+    shortcut: Annotated[Literal["none", "last", "linear", "flow", "auto"], Key(
+        "Path beside the network, from the input frames to the output: the last frame, a linear map of the input frames, or "
+        "the last frame carried along its motion; auto takes the one with the lowest validation MSE.",
+        since="0.2", absent="none")] = "none"
     depthwise: Annotated[Literal["auto", "native", "phases", "taps", "cpu", "portable"], Key(
         "Implementation of the depthwise convolutions; auto takes the fastest one for the platform.")] = "auto"
     precision: Annotated[Literal["float32", "tensorfloat32", "bfloat16"], Key(

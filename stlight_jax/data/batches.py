@@ -2,6 +2,7 @@
 
 import chex
 import jax
+import jax.numpy as jnp
 
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.model.stlight import STLight
@@ -18,13 +19,16 @@ def split_frames(
       scaling: from stored values to the network's range; None for uint8.
 
     Returns:
-      Inputs, float32 `[b, T, h, w, c]`; targets, float32 `[b, horizon, h, w, c']`; and a bool mask of the targets' shape, False
-      where values are missing, or None if none can be missing.
+      Inputs, float32 `[b, T, h, w, c]`, NaN where values are missing; targets, float32 `[b, horizon, h, w, c']`; and a bool
+      mask of the targets' shape, False where values are missing, or None if none can be missing.
     """
     scaling = scaling or Scaling()
     chex.assert_type(frames, scaling.dtype)
     first = model.config.in_frames
     values, valid = scaling.to_network(frames)
+    inputs = values[:, :first]
+    if valid is not None:
+        inputs = jnp.where(valid[:, :first], inputs, jnp.nan)
     channels = model.config.out_channels
     valid_targets = None if valid is None else valid[:, first:, ..., :channels]  # [b, horizon, h, w, c']
-    return values[:, :first], values[:, first:, ..., :channels], valid_targets
+    return inputs, values[:, first:, ..., :channels], valid_targets

@@ -1,5 +1,6 @@
 """From a config to its data: the config is taken apart here, and each data set receives its own section."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,12 +34,15 @@ def network_config(config: RunConfig) -> STLightConfig:
       config: of any data set.
 
     Returns:
-      The shape. The channels of a user's own frames are 1 if the config leaves them to the data.
+      The shape. The channels of a user's own frames are 1 and the shortcut is linear if the config leaves them to the data.
 
     Raises:
       InputError: a value is not permitted.
     """
-    return STLightConfig.from_section(config.model, len(find_dataset(config.dataset).channels) or 1)
+    section = config.model
+    if section.shortcut == "auto":
+        section = dataclasses.replace(section, shortcut="linear")
+    return STLightConfig.from_section(section, len(find_dataset(config.dataset).channels) or 1)
 
 
 def frame_size(config: RunConfig) -> tuple[int, int] | None:

@@ -116,6 +116,21 @@ class Scaling:
         valid = jnp.isfinite(values) if self.fill is None else frames != jnp.asarray(self.fill, frames.dtype)
         return jnp.where(valid, values, jnp.asarray(self.filling, jnp.float32)), valid
 
+    def fill_missing(self, values: jax.Array) -> tuple[jax.Array, jax.Array | None]:
+        """Fills the missing values of frames that enter the network.
+
+        Args:
+          values: float `[..., c]` in the network's range, NaN where values are missing.
+
+        Returns:
+          The frames with `filling` where values are missing, and a bool mask that is False there; None if no value can be
+          missing.
+        """
+        if not self.missing:
+            return values, None
+        valid = ~jnp.isnan(values)
+        return jnp.where(valid, values, jnp.asarray(self.filling, values.dtype)), valid
+
     def for_channels(self, channels: int) -> Scaling:
         """Restricts the scaling to the first channels.
 

@@ -30,7 +30,12 @@ def make_eval_step(model: STLight, scaling: Scaling) -> EvalStep:
 
     def eval_step(variables: Any, frames: jax.Array) -> FrameScores:
         inputs, targets, valid = split_frames(frames, model, scaling)
-        prediction = rollout(lambda seen: scaling.with_constants(apply(variables, seen)), inputs, targets.shape[1])
+
+        def predict(seen: jax.Array) -> jax.Array:
+            filled, seen_valid = scaling.fill_missing(seen)
+            return scaling.with_constants(apply(variables, filled, valid=seen_valid))
+
+        prediction = rollout(predict, inputs, targets.shape[1])
         return frame_metrics(prediction, targets, valid)
 
     return eval_step
@@ -53,8 +58,7 @@ def make_baseline_step(
     def baseline_step(variables: Any, frames: jax.Array) -> FrameScores:
         del variables
         inputs, targets, valid = split_frames(frames, model, scaling)
-        _, inputs_valid = scaling.to_network(frames[:, : model.config.in_frames])
-        prediction = predict(inputs, inputs_valid)[..., : targets.shape[-1]]  # [b, 1 or horizon, h, w, c']
+        prediction = predict(*scaling.fill_missing(inputs))[..., : targets.shape[-1]]  # [b, 1 or horizon, h, w, c']
         return frame_metrics(jnp.broadcast_to(prediction, targets.shape), targets, valid)
 
     return baseline_step

@@ -45,7 +45,7 @@ class Samples:
 
     def __init__(self, source: Sequences, model: STLight, variables: Any, scaling: Scaling) -> None:
         self._source, self._model, self._scaling = source, model, scaling
-        self._predictor = Predictor(model.config, variables)
+        self._predictor = Predictor(model.config, variables, filling=scaling.filling)
 
     def batches(self, indices: np.ndarray) -> Iterator[Sample]:
         """Yields the sequences of `indices`, in that order, a few at a time."""
@@ -63,8 +63,7 @@ class Samples:
         stored = jnp.asarray(self._source.frames(indices))
         inputs, truth, valid = split_frames(stored, self._model, self._scaling)
         prediction = rollout(lambda seen: self._scaling.with_constants(self._predictor(seen)), inputs, truth.shape[1])
-        _, inputs_valid = self._scaling.to_network(stored[:, : self._model.config.in_frames])
-        parts = ((inputs, inputs_valid), (truth, valid), (prediction, valid))
+        parts = ((inputs, None), (truth, valid), (prediction, valid))
         return Sample(*(np.asarray(part) if where is None else np.where(where, part, np.nan) for part, where in parts))
 
 

@@ -31,8 +31,9 @@ _REPETITIONS = 15
 def export_model(model: TrainedModel, platforms: tuple[str, ...] = PLATFORMS) -> TrainedModel:
     """Adds a program to a model.
 
-    The program takes {"params", "batch_stats"} and float frames `[b, T, h, w, c]` in the network's range, for any batch size
-    and any sides that the patch divides, and returns `[b, T', h, w, c']`. On CPUs it uses the portable depthwise convolutions.
+    The program takes {"params", "batch_stats"} and float frames `[b, T, h, w, c]` in the network's range, with NaN where values
+    are missing, for any batch size and any sides that the patch divides, and returns `[b, T', h, w, c']`. On CPUs it uses the
+    portable depthwise convolutions.
 
     Args:
       model: The network.
@@ -42,9 +43,10 @@ def export_model(model: TrainedModel, platforms: tuple[str, ...] = PLATFORMS) ->
       The model with its program.
     """
     config = dataclasses.replace(model.config, depthwise="portable")
+    filling = model.scaling.for_channels(config.in_channels).filling
 
     def predict(variables: Any, frames: jax.Array) -> jax.Array:
-        return make_predict(config)(batch_norm.fold(variables), frames)
+        return make_predict(config, filling)(batch_norm.fold(variables), frames)
 
     batch, height, width = export.symbolic_shape("batch, height, width")
     patch = config.patch_size

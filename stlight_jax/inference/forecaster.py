@@ -183,8 +183,8 @@ class Forecaster:
 
     def _predict(self, given: FrameInput, horizon: int, ready: Callable[[int], None] | None) -> np.ndarray:
         """Returns `[b, horizon, h, w, c']` in the network's range."""
-        filling, lost = np.asarray(self._input_scaling.filling, np.float32), given.lost
-        seen = given.values if given.valid is None else np.where(given.valid, given.values, filling)
+        lost = given.lost
+        seen = given.values if given.valid is None else np.where(given.valid, given.values, given.values.dtype.type(np.nan))
         blocks: list[np.ndarray] = []
         count = 0
         while count < horizon:
@@ -197,7 +197,7 @@ class Forecaster:
             if ready is not None:
                 ready(min(count, horizon))
             if count < horizon:
-                fed_back = block if lost is None else np.where(lost, filling, block)
+                fed_back = block if lost is None else np.where(lost, block.dtype.type(np.nan), block)
                 seen = np.concatenate([seen, fed_back], axis=1)[:, -self.model.in_frames :]
         return np.concatenate(blocks, axis=1)[:, :horizon]
 

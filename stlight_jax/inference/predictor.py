@@ -31,19 +31,26 @@ class Predictor:
       config: The network.
       variables: Its variables, {"params", "batch_stats"}.
       device: JAX's default device if None.
+      filling: The network's input where values are missing: one value, or one per channel.
     """
 
-    def __init__(self, config: STLightConfig, variables: dict[str, Any], device: jax.Device | None = None):
+    def __init__(
+        self,
+        config: STLightConfig,
+        variables: dict[str, Any],
+        device: jax.Device | None = None,
+        filling: tuple[float, ...] = (0.0,),
+    ):
         device = device or jax.local_devices()[0]
         self._config, self._device = config, device
         self._variables = jax.device_put(jax.jit(batch_norm.fold)(jax.device_get(variables)), device)
-        self._predict = jax.jit(make_predict(config), compiler_options=compiler_options(device))
+        self._predict = jax.jit(make_predict(config, filling), compiler_options=compiler_options(device))
 
     def __call__(self, frames: np.ndarray | jax.Array) -> jax.Array:
         """Predicts; returns before the frames are computed, as JAX's functions do.
 
         Args:
-          frames: `[b, in_frames, h, w, in_channels]`, uint8 or floats in [0, 1].
+          frames: `[b, in_frames, h, w, in_channels]`, uint8 or floats in [0, 1]; NaN marks missing values.
 
         Returns:
           float32 or wider `[b, out_frames, h, w, out_channels]`, not clipped.
@@ -60,7 +67,7 @@ class Predictor:
 class Programs:
     """Runs one pass, `[b, T, h, w, c] -> [b, T', h, w, c']` in the network's range; compiles a program for each shape.
 
-    Any batch size, and any height and width that the patch divides, are possible.
+    NaN marks missing values in the input. Any batch size, and any height and width that the patch divides, are possible.
 
     Args:
       model: The network; its exported program is run if it has one, else the network's code.
@@ -77,12 +84,14 @@ class Programs:
         self._device = device
         self.dtype = np.dtype(np.float64 if model.config.dtype == "float64" else np.float32)
         function: Callable[[Any, jax.Array], jax.Array]
+        filling = model.scaling.for_channels(model.config.in_channels).filling
         if model.program is None:
             variables = jax.jit(batch_norm.fold)(jax.device_get(model.variables))
-            function = make_predict(model.config)
+            function = make_predict(model.config, filling)
         else:
             variables = model.variables
-            function = _deserialised(model, model.program, device.platform)
+            program = _deserialised(model, model.program, device.platform)
+            function = _filling_first(program, filling) if model.config.shortcut == "none" else program
         if self.dtype == np.float64 and not jax.config.read("jax_enable_x64"):  # JAX would take float32 without a warning
             raise InputError(f"{model.source}: float64 needs JAX's 64-bit types; set JAX_ENABLE_X64=1, or choose float32")
         self._variables = jax.device_put(variables, device)
@@ -106,16 +115,35 @@ class Programs:
         return self.compiled(frames.shape)(self._variables, jax.device_put(frames, self._device))
 
 
-def make_predict(config: STLightConfig) -> Callable[[Any, jax.Array], jax.Array]:
-    """Returns the function that a `Predictor` compiles, of variables with folded statistics, and frames."""
+def make_predict(config: STLightConfig, filling: tuple[float, ...] = (0.0,)) -> Callable[[Any, jax.Array], jax.Array]:
+    """Makes the function that a `Predictor` compiles.
+
+    Args:
+      config: The network.
+      filling: Its input where values are missing: one value, or one per channel.
+
+    Returns:
+      A function of variables with folded statistics, and frames, in which NaN marks missing values.
+    """
     model = STLight(config, folded=True)
 
     def predict(variables: Any, frames: jax.Array) -> Any:
         if frames.dtype == jnp.uint8:
-            frames = to_unit_range(frames)
-        return model.apply(variables, frames)
+            return model.apply(variables, to_unit_range(frames))
+        valid = ~jnp.isnan(frames)
+        filled = jnp.where(valid, frames, jnp.asarray(filling, frames.dtype))
+        return model.apply(variables, filled, valid=valid)
 
     return predict
+
+
+def _filling_first(program: Callable[[Any, jax.Array], jax.Array], filling: tuple[float, ...]) -> Callable[..., jax.Array]:
+    """Fills missing values before the program, since programs that stlight_jax 0.1 exported do not."""
+
+    def filling_first(variables: Any, frames: jax.Array) -> jax.Array:
+        return program(variables, jnp.where(jnp.isnan(frames), jnp.asarray(filling, frames.dtype), frames))
+
+    return filling_first
 
 
 def compiler_options(device: jax.Device) -> dict[str, Any]:

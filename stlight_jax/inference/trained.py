@@ -277,7 +277,7 @@ def _max_weight_bytes(config: STLightConfig) -> int:
     vectors = 12  # biases, and four vectors of each norm
     encoder = hidden * (seen * config.encoder_kernel**2 + vectors)
     block = hidden * (config.near_kernel**2 + config.far_kernel**2 + hidden + vectors)
-    return 8 * (encoder + config.depth * block + predicted * (hidden + 1)) + 2**20
+    return 8 * (encoder + config.depth * block + predicted * (hidden + seen + 2)) + 2**20
 
 
 def _check_fit(source: str, config: STLightConfig, found: dict[str, Any]) -> None:

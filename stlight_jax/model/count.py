@@ -87,13 +87,15 @@ def count(config: STLightConfig, height: int, width: int) -> Count:
     near, far = (depth * cells * d * side**2 for side in (config.near_kernel, config.far_kernel))
     encoding = cells * d * config.in_frames * config.in_channels * config.encoder_kernel**2
     pointwise = depth * cells * d * d
-    reassembling = height * width * (d // config.patch_size**2) * config.out_frames * config.out_channels
+    predicted = config.out_frames * config.out_channels
+    reassembling = height * width * (d // config.patch_size**2) * predicted
+    linear = height * width * config.in_frames * config.in_channels * predicted
 
     def mixer_size(name: str) -> int:
         return sum(_size(tree[name]) for tree in mixers)
 
     # name, parameters, multiply-accumulates by the paper's rules and true ones
-    parts = (
+    parts = [
         ("encoder, convolution", _size(encoder["conv"]) + _size(encoder["bias"]), encoding, encoding),
         ("encoder, batch norm", _size(encoder["norm"]), batch_norm, batch_norm),
         ("mixers, near depthwise", mixer_size("near"), 0, near),
@@ -102,7 +104,9 @@ def count(config: STLightConfig, height: int, width: int) -> Count:
         ("mixers, pointwise", mixer_size("pointwise"), pointwise, pointwise),
         ("mixers, pointwise norm", mixer_size("pointwise_norm"), depth * batch_norm, depth * batch_norm),
         ("reassembly, 1x1", _size(reassembly), reassembling, reassembling),
-    )
+    ]
+    if "shortcut" in params:
+        parts.append(("shortcut, linear", _size(params["shortcut"]), linear, linear))
     return Count(tuple(PartCount(*part) for part in parts), height, width)
 
 

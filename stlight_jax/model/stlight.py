@@ -17,6 +17,7 @@ from jax.typing import DTypeLike
 from stlight_jax.model.ops.batch_norm import STATISTICS, BatchNorm, FoldedBatchNorm
 from stlight_jax.model.ops.depthwise import as_conv_general_dilated
 from stlight_jax.model.ops.layers import Conv, Dense, gelu, pointwise_product
+from stlight_jax.model.shortcut import Shortcut, fill_from_neighbours
 from stlight_jax.model.stlight_config import STLightConfig
 
 _PRECISIONS = {"float32": lax.Precision.HIGHEST, "tensorfloat32": lax.Precision.HIGH, "bfloat16": lax.Precision.DEFAULT}
@@ -56,12 +57,14 @@ class STLight(_Part):
     """
 
     @nn.compact
-    def __call__(self, frames: jax.Array, train: bool = False) -> jax.Array:
+    def __call__(self, frames: jax.Array, train: bool = False, valid: jax.Array | None = None) -> jax.Array:
         """Predicts the frames that follow.
 
         Args:
           frames: `[b, in_frames, h, w, in_channels]`, floats in [0, 1].
           train: Whether to normalise by the batch's statistics and update the running ones.
+          valid: bool like `frames`, False where values are missing and `frames` has a filling; None if none are. A network
+            with a shortcut sees the nearest valid value in time instead of the filling.
 
         Returns:
           `[b, out_frames, h, w, out_channels]` in float32 or wider, not clipped (paper section 3.3).
@@ -75,6 +78,8 @@ class STLight(_Part):
         if not jnp.issubdtype(frames.dtype, jnp.floating):
             raise TypeError(f"frames are {frames.dtype}; STLight takes floats in [0, 1] (uint8 frames: divide by 255)")
         skip_from, skip_to = config.skip_blocks
+        if config.shortcut != "none" and valid is not None:
+            frames = fill_from_neighbours(frames, valid, config.in_frames)
 
         x = fold_time(frames.astype(_DTYPES[config.dtype]))  # [b, h, w, t*c]
         x = PatchEncoder(config, self.axis_name, self.folded, name="patch_encoder")(x, train)  # [b, h/p, w/p, d]
@@ -85,7 +90,10 @@ class STLight(_Part):
         x = PatchReassembly(config, name="patch_reassembly")(x)  # [b, h, w, t'*c']
         prediction = unfold_time(x, config.out_frames)  # [b, t', h, w, c']
         chex.assert_shape(prediction, (frames.shape[0], config.out_frames, *frames.shape[2:4], config.out_channels))
-        return prediction.astype(jnp.promote_types(prediction.dtype, jnp.float32))
+        prediction = prediction.astype(jnp.promote_types(prediction.dtype, jnp.float32))
+        if config.shortcut != "none":
+            prediction = prediction + Shortcut(config, name="shortcut")(frames, valid)  # [b, t', h, w, c']
+        return prediction
 
     def _mixers(self, name: str, length: int, x: jax.Array, train: bool) -> jax.Array:
         """Applies `length` mixer blocks; stacked parameters (leading axis = block) keep compile time independent of depth."""
@@ -190,10 +198,12 @@ class PatchReassembly(nn.Module):
         """Maps `[b, h/p, w/p, d]` to `[b, h, w, t'*c']`."""
         config = self.config
         x = pixel_shuffle(x, config.patch_size)  # [b, h, w, d/p**2]
+        zeros = nn.initializers.zeros
+        initial = (zeros, zeros) if config.shortcut != "none" else (torch_default_kernel, _torch_default_bias(x.shape[-1]))
         return nn.Dense(
             config.out_frames * config.out_channels,
-            kernel_init=torch_default_kernel,
-            bias_init=_torch_default_bias(x.shape[-1]),
+            kernel_init=initial[0],
+            bias_init=initial[1],
             name="conv",
             **_arithmetic(config),
         )(x)  # [b, h, w, t'*c']

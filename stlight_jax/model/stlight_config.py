@@ -25,6 +25,8 @@ class STLightConfig(ModelSection):
       near_kernel: k1, side of the first depthwise kernel; odd.
       far_kernel: k2, side of the second, dilated depthwise kernel; odd.
       dilation: Dilation of the far kernel.
+      shortcut: Path beside the network: "none", "last", "linear" or "flow"; see `stlight_jax.model.shortcut`. ("auto" is
+        replaced when a run starts.)
       depthwise: Implementation of the depthwise convolutions: "auto", "native", "phases", "taps", "cpu" or "portable"; see
         `stlight_jax.model.ops.depthwise`.
       precision: Precision of matrix products on accelerators that offer less than float32: "float32" (full), "tensorfloat32"
@@ -42,6 +44,13 @@ class STLightConfig(ModelSection):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.shortcut == "auto":
+            raise InputError("model.shortcut is auto, which training replaces; choose none, last, linear or flow")
+        if self.shortcut != "none" and self.out_channels > self.in_channels:
+            raise InputError(
+                f"model.shortcut is {self.shortcut} and model.out_channels {self.out_channels}, more than the "
+                f"{self.in_channels} channels of the input frames; a shortcut continues input channels: set it to none"
+            )
         for key in ("in_channels", "out_channels"):
             if getattr(self, key) < 1:
                 raise InputError(f"model.{key} is {getattr(self, key)}; it must be at least 1")

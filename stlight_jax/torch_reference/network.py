@@ -27,6 +27,8 @@ class NetworkConfig:
       near_kernel: side of the near depthwise kernel, odd.
       far_kernel: side of the far depthwise kernel, odd.
       dilation: dilation of the far kernel.
+      shortcut: path beside the network, from the input frames to the output: "none" (the paper's), "last" for the last frame,
+        or "linear" for a 1x1 convolution of the input frames. With one, the last convolution starts at zero.
     """
 
     in_frames: int
@@ -40,12 +42,15 @@ class NetworkConfig:
     near_kernel: int = 3
     far_kernel: int = 7
     dilation: int = 3
+    shortcut: str = "none"
 
     def __post_init__(self) -> None:
         if self.hidden_dim % self.patch_size**2 or self.near_kernel % 2 == 0 or self.far_kernel % 2 == 0 or self.depth < 2:
             raise ValueError("hidden_dim must be a multiple of patch_size**2, kernels odd, depth at least 2")
         if self.overlap >= 2 and (self.overlap - 1) * self.patch_size % 2:
             raise ValueError("an even overlap needs an even patch_size")
+        if self.shortcut not in ("none", "last", "linear"):
+            raise ValueError(f"shortcut is {self.shortcut!r}; PyTorch has none, last and linear")
 
 
 class MixerBlock(nn.Module):
@@ -70,6 +75,23 @@ class MixerBlock(nn.Module):
         return self.pointwise_norm(F.gelu(self.pointwise(x)))
 
 
+class LastFrame(nn.Module):
+    """Repeats the last frame of `[b, T*c, h, w]` as `[b, T'*c', h, w]`.
+
+    Args:
+      config: the size of the network.
+    """
+
+    def __init__(self, config: NetworkConfig):
+        super().__init__()
+        self.config = config
+
+    def forward(self, frames: torch.Tensor) -> torch.Tensor:
+        """Repeats the last frame."""
+        first = frames.shape[1] - self.config.in_channels
+        return frames[:, first : first + self.config.out_channels].repeat(1, self.config.out_frames, 1, 1)
+
+
 class STLight(nn.Module):
     """Predicts `out_frames` frames from `in_frames` frames in one pass.
 
@@ -81,6 +103,7 @@ class STLight(nn.Module):
         super().__init__()
         p, d, overlap = config.patch_size, config.hidden_dim, config.overlap
         self.patch_size, self.out_frames = p, config.out_frames
+        self.in_channels, self.out_channels = config.in_channels, config.out_channels
         self.skip_from, self.skip_to = config.depth // 3, 2 * config.depth // 3
         padding = (overlap - 1) * p // 2 if overlap >= 2 else 0
         conv = nn.Conv2d(config.in_frames * config.in_channels, d, p * max(1, overlap), stride=p, padding=padding)
@@ -88,6 +111,12 @@ class STLight(nn.Module):
         self.mixers = nn.ModuleList(MixerBlock(config) for _ in range(config.depth))
         conv = nn.Conv2d(d // p**2, config.out_frames * config.out_channels, 1)
         self.patch_reassembly = nn.Sequential(OrderedDict(shuffle=nn.PixelShuffle(p), conv=conv))
+        self.shortcut: nn.Module | None = None
+        if config.shortcut == "last":
+            self.shortcut = LastFrame(config)
+        elif config.shortcut == "linear":
+            linear = nn.Conv2d(config.in_frames * config.in_channels, config.out_frames * config.out_channels, 1)
+            self.shortcut = nn.Sequential(OrderedDict(linear=linear))
         self._initialise()
 
     def _initialise(self) -> None:
@@ -96,6 +125,18 @@ class STLight(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
                 nn.init.zeros_(module.bias)
+        if self.shortcut is not None:
+            nn.init.zeros_(self.patch_reassembly.conv.weight)
+            nn.init.zeros_(self.patch_reassembly.conv.bias)
+        if isinstance(self.shortcut, nn.Sequential):
+            self._copy_last_frame(self.shortcut.linear)
+
+    def _copy_last_frame(self, linear: nn.Conv2d) -> None:
+        nn.init.zeros_(linear.weight)
+        nn.init.zeros_(linear.bias)
+        with torch.no_grad():
+            for output in range(linear.out_channels):
+                linear.weight[output, linear.in_channels - self.in_channels + output % self.out_channels] = 1
 
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
         """Predicts the next frames.
@@ -113,11 +154,15 @@ class STLight(nn.Module):
             raise ValueError(
                 f"frames of {tuple(frames.shape[-2:])} pixels: patch_size {self.patch_size} must divide both sides"
             )
-        x = F.gelu(self.patch_encoder(frames.flatten(1, 2)))  # [b, d, h/p, w/p]
+        frames = frames.flatten(1, 2)  # [b, T*c, h, w]
+        x = F.gelu(self.patch_encoder(frames))  # [b, d, h/p, w/p]
         for index, mixer in enumerate(self.mixers):
             if index == self.skip_from:
                 skipped = x
             if index == self.skip_to:
                 x = x + skipped
             x = mixer(x)
-        return self.patch_reassembly(x).unflatten(1, (self.out_frames, -1))  # [b, T', c, h, w]
+        x = self.patch_reassembly(x)  # [b, T'*c, h, w]
+        if self.shortcut is not None:
+            x = x + self.shortcut(frames)
+        return x.unflatten(1, (self.out_frames, -1))  # [b, T', c, h, w]

@@ -179,7 +179,7 @@ def torch_network(config: STLightConfig, variables: Mapping[str, Any]) -> networ
     return model
 
 
-def network_arguments(config: STLightConfig) -> dict[str, int]:
+def network_arguments(config: STLightConfig) -> dict[str, Any]:
     """Selects the fields that `torch_reference.network.NetworkConfig` has."""
     only_jax = ("depthwise", "precision", "dtype", "rematerialise", "scan_unroll")
     return {name: value for name, value in dataclasses.asdict(config).items() if name not in only_jax}
@@ -218,6 +218,8 @@ def _mappings(config: STLightConfig) -> Iterator[TensorMapping]:
         for mapping in _mixer_block(f"mixers.{index}", segment):
             yield mapping._replace(block=index - first)
     yield from _layer("patch_reassembly.conv", ("patch_reassembly", "conv"), _DENSE)
+    if config.shortcut == "linear":
+        yield from _layer("shortcut.linear", ("shortcut", "linear"), _DENSE)
 
 
 def _mixer_block(name: str, segment: str) -> Iterator[TensorMapping]:

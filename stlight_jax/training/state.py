@@ -75,9 +75,14 @@ def make_optimizer(
     return optax.chain(
         optax.clip_by_global_norm(config.clip_norm) if config.clip_norm else optax.identity(),
         optax.scale_by_adam(b1=beta1, b2=config.beta2, eps=config.eps),
-        optax.masked(decay, lambda params: jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == "kernel", params)),
+        optax.masked(decay, lambda params: jax.tree_util.tree_map_with_path(_is_decayed, params)),
         optax.scale_by_learning_rate(learning_rate),
     )
+
+
+def _is_decayed(path: tuple[Any, ...], _: Any) -> bool:
+    """Kernels decay; that of the shortcut does not, because its good value is a copy of the last frame, not zero."""
+    return path[-1].key == "kernel" and path[0].key != "shortcut"
 
 
 def create_state(

@@ -20,8 +20,8 @@ from stlight_jax.training.state import TrainState, make_optimizer, moving_averag
 
 Metrics = dict[str, jax.Array]
 TrainStep = Callable[[TrainState, jax.Array, Hyperparameters], tuple[TrainState, Metrics]]
-# A device's share of a batch, or a part of it: inputs, float32 `[b, T, h, w, c]`; targets, float32 `[b, horizon, h, w, c']`;
-# a bool mask like the targets, False where values are missing, or None if no values are.
+# A device's share of a batch, or a part of it, as from `split_frames`: inputs, float32 `[b, T, h, w, c]`; targets, float32
+# `[b, horizon, h, w, c']`; a bool mask like the targets, False where values are missing, or None if no values are.
 _Batch = tuple[jax.Array, jax.Array, jax.Array | None]
 
 
@@ -70,12 +70,14 @@ def make_train_step(
       rolled out, with gradients through all passes) and the step's hyperparameters. It returns the next state and
       {"loss", "gradient_norm"}: the mean loss over all devices and the norm of its gradient before clipping.
     """
+    scaling = scaling or Scaling()
 
     def loss_of(params: Any, batch_stats: Any, batch: _Batch, valid_count: jax.Array | None) -> tuple[jax.Array, Any]:
         def predict(batch_stats: Any, seen: jax.Array) -> tuple[jax.Array, Any]:
             variables = {"params": params, "batch_stats": batch_stats}
-            prediction, updates = model.apply(variables, seen, train=True, mutable=["batch_stats"])
-            return prediction if scaling is None else scaling.with_constants(prediction), updates["batch_stats"]
+            filled, seen_valid = scaling.fill_missing(seen)
+            prediction, updates = model.apply(variables, filled, train=True, valid=seen_valid, mutable=["batch_stats"])
+            return scaling.with_constants(prediction), updates["batch_stats"]
 
         inputs, targets, valid = batch
         prediction, batch_stats = rollout_with_carry(predict, batch_stats, inputs, targets.shape[1])

@@ -31,7 +31,7 @@ OTHERS = {
     "model.depthwise": "native", "model.precision": "bfloat16", "model.dtype": "bfloat16", "model.rematerialise": "blocks",
     "optimizer.schedule": "cosine", "optimizer.batch_scaling": "sqrt", "parallel.batch_norm": "local",
     "parallel.launcher": "shard_map", "data.digits": "tfds", "data.validation": "openstl", "data.layout": "thw",
-    "data.channels": "rgb", "data.split": "time", "data.colour_order": "rgb",
+    "model.shortcut": "last", "data.channels": "rgb", "data.split": "time", "data.colour_order": "rgb",
 }  # fmt: skip
 
 

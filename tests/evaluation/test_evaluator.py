@@ -150,7 +150,7 @@ def test_constant_channels_are_predicted_as_they_were():
     scaling = Scaling("float32", (1.0, 4.0), (9.0, 4.0))
     model = types.SimpleNamespace(
         config=types.SimpleNamespace(in_frames=SEEN, out_channels=2),
-        apply=lambda _, seen: jnp.ones((len(seen), AHEAD, *seen.shape[2:])),  # white everywhere
+        apply=lambda _, seen, valid: jnp.ones((len(seen), AHEAD, *seen.shape[2:])),  # white everywhere
     )
     scores = make_eval_step(model, scaling)({}, jnp.asarray(frames))
     first = np.square((9 - frames[:, SEEN:, ..., 0].astype(np.float64)) / 8).sum((2, 3))

@@ -226,8 +226,8 @@ class WithNormsAtRest(STLight):
     """STLight with the running statistics in training, too: sequences of a batch do not know of each other."""
 
     @nn.compact
-    def __call__(self, frames, train=False):
-        return super().__call__(frames)
+    def __call__(self, frames, train=False, valid=None):
+        return super().__call__(frames, valid=valid)
 
 
 @pytest.mark.parametrize(("accumulate", "missing"), [pytest.param(2, False, marks=pytest.mark.long), (4, True)])

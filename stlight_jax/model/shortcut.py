@@ -1,0 +1,99 @@
+"""The shortcut: a path beside the network, from the input frames to the output, that forecasts without learning features.
+
+The paper's network has none. With one, the network's last convolution starts at zero, so that a forecast starts where the
+shortcut ends, and the network learns the difference.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.typing import DTypeLike
+
+from stlight_jax.model.stlight_config import STLightConfig
+
+
+class Shortcut(nn.Module):
+    """Forecasts all frames from the input frames.
+
+    - "last" repeats the last frame.
+    - "linear" is one linear map of the input frames for all pixels, a 1x1 convolution with bias. Its initial weights repeat the
+      last frame; training replaces them by a ridge regression before the first step.
+
+    Attributes:
+      config: The network's shape.
+    """
+
+    config: STLightConfig
+
+    @nn.compact
+    def __call__(self, frames: jax.Array, valid: jax.Array | None = None) -> jax.Array:
+        """Forecasts.
+
+        Args:
+          frames: `[b, context_frames + in_frames, h, w, in_channels]`, without missing values, see `fill_from_neighbours`.
+          valid: bool like `frames`, False where values were missing; None if no value was. Only the motion depends on it.
+
+        Returns:
+          `[b, out_frames, h, w, out_channels]`, in float32 or wider.
+        """
+        config = self.config
+        dtype = jnp.promote_types(frames.dtype, jnp.float32)
+        frames = frames.astype(dtype)
+        if config.shortcut == "linear":
+            batch, time, height, width, channels = frames.shape
+            x = frames.transpose(0, 2, 3, 1, 4).reshape(batch, height, width, time * channels)  # [b, h, w, t*c]
+            x = nn.Dense(
+                config.out_frames * config.out_channels,
+                dtype=dtype,
+                param_dtype=dtype,
+                precision=lax.Precision.HIGHEST,
+                kernel_init=lambda _, shape, dtype: copying_kernel(config, shape, dtype),
+                name="linear",
+            )(x)  # [b, h, w, t'*c']
+            x = x.reshape(batch, height, width, config.out_frames, config.out_channels)  # [b, h, w, t', c']
+            return x.transpose(0, 3, 1, 2, 4)  # [b, t', h, w, c']
+        last = frames[:, -1:, ..., : config.out_channels]  # [b, 1, h, w, c']
+        return jnp.broadcast_to(last, (last.shape[0], config.out_frames, *last.shape[2:]))  # [b, t', h, w, c']
+
+
+def copying_kernel(config: STLightConfig, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32) -> jax.Array:
+    """Makes the kernel of a linear shortcut that repeats the last frame.
+
+    Args:
+      config: The network's shape.
+      shape: `[t*c, t'*c']`.
+      dtype: Type of the weights.
+
+    Returns:
+      `[t*c, t'*c']`, channel index t*C + c on both axes.
+    """
+    seen, predicted = shape
+    output = jnp.arange(predicted)
+    last = seen - config.in_channels + output % config.out_channels
+    return jnp.zeros(shape, dtype).at[last, output].set(1)
+
+
+def fill_from_neighbours(frames: jax.Array, valid: jax.Array, in_frames: int) -> jax.Array:
+    """Fills missing values from other frames: by the last earlier valid value, else by the first later one.
+
+    A value that is missing in the context, which is of other times, takes the last input frame's.
+
+    Args:
+      frames: `[b, context + in_frames, h, w, c]`; any number where values are missing.
+      valid: bool like `frames`, False where values are missing.
+      in_frames: T, the number of input frames after the context.
+
+    Returns:
+      Like `frames`; values that are missing in all T input frames keep their number.
+    """
+    context = frames.shape[1] - in_frames
+    recent = [frames[:, context + time] for time in range(in_frames)]  # [b, h, w, c] each
+    known = [valid[:, context + time] for time in range(in_frames)]
+    forward = [(time, time - 1) for time in range(1, in_frames)]
+    backward = [(time, time + 1) for time in range(in_frames - 2, -1, -1)]
+    for time, neighbour in (*forward, *backward):
+        recent[time] = jnp.where(known[time], recent[time], recent[neighbour])
+        known[time] = known[time] | known[neighbour]
+    before = jnp.where(valid[:, :context], frames[:, :context], recent[-1][:, None])
+    return jnp.concatenate([before, jnp.stack(recent, axis=1)], axis=1)

@@ -1,0 +1,89 @@
+"""The path beside the network: where a forecast starts, what missing values become, and what it has to do with training."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from stlight_jax.config.sections import OptimizerSection
+from stlight_jax.errors import InputError
+from stlight_jax.model.count import count
+from stlight_jax.model.shortcut import fill_from_neighbours
+from stlight_jax.model.stlight import STLight, STLightConfig, init_variables
+from stlight_jax.training.state import make_optimizer
+
+CONFIG = STLightConfig(
+    in_frames=4, out_frames=3, in_channels=2, out_channels=1, hidden_dim=16, depth=2, patch_size=2, shortcut="linear"
+)
+
+
+def frames(missing: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """Returns frames `[2, 4, 8, 8, 2]` and where they are valid."""
+    generator = np.random.default_rng(0)
+    return generator.random((2, 4, 8, 8, 2), np.float32), generator.random((2, 4, 8, 8, 2)) >= missing
+
+
+def variables(config: STLightConfig = CONFIG) -> dict:
+    return init_variables(STLight(config), 0, (8, 8, config.in_channels))
+
+
+@pytest.mark.parametrize("shortcut", ["last", "linear"])
+def test_a_new_network_with_a_shortcut_repeats_the_last_frame(shortcut):
+    config = dataclasses.replace(CONFIG, shortcut=shortcut)
+    seen, _ = frames()
+    prediction = STLight(config).apply(variables(config), seen)
+    np.testing.assert_array_equal(prediction, np.broadcast_to(seen[:, -1:, ..., :1], (2, 3, 8, 8, 1)))
+
+
+@pytest.mark.parametrize("shortcut", ["last", "linear"])
+def test_a_missing_value_is_the_last_valid_one_whatever_stands_in_its_place(shortcut):
+    config = dataclasses.replace(CONFIG, shortcut=shortcut)
+    seen, valid = frames(missing=0.4)
+    expected = np.full((2, 8, 8, 2), 0.25, np.float32)  # the filling, where no value is valid
+    for time in range(4):
+        expected = np.where(valid[:, time], seen[:, time], expected)
+    assert not valid.any(axis=1).all()
+    prediction = STLight(config).apply(variables(config), np.where(valid, seen, np.float32(0.25)), valid=valid)
+    np.testing.assert_array_equal(prediction, np.broadcast_to(expected[:, None, ..., :1], (2, 3, 8, 8, 1)))
+
+
+def test_values_are_filled_forward_then_backward_and_the_context_by_the_last_frame():
+    seen = np.arange(1.0, 7.0, dtype=np.float32).reshape(1, 6, 1, 1, 1)
+    valid = np.array([False, True, False, True, False, False]).reshape(seen.shape)
+    filled = fill_from_neighbours(seen, valid, in_frames=4)
+    np.testing.assert_array_equal(np.ravel(filled), [4, 2, 4, 4, 4, 4])
+
+
+def test_the_linear_shortcut_is_one_matrix_for_all_pixels():
+    tree = variables()
+    generator = np.random.default_rng(1)
+    kernel, bias = generator.random((8, 3), np.float32), generator.random(3, np.float32)
+    tree["params"]["shortcut"]["linear"] = {"kernel": kernel, "bias": bias}
+    seen, _ = frames()
+    expected = np.einsum("bthwc,tcp->bphw", seen.astype(np.float64), kernel.reshape(4, 2, 3)) + bias[:, None, None]
+    np.testing.assert_allclose(STLight(CONFIG).apply(tree, seen)[..., 0], expected, rtol=1e-6)
+
+
+def test_weight_decay_leaves_the_shortcut_alone():
+    tree = variables()["params"]
+    optimizer = make_optimizer(OptimizerSection(weight_decay=0.1), learning_rate=1.0)
+    zeros = jax.tree.map(np.zeros_like, tree)
+    updates, _ = optimizer.update(zeros, optimizer.init(tree), tree)
+    np.testing.assert_array_equal(updates["shortcut"]["linear"]["kernel"], 0)
+    encoder = tree["patch_encoder"]["conv"]["kernel"]
+    np.testing.assert_allclose(updates["patch_encoder"]["conv"]["kernel"], -0.1 * encoder, rtol=1e-6)
+
+
+def test_the_linear_shortcut_is_counted():
+    with_shortcut, without = (count(dataclasses.replace(CONFIG, shortcut=kind), 8, 8).total for kind in ("linear", "none"))
+    assert with_shortcut.parameters - without.parameters == 8 * 3 + 3
+    assert with_shortcut.true - without.true == 64 * 8 * 3
+    assert count(dataclasses.replace(CONFIG, shortcut="last"), 8, 8).total == without
+
+
+def test_impossible_shortcuts_are_refused():
+    with pytest.raises(InputError, match="model.shortcut is auto, which training replaces"):
+        dataclasses.replace(CONFIG, shortcut="auto")
+    with pytest.raises(InputError, match="model.out_channels 3, more than the 2 channels of the input"):
+        dataclasses.replace(CONFIG, out_channels=3)
