@@ -13,6 +13,11 @@ _MOMENT = re.compile(
     r"(?<!\d)((?:19|20)\d\d)([-_.]?)(\d\d)\2(\d\d)(?:[-_. ]?[Tt]|[-_. ]|[ _]at[ _]|)(\d\d)([-_.:hH]?)(\d\d)"
     r"(?:(?:\6|(?<=[hH]\d\d)[mM])(\d\d)(?:[.,]?(\d{6}|\d{3}))?)?(?!\d)"
 )
+# Behind a time: Z, +0200, +02:00, +02, UTC+2; -0500 after a date and time in ISO 8601, where a dash begins no number.
+_OFFSET = re.compile(r"[ _]?(?:UTC|GMT)?([+-])(\d\d?)(?:[:.]?([0-5]\d))?(?!\d)")
+_ZONE = re.compile(r"[ _-]?([A-Z]{2,4}T)(?![A-Za-z])")  # CET, CEST, PDT, ...
+_MAX_OFFSET = 14  # hours
+_ZERO = datetime.timedelta(0)
 _HALF_OF_DAY = re.compile(r"\d[\s_]?[ap]m(?![a-z])", re.IGNORECASE)  # AM or PM
 
 
@@ -24,9 +29,9 @@ def times_in_names(names: Sequence[str]) -> TimeAxis | None:
 
     Returns:
       The times, to the minute or finer; None unless each name has exactly one date with a time of day in 24 hours, spelt as in
-      the others.
+      the others. Times with an offset from UTC become UTC.
     """
-    moments, precisions = [], set()
+    moments, spellings = [], set()
     for name in names:
         found = list(_MOMENT.finditer(name))
         if len(found) != 1 or _HALF_OF_DAY.search(name):
@@ -36,9 +41,26 @@ def times_in_names(names: Sequence[str]) -> TimeAxis | None:
             moment = datetime.datetime(int(year), int(month), int(day), int(hour), int(minute), int(second or 0))
         except ValueError:  # no date
             return None
-        moments.append(np.datetime64(moment, "us") + np.timedelta64(int((fraction or "").ljust(6, "0")), "us"))
-        precisions.add((second is None, fraction is None))
-    if len(precisions) != 1:
+        offset, zone = _zone(found[0])
+        moments.append(
+            np.datetime64(moment - (offset or _ZERO), "us") + np.timedelta64(int((fraction or "").ljust(6, "0")), "us")
+        )
+        spellings.add((second is None, fraction is None, offset is None, zone))
+    if len(spellings) != 1:
         return None
     dates = np.array(moments, "M8[us]")
     return TimeAxis("file names", dates.astype(np.int64), True, "time", dates)
+
+
+def _zone(moment: re.Match[str]) -> tuple[datetime.timedelta | None, str]:
+    """Returns the offset from UTC behind a time, None without one, and the name of a time zone."""
+    rest = moment.string[moment.end() :]
+    found = _OFFSET.match(rest)
+    if found:
+        sign, hours, minutes = found.groups()
+        is_iso = "t" in moment[0].lower() and minutes in ("00", "15", "30", "45") and len(hours) == 2
+        if int(hours) <= _MAX_OFFSET and (sign == "+" or is_iso or not rest.startswith(sign)):
+            offset = datetime.timedelta(hours=int(hours), minutes=int(minutes or 0))
+            return (offset if sign == "+" else -offset), ""
+    zone = _ZONE.match(rest)
+    return None, zone[1] if zone else ""

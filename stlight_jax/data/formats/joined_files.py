@@ -15,6 +15,7 @@ from etils import epath
 from stlight_jax.data.formats.read_errors import read_errors
 from stlight_jax.data.formats.types import FrameSource, ReadOptions, frames_per_block
 from stlight_jax.data.joined_times import join_times, time_kind, with_units_of
+from stlight_jax.data.numbers_in_names import NameTicks, number_value, numbered_order, split_names, ticks_of_numbers
 from stlight_jax.data.splits import split_in_name
 from stlight_jax.data.statistics import with_nan
 from stlight_jax.data.times import TimeAxis, sampling_step
@@ -51,7 +52,7 @@ def join_files(sources: Sequence[FrameSource], options: ReadOptions) -> list[Fra
     for group in _grouped(list(filter(_is_array, sources)), _thing):
         for parts in _successions(group):
             numbers = sorted(places[id(part)] for part in parts)
-            joined[numbers[0]] = _Succession(parts).as_source()
+            joined[numbers[0]] = _Succession(parts, options.time != "none").as_source()
             absorbed.update(numbers[1:])
     remaining = [joined.get(number, source) for number, source in enumerate(sources) if number not in absorbed]
     return _explain_separate(remaining)
@@ -162,13 +163,16 @@ def _counted(alike: list[FrameSource]) -> list[list[FrameSource]]:
     """Divides sources whose names differ in numbers only, so that in each part one number differs: the last one that does."""
     if len(alike) < 2:
         return []
-    numbers = {id(source): _NUMBERS.findall(source.info.path.name) for source in alike}
-    columns = list(zip(*numbers.values(), strict=True))
+    names = split_names([source.info.path.stem for source in alike])
+    if len(set(names.pattern)) > 1:
+        return []
+    numbers = dict(zip(map(id, alike), names.numbers, strict=True))
+    columns = list(zip(*names.numbers, strict=True))
     varying = [place for place, column in enumerate(columns) if len(set(column)) > 1]
     if not varying:
         return []
     parts = _grouped(alike, lambda source: tuple(numbers[id(source)][place] for place in varying[:-1]))
-    return [sorted(part, key=lambda source: int(numbers[id(source)][varying[-1]])) for part in parts]
+    return [sorted(part, key=lambda source: number_value(numbers[id(source)][varying[-1]])) for part in parts]
 
 
 def _with_one_step(group: list[FrameSource]) -> list[list[FrameSource]]:
@@ -232,9 +236,15 @@ def _explain_separate(sources: list[FrameSource]) -> list[FrameSource]:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Succession:
-    """Parts of a sequence, in their order."""
+    """Parts of a sequence.
+
+    Attributes:
+      parts: the parts in their order.
+      with_gaps: whether numbers that are missing in the names of files without times are gaps.
+    """
 
     parts: list[FrameSource]
+    with_gaps: bool
 
     def as_source(self) -> FrameSource:
         """Returns the sequence; its continuation is written like that of the last part."""
@@ -243,14 +253,23 @@ class _Succession:
         like = next(part for part in reversed(self.parts) if part.dtype == self._dtype)
         order = "names" if last.times is None else "times"
         remark = f"{len(self.parts):,} files with {frames:,} frames are one sequence, in the order of their {order}"
+        ticks, remarks = self._ticks()
         return dataclasses.replace(
             like,
             name=_joined_name([part.name for part in self.parts]),
             frames=frames,
             blocks=self._blocks,
-            remarks=(remark, *_joined_remarks(self.parts)),
+            ticks=ticks,
+            remarks=(remark, *remarks, *_joined_remarks(self.parts)),
             times=self._times(),
         )
+
+    def _ticks(self) -> NameTicks:
+        if not self.with_gaps or self.parts[0].times is not None:
+            return NameTicks(None, ())
+        paths = [part.info.path for part in self.parts]
+        found = numbered_order([path.stem for path in paths])
+        return NameTicks(None, ()) if found is None else ticks_of_numbers([path.name for path in paths], found[1])
 
     @property
     def _dtype(self) -> np.dtype:

@@ -6,6 +6,7 @@ import pathlib
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from etils import epath
@@ -17,6 +18,7 @@ from stlight_jax.data.formats.picture_sequence import DecodedPicture, PictureSeq
 from stlight_jax.data.formats.pillow_frames import decode_file, file_contents, open_stack
 from stlight_jax.data.formats.types import ReadOptions
 from stlight_jax.data.formats.value_conversion import to_dtype, to_grey_levels
+from stlight_jax.data.numbers_in_names import numbered_order, ticks_of_numbers
 from stlight_jax.data.times import TimeAxis
 from stlight_jax.data.times_in_names import times_in_names
 from stlight_jax.errors import InputError
@@ -43,16 +45,25 @@ def _read(files: Sequence[epath.Path], name: str, options: ReadOptions) -> list[
         raise InputError(f"{files[0]} is one picture; expected the folder that holds the pictures of a sequence")
     sequences = []
     if pictures:
-        pictures, times, remarks = _in_order_of_times(pictures, options)
+        order = _in_order(pictures, options)
 
         def decode(first: int) -> Iterator[DecodedPicture]:
-            for file in pictures[first:]:
+            for file in order.files[first:]:
                 yield from decode_file(file, contents[file].pages)
 
         has_alpha = any(contents[file].has_alpha for file in pictures)
         sequences.append(
             PictureSequence(
-                files[0].parent, FORMAT.name, name, len(pictures), decode, options, has_alpha, times=times, remarks=remarks
+                files[0].parent,
+                FORMAT.name,
+                name,
+                len(pictures),
+                decode,
+                options,
+                has_alpha,
+                ticks=order.ticks,
+                times=order.times,
+                remarks=order.remarks,
             )
         )
     for file in files:
@@ -62,19 +73,45 @@ def _read(files: Sequence[epath.Path], name: str, options: ReadOptions) -> list[
     return sequences
 
 
-def _in_order_of_times(
-    files: list[epath.Path], options: ReadOptions
-) -> tuple[list[epath.Path], TimeAxis | None, tuple[str, ...]]:
-    """Returns files in the order of the times in their names, the times, and remarks; the files alone without times."""
+class _Order(NamedTuple):
+    """The order of the pictures of a folder.
+
+    Attributes:
+      files: the pictures in their order.
+      times: their times.
+      ticks: int64 `[t]`, their times in sampling steps, if they have no times and their numbers have gaps.
+      remarks: messages for the user.
+    """
+
+    files: list[epath.Path]
+    times: TimeAxis | None = None
+    ticks: np.ndarray | None = None
+    remarks: tuple[str, ...] = ()
+
+
+def _in_order(files: list[epath.Path], options: ReadOptions) -> _Order:
+    """Returns files in the order of the times in their names, or else of the numbers, or else in natural order as they are."""
     times = None if options.time == "none" or len(files) < 2 else times_in_names([file.stem for file in files])
     if times is None:
-        return files, None, ()
+        return _in_order_of_numbers(files, options)
     order = np.argsort(times.values, kind="stable")
     if not np.diff(times.values[order]).all():
-        return files, None, ("times in the names of its pictures are ignored, as some occur more than once",)
+        return _Order(files, remarks=("times in the names of its pictures are ignored, as some occur more than once",))
     times = dataclasses.replace(times, values=times.values[order], stored=times.stored[order])
     remark = "the names of its pictures give their times and their order; --config.data.time=none ignores them"
-    return [files[place] for place in order], times, (remark,)
+    return _Order([files[place] for place in order], times, remarks=(remark,))
+
+
+def _in_order_of_numbers(files: list[epath.Path], options: ReadOptions) -> _Order:
+    found = numbered_order([file.stem for file in files])
+    if found is None:
+        return _Order(files)
+    order, numbers = found
+    files = [files[place] for place in order]
+    if options.time == "none":
+        return _Order(files)
+    ticks, remarks = ticks_of_numbers([file.name for file in files], numbers)
+    return _Order(files, ticks=ticks, remarks=remarks)
 
 
 @contextlib.contextmanager

@@ -1,11 +1,19 @@
-"""Files of pictures, byte by byte after their specifications: kinds that Pillow does not write."""
+"""Pixels, and files of pictures, byte by byte after their specifications: kinds that Pillow does not write."""
 
 import struct
 import zlib
 
 import numpy as np
 
+RNG = np.random.default_rng(3)
 ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
+
+
+def levels(shape, high, low=0, dtype=np.uint16):
+    """Random values, of which the least and the largest occur."""
+    values = RNG.integers(low, high, shape, endpoint=True).astype(dtype)
+    values.flat[:2] = low, high
+    return values
 
 
 def write_png(path, pixels, *, transparent=None, interlaced=False, exif=None):

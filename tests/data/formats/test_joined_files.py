@@ -154,13 +154,35 @@ def test_a_frame_that_is_there_twice_is_explained(tmp_path):
 
 @pytest.mark.parametrize("shape", [(1, 6, 5), (6, 5)])
 def test_arrays_of_one_frame_without_times_follow_in_natural_order(tmp_path, shape):
-    for number in (0, 1, 2, 9, 10, 11):
+    for number in range(7, 13):
         np.save(tmp_path / f"frame{number}.npy", FRAMES[number].reshape(shape))
     sequence = open_one(tmp_path)
-    assert sequence.name == "frame0..11.npy"
+    assert sequence.name == "frame7..12.npy"
     assert sequence.ticks is None
     assert "6 files with 6 frames are one sequence, in the order of their names" in sequence.remarks
+    np.testing.assert_array_equal(read_frames(sequence)[..., 0], FRAMES[7:13])
+
+
+def test_a_number_that_is_missing_is_a_gap(tmp_path):
+    for number in (0, 1, 2, 9, 10, 11):
+        np.save(tmp_path / f"frame{number}.npy", FRAMES[number])
+    sequence = open_one(tmp_path)
+    assert sequence.ticks.tolist() == [0, 1, 2, 9, 10, 11]
+    assert sequence.times is None
+    assert (
+        "1 gap in the numbers of the names, the longest of 6 steps (frame2.npy is followed by frame9.npy); "
+        "--config.data.time=none ignores gaps"
+    ) in sequence.remarks
     np.testing.assert_array_equal(read_frames(sequence)[..., 0], FRAMES[[0, 1, 2, 9, 10, 11]])
+    assert open_one(tmp_path, time="none").ticks is None
+
+
+def test_decimals_in_names_are_numbers(tmp_path):
+    for place, name in enumerate(("t0.0", "t0.25", "t0.5", "t0.75", "t1.0", "t10.0")):
+        np.save(tmp_path / f"{name}.npy", FRAMES[place])
+    sequence = open_one(tmp_path)
+    assert sequence.ticks.tolist() == [0, 1, 2, 3, 4, 40]
+    np.testing.assert_array_equal(read_frames(sequence)[..., 0], FRAMES[:6])
 
 
 def test_arrays_of_many_frames_without_times_stay_apart(tmp_path):

@@ -6,8 +6,9 @@ from PIL import Image
 
 from stlight_jax import InputError
 from stlight_jax.data.formats.types import SourceInfo
-from tests.data.formats.frame_files import open_all, read_frames
+from tests.data.formats.frame_files import open_all, open_one, read_frames
 from tests.data.formats.outputs import NOWHERE, output_spec, random_frames, write
+from tests.data.formats.picture_files import levels
 
 GREY = np.random.default_rng(0).integers(0, 256, (4, 6, 5), dtype=np.uint8)
 COLOUR = np.random.default_rng(1).integers(0, 256, (4, 6, 5, 3), dtype=np.uint8)
@@ -123,3 +124,16 @@ def test_deep_pictures_stay_deep(tmp_path):
     path = write(tmp_path / "a", frames, spec)
     found = np.stack([np.asarray(Image.open(item)) for item in sorted(path.glob("*.png"))])
     np.testing.assert_array_equal(found, frames[..., 0])
+
+
+@pytest.mark.parametrize("stored", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_written_pictures_are_read_back_the_same(tmp_path, stored, channels):
+    if stored == np.float32 and channels == 3:
+        pytest.skip("there are no pictures of several channels of floats")
+    frames = levels((3, 12, 16, channels), 250 if stored == np.uint8 else 30000).astype(np.float32)
+    frames = frames / 7 if stored == np.float32 else frames
+    frames[1, 2, 3] = np.nan
+    source = SourceInfo(NOWHERE, "pictures", np.dtype(stored), is_pictures=True)
+    path = write(tmp_path / "a", frames, output_spec(frames, np.float32, source=source))
+    np.testing.assert_array_equal(read_frames(open_one(path)), frames)
