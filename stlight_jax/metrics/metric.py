@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, Protocol
 
 import jax
@@ -52,7 +52,7 @@ def mean_where(values: jax.Array, valid: jax.Array | None) -> jax.Array:
 
 @dataclasses.dataclass(frozen=True)
 class FrameCount:
-    """The amount of a frame that a metric can judge; a frame with none is left out of the metric's mean.
+    """An amount of a frame: of what a metric can judge (its mean leaves out a frame with none), or of what one sums.
 
     Attributes:
       key: name in the results of a batch.
@@ -136,6 +136,17 @@ class DerivedMetric(Metric):
 
     base: FrameMetric
     derive: Callable[[np.ndarray], np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PooledMetric(Metric):
+    """A metric of all frames at once, from sums over them, such as the numbers of hits and of misses.
+
+    Attributes:
+      derive: name of a sum -> its values, float64 `[n]`, -> the values of this metric, `[n]`, NaN where it is undefined.
+    """
+
+    derive: Callable[[Mapping[str, np.ndarray]], np.ndarray]
 
 
 class SampleAccumulator(Protocol):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import chex
@@ -19,8 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from stlight_jax.metrics import metric_list
-from stlight_jax.metrics.metric import VALUES, DerivedMetric, FrameMetric, FramePair, SampledMetric
-from stlight_jax.metrics.pixel_errors import MSE
+from stlight_jax.metrics.metric import VALUES, DerivedMetric, FrameCount, FrameMetric, FramePair, SampledMetric
+from stlight_jax.metrics.pixel_errors import MAE, MSE
 
 _FRAMES_AT_A_TIME = 80
 
@@ -28,16 +28,24 @@ _FRAMES_AT_A_TIME = 80
 FrameScores = dict[str, jax.Array]
 
 
-def frame_metrics(prediction: jax.Array, target: jax.Array, valid: jax.Array | None = None) -> FrameScores:
-    """Computes every `FrameMetric` of the list, and the counts they are averaged by.
+def frame_metrics(
+    prediction: jax.Array,
+    target: jax.Array,
+    valid: jax.Array | None = None,
+    metrics: Sequence[FrameMetric] | None = None,
+    parts: Sequence[FrameCount] = (),
+) -> FrameScores:
+    """Computes metrics of frames, the counts they are averaged by, and parts of pooled metrics.
 
     Args:
       prediction: float `[b, t, h, w, c]`, in [0, 1] except for overshoots.
       target: float `[b, t, h, w, c]`, in [0, 1].
       valid: bool `[b, t, h, w, c]`, False where values are missing; None if no value is missing.
+      metrics: the metrics; None for every `FrameMetric` of the list.
+      parts: sums for pooled metrics, such as `ThresholdScores.parts`.
 
     Returns:
-      Key of each metric and each count -> float32 `[b, t]`.
+      Key of each metric, count and part -> float32 `[b, t]`.
 
     Raises:
       InputError: the frames are smaller than SSIM's 7 x 7 window.
@@ -47,18 +55,23 @@ def frame_metrics(prediction: jax.Array, target: jax.Array, valid: jax.Array | N
     chex.assert_equal_shape(arrays)
     flat = tuple(array.reshape(-1, *array.shape[2:]) for array in arrays)  # [b*t, h, w, c]
     # As many frames at a time as caches hold with everything that is computed from them.
-    scores = jax.lax.map(lambda frame: _score_frame(*frame), flat, batch_size=_FRAMES_AT_A_TIME)
+    metrics = metric_list.metrics_of(FrameMetric) if metrics is None else metrics
+    amounts = (VALUES, *(metric.counted_by for metric in metrics), *parts)
+    # A dict keeps the order, so that all processes compile the same program.
+    computed = {metric.key: metric.compute for metric in metrics} | {amount.key: amount.compute for amount in amounts}
+    scores = jax.lax.map(lambda frame: _score_frame(computed, *frame), flat, batch_size=_FRAMES_AT_A_TIME)
     return jax.tree.map(lambda values: values.reshape(prediction.shape[:2]), scores)
 
 
-def _score_frame(prediction: jax.Array, target: jax.Array, valid: jax.Array | None = None) -> FrameScores:
+def _score_frame(
+    computed: Mapping[str, Callable[[FramePair], jax.Array]],
+    prediction: jax.Array,
+    target: jax.Array,
+    valid: jax.Array | None = None,
+) -> FrameScores:
     if valid is not None:  # missing values are made equal, so that they add no error
         prediction = jnp.where(valid, prediction, target)
     frame = FramePair(prediction, target, valid)
-    metrics = metric_list.metrics_of(FrameMetric)
-    # A dict keeps the order, so that all processes compile the same program.
-    computed = {metric.key: metric.compute for metric in metrics}
-    computed |= {count.key: count.compute for count in (VALUES, *(metric.counted_by for metric in metrics))}
     return {key: frame.once(compute) for key, compute in computed.items()}
 
 
@@ -72,12 +85,14 @@ class MetricSums:
       sums: key of a metric -> float64 `[t]`, over the frames that it can judge.
       frames: key of a count -> float64 `[t]`, the number of frames with any.
       values: float64 `[t]`, the number of valid values.
+      parts: key of a part of a pooled metric -> float64 `[t]`.
     """
 
     count: int
     sums: dict[str, np.ndarray]
     frames: dict[str, np.ndarray]
     values: np.ndarray
+    parts: dict[str, np.ndarray]
 
     @classmethod
     def from_batch(cls, scores: Mapping[str, Any], mask: np.ndarray) -> MetricSums:
@@ -88,10 +103,12 @@ class MetricSums:
           mask: bool `[b]`, False for fillers.
         """
         chosen = {key: np.asarray(value, np.float64)[mask] for key, value in scores.items()}
-        counted_by = {metric.key: metric.counted_by.key for metric in metric_list.metrics_of(FrameMetric)}
+        metrics = [metric for metric in metric_list.metrics_of(FrameMetric) if metric.key in chosen]
+        counted_by = {metric.key: metric.counted_by.key for metric in metrics}
         sums = {key: chosen[key].sum(0, where=chosen[count] > 0) for key, count in counted_by.items()}
         frames = {key: (chosen[key] > 0).sum(0).astype(np.float64) for key in (VALUES.key, *counted_by.values())}
-        return cls(int(mask.sum()), sums, frames, chosen[VALUES.key].sum(0))
+        parts = {key: values.sum(0) for key, values in chosen.items() if key not in {**sums, **frames}}
+        return cls(int(mask.sum()), sums, frames, chosen[VALUES.key].sum(0), parts)
 
     def __add__(self, other: MetricSums) -> MetricSums:
         return jax.tree.map(operator.add, self, other)
@@ -119,12 +136,26 @@ class MetricSums:
         Returns:
           Key of a metric -> value, NaN if no frame could be judged.
         """
-        sums, frames = ({key: value.sum(keepdims=True) for key, value in each.items()} for each in (self.sums, self.frames))
-        return {key: values[0] for key, values in _values(sums, frames).items()}
+        return {key: values[0] for key, values in self.total().per_lead_time().items()}
 
     def rmse_per_value(self) -> float:
         """Computes the root of the mean squared error of a single valid value, over all predicted frames."""
         return math.sqrt(self.sums[MSE.key].sum() / max(float(self.values.sum()), 1.0))
+
+    def errors_per_value(self) -> dict[str, list[float]]:
+        """Computes the errors of a single valid value for each lead time.
+
+        Returns:
+          "mae" and "rmse" -> a value per lead time, NaN where no value is valid.
+        """
+        with np.errstate(invalid="ignore"):
+            mae, mse = (self.sums[metric.key] / self.values for metric in (MAE, MSE))
+        return {"mae": mae.tolist(), "rmse": np.sqrt(mse).tolist()}
+
+    def total(self) -> MetricSums:
+        """Returns the sums over all lead times as those of one lead time."""
+        arrays = jax.tree.map(lambda values: np.sum(values, keepdims=True), dataclasses.replace(self, count=0))
+        return dataclasses.replace(arrays, count=self.count)
 
 
 def _values(sums: dict[str, np.ndarray], frames: dict[str, np.ndarray]) -> dict[str, list[float]]:
@@ -133,8 +164,11 @@ def _values(sums: dict[str, np.ndarray], frames: dict[str, np.ndarray]) -> dict[
             return metric.derive(value(metric.base))
         return sums[metric.key] / frames[metric.counted_by.key]
 
+    def is_known(metric: FrameMetric | DerivedMetric) -> bool:
+        return (metric.base if isinstance(metric, DerivedMetric) else metric).key in sums
+
     with np.errstate(invalid="ignore"):
-        return {metric.key: value(metric).tolist() for metric in metric_list.averaged_metrics()}
+        return {metric.key: value(metric).tolist() for metric in metric_list.averaged_metrics() if is_known(metric)}
 
 
 def add_batch(sums: dict[str, MetricSums], scores: Mapping[str, Any], mask: np.ndarray) -> None:
