@@ -29,6 +29,7 @@ def get_config(size: str = "tiny") -> ml_collections.ConfigDict:
     config = base_config("frames", size, Frames.section, SIZES)
     config.model.hidden_dim, config.model.depth, config.optimizer.learning_rate = SIZES[size]
     config.model.in_channels = config.model.out_channels = 0  # as many as the data have
+    config.model.shortcut = "auto"
     config.train.batch_size = 8
     config.train.epochs = 20
     config.train.checkpoint_every = 500

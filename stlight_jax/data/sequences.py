@@ -60,6 +60,29 @@ class Sequences(abc.ABC):
         return None
 
 
+class EvenlySpaced(Sequences):
+    """Some sequences of another set, evenly spaced from its first to its last, as a sample.
+
+    Args:
+      source: the set.
+      at_most: number of sequences.
+      length: the first frames of each sequence that are kept, at most; None keeps all.
+    """
+
+    def __init__(self, source: Sequences, at_most: int, length: int | None = None) -> None:
+        count = len(source)
+        self._source, self._indices = source, np.linspace(0, count - 1, min(at_most, count)).astype(int)
+        self.shape = (min(length or source.shape[0], source.shape[0]), *source.shape[1:])
+        self.scaling, self.description = source.scaling, {**source.description, "sequences": len(self._indices)}
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def frames(self, indices: np.ndarray, epoch: int = 0) -> np.ndarray:
+        """Reads sequences, see `Sequences`."""
+        return self._source.frames(self._indices[indices], epoch)[:, : self.shape[0]]
+
+
 def fingerprint(sequences: Sequences) -> str:
     """Computes a SHA-256 that differs for other data, and for other windows of the same data.
 

@@ -15,6 +15,7 @@ class Workdir:
     Attributes:
       path: The folder.
       checkpoints: Folder with one subfolder per checkpoint, named by its step.
+      config: File with the config that the run was started with.
       rejected: Folder for incomplete and damaged checkpoints.
       evaluation: Folder for the tables and pictures of an evaluation.
       profile: Folder for traces of training steps.
@@ -29,6 +30,7 @@ class Workdir:
         paths.connect(path, checkpoints=True)
         self.path = epath.Path(path)
         self.checkpoints, self.rejected = self.path / "checkpoints", self.path / "rejected_checkpoints"
+        self.config = self.path / "config.json"
         self.evaluation, self.profile = self.path / "eval", self.path / "profile"
 
     def create(self) -> None:

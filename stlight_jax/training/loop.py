@@ -25,7 +25,7 @@ from stlight_jax.storage.atomic import write_json
 from stlight_jax.storage.locks import Lock
 from stlight_jax.training.clock import StepClock
 from stlight_jax.training.schedule import Hyperparameters
-from stlight_jax.training.setup import TrainingSetup, check_init_from, starting_state, to_trees
+from stlight_jax.training.setup import TrainingSetup, check_init_from, started_with, starting_state, to_trees
 from stlight_jax.training.state import TrainState
 from stlight_jax.training.step import Metrics
 from stlight_jax.training.trace import StepTrace, steps_to_trace
@@ -49,7 +49,7 @@ def train(config: ml_collections.ConfigDict, workdir: epath.PathLike, allow_chan
       PreemptedError: The run stopped after SIGTERM or SIGINT, and its state is saved.
     """
     run_folder = Workdir(workdir)
-    setup = TrainingSetup(config)
+    setup = TrainingSetup(config, started_with(run_folder))
     check_init_from(setup, run_folder)
     first_process = setup.launcher.is_first
     if first_process:
@@ -62,7 +62,7 @@ def train(config: ml_collections.ConfigDict, workdir: epath.PathLike, allow_chan
             print_message(f"{run_folder.path} is complete: {done} of {setup.total_steps} steps are done")
             return state
         if first_process:
-            write_json(run_folder.path / "config.json", setup.config.to_dict())
+            write_json(run_folder.config, setup.config.to_dict())
             write_json(run_folder.path / "environment.json", describe_environment())
         section = setup.config.train
         log = MetricsLog(run_folder.path, section.tensorboard, lock) if first_process else NullLog()

@@ -1,15 +1,20 @@
 """What a training run starts from: data, network, compiled steps and schedule, and a new or a restored state."""
 
+import contextlib
 import dataclasses
 import functools
+import json
+from collections.abc import Mapping
 from typing import Any
 
 import flax.serialization
 import jax
+import jax.numpy as jnp
 import ml_collections
 from etils import epath
 
-from stlight_jax.config.run_config import course_differences
+from stlight_jax.config.run_config import RunConfig, course_differences
+from stlight_jax.config.sections import ModelSection
 from stlight_jax.console.messages import print_message
 from stlight_jax.data.datasets.all_datasets import find_dataset
 from stlight_jax.data.load import check_config, network_config, open_training
@@ -26,6 +31,7 @@ from stlight_jax.parallel.launchers import AXIS, make_launcher
 from stlight_jax.runs import checkpoint
 from stlight_jax.runs.workdir import Workdir
 from stlight_jax.training.schedule import make_schedule
+from stlight_jax.training.shortcut_choice import choose_shortcut, fitted_linear
 from stlight_jax.training.state import TrainState, create_state, make_optimizer
 from stlight_jax.training.step import configured_training
 
@@ -35,9 +41,10 @@ class TrainingSetup:
 
     Args:
       config: A whole config, as `configs/` returns it.
+      started_with: The config that the run was started with, if it is resumed: choices that it made are kept.
 
     Attributes:
-      config: The checked config, with the number of channels of the data.
+      config: The checked config, with the number of channels of the data and all choices that were left open.
       launcher: Runs the steps on all devices.
       training: Training sequences.
       validation: Validation sequences.
@@ -51,8 +58,8 @@ class TrainingSetup:
       InputError: The config is invalid, does not fit the data, or differs between processes.
     """
 
-    def __init__(self, config: ml_collections.ConfigDict):
-        checked = check_config(config)
+    def __init__(self, config: ml_collections.ConfigDict, started_with: Mapping[str, Any] | None = None):
+        checked = _with_earlier_choices(check_config(config), started_with)
         # Before the data are opened: a misspelt key should be reported at once.
         network_config(checked)
         self.launcher = make_launcher(checked.parallel.launcher)
@@ -60,10 +67,12 @@ class TrainingSetup:
         agreement.assert_same_on_all_processes("the config", checked.to_dict())
         self.launcher.check_batch_size("train.batch_size", checked.train.batch_size, checked.train.accumulate)
         self.training, self.validation = open_training(checked)
-        model_section = checked.model.with_channels(self.training.shape[-1])
-        self.config = config = dataclasses.replace(checked, model=model_section)
         agreement.assert_same_on_all_processes("the training data", self.training.description["sha256"])
         agreement.assert_same_on_all_processes("the validation data", functools.partial(fingerprint, self.validation))
+        model_section = checked.model.with_channels(self.training.shape[-1])
+        if model_section.shortcut == "auto":
+            model_section = choose_shortcut(model_section, self.training, self.validation, self.launcher)
+        self.config = config = dataclasses.replace(checked, model=model_section)
         model_config = STLightConfig.from_section(config.model)
         check_horizon("train.horizon", config.train.horizon, model_config)
         check_horizon("evaluation.horizon", config.evaluation.horizon, model_config)
@@ -103,6 +112,14 @@ class TrainingSetup:
         return create_state(self.model, optimizer, self.config.train.seed, self.training.shape[1:], self.keeps_average)
 
 
+def _with_earlier_choices(config: RunConfig, started_with: Mapping[str, Any] | None) -> RunConfig:
+    """Replaces keys that leave a choice to the start of the run by what a resumed run has chosen."""
+    if config.model.shortcut != "auto" or started_with is None:
+        return config
+    shortcut = started_with["model"].get("shortcut", ModelSection.keys()["shortcut"].absent)
+    return dataclasses.replace(config, model=dataclasses.replace(config.model, shortcut=shortcut))
+
+
 def _value_range(scaling: Scaling) -> list[Any]:
     """Returns [low, high], each a number, or a list with one number for each channel."""
     return [values[0] if len(values) == 1 else list(values) for values in (scaling.low, scaling.high)]
@@ -139,7 +156,24 @@ def starting_state(setup: TrainingSetup, workdir: Workdir, allow_changes: bool) 
         print_message(f"starting from the weights of {directory / str(step)}")
         saved = checkpoint.load_variables(directory, step, setup.launcher.abstract(state.variables))
         state = state.with_variables(setup.launcher.from_checkpoint(saved), setup.keeps_average)
+    elif setup.config.model.shortcut == "linear":
+        fitted = fitted_linear(setup.model.config, setup.training, setup.validation)
+        params = {**state.params, "shortcut": {"linear": jax.tree.map(jnp.asarray, fitted)}}
+        state = state.with_variables({**state.raw_variables, "params": params}, setup.keeps_average)
     return setup.launcher.replicate(state)
+
+
+def started_with(workdir: Workdir) -> dict[str, Any] | None:
+    """Reads the config that a run was started with, in the first process.
+
+    Returns:
+      The content of the run's `config.json`; None if the run has no checkpoint yet, or the file is lost or damaged.
+    """
+    content = None
+    if jax.process_index() == 0 and checkpoint.steps(workdir.checkpoints):
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            content = json.loads(workdir.config.read_text())
+    return agreement.broadcast_from_first(content)
 
 
 def check_init_from(setup: TrainingSetup, workdir: Workdir) -> None:

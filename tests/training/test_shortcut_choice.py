@@ -1,0 +1,119 @@
+"""The shortcut before the first step: fitted, chosen, kept on resuming, and left alone with given weights."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from stlight_jax.config.sections import ModelSection
+from stlight_jax.data.datasets.moving_mnist import MovingMnist
+from stlight_jax.data.sequences import EvenlySpaced, Sequences
+from stlight_jax.evaluation.evaluator import evaluate
+from stlight_jax.evaluation.ridge import fit_linear
+from stlight_jax.runs.workdir import Workdir
+from stlight_jax.training.loop import train
+from stlight_jax.training.setup import TrainingSetup, starting_state
+from stlight_jax.training.shortcut_choice import choose_shortcut, fitted_linear
+
+
+class Waves(Sequences):
+    """Standing waves that two frames determine: x(t + 1) = 2 cos(w) x(t) - x(t - 1), about a mean of 0.5."""
+
+    def __init__(self, scaling, length=5, seed=0):
+        self.description = {"name": "waves", "published": False, "sequences": 40, "sha256": "waves"}
+        self.shape, self.scaling, self._seed = (length, 16, 16, 1), scaling, seed
+
+    def __len__(self):
+        return 40
+
+    def frames(self, indices, epoch=0):
+        phases = np.random.default_rng(self._seed).uniform(0, 6, (40, 1, 16, 16, 1))[np.asarray(indices)]
+        time = np.arange(self.shape[0])[:, None, None, None]
+        return (0.5 + 0.4 * np.sin(0.7 * time + phases)).astype(np.float32)
+
+
+@pytest.fixture
+def waves(small_run, monkeypatch):
+    """Makes the data of the small run, 3 -> 2 frames, waves of a known linear recurrence."""
+    scaling = dataclasses.replace(MovingMnist().open_test(small_run.data, 5).scaling, dtype="float32", high=(1.0,))
+    sets = Waves(scaling), Waves(scaling, seed=1)
+    monkeypatch.setattr("stlight_jax.training.setup.open_training", lambda _: sets)
+    return small_run
+
+
+def recurrence():
+    """Weights `[3 inputs, 2 outputs]` and biases of the waves' next two frames, which do not use the first input."""
+    factor = 2 * np.cos(0.7)
+    one, two = np.array([0, -1, factor]), np.array([0, -factor, factor**2 - 1])
+    return np.stack([one, two], 1), 0.5 * (1 - np.array([one.sum(), two.sum()]))
+
+
+def error_of_the_first_two_frames(setup, linear):
+    """The largest difference of a fit's forecasts from the recurrence; three inputs of two degrees of freedom leave the weights
+    open, the forecasts not."""
+    kernel, bias = recurrence()
+    inputs = setup.validation.frames(np.arange(40))[:, :3].reshape(40, 3, -1).transpose(0, 2, 1)  # [b, pixels, t]
+    found = inputs @ np.asarray(linear["kernel"])[:, :2] + np.asarray(linear["bias"])[:2]
+    return np.abs(found - (inputs @ kernel + bias)).max()
+
+
+def test_a_new_run_begins_at_the_ridge_regression(waves, tmp_path):
+    waves.model.shortcut = "linear"
+    setup = TrainingSetup(waves)
+    state = starting_state(setup, Workdir(tmp_path), allow_changes=False)
+    fit = fit_linear(setup.training, setup.validation, 3, 2, 1)
+    linear = setup.launcher.to_checkpoint(state).params["shortcut"]["linear"]
+    np.testing.assert_allclose(linear["kernel"], fit.kernel, atol=1e-6)
+    assert error_of_the_first_two_frames(setup, linear) < 1e-3
+    result = evaluate(setup.eval_step, setup.launcher, state.variables, setup.validation, 8, "").overall()
+    assert result["mse"] < 1e-3  # summed over 256 pixels; the waves' variance is 0.08 each
+
+
+def test_auto_takes_the_better_kind_prints_the_table_and_is_not_asked_again(waves, tmp_path, capsys):
+    waves.model.shortcut = "auto"
+    train(waves, tmp_path / "run")
+    shown = capsys.readouterr().err
+    assert "forecasts without a network, 40 validation windows" in " ".join(shown.split())
+    assert "model.shortcut=auto: linear" in shown
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["model"]["shortcut"] == "linear"
+    waves.train.epochs = 2
+    train(waves, tmp_path / "run")
+    shown = capsys.readouterr().err
+    assert "is complete" in shown
+    assert "model.shortcut=auto" not in shown
+
+
+def test_auto_has_no_shortcut_where_the_network_predicts_more_channels_than_it_sees(waves):
+    waves.model.update(shortcut="auto", out_channels=2)
+    section = ModelSection.from_config(waves.model.to_dict())
+    assert choose_shortcut(section, *[None] * 3).shortcut == "none"
+
+
+def test_given_weights_are_not_replaced_by_a_fit(waves, tmp_path):
+    waves.model.shortcut = "linear"
+    train(waves, tmp_path / "first")
+    waves.train.init_from = str(tmp_path / "first")
+    setup = TrainingSetup(waves)
+    begun = setup.launcher.to_checkpoint(starting_state(setup, Workdir(tmp_path / "second"), False))
+    trained = setup.launcher.to_checkpoint(starting_state(setup, Workdir(tmp_path / "first"), False))
+    found, expected = (state.params["shortcut"]["linear"]["kernel"] for state in (begun, trained))
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_lead_times_that_no_training_window_has_repeat_the_last_frame(waves):
+    waves.model.update(shortcut="linear", out_frames=4)
+    waves.train.horizon = waves.evaluation.horizon = 2
+    setup = TrainingSetup(waves)
+    fitted = fitted_linear(setup.model.config, setup.training, setup.validation)
+    assert fitted["kernel"].shape == (3, 4)
+    np.testing.assert_array_equal(fitted["kernel"][:, 2:], [[0, 0], [0, 0], [1, 1]])
+    assert error_of_the_first_two_frames(setup, fitted) < 1e-3
+
+
+def test_evenly_spaced_sequences_run_from_the_first_to_the_last(waves):
+    source = TrainingSetup(waves).training
+    sample = EvenlySpaced(source, 4, length=3)
+    assert (len(sample), sample.shape) == (4, (3, 16, 16, 1))
+    np.testing.assert_array_equal(sample.frames(np.array([3, 0])), source.frames(np.array([39, 0]))[:, :3])
+    assert len(EvenlySpaced(source, 99)) == 40
