@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from stlight_jax.data.scaling import Scaling
+from stlight_jax.data.statistics import is_missing
+from stlight_jax.errors import InputError
 
 _FINGERPRINT_SEQUENCES = 8
 
@@ -81,6 +83,30 @@ class EvenlySpaced(Sequences):
     def frames(self, indices: np.ndarray, epoch: int = 0) -> np.ndarray:
         """Reads sequences, see `Sequences`."""
         return self._source.frames(self._indices[indices], epoch)[:, : self.shape[0]]
+
+
+def check_targets(sequences: Sequences, in_frames: int, channels: int, label: str) -> None:
+    """Checks that any target frame holds a value; the search ends at the first one.
+
+    Args:
+      sequences: the set.
+      in_frames: T, the frames before the targets.
+      channels: c', the first channels, which are predicted.
+      label: which sequences these are, for the message.
+
+    Raises:
+      InputError: all values of all target frames are missing.
+    """
+    scaling = sequences.scaling
+    for index in range(len(sequences) if scaling.missing else 0):
+        missing = is_missing(sequences.frames(np.array([index]))[:, in_frames:, ..., :channels], scaling.fill)
+        if missing is None or not missing.all():
+            return
+    if scaling.missing:
+        raise InputError(
+            f"all values of the {label} targets are missing, in all {len(sequences):,} {label} sequences; choose other frames "
+            "with data.split, data.validation_fraction and data.test_fraction, or check data.mask and data.fill_value"
+        )
 
 
 def fingerprint(sequences: Sequences) -> str:

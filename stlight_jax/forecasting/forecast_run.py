@@ -105,6 +105,7 @@ class ForecastRun:
         inputs[empty] = inputs[~empty][0]  # the forecaster refuses sequences without values
         # Missing values are NaN; in integers the forecaster would look for the training data's fill value.
         inputs = inputs.astype(np.float32) if inputs.dtype.kind in "iu" else inputs
-        prediction = self._forecaster(inputs, self._plan.horizon, dtype="float32", ready=self._ready)
+        # The remarks name suspicious numbers, with their share of all frames.
+        prediction = self._forecaster(inputs, self._plan.horizon, dtype="float32", ready=self._ready, warn_of_marks=False)
         prediction = np.ma.filled(prediction, np.nan)
         return np.where(empty[:, None, None, None, None], np.float32(np.nan), prediction) if empty.any() else prediction

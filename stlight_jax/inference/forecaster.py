@@ -13,7 +13,7 @@ from etils import epath
 
 from stlight_jax.console.messages import print_message
 from stlight_jax.data.formats.value_conversion import can_hold, to_dtype
-from stlight_jax.data.scaling import Scaling, is_wide
+from stlight_jax.data.scaling import Scaling, is_constant, is_wide
 from stlight_jax.data.suspicion import Mark, ValueSurvey
 from stlight_jax.errors import InputError
 from stlight_jax.inference import trained
@@ -28,6 +28,8 @@ ROLLOUTS = ("blocks", "frames")
 # In widths of the trained range: values further outside cause a warning, and so do values that fill less of it.
 _FAR = 0.5
 _SCALED_ALREADY = 0.02
+_FAR_OUTSIDE = "far outside, the prediction may be meaningless; are the units the same?"
+_SCALED = "they look scaled already; if they are, pass the value range 0, 1"
 
 
 class Forecaster:
@@ -45,7 +47,8 @@ class Forecaster:
         predictions equal those of whole frames, but at most half a tile; then seams are blended and a message is printed.
       memory: Bytes that one pass may take, approximately.
       value_range: The (lowest, highest) value, in the units of these frames, that correspond to the lowest and highest of the
-        trained range; None if the units are those of the training data. In other units, no fill value marks missing values.
+        trained range, of each channel that has a range of its own; None if the units are those of the training data. Channels
+        that were constant in training keep their constant. In other units, no fill value marks missing values.
       device: JAX's default device if None.
 
     Attributes:
@@ -136,6 +139,7 @@ class Forecaster:
         horizon: int | None = None,
         dtype: str | np.dtype | type | None = None,
         ready: Callable[[int], None] | None = None,
+        warn_of_marks: bool = True,
     ) -> np.ndarray | np.ma.MaskedArray:
         """Predicts the frames that follow.
 
@@ -147,6 +151,7 @@ class Forecaster:
           dtype: Type of the result; that of `frames` if None (float32 for booleans). Integers are rounded, and clipped to the
             range of their type.
           ready: Called after each pass with the number of frames predicted so far.
+          warn_of_marks: Whether to name numbers that seem to mean "missing"; False for a caller that names them itself.
 
         Returns:
           `[horizon, h, w]` if frames have no axis of channels and c' is 1, `[horizon, h, w, c']` or `[b, horizon, h, w, c']`.
@@ -161,7 +166,7 @@ class Forecaster:
         result_dtype = given.dtype if dtype is None else _checked_dtype(dtype)
         if given.count > self.model.in_frames and self._is_new("frames"):
             print_message(f"{given.count} frames are given; the last {self.model.in_frames} are used")
-        self._warn_of_range(given, frames)
+        self._warn_of_values(given, frames, warn_of_marks)
         return self._to_units(self._predict(given, horizon, ready), given, result_dtype)
 
     def warmup(self, shape: tuple[int, ...], horizon: int | None = None) -> None:
@@ -223,29 +228,46 @@ class Forecaster:
         check_horizon("horizon", int(horizon), self.model)
         return int(horizon)
 
-    def _warn_of_range(self, given: FrameInput, frames: np.ndarray) -> None:
-        """Warns once of values that look as if they had other units than the training data, or names another cause."""
-        low, high = min(self._input_scaling.low), max(self._input_scaling.high)
-        span, lowest, highest, remark = high - low, given.lowest, given.highest, ""
-        if lowest < low - _FAR * span or highest > high + _FAR * span:
-            remark = "far outside, the prediction may be meaningless; are the units the same?"
-            marks = self._marks(frames)
-            if marks:
-                remark = f"{marks[0].text} is far from all others; if it means missing, mark it as such, or replace it by NaN"
-        elif lowest >= 0 and 0 < highest <= 1 and span * _SCALED_ALREADY >= 1:
-            remark = "they look scaled already; if they are, pass the value range 0, 1"
-            if highest < _SCALED_ALREADY:
-                remark = "they fill little of it; are the units the same?"
-        if remark and self._is_new(remark):
-            trained_on = f"{self.source} was trained on {low:g} to {high:g}"
-            logging.warning("the frames' values are %g to %g; %s: %s", lowest, highest, trained_on, remark)
+    def _warn_of_values(self, given: FrameInput, frames: np.ndarray, warn_of_marks: bool) -> None:
+        """Warns once of numbers that seem to mean "missing", else of values that seem to have other units."""
+        units = self._remarks_on_units(given)
+        is_first = warn_of_marks and self._is_new("marks")
+        marks = self._marks(frames) if is_first or any(_FAR_OUTSIDE in remark for remark in units) else []
+        remarks = [f"the frames: {mark} missing, pass np.ma.masked_values(frames, {mark.text})" for mark in marks]
+        for remark in remarks if marks and warn_of_marks else () if marks else units:
+            if self._is_new(remark.rpartition(": ")[2]):  # the same of other values
+                logging.warning("%s", remark)
+
+    def _remarks_on_units(self, given: FrameInput) -> list[str]:
+        """Compares the values of all channels, or of each that has a range of its own, with those of the training."""
+        lows, highs = self._input_scaling.low, self._input_scaling.high
+        ends, remarks = np.array(given.ranges), []
+        for number, (low, high) in enumerate(zip(lows, highs, strict=True)):
+            own = ends[number] if len(lows) > 1 else ends
+            if np.isnan(own).all():
+                continue
+            lowest, highest, span, remark = float(np.nanmin(own)), float(np.nanmax(own)), high - low, ""
+            is_outside = lowest < low - _FAR * span or highest > high + _FAR * span
+            if is_outside and not is_constant(min(lowest, low), max(highest, high)):
+                remark = _FAR_OUTSIDE
+            elif lowest >= 0 and 0 < highest <= 1 and span * _SCALED_ALREADY >= 1:
+                is_small = highest < _SCALED_ALREADY
+                remark = "they fill little of it; are the units the same?" if is_small else _SCALED
+            if remark:
+                label = f"channel {number + 1} of the frames has values" if len(lows) > 1 else "the frames' values are"
+                trained_on = f"{self.source} was trained on {low:g} to {high:g}"
+                remarks.append(f"{label} {lowest:g} to {highest:g}; {trained_on}: {remark}")
+        return remarks
 
     def _marks(self, frames: np.ndarray) -> list[Mark]:
-        """Returns numbers far from all others that seem to mean "missing"."""
-        values = np.ma.filled(np.ma.asarray(frames, np.float32), np.nan)
-        values = values.reshape(-1, *values.shape[-3:] if values.ndim > 3 else (*values.shape[-2:], 1))  # [n, h, w, c]
-        survey = ValueSurvey(values.shape[-1], values.dtype)
-        survey.add("", values)
+        """Returns numbers that seem to mean "missing"."""
+        values, fill = frames if isinstance(frames, np.ma.MaskedArray) else np.asarray(frames), self.scaling.fill
+        if values.dtype.kind == "f" or isinstance(values, np.ma.MaskedArray):
+            values, fill = np.ma.filled(values.astype(np.float32), np.nan), None
+        survey = ValueSurvey(self.model.in_channels, values.dtype, fill)
+        values = values[..., None] if values.ndim == 3 else values
+        for number, sequence in enumerate(values if values.ndim == 5 else [values]):
+            survey.add(str(number), sequence)  # [t, h, w, c]
         return survey.marks()
 
     def _is_new(self, message: str) -> bool:
@@ -281,7 +303,9 @@ def _with_range(scaling: Scaling, value_range: tuple[float, float]) -> Scaling:
         raise InputError(f"value_range is {value_range!r}; expected two numbers, such as (0, 1)") from None
     if not (np.isfinite([low, high]).all() and low < high):
         raise InputError(f"value_range is {low:g}, {high:g}; expected two numbers, the first one less than the second")
-    return dataclasses.replace(scaling, low=(low,), high=(high,), fill=None)
+    ends = list(zip(scaling.low, scaling.high, strict=True))
+    lows, highs = zip(*((low, high) if own_low < own_high else (own_low, own_high) for own_low, own_high in ends), strict=True)
+    return dataclasses.replace(scaling, low=lows, high=highs, fill=None)
 
 
 def _checked_dtype(dtype: str | np.dtype | type) -> np.dtype:

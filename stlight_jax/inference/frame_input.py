@@ -23,8 +23,7 @@ class FrameInput:
       dtype: Type of predictions, unless the caller chooses one.
       masked: Whether the given frames were a masked array.
       count: Number of given frames of a sequence, at least T.
-      lowest: Smallest valid value, in the units of the given frames.
-      highest: Largest valid value.
+      ranges: Lowest and highest valid value of each channel, in the units of the given frames; NaN without one.
     """
 
     values: np.ndarray
@@ -33,8 +32,7 @@ class FrameInput:
     dtype: np.dtype
     masked: bool
     count: int
-    lowest: float
-    highest: float
+    ranges: list[tuple[float, float]]
 
     @classmethod
     def from_array(cls, frames: Any, model: STLightConfig, scaling: Scaling, source: str, dtype: np.dtype) -> FrameInput:
@@ -68,8 +66,8 @@ class FrameInput:
         with np.errstate(over="ignore", invalid="ignore"):  # where values are missing
             values = scaling.to_network_on_host(data).astype(dtype)
         own = np.dtype(np.float32) if data.dtype.kind == "b" else data.dtype
-        shown = data if valid is None else data[valid]
-        return cls(values, valid, rank, own, masked, count, float(shown.min()), float(shown.max()))
+        ranges = [_range(data[..., c], None if valid is None else valid[..., c]) for c in range(data.shape[-1])]
+        return cls(values, valid, rank, own, masked, count, ranges)
 
     @property
     def lost(self) -> np.ndarray | None:
@@ -115,3 +113,8 @@ def _valid(data: np.ndarray, mask: np.ndarray | None, fill: float | None) -> np.
     if fill is not None and data.dtype.kind in "iu":
         missing = missing | (data == fill)
     return np.broadcast_to(~missing, data.shape) if missing.any() else None
+
+
+def _range(data: np.ndarray, valid: np.ndarray | None) -> tuple[float, float]:
+    shown = data if valid is None else data[valid]
+    return (float(shown.min()), float(shown.max())) if shown.size else (np.nan, np.nan)

@@ -12,7 +12,7 @@ from stlight_jax.config import RunConfig
 from stlight_jax.console.messages import print_message
 from stlight_jax.data.load import check_config, network_config, open_test
 from stlight_jax.data.scaling import Scaling
-from stlight_jax.data.sequences import Sequences, fingerprint
+from stlight_jax.data.sequences import Sequences, check_targets, fingerprint
 from stlight_jax.errors import InputError
 from stlight_jax.evaluation.evaluator import EvaluationData, EvaluationSteps, evaluate_with_baselines
 from stlight_jax.evaluation.samples import Samples, evenly_spaced
@@ -151,6 +151,7 @@ def _open_test_data(run: _Run, moved: bool) -> tuple[EvaluationData, dict[str, A
     source = open_test(run.config)
     agreement.assert_same_on_all_processes("the test data", functools.partial(fingerprint, source))
     run.network.check_sequence(source.shape)
+    check_targets(source, run.network.in_frames, run.network.out_channels, "test")
     scaling = Scaling.from_json(run.description["scaling"]) if "scaling" in run.description else source.scaling
     description = _check_against_training(source, scaling, run.description["data"], moved)
     data = EvaluationData(

@@ -20,7 +20,7 @@ from stlight_jax.data.datasets.all_datasets import find_dataset
 from stlight_jax.data.load import check_config, network_config, open_training
 from stlight_jax.data.pipeline import steps_per_epoch
 from stlight_jax.data.scaling import Scaling
-from stlight_jax.data.sequences import fingerprint
+from stlight_jax.data.sequences import check_targets, fingerprint
 from stlight_jax.errors import InputError
 from stlight_jax.evaluation.eval_steps import make_eval_step
 from stlight_jax.metrics.ssim import check_frame_size
@@ -76,8 +76,9 @@ class TrainingSetup:
         model_config = STLightConfig.from_section(config.model)
         check_horizon("train.horizon", config.train.horizon, model_config)
         check_horizon("evaluation.horizon", config.evaluation.horizon, model_config)
-        for sequences in (self.training, self.validation):
+        for label, sequences in (("training", self.training), ("validation", self.validation)):
             model_config.check_sequence(sequences.shape)
+            check_targets(sequences, model_config.in_frames, model_config.out_channels, label)
         check_frame_size(*self.validation.shape[1:3])
         per_epoch = steps_per_epoch(len(self.training), config.train.batch_size)
         self.total_steps = config.train.epochs * per_epoch

@@ -27,7 +27,7 @@ class Line:
         self.source = "line"
         self.calls = []
 
-    def __call__(self, frames, horizon=None, dtype=None, ready=None):
+    def __call__(self, frames, horizon=None, dtype=None, ready=None, warn_of_marks=True):
         self.calls.append(frames.shape)
         if ready is not None:
             ready(horizon)

@@ -285,7 +285,8 @@ def test_a_number_that_seems_to_mean_missing_is_named_as_the_cause(grey, caplog)
     frames[:, 2:] *= 5  # other units, too
     Forecaster(grey)(np.ma.masked_equal(frames, -9999))
     cause, units = caplog.messages
-    assert "trained on 0 to 255: -9999 is far from all others; if it means missing" in cause
+    advice = "pass np.ma.masked_values(frames, -9999)"
+    assert cause == f"the frames: 12.5 % of the values are -9999, far from all others; if they mean missing, {advice}"
     assert "far outside" in units
 
 
@@ -305,6 +306,50 @@ def test_a_channel_that_was_constant_in_training_is_predicted_as_it_was(fields):
     prediction = Forecaster(model)(frames, 4)
     np.testing.assert_allclose(prediction[..., 0], 1 + 8 * np.concatenate(blocks, axis=1)[..., 0], rtol=1e-4, atol=1e-4)
     np.testing.assert_array_equal(prediction[..., 1], 4)
+    others = np.stack([(frames[..., 0] - 1) / 8, frames[..., 1]], axis=-1)
+    in_others = Forecaster(model, value_range=(0, 1))(others, 4)
+    np.testing.assert_allclose(1 + 8 * in_others[..., 0], prediction[..., 0], rtol=1e-4, atol=1e-4)
+    np.testing.assert_array_equal(in_others[..., 1], 4)
+
+
+def test_each_channel_is_compared_with_its_own_range_of_the_training(fields, caplog):
+    model = dataclasses.replace(
+        fields, description={"scaling": {"dtype": "float32", "low": [250.0, 4.0], "high": [300.0, 4.0]}}
+    )
+    forecaster = Forecaster(model)
+    frames = np.random.default_rng(0).uniform(250, 300, (3, 8, 12, 2)).astype(np.float32)
+    frames[..., 1] = 4
+    forecaster(frames)
+    assert not caplog.messages
+    frames[..., 1] = 280  # inside the other's range
+    forecaster(frames)
+    (warning,) = caplog.messages
+    assert "channel 2 of the frames has values 280 to 280; " in warning
+    assert "trained on 4 to 4: far outside" in warning
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("number", [-999.0, 9.969209968386869e36, 1e20, -9.99e8])
+def test_the_mask_that_a_warning_names_mends_it(fields, caplog, number, dtype):
+    frames = np.random.default_rng(0).uniform((1000, 5), (1100, 9), (3, 8, 12, 2)).astype(dtype)
+    frames[:, :2, :6, 0] = number
+    Forecaster(fields)(frames)
+    (warning,) = caplog.messages
+    assert "channel 1: 12.5 % of the values are " in warning
+    masked = eval(warning.partition("pass ")[2], {"np": np, "frames": frames})
+    assert masked.mask.sum() == 3 * 12
+    Forecaster(fields)(masked)
+    assert len(caplog.messages) == 1
+
+
+def test_a_mask_inside_bytes_is_named_though_it_is_in_range(grey, caplog):
+    frames = random_frames((3, 8, 12), 0, 180, np.uint8)
+    frames[:, :2, :6] = 255
+    Forecaster(grey)(frames)
+    (warning,) = caplog.messages
+    assert "255 fills the same 12 pixels in all frames" in warning
+    Forecaster(grey)(eval(warning.partition("pass ")[2], {"np": np, "frames": frames}))
+    assert len(caplog.messages) == 1
 
 
 @pytest.mark.parametrize(
