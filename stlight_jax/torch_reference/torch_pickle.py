@@ -6,6 +6,7 @@ each other name becomes a `Blank`, and the state of an object is stored, never g
 
 import io
 import pickle
+import re
 import zipfile
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, NamedTuple
@@ -89,6 +90,26 @@ class UnsupportedTensor(NamedTuple):
     kind: str
 
 
+class _NumpyType(Blank):
+    """A NumPy dtype, whose byte order is in its state."""
+
+
+class _NumpyArray(Blank):
+    """A NumPy array, whose shape, type, order and bytes are in its state."""
+
+    def as_tensor(self) -> "np.ndarray | UnsupportedTensor":
+        """Returns the array; one of other types than numbers is an `UnsupportedTensor`."""
+        _, shape, kind, is_fortran, content = self.parts[-1]
+        name, order = kind.parts[0], kind.parts[-1][1]
+        if (
+            not isinstance(content, bytes | bytearray)
+            or not re.fullmatch(r"[biufc]\d{1,2}", name)
+            or order not in ("<", ">", "|")
+        ):
+            return UnsupportedTensor("NumPy array of an unusual type")
+        return np.frombuffer(content, np.dtype(order + name)).reshape(shape, order="F" if is_fortran else "C")
+
+
 class _Storage(NamedTuple):
     contents: dict[str, bytes]  # key -> bytes; a file before 1.6 has them after the pickle
     key: str
@@ -117,7 +138,7 @@ def read_torch_file(content: bytes) -> dict[str, dict[str, Any]]:
 
     Returns:
       {path of a container in the file, "" for the outermost: {name of a tensor in it: array or `UnsupportedTensor`}}.
-      An `nn.Module` is a container with the names of its `state_dict`.
+      NumPy arrays count as tensors. An `nn.Module` is a container with the names of its `state_dict`.
 
     Raises:
       InputError: the file is of another kind.
@@ -151,12 +172,14 @@ def find_tensors(content: Any) -> dict[str, dict[str, Any]]:
     pending: list[tuple[Any, tuple[str, ...], int | None]] = [(content, (), None)]
     while pending:  # no recursion: a pickle can be nested at any depth
         value, path, home = pending.pop()
-        if isinstance(value, _StoredTensor | UnsupportedTensor):
+        if isinstance(value, _StoredTensor | UnsupportedTensor | _NumpyArray):
             length = len(path) - 1 if home is None else home
             tensors = found.setdefault(".".join(path[:length]), {})
             name = ".".join(path[length:])
             if name in tensors:
                 raise InputError(f"holds two tensors of the name {'.'.join(path)}")
+            if isinstance(value, _NumpyArray):
+                value = value.as_tensor()
             tensors[name] = value.as_array() if isinstance(value, _StoredTensor) else value
         elif isinstance(value, dict | list | tuple | Blank) and id(value) not in seen and len(path) < _DEEPEST:
             seen[id(value)] = value
@@ -276,8 +299,25 @@ def _rebuild_tensor_of_type(storage: Any, *rest: Any) -> _StoredTensor | Unsuppo
     return UnsupportedTensor("tensor of an unusual type")
 
 
+def _encode(text: Any, encoding: Any = "utf-8") -> Any:
+    """Restores bytes, which pickle's old protocols keep as text."""
+    return text.encode("latin-1") if isinstance(text, str) and encoding == "latin1" else Blank(text)
+
+
+def _numpy_from_buffer(content: Any, kind: Any, shape: Any, order: Any) -> _NumpyArray:
+    """Makes an array of pickle's protocol 5."""
+    return _NumpyArray((1, shape, kind, order == "F", content))
+
+
 _ALLOWED: dict[str, Any] = {
     "collections.OrderedDict": dict,
+    "_codecs.encode": _encode,
+    "__builtin__.bytes": lambda *content: Blank(*content) if content else b"",  # of an array without values
+    "numpy.dtype": _NumpyType,
+    "numpy.core.multiarray._reconstruct": _NumpyArray,
+    "numpy._core.multiarray._reconstruct": _NumpyArray,
+    "numpy.core.numeric._frombuffer": _numpy_from_buffer,
+    "numpy._core.numeric._frombuffer": _numpy_from_buffer,
     "torch.Size": tuple,
     "torch._utils._rebuild_tensor": _rebuild_tensor,
     "torch._utils._rebuild_tensor_v2": _rebuild_tensor,

@@ -55,6 +55,8 @@ def read_weights(path: epath.PathLike) -> dict[str, dict[str, Any]]:
         raise InputError(f"{path}: no such file") from None
     except OSError as error:
         raise InputError(f"{path} cannot be read: {one_line(error)}") from None
+    if not content:
+        raise InputError(f"{path} is not a file of PyTorch weights, but empty")
     try:
         is_safetensors = path.suffix == ".safetensors" or content[8:9] == b"{"  # after the length of the header
         found = {"": _read_safetensors(content)} if is_safetensors else read_torch_file(content)

@@ -229,6 +229,28 @@ def test_every_type_and_layout_gives_its_numbers(read):
         assert tensor.dtype == torch.bfloat16 or found[name].dtype == expected.numpy().dtype
 
 
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+def test_numpy_arrays_are_tensors(protocol):
+    base = np.arange(24.0).reshape(4, 6)
+    arrays = {
+        "float64": base,
+        "float16": base.astype(np.float16),
+        "big-endian": base.astype(">f4"),
+        "columns first": np.asfortranarray(base),
+        "slice": base[1:, ::2],
+        "scalar": np.array(7),
+        "bool": base > 3,
+        "empty": base[:0],
+    }
+    file = io.BytesIO()
+    torch.save({"state_dict": arrays, "names": np.array(["a"]), "any": np.array([{}])}, file, pickle_protocol=protocol)
+    found = read_torch_file(file.getvalue())
+    assert found["state_dict"].keys() == arrays.keys()
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(found["state_dict"][name], array, err_msg=name)
+    assert found[""] == dict.fromkeys(("names", "any"), UnsupportedTensor("NumPy array of an unusual type"))
+
+
 @pytest.mark.filterwarnings("ignore")  # torch warns of quantization
 def test_tensors_of_other_kinds_are_named(read):
     found = read(
