@@ -88,8 +88,8 @@ def _has_decimals(names: Sequence[str]) -> bool:
 def ticks_of_numbers(names: Sequence[str], numbers: Sequence[str]) -> NameTicks:
     """Finds gaps between files that are numbered.
 
-    A number counts as it is, unless it leaves fewer gaps as a date (YYYYMMDD, YYYYMMDDHH, YYYYMM, YYYYDDD) or as a time of day
-    (HHMM, HHMMSS): the day after 20260630 is 20260701.
+    A number counts as it is, unless it leaves fewer or shorter gaps as a date (YYYYMMDD, YYYYMMDDHH, YYYYMM, YYYYDDD) or as a
+    time of day (HHMM, HHMMSS): the day after 20260630 is 20260701.
 
     Args:
       names: names of the files in their order, for messages.
@@ -102,7 +102,7 @@ def ticks_of_numbers(names: Sequence[str], numbers: Sequence[str]) -> NameTicks:
         return NameTicks(
             None, ("the numbers in the names are not evenly spaced; they give the order of the files, and no gaps",)
         )
-    steps = min(readings, key=lambda found: np.count_nonzero(found > 1))
+    steps = min(readings, key=lambda found: (np.count_nonzero(found > 1), found.max()))
     places = np.flatnonzero(steps > 1)
     if not len(places):
         return NameTicks(None, ())

@@ -1,4 +1,4 @@
-"""Sequences across files: array files that hold successive frames of one thing become one sequence."""
+"""Sequences across files and arrays: those that hold successive frames of one thing become one sequence."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ _Key = Callable[[FrameSource], Hashable]
 
 
 def join_files(sources: Sequence[FrameSource], options: ReadOptions) -> list[FrameSource]:
-    """Joins the sequences of array files that are successive parts of one sequence.
+    """Joins the sequences of array files, or of the arrays of a file, that are successive parts of one sequence.
 
     Parts agree in the array's name, the frames' shape, element type and meaning, and in the split that their names name.
 
     - With times: the parts follow each other in time, have one sampling step and do not overlap. They lie in one folder, or in
       folders whose names are numbers, such as 2020/01.
-    - Without times: each file holds one frame, they lie in one folder, and their names differ in one number, which is their
-      order, or in a date with a time, which is the time of the frame.
+    - Without times: each file or array holds one frame, they lie in one folder, and their names differ in one number, which is
+      their order, or in a date with a time, which is the time of the frame.
 
     Args:
       sources: sequences of all files, in natural order of their names.
@@ -80,7 +80,8 @@ def _thing(source: FrameSource) -> Hashable:
     times = None if source.times is None else time_kind(source.times)
     # Integers become floats in the files that declare missing values or scale them, which differs from file to file.
     stored = source.dtype if info.array is None else info.array.dtype
-    content = (info.key, axes, info.item, source.shape, stored, info.meaning)
+    key = _NUMBERS.sub("#", info.key) if source.frames == 1 else info.key
+    content = (key, axes, info.item, source.shape, stored, info.meaning)
     return (*content, info.format, times, split_in_name(source.name))
 
 
@@ -89,10 +90,12 @@ def _with_times_in_names(sources: Sequence[FrameSource]) -> list[FrameSource]:
     results = {id(source): source for source in sources}
     single = [source for source in filter(_is_array, sources) if source.times is None and source.frames == 1]
     for alike in _grouped(single, lambda source: (_thing(source), _name_pattern(source))):
-        times = times_in_names([source.info.path.stem for source in alike]) if len(alike) > 1 else None
+        in_one_file = len({source.info.path for source in alike}) == 1
+        names = [source.info.key if in_one_file else source.info.path.stem for source in alike]
+        times = times_in_names(names) if len(alike) > 1 else None
         if times is None or len(np.unique(times.values)) < len(alike):
             continue
-        remark = "the names of its files give their times; --config.data.time=none ignores them"
+        remark = f"the names of its {_parts_word(alike)} give their times; --config.data.time=none ignores them"
         for place, source in enumerate(alike):
             own = dataclasses.replace(times, values=times.values[[place]], stored=times.stored[[place]])
             results[id(source)] = dataclasses.replace(source, times=own, remarks=(*source.remarks, remark))
@@ -114,7 +117,16 @@ def _dated_folder(source: FrameSource) -> str:
 
 
 def _name_pattern(source: FrameSource) -> Hashable:
-    return _folder(source), _NUMBERS.sub("#", source.info.path.name)
+    return _folder(source), _NUMBERS.sub("#", _own_name(source)), source.info.path.suffix
+
+
+def _own_name(source: FrameSource) -> str:
+    """Returns the name of a source's file without its ending, with the array if it is a frame."""
+    return source.info.path.stem + (f"#{source.info.key}" if source.info.key and source.frames == 1 else "")
+
+
+def _parts_word(parts: Sequence[FrameSource]) -> str:
+    return "files" if len({part.info.path for part in parts}) > 1 else "arrays"
 
 
 def _grouped(sources: Sequence[FrameSource], key: _Key) -> list[list[FrameSource]]:
@@ -163,16 +175,17 @@ def _counted(alike: list[FrameSource]) -> list[list[FrameSource]]:
     """Divides sources whose names differ in numbers only, so that in each part one number differs: the last one that does."""
     if len(alike) < 2:
         return []
-    names = split_names([source.info.path.stem for source in alike])
+    names = split_names(list(map(_own_name, alike)))
     if len(set(names.pattern)) > 1:
         return []
-    numbers = dict(zip(map(id, alike), names.numbers, strict=True))
-    columns = list(zip(*names.numbers, strict=True))
-    varying = [place for place, column in enumerate(columns) if len(set(column)) > 1]
-    if not varying:
+    columns = [list(map(number_value, column)) for column in zip(*names.numbers, strict=True)]
+    # The number of a file can occur in the name of its array, too.
+    *others, order = dict.fromkeys(tuple(column) for column in columns if len(set(column)) > 1) or [()]
+    if not order:
         return []
-    parts = _grouped(alike, lambda source: tuple(numbers[id(source)][place] for place in varying[:-1]))
-    return [sorted(part, key=lambda source: number_value(numbers[id(source)][varying[-1]])) for part in parts]
+    places = {id(source): place for place, source in enumerate(alike)}
+    parts = _grouped(alike, lambda source: tuple(column[places[id(source)]] for column in others))
+    return [sorted(part, key=lambda source: order[places[id(source)]]) for part in parts]
 
 
 def _with_one_step(group: list[FrameSource]) -> list[list[FrameSource]]:
@@ -217,18 +230,33 @@ def _span(source: FrameSource) -> tuple[float, float]:
 
 
 def _explain_separate(sources: list[FrameSource]) -> list[FrameSource]:
-    """Adds to the first of several files of one frame a remark that they are no sequence."""
-    for alike in _grouped([source for source in filter(_is_array, sources) if source.frames == 1], _thing):
-        if len(alike) > 1:
-            reason = (
-                "their names differ in more than a number"
-                if alike[0].times is None
-                else "their times overlap, or their grids differ"
+    """Adds to the first of several files of one thing, of one frame each or of times that overlap, why they are no sequence."""
+    for alike in _grouped(list(filter(_is_array, sources)), _thing):
+        number, remark = len(alike), ""
+        if number > 1 and {source.frames for source in alike} == {1}:
+            reason = "their names differ in more than a number"
+            if alike[0].times is not None:
+                reason = "their times overlap, or their grids differ"
+            remark = f"{number:,} {_parts_word(alike)} of one frame {NOT_JOINED}: {reason}"
+        elif alike[0].times is not None and (pair := _first_overlap(alike)) is not None:
+            first, second = (source.name for source in pair)
+            remark = (
+                f"{number:,} files {NOT_JOINED}: the times of {first} and {second} overlap; leave out frames of one of them"
             )
-            remark = f"{len(alike):,} files of one frame {NOT_JOINED}: {reason}"
+        if remark:
             place = next(number for number, source in enumerate(sources) if source is alike[0])
             sources[place] = dataclasses.replace(alike[0], remarks=(*alike[0].remarks, remark))
     return sources
+
+
+def _first_overlap(group: list[FrameSource]) -> tuple[FrameSource, FrameSource] | None:
+    """Returns the first two sources of which the second begins within the times of the first and ends after them."""
+    for alike in _grouped(group, _name_pattern):
+        for earlier, later in itertools.pairwise(sorted(alike, key=_span)):
+            (start, end), (next_start, next_end) = _span(earlier), _span(later)
+            if start < next_start <= end < next_end:
+                return earlier, later
+    return None
 
 
 # ---- One sequence of several files ----
@@ -252,7 +280,8 @@ class _Succession:
         last = self.parts[-1]
         like = next(part for part in reversed(self.parts) if part.dtype == self._dtype)
         order = "names" if last.times is None else "times"
-        remark = f"{len(self.parts):,} files with {frames:,} frames are one sequence, in the order of their {order}"
+        number = f"{len(self.parts):,} {_parts_word(self.parts)}"
+        remark = f"{number} with {frames:,} frames are one sequence, in the order of their {order}"
         ticks, remarks = self._ticks()
         return dataclasses.replace(
             like,
@@ -267,9 +296,8 @@ class _Succession:
     def _ticks(self) -> NameTicks:
         if not self.with_gaps or self.parts[0].times is not None:
             return NameTicks(None, ())
-        paths = [part.info.path for part in self.parts]
-        found = numbered_order([path.stem for path in paths])
-        return NameTicks(None, ()) if found is None else ticks_of_numbers([path.name for path in paths], found[1])
+        found = numbered_order(list(map(_own_name, self.parts)))
+        return NameTicks(None, ()) if found is None else ticks_of_numbers([part.name for part in self.parts], found[1])
 
     @property
     def _dtype(self) -> np.dtype:

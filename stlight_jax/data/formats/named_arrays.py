@@ -1,8 +1,12 @@
 """Files of several arrays under names: the choice of frames, their axes and their times. One path for every such format."""
 
+import collections
+import contextlib
 import dataclasses
+import functools
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +15,7 @@ from stlight_jax.data.formats.cf_attributes import PACKING, ValueRules, attribut
 from stlight_jax.data.formats.read_errors import read_errors
 from stlight_jax.data.formats.stored_arrays import ArrayFile, StoredArray, describe_arrays
 from stlight_jax.data.formats.types import FrameSource, ReadOptions
-from stlight_jax.data.times import TimeAxis, counts_since, decode_times, is_absolute
+from stlight_jax.data.times import TimeAxis, counts_since, decode_times, is_absolute, parse_times
 from stlight_jax.errors import InputError
 
 _MAX_COUNTED = 2**27  # values; counting those of larger files would take longer than many forecasts
@@ -51,10 +55,13 @@ def open_arrays(file: ArrayFile, options: ReadOptions) -> list[FrameSource]:
             f"{file.path} holds arrays of different frames; choose one with --config.data.variable: {describe_arrays(chosen)}"
         )
     times = _FileTimes(file, options, {slicer.sizes["t"] for slicer in slicers})
+    axes = [times.of_array(slicer, dim) for slicer, dim in zip(slicers, time_dims, strict=True)]
+    # A single time in the file is not the time of each of several frames.
+    shared = {id(axis) for axis, count in collections.Counter(axes).items() if count > 1}
     return [
         sequence
-        for slicer, dim in zip(slicers, time_dims, strict=True)
-        for sequence in slicer.sequences(times.of_array(slicer, dim))
+        for slicer, axis in zip(slicers, axes, strict=True)
+        for sequence in slicer.sequences(None if id(axis) in shared and "t" not in slicer.axes else axis)
     ]
 
 
@@ -76,7 +83,8 @@ def _candidates(file: ArrayFile, options: ReadOptions) -> list[StoredArray]:
         kind = "variable" if any(array.dims for array in file.arrays) else "array"
         found = "; ".join([f"it holds {describe_arrays(file.arrays)}", *file.broken.values()])
         raise InputError(f"{file.path} holds no {kind} of at least 3 axes that could be frames; {found}")
-    if len(fitting) > 1 and any(array.dims for array in fitting):
+    numbered = {(len(array.shape), re.sub("[0-9]+", "#", array.key)) for array in fitting}
+    if len(fitting) > 1 and any(array.dims for array in fitting) and not (len(numbered) == 1 and fitting[0].shape[2:] == ()):
         names = ", ".join(array.key for array in fitting)
         raise InputError(f"{file.path} holds several variables; choose one with --config.data.variable: {names}")
     return fitting
@@ -207,7 +215,7 @@ class _FileTimes:
 
     def __init__(self, file: ArrayFile, options: ReadOptions, lengths: set[int]):
         self._file, self._options, self._lengths = file, options, lengths
-        self._parsed: dict[str, TimeAxis] = {}
+        self._parsed: dict[StoredArray, TimeAxis] = {}
 
     def of_array(self, slicer: ArraySlicer, dim: str) -> TimeAxis | None:
         """Returns the times of an array's frames, or None.
@@ -227,9 +235,9 @@ class _FileTimes:
                 f"{slicer.label} has {slicer.sizes['t']} frames, its times {coordinate.key!r} have shape "
                 f"{list(coordinate.shape)}; expected one for each frame, or ignore them with --config.data.time=none"
             )
-        if coordinate.key not in self._parsed:
-            self._parsed[coordinate.key] = self._read(coordinate)
-        return self._parsed[coordinate.key]
+        if coordinate not in self._parsed:
+            self._parsed[coordinate] = self._read(coordinate)
+        return self._parsed[coordinate]
 
     def _read(self, coordinate: StoredArray) -> TimeAxis:
         """Reads a time coordinate, of which no value is missing."""
@@ -247,7 +255,9 @@ class _FileTimes:
                 )
             if rules.is_packed:
                 values, attributes = decoded, {key: value for key, value in attributes.items() if key not in PACKING}
-        return decode_times(values, coordinate.key, attributes, str(self._file.path))
+        times = decode_times(values, coordinate.key, attributes, str(self._file.path))
+        is_of_frame = times.name == coordinate.key and len(values) == 1  # frames of several groups are comparable
+        return dataclasses.replace(times, name=coordinate.key.rpartition("/")[2]) if is_of_frame else times
 
     def _find(self, slicer: ArraySlicer, dim: str) -> StoredArray | None:
         """Returns the coordinate that the user names, that of the dimension, or the only one that fits the frames."""
@@ -261,9 +271,27 @@ class _FileTimes:
             namesake = [array for array in along if array.key == dim]
             return next(iter(namesake or [array for array in along if is_dated(array)] or written), None)
         if "t" not in slicer.axes:
-            single = [array for array in self._file.arrays if array.shape in ((), (1,)) and array.dtype.kind in "iufMSUO"]
-            return next((array for array in single if is_time_name(array.key) or is_dated(array)), None)
+            return self._of_frame(slicer.array)
         return self._fitting(slicer.sizes["t"])
+
+    @functools.cached_property
+    def _single(self) -> dict[str, StoredArray]:
+        """The coordinates of one time by their groups."""
+        arrays = [array for array in self._file.arrays if array.shape in ((), (1,)) and array.dtype.kind in "iufMSUO"]
+        return {_group_of(array.key): array for array in reversed(arrays) if is_time_name(array.key) or is_dated(array)}
+
+    def _of_frame(self, frame: StoredArray) -> StoredArray | None:
+        """Returns the time of one frame: an array of one value in its group or the nearest above, or an attribute."""
+        group = _group_of(frame.key)
+        parents = [group, *_groups_above(group)]
+        if near := next((self._single[parent] for parent in parents if parent in self._single), None):
+            return near
+        for attributes in (frame.attributes, self._file.groups.get(group, {}) if group else {}):
+            for name, value in attributes.items():
+                if is_time_name(name) and _is_moment(value):
+                    values = np.reshape(np.asarray(value), 1)
+                    return StoredArray(name, (1,), values.dtype, functools.partial(contextlib.nullcontext, values))
+        return None
 
     def _fitting(self, frames: int) -> StoredArray | None:
         """Returns the only coordinate without a dimension that fits `frames` frames."""
@@ -283,9 +311,29 @@ class _FileTimes:
         return unused[0] if unused else None
 
 
+def _is_moment(value: Any) -> bool:
+    """Returns whether an attribute is a number, or text that is a date."""
+    if np.size(value) != 1 or np.asarray(value).dtype.kind not in "iufMSUO":
+        return False
+    with contextlib.suppress(InputError):
+        parse_times(np.reshape(np.asarray(value), 1), "", "")
+        return True
+    return False
+
+
 def is_dated(array: StoredArray) -> bool:
     """Returns whether an array holds dates, or numbers whose units make them dates."""
     return array.dtype.kind == "M" or counts_since(array.attributes) or is_absolute(array.attributes)
+
+
+def _group_of(key: str) -> str:
+    return key.rpartition("/")[0]
+
+
+def _groups_above(group: str) -> list[str]:
+    """Returns the groups that contain a group, the nearest first; "" is the root."""
+    parts = group.split("/")
+    return ["/".join(parts[:depth]) for depth in range(len(parts) - 1, -1, -1)]
 
 
 def _base_name(key: str) -> str:

@@ -319,3 +319,53 @@ def test_colours_are_not_taken_for_columns(tmp_path):
     with pytest.raises(InputError, match=r"a.npy has shape \[64, 64, 3\]; read as .* frames are 64 x 3; .*layout=hwc for one"):
         open_all(tmp_path)
     assert open_one(tmp_path, layout="thw").shape == (64, 3, 1)
+
+
+def test_an_array_for_each_frame_is_one_sequence_in_natural_order(tmp_path):
+    with h5py.File(tmp_path / "named.h5", "w") as file:
+        for number in range(14):
+            file[f"frame_{number}"] = FRAMES[number]
+    np.savez(tmp_path / "a.npz", *FRAMES[:14])
+    for name in ("named.h5", "a.npz"):
+        np.testing.assert_array_equal(read_frames(open_one(tmp_path / name))[..., 0], FRAMES[:14])
+    with h5py.File(tmp_path / "runs.h5", "w") as file:
+        for run in range(2):
+            for number in range(7):
+                file[f"run{run}/{number}/rain"] = FRAMES[7 * run + number]
+    for run, sequence in enumerate(open_all(tmp_path / "runs.h5")):
+        np.testing.assert_array_equal(read_frames(sequence)[..., 0], FRAMES[7 * run : 7 * run + 7])
+
+
+@pytest.mark.parametrize("kind", ["attribute of the frame", "attribute of the group", "array", "name"])
+def test_frames_in_arrays_of_their_own_are_in_the_order_of_their_times(tmp_path, kind):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        for hour in (0, 1, 2, 5, 6):
+            time = f"{HOURS[hour]}:00"
+            group = file.create_group(time if kind == "name" else f"t{9 - hour}")
+            group["rain"] = FRAMES[hour]
+            if kind == "array":
+                group["time"] = time
+            elif kind != "name":
+                (group if kind.endswith("group") else group["rain"]).attrs["timestamp"] = time
+    sequence = open_one(tmp_path / "a.h5")
+    assert (sequence.step, sequence.ticks.tolist()) == ("1 h", [0, 1, 2, 5, 6])
+    np.testing.assert_array_equal(read_frames(sequence)[..., 0], FRAMES[[0, 1, 2, 5, 6]])
+
+
+def test_one_time_for_a_file_of_many_frames_is_not_the_time_of_each(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["time"] = 3.0
+        for number in range(4):
+            file[f"{number}"] = FRAMES[number]
+    assert open_one(tmp_path / "a.h5").times is None
+
+
+def test_files_whose_times_overlap_in_part_are_named(tmp_path):
+    for number in range(3):
+        save(tmp_path / f"h{number}.npz", np.arange(6 * number, 6 * number + 7))
+    first, *others = open_all(tmp_path)
+    assert len(others) == 2
+    assert "3 files are not joined to one sequence: the times of h0.npz#rain and h1.npz#rain overlap" in first.remarks[0]
+    for number in range(3):
+        save(tmp_path / f"h{number}.npz", np.arange(4 + number))  # simulations that all begin at the same time
+    assert not any("joined" in remark for sequence in open_all(tmp_path) for remark in sequence.remarks)
