@@ -55,12 +55,12 @@ def open_arrays(file: ArrayFile, options: ReadOptions) -> list[FrameSource]:
             f"{file.path} holds arrays of different frames; choose one with --config.data.variable: {describe_arrays(chosen)}"
         )
     times = _FileTimes(file, options, {slicer.sizes["t"] for slicer in slicers})
-    axes = [times.of_array(slicer, dim) for slicer, dim in zip(slicers, time_dims, strict=True)]
+    time_axes = [times.of_array(slicer, dim) for slicer, dim in zip(slicers, time_dims, strict=True)]
     # A single time in the file is not the time of each of several frames.
-    shared = {id(axis) for axis, count in collections.Counter(axes).items() if count > 1}
+    shared = {id(axis) for axis, count in collections.Counter(time_axes).items() if count > 1}
     return [
         sequence
-        for slicer, axis in zip(slicers, axes, strict=True)
+        for slicer, axis in zip(slicers, time_axes, strict=True)
         for sequence in slicer.sequences(None if id(axis) in shared and "t" not in slicer.axes else axis)
     ]
 

@@ -113,11 +113,12 @@ def _decode_float(text: str) -> float | str:
 
 
 def _storage_remarks(path: epath.Path, key: str, item: Any) -> tuple[str, ...]:
-    """Returns remarks on chunks that are not stored and read as zeros, and on zeros that xarray reads as missing.
+    """Returns remarks on chunks that are not stored, and on zeros that xarray reads as missing.
 
     Raises:
       InputError: there are next to none of the declared chunks.
     """
+    fill = item.fill_value or 0  # null reads as 0, too
     if item.nchunks > _MAX_COUNTED:
         files = sum(len(names) for _, _, names in os.walk(path))
         if item.shards is None and path.is_dir() and files < item.nchunks * _LEAST_STORED:
@@ -126,11 +127,14 @@ def _storage_remarks(path: epath.Path, key: str, item: Any) -> tuple[str, ...]:
                 f"check the program that wrote it, or get a whole copy"
             )
         return ()
-    if item.fill_value is None or item.fill_value != 0:
-        return ()
     left_out = item.nchunks - item.nchunks_initialized
-    remarks = [f"{left_out:,} of its {item.nchunks:,} chunks are not stored; they read as 0"] if left_out > 0 else []
-    if item.metadata.zarr_format == 2 and _DIMENSIONS in item.attrs:  # most programs write 0 without a meaning
+    text, remarks = f"{left_out:,} of its {item.nchunks:,} chunks are not stored", []
+    if left_out > 0:
+        if left_out == item.nchunks and fill != 0:
+            raise InputError(f"{path}#{key}: {text}, so that all values are missing; get a whole copy, or write the array anew")
+        remarks.append(f"{text}; they read as 0" if fill == 0 else f"{text}; their values are missing (fill value {fill:g})")
+    # Most programs write 0 without a meaning.
+    if item.fill_value is not None and fill == 0 and item.metadata.zarr_format == 2 and _DIMENSIONS in item.attrs:
         remarks.append("its Zarr fill value is 0: zeros are values here, missing in xarray: --config.data.fill_value=0")
     return tuple(remarks)
 

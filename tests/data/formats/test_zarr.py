@@ -80,13 +80,17 @@ def test_zeros_that_xarray_reads_as_missing_get_a_remark(tmp_path):
 
 
 def test_chunks_that_are_not_there_get_a_remark_or_are_missing(tmp_path):
-    for fill, remark in ((0.0, "4 of its 6 chunks are not stored; they read as 0"), (-1.0, "its Zarr fill value, are missing")):
+    text = "4 of its 6 chunks are not stored"
+    for fill, remark in ((0.0, f"{text}; they read as 0"), (-1.0, f"{text}; their values are missing (fill value -1)")):
         path = saved(tmp_path / "a.zarr", 3, fill_value=fill, config={"write_empty_chunks": True})
         for folder in (path / "rain" / "c" / "1", path / "rain" / "c" / "2"):
             shutil.rmtree(folder)
         sequence = open_one(path)
         assert any(remark in told for told in sequence.remarks)
         assert np.isnan(read_frames(sequence)[10:]).all() == (fill != 0)
+    shutil.rmtree(path / "rain" / "c")
+    with pytest.raises(InputError, match=r"a.zarr#rain: 6 of its 6 chunks are not stored, so that all values are missing"):
+        open_one(path)
 
 
 def test_a_codec_that_is_not_installed_is_named(tmp_path):
