@@ -4,6 +4,7 @@ import dataclasses
 import datetime
 import functools
 import re
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -46,7 +47,9 @@ def continue_times(times: TimeAxis, indices: np.ndarray, last: int, further: int
     seen = slice(max(0, last + 1 - _MAX_SEEN), last + 1)
     values = _next_values(times.values[seen], step, ahead, times.dated)
     if counts_since(times.attributes):
-        new = _next_since(stored, seen, ahead, times.attributes)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # cftime's on years before 1
+            new = _next_since(stored, seen, ahead, times.attributes)
         if not times.dated:  # numbers of a calendar that datetime64 does not know
             values = new
     elif is_absolute(times.attributes):
@@ -142,6 +145,35 @@ def _next_since(stored: np.ndarray, seen: slice, ahead: np.ndarray, attributes: 
 
 
 def _next_months(
+    seen: _MonthTimes, ahead: np.ndarray, days_in: Callable[[np.ndarray], np.ndarray]
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Returns the months `ahead` steps after the last time, if a month has one to three times, or a step is months.
+
+    Dekads, such as days 1, 11 and 21, are three in a month: each is a series of months.
+
+    Args:
+      seen: the times up to the last one.
+      ahead: numbers of steps, from 1.
+      days_in: returns the lengths of months in days.
+
+    Returns:
+      Months, and microseconds since their start; None if the steps are no months.
+    """
+    for count in (1, 2, 3):
+        rounds = np.arange(1, -(-len(ahead) // count) + 1)
+        ends = [len(seen.months) - count + 1 + place for place in range(count)]
+        series = [_MonthTimes(*(values[:end][::-count][::-1] for values in seen)) for end in ends]
+        following = [_next_in_months(own, rounds, days_in) for own in series]
+        found = [pair for pair in following if pair is not None]
+        if len(found) == count and (
+            count == 1 or all(own.months[-1] + 1 == pair[0][0] for own, pair in zip(series, found, strict=True))
+        ):
+            months, within = (np.stack(part, 1).reshape(-1)[: len(ahead)] for part in zip(*found, strict=True))
+            return months, within
+    return None
+
+
+def _next_in_months(
     seen: _MonthTimes, ahead: np.ndarray, days_in: Callable[[np.ndarray], np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """Returns the months `ahead` steps after the last time, if the steps are whole months.

@@ -4,6 +4,7 @@ import dataclasses
 import datetime
 import functools
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -103,7 +104,9 @@ def decode_times(values: np.ndarray, key: str, attributes: Mapping[str, Any], so
         if is_absolute(attributes):
             decoded = _from_absolute(values, key, calendar, source)
         elif counts_since(attributes) and calendar in _REAL_CALENDARS and np.isfinite(values).all():  # NaN is 0 to cftime
-            decoded = _from_since(values, time_units(attributes), calendar, source)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # cftime's on years before 1
+                decoded = _from_since(values, time_units(attributes), calendar, source)
         if counts_since(attributes) and calendar not in (*_REAL_CALENDARS, *_OTHER_CALENDARS):
             remarks = (f"the calendar {calendar!r} of {key!r} is unknown; its times are taken for numbers at equal steps",)
     name = (time_units(attributes) if decoded.dtype.kind in "iuf" else "") or key
@@ -275,6 +278,11 @@ def _checked(dates: np.ndarray, given: np.ndarray, name: str, source: str) -> np
       InputError: a value is no date.
     """
     bad = np.isnat(dates)
+    if bad.any() and given.dtype.kind == "M":
+        raise InputError(
+            f"{source}: time stamp {np.argmax(bad)} in {name!r} is NaT (missing); expected a time for each frame, "
+            f"{_IGNORE_TIMES}"
+        )
     if bad.any():
         raise InputError(
             f"{source}: time stamp {np.argmax(bad)} in {name!r} is {_to_text(given[bad][0])!r}; expected YYYYMMDD, YYYYMMDDHH, "

@@ -2,6 +2,7 @@
 
 import calendar
 import datetime
+import warnings
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stlight_jax import InputError
+from stlight_jax.data.continued_times import continue_times
 from stlight_jax.data.times import assign_ticks, decode_times, format_duration, parse_times
 from stlight_jax.data.windows import split_at_jumps
 
@@ -174,3 +176,20 @@ def test_units_of_any_case_and_spacing_have_an_origin(units):
     axis = decode_times(np.array([0, 6]), "time", {"units": units}, "here")
     assert axis.dated
     assert axis.values.astype("M8[us]").tolist() == [datetime.datetime(2020, 1, 1), datetime.datetime(2020, 1, 1, 6)]
+
+
+def test_a_missing_date_is_named():
+    dates = np.array(["2020-01-01T00", "NaT", "2020-01-01T02"], "M8[h]")
+    with pytest.raises(
+        InputError, match=r"time stamp 1 in 'time' is NaT \(missing\); expected a time for each frame, or ignore"
+    ):
+        parse_times(dates, "time", "a.npz")
+
+
+def test_days_since_a_year_before_1_are_read_and_continued_without_a_warning():
+    days = np.array([2459000, 2459001, 2459002])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        times = decode_times(days, "time", {"units": "days since -4713-01-01"}, "a.nc")
+        further = continue_times(times, np.zeros(0, int), 2, 2)
+    assert further.stored.tolist() == [2459003, 2459004]

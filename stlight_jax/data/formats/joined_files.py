@@ -1,4 +1,4 @@
-"""Sequences across files and arrays: those that hold successive frames of one thing become one sequence."""
+"""Sequences across files and arrays: successive frames of one thing become one sequence."""
 
 from __future__ import annotations
 
