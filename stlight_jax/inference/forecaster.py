@@ -13,8 +13,9 @@ from etils import epath
 
 from stlight_jax.console.messages import print_message
 from stlight_jax.data.formats.value_conversion import can_hold, to_dtype
+from stlight_jax.data.missing_marks import Mark
 from stlight_jax.data.scaling import Scaling, is_constant, is_wide
-from stlight_jax.data.suspicion import Mark, ValueSurvey
+from stlight_jax.data.suspicion import ValueSurvey
 from stlight_jax.errors import InputError
 from stlight_jax.inference import trained
 from stlight_jax.inference.frame_input import FrameInput, check_shape

@@ -235,6 +235,18 @@ def test_values_from_0_to_1_beside_values_from_0_to_255_are_named():
     assert remarks(np.stack([(units > 0.5).astype(float), grey], -1), per_channel_option=option) == []  # a mask and a picture
 
 
+@pytest.mark.parametrize("blocks", [1, 24])
+def test_values_from_0_to_1_beside_values_from_0_to_255_in_one_sequence_are_named(blocks):
+    frames = field(low=0, high=255)
+    frames[1::3] /= 255
+    expected = ["a.npy: values of 8 frames lie in 0..1, those of 16 others in 0..255; bring them to one scale"]
+    assert remarks(frames, blocks=blocks) == expected
+    assert remarks(np.stack([field(low=0, high=255), frames], -1), blocks=blocks) == expected
+    frames[1::3] = np.rint(frames[1::3])  # dark frames, of whole numbers
+    assert remarks(frames, blocks=blocks) == []
+    assert remarks(field(low=0, high=255) * np.linspace(0, 1, 24)[:, None, None], blocks=blocks) == []  # out of the dark
+
+
 def test_no_frames_give_no_remarks():
     survey = ValueSurvey(2, np.float32)
     assert (survey.remarks(OPTION), survey.constant_channels(), survey.empty) == ([], {}, 0)
