@@ -172,9 +172,14 @@ def assign_ticks(axes: Sequence[TimeAxis]) -> list[Ticks]:
             step, group = _same_step(remaining)
             grouped = set(map(id, group))
             remaining = [axis for axis in remaining if id(axis) not in grouped]
-            ticks, interleaved = _on_one_grid([axis.values for axis in group], 1 if step is None else step)
+            series = [axis.values for axis in group]
+            months = _whole_months(series) if kind[0] and step is not None else None
+            if months is not None:
+                series, step = months, sampling_step([np.unique(np.concatenate(months))])
+            ticks, interleaved = _on_one_grid(series, 1 if step is None else step)
             for axis, own in zip(group, ticks, strict=True):
-                results[id(axis)] = Ticks(own, _step_text(axis, step), (*_remarks(own, axis.values), *interleaved))
+                text = _step_text(axis, step) if months is None else _months_text(int(step or 0))
+                results[id(axis)] = Ticks(own, text, (*_remarks(own, axis.values), *interleaved))
     return [results[id(axis)] for axis in axes]
 
 
@@ -350,6 +355,20 @@ def _same_step(axes: list[TimeAxis]) -> tuple[float | None, list[TimeAxis]]:
     steps = [sampling_step([axis.values]) for axis in axes]
     group = [axis for axis, own in zip(axes, steps, strict=True) if own is None or 0.5 * step <= own <= 1.5 * step]
     return step, group or axes
+
+
+def _whole_months(series: list[np.ndarray]) -> list[np.ndarray] | None:
+    """Returns months since 1970 if all dates lie at the same time from the beginning, or from the end, of a month; else None."""
+    months = [values.astype("M8[us]").astype("M8[M]").astype(np.int64) for values in series]
+    moments, numbers = np.concatenate(series), np.concatenate(months)
+    limits = [(numbers + further).astype("M8[M]").astype("M8[us]").astype(np.int64) for further in (0, 1)]
+    repeated = any((np.diff(own) == 0).any() for own in months)
+    return None if repeated or all(np.ptp(moments - limit) for limit in limits) else months
+
+
+def _months_text(months: int) -> str:
+    count, unit = (months, "month") if months % 12 else (months // 12, "year")
+    return f"{count} {unit}{'s' * (count > 1)}"
 
 
 def _positions(values: np.ndarray, step: float) -> np.ndarray:

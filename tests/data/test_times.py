@@ -193,3 +193,18 @@ def test_days_since_a_year_before_1_are_read_and_continued_without_a_warning():
         times = decode_times(days, "time", {"units": "days since -4713-01-01"}, "a.nc")
         further = continue_times(times, np.zeros(0, int), 2, 2)
     assert further.stored.tolist() == [2459003, 2459004]
+
+
+@pytest.mark.parametrize(
+    ("dates", "expected", "step"),
+    [
+        (["2020-01", "2020-02", "2020-03", "2023-03", "2030-03"], [0, 1, 2, 38, 122], "1 month"),
+        (["2020-01-31", "2020-02-29", "2020-03-31", "2023-03-31"], [0, 1, 2, 38], "1 month"),
+        (["2020-01-15T12", "2020-04-15T12", "2020-07-15T12", "2021-07-15T12"], [0, 1, 2, 6], "3 months"),
+        (["2000-06-01", "2001-06-01", "2002-06-01", "2052-06-01"], [0, 1, 2, 52], "1 year"),
+        (["2020-01-30", "2020-02-29", "2020-03-30"], [0, 1, 2], "30 d"),
+    ],
+)
+def test_months_are_steps_of_the_calendar(dates, expected, step):
+    (found,) = assign_ticks([parse_times(np.array(dates, "M8[h]"), "time", "a.npz")])
+    assert (found.ticks.tolist(), found.step) == (expected, step)
