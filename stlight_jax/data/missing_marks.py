@@ -17,7 +17,7 @@ _HUGE = 1e15
 # NumPy's type stubs do not know that these reduce along an axis.
 lowest: Callable[..., np.ndarray] = np.fmin.reduce
 highest: Callable[..., np.ndarray] = np.fmax.reduce
-_NINES = re.compile(r"-?9{3,}(\.9+)?|-9{1,2}(\.9+)?|-?8{4}|-?7{4}")
+_NINES = re.compile(r"-?9{3,}(\.9+)?|-9{1,2}(\.9+)?|-?9{3}0{5,}|-?8{4}|-?7{4}")
 _LIMITS = {float(limit) for bits in (15, 16, 31, 32) for limit in (-(2**bits), 1 - 2**bits, 2**bits - 1)}
 
 

@@ -153,6 +153,8 @@ def test_a_single_usual_number_is_named_and_a_single_outlier_is_not():
     frames = field()
     frames[3, 4, 5] = -9999
     assert remarks(frames, blocks=4) == far("-9999", "0.0217")
+    frames[3, 4, 5] = -9.99e8
+    assert remarks(frames, blocks=4) == far("-999000000", "0.0217")
     frames[3, 4, 5] = 5000.0
     assert remarks(frames, blocks=4) == []
 
