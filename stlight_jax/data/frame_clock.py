@@ -8,13 +8,15 @@ from stlight_jax.data.times import Ticks, TimeAxis, assign_ticks, sampling_step
 
 _JITTER = 0.25  # of a step
 _SAME_RATE = 0.02
+_EXACT = 1e-6
 
 
 def clock_ticks(moments: Sequence[int | None], unit: float, rates: Sequence[float] = ()) -> Ticks | None:
     """Finds gaps between frames.
 
     A container's clock counts in units that can be coarse: frames 25 ms apart in a GIF are 20 ms and 30 ms apart. A difference
-    is a gap if it exceeds one and a half steps by more than a unit.
+    is a gap if it exceeds one and a half steps by more than a unit. A clock whose unit is the duration of a frame, as in AVI,
+    counts frames and is exact.
 
     Args:
       moments: the moments of the frames in units of the clock, in the order of presentation.
@@ -31,7 +33,10 @@ def clock_ticks(moments: Sequence[int | None], unit: float, rates: Sequence[floa
     if shortest is None:
         return None
     step = differences[np.abs(differences - shortest) <= max(_JITTER * shortest, 1)].mean()
-    is_gap = (differences > 1.5 * step + 1) | (differences < 0)  # the clock of joined recordings can start anew
+    counts_frames = any(abs(unit * rate / 1e6 - 1) < _EXACT for rate in rates)
+    is_gap = (differences > 1.5 * step + (not counts_frames)) | (
+        differences < 0
+    )  # the clock of joined recordings can start anew
     if not is_gap.any():
         return None
     steps = np.where(is_gap, np.maximum(2, np.rint(differences / step)), 1).astype(np.int64)

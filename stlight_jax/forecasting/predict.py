@@ -109,7 +109,7 @@ def print_plan(plan: ForecastPlan, outputs: Outputs, in_frames: int) -> None:
         print_message(f"as in training: {options}")
     _print_once(name_flags(remark) for source in plan.sources for remark in source.original.remarks)
     _print_once(plan.truth_remarks[:_MAX_NAMES])
-    _print_once(_remarks_on_values(outputs.specs[0], plan.reader.options.fill_value))
+    _print_once(_remarks_on_values(outputs.specs[0], outputs.formats[0], plan.reader.options.fill_value))
     small = {
         source.shape[:2]
         for number, source in enumerate(plan.sources)
@@ -144,18 +144,20 @@ def _plan_summary(plan: ForecastPlan, outputs: Outputs, in_frames: int) -> str:
     )
 
 
-def _remarks_on_values(spec: OutputSpec, fill: float | None) -> list[str]:
+def _remarks_on_values(spec: OutputSpec, file_format: FileFormat, fill: float | None) -> list[str]:
     """Names the properties of the input's values that the output does not keep.
 
     Args:
       spec: The output.
+      file_format: Its format.
       fill: The number that marks missing values of the input; None for NaN or a mask.
     """
     remarks, dtype = [], spec.source.dtype
-    if spec.dtype != dtype and not spec.dtype_requested:
+    is_array = not file_format.is_pictures and file_format.writer is not None
+    if is_array and spec.dtype != dtype and not spec.dtype_requested:
         values = "missing values" if fill is None else f"the fill value {fill:g}"
         remarks.append(f"{dtype} cannot hold {values}; arrays are written as {spec.dtype}")
-    if fill is not None and spec.fill is None:
+    if is_array and fill is not None and spec.fill is None:
         remarks.append(f"{spec.dtype} cannot hold the fill value {fill:g}; missing values are written as NaN")
     remarks += [
         f"channel {number} was {low:g} in all training frames, and so are its predictions"

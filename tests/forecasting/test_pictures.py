@@ -42,3 +42,14 @@ def test_transparent_pixels_are_transparent_in_the_output(tmp_path):
     expected = Line().of(frames[None, -3:], 2)[0]
     assert np.isnan(found[:, :3]).all()
     np.testing.assert_array_equal(found[:, 3:], np.rint(expected[:, 3:]))
+
+
+@pytest.mark.parametrize(("out", "remarks"), [("b", 0), ("b.gif", 0), ("b.npy", 1)])
+def test_pictures_need_no_other_type_for_missing_pixels(tmp_path, capsys, out, remarks):
+    (tmp_path / "a").mkdir()
+    for place, frame in enumerate(movie(6)):
+        pixels = np.concatenate([frame, np.full_like(frame, 255)], -1)
+        pixels[:3, :, 1] = 0
+        Image.fromarray(pixels, "LA").save(tmp_path / "a" / f"{place}.png")
+    run(tmp_path / "a", out=out)
+    assert capsys.readouterr().err.count("cannot hold missing values; arrays are written as float32") == remarks

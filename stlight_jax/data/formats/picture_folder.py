@@ -49,7 +49,7 @@ def _read(files: Sequence[epath.Path], name: str, options: ReadOptions) -> list[
 
         def decode(first: int) -> Iterator[DecodedPicture]:
             for file in order.files[first:]:
-                yield from decode_file(file, contents[file].pages)
+                yield from decode_file(file, contents[file])
 
         has_alpha = any(contents[file].has_alpha for file in pictures)
         sequences.append(

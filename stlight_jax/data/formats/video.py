@@ -20,6 +20,7 @@ from stlight_jax.data.formats.picture_sequence import DecodedPicture, PictureSeq
 from stlight_jax.data.formats.read_errors import read_errors
 from stlight_jax.data.formats.types import ReadOptions
 from stlight_jax.data.formats.value_conversion import to_grey_levels
+from stlight_jax.data.formats.video_containers import require_whole
 from stlight_jax.data.frame_clock import clock_ticks
 from stlight_jax.data.times import format_duration
 from stlight_jax.errors import InputError
@@ -40,6 +41,8 @@ def _read(files: Sequence[epath.Path], name: str, options: ReadOptions) -> list[
     """Opens the first video stream of a file."""
     (path,) = files
     require_kind(path, *PICTURES)  # FFmpeg reads them, too
+    with read_errors(path):
+        require_whole(path)
     with _opened(path) as (container, stream):
         declared, rate, unit = stream.frames, float(stream.average_rate or 0), float(1e6 * (stream.time_base or 0))
         rates = [float(declared_rate or 0) for declared_rate in (stream.average_rate, stream.guessed_rate, stream.base_rate)]
@@ -50,6 +53,8 @@ def _read(files: Sequence[epath.Path], name: str, options: ReadOptions) -> list[
             declared -= sum(is_hidden for is_hidden, _, _ in packets)
             moments = [moment for is_hidden, size, moment in packets if size and not is_hidden]
             known = sorted(moment for moment in moments if moment is not None)  # packets are in the order of decoding
+            if container.format.name == "avi" and known:  # counts frames, and leaves out those that are repeated
+                declared -= max(0, known[-1] - known[0] + 1 - len(known) - sum(is_hidden for is_hidden, _, _ in packets))
             moments = [*known] if len(known) == len(moments) else []
 
     def decode(first: int) -> Iterator[DecodedPicture]:

@@ -96,6 +96,23 @@ def test_the_nodata_value_of_a_tiff_is_missing(tmp_path, dtype, nodata):
     assert np.nanmax(found) == 7
 
 
+@pytest.mark.parametrize(
+    ("page_tags", "missing"),
+    [
+        ([[(42113, 2, "-9999")], [], []], [1, 1, 1]),  # only the first: it holds for all
+        ([[(42113, 2, "-9999")], [(42113, 2, "5")], []], [1, 15, 1]),
+        ([[], [(42113, 2, "5")], []], [0, 15, 0]),
+    ],
+)
+def test_the_nodata_value_of_the_first_page_holds_for_all_that_name_none(tmp_path, page_tags, missing):
+    pages = np.full((3, 4, 4), 5, np.float32)
+    pages[:, 1, 2] = -9999
+    write_tiff(tmp_path / "a.tif", pages, page_tags=page_tags)
+    frames = read_frames(open_one(tmp_path / "a.tif"))
+    assert np.isnan(frames).sum((1, 2, 3)).tolist() == missing
+    np.testing.assert_array_equal(frames[0, 0, 0, 0], 5)
+
+
 def test_a_nodata_value_beyond_the_range_of_the_pixels_is_nowhere(tmp_path):
     pixels = levels((4, 4), 255, dtype=np.uint8)
     write_tiff(tmp_path / "0.tif", [pixels], tags=[(42113, 2, "-9999")])

@@ -91,6 +91,42 @@ def test_a_video_that_is_cut_off_is_an_error(test_data, tmp_path, where):
         read(sequence)
 
 
+@pytest.mark.parametrize(("suffix", "codec"), [("mkv", "ffv1"), ("webm", "libvpx")])
+@pytest.mark.parametrize("where", [0.3, 0.6, 0.95])
+def test_a_matroska_file_that_is_cut_off_is_refused(tmp_path, suffix, codec, where):
+    try:
+        path = write(tmp_path / f"a.{suffix}", flat(40), codec, "yuv420p")
+    except av.error.FFmpegError as error:
+        pytest.skip(f"this PyAV does not write {suffix}: {error}")
+    assert open_one(path).frames == 40
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(where * len(whole))])
+    match = f"a.{suffix} is cut off after {int(where * len(whole)):,} of {len(whole):,} bytes; expected a whole video"
+    with pytest.raises(InputError, match=match):
+        open_one(path)
+
+
+def test_a_live_recording_declares_no_size(tmp_path):
+    """FFmpeg's option writes a segment of unknown size, as streams have; the end of such a file cannot be known."""
+    with av.open(str(tmp_path / "a.mkv"), "w", options={"live": "1"}) as container:
+        stream = container.add_stream("ffv1", rate=10)
+        stream.height = stream.width = 16
+        stream.pix_fmt = "yuv420p"
+        for frame in flat(12):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode(None))
+    assert open_one(tmp_path / "a.mkv").frames == 12
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mov", "m4v"])
+def test_a_file_without_its_index_is_refused(tmp_path, suffix):
+    path = write(tmp_path / f"a.{suffix}", flat(12), "mpeg4", "yuv420p")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: whole.index(b"moov") - 4])
+    with pytest.raises(InputError, match=rf"a.{suffix} is an MP4 or MOV file without its index \(moov\), as it is cut off"):
+        open_one(path)
+
+
 def test_frames_that_a_trimmed_video_hides_are_not_missing(tmp_path):
     """Cut between key frames, 5 of its 20 frames are only there to decode the others from."""
     try:

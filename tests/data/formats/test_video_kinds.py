@@ -255,6 +255,32 @@ def test_dropped_frames_are_gaps():
     assert ticks.remarks == ("2 gaps, the longest of 2 steps",)
 
 
+@pytest.mark.parametrize(("suffix", "codec", "rate"), [("avi", "mpeg4", 25), ("avi", "mjpeg", 30), ("mp4", "mpeg4", 25)])
+def test_one_dropped_frame_of_a_constant_rate_is_a_gap_of_two_periods(tmp_path, suffix, codec, rate):
+    """The clock of AVI counts frames: its unit is the duration of a frame."""
+    with av.open(str(tmp_path / f"a.{suffix}"), "w") as container:
+        stream = container.add_stream(codec, rate=rate)
+        stream.height = stream.width = 16
+        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        stream.codec_context.time_base = fractions.Fraction(1, rate)
+        for place, pixels in enumerate(FLAT):
+            if place != 10:
+                frame = av.VideoFrame.from_ndarray(pixels, format="gray").reformat(format=stream.pix_fmt)
+                frame.pts, frame.time_base = place, fractions.Fraction(1, rate)
+                container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    sequence = open_one(tmp_path / f"a.{suffix}")
+    assert sequence.frames == 23
+    assert sequence.ticks.tolist() == [*range(10), *range(11, 24)]
+    assert sequence.remarks == ("1 gap, the longest of 1 steps",)
+
+
+def test_a_clock_that_counts_frames_is_exact():
+    moments = np.delete(np.arange(20), [7]).tolist()
+    assert clock_ticks(moments, 40_000, [25.0]).ticks.tolist() == moments
+    assert clock_ticks(moments, 40_000, [24.0]) is None
+
+
 @pytest.mark.parametrize("moments", [[], [0], [0, 40], [0, None, 80], [5, 5, 5]])
 def test_moments_that_are_unknown_have_no_gaps(moments):
     assert clock_ticks(moments, 1000) is None
