@@ -358,7 +358,7 @@ def _same_step(axes: list[TimeAxis]) -> tuple[float | None, list[TimeAxis]]:
 
 
 def _whole_months(series: list[np.ndarray]) -> list[np.ndarray] | None:
-    """Returns months since 1970 if all dates lie at the same time from the beginning, or from the end, of a month; else None."""
+    """Returns months since 1970 if all dates lie equally far from the beginning, or the end, of a month; else None."""
     months = [values.astype("M8[us]").astype("M8[M]").astype(np.int64) for values in series]
     moments, numbers = np.concatenate(series), np.concatenate(months)
     limits = [(numbers + further).astype("M8[M]").astype("M8[us]").astype(np.int64) for further in (0, 1)]

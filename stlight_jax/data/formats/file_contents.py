@@ -1,8 +1,9 @@
-"""What a file is by its first bytes, whatever its name: data under other names, pages of errors, empty files."""
+"""What a file is by its first bytes, whatever its name, and how to convert kinds of files that are not read."""
 
 import contextlib
 import os
 import zipfile
+from collections.abc import Iterable
 
 from etils import epath
 
@@ -11,6 +12,9 @@ from stlight_jax.errors import InputError
 PICTURES = ("a PNG picture", "a JPEG picture", "a TIFF picture", "a GIF")
 _START_BYTES = 512
 _MAX_LISTED = 3
+_SAVE = "and save the frames with numpy.save"
+_GRIB = "convert it with grib_to_netcdf -o OUT.nc FILE, or xarray.open_dataset(FILE, engine='cfgrib').to_netcdf('OUT.nc')"
+
 # First bytes, kind, and what to do with such a file.
 _SIGNATURES: tuple[tuple[bytes, str, str], ...] = (
     (b"\x89HDF\r\n\x1a\n", "an HDF5 file", "rename it to end in .h5"),
@@ -26,7 +30,7 @@ _SIGNATURES: tuple[tuple[bytes, str, str], ...] = (
     (b"\x28\xb5\x2f\xfd", "compressed with Zstandard", "unpack it with unzstd"),
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive", "unpack it"),
     (b"Rar!", "a RAR archive", "unpack it"),
-    (b"GRIB", "a GRIB file", "convert it, e.g. with cdo -f nc4 copy FILE.grib FILE.nc"),
+    (b"GRIB", "a GRIB file", _GRIB),
     (b"BUFR", "a BUFR file", "convert it to netCDF"),
     (b"\x0e\x03\x13\x01", "an HDF4 file", "convert it, e.g. with h4toh5 or gdal_translate -of netCDF"),
     (b"%PDF", "a PDF document", "download the data again"),
@@ -42,6 +46,24 @@ _SIGNATURES: tuple[tuple[bytes, str, str], ...] = (
     (b"\x80\x05", "a pickle of Python", "save its arrays with numpy.savez"),
     (b"MATLAB 5.0", "a MATLAB file before version 7.3", "save it in MATLAB with -v7.3, and rename it to end in .h5"),
 )
+# How to convert files, by their endings.
+_ADVICE = {
+    ".grib .grib1 .grib2 .grb .grb1 .grb2 .gb .gb2": f"GRIB is not read; {_GRIB}",
+    ".zip .tar .gz .tgz .bz2 .tbz .xz .txz .zst .7z .rar .z": "archives and compressed files are not read; unpack them",
+    ".mat": f"MATLAB files are not read; load them with scipy.io.loadmat, or h5py from version 7.3 on, {_SAVE}, time first",
+    ".csv .tsv .asc .xlsx .parquet .feather": f"tables are not read; load them with pandas or numpy.loadtxt, {_SAVE}",
+    ".json": "references to chunks (kerchunk) are not read; save their data with xarray's to_netcdf or to_zarr",
+    ".pt .pth .ckpt .safetensors": f"tensors of PyTorch are not read; load them with torch or safetensors, {_SAVE}",
+    ".pkl .pickle .joblib .dill": f"pickles are not read, as they run programs; load them with their own program, {_SAVE}",
+    ".tfrecord .tfrecords .array_record": f"records are not read; load them with tensorflow_datasets, {_SAVE}",
+    ".bin .raw .dat .img": "raw numbers are not read; save numpy.fromfile(FILE, TYPE).reshape(t, h, w) with numpy.save",
+    ".yuv .y4m": "raw video is not read; convert it with ffmpeg",
+    ".fits .fit .fts": f"FITS is not read; load it with astropy.io.fits.getdata, {_SAVE}",
+    ".nii .dcm .dicom": f"medical images are not read; load them with nibabel or pydicom, {_SAVE}, time first",
+    ".czi .lif .nd2 .lsm .ims": "files of microscopes are not read; export them as TIFF",
+    ".heic .heif .avif .jxl .svg .exr .dng .cr2 .nef": "pictures of this kind are not read; convert them to PNG",
+}
+_BY_ENDING = {ending: advice for endings, advice in _ADVICE.items() for ending in endings.split()}
 _MARKUP = ((b"<!doctype html", "an HTML page"), (b"<html", "an HTML page"), (b"<?xml", "an XML document"))
 _DOWNLOAD_AGAIN = "it may hold the server's error message; download the data again"
 
@@ -90,6 +112,11 @@ def _archive_names(path: epath.PathLike) -> str:
         return ", and damaged"
     shown = ", ".join([*names[:_MAX_LISTED], *(["..."] if len(names) > _MAX_LISTED else [])])
     return f" with {len(names)} file{'s' * (len(names) != 1)} ({shown})"
+
+
+def advice_on_other_kinds(endings: Iterable[str]) -> str:
+    """Returns how to convert files with these endings; "" if no kind is known."""
+    return "; ".join(dict.fromkeys(_BY_ENDING[ending] for ending in endings if ending in _BY_ENDING))
 
 
 def is_locked(path: epath.PathLike) -> bool:

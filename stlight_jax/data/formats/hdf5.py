@@ -25,6 +25,9 @@ from stlight_jax.data.formats.written_arrays import WrittenArray, plan_arrays
 
 # Attributes of dimension scales and of netCDF's own bookkeeping, which hold in the file that has them only.
 _INTERNAL = ("DIMENSION_LIST", "REFERENCE_LIST", "CLASS", "NAME", "DIMENSION_LABELS", "_Netcdf4Dimid", "_Netcdf4Coordinates")
+_MATLAB_AXES = (
+    "MATLAB wrote it: its axes have the reverse order here, so that (height, width, time) is read as [time, width, height]"
+)
 _NO_COORDINATE = "This is a netCDF dimension but not a netCDF variable"
 
 
@@ -135,7 +138,11 @@ class _Listing:
         )
 
     def _unwritten(self, key: str) -> tuple[str, ...]:
-        return count_unwritten(f"{self.path}#{key}", self.held[key]) if self.held else ()
+        if not self.held:
+            return ()
+        item = self.held[key]
+        reversed_axes = (_MATLAB_AXES,) if "MATLAB_class" in item.attrs else ()
+        return (*reversed_axes, *count_unwritten(f"{self.path}#{key}", item))
 
 
 def _attributes(item: Any) -> dict[str, Any]:

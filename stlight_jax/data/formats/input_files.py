@@ -11,9 +11,9 @@ from etils import epath
 
 from stlight_jax.console.messages import print_message
 from stlight_jax.data.formats import registry, types
+from stlight_jax.data.formats.file_contents import advice_on_other_kinds
 from stlight_jax.data.formats.file_format import FileFormat
 from stlight_jax.data.formats.joined_files import join_files
-from stlight_jax.data.formats.other_kinds import advice_on_other_kinds
 from stlight_jax.data.formats.picture_sequence import PictureSequence, frame_sources
 from stlight_jax.data.formats.types import FrameSource, ReadOptions
 from stlight_jax.data.times import assign_ticks

@@ -27,7 +27,7 @@ def test_a_zip_archive_named_nc_is_named_with_its_files(tmp_path):
     [
         (b"", "is empty; download or write it again"),
         (b"\x1f\x8b\x08data", "is compressed with gzip; unpack it with gunzip"),
-        (b"GRIB\0\0\1\2", "is a GRIB file; convert it, e.g. with cdo -f nc4 copy"),
+        (b"GRIB\0\0\1\2", "is a GRIB file; convert it with grib_to_netcdf -o OUT.nc FILE, or xarray"),
         (b"\x0e\x03\x13\x01data", "is an HDF4 file; convert it, e.g. with h4toh5"),
         (b"<!DOCTYPE html><html>503", "is an HTML page; it may hold the server's error message; download the data again"),
         (b"\n <html><body>login", "is an HTML page"),

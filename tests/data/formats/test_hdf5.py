@@ -224,3 +224,11 @@ def test_arrays_named_like_the_labels_of_dimensions_are_their_coordinates(tmp_pa
         file["time"].attrs["units"] = "seconds since 2026-06-01"
     sequence = open_one(tmp_path / "a.h5")
     assert (sequence.step, str(sequence.times.values.astype("M8[us]")[3])) == ("5 min", "2026-06-01T00:15:00.000000")
+
+
+def test_the_reverse_axes_of_matlab_are_named(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["rain"] = np.ones((7, 6, 5))
+        file["rain"].attrs["MATLAB_class"] = np.bytes_("double")
+    sequence = open_one(tmp_path / "a.h5")
+    assert any("MATLAB wrote it: its axes have the reverse order" in remark for remark in sequence.remarks)

@@ -83,6 +83,7 @@ def test_options_that_do_not_exist(tmp_path, key, choices):
         ("a.npy.gz", "unpack them"),
         ("a.mat", "scipy.io.loadmat"),
         ("a.csv", "pandas or numpy.loadtxt"),
+        ("a.json", "xarray's to_netcdf or to_zarr"),
         ("a.pt", "load them with torch"),
     ],
 )
