@@ -22,10 +22,9 @@ from stlight_jax.data.formats.named_arrays import open_arrays
 from stlight_jax.data.formats.netcdf3_header import check_length
 from stlight_jax.data.formats.output_spec import OutputSpec
 from stlight_jax.data.formats.read_errors import read_errors
-from stlight_jax.data.formats.stored_arrays import ArrayFile, StoredArray
+from stlight_jax.data.formats.stored_arrays import ArrayFile, StoredArray, mostly_unwritten
 from stlight_jax.data.formats.types import FrameSource, ReadOptions
 from stlight_jax.data.formats.written_arrays import WrittenArray, plan_arrays
-from stlight_jax.errors import InputError
 
 _MOST_COMPRESSED = 10**5  # times that compression can make data smaller: zlib 1032, Zstandard 32,768
 _DTYPES = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32", "float64")
@@ -83,10 +82,7 @@ def _check_size(path: epath.Path, key: str, shape: tuple[int, ...], dtype: np.dt
     """Refuses a variable of which the file can hold next to nothing; returns no remarks."""
     size, found = dtype.itemsize * math.prod(shape), os.path.getsize(path)
     if size > _MOST_COMPRESSED * found:
-        raise InputError(
-            f"{path}#{key} has shape {list(shape)}, that is {size:,} bytes, the file has {found:,}: hardly any of it was "
-            f"written; check the program that wrote it, or get a whole copy"
-        )
+        raise mostly_unwritten(f"{path}#{key}", shape, f"{size:,} bytes", f"the file has {found:,}")
     return ()
 
 

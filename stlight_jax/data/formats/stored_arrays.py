@@ -100,6 +100,14 @@ class ArrayFile:
         return sorted(found, key=lambda array: array.key != dim)
 
 
+def mostly_unwritten(label: str, shape: Sequence[int], declared: str, found: str) -> InputError:
+    """Returns the error on an array of which hardly any part was written; a damaged header can declare any shape."""
+    return InputError(
+        f"{label} has shape {list(shape)}, that is {declared}, {found}: hardly any of it was written; check the program that "
+        "wrote it, or get a whole copy"
+    )
+
+
 def describe_arrays(arrays: Sequence[StoredArray]) -> str:
     """Returns names, element types and shapes for messages."""
     shown = ", ".join(map(str, arrays[:_MAX_LISTED])) or "nothing"

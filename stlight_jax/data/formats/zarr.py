@@ -17,7 +17,7 @@ from stlight_jax.data.formats.file_format import FileFormat, OutputLimits, Write
 from stlight_jax.data.formats.named_arrays import open_arrays
 from stlight_jax.data.formats.output_spec import OutputSpec
 from stlight_jax.data.formats.read_errors import read_errors
-from stlight_jax.data.formats.stored_arrays import ArrayFile, StoredArray
+from stlight_jax.data.formats.stored_arrays import ArrayFile, StoredArray, mostly_unwritten
 from stlight_jax.data.formats.types import FrameSource, ReadOptions
 from stlight_jax.data.formats.written_arrays import WritingPlan, WrittenArray, plan_arrays
 from stlight_jax.errors import InputError
@@ -122,10 +122,7 @@ def _storage_remarks(path: epath.Path, key: str, item: Any) -> tuple[str, ...]:
     if item.nchunks > _MAX_COUNTED:
         files = sum(len(names) for _, _, names in os.walk(path))
         if item.shards is None and path.is_dir() and files < item.nchunks * _LEAST_STORED:
-            raise InputError(
-                f"{path}#{key} has shape {list(item.shape)}, that is {item.nchunks:,} chunks, its folder has {files:,} files; "
-                f"check the program that wrote it, or get a whole copy"
-            )
+            raise mostly_unwritten(f"{path}#{key}", item.shape, f"{item.nchunks:,} chunks", f"its folder has {files:,} files")
         return ()
     left_out = item.nchunks - item.nchunks_initialized
     text, remarks = f"{left_out:,} of its {item.nchunks:,} chunks are not stored", []
