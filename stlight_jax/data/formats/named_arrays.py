@@ -81,7 +81,9 @@ def _candidates(file: ArrayFile, options: ReadOptions) -> list[StoredArray]:
         fitting = [array for array in pictures if not _SPACE_NAMES.fullmatch(_base_name(array.key))]
     if not fitting:
         kind = "variable" if any(array.dims for array in file.arrays) else "array"
-        found = "; ".join([f"it holds {describe_arrays(file.arrays)}", *file.broken.values()])
+        other = [array for array in file.arrays if array.dtype.kind in "cV" and len(array.shape) >= 2]
+        advice = [f"frames are real numbers: save the parts of {array.key!r} as arrays of their own" for array in other[:1]]
+        found = "; ".join([f"it holds {describe_arrays(file.arrays)}", *advice, *file.broken.values()])
         raise InputError(f"{file.path} holds no {kind} of at least 3 axes that could be frames; {found}")
     numbered = {(len(array.shape), re.sub("[0-9]+", "#", array.key)) for array in fitting}
     if len(fitting) > 1 and any(array.dims for array in fitting) and not (len(numbered) == 1 and fitting[0].shape[2:] == ()):

@@ -232,3 +232,11 @@ def test_the_reverse_axes_of_matlab_are_named(tmp_path):
         file["rain"].attrs["MATLAB_class"] = np.bytes_("double")
     sequence = open_one(tmp_path / "a.h5")
     assert any("MATLAB wrote it: its axes have the reverse order" in remark for remark in sequence.remarks)
+
+
+@pytest.mark.parametrize("dtype", ["c8", [("u", "f4"), ("v", "f4")]])
+def test_complex_and_compound_numbers_are_refused_with_a_way_out(tmp_path, dtype):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["wind"] = np.zeros((7, 6, 5), dtype)
+    with pytest.raises(InputError, match="frames are real numbers: save the parts of 'wind' as arrays of their own"):
+        open_one(tmp_path / "a.h5")
