@@ -4,11 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from stlight_jax.data.times import Ticks, TimeAxis, assign_ticks, sampling_step
+from stlight_jax.data.times import Ticks, TimeAxis, assign_ticks, format_duration, sampling_step
 
 _JITTER = 0.25  # of a step
 _SAME_RATE = 0.02
 _EXACT = 1e-6
+_MAX_UNEVEN = 0.05  # of the differences
 
 
 def clock_ticks(moments: Sequence[int | None], unit: float, rates: Sequence[float] = ()) -> Ticks | None:
@@ -45,3 +46,22 @@ def clock_ticks(moments: Sequence[int | None], unit: float, rates: Sequence[floa
     duration = min(fitting, key=lambda other: abs(other - duration)) if fitting else duration
     (result,) = assign_ticks([TimeAxis("", np.rint(ticks * duration).astype(np.int64), True, "", clock)])
     return result
+
+
+def remarks_on_spacing(moments: Sequence[int | None], unit: float) -> tuple[str, ...]:
+    """Returns a remark if frames without gaps are unevenly spaced by more than jitter, as in videos of a variable frame rate.
+
+    Args:
+      moments: the moments of the frames in units of the clock, in the order of presentation.
+      unit: the clock's unit in microseconds.
+    """
+    if len(moments) < 3 or None in moments:
+        return ()
+    differences = np.diff(np.array(moments, np.int64))
+    usual = np.median(differences)
+    if np.mean(np.abs(differences - usual) > max(_JITTER * usual, 1)) <= _MAX_UNEVEN:
+        return ()
+    low, high = (format_duration(float(difference) * unit) for difference in (differences.min(), differences.max()))
+    return (
+        f"its frames are {low} to {high} apart, and are taken for evenly spaced; `ffmpeg -i IN -vf fps=RATE OUT` makes them so",
+    )

@@ -163,7 +163,10 @@ class PictureSequence:
             pixels = picture.to_array(rgb)
             if pixels.shape[:2] != self._size:
                 size, first_size = (f"{width} x {height}" for height, width in (pixels.shape[:2], self._size))
-                raise InputError(f"{picture.label} has {size} pixels, the first frame {first_size}; all must be of one size")
+                raise InputError(
+                    f"{picture.label} has {size} pixels, the first frame {first_size}; all must be of one size; resize them, "
+                    "or put each size in a folder of its own"
+                )
             if picture.dtype != self.dtype:
                 own, other = (_depth(dtype).replace("-bit", " bits") for dtype in (picture.dtype, self.dtype))
                 raise InputError(

@@ -21,7 +21,7 @@ from stlight_jax.data.formats.read_errors import read_errors
 from stlight_jax.data.formats.types import ReadOptions
 from stlight_jax.data.formats.value_conversion import to_grey_levels
 from stlight_jax.data.formats.video_containers import require_whole
-from stlight_jax.data.frame_clock import clock_ticks
+from stlight_jax.data.frame_clock import clock_ticks, remarks_on_spacing
 from stlight_jax.data.times import format_duration
 from stlight_jax.errors import InputError
 
@@ -66,6 +66,7 @@ def _read(files: Sequence[epath.Path], name: str, options: ReadOptions) -> list[
     step, ticks = format_duration(1e6 / rate) if rate else "", None
     if options.time != "none" and frames == len(moments):
         ticks = clock_ticks(moments, unit, rates)
+        remarks += remarks_on_spacing(moments, unit) if ticks is None else ()
     if ticks is not None:
         step, remarks = ticks.step, remarks + ticks.remarks
     return [
@@ -206,6 +207,8 @@ class _FramePixels:
             self.dtype = np.dtype(np.float32) if is_float else self._stored.newbyteorder("=")
         elif bits > 8:
             self.remark = f"its {bits}-bit colours ({name}) are read with 8 bits"
+        elif frame.interlaced_frame:
+            self.remark = "its frames are interlaced (two moments in alternate rows); `ffmpeg -i IN -vf yadif OUT` mends this"
         self.is_grey = name.startswith(("gray", "ya", "mono"))
         self.has_alpha = name == "pal8" or any(part.is_alpha for part in components)
 

@@ -275,6 +275,21 @@ def test_one_dropped_frame_of_a_constant_rate_is_a_gap_of_two_periods(tmp_path, 
     assert sequence.remarks == ("1 gap, the longest of 1 steps",)
 
 
+def test_a_variable_frame_rate_gets_a_remark(tmp_path):
+    moments = np.cumsum([0] + [28, 40, 52, 40] * 5).tolist()
+    write_video(tmp_path / "a.mkv", FLAT[:21], "gray", given="gray", milliseconds=moments)
+    sequence = open_one(tmp_path / "a.mkv")
+    assert sequence.ticks is None
+    assert any("its frames are 28 ms to 52 ms apart" in remark for remark in sequence.remarks)
+    assert open_one(tmp_path / "a.mkv", time="none").remarks == ()
+
+
+def test_interlaced_frames_get_a_remark(tmp_path):
+    options = {"flags": "+ildct+ilme"}
+    write_video(tmp_path / "a.mpg", FLAT, "yuv420p", codec="mpeg2video", given="gray", milliseconds=None, options=options)
+    assert any("its frames are interlaced" in remark for remark in open_one(tmp_path / "a.mpg").remarks)
+
+
 def test_a_clock_that_counts_frames_is_exact():
     moments = np.delete(np.arange(20), [7]).tolist()
     assert clock_ticks(moments, 40_000, [25.0]).ticks.tolist() == moments
