@@ -61,7 +61,7 @@ def remarks_on_spacing(moments: Sequence[int | None], unit: float) -> tuple[str,
     usual = np.median(differences)
     if np.mean(np.abs(differences - usual) > max(_JITTER * usual, 1)) <= _MAX_UNEVEN:
         return ()
-    low, high = (format_duration(float(difference) * unit) for difference in (differences.min(), differences.max()))
+    low, high = (format_duration(difference * unit) for difference in np.quantile(differences, (0, 1)).tolist())
     return (
         f"its frames are {low} to {high} apart, and are taken for evenly spaced; `ffmpeg -i IN -vf fps=RATE OUT` makes them so",
     )

@@ -114,3 +114,36 @@ def test_gaps_between_gif_frames_are_found(tmp_path, delays, ticks):
     assert sequence.frames == 6
     assert (None if sequence.ticks is None else sequence.ticks.tolist()) == ticks
     assert open_one(tmp_path / "a.gif", time="none").ticks is None
+
+
+@pytest.mark.parametrize(
+    ("disposal", "third"),
+    [
+        (1, [[1, 3, 3], [2, 1, 1]]),  # the second frame stays
+        (3, [[1, 1, 1], [2, 1, 1]]),  # what was there before comes back
+    ],
+)
+def test_disposal_of_gif_frames_is_obeyed(tmp_path, disposal, third):
+    base, patch, corner = np.full((2, 3), 1), np.array([[3, 3]]), np.array([[2]])
+    frames = [(0, 0, base, 1, None), (1, 0, patch, disposal, None), (0, 1, corner, 1, None)]
+    write_gif(tmp_path / "a.gif", frames, (3, 2), PALETTE, [10, 10, 10])
+    expected = [base, [[1, 3, 3], [1, 1, 1]], third]
+    found = read_frames(open_one(tmp_path / "a.gif", channels="rgb"))
+    assert np.array_equal(found, np.array(PALETTE)[np.array(expected)])
+
+
+@pytest.mark.parametrize("suffix", ["apng", "webp"])
+@pytest.mark.parametrize("loop", [0, 3])
+def test_blended_frames_are_composed_and_loops_add_no_frames(tmp_path, suffix, loop):
+    """Pillow writes frames that lie over those before, where these are transparent."""
+    base = np.full((8, 8, 4), (200, 10, 10, 255), np.uint8)
+    over = np.zeros((8, 8, 4), np.uint8)
+    over[2:4, 3:5] = (10, 200, 10, 255)
+    options = {"lossless": True} if suffix == "webp" else {"format": "PNG", "blend": 1, "disposal": 0}
+    second = over if suffix == "apng" else np.where(over[..., 3:] > 0, over, base)
+    first, later = Image.fromarray(base), Image.fromarray(second)
+    first.save(tmp_path / f"a.{suffix}", save_all=True, append_images=[later], duration=50, loop=loop, **options)
+    sequence = open_one(tmp_path / f"a.{suffix}")
+    expected = np.stack([base, np.where(over[..., 3:] > 0, over, base)])[..., :3]
+    assert np.array_equal(read_frames(sequence), expected)
+    assert sequence.info.frame_rate == 20
