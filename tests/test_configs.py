@@ -59,13 +59,13 @@ def test_recipes_are_table_2s():
         ("moving_fashion_mnist", "L", 3e-3, 1e4, 16, 200),
     ):
         config = load_config(size, dataset)
-        schedule = make_schedule(config.optimizer, 10, config.train.epochs)
+        schedule = make_schedule(config.optimizer, 10 * config.train.epochs, 10)
         assert isinstance(schedule, OneCycle)
         assert schedule(10 * epochs - 1).learning_rate == pytest.approx(rate / 25 / last)
         assert schedule(0).learning_rate == pytest.approx(rate / 25)
         assert (config.train.batch_size, config.train.epochs) == (batch, epochs)
     taxi = load_config("L", "taxibj")
-    schedule = make_schedule(taxi.optimizer, 1278, taxi.train.epochs)
+    schedule = make_schedule(taxi.optimizer, 1278 * taxi.train.epochs, 1278)
     assert isinstance(schedule, Cosine)
     assert (schedule.peak, schedule.least, schedule.epochs, schedule.warmup_epochs) == (3e-3, 1e-6, 50, 5)
     assert taxi.train.batch_size == 16

@@ -3,6 +3,7 @@
 Every key of the config is a flag, such as --config.train.batch_size=32. The same command on the same workdir resumes the run.
 """
 
+import time
 from collections.abc import Sequence
 
 from absl import flags
@@ -11,11 +12,15 @@ from stlight_jax.commands.command import Command
 from stlight_jax.commands.shared_flags import check_exists, define_config_flag, define_process_flags, join_processes
 from stlight_jax.console.messages import print_message
 
+_STARTED = time.monotonic()  # about a fifth of a second after the process
+
 
 def _define_flags(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     define_config_flag(values, arguments, required=True)
     flags.DEFINE_string("workdir", None, "Folder of the run, for all that it writes; local or gs://.", values, required=True)
     flags.DEFINE_bool("allow_changes", False, "Resume the run even if keys of the config have changed.", values)
+    minutes = "Wall time that the whole command may take; sets train.steps of a new run, for which it measures 20 steps."
+    flags.DEFINE_float("minutes", None, minutes, lower_bound=0, flag_values=values)
     define_process_flags(values)
 
 
@@ -28,7 +33,8 @@ def _run(values: flags.FlagValues) -> None:
     print_message("loading libraries ...")
     from stlight_jax.training.loop import train
 
-    train(values.config, values.workdir, values.allow_changes)
+    deadline = None if values.minutes is None else _STARTED + 60 * values.minutes
+    train(values.config, values.workdir, values.allow_changes, deadline)
 
 
 COMMAND = Command(__doc__, _define_flags, _run, _check)

@@ -86,14 +86,20 @@ class TrainSection(Section, name="train"):
     batch_size: Annotated[int, Key("Sequences per step, over all devices.", least=1, recipe=True)] = 16
     accumulate: Annotated[int, Key(
         "Parts of a batch that pass the network one after the other, to save memory.", least=1, recipe=True, absent=1)] = 1
-    epochs: Annotated[int, Key("Passes over the training data.", least=1, recipe=True)] = 200
+    epochs: Annotated[int, Key("Passes over the training data, if train.steps is 0.", least=1, recipe=True)] = 200
+    steps: Annotated[int, Key(
+        "Optimizer steps of the run; 0 for train.epochs.", least=0, recipe=True, since="0.2", absent=0)] = 0
+    loss: Annotated[Literal["squared", "absolute", "both", "huber"], Key(
+        "Error whose mean is minimised: its square, its absolute value, the sum of both, or Huber's function, which is half "
+        "the square below 0.05 and grows linearly above.", recipe=True, since="0.2", absent="squared")] = "squared"
     ema_decay: Annotated[float, Key(
         "Decay of a moving average of the weights, which then predicts; 0 for none.",
         least=0, below=1, recipe=True, absent=0.0)] = 0.0
     seed: Annotated[int, Key("Seed of the initial weights and of the order of the data.", least=0, below=2**32)] = 42
     horizon: Annotated[int, Key("Frames to predict in training, as evaluation.horizon.", least=0, recipe=True, absent=0)] = 0
     checkpoint_every: Annotated[int, Key(
-        "Steps between checkpoints, each validated and saved with its score.", least=1, resumable=True)] = 625
+        "Steps between checkpoints, each validated and saved with its score; 0 for 20 of them in a run.",
+        least=0, resumable=True)] = 625
     keep_checkpoints: Annotated[int, Key(
         "Newest checkpoints to keep beside the best; two, in case one is damaged.", least=2, resumable=True)] = 3
     log_every: Annotated[int, Key("Steps between lines in metrics.jsonl.", least=1, resumable=True)] = 25

@@ -28,16 +28,24 @@ from stlight_jax.training.schedule import Hyperparameters
 from stlight_jax.training.setup import TrainingSetup, check_init_from, started_with, starting_state, to_trees
 from stlight_jax.training.state import TrainState
 from stlight_jax.training.step import Metrics
+from stlight_jax.training.time_limit import length_within
 from stlight_jax.training.trace import StepTrace, steps_to_trace
 
 
-def train(config: ml_collections.ConfigDict, workdir: epath.PathLike, allow_changes: bool = False) -> TrainState:
+def train(
+    config: ml_collections.ConfigDict,
+    workdir: epath.PathLike,
+    allow_changes: bool = False,
+    deadline: float | None = None,
+) -> TrainState:
     """Trains to the end of the schedule, resuming from the newest valid checkpoint in `workdir` if it has one.
 
     Args:
       config: A whole config, as `configs/` returns it.
       workdir: Folder of the run, local or `gs://`.
       allow_changes: Whether to resume although the config differs from the one that the run was started with.
+      deadline: When a new run shall end, in seconds of `time.monotonic`, instead of the length that the config states; None
+        for the config's. A resumed run keeps its length.
 
     Returns:
       The final state.
@@ -49,7 +57,8 @@ def train(config: ml_collections.ConfigDict, workdir: epath.PathLike, allow_chan
       PreemptedError: The run stopped after SIGTERM or SIGINT, and its state is saved.
     """
     run_folder = Workdir(workdir)
-    setup = TrainingSetup(config, started_with(run_folder))
+    earlier = started_with(run_folder)
+    setup = TrainingSetup(config, earlier, keep_length=deadline is not None)
     check_init_from(setup, run_folder)
     first_process = setup.launcher.is_first
     if first_process:
@@ -58,6 +67,8 @@ def train(config: ml_collections.ConfigDict, workdir: epath.PathLike, allow_chan
     with run_folder.locked() if first_process else contextlib.nullcontext(Lock()) as lock:
         state = starting_state(setup, run_folder, allow_changes)
         done = int(state.step)
+        if deadline is not None and earlier is None:
+            setup.set_length(*length_within(setup, deadline))
         if done >= setup.total_steps:
             print_message(f"{run_folder.path} is complete: {done} of {setup.total_steps} steps are done")
             return state
@@ -128,12 +139,15 @@ class Trainer:
         process = (self._launcher.process_index, self._launcher.process_count)
         batches = training_batches(self._setup.training, self._config.batch_size, self._first, self._total, *process)
         with self._progress, self._clock, self._trace:
+            if self._first == 0 and self._setup.config.model.shortcut != "none":
+                # The shortcut alone, which stays the best checkpoint if the network does not improve on it.
+                self._save(state, 0, self._validate(state, 0))
             for done, batch in enumerate(self._clock.batches(self._launcher.prefetch(batches)), self._first + 1):
                 state = self._step(state, done, batch)
                 self._checkpoints.check()
                 self._lock.check()
                 self._stop.agree()
-                if done % self._config.checkpoint_every == 0 or done == self._total or self._stop.requested:
+                if done % self._setup.checkpoint_every == 0 or done == self._total or self._stop.requested:
                     self._settle()
                     self._save(state, done, self._validate(state, done))
                     self._stop.agree()

@@ -129,7 +129,9 @@ class Cosine:
         return Hyperparameters(_cosine(self.peak, self.least, epoch / self.epochs), self.beta1)
 
 
-def make_schedule(optimizer: OptimizerSection, steps_per_epoch: int, epochs: int, batch_size: int = 0) -> OneCycle | Cosine:
+def make_schedule(
+    optimizer: OptimizerSection, total_steps: int, steps_per_epoch: int, batch_size: int = 0
+) -> OneCycle | Cosine:
     """Makes the schedule that a config's section `optimizer` describes.
 
     `optimizer.schedule` is "onecycle" (keys learning_rate, rise, div_factor, final_div_factor, beta1_low, beta1_high) or
@@ -139,8 +141,8 @@ def make_schedule(optimizer: OptimizerSection, steps_per_epoch: int, epochs: int
 
     Args:
       optimizer: The config's section `optimizer`.
-      steps_per_epoch: Optimizer steps of an epoch.
-      epochs: Epochs of the run.
+      total_steps: Optimizer steps of the run.
+      steps_per_epoch: Optimizer steps of an epoch; the cosine's last epoch may be cut short.
       batch_size: Sequences per step, over all processes.
 
     Returns:
@@ -151,18 +153,18 @@ def make_schedule(optimizer: OptimizerSection, steps_per_epoch: int, epochs: int
     """
     schedule: OneCycle | Cosine
     if optimizer.schedule == "onecycle":
-        schedule = OneCycle.from_config(optimizer, steps_per_epoch * epochs)
+        schedule = OneCycle.from_config(optimizer, total_steps)
     else:
         rates = optimizer.learning_rate, optimizer.least_learning_rate
         warmup = optimizer.warmup_epochs, optimizer.warmup_start
-        schedule = Cosine(steps_per_epoch, epochs, *rates, *warmup, optimizer.beta1)
+        schedule = Cosine(steps_per_epoch, -(-total_steps // steps_per_epoch), *rates, *warmup, optimizer.beta1)
     exponent = {"none": 0.0, "linear": 1.0, "sqrt": 0.5}[optimizer.batch_scaling]
     return dataclasses.replace(schedule, peak=schedule.peak * (batch_size / optimizer.reference_batch_size) ** exponent)
 
 
 def _check_steps(total: int) -> None:
     if total < 1:
-        raise InputError(f"the schedule has {total} steps; expected at least 1; increase train.epochs")
+        raise InputError(f"the schedule has {total} steps; expected at least 1; increase train.epochs or train.steps")
 
 
 def _cosine(start: float, end: float, done: float) -> float:

@@ -14,7 +14,6 @@ import ml_collections
 from etils import epath
 
 from stlight_jax.config.run_config import RunConfig, course_differences
-from stlight_jax.config.sections import ModelSection
 from stlight_jax.console.messages import print_message
 from stlight_jax.data.datasets.all_datasets import find_dataset
 from stlight_jax.data.load import check_config, network_config, open_training
@@ -35,6 +34,8 @@ from stlight_jax.training.shortcut_choice import choose_shortcut, fitted_linear
 from stlight_jax.training.state import TrainState, create_state, make_optimizer
 from stlight_jax.training.step import configured_training
 
+_VALIDATIONS = 20  # of a run whose config leaves their number open
+
 
 class TrainingSetup:
     """Opens the data and builds the network, the steps and the schedule of one run.
@@ -42,6 +43,7 @@ class TrainingSetup:
     Args:
       config: A whole config, as `configs/` returns it.
       started_with: The config that the run was started with, if it is resumed: choices that it made are kept.
+      keep_length: Whether a resumed run also keeps its number of steps.
 
     Attributes:
       config: The checked config, with the number of channels of the data and all choices that were left open.
@@ -49,6 +51,7 @@ class TrainingSetup:
       training: Training sequences.
       validation: Validation sequences.
       total_steps: Optimizer steps of the whole run.
+      checkpoint_every: Steps between checkpoints.
       schedule: Maps a step number, from 0, to its hyperparameters.
       model: The network.
       train_step: The compiled training step.
@@ -58,8 +61,10 @@ class TrainingSetup:
       InputError: The config is invalid, does not fit the data, or differs between processes.
     """
 
-    def __init__(self, config: ml_collections.ConfigDict, started_with: Mapping[str, Any] | None = None):
-        checked = _with_earlier_choices(check_config(config), started_with)
+    def __init__(
+        self, config: ml_collections.ConfigDict, started_with: Mapping[str, Any] | None = None, keep_length: bool = False
+    ):
+        checked = _with_earlier_choices(check_config(config), started_with, keep_length)
         # Before the data are opened: a misspelt key should be reported at once.
         network_config(checked)
         self.launcher = make_launcher(checked.parallel.launcher)
@@ -80,14 +85,29 @@ class TrainingSetup:
             model_config.check_sequence(sequences.shape)
             check_targets(sequences, model_config.in_frames, model_config.out_channels, label)
         check_frame_size(*self.validation.shape[1:3])
-        per_epoch = steps_per_epoch(len(self.training), config.train.batch_size)
-        self.total_steps = config.train.epochs * per_epoch
-        if self.total_steps >= 2**31:  # the step counter is an int32
-            raise InputError(f"the run has {self.total_steps} steps; expected fewer than {2**31}; reduce train.epochs")
-        self.schedule = make_schedule(config.optimizer, per_epoch, config.train.epochs, config.train.batch_size)
+        self.set_length(config.train.steps, config.train.checkpoint_every)
         self.model, train_step = configured_training(config, model_config, AXIS, self.training.scaling)
         self.train_step = self.launcher.compile_train_step(train_step)
         self.eval_step = self.launcher.compile_eval_step(make_eval_step(self.model, self.training.scaling))
+
+    def set_length(self, steps: int, checkpoint_every: int) -> None:
+        """Sets the steps of the run, and the schedule over them, also in `config`.
+
+        Args:
+          steps: Optimizer steps; 0 for the config's epochs.
+          checkpoint_every: Steps between checkpoints; 0 for 20 checkpoints.
+
+        Raises:
+          InputError: The steps are too many, or the schedule is impossible for so few.
+        """
+        train = dataclasses.replace(self.config.train, steps=steps, checkpoint_every=checkpoint_every)
+        self.config = dataclasses.replace(self.config, train=train)
+        per_epoch = steps_per_epoch(len(self.training), train.batch_size)
+        self.total_steps = train.steps or train.epochs * per_epoch
+        if self.total_steps >= 2**31:  # the step counter is an int32
+            raise InputError(f"the run has {self.total_steps} steps; expected fewer than {2**31}; reduce train.epochs")
+        self.checkpoint_every = train.checkpoint_every or max(1, -(-self.total_steps // _VALIDATIONS))
+        self.schedule = make_schedule(self.config.optimizer, self.total_steps, per_epoch, train.batch_size)
 
     @functools.cached_property
     def description(self) -> dict[str, Any]:
@@ -113,12 +133,17 @@ class TrainingSetup:
         return create_state(self.model, optimizer, self.config.train.seed, self.training.shape[1:], self.keeps_average)
 
 
-def _with_earlier_choices(config: RunConfig, started_with: Mapping[str, Any] | None) -> RunConfig:
+def _with_earlier_choices(config: RunConfig, started_with: Mapping[str, Any] | None, keep_length: bool) -> RunConfig:
     """Replaces keys that leave a choice to the start of the run by what a resumed run has chosen."""
-    if config.model.shortcut != "auto" or started_with is None:
+    if started_with is None:
         return config
-    shortcut = started_with["model"].get("shortcut", ModelSection.keys()["shortcut"].absent)
-    return dataclasses.replace(config, model=dataclasses.replace(config.model, shortcut=shortcut))
+    earlier = check_config(started_with)
+    model, train = config.model, config.train
+    if model.shortcut == "auto":
+        model = dataclasses.replace(model, shortcut=earlier.model.shortcut)
+    if keep_length:
+        train = dataclasses.replace(train, steps=earlier.train.steps, checkpoint_every=earlier.train.checkpoint_every)
+    return dataclasses.replace(config, model=model, train=train)
 
 
 def _value_range(scaling: Scaling) -> list[Any]:

@@ -25,6 +25,15 @@ TrainStep = Callable[[TrainState, jax.Array, Hyperparameters], tuple[TrainState,
 _Batch = tuple[jax.Array, jax.Array, jax.Array | None]
 
 
+# Error functions by the name in the config; their argument is prediction minus target, in the network's range.
+LOSSES: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "squared": jnp.square,
+    "absolute": jnp.abs,
+    "both": lambda error: jnp.square(error) + jnp.abs(error),
+    "huber": lambda error: optax.losses.huber_loss(error, delta=0.05),
+}
+
+
 def configured_training(
     config: RunConfig, model_config: STLightConfig, axis_name: str, scaling: Scaling | None
 ) -> tuple[STLight, TrainStep]:
@@ -42,7 +51,7 @@ def configured_training(
     model = STLight(model_config, axis_name if config.parallel.batch_norm == "synchronised" else None)
     optimizer = functools.partial(make_optimizer, config.optimizer)
     train = config.train
-    return model, make_train_step(model, optimizer, axis_name, scaling, train.accumulate, train.ema_decay)
+    return model, make_train_step(model, optimizer, axis_name, scaling, train.accumulate, train.ema_decay, train.loss)
 
 
 def make_train_step(
@@ -52,8 +61,9 @@ def make_train_step(
     scaling: Scaling | None = None,
     accumulate: int = 1,
     ema_decay: float = 0.0,
+    error: str = "squared",
 ) -> TrainStep:
-    """Makes a step on the mean squared error of all predicted frames (paper, section 4.1), missing values excluded.
+    """Makes a step on the mean error of all predicted frames, missing values excluded.
 
     Args:
       model: The network.
@@ -64,6 +74,7 @@ def make_train_step(
         sequences j, j + k, ... The mean of their gradients is the gradient of the share, except that batch norms normalise
         each part (over all devices) separately and update their running averages at each part.
       ema_decay: Decay of the state's moving average, see `moving_average`; 0 for states without one.
+      error: Name of the error function, a key of `LOSSES`. The paper's is "squared" (section 4.1).
 
     Returns:
       A function of a state, a device's share of the batch (stored frames `[b, T + horizon, h, w, c]`; a horizon beyond T' is
@@ -81,7 +92,7 @@ def make_train_step(
 
         inputs, targets, valid = batch
         prediction, batch_stats = rollout_with_carry(predict, batch_stats, inputs, targets.shape[1])
-        return _mean(jnp.square(prediction - targets), valid, valid_count), batch_stats
+        return _mean(LOSSES[error](prediction - targets), valid, valid_count), batch_stats
 
     def train_step(state: TrainState, frames: jax.Array, hyperparameters: Hyperparameters) -> tuple[TrainState, Metrics]:
         # 1. Loss and gradients of this device's share.

@@ -19,7 +19,8 @@ RESUMABLE = {
 }  # fmt: skip
 RECIPE = {
     "train.epochs", "train.batch_size", "train.accumulate", "train.ema_decay", "train.horizon", "train.init_from",
-    "parallel.batch_norm", "optimizer.batch_scaling", "optimizer.schedule", "optimizer.learning_rate",
+    "train.steps", "train.loss", "parallel.batch_norm", "optimizer.batch_scaling",
+    "optimizer.schedule", "optimizer.learning_rate",
     "optimizer.rise", "optimizer.div_factor", "optimizer.final_div_factor", "optimizer.beta1_low", "optimizer.beta1_high",
     "optimizer.beta1", "optimizer.beta2", "optimizer.eps", "optimizer.least_learning_rate", "optimizer.warmup_epochs",
     "optimizer.warmup_start", "optimizer.clip_norm", "optimizer.weight_decay", "model.precision", "model.dtype",
@@ -31,7 +32,7 @@ OTHERS = {
     "model.depthwise": "native", "model.precision": "bfloat16", "model.dtype": "bfloat16", "model.rematerialise": "blocks",
     "optimizer.schedule": "cosine", "optimizer.batch_scaling": "sqrt", "parallel.batch_norm": "local",
     "parallel.launcher": "shard_map", "data.digits": "tfds", "data.validation": "openstl", "data.layout": "thw",
-    "model.shortcut": "last", "data.channels": "rgb", "data.split": "time", "data.colour_order": "rgb",
+    "model.shortcut": "last", "train.loss": "both", "data.channels": "rgb", "data.split": "time", "data.colour_order": "rgb",
 }  # fmt: skip
 
 

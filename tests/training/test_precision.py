@@ -23,7 +23,7 @@ def losses(config, dtype):
     source, _ = open_training(config)
     batch_size, epochs = config.train.batch_size, config.train.epochs
     per_epoch = steps_per_epoch(len(source), batch_size)
-    schedule = make_schedule(config.optimizer, per_epoch, epochs, batch_size)
+    schedule = make_schedule(config.optimizer, epochs * per_epoch, per_epoch, batch_size)
     model = STLight(network_config(check_config(config)), AXIS)
     optimizer = functools.partial(make_optimizer, config.optimizer)
     state = launcher.replicate(create_state(model, optimizer(), config.train.seed, source.shape[1:]))

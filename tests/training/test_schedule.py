@@ -108,21 +108,21 @@ def section(**keys):
 def test_the_config_chooses_the_schedule():
     cycle = {"rise": 0.2, "div_factor": 10.0, "final_div_factor": 3e3, "beta1_low": 0.8, "beta1_high": 0.9}
     wanted = OneCycle(120, 3e-3, rise=0.2, div_factor=10.0, final_div_factor=3e3, beta1_low=0.8, beta1_high=0.9)
-    assert make_schedule(section(**cycle), 12, 10) == wanted
-    assert make_schedule(section(schedule="onecycle", **cycle), 12, 10) == wanted
+    assert make_schedule(section(**cycle), 120, 12) == wanted
+    assert make_schedule(section(schedule="onecycle", **cycle), 120, 12) == wanted
     cosine = {"least_learning_rate": 1e-7, "warmup_epochs": 2, "warmup_start": 1e-4, "beta1": 0.8}
     wanted = Cosine(12, 10, 3e-3, least=1e-7, warmup_epochs=2, warmup_start=1e-4, beta1=0.8)
-    assert make_schedule(section(schedule="cosine", **cosine), 12, 10) == wanted
+    assert make_schedule(section(schedule="cosine", **cosine), 120, 12) == wanted
 
 
 def test_an_unknown_schedule_names_the_choices():
     with pytest.raises(InputError, match="optimizer.schedule is 'linear'; choose one of onecycle, cosine"):
-        make_schedule(section(schedule="linear"), 12, 10)
+        make_schedule(section(schedule="linear"), 120, 12)
 
 
 @pytest.mark.parametrize(("rule", "factor"), [("none", 1), ("linear", 4), ("sqrt", 2)])
 def test_the_peak_grows_with_the_batch_by_the_rule(rule, factor):
     keys = {"rise": 0.3, "div_factor": 25.0, "final_div_factor": 1e4, "beta1_low": 0.85, "beta1_high": 0.95}
     optimizer = section(**keys, batch_scaling=rule, reference_batch_size=16)
-    assert make_schedule(optimizer, 10, 5, 64).peak == pytest.approx(3e-3 * factor)
-    assert make_schedule(optimizer, 10, 5, 16).peak == pytest.approx(3e-3)
+    assert make_schedule(optimizer, 50, 10, 64).peak == pytest.approx(3e-3 * factor)
+    assert make_schedule(optimizer, 50, 10, 16).peak == pytest.approx(3e-3)

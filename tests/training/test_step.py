@@ -15,7 +15,7 @@ from stlight_jax.data.scaling import Scaling
 from stlight_jax.parallel.launchers import AXIS, PmapLauncher
 from stlight_jax.training.schedule import Hyperparameters
 from stlight_jax.training.state import create_state, make_optimizer
-from stlight_jax.training.step import make_train_step
+from stlight_jax.training.step import LOSSES, make_train_step
 
 
 def optimizer_config(**changes):
@@ -211,13 +211,13 @@ def test_training_on_a_longer_horizon_goes_through_all_passes(video_model):
     assert metrics["gradient_norm"] == pytest.approx(float(norm), rel=1e-4)
 
 
-def one_step(model_config, frames, accumulate=1, axis=AXIS, devices=2, network=STLight, scaling=None):
+def one_step(model_config, frames, accumulate=1, axis=AXIS, devices=2, network=STLight, scaling=None, **settings):
     """Metrics, and the state, of a step."""
     launcher = PmapLauncher(jax.devices()[:devices])
     model = network(model_config, axis)
     optimizer = functools.partial(make_optimizer, optimizer_config())
     state = launcher.replicate(create_state(model, optimizer(), 0, (16, 16, model_config.in_channels)))
-    step = launcher.compile_train_step(make_train_step(model, optimizer, AXIS, scaling, accumulate))
+    step = launcher.compile_train_step(make_train_step(model, optimizer, AXIS, scaling, accumulate, **settings))
     state, metrics = step(state, launcher.split(frames), Hyperparameters(np.float32(1e-3), np.float32(0.9)))
     return {name: float(value) for name, value in metrics.items()}, jax.device_get(state)
 
@@ -285,3 +285,26 @@ def test_local_batch_norms_see_their_devices_share_and_average_what_they_keep(vi
     scaled = frames.astype(np.float32) / 255
     synchronised = jnp.mean(jnp.square(plain(variables, scaled[:, :3])[0] - scaled[:, 3:]))
     assert metrics["loss"] != pytest.approx(float(synchronised), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        ("squared", [0.0004, 0.01]),
+        ("absolute", [0.02, 0.1]),
+        ("both", [0.0204, 0.11]),
+        ("huber", [0.0002, 0.05 * (0.1 - 0.025)]),  # half the square, then 0.05 |e| - 0.05**2 / 2
+    ],
+)
+def test_errors_are_those_of_their_formulas(error, expected):
+    np.testing.assert_allclose(LOSSES[error](np.array([-0.02, 0.1])), expected, rtol=1e-6)
+
+
+def test_the_loss_of_a_step_is_that_of_its_config(video_model):
+    frames = batches(video_model, 1)[0]
+    prediction, _ = in_training(video_model)(
+        create_state(STLight(video_model), make_optimizer(optimizer_config()), 0, (16, 16, 1)).variables,
+        frames[:, :3].astype(np.float32) / 255,
+    )
+    metrics, _ = one_step(video_model, frames, error="absolute")
+    assert metrics["loss"] == pytest.approx(float(np.mean(np.abs(prediction - frames[:, 3:] / 255))), rel=1e-5)
