@@ -156,7 +156,7 @@ def test_arrays_keep_names_times_and_missing_values_where_the_format_can(tmp_pat
     (sequence,) = open_sequences(path, ReadOptions())
     assert (sequence.times is not None) == (name in ("npz", "h5", "nc"))
     assert sequence.name.endswith("#rain") == (name in ("npz", "h5", "nc"))
-    assert np.isnan(next(sequence.blocks())[0, 0, 0]).any() == (name in ("pictures", "npy", "npz", "h5", "nc"))
+    assert np.isnan(next(sequence.blocks())[0, 0, 0]).any() == (name in ("gif", "pictures", "npy", "npz", "h5", "nc"))
     if file_format.output_bytes is not None:
         spec = output_spec(np.zeros((40, 64, 64, 1), np.float32), np.float32, "thw")
         content = np.zeros((40, 64, 64, 1), np.float32)
