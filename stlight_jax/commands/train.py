@@ -19,8 +19,8 @@ def _define_flags(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     define_config_flag(values, arguments, required=True)
     flags.DEFINE_string("workdir", None, "Folder of the run, for all that it writes; local or gs://.", values, required=True)
     flags.DEFINE_bool("allow_changes", False, "Resume the run even if keys of the config have changed.", values)
-    minutes = "Wall time that the whole command may take; sets train.steps of a new run, for which it measures 20 steps."
-    flags.DEFINE_float("minutes", None, minutes, lower_bound=0, flag_values=values)
+    minutes = "Wall time of the whole command: sets train.steps of a new run by measuring 20 steps; 0 keeps its length."
+    flags.DEFINE_float("minutes", 0, minutes, lower_bound=0, flag_values=values)
     define_process_flags(values)
 
 
@@ -33,7 +33,7 @@ def _run(values: flags.FlagValues) -> None:
     print_message("loading libraries ...")
     from stlight_jax.training.loop import train
 
-    deadline = None if values.minutes is None else _STARTED + 60 * values.minutes
+    deadline = _STARTED + 60 * values.minutes if values.minutes else None
     train(values.config, values.workdir, values.allow_changes, deadline)
 
 
