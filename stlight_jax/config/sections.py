@@ -24,7 +24,8 @@ class ModelSection(Section, name="model"):
     hidden_dim: Annotated[int, Key(
         "Number d of channels of the patch grid; a multiple of patch_size**2.", least=1, default=256)]
     depth: Annotated[int, Key("Number of mixer blocks.", least=2, default=16)]
-    patch_size: Annotated[int, Key("Side p of a patch in pixels; it divides both sides of a frame.", least=1, default=2)]
+    patch_size: Annotated[int, Key(
+        "Side p of a patch in pixels; frames are padded until it divides both sides.", least=1, default=2)]
     overlap: Annotated[int, Key("Overlap O of patches: the encoder's kernel has side p * max(1, O).", least=0)] = 0
     near_kernel: Annotated[int, Key("Side k1 of the first depthwise kernel; odd.", least=1)] = 3
     far_kernel: Annotated[int, Key("Side k2 of the second, dilated depthwise kernel; odd.", least=1)] = 7

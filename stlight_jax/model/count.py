@@ -72,7 +72,7 @@ def count(config: STLightConfig, height: int, width: int) -> Count:
       The counts for one sequence.
 
     Raises:
-      InputError: The patch size does not divide the sides of the frames.
+      InputError: A side of the frames is less than 1.
     """
     frames = jax.ShapeDtypeStruct((1, config.in_frames, height, width, config.in_channels), jnp.float32)
     config.check_frames(frames.shape)
@@ -82,13 +82,13 @@ def count(config: STLightConfig, height: int, width: int) -> Count:
     encoder, reassembly = params["patch_encoder"], params["patch_reassembly"]
 
     d, depth = config.hidden_dim, config.depth
-    cells = (height // config.patch_size) * (width // config.patch_size)
+    cells = -(-height // config.patch_size) * -(-width // config.patch_size)  # frames are padded to whole patches
     batch_norm = 2 * cells * d  # in evaluation mode
     near, far = (depth * cells * d * side**2 for side in (config.near_kernel, config.far_kernel))
     encoding = cells * d * config.in_frames * config.in_channels * config.encoder_kernel**2
     pointwise = depth * cells * d * d
     predicted = config.out_frames * config.out_channels
-    reassembling = height * width * (d // config.patch_size**2) * predicted
+    reassembling = cells * d * predicted
     linear = height * width * config.in_frames * config.in_channels * predicted
 
     def mixer_size(name: str) -> int:

@@ -82,12 +82,14 @@ class STLight(_Part):
             frames = fill_from_neighbours(frames, valid, config.in_frames)
 
         x = fold_time(frames.astype(_DTYPES[config.dtype]))  # [b, h, w, t*c]
+        x = pad_to_patches(x, config.patch_size)  # h and w are multiples of p from here on
         x = PatchEncoder(config, self.axis_name, self.folded, name="patch_encoder")(x, train)  # [b, h/p, w/p, d]
         x = self._mixers("mixers_before_skip", skip_from, x, train)
         skipped = x
         x = self._mixers("mixers_across_skip", skip_to - skip_from, x, train)
         x = self._mixers("mixers_after_skip", config.depth - skip_to, x + skipped, train)
         x = PatchReassembly(config, name="patch_reassembly")(x)  # [b, h, w, t'*c']
+        x = x[:, : frames.shape[2], : frames.shape[3]]  # without the padding
         prediction = unfold_time(x, config.out_frames)  # [b, t', h, w, c']
         chex.assert_shape(prediction, (frames.shape[0], config.out_frames, *frames.shape[2:4], config.out_channels))
         prediction = prediction.astype(jnp.promote_types(prediction.dtype, jnp.float32))
@@ -219,6 +221,14 @@ def unfold_time(x: jax.Array, time: int) -> jax.Array:
     """Inverts `fold_time`: `[b, h, w, t*c]` to `[b, t, h, w, c]`."""
     batch, height, width, folded = x.shape
     return x.reshape(batch, height, width, time, folded // time).transpose(0, 3, 1, 2, 4)
+
+
+def pad_to_patches(x: jax.Array, patch_size: int) -> jax.Array:
+    """Repeats the last row and column of `[b, h, w, c]` until the patch divides both sides."""
+    height, width = x.shape[1:3]
+    if not isinstance(height, int) or not isinstance(width, int):  # symbols of an export, which are multiples of the patch
+        return x
+    return jnp.pad(x, ((0, 0), (0, -height % patch_size), (0, -width % patch_size), (0, 0)), mode="edge")
 
 
 def pixel_shuffle(x: jax.Array, factor: int) -> jax.Array:

@@ -20,7 +20,7 @@ class STLightConfig(ModelSection):
       out_channels: C of the frames that it predicts.
       hidden_dim: d, channels of the patch grid; a multiple of `patch_size**2`.
       depth: Number of mixer blocks, at least 2. The long skip runs from block `depth // 3` to `2 * depth // 3`.
-      patch_size: p; the sides of a frame are multiples of it.
+      patch_size: p; frames are padded, by their last row and column, until it divides their sides.
       overlap: O; the encoder's kernel is `p * max(1, O)` wide. 0 and 1 are the same network.
       near_kernel: k1, side of the first depthwise kernel; odd.
       far_kernel: k2, side of the second, dilated depthwise kernel; odd.
@@ -133,8 +133,3 @@ class STLightConfig(ModelSection):
             raise InputError(f"frames have shape {list(shape)}; model.in_frames and model.in_channels require {wanted}")
         if 0 in shape:
             raise InputError(f"frames have shape {list(shape)}, which is empty; every axis must have at least 1 element")
-        if shape[2] % self.patch_size or shape[3] % self.patch_size:
-            raise InputError(
-                f"frames are {shape[2]} x {shape[3]} pixels; model.patch_size {self.patch_size} must divide both sides; "
-                "set model.patch_size=1, or resize the frames (data.height, data.width)"
-            )

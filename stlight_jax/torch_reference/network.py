@@ -22,7 +22,7 @@ class NetworkConfig:
       out_channels: channels of a predicted frame.
       hidden_dim: d, a multiple of `patch_size**2`.
       depth: number of mixer blocks; the long skip leaves before block `depth // 3` and joins before block `2 * depth // 3`.
-      patch_size: p, a divisor of the frames' height and width.
+      patch_size: p; frames are padded until it divides their height and width.
       overlap: O; the encoder's kernel is `p * max(1, O)` pixels wide.
       near_kernel: side of the near depthwise kernel, odd.
       far_kernel: side of the far depthwise kernel, odd.
@@ -146,23 +146,18 @@ class STLight(nn.Module):
 
         Returns:
           `[b, out_frames, out_channels, h, w]`, not clipped.
-
-        Raises:
-          ValueError: `patch_size` does not divide the frames' height and width.
         """
-        if frames.shape[-2] % self.patch_size or frames.shape[-1] % self.patch_size:
-            raise ValueError(
-                f"frames of {tuple(frames.shape[-2:])} pixels: patch_size {self.patch_size} must divide both sides"
-            )
         frames = frames.flatten(1, 2)  # [b, T*c, h, w]
-        x = F.gelu(self.patch_encoder(frames))  # [b, d, h/p, w/p]
+        height, width = frames.shape[-2:]
+        padding = (0, -width % self.patch_size, 0, -height % self.patch_size)  # to whole patches
+        x = F.gelu(self.patch_encoder(F.pad(frames, padding, mode="replicate")))  # [b, d, h/p, w/p]
         for index, mixer in enumerate(self.mixers):
             if index == self.skip_from:
                 skipped = x
             if index == self.skip_to:
                 x = x + skipped
             x = mixer(x)
-        x = self.patch_reassembly(x)  # [b, T'*c, h, w]
+        x = self.patch_reassembly(x)[..., :height, :width]  # [b, T'*c, h, w]
         if self.shortcut is not None:
             x = x + self.shortcut(frames)
         return x.unflatten(1, (self.out_frames, -1))  # [b, T', c, h, w]

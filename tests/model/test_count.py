@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from stlight_jax import InputError, STLight, STLightConfig
+from stlight_jax import STLight, STLightConfig
 from stlight_jax.model.count import count
 from tests.conftest import load_config
 
@@ -100,6 +100,6 @@ def test_parts_are_those_of_the_real_tree(small_model):
     assert count(small_model, 8, 8).total.parameters == real
 
 
-def test_frames_the_patch_does_not_divide_are_refused(small_model):
-    with pytest.raises(InputError, match="patch_size 2 must divide"):
-        count(small_model, 8, 9)
+def test_frames_are_counted_with_their_padding_to_whole_patches():
+    config = STLightConfig(in_frames=3, out_frames=2, in_channels=1, out_channels=1, hidden_dim=16, depth=2, patch_size=2)
+    assert count(config, 33, 31).total == count(config, 34, 32).total

@@ -130,3 +130,14 @@ def test_bfloat16_activations_keep_float32_parameters_and_output(small_model):
 def test_integer_frames_are_refused(small_model):
     with pytest.raises(TypeError, match="divide by 255"):
         STLight(small_model).init(jax.random.key(0), jnp.zeros((1, 3, 8, 8, 2), jnp.uint8))
+
+
+@pytest.mark.parametrize("shortcut", ["none", "linear"])
+def test_frames_are_padded_to_whole_patches_by_their_last_row_and_column(small_model, shortcut):
+    config = dataclasses.replace(small_model, patch_size=2, shortcut=shortcut)
+    assert config.hidden_dim % 4 == 0
+    model = STLight(config)
+    frames = np.random.default_rng(0).random((2, config.in_frames, 9, 11, config.in_channels), np.float32)
+    variables = model.init(jax.random.key(0), frames)
+    padded = np.pad(frames, ((0, 0), (0, 0), (0, 1), (0, 1), (0, 0)), mode="edge")
+    np.testing.assert_allclose(model.apply(variables, frames), model.apply(variables, padded)[:, :, :9, :11], atol=1e-6)

@@ -2,11 +2,14 @@
 
 import math
 
+import numpy as np
 import pytest
 
+from stlight_jax import STLight as JaxSTLight
 from stlight_jax import STLightConfig
 from stlight_jax.model.count import count
-from stlight_jax.torch_reference.weights import network_arguments
+from stlight_jax.model.stlight import init_variables
+from stlight_jax.torch_reference.weights import network_arguments, torch_network
 from tests.conftest import load_config
 from tests.model.test_count import ROWS, name_of, network_of
 
@@ -52,3 +55,13 @@ def test_initialisation_is_the_hybrid_one():
         assert state[f"{name}.bias"].abs().max() == 0
     bound = math.sqrt(1 / (d // p**2))
     assert 0.98 * bound < state["patch_reassembly.conv.weight"].abs().max().item() <= bound
+
+
+def test_frames_are_padded_to_whole_patches_as_ours():
+    config = STLightConfig(in_frames=2, out_frames=2, in_channels=1, out_channels=1, hidden_dim=16, depth=2, patch_size=4)
+    variables = init_variables(JaxSTLight(config), 0, (4, 4, 1))
+    frames = np.random.default_rng(0).random((2, 2, 1, 9, 15), np.float32)
+    with torch.no_grad():
+        expected = torch_network(config, variables).eval()(torch.from_numpy(frames)).numpy()
+    found = JaxSTLight(config).apply(variables, frames.transpose(0, 1, 3, 4, 2)).transpose(0, 1, 4, 2, 3)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
