@@ -156,7 +156,7 @@ def test_gradients_pass_to_the_last_frame_alone_and_are_finite():
     assert np.asarray(gradient)[:, -1].any()
 
 
-@pytest.mark.parametrize("name", PYSTEPS)
+@pytest.mark.parametrize("name", ["knmi", *(pytest.param(name, marks=pytest.mark.long) for name in ("fmi2016", "fmi2017"))])
 def test_extrapolates_rain_better_than_pysteps_at_every_lead(name, test_data):
     spec = importlib.util.spec_from_file_location("pysteps_extrapolation", ROOT / "benchmarks" / "pysteps_extrapolation.py")
     benchmark = importlib.util.module_from_spec(spec)
