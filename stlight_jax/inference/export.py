@@ -41,7 +41,15 @@ def export_model(model: TrainedModel, platforms: tuple[str, ...] = PLATFORMS) ->
 
     Returns:
       The model with its program.
+
+    Raises:
+      InputError: The network has a shortcut that depends on the size of the frames.
     """
+    if model.config.shortcut == "flow":
+        raise InputError(
+            f"{model.source} has model.shortcut=flow, whose program depends on the size of the frames; an export holds for any "
+            "size: predict from the run itself, or train with model.shortcut=linear"
+        )
     config = dataclasses.replace(model.config, depthwise="portable")
     filling = model.scaling.for_channels(config.in_channels).filling
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import DTypeLike
 
+from stlight_jax.model.ops import optical_flow
 from stlight_jax.model.stlight_config import STLightConfig
 
 
@@ -19,6 +20,7 @@ class Shortcut(nn.Module):
     - "last" repeats the last frame.
     - "linear" is one linear map of the input frames for all pixels, a 1x1 convolution with bias. Its initial weights repeat the
       last frame; training replaces them by a ridge regression before the first step.
+    - "flow" carries the last frame along the motion between the input frames, as nowcasting of rain does.
 
     Attributes:
       config: The network's shape.
@@ -53,6 +55,13 @@ class Shortcut(nn.Module):
             )(x)  # [b, h, w, t'*c']
             x = x.reshape(batch, height, width, config.out_frames, config.out_channels)  # [b, h, w, t', c']
             return x.transpose(0, 3, 1, 2, 4)  # [b, t', h, w, c']
+        if config.shortcut == "flow":
+            recent, seen = frames[:, -config.in_frames :], None if valid is None else valid[:, -config.in_frames :]
+            known = None if seen is None else seen.any(axis=1)  # [b, h, w, c]; other values have been filled in
+            forecast, _ = optical_flow.extrapolate(
+                recent[:, -1], optical_flow.motion(recent, seen), config.out_frames, known
+            )  # [b, t', h, w, c]
+            return lax.stop_gradient(forecast[..., : config.out_channels]).astype(dtype)  # [b, t', h, w, c']
         last = frames[:, -1:, ..., : config.out_channels]  # [b, 1, h, w, c']
         return jnp.broadcast_to(last, (last.shape[0], config.out_frames, *last.shape[2:]))  # [b, t', h, w, c']
 

@@ -181,6 +181,8 @@ def torch_network(config: STLightConfig, variables: Mapping[str, Any]) -> networ
 
 def network_arguments(config: STLightConfig) -> dict[str, Any]:
     """Selects the fields that `torch_reference.network.NetworkConfig` has."""
+    if config.shortcut == "flow":
+        raise InputError("model.shortcut is flow, which the network in PyTorch lacks; it has none, last and linear")
     only_jax = ("depthwise", "precision", "dtype", "rematerialise", "scan_unroll")
     return {name: value for name, value in dataclasses.asdict(config).items() if name not in only_jax}
 

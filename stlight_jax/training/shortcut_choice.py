@@ -21,7 +21,7 @@ from stlight_jax.model.stlight_config import STLightConfig
 from stlight_jax.parallel import agreement
 from stlight_jax.parallel.launchers import Launcher
 
-KINDS: tuple[Literal["last", "linear"], ...] = ("last", "linear")  # of equal errors, the earlier one is chosen
+KINDS: tuple[Literal["last", "linear", "flow"], ...] = ("last", "linear", "flow")  # of equal errors, the earlier one is chosen
 _MOST_WINDOWS = 200  # of the validation data
 _BATCH_SIZE = 8
 

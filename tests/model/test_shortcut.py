@@ -75,6 +75,21 @@ def test_weight_decay_leaves_the_shortcut_alone():
     np.testing.assert_allclose(updates["patch_encoder"]["conv"]["kernel"], -0.1 * encoder, rtol=1e-6)
 
 
+def test_the_flow_shortcut_carries_the_last_frame_along():
+    rows, columns = np.mgrid[0:32, 0:32]
+    time = np.arange(7)[:, None, None]
+    moving = np.exp(-((rows - 10 - time) ** 2 + (columns - 22 + 0.5 * time) ** 2) / 30).astype(np.float32)
+    config = dataclasses.replace(CONFIG, in_channels=1, shortcut="flow")
+    tree = init_variables(STLight(config), 0, (32, 32, 1))
+    prediction = STLight(config).apply(tree, moving[None, :4, ..., None])[0, ..., 0]
+    error, copied = (np.abs(forecast - moving[4:]).max(axis=(1, 2)) for forecast in (prediction, moving[3]))
+    assert (error < 0.15 * copied).all()
+    missing = np.zeros((1, 4, 32, 32, 1), bool)
+    missing[..., :4, :] = True  # the first columns, at all times
+    masked = STLight(config).apply(tree, np.where(missing, 9.0, moving[None, :4, ..., None]), valid=~missing)[0, ..., 0]
+    np.testing.assert_allclose(masked[:, :, 12:], prediction[:, :, 12:], atol=0.02)
+
+
 def test_the_linear_shortcut_is_counted():
     with_shortcut, without = (count(dataclasses.replace(CONFIG, shortcut=kind), 8, 8).total for kind in ("linear", "none"))
     assert with_shortcut.parameters - without.parameters == 8 * 3 + 3
