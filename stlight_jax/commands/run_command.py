@@ -13,7 +13,7 @@ from absl import flags, logging
 
 from stlight_jax.commands.command import Command, parse_flags
 from stlight_jax.console import signals
-from stlight_jax.errors import PreemptedError, StlightError, TerminationInterrupt
+from stlight_jax.errors import InputError, PreemptedError, StlightError, TerminationInterrupt
 
 _INTERRUPTED = 130
 _DEFECT = 1
@@ -98,6 +98,8 @@ def _run(parse: Callable[[], flags.FlagValues], main: Callable[[flags.FlagValues
         message = _bucket_message(error)
         if message is not None:
             _exit(error, message, StlightError.exit_status)
+        if isinstance(error, PermissionError) and error.filename:
+            _exit(error, f"error: {error.filename}: permission denied; get the right to use it", InputError.exit_status)
         if _is_one_of_several():
             traceback.print_exc()
             _leave(error, _DEFECT)

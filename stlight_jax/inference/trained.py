@@ -192,7 +192,7 @@ def _read(path: epath.Path, source: str) -> TrainedModel:
     try:
         return _unpack(path, source)
     except (zipfile.BadZipFile, zlib.error, KeyError, TypeError, ValueError, EOFError, OSError, MemoryError) as error:
-        if isinstance(error, InputError) or paths.is_bucket_error(error):
+        if isinstance(error, InputError | PermissionError) or paths.is_bucket_error(error):
             raise
         problem = f"it has no {error}" if isinstance(error, KeyError) else f"{type(error).__name__}: {error}"
         raise InputError(f"{path} is damaged, or no {SUFFIX} file: {problem}") from None

@@ -15,6 +15,7 @@ from stlight_jax.data.formats.file_contents import advice_on_other_kinds
 from stlight_jax.data.formats.file_format import FileFormat
 from stlight_jax.data.formats.joined_files import join_files
 from stlight_jax.data.formats.picture_sequence import PictureSequence, frame_sources
+from stlight_jax.data.formats.read_errors import read_errors, refuse, require_readable
 from stlight_jax.data.formats.types import FrameSource, ReadOptions
 from stlight_jax.data.times import assign_ticks
 from stlight_jax.errors import InputError
@@ -43,8 +44,8 @@ def open_sequences(path: epath.PathLike, options: ReadOptions) -> list[FrameSour
             raise InputError(f"data.{key} is {getattr(options, key)!r}; choose one of {', '.join(choices)}")
     root = epath.Path(path)
     paths.require_local(root, f"{root}: frames are read from local folders; copy them to this machine first")
-    if not root.exists():
-        raise InputError(f"{root}: no such file or folder")
+    with read_errors(root):
+        os.stat(root)
     opened = [item for (name, file_format), files in _find(root).items() for item in _open(files, file_format, name, options)]
     pictures = iter(frame_sources([item for item in opened if isinstance(item, PictureSequence)], options.channels))
     sources = [next(pictures) if isinstance(item, PictureSequence) else item for item in opened]
@@ -94,8 +95,8 @@ def _without_numbers(text: str) -> str:
 def _open(
     files: list[epath.Path], file_format: FileFormat, name: str, options: ReadOptions
 ) -> Sequence[FrameSource | PictureSequence]:
-    if not os.path.isfile(files[0]) and not os.path.isdir(files[0]):
-        raise InputError(f"{files[0]} is a pipe or a device, which cannot be read twice; save its content to a file")
+    for file in files:
+        require_readable(file)
     return file_format.open(files, name, options)
 
 
@@ -140,9 +141,12 @@ def visible_files(
       key: of the names in a folder, which are sorted by it.
       left_out: a folder to leave out with all its files.
       is_file: returns whether a folder counts as a file; by default, none does.
+
+    Raises:
+      InputError: a folder cannot be listed.
     """
     seen = {os.path.realpath(left_out)} if left_out else set()
-    for folder, folders, files in os.walk(root, followlinks=True):
+    for folder, folders, files in os.walk(root, onerror=refuse, followlinks=True):
         real = os.path.realpath(folder)
         if real in seen:
             folders.clear()
