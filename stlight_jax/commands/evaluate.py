@@ -20,6 +20,7 @@ def _define_flags(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     text("data_root", None, "Folder of the data, if they have moved since the training.")
     integer("horizon", None, "Number of frames to predict; evaluation.horizon of the config by default.")
     integer("cycle", None, "Steps of a daily or weekly cycle that a baseline repeats; evaluation.cycle by default.")
+    text("thresholds", None, "Thresholds of forecasters' scores, such as 0.1,1,5; evaluation.thresholds by default.")
     define_process_flags(values)
 
 
@@ -33,7 +34,7 @@ def _run(values: flags.FlagValues) -> None:
     print_message("loading libraries ...")
     from stlight_jax.scoring.evaluate import evaluate_workdir
 
-    evaluate_workdir(values.workdir, values.checkpoint, values.data_root, values.horizon, values.cycle)
+    evaluate_workdir(values.workdir, values.checkpoint, values.data_root, values.horizon, values.cycle, values.thresholds)
 
 
 COMMAND = Command(__doc__, _define_flags, _run, _check)

@@ -130,6 +130,15 @@ class EvaluationSection(Section, name="evaluation"):
         "Frames to predict; beyond model.out_frames by roll-out, 0 for out_frames.", least=0, absent=0)] = 0
     cycle: Annotated[int, Key(
         "Sampling steps in a daily or weekly cycle, for a baseline; 0 for none.", least=0, resumable=True, absent=0)] = 0
+    baselines: Annotated[Literal["all", "inputs"], Key(
+        "Baselines to compare with: all, or those that need no training data.",
+        resumable=True, since="0.2", absent="all")] = "all"
+    thresholds: Annotated[str, Key(
+        "Thresholds of forecasters' scores in the data's units, such as 0.1,1,5; empty for none.",
+        resumable=True, since="0.2", absent="")] = ""
+    fss_window: Annotated[int, Key(
+        "Side of the windows of the fractions skill score, in pixels.",
+        least=1, resumable=True, since="0.2", absent=9)] = 9
     pictures: Annotated[int, Key("Number of sequences to draw.", least=1, resumable=True)] = 6
 
 

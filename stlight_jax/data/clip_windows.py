@@ -61,12 +61,18 @@ class ClipWindows(Sequences):
 
     def frames(self, indices: np.ndarray, epoch: int = 0) -> np.ndarray:
         """Reads the windows at the positions `indices` of `epoch`: `[n, t, h, w, c]`."""
-        indices = np.asarray(indices)
-        if self._seed is not None:
-            indices = self._order_of_epoch(epoch)[indices]
-        stored = self._windows.frames(indices)  # [n, t]
+        stored = self._windows.frames(self._numbers(indices, epoch))  # [n, t]
         frames = self._clips.frames[stored.ravel()].reshape(*stored.shape, *self._clips.frames.shape)
         return np.ascontiguousarray(frames[..., self._channels])
+
+    def ticks(self, indices: np.ndarray, epoch: int = 0) -> np.ndarray:
+        """Returns the moments of the windows' frames; see `Sequences`."""
+        return self._windows.ticks(self._numbers(indices, epoch))[1]
+
+    def _numbers(self, indices: np.ndarray, epoch: int) -> np.ndarray:
+        """Returns the numbers of the windows at positions of an epoch."""
+        indices = np.asarray(indices)
+        return indices if self._seed is None else self._order_of_epoch(epoch)[indices]
 
     def frames_before(self, indices: np.ndarray, steps: int, targets: int) -> tuple[np.ndarray, np.ndarray]:
         """Reads earlier frames; see `Sequences`.

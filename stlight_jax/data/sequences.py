@@ -61,6 +61,19 @@ class Sequences(abc.ABC):
         del indices, steps, targets
         return None
 
+    def ticks(self, indices: np.ndarray, epoch: int = 0) -> np.ndarray | None:
+        """Returns the moments of frames.
+
+        Args:
+          indices: int `[n]`, positions in the epoch.
+          epoch: number of the epoch, from 0.
+
+        Returns:
+          int64 `[n, t]` in sampling steps, from an origin that all frames of a clip share. None if moments are unknown.
+        """
+        del indices, epoch
+        return None
+
 
 class EvenlySpaced(Sequences):
     """Some sequences of another set, evenly spaced from its first to its last, as a sample.

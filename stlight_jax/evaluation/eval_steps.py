@@ -1,14 +1,18 @@
 """The evaluation steps of one device: variables and a batch in, the metrics of every predicted frame out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from stlight_jax.data.batches import split_frames
 from stlight_jax.data.scaling import Scaling
+from stlight_jax.metrics.metric import FrameCount
 from stlight_jax.metrics.metric_sums import FrameScores, frame_metrics
+from stlight_jax.metrics.pixel_errors import MAE, MSE
+from stlight_jax.metrics.threshold_scores import ThresholdScores, parse_thresholds
 from stlight_jax.model.rollout import rollout
 from stlight_jax.model.stlight import STLight
 
@@ -16,12 +20,13 @@ from stlight_jax.model.stlight import STLight
 EvalStep = Callable[[Any, Any], FrameScores]
 
 
-def make_eval_step(model: STLight, scaling: Scaling) -> EvalStep:
+def make_eval_step(model: STLight, scaling: Scaling, parts: Sequence[FrameCount] = ()) -> EvalStep:
     """Makes the step that scores the network: it rolls out over as many frames as the batch has after the input.
 
     Args:
       model: the network.
       scaling: from stored values to the network's range.
+      parts: as for `frame_metrics`.
 
     Returns:
       (variables, stored frames `[b, T + horizon, h, w, c]`) -> scores, `[b, horizon]` each.
@@ -36,13 +41,16 @@ def make_eval_step(model: STLight, scaling: Scaling) -> EvalStep:
             return scaling.with_constants(apply(variables, filled, valid=seen_valid))
 
         prediction = rollout(predict, inputs, targets.shape[1])
-        return frame_metrics(prediction, targets, valid)
+        return frame_metrics(prediction, targets, valid, parts=parts)
 
     return eval_step
 
 
 def make_baseline_step(
-    predict: Callable[[jax.Array, jax.Array | None], jax.Array], model: STLight, scaling: Scaling
+    predict: Callable[[jax.Array, jax.Array | None], jax.Array],
+    model: STLight,
+    scaling: Scaling,
+    parts: Sequence[FrameCount] = (),
 ) -> EvalStep:
     """Makes the step that scores a baseline.
 
@@ -50,6 +58,7 @@ def make_baseline_step(
       predict: as in `InputBaseline`.
       model: the network whose targets are predicted.
       scaling: as for `make_eval_step`.
+      parts: as for `frame_metrics`.
 
     Returns:
       (variables, which are ignored; stored frames `[b, T + horizon, h, w, c]`) -> scores, `[b, horizon]` each.
@@ -59,28 +68,49 @@ def make_baseline_step(
         del variables
         inputs, targets, valid = split_frames(frames, model, scaling)
         prediction = predict(*scaling.fill_missing(inputs))[..., : targets.shape[-1]]  # [b, 1 or horizon, h, w, c']
-        return frame_metrics(jnp.broadcast_to(prediction, targets.shape), targets, valid)
+        return frame_metrics(jnp.broadcast_to(prediction, targets.shape), targets, valid, parts=parts)
 
     return baseline_step
 
 
-def make_given_step(model: STLight, scaling: Scaling) -> EvalStep:
-    """Makes the step that scores given frames; a missing value is replaced by the network's filling.
+def make_given_step(model: STLight, scaling: Scaling, parts: Sequence[FrameCount] = ()) -> EvalStep:
+    """Makes the step that scores given frames, by MSE and MAE only.
 
     Args:
       model: the network whose targets are predicted.
       scaling: as for `make_eval_step`.
+      parts: as for `frame_metrics`.
 
     Returns:
-      (variables, which are ignored; (stored predictions `[b, horizon, h, w, c]`, stored frames
+      (variables, which are ignored; (predictions in the network's range `[b, horizon, h, w, c']`, stored frames
       `[b, T + horizon, h, w, c]`)) -> scores, `[b, horizon]` each.
     """
 
     def given_step(variables: Any, batch: tuple[jax.Array, jax.Array]) -> FrameScores:
         del variables
-        given, frames = batch
+        prediction, frames = batch
         _, targets, valid = split_frames(frames, model, scaling)
-        prediction, _ = scaling.to_network(given)
-        return frame_metrics(prediction[..., : targets.shape[-1]], targets, valid)
+        return frame_metrics(prediction, targets, valid, (MSE, MAE), parts)
 
     return given_step
+
+
+def threshold_scores(thresholds: str, window: int, scaling: Scaling) -> list[ThresholdScores]:
+    """Makes the scores of events that a config asks for; their parts are an argument of the other functions.
+
+    Args:
+      thresholds: `evaluation.thresholds`.
+      window: `evaluation.fss_window`.
+      scaling: from stored values to the network's range.
+
+    Returns:
+      The scores of each threshold.
+
+    Raises:
+      InputError: the text is no list of numbers.
+    """
+    scores = []
+    for threshold in parse_thresholds(thresholds):
+        levels, _ = scaling.to_network_float64(np.full(len(scaling.low), threshold))
+        scores.append(ThresholdScores(threshold, tuple(levels.tolist()), window))
+    return scores

@@ -1,13 +1,10 @@
-"""The evaluation of a network on a set of sequences, streaming, alone or beside baselines.
-
-Two baselines need more than the input frames: all target frames, or frames from before the input.
-"""
+"""The evaluation of a network on a set of sequences, streaming, alone or beside baselines."""
 
 from __future__ import annotations
 
 import dataclasses
 import operator
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,9 +13,10 @@ from stlight_jax.console.progress import track
 from stlight_jax.data.pipeline import evaluation_batches
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.data.sequences import Sequences
-from stlight_jax.errors import InputError
+from stlight_jax.evaluation.baselines import Baseline, EvaluatedFrames
 from stlight_jax.evaluation.eval_steps import EvalStep, make_baseline_step, make_eval_step, make_given_step
 from stlight_jax.metrics import input_baselines
+from stlight_jax.metrics.metric import FrameCount
 from stlight_jax.metrics.metric_sums import MetricSums, SequenceErrors, add_batch
 from stlight_jax.model.stlight import STLight
 from stlight_jax.parallel.launchers import Launcher
@@ -59,68 +57,6 @@ class BestConstantImage:
         return (errors.sum((1, 2, 3)) / np.maximum(frames, 1)).tolist()
 
 
-class CycleBaseline:
-    """The frames of the same phase of the last day, week or other cycle as a prediction.
-
-    Args:
-      source: the sequences to predict.
-      steps: length of the cycle, in sampling steps.
-      horizon: frames to predict.
-      frame_step: sampling steps between two frames of a sequence.
-
-    Raises:
-      InputError: the cycle is shorter than the horizon.
-    """
-
-    def __init__(self, source: Sequences, steps: int, horizon: int, frame_step: int) -> None:
-        self.steps = steps
-        self._source, self._horizon = source, horizon
-        ahead = horizon * frame_step
-        if steps < ahead:
-            raise InputError(f"evaluation.cycle is {steps}, less than the {ahead} steps to predict: it would look ahead")
-
-    def frames(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Reads the stored frames one cycle before the targets of some sequences.
-
-        Args:
-          indices: of the sequences, `[b]`.
-
-        Returns:
-          Frames `[b, horizon, h, w, c]`, and bool `[b]`: whether they are known.
-
-        Raises:
-          InputError: the data set keeps no frames from before its sequences.
-        """
-        past = self._source.frames_before(indices, self.steps, self._horizon)
-        if past is None:
-            name = self._source.description["name"]
-            raise InputError(f"evaluation.cycle is {self.steps}, but {name} has no past; set it to 0")
-        return past
-
-
-@dataclasses.dataclass(frozen=True)
-class EvaluationData:
-    """The sequences to evaluate on, and how they are read.
-
-    Attributes:
-      source: the sequences.
-      scaling: from stored values to the network's range.
-      in_frames: T.
-      out_channels: the number of predicted channels, the first ones.
-      batch_size: over all devices.
-      cycle: sampling steps from a frame to the one of the same phase, a cycle later; 0 for none.
-      frame_step: sampling steps between two frames of a sequence.
-    """
-
-    source: Sequences
-    scaling: Scaling
-    in_frames: int
-    out_channels: int
-    batch_size: int
-    cycle: int = 0
-    frame_step: int = 1
-
-
 @dataclasses.dataclass(frozen=True)
 class EvaluationSteps:
     """The steps of an evaluation, compiled by a launcher.
@@ -136,29 +72,31 @@ class EvaluationSteps:
     given: EvalStep
 
     @classmethod
-    def compile(cls, launcher: Launcher, model: STLight, scaling: Scaling) -> EvaluationSteps:
-        """Compiles the steps of a network and of all baselines of the list."""
+    def compile(cls, launcher: Launcher, model: STLight, scaling: Scaling, parts: Sequence[FrameCount] = ()) -> EvaluationSteps:
+        """Compiles the steps of a network and of all baselines of the list; `parts` are as for `frame_metrics`."""
         baselines = {
-            baseline.key: launcher.compile_eval_step(make_baseline_step(baseline.predict, model, scaling))
+            baseline.key: launcher.compile_eval_step(make_baseline_step(baseline.predict, model, scaling, parts))
             for baseline in input_baselines.INPUT_BASELINES
         }
-        network, given = make_eval_step(model, scaling), make_given_step(model, scaling)
+        network, given = make_eval_step(model, scaling, parts), make_given_step(model, scaling, parts)
         return cls(launcher.compile_eval_step(network), baselines, launcher.compile_eval_step(given))
 
 
 @dataclasses.dataclass(frozen=True)
-class Cycle:
-    """The result of a `CycleBaseline`.
+class BaselineResult:
+    """The result of a baseline.
 
     Attributes:
-      steps: length of the cycle, in sampling steps.
-      baseline: of the sequences whose past is known.
-      model: of the network, on the same sequences.
+      sums: of the sequences that it predicts.
+      network: of the first model, on the same sequences.
+      label: name in tables and charts.
+      name: name in sentences.
     """
 
-    steps: int
-    baseline: MetricSums
-    model: MetricSums
+    sums: MetricSums
+    network: MetricSums
+    label: str
+    name: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,19 +105,17 @@ class Evaluation:
 
     Attributes:
       models: name of a checkpoint -> the network with its weights.
-      baselines: key of a baseline -> its sums.
+      baselines: key of a baseline -> its result.
       best_constant_image_mse: MSE per lead time, see `BestConstantImage`.
       sequence_mse: MSE of each sequence by the first model, float64 `[n]`, NaN where no value is valid.
       sequence_error: the same per valid value.
-      cycle: None unless it was asked for.
     """
 
     models: dict[str, MetricSums]
-    baselines: dict[str, MetricSums]
+    baselines: dict[str, BaselineResult]
     best_constant_image_mse: list[float]
     sequence_mse: np.ndarray
     sequence_error: np.ndarray
-    cycle: Cycle | None = None
 
 
 def evaluate(
@@ -215,7 +151,12 @@ def evaluate(
 
 
 def evaluate_with_baselines(
-    steps: EvaluationSteps, launcher: Launcher, models: Mapping[str, Any], data: EvaluationData
+    steps: EvaluationSteps,
+    launcher: Launcher,
+    models: Mapping[str, Any],
+    data: EvaluatedFrames,
+    batch_size: int,
+    baselines: Sequence[Baseline] = (),
 ) -> Evaluation:
     """Evaluates the network as `evaluate` does, beside baselines that show whether it has learnt anything.
 
@@ -224,21 +165,21 @@ def evaluate_with_baselines(
       launcher: of the devices.
       models: name of a checkpoint -> variables, on the launcher's devices.
       data: the sequences.
+      batch_size: over all devices.
+      baselines: further baselines than those of `steps`.
 
     Returns:
       The results, over all processes.
 
     Raises:
-      InputError: the cycle is shorter than the horizon, or the data set keeps no past.
+      InputError: a baseline needs frames that the data set does not keep.
     """
-    horizon = data.source.shape[0] - data.in_frames
-    cycle = CycleBaseline(data.source, data.cycle, horizon, data.frame_step) if data.cycle else None
     of_models: dict[str, MetricSums] = {}
     of_baselines: dict[str, MetricSums] = {}
-    of_cycle: dict[str, MetricSums] = {}
+    of_network: dict[str, MetricSums] = {}  # on the sequences of a baseline that does not predict all
     constant, errors = BestConstantImage(), SequenceErrors(len(data.source))
     ignored = next(iter(models.values()))  # variables for steps that ignore them
-    for first, frames, mask in _batches(data.source, data.batch_size, launcher, "evaluating"):
+    for first, frames, mask in _batches(data.source, batch_size, launcher, "evaluating"):
         batch = launcher.split(frames)
 
         # 1. The network with the weights of each checkpoint.
@@ -250,25 +191,32 @@ def evaluate_with_baselines(
         # 2. Baselines from the input frames.
         add_batch(of_baselines, {key: launcher.join(step(ignored, batch)) for key, step in steps.baselines.items()}, mask)
 
-        # 3. Baselines from other frames.
-        if cycle is not None:
-            past, known = cycle.frames(np.minimum(first + np.arange(len(mask)), len(data.source) - 1))
-            of_past = launcher.join(steps.given(ignored, launcher.split((past, frames))))
-            add_batch(of_cycle, {"baseline": of_past, "model": of_first}, mask & known)
+        # 3. Baselines from training data and other frames.
+        indices = np.minimum(first + np.arange(len(mask)), len(data.source) - 1)
+        for baseline in baselines:
+            prediction, known = baseline.predict(indices, frames)
+            repeated = np.broadcast_to(prediction, (len(mask), data.horizon, *prediction.shape[2:]))
+            of_baseline = launcher.join(steps.given(ignored, launcher.split((repeated, frames))))
+            predicted = mask if known is None else mask & known
+            add_batch(of_baselines, {baseline.key: of_baseline}, predicted)
+            if known is not None:
+                add_batch(of_network, {baseline.key: of_first}, predicted)
         targets, valid = data.scaling.to_network_float64(frames[mask][:, data.in_frames :])
         constant.add(targets[..., : data.out_channels], None if valid is None else valid[..., : data.out_channels])
 
     for accumulated in (constant, errors):
         accumulated.over_processes(launcher.sum_over_processes)
-    for group in (of_models, of_baselines, of_cycle):
+    for group in (of_models, of_baselines, of_network):
         group.update({name: sums.over_processes(launcher.sum_over_processes) for name, sums in group.items()})
+    names = {each.key: (each.label, each.name) for each in input_baselines.INPUT_BASELINES}
+    names |= {each.key: (each.label, each.name) for each in baselines}
+    first_model = next(iter(of_models.values()))
     return Evaluation(
         of_models,
-        of_baselines,
+        {key: BaselineResult(sums, of_network.get(key, first_model), *names[key]) for key, sums in of_baselines.items()},
         best_constant_image_mse=constant.mse_per_lead_time(),
         sequence_mse=errors.mse(),
         sequence_error=errors.per_value(),
-        cycle=None if cycle is None else Cycle(cycle.steps, **of_cycle),
     )
 
 

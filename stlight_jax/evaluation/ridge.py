@@ -7,14 +7,16 @@ the mean change. The sums are float64, on the host. A pixel of a window with a m
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
+import operator
 
 import numpy as np
 
 from stlight_jax.data.sequences import Sequences
 
 STRENGTHS = (1e0, 1e-1, 1e-2, 1e-3, 1e-4)
-_MOST_WINDOWS, _MOST_VALUES = 2000, 160_000_000  # read from the training sequences; a quarter of both for validation
+_MOST_WINDOWS, _MOST_VALUES = 2000, 160_000_000  # of the training sequences; a quarter of both for validation
 _VALUES_AT_A_TIME = 2**21
 _LEAST_VARIANCE = 1e-14  # in the network's range, above the rounding errors of a variance
 _MOST_SUMS = 2**25  # numbers in the sums of one pass, 256 MiB
@@ -77,12 +79,15 @@ def fit_linear(training: Sequences, validation: Sequences, in_frames: int, out_f
       The fit. It copies the last frame if no training sequence has a pixel with all its values.
     """
     shape = _Shape(in_frames, training.shape[3], out_frames, out_channels)
-    fit = _fit(training, validation, shape, None)
+    sums, other = (_sums(sequences, shape, None, limit) for sequences, limit in _limits(training, validation, _MOST_VALUES))
+    fit = _fit(sums, other, shape)
     return dataclasses.replace(fit, kernel=fit.kernel[0], bias=fit.bias[0])
 
 
-def fit_pixels(training: Sequences, validation: Sequences, in_frames: int, out_frames: int, out_channels: int) -> LinearFit:
-    """Fits one set of weights for each pixel.
+def fit_linear_and_pixels(
+    training: Sequences, validation: Sequences, in_frames: int, out_frames: int, out_channels: int, most_values: int
+) -> tuple[LinearFit, LinearFit]:
+    """Fits one set of weights for all pixels, and one set for each pixel, from the same sums.
 
     Args:
       training: as for `fit_linear`.
@@ -90,17 +95,25 @@ def fit_pixels(training: Sequences, validation: Sequences, in_frames: int, out_f
       in_frames: as for `fit_linear`.
       out_frames: as for `fit_linear`.
       out_channels: as for `fit_linear`.
+      most_values: the number of values to read from the training sequences; a quarter of them from the validation sequences.
 
     Returns:
-      The fit, with one strength for all pixels. Frames too large for one pass have a strength for each part of their pixels,
-      and `strength` is the largest.
+      The fit for all pixels, and the fits of the pixels, which have one strength. Frames too large for one pass have a strength
+      for each part of their pixels, and `strength` is the largest.
     """
     height, width, channels = training.shape[1:]
     shape, pixels = _Shape(in_frames, channels, out_frames, out_channels), height * width
     passes = math.ceil(pixels * (shape.inputs + 1) * (shape.inputs + 1 + shape.outputs) / _MOST_SUMS)
     parts = np.array_split(np.arange(pixels), passes)
-    fits = [_fit(training, validation, shape, slice(part[0], part[-1] + 1)) for part in parts]
-    return LinearFit(
+    limits, fits, totals = _limits(training, validation, min(most_values, _MOST_VALUES)), [], []
+    for part in parts:
+        chosen = slice(part[0], part[-1] + 1)
+        sums, other = (_sums(sequences, shape, chosen, limit) for sequences, limit in limits)
+        fits.append(_fit(sums, other, shape))
+        totals.append((sums.total(), other.total()))
+    total, total_other = (functools.reduce(operator.add, parts_of) for parts_of in zip(*totals, strict=True))
+    linear = _fit(total, total_other, shape)
+    return dataclasses.replace(linear, kernel=linear.kernel[0], bias=linear.bias[0]), LinearFit(
         np.concatenate([fit.kernel for fit in fits]).reshape(height, width, shape.inputs, shape.outputs),
         np.concatenate([fit.bias for fit in fits]).reshape(height, width, shape.outputs),
         strength=max(fit.strength for fit in fits),
@@ -108,13 +121,21 @@ def fit_pixels(training: Sequences, validation: Sequences, in_frames: int, out_f
     )
 
 
-def _fit(training: Sequences, validation: Sequences, shape: _Shape, pixels: slice | None) -> LinearFit:
-    """Fits the weights of some pixels, each its own, or for None one set for all: `[groups, inputs, outputs]`."""
-    sums, other = _sums(training, shape, pixels, share=1), _sums(validation, shape, pixels, share=4)
+def _limits(training: Sequences, validation: Sequences, most_values: int) -> list[tuple[Sequences, int]]:
+    """Returns both sets with the number of their sequences to read."""
+
+    def limit(sequences: Sequences, share: int) -> int:
+        return min(_MOST_WINDOWS // share, max(1, most_values // share // math.prod(sequences.shape)))
+
+    return [(training, limit(training, 1)), (validation, limit(validation, 4))]
+
+
+def _fit(sums: _Sums, validation: _Sums, shape: _Shape) -> LinearFit:
+    """Fits the weights of each group, `[groups, inputs, outputs]`, with the strength of the lowest validation error."""
     best = LinearFit(np.empty(0), np.empty(0), 0.0, math.inf)
     for strength in STRENGTHS:
         weights = sums.solve(strength)
-        error = other.mean_squared_error(weights)
+        error = validation.mean_squared_error(weights)
         if error < best.validation_mse or not best.strength:  # of equal errors, the strongest regularisation
             best = LinearFit(shape.last_frame() + weights[:, 1:], weights[:, 0], strength, error)
     return best
@@ -133,6 +154,13 @@ class _Sums:
     inputs: np.ndarray
     changes: np.ndarray
     squares: float
+
+    def __add__(self, other: _Sums) -> _Sums:
+        return _Sums(self.inputs + other.inputs, self.changes + other.changes, self.squares + other.squares)
+
+    def total(self) -> _Sums:
+        """Returns the sums over all groups, as one group."""
+        return _Sums(self.inputs.sum(0, keepdims=True), self.changes.sum(0, keepdims=True), self.squares)
 
     def solve(self, strength: float) -> np.ndarray:
         """Returns the weights for a strength, `[groups, 1 + inputs, outputs]`; the first of them are the bias."""
@@ -153,21 +181,19 @@ class _Sums:
         return float(errors / values) if values else math.inf
 
 
-def _sums(sequences: Sequences, shape: _Shape, pixels: slice | None, share: int) -> _Sums:
-    """Sums over evenly spaced windows, at most a `share`-th of the limits."""
-    length, height, width, channels = sequences.shape
+def _sums(sequences: Sequences, shape: _Shape, pixels: slice | None, limit: int) -> _Sums:
+    """Sums over at most `limit` evenly spaced windows; each of `pixels` is a group, or all pixels are one for None."""
     groups = 1 if pixels is None else pixels.stop - pixels.start
     inputs, changes = (np.zeros((groups, shape.inputs + 1, size)) for size in (shape.inputs + 1, shape.outputs))
-    squares, window = 0.0, length * height * width * channels
-    count = min(len(sequences), _MOST_WINDOWS // share, max(1, _MOST_VALUES // share // window))
-    indices = np.linspace(0, len(sequences) - 1, count).astype(int)
-    for chosen in np.array_split(indices, math.ceil(count / max(1, _VALUES_AT_A_TIME // window))):
+    squares, indices = 0.0, np.linspace(0, len(sequences) - 1, min(len(sequences), limit)).astype(int)
+    at_a_time = max(1, _VALUES_AT_A_TIME // math.prod(sequences.shape))
+    for chosen in np.array_split(indices, math.ceil(len(indices) / at_a_time)):
         values, valid = sequences.scaling.to_network_float64(sequences.frames(chosen))
         rows = _rows(values, valid, shape, pixels)
-        x, y = (part.reshape(-1, groups, part.shape[-1]) for part in rows)  # [rows, groups, inputs or outputs]
-        x, y = x.transpose(1, 2, 0), y.transpose(1, 0, 2)
-        inputs += x @ x.transpose(0, 2, 1)
-        changes += x @ y
+        x, y = (part.reshape(-1, groups, part.shape[-1]) for part in rows)  # [rows, groups, 1 + inputs or outputs]
+        x, y = (np.ascontiguousarray(part.swapaxes(0, 1)) for part in (x, y))  # [groups, rows, 1 + inputs or outputs]
+        inputs += x.swapaxes(1, 2) @ x
+        changes += x.swapaxes(1, 2) @ y
         squares += float(np.square(y).sum())
     return _Sums(inputs, changes, squares)
 
@@ -179,7 +205,7 @@ def _rows(values: np.ndarray, valid: np.ndarray | None, shape: _Shape, pixels: s
       values: `[b, t, h, w, c]` in the network's range.
       valid: bool of the same shape, False where values are missing; None if none is.
       shape: of the regression.
-      pixels: as for `_fit`.
+      pixels: the pixels to take, numbered row by row; None for all.
 
     Returns:
       `[b, pixels, 1 + inputs]`, the first of them 1, and `[b, pixels, outputs]`.

@@ -1,5 +1,6 @@
-"""The results of a prediction: metrics, where the truth is known, beside those of the last input frame copied; and a page."""
+"""The results of a prediction: metrics, where the truth is known, beside those of baselines; and a page."""
 
+import functools
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -8,19 +9,21 @@ import jax
 import numpy as np
 
 from stlight_jax.data.scaling import Scaling
+from stlight_jax.evaluation.evaluator import BaselineResult
 from stlight_jax.evaluation.samples import best_median_worst
 from stlight_jax.forecasting.forecast_run import ForecastRun
 from stlight_jax.forecasting.forecast_windows import Forecast, ForecastError
 from stlight_jax.inference.forecaster import Forecaster
-from stlight_jax.metrics.input_baselines import copy_last_frame
+from stlight_jax.metrics import input_baselines
 from stlight_jax.metrics.metric_sums import MetricSums, SampledSums, frame_metrics
 from stlight_jax.metrics.ssim import SSIM_WINDOW
+from stlight_jax.metrics.threshold_scores import ThresholdScores
 from stlight_jax.reports.page import Gallery, Page, write_page
-from stlight_jax.reports.results import metric_tables, summary
+from stlight_jax.reports.results import comparison_as_json, errors_as_json
 from stlight_jax.reports.sprites import Clip, error_note
 from stlight_jax.runs.environment import provenance
 
-_METHODS = ("stlight", "copy_last_frame")
+_NETWORK = "stlight"
 
 
 class Verification:
@@ -30,16 +33,19 @@ class Verification:
       scaling: From the data's units to the network's range.
       horizon: Predicted frames of each forecast.
       out_channels: Channels that the network predicts.
+      thresholds: Scores of events to compute.
     """
 
-    def __init__(self, scaling: Scaling, horizon: int, out_channels: int):
-        self._scaling, self._channels = scaling.for_channels(out_channels), out_channels
+    def __init__(self, scaling: Scaling, horizon: int, out_channels: int, thresholds: Sequence[ThresholdScores] = ()):
+        self._scaling, self._channels, self._thresholds = scaling.for_channels(out_channels), out_channels, thresholds
+        self._baselines = {baseline.key: jax.jit(baseline.predict) for baseline in input_baselines.INPUT_BASELINES}
         self._sums: dict[str, MetricSums] = {}
         self._sampled = SampledSums()
         # Squared errors in the data's units, and numbers of valid values, [horizon, out_channels].
-        self._squares = {name: np.zeros((horizon, out_channels)) for name in _METHODS}
+        self._squares = {name: np.zeros((horizon, out_channels)) for name in (_NETWORK, *self._baselines)}
         self._counts = np.zeros((horizon, out_channels))
-        self._frame_metrics = jax.jit(frame_metrics)
+        parts = [part for scores in thresholds for part in scores.parts]
+        self._frame_metrics = jax.jit(functools.partial(frame_metrics, parts=parts))
         self._windows = 0
 
     def add(self, forecast: Forecast) -> ForecastError | None:
@@ -56,8 +62,7 @@ class Verification:
             return None
         self._windows += 1
         self._counts += valid.sum((1, 2))
-        copied = _copied_last_frame(forecast.inputs[..., : self._channels], self._scaling)
-        predictions = {"stlight": prediction, "copy_last_frame": np.broadcast_to(copied, prediction.shape)}
+        predictions = {_NETWORK: prediction, **self._by_baselines(forecast.inputs[..., : self._channels], prediction.shape)}
 
         # Frames smaller than SSIM's window are padded with invalid values, so that the other metrics can be computed.
         padding = [(0, 0), *((0, max(0, SSIM_WINDOW - side)) for side in valid.shape[1:3]), (0, 0)]
@@ -73,30 +78,45 @@ class Verification:
             self._squares[name] += np.square(error).sum((1, 2))
             sums[name] = MetricSums.from_batch(self._frame_metrics(padded(frames), target, mask), np.array([True]))
         self._sums = {name: self._sums[name] + own if name in self._sums else own for name, own in sums.items()}
-        return ForecastError(sums["stlight"].overall()["mse"], sums["stlight"].rmse_per_value() ** 2)
+        return ForecastError(sums[_NETWORK].overall()["mse"], sums[_NETWORK].rmse_per_value() ** 2)
 
     def results(self) -> dict[str, Any] | None:
         """Returns the metrics as plain data.
 
         Returns:
-          None if the truth of no forecast is known. Otherwise "overall" and "per_lead_time", each for "stlight" and
-          "copy_last_frame"; "rmse_in_units", the error of single values in the data's units, for each channel and over all
-          channels (None if channels have different ranges); "rmse_per_value", the error over all channels if they have one
-          range; and each sampled metric, over all forecasts with truth.
+          None if the truth of no forecast is known. Otherwise the errors of "stlight" and the baselines, see
+          `errors_as_json`, and their comparison, see `comparison_as_json`; "rmse_in_units", the error of single values in the
+          data's units, for each channel and over all channels (None if channels have different ranges); and each sampled
+          metric, over all forecasts with truth.
         """
         if not self._sums:
             return None
-        units = {name: self._rmse_in_units(squares) for name, squares in self._squares.items()}
-        results = {
+        baselines = {
+            baseline.key: BaselineResult(self._sums[baseline.key], self._sums[_NETWORK], baseline.label, baseline.name)
+            for baseline in input_baselines.INPUT_BASELINES
+        }
+        return {
             "windows_with_truth": self._windows,
-            "overall": {name: sums.overall() for name, sums in self._sums.items()},
-            "per_lead_time": {name: sums.per_lead_time() for name, sums in self._sums.items()},
-            "rmse_in_units": units,
+            **errors_as_json(self._sums, self._scaling, self._thresholds),
+            **comparison_as_json(baselines),
+            "rmse_in_units": {name: self._rmse_in_units(squares) for name, squares in self._squares.items()},
             **self._sampled.as_json(windows=self._windows),
         }
-        if self._scaling.common_span is not None:
-            results["rmse_per_value"] = {name: rmse["overall"] for name, rmse in units.items()}
-        return results
+
+    def _by_baselines(self, inputs: np.ndarray, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
+        """Returns the forecasts of the baselines in the data's units, float64 `[horizon, h, w, c']` each.
+
+        Args:
+          inputs: `[t, h, w, c']` in the data's units, NaN where values are missing.
+          shape: of a forecast.
+        """
+        valid = ~np.isnan(inputs)
+        filled = np.where(valid, self._scaling.to_network_on_host(inputs), np.asarray(self._scaling.filling, np.float32))
+        predictions = {key: predict(filled[None], valid[None])[0] for key, predict in self._baselines.items()}
+        return {
+            key: np.broadcast_to(self._scaling.from_network(np.asarray(prediction), np.float64), shape)
+            for key, prediction in predictions.items()
+        }
 
     def _rmse_in_units(self, squares: np.ndarray) -> dict[str, Any]:
         def root(squares: np.ndarray, counts: np.ndarray) -> list[Any]:
@@ -109,28 +129,6 @@ class Verification:
             "per_channel": root(squares.sum(0), counts.sum(0)),
             "per_lead_time": root(squares.sum(1), counts.sum(1)) if common else None,
         }
-
-
-def _copied_last_frame(inputs: np.ndarray, scaling: Scaling) -> np.ndarray:
-    """Returns the last valid value of each pixel of `[t, h, w, c]`, or the network's filling: float32 `[h, w, c]`."""
-    scaling = scaling.for_channels(inputs.shape[-1])
-    valid = ~np.isnan(inputs)
-    filled = np.where(valid, inputs, scaling.from_network(np.asarray(scaling.filling)))
-    return copy_last_frame(filled[None], valid[None])[0, 0].astype(np.float32)
-
-
-def as_text(results: dict[str, Any]) -> str:
-    """Returns tables of the metrics, overall and per lead time.
-
-    Args:
-      results: The result of `Verification.results`.
-    """
-    leads, per_lead_time = results["per_lead_time"], results["rmse_in_units"]["stlight"]["per_lead_time"]
-    columns = {"MSE, copy": leads["copy_last_frame"]["mse"]}
-    if per_lead_time is not None:
-        columns["RMSE, units"] = per_lead_time
-    shown = summary(results)
-    return metric_tables(shown.title, shown.rows, leads["stlight"], shown.remarks, columns)
 
 
 _CLIPS = 4

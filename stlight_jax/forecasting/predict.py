@@ -8,13 +8,15 @@ from stlight_jax.console.progress import Progress
 from stlight_jax.data.formats.file_format import FileFormat
 from stlight_jax.data.formats.output_spec import OutputSpec
 from stlight_jax.errors import InputError
-from stlight_jax.forecasting.forecast_results import ClipSelection, Verification, as_text, write_forecast_page
+from stlight_jax.evaluation.eval_steps import threshold_scores
+from stlight_jax.forecasting.forecast_results import ClipSelection, Verification, write_forecast_page
 from stlight_jax.forecasting.forecast_run import ForecastRun
 from stlight_jax.forecasting.outputs import Outputs
 from stlight_jax.forecasting.plan import ForecastPlan, make_plan
 from stlight_jax.forecasting.request import InputReader, Request, name_flags
 from stlight_jax.inference.forecaster import Forecaster
 from stlight_jax.metrics.ssim import SSIM_WINDOW
+from stlight_jax.reports.results import results_text
 from stlight_jax.storage.atomic import atomic_output, write_json
 
 
@@ -42,7 +44,7 @@ def predict(request: Request, forecaster: Forecaster) -> dict[str, Any]:
 
     # 2. The forecasts.
     total = sum(map(len, plan.starts))
-    verification = Verification(forecaster.scaling, plan.horizon, model.out_channels)
+    verification = _verification(forecaster, plan.horizon)
     selection = ClipSelection()
     with outputs.opened() as write, Progress("predicting", total, unit="window") as progress:
 
@@ -74,8 +76,15 @@ def predict(request: Request, forecaster: Forecaster) -> dict[str, Any]:
             write_forecast_page(temporary, results, clips, forecaster)
         print_message(f"wrote {outputs.page}, a page to look at")
     if "overall" in results:
-        print(as_text(results))
+        print(results_text(results))
     return results
+
+
+def _verification(forecaster: Forecaster, horizon: int) -> Verification:
+    """Makes the empty sums, with the scores of the thresholds of the training's config."""
+    section = (forecaster.description.get("config") or {}).get("evaluation") or {}
+    scores = threshold_scores(section.get("thresholds", ""), section.get("fss_window", 1), forecaster.scaling)
+    return Verification(forecaster.scaling, horizon, forecaster.model.out_channels, scores)
 
 
 def _facts(request: Request, plan: ForecastPlan, outputs: Outputs, run: ForecastRun, forecaster: Forecaster) -> dict[str, Any]:

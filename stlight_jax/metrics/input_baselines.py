@@ -55,14 +55,20 @@ class InputBaseline:
       label: name in tables and charts.
       predict: inputs and their validity, `[b, t, h, w, c]`, in the network's range -> an image for every lead time,
         `[b, 1, h, w, c]`, or one for each, `[b, horizon, h, w, c]`.
+      name: name in sentences; the label by default.
     """
 
     key: str
     label: str
     predict: Callable[[jax.Array, jax.Array | None], jax.Array]
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        """Takes the label as name by default."""
+        object.__setattr__(self, "name", self.name or self.label)
 
 
 INPUT_BASELINES: tuple[InputBaseline, ...] = (
-    InputBaseline("copy_last_frame", "copy last frame", copy_last_frame),
-    InputBaseline("mean_of_inputs", "mean of the inputs", mean_of_inputs),
+    InputBaseline("copy_last_frame", "copy last frame", copy_last_frame, "the last frame"),
+    InputBaseline("mean_of_inputs", "mean of the inputs", mean_of_inputs, "the mean of the inputs"),
 )

@@ -102,6 +102,8 @@
   // ---- Line charts -------------------------------------------------------------------------------------------------
 
   const DASHES = ["", "7 4", "2 3", "9 3 2 3", "4 2", "12 4"];
+  // Another dash in each round of the six colours.
+  const dashes = (index) => DASHES[(index + Math.floor(index / 6)) % 6];
   // Drawn around the origin, within 4 pixels.
   const MARKERS = [
     "M-3.5 0a3.5 3.5 0 1 0 7 0a3.5 3.5 0 1 0 -7 0z",
@@ -175,7 +177,7 @@
         const faint = line.name === "logged steps" ? " faint" : "";
         const parts = parted(line, view.log);
         const path = parts.map((part) => "M" + part.map(([x, y]) => `${atX(x).toFixed(1)} ${atY(y).toFixed(1)}`).join("L")).join("");
-        style(shape("path", { class: `line${faint}`, d: path, "stroke-dasharray": DASHES[line.index % 6] }, svg), line.index);
+        style(shape("path", { class: `line${faint}`, d: path, "stroke-dasharray": dashes(line.index) }, svg), line.index);
         if (line.points.length <= MOST_MARKERS) {
           for (const [x, y] of line.points) {
             const transform = `translate(${atX(x).toFixed(1)} ${atY(y).toFixed(1)})`;
@@ -190,7 +192,7 @@
     function entry(line) {
       const item = element("li", {}, legend);
       const swatch = shape("svg", { viewBox: "0 0 34 12", "aria-hidden": "true" }, item);
-      const stroke = { class: "line", d: "M0 6H34", "stroke-dasharray": DASHES[line.index % 6] };
+      const stroke = { class: "line", d: "M0 6H34", "stroke-dasharray": dashes(line.index) };
       style(shape("path", stroke, swatch), line.index);
       if (line.points.length <= MOST_MARKERS) {
         style(shape("path", { class: "marker", d: MARKERS[line.index % 6], transform: "translate(17 6)" }, swatch), line.index);

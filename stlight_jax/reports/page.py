@@ -98,7 +98,7 @@ def write_page(path: epath.PathLike, page: Page) -> None:
     ]
     text = string.Template(_TEMPLATE.read_text()).substitute(
         title=escape(page.title),
-        subtitle=f"<p>{escape(page.subtitle)}</p>" if page.subtitle else "",
+        subtitle=_paragraph(page.subtitle) + _paragraph((page.results or {}).get("verdict", ""), ' class="verdict"'),
         sections="\n".join(section for section in sections if section),
         style=_TEMPLATE.with_suffix(".css").read_text(),
         script=_TEMPLATE.with_suffix(".js").read_text(),
@@ -106,6 +106,10 @@ def write_page(path: epath.PathLike, page: Page) -> None:
     )
     ascii_only = text.encode("ascii", "xmlcharrefreplace").decode()  # the same in any encoding
     write_atomic(epath.Path(path), ascii_only)
+
+
+def _paragraph(text: str, attributes: str = "") -> str:
+    return f"<p{attributes}>{escape(text)}</p>" if text else ""
 
 
 class _Charts(list[Chart]):
@@ -127,8 +131,9 @@ def _metrics_section(results: Mapping[str, Any] | None) -> str:
     if results is None:
         return ""
     shown = summary(results)
-    headings, rows = cells(shown.rows)
-    body = _table(["", *headings], rows, shown.title, [name for name in shown.rows if name.startswith("STLight")])
+    headings, rows = cells(shown.rows, shown.further)
+    networks = [name for name in shown.rows if name.startswith("STLight")]
+    body = _table(["", *headings], rows, shown.title, networks, shown.best)
     body += _list(shown.remarks)
     quantiles = results.get("sequence_mse", {}).get("quantiles")
     if quantiles:
@@ -158,8 +163,10 @@ def _lead_time_section(results: Mapping[str, Any] | None, charts: _Charts) -> st
         for metric in metric_list.metrics_of(SampledMetric)
         if metric.key in results
     ]
-    drawn = charts.place(lead_time_charts(summary(results).lead_times, results))
-    return _section("lead-time", "Lead time", drawn + _list(remarks))
+    shown = summary(results)
+    drawn = charts.place(lead_time_charts(shown.lead_times, results))
+    tables = "".join(_table(headings, rows, title) for title, headings, rows in shown.tables)
+    return _section("lead-time", "Lead time", drawn + _list(remarks) + tables)
 
 
 def _sample(measured: Mapping[str, Any]) -> str:
@@ -202,12 +209,15 @@ def _chart(chart: Chart, number: int) -> str:
     )
 
 
-def _table(headings: Sequence[str], rows: Sequence[Sequence[str]], caption: str, own: Collection[str] = ()) -> str:
-    """A table; rows whose names are in `own` are marked as the network's."""
+def _table(
+    headings: Sequence[str], rows: Sequence[Sequence[str]], caption: str, own: Collection[str] = (), best: str = ""
+) -> str:
+    """A table; rows whose names are in `own` are marked as the network's, and the row of the name `best` is in bold."""
     head = "".join(f'<th scope="col">{escape(heading)}</th>' for heading in headings)
     body = ""
     for name, *values in rows:
-        mark = ' class="own"' if name in own else ""
+        classes = " ".join(["own"] * (name in own) + ["best"] * (name == best != ""))
+        mark = f' class="{classes}"' if classes else ""
         listed = "".join(f"<td>{escape(cell)}</td>" for cell in values)
         body += f'<tr{mark}><th scope="row">{escape(name)}</th>{listed}</tr>'
     table = f"<table><caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

@@ -1,20 +1,26 @@
 """The results of an evaluation as plain data, and as named rows with remarks for tables and pages."""
 
+from __future__ import annotations
+
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from stlight_jax.console.text_table import text_table
 from stlight_jax.data.scaling import Scaling
-from stlight_jax.evaluation.evaluator import Evaluation
+from stlight_jax.evaluation.evaluator import BaselineResult, Evaluation
 from stlight_jax.evaluation.samples import best_median_worst
 from stlight_jax.metrics import input_baselines, metric_list
-from stlight_jax.metrics.pixel_errors import MSE
+from stlight_jax.metrics.metric_sums import MetricSums
+from stlight_jax.metrics.pixel_errors import MAE, MSE, RMSE
+from stlight_jax.metrics.threshold_scores import SCORES, ThresholdScores
 from stlight_jax.reports import comparison
 from stlight_jax.reports.comparison import paper_result
+from stlight_jax.reports.skill import DEFINITION, skill, verdict
 
+_WIDTH, _MOST_COLUMNS = 132, 8  # of a table on the screen
 _QUANTILES = (0, 0.05, 0.25, 0.5, 0.75, 0.95, 1)
 
 
@@ -24,6 +30,7 @@ def as_json(
     test_set: dict[str, Any],
     scaling: Scaling,
     comparison: dict[str, Any] | None,
+    thresholds: Sequence[ThresholdScores] = (),
 ) -> dict[str, Any]:
     """Returns the content of `metrics.json`, except for the sampled metrics.
 
@@ -34,38 +41,97 @@ def as_json(
       test_set: description of the sequences.
       scaling: from stored values to the network's range.
       comparison: of `comparison.compare`.
+      thresholds: scores of events, whose parts were summed.
     """
     constant = evaluation.best_constant_image_mse
     keys = _network_keys(checkpoints)
-    sums = {**{keys[name]: evaluation.models[name] for name in checkpoints}, **evaluation.baselines}
-    results = {
+    sums = {keys[name]: evaluation.models[name] for name in checkpoints}
+    sums |= {key: result.sums for key, result in evaluation.baselines.items()}
+    errors = errors_as_json(sums, scaling, thresholds)
+    errors["overall"] |= {
+        "best_constant_image": {"mse": sum(constant) / len(constant)},
+        "paper": paper_result(comparison),
+    }
+    errors["per_lead_time"]["best_constant_image"] = {"mse": constant}
+    return {
         "checkpoint_step": next(iter(checkpoints.values())),
         "checkpoints": checkpoints,
         "test_set": test_set,
-        "overall": {
-            **{key: row.overall() for key, row in sums.items()},
-            "best_constant_image": {"mse": sum(constant) / len(constant)},
-            "paper": paper_result(comparison),
-        },
-        "per_lead_time": {
-            **{key: row.per_lead_time() for key, row in sums.items()},
-            "best_constant_image": {"mse": constant},
-        },
+        **errors,
+        **comparison_as_json(evaluation.baselines),
         "sequence_mse": _of_sequences(evaluation.sequence_mse, evaluation.sequence_error),
         "published": comparison,
     }
-    if scaling.common_span is not None:
-        results["rmse_per_value"] = {key: row.rmse_per_value() * scaling.common_span for key, row in sums.items()}
-    if evaluation.cycle is not None:
-        cycle = evaluation.cycle
-        results["cycle"] = {
-            "steps": cycle.steps,
-            "sequences": cycle.baseline.count,
-            "overall": cycle.baseline.overall(),
-            "per_lead_time": cycle.baseline.per_lead_time(),
-            "stlight_on_those": cycle.model.overall(),
+
+
+def errors_as_json(
+    sums: Mapping[str, MetricSums], scaling: Scaling, thresholds: Sequence[ThresholdScores] = ()
+) -> dict[str, Any]:
+    """Returns the errors of the network and of baselines as plain data.
+
+    Args:
+      sums: key of a row -> its sums.
+      scaling: from stored values to the network's range.
+      thresholds: as for `as_json`.
+
+    Returns:
+      "overall" and "per_lead_time": key of a row -> key of a metric -> values; "in_units", MAE and RMSE of a single value in
+      the data's units, and "rmse_per_value", if all channels have one range; and "thresholds", if there are any: text of a
+      threshold -> scores.
+    """
+    totals = {key: row.total() for key, row in sums.items()}
+    results: dict[str, Any] = {
+        "overall": {key: row.overall() for key, row in sums.items()},
+        "per_lead_time": {key: row.per_lead_time() for key, row in sums.items()},
+    }
+    span = scaling.common_span
+    if span is not None:
+        results["in_units"] = {
+            "overall": {key: {name: values[0] for name, values in _in_units(row, span).items()} for key, row in totals.items()},
+            "per_lead_time": {key: _in_units(row, span) for key, row in sums.items()},
+        }
+        results["rmse_per_value"] = {key: values["rmse"] for key, values in results["in_units"]["overall"].items()}
+    if thresholds:
+        results["fss_window"] = thresholds[0].window
+        results["thresholds"] = {
+            f"{scores.threshold:g}": {
+                "overall": {
+                    key: {name: values[0] for name, values in scores.values(row.parts).items()} for key, row in totals.items()
+                },
+                "per_lead_time": {key: scores.values(row.parts) for key, row in sums.items()},
+            }
+            for scores in thresholds
         }
     return results
+
+
+def _in_units(sums: MetricSums, span: float) -> dict[str, list[float]]:
+    return {name: (span * np.asarray(values)).tolist() for name, values in sums.errors_per_value().items()}
+
+
+def comparison_as_json(baselines: Mapping[str, BaselineResult]) -> dict[str, Any]:
+    """Returns the comparison with baselines as plain data.
+
+    Args:
+      baselines: key -> result.
+
+    Returns:
+      "baselines": key -> label and number of sequences, and the network's errors on those if they are not all; "skill" and
+      "verdict".
+    """
+    most = max(result.sums.count for result in baselines.values())
+    return {
+        "baselines": {
+            key: {
+                "label": result.label,
+                "sequences": result.sums.count,
+                **({"stlight_on_those": result.network.overall()} if result.sums.count < most else {}),
+            }
+            for key, result in baselines.items()
+        },
+        "skill": skill(baselines),
+        "verdict": verdict(baselines),
+    }
 
 
 def _of_sequences(mse: np.ndarray, per_value: np.ndarray) -> dict[str, Any]:
@@ -91,32 +157,115 @@ class Summary:
       rows: name -> key of a metric -> value; a row may lack metrics.
       lead_times: name -> key of a metric -> a value per lead time; the first name is the network's.
       remarks: sentences.
+      further: heading of a further column -> name of a row -> cell.
+      best: name of the row with the lowest MSE among the network's and those of forecasts.
+      tables: further tables.
     """
 
     title: str
     rows: dict[str, dict[str, float]]
     lead_times: dict[str, dict[str, list[float]]]
     remarks: list[str]
+    further: dict[str, dict[str, str]]
+    best: str
+    tables: list[NamedTable]
+
+
+class NamedTable(NamedTuple):
+    """A table of text.
+
+    Attributes:
+      title: above the table.
+      headings: of the columns.
+      rows: cells, the first of which is the name of the row.
+    """
+
+    title: str
+    headings: list[str]
+    rows: list[list[str]]
 
 
 def summary(results: Mapping[str, Any]) -> Summary:
     """Summarises the results of `as_json` or a part of them: "overall" and "per_lead_time" with "stlight" are enough."""
     overall, leads = results["overall"], results["per_lead_time"]
-    names = _row_names(results.get("checkpoints", {}))
+    names = _row_names(results)
     rows = {name: overall[key] for key, name in names.items() if overall.get(key) is not None}
     lead_times = {name: leads[key] for key, name in names.items() if key in leads}
     remarks = [*_on_test_set(results.get("test_set")), *definitions()]
     if "best_constant_image" in overall:
         remarks.append("Best constant image: the mean of the test frames themselves, which no forecast knows.")
-    if "cycle" in results:
-        cycle = results["cycle"]
-        before = f"{cycle['steps']} steps before"
-        rows[before], lead_times[before] = cycle["overall"], cycle["per_lead_time"]
-        if cycle["sequences"] < results["test_set"]["sequences"]:
-            rows["STLight, on those"] = cycle["stlight_on_those"]
-            remarks.append(f"The frames {before} are known for {cycle['sequences']:,} sequences.")
+    remarks += _on_part_of_the_sequences(results)
+    further = _in_units_by_name(results, names)
+    if "skill" in results:
+        against = results["skill"]["against"]
+        further["skill"] = {names[key]: _as_percent(values["overall"]) for key, values in against.items()}
+        remarks.append(DEFINITION)
     remarks += _errors_in_units(results, names)
-    return Summary(_title(results), rows, lead_times, remarks)
+    forecasts = {name: overall[key].get(MSE.key) for key, name in names.items() if key not in _NO_FORECASTS and key in overall}
+    best = min(forecasts, key=lambda name: np.nan_to_num(forecasts[name], nan=np.inf, posinf=np.inf))
+    tables = [*_tables_per_lead_time(results, lead_times), *_tables_of_thresholds(results, names)]
+    return Summary(_title(results), rows, lead_times, remarks, further, best, tables)
+
+
+def _on_part_of_the_sequences(results: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{baseline['label']}: known for {baseline['sequences']:,} sequences, on which STLight has "
+        f"MSE {MSE.format(baseline['stlight_on_those']['mse'])}, MAE {MAE.format(baseline['stlight_on_those']['mae'])}."
+        for baseline in results.get("baselines", {}).values()
+        if "stlight_on_those" in baseline
+    ]
+
+
+def _in_units_by_name(results: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """Columns with the MAE and the RMSE of a single value in the data's units."""
+    overall = results.get("in_units", {}).get("overall", {})
+    if not overall:
+        return {}
+    return {
+        f"{metric.label} in units": {names[key]: f"{values[metric.key]:.4g}" for key, values in overall.items()}
+        for metric in (MAE, RMSE)
+    }
+
+
+def _as_percent(value: float) -> str:
+    return "-" if not np.isfinite(value) else f"{100 * value:.1f} %"
+
+
+def _tables_per_lead_time(
+    results: Mapping[str, Any], lead_times: Mapping[str, Mapping[str, Sequence[float]]]
+) -> list[NamedTable]:
+    """A table of the MSE and one of the MAE, of the network and all baselines."""
+    tables = []
+    for metric in (MSE, MAE):
+        rows = [[name, *map(metric.format, values[metric.key])] for name, values in lead_times.items() if metric.key in values]
+        if metric is MSE and "skill" in results:
+            rows.append(["skill against the best", *map(_as_percent, results["skill"]["best"]["per_lead_time"])])
+        if rows:
+            tables.append(_per_lead_time(f"{metric.label} per lead time", rows))
+    return tables
+
+
+def _tables_of_thresholds(results: Mapping[str, Any], names: Mapping[str, str]) -> list[NamedTable]:
+    """For each threshold a table of the overall scores, and one of each score per lead time."""
+    tables = []
+    for threshold, scores in results.get("thresholds", {}).items():
+        title = f"events of at least {threshold}"
+        rows = [[names[key], *_scores_as_text(values)] for key, values in scores["overall"].items()]
+        headings = [score.label for score in SCORES]
+        headings[-1] += f" ({results['fss_window']} pixels)"
+        tables.append(NamedTable(title, ["", *headings], rows))
+        for score in SCORES:
+            rows = [[names[key], *map(score.format, row[score.key])] for key, row in scores["per_lead_time"].items()]
+            tables.append(_per_lead_time(f"{title}: {score.label} per lead time", rows))
+    return tables
+
+
+def _scores_as_text(values: Mapping[str, float]) -> list[str]:
+    return [score.format(values[score.key]) for score in SCORES]
+
+
+def _per_lead_time(title: str, rows: list[list[str]]) -> NamedTable:
+    return NamedTable(title, ["", *map(str, range(1, max(map(len, rows))))], rows)
 
 
 def definitions() -> list[str]:
@@ -130,8 +279,11 @@ def definitions() -> list[str]:
 
 def network_rows(results: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     """Selects the rows of the network from `as_json`'s results: name -> key of a metric -> value."""
-    names = _row_names(results["checkpoints"])
+    names = _row_names(results)
     return {names[key]: results["overall"][key] for key in _network_keys(results["checkpoints"]).values()}
+
+
+_NO_FORECASTS = ("best_constant_image", "paper")
 
 
 def _network_keys(checkpoints: Mapping[str, int]) -> dict[str, str]:
@@ -139,13 +291,15 @@ def _network_keys(checkpoints: Mapping[str, int]) -> dict[str, str]:
     return {name: f"stlight_{name}" if number else "stlight" for number, name in enumerate(checkpoints)}
 
 
-def _row_names(checkpoints: Mapping[str, int]) -> dict[str, str]:
+def _row_names(results: Mapping[str, Any]) -> dict[str, str]:
     """Keys of the results -> the names that people read, in the order of the table."""
+    checkpoints = results.get("checkpoints", {})
     network = {key: f"STLight, {name}, step {checkpoints[name]:,}" for name, key in _network_keys(checkpoints).items()}
     return {
         **(network or {"stlight": "STLight"}),
         **{baseline.key: baseline.label for baseline in input_baselines.INPUT_BASELINES},
-        "best_constant_image": "best constant image",
+        **{key: baseline["label"] for key, baseline in results.get("baselines", {}).items()},
+        "best_constant_image": "best constant image (no forecast)",
         "paper": "paper, this size",
     }
 
@@ -168,25 +322,30 @@ def _on_test_set(test_set: Mapping[str, Any] | None) -> list[str]:
 
 
 def _errors_in_units(results: Mapping[str, Any], names: Mapping[str, str]) -> list[str]:
-    if "rmse_per_value" in results:
-        listed = ", ".join(f"{names[key]} {value:.4g}" for key, value in results["rmse_per_value"].items())
-        return [f"RMSE of a single value in the data's units: {listed}."]
-    if "rmse_in_units" in results:  # channels have units of their own
+    if "rmse_in_units" in results and "in_units" not in results:  # channels have units of their own
         channels: dict[str, Sequence[float]] = {names[key]: row["per_channel"] for key, row in results["rmse_in_units"].items()}
         listed = "; ".join(f"{name} {', '.join(f'{value:.4g}' for value in values)}" for name, values in channels.items())
         return [f"RMSE of a single value in each channel's units: {listed}."]
     return []
 
 
-def evaluation_text(results: Mapping[str, Any]) -> str:
-    """Formats the results of an evaluation, see `results.as_json`, and the published results below them."""
-    leads = results["per_lead_time"]
-    mse = {"MSE, copy": leads["copy_last_frame"]["mse"], "MSE, constant": leads["best_constant_image"]["mse"]}
+def results_text(results: Mapping[str, Any]) -> str:
+    """Formats the results of an evaluation, or of forecasts with truth: tables, published results, and last the verdict."""
     shown = summary(results)
-    text = metric_tables(shown.title, shown.rows, leads["stlight"], shown.remarks, mse)
-    if results["published"] is None:
-        return text
-    return text + "\n" + comparison.as_text(results["published"], network_rows(results))
+    text = metric_tables(shown.title, shown.rows, next(iter(shown.lead_times.values())), [], shown.further)
+    text += "".join(_table_in_parts(table) for table in shown.tables) + "\n".join(shown.remarks) + "\n"
+    if results.get("published") is not None:
+        text += "\n" + comparison.as_text(results["published"], network_rows(results))
+    return text + (f"\n{results['verdict']}\n" if results.get("verdict") else "")
+
+
+def _table_in_parts(table: NamedTable) -> str:
+    """Formats a table; one of many columns as several below each other."""
+    title, headings, rows = table
+    parts = [slice(first, first + _MOST_COLUMNS) for first in range(1, len(headings), _MOST_COLUMNS)]
+    return "".join(
+        text_table([headings[0], *headings[part]], [[row[0], *row[part]] for row in rows], title, _WIDTH) for part in parts
+    )
 
 
 def metric_tables(
@@ -194,35 +353,41 @@ def metric_tables(
     rows: Mapping[str, Mapping[str, float]],
     per_lead_time: Mapping[str, Sequence[float]],
     remarks: Sequence[str],
-    further: Mapping[str, Sequence[float]] | None = None,
+    further: Mapping[str, Mapping[str, str]] | None = None,
 ) -> str:
     """Formats a table of overall metrics, one with a row per lead time, and remarks below.
 
     Args:
       title: of the first table.
       rows: name -> key of a metric -> value; cells of metrics that a row lacks have a dash.
-      per_lead_time: key of a metric -> a value per lead time.
+      per_lead_time: key of a metric -> a value per lead time, of the network.
       remarks: lines of text.
-      further: heading -> MSE or RMSE per lead time, for columns of the second table.
+      further: further columns of the first table, see `Summary`.
 
     Returns:
       The lines, each ending in a newline.
     """
-    further = further or {}
-    headings, overall = cells(rows)
-    by_lead = []
-    for lead in range(max(map(len, per_lead_time.values()))):
-        own = [metric.format(per_lead_time[metric.key][lead]) for metric in metric_list.averaged_metrics()]
-        by_lead.append([str(lead + 1), *own, *(MSE.format(values[lead]) for values in further.values())])
-    lead_title = f"per lead time{' (MSE also of the baselines)' if further else ''}"
-    first = text_table(["", *headings], overall, title)
-    second = text_table(["lead time", *headings, *further], by_lead, lead_title)
-    return first + second + "\n".join(remarks) + "\n"
-
-
-def cells(rows: Mapping[str, Mapping[str, float]]) -> tuple[list[str], list[list[str]]]:
-    """Returns the headings of the metrics, and for each of a `Summary`'s rows its name and its values as text."""
+    headings, overall = cells(rows, further or {})
     metrics = metric_list.averaged_metrics()
-    return [metric.label for metric in metrics], [
-        [name, *(metric.format(values.get(metric.key)) for metric in metrics)] for name, values in rows.items()
+    by_lead = [
+        [str(lead + 1), *(metric.format(per_lead_time[metric.key][lead]) for metric in metrics)]
+        for lead in range(max(map(len, per_lead_time.values())))
+    ]
+    first = text_table(["", *headings], overall, title, _WIDTH)
+    second = text_table(["lead time", *(metric.label for metric in metrics)], by_lead, "per lead time", _WIDTH)
+    return first + second + "".join(f"{remark}\n" for remark in remarks)
+
+
+def cells(
+    rows: Mapping[str, Mapping[str, float]], further: Mapping[str, Mapping[str, str]]
+) -> tuple[list[str], list[list[str]]]:
+    """Returns the headings of a `Summary`'s columns, and for each of its rows the name and the values as text."""
+    metrics = metric_list.averaged_metrics()
+    return [*(metric.label for metric in metrics), *further], [
+        [
+            name,
+            *(metric.format(values.get(metric.key)) for metric in metrics),
+            *(own.get(name, "-") for own in further.values()),
+        ]
+        for name, values in rows.items()
     ]

@@ -10,11 +10,13 @@ from etils import epath
 
 from stlight_jax.config import RunConfig
 from stlight_jax.console.messages import print_message
-from stlight_jax.data.load import check_config, network_config, open_test
+from stlight_jax.data.load import check_config, network_config, open_test, open_training
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.data.sequences import Sequences, check_targets, fingerprint
 from stlight_jax.errors import InputError
-from stlight_jax.evaluation.evaluator import EvaluationData, EvaluationSteps, evaluate_with_baselines
+from stlight_jax.evaluation.baselines import Baseline, EvaluatedFrames, PeriodBaseline, trained_baselines
+from stlight_jax.evaluation.eval_steps import threshold_scores
+from stlight_jax.evaluation.evaluator import EvaluationSteps, evaluate_with_baselines
 from stlight_jax.evaluation.samples import Samples, evenly_spaced
 from stlight_jax.metrics.metric_sums import SampledSums
 from stlight_jax.model.rollout import check_horizon
@@ -25,7 +27,7 @@ from stlight_jax.reports import pictures
 from stlight_jax.reports.comparison import EvaluatedRun, compare
 from stlight_jax.reports.figures import draw_loss_curve
 from stlight_jax.reports.page import Gallery, Page, write_page
-from stlight_jax.reports.results import as_json, evaluation_text
+from stlight_jax.reports.results import as_json, results_text
 from stlight_jax.reports.sprites import Clip, error_note
 from stlight_jax.runs import checkpoint
 from stlight_jax.runs.environment import provenance
@@ -50,6 +52,7 @@ def evaluate_workdir(
     data_root: str | None = None,
     horizon: int | None = None,
     cycle: int | None = None,
+    thresholds: str | None = None,
 ) -> dict[str, Any]:
     """Evaluates checkpoints on their config's test set and writes everything to `workdir/eval`.
 
@@ -59,6 +62,7 @@ def evaluate_workdir(
       data_root: folder of the data, if they have moved since training.
       horizon: frames to predict, instead of the config's `evaluation.horizon`.
       cycle: sampling steps of a cycle, instead of the config's `evaluation.cycle`.
+      thresholds: of forecasters' scores, instead of the config's `evaluation.thresholds`.
 
     Returns:
       The content of `metrics.json`.
@@ -66,17 +70,21 @@ def evaluate_workdir(
     Raises:
       InputError: the run, the checkpoint or the data do not exist, or do not fit together.
     """
-    run = _load_run(Workdir(workdir), which, data_root, {"horizon": horizon, "cycle": cycle})
+    changes = {"horizon": horizon, "cycle": cycle, "thresholds": thresholds}
+    run = _load_run(Workdir(workdir), which, data_root, changes)
     data, test_set = _open_test_data(run, moved=data_root is not None)
     total_steps, sequences = run.description.get("total_steps", 0), run.description["data"].get("sequences")
     comparison = compare(EvaluatedRun(run.config, run.network, test_set, run.checkpoints, total_steps, sequences))
     if run.launcher.is_first:
         create_folder(run.workdir.evaluation)
     models, network = _load_models(run, data.source), STLight(run.network)
-    steps = EvaluationSteps.compile(run.launcher, network, data.scaling)
-    evaluation = evaluate_with_baselines(steps, run.launcher, models, data)
+    scores = threshold_scores(run.config.evaluation.thresholds, run.config.evaluation.fss_window, data.scaling)
+    steps = EvaluationSteps.compile(run.launcher, network, data.scaling, [part for each in scores for part in each.parts])
+    batch_size = run.launcher.round_up_batch_size(run.config.evaluation.batch_size)
+    evaluation = evaluate_with_baselines(steps, run.launcher, models, data, batch_size, _baselines(run.config, data))
     samples = Samples(data.source, network, next(iter(models.values())), data.scaling)
-    results = as_json(evaluation, run.checkpoints, test_set, data.scaling, comparison) | _sampled(samples, len(data.source))
+    results = as_json(evaluation, run.checkpoints, test_set, data.scaling, comparison, scores)
+    results |= _sampled(samples, len(data.source))
     if run.launcher.is_first:  # all processes have the same results
         _write(run, results, samples)
     return results
@@ -103,7 +111,7 @@ class _Run:
     launcher: Launcher
 
 
-def _load_run(workdir: Workdir, which: str, data_root: str | None, changes: dict[str, int | None]) -> _Run:
+def _load_run(workdir: Workdir, which: str, data_root: str | None, changes: dict[str, int | str | None]) -> _Run:
     """Loads a run's config and finds its checkpoints, the same in all processes.
 
     Args:
@@ -138,7 +146,7 @@ def _choose(workdir: Workdir, which: str) -> dict[str, int]:
     return {"best": best} if best == last else {"best": best, "last": last}
 
 
-def _open_test_data(run: _Run, moved: bool) -> tuple[EvaluationData, dict[str, Any]]:
+def _open_test_data(run: _Run, moved: bool) -> tuple[EvaluatedFrames, dict[str, Any]]:
     """Opens the test set, and checks that it fits the network and its training data.
 
     Args:
@@ -154,17 +162,36 @@ def _open_test_data(run: _Run, moved: bool) -> tuple[EvaluationData, dict[str, A
     check_targets(source, run.network.in_frames, run.network.out_channels, "test")
     scaling = Scaling.from_json(run.description["scaling"]) if "scaling" in run.description else source.scaling
     description = _check_against_training(source, scaling, run.description["data"], moved)
-    data = EvaluationData(
+    data = EvaluatedFrames(
         source,
         # The values are scaled by the range of the training data, never by the test set's own.
         dataclasses.replace(scaling, missing=scaling.missing or source.scaling.missing),
         in_frames=run.network.in_frames,
         out_channels=run.network.out_channels,
-        batch_size=run.launcher.round_up_batch_size(run.config.evaluation.batch_size),
-        cycle=run.config.evaluation.cycle,
         frame_step=getattr(run.config.data, "frame_step", 1),
     )
     return data, description
+
+
+def _baselines(config: RunConfig, data: EvaluatedFrames) -> list[Baseline]:
+    """Makes the baselines that need times or training data. Without training data, a message names the reason."""
+    cycle = config.evaluation.cycle
+    baselines: list[Baseline] = [PeriodBaseline(data, cycle, f"evaluation.cycle is {cycle}")] if cycle else []
+    if config.evaluation.baselines == "inputs":
+        return baselines
+    whole = {key: 0 for key in ("crop", "flips") if hasattr(config.data, key)}
+    longer = dataclasses.replace(
+        config,
+        data=dataclasses.replace(config.data, **{key: type(getattr(config.data, key))(value) for key, value in whole.items()}),
+        train=dataclasses.replace(config.train, horizon=data.horizon),
+        evaluation=dataclasses.replace(config.evaluation, horizon=data.horizon),
+    )
+    try:
+        training, validation = open_training(longer)
+    except InputError as error:
+        print_message(f"no baselines from training data: {error}")
+        return baselines
+    return [*trained_baselines(training, validation, data, [cycle] if cycle else []), *baselines]
 
 
 def _check_against_training(source: Sequences, scaling: Scaling, trained_on: dict[str, Any], moved: bool) -> dict[str, Any]:
@@ -214,7 +241,7 @@ def _sampled(samples: Samples, count: int) -> dict[str, Any]:
 
 def _write(run: _Run, results: dict[str, Any], samples: Samples) -> None:
     """Writes tables, JSON, pictures and the page, and prints the tables."""
-    folder, text = run.workdir.evaluation, evaluation_text(results)
+    folder, text = run.workdir.evaluation, results_text(results)
     write_json(folder / METRICS, results)
     (folder / TABLE).write_text(text)
     print_message("drawing pictures ...")

@@ -6,17 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from stlight_jax import InputError
 from stlight_jax.data.scaling import Scaling
+from stlight_jax.evaluation.baselines import EvaluatedFrames, PeriodBaseline
 from stlight_jax.evaluation.eval_steps import make_baseline_step, make_eval_step, make_given_step
-from stlight_jax.evaluation.evaluator import (
-    BestConstantImage,
-    EvaluationData,
-    EvaluationSteps,
-    evaluate,
-    evaluate_with_baselines,
-)
-from stlight_jax.metrics.input_baselines import copy_last_frame, mean_of_inputs
+from stlight_jax.evaluation.evaluator import BestConstantImage, EvaluationSteps, evaluate, evaluate_with_baselines
+from stlight_jax.metrics.input_baselines import INPUT_BASELINES, copy_last_frame, mean_of_inputs
 from stlight_jax.metrics.metric_sums import frame_metrics
 from stlight_jax.model.stlight import STLight, STLightConfig
 from stlight_jax.parallel.launchers import PmapLauncher
@@ -62,7 +56,7 @@ def grey_step(scaling):
 def run(source, models, cycle=0, frame_step=1):
     launcher = PmapLauncher()
     assert len(launcher.devices) == 8
-    baselines = {"copy": copy_last_frame, "mean": mean_of_inputs}
+    baselines = {baseline.key: baseline.predict for baseline in INPUT_BASELINES}
     steps = EvaluationSteps(
         launcher.compile_eval_step(grey_step(source.scaling)),
         {
@@ -71,8 +65,9 @@ def run(source, models, cycle=0, frame_step=1):
         },
         launcher.compile_eval_step(make_given_step(MODEL, source.scaling)),
     )
-    data = EvaluationData(source, source.scaling, SEEN, 1, 8, cycle, frame_step)
-    return evaluate_with_baselines(steps, launcher, models, data)
+    data = EvaluatedFrames(source, source.scaling, SEEN, 1, frame_step)
+    periods = [PeriodBaseline(data, cycle, f"evaluation.cycle is {cycle}")] if cycle else []
+    return evaluate_with_baselines(steps, launcher, models, data, 8, periods)
 
 
 def test_every_row_equals_numpy():
@@ -84,25 +79,25 @@ def test_every_row_equals_numpy():
     def squared(prediction, targets=targets):
         return np.square(prediction - targets).sum((2, 3, 4)).mean(0)
 
-    assert result.models["best"].count == result.baselines["copy"].count == 5
+    assert result.models["best"].count == result.baselines["copy_last_frame"].sums.count == 5
     for sums, prediction in (
         (result.models["best"], 0.5),
         (result.models["last"], 0.25),
-        (result.baselines["copy"], seen[:, -1:]),
-        (result.baselines["mean"], seen.mean(1, keepdims=True)),
+        (result.baselines["copy_last_frame"].sums, seen[:, -1:]),
+        (result.baselines["mean_of_inputs"].sums, seen.mean(1, keepdims=True)),
     ):
         np.testing.assert_allclose(sums.per_lead_time()["mse"], squared(prediction), rtol=1e-5)
     np.testing.assert_allclose(result.best_constant_image_mse, squared(targets.mean((0, 1))), rtol=1e-9)
     np.testing.assert_allclose(result.sequence_mse, np.square(0.5 - targets).sum((2, 3, 4)).mean(1), rtol=1e-5)
     # 22 steps before the first target of window i is frame i + 1, so all are known; 24 steps before, the first one is unknown.
-    assert result.cycle.baseline.count == 5
+    assert result.baselines["period_22"].sums.count == 5
     before = np.stack([source.array[i + 1 : i + 1 + AHEAD] for i in range(5)]) / 255.0
-    np.testing.assert_allclose(result.cycle.baseline.per_lead_time()["mse"], squared(before), rtol=1e-5)
-    later = run(source, {"best": jnp.float32(0.5)}, cycle=24).cycle
-    assert (later.baseline.count, later.model.count) == (4, 4)
+    np.testing.assert_allclose(result.baselines["period_22"].sums.per_lead_time()["mse"], squared(before), rtol=1e-5)
+    later = run(source, {"best": jnp.float32(0.5)}, cycle=24).baselines["period_24"]
+    assert (later.sums.count, later.network.count) == (4, 4)
     before = np.stack([source.array[i - 1 : i - 1 + AHEAD] for i in range(1, 5)]) / 255.0
-    np.testing.assert_allclose(later.baseline.per_lead_time()["mse"], squared(before, targets[1:]), rtol=1e-5)
-    np.testing.assert_allclose(later.model.per_lead_time()["mse"], squared(0.5, targets[1:]), rtol=1e-5)
+    np.testing.assert_allclose(later.sums.per_lead_time()["mse"], squared(before, targets[1:]), rtol=1e-5)
+    np.testing.assert_allclose(later.network.per_lead_time()["mse"], squared(0.5, targets[1:]), rtol=1e-5)
 
 
 def test_missing_values_count_nowhere():
@@ -138,7 +133,7 @@ def test_windows_without_inputs_or_targets_leave_the_metrics_finite():
     judged = ~np.isnan(targets).all((2, 3, 4))
     assert 0 < judged.sum() < judged.size
     assert result.models["best"].overall()["mse"] == pytest.approx(squares.sum() / judged.sum(), rel=1e-5)
-    for sums in (*result.models.values(), *result.baselines.values()):
+    for sums in (*result.models.values(), *(baseline.sums for baseline in result.baselines.values())):
         assert np.isfinite(list(sums.overall().values())).all()
     np.testing.assert_array_equal(np.isnan(result.sequence_mse), ~judged.any(1))
 
@@ -177,11 +172,14 @@ def test_baselines_use_the_valid_values():
     np.testing.assert_allclose(mse(mean_of_inputs), np.nansum(np.square(mean - targets), (0, 2, 3, 4)), rtol=1e-5)
 
 
-def test_a_cycle_that_would_look_ahead_is_refused():
-    source = Stored(np.zeros((30, 16, 16, 1), np.uint8), Scaling())
-    for cycle, frame_step in ((1, 1), (5, 3)):
-        with pytest.raises(InputError, match=f"evaluation.cycle is {cycle}, less than the {2 * frame_step} steps to predict"):
-            run(source, {"best": jnp.float32(0.5)}, cycle, frame_step)
+def test_a_short_period_is_repeated_and_looks_at_no_future_frame():
+    source = Stored(np.random.default_rng(0).integers(0, 256, (30, 16, 16, 1), dtype=np.uint8), Scaling())
+    result = run(source, {"best": jnp.float32(0.5)}, cycle=1).baselines["period_1"]
+    # Window i has the inputs 20 + i to 22 + i. One step before its first target is its last input; for the second target, that
+    # is two steps before.
+    copied = np.stack([source.array[22 + i] for i in range(5)])[:, None] / 255.0
+    squared = np.square(copied - source.frames(range(5))[:, SEEN:] / 255.0).sum((2, 3, 4)).mean(0)
+    np.testing.assert_allclose(result.sums.per_lead_time()["mse"], squared, rtol=1e-5)
 
 
 def test_an_evaluation_alone_and_abandoned():

@@ -5,7 +5,7 @@ import pytest
 
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.evaluation import ridge
-from stlight_jax.evaluation.ridge import STRENGTHS, fit_linear, fit_pixels
+from stlight_jax.evaluation.ridge import STRENGTHS, fit_linear, fit_linear_and_pixels
 
 SEEN, AHEAD, HEIGHT, WIDTH, CHANNELS, PREDICTED = 3, 2, 4, 5, 2, 1
 RANGE = {"low": (-2.0,), "high": (3.0,)}
@@ -89,7 +89,9 @@ def test_each_pixel_has_the_weights_of_its_own_least_squares(passes, monkeypatch
     inputs = SEEN * CHANNELS
     monkeypatch.setattr(ridge, "_MOST_SUMS", HEIGHT * WIDTH * (inputs + 1) * (inputs + 1 + AHEAD * PREDICTED) / passes)
     monkeypatch.setattr(ridge, "STRENGTHS", (1e-2,))
-    fit = fit_pixels(training, validation, SEEN, AHEAD, PREDICTED)
+    linear, fit = fit_linear_and_pixels(training, validation, SEEN, AHEAD, PREDICTED, most_values=10**6)
+    alone = fit_linear(training, validation, SEEN, AHEAD, PREDICTED)
+    np.testing.assert_allclose(linear.kernel, alone.kernel, rtol=0, atol=1e-9)
     squared = []
     for y, x in np.ndindex(HEIGHT, WIDTH):
         kernel, bias = least_squares(*rows(training, (y, x)), 1e-2)

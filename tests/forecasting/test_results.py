@@ -24,7 +24,8 @@ def test_metrics_are_those_that_numpy_computes(tmp_path, capsys):
     results = run(saved(tmp_path / "a.npy", frames), model, start=-3, horizon=4, json="b.json", out="b.npy")
     prediction = model.of(frames[None, 6:9], 4)[0, :3]  # of the fourth frame nobody knows the truth
     truth = frames[9:].astype(np.float64)
-    for name, guess in (("stlight", prediction), ("copy_last_frame", frames[8:9].astype(np.float64))):
+    guesses = {"stlight": prediction, "copy_last_frame": frames[8:9], "mean_of_inputs": frames[6:9].astype(float).mean(0)}
+    for name, guess in guesses.items():
         errors = guess - truth
         squares = np.nansum(np.square(errors / 200), axis=(1, 2, 3))
         leads = results["per_lead_time"][name]
@@ -34,6 +35,8 @@ def test_metrics_are_those_that_numpy_computes(tmp_path, capsys):
         assert results["overall"][name]["mse"] == pytest.approx(squares.mean(), rel=1e-4)
         units = results["rmse_in_units"][name]
         assert units["overall"] == pytest.approx(np.sqrt(np.nanmean(np.square(errors))), rel=1e-5)
+        mae = np.nanmean(np.abs(errors), (1, 2, 3))
+        np.testing.assert_allclose(results["in_units"]["per_lead_time"][name]["mae"][:3], mae, rtol=1e-4)
         np.testing.assert_allclose(units["per_lead_time"][:3], np.sqrt(np.nanmean(np.square(errors), (1, 2, 3))), rtol=1e-5)
     shown = capsys.readouterr().out
     assert "copy last frame" in shown
@@ -93,7 +96,9 @@ def test_a_page_and_the_terminal_say_the_same_of_channels_with_ranges_of_their_o
     results = run(saved(tmp_path / "a.npy", frames), model, start=-2, out="b.npy", report="")
     assert "rmse_per_value" not in results
     listed = []
-    for name, guess in (("STLight", model.of(frames[None, 7:10], 2)[0]), ("copy last frame", frames[9:10])):
+    mean = frames[7:10].astype(float).mean(0, keepdims=True)
+    guesses = {"STLight": model.of(frames[None, 7:10], 2)[0], "copy last frame": frames[9:10], "mean of the inputs": mean}
+    for name, guess in guesses.items():
         each = np.sqrt(np.square(guess - frames[10:].astype(float)).mean((0, 1, 2)))
         listed.append(f"{name} {each[0]:.4g}, {each[1]:.4g}")
     remark = f"RMSE of a single value in each channel's units: {'; '.join(listed)}."

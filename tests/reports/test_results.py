@@ -1,11 +1,14 @@
 """The results as JSON and as tables."""
 
+import dataclasses
+
+import jax
 import numpy as np
 
 from stlight_jax.data.scaling import Scaling
-from stlight_jax.evaluation.evaluator import Cycle, Evaluation
+from stlight_jax.evaluation.evaluator import BaselineResult, Evaluation
 from stlight_jax.metrics.metric_sums import MetricSums
-from stlight_jax.reports.results import as_json, evaluation_text
+from stlight_jax.reports.results import as_json, results_text
 
 TEST_SET = {"name": "generated frames", "published": False, "sequences": 10_000, "digits": "1,000 digits"}
 
@@ -18,15 +21,15 @@ def sums(values):
 
 
 def evaluation(**further):
-    baselines = {"copy_last_frame": sums([10.0, np.inf]), "mean_of_inputs": sums([5.0, 5.5])}
-    return Evaluation(
-        {"best": sums([1.0, 3.0]), "last": sums([2.0, 4.0])},
-        baselines,
-        [7.0, 9.0],
-        np.array([3.0, 1.0]),
-        np.array([0.1, 0.2]),
+    """Of two checkpoints, beside the baselines of every evaluation and `further` ones."""
+    best = sums([1.0, 3.0])
+    baselines = {
+        "copy_last_frame": BaselineResult(sums([10.0, np.inf]), best, "copy last frame", "the last frame"),
+        "mean_of_inputs": BaselineResult(sums([5.0, 5.5]), best, "mean of the inputs", "the mean of the inputs"),
         **further,
-    )
+    }
+    models = {"best": best, "last": sums([2.0, 4.0])}
+    return Evaluation(models, baselines, [7.0, 9.0], np.array([3.0, 1.0]), np.array([0.1, 0.2]))
 
 
 def test_results_carry_both_checkpoints_baselines_and_lead_times():
@@ -38,11 +41,18 @@ def test_results_carry_both_checkpoints_baselines_and_lead_times():
     assert results["overall"]["paper"] is None
     assert results["per_lead_time"]["stlight"]["mse"] == [1.0, 3.0]
     np.testing.assert_allclose(results["rmse_per_value"]["stlight"], 255 * np.sqrt(2 / 50))
+    np.testing.assert_allclose(results["in_units"]["overall"]["stlight"]["mae"], 255 * 2 / 50)
+    np.testing.assert_allclose(results["in_units"]["per_lead_time"]["stlight"]["mae"], [255 / 50, 255 * 3 / 50])
+    np.testing.assert_allclose(results["in_units"]["per_lead_time"]["stlight"]["rmse"], 255 * np.sqrt([1 / 50, 3 / 50]))
+    assert results["skill"]["best"]["baseline"] == "mean_of_inputs"
+    np.testing.assert_allclose(results["skill"]["best"]["per_lead_time"], [1 - 1 / 5, 1 - 3 / 5.5])
+    np.testing.assert_allclose(results["skill"]["best"]["overall"], 1 - 2 / 5.25)
+    assert results["verdict"] == "By MSE and MAE, STLight is better than every baseline at every lead time."
     assert results["sequence_mse"]["quantiles"]["0.25"] == 1.5
     # The first one has the lower error per value; the other one has fewer values.
     assert results["sequence_mse"]["best"] == [{"index": 0, "mse": 3.0, "mse_per_value": 0.1}]
     assert results["sequence_mse"]["worst"] == [{"index": 1, "mse": 1.0, "mse_per_value": 0.2}]
-    text = evaluation_text(results)
+    text = results_text(results)
     for expected in (
         "STLight, best, step 5",
         "STLight, last, step 8",
@@ -55,11 +65,25 @@ def test_results_carry_both_checkpoints_baselines_and_lead_times():
     assert "It is NOT the published test set" in text
 
 
-def test_the_cycle_stands_beside_the_network_on_the_same_sequences():
-    known = Evaluation(**{**vars(evaluation()), "cycle": Cycle(168, sums([0.5, 0.25]), sums([1.5, 1.5]))})
-    results = as_json(known, {"best": 5, "last": 8}, TEST_SET, Scaling("float32", (0.0, 1.0), (1.0, 5.0)), None)
-    assert results["cycle"]["overall"]["mse"] == 0.375
+def some(values):
+    """One sequence with frames of 50 values."""
+    both = sums(values)
+    return dataclasses.replace(jax.tree.map(lambda each: each / 2, both), count=1)
+
+
+def test_a_baseline_of_some_sequences_is_compared_on_those():
+    before = BaselineResult(some([0.5, 0.25]), some([1.5, 1.5]), "168 steps before", "the frame 168 steps before")
+    scaling = Scaling("float32", (0.0, 1.0), (1.0, 5.0))
+    results = as_json(evaluation(period_168=before), {"best": 5, "last": 8}, TEST_SET, scaling, None)
+    assert results["overall"]["period_168"]["mse"] == 0.375
+    assert results["baselines"]["period_168"]["sequences"] == 1
+    assert results["baselines"]["period_168"]["stlight_on_those"]["mse"] == 1.5
+    assert results["skill"]["against"]["period_168"] == {"overall": -3.0, "per_lead_time": [-2.0, -5.0]}
+    assert results["skill"]["best"] == {"baseline": "period_168", "overall": -3.0, "per_lead_time": [-2.0, -5.0]}
     assert "rmse_per_value" not in results  # channels differ in range: there is no common unit
-    text = evaluation_text(results)
-    for expected in ("168 steps before", "STLight, on those", "0.375", "known for 2 sequences"):
+    assert "in_units" not in results
+    text = results_text(results)
+    assert text.endswith("\nBy MSE and MAE, STLight is worse than the frame 168 steps before at every lead time.\n")
+    assert "168 steps before: known for 1 sequences, on which STLight has MSE 1.500, MAE 1.500." in text
+    for expected in ("0.375", "-300.0 %"):
         assert expected in text

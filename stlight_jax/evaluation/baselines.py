@@ -1,0 +1,265 @@
+"""Baselines that need more than the input frames: training data, or times."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from stlight_jax.console.messages import print_message
+from stlight_jax.data.scaling import Scaling
+from stlight_jax.data.sequences import Sequences
+from stlight_jax.errors import InputError
+from stlight_jax.evaluation.ridge import LinearFit, fit_linear_and_pixels
+from stlight_jax.model.shortcut import fill_from_neighbours
+from stlight_jax.model.stlight import fold_time, unfold_time
+
+_VALUES_AT_A_TIME = 2**21
+_LEAST_VALUES, _MOST_VALUES = 10_000_000, 160_000_000  # of the training sequences that are read
+_MOST_PHASE_VALUES = 2**24  # of a climatology with an image for each phase
+
+
+class Baseline(Protocol):
+    """A forecast to compare the network with.
+
+    Attributes:
+      key: name in JSON.
+      label: name in tables and charts.
+      name: name in sentences.
+    """
+
+    key: str
+    label: str
+    name: str
+
+    def predict(self, indices: np.ndarray, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Predicts the last frames of sequences.
+
+        Args:
+          indices: of the sequences, `[b]`.
+          frames: of the sequences, `[b, T + horizon, h, w, c]`, stored.
+
+        Returns:
+          float32 `[b, 1 or horizon, h, w, c']` in the network's range, and bool `[b]`, False for a sequence that the baseline
+          cannot predict; None if it predicts all.
+        """
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluatedFrames:
+    """The sequences that baselines predict.
+
+    Attributes:
+      source: the sequences.
+      scaling: from stored values to the network's range.
+      in_frames: T.
+      out_channels: the number of predicted channels, the first ones.
+      frame_step: sampling steps between two frames of a sequence.
+    """
+
+    source: Sequences
+    scaling: Scaling
+    in_frames: int
+    out_channels: int
+    frame_step: int = 1
+
+    @property
+    def horizon(self) -> int:
+        """The number of frames to predict."""
+        return self.source.shape[0] - self.in_frames
+
+    def scaled(self, frames: np.ndarray) -> np.ndarray:
+        """Scales stored frames to the network's range, with its filling where values are missing."""
+        return np.asarray(self.scaling.to_network(jnp.asarray(frames))[0])
+
+    def last_frame(self, frames: np.ndarray) -> np.ndarray:
+        """Returns the last valid input values of stored sequences in the network's range: float32 `[b, h, w, c']`."""
+        return np.asarray(self.filled_inputs(frames)[:, -1, ..., : self.out_channels])
+
+    def filled_inputs(self, frames: np.ndarray | jax.Array) -> jax.Array:
+        """Scales the inputs of stored sequences, and fills missing values from neighbouring frames: `[b, T, h, w, c]`."""
+        inputs, valid = self.scaling.to_network(jnp.asarray(frames[:, : self.in_frames]))
+        return inputs if valid is None else fill_from_neighbours(inputs, valid, self.in_frames)
+
+
+class PeriodBaseline:
+    """The frame of the same phase of the last day, week or other period.
+
+    For lead L it is the frame k periods before the predicted one, with the least k for which that is no future frame.
+
+    Args:
+      data: the sequences to predict.
+      period: in sampling steps.
+      setting: the config key and its value, for the error message.
+    """
+
+    def __init__(self, data: EvaluatedFrames, period: int, setting: str) -> None:
+        self.key, self.label, self.name = f"period_{period}", f"{period} steps before", f"the frame {period} steps before"
+        self._data, self._period, self._setting = data, period, setting
+
+    def predict(self, indices: np.ndarray, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Reads the earlier frames; see `Baseline`.
+
+        Raises:
+          InputError: the data set keeps no frames from before its sequences.
+        """
+        data = self._data
+        periods = [math.ceil((lead + 1) * data.frame_step / self._period) for lead in range(data.horizon)]
+        blocks, known = [], np.ones(len(indices), bool)
+        for count in sorted(set(periods)):
+            first = periods.index(count)
+            past = data.source.frames_before(indices, count * self._period, data.horizon - first)
+            if past is None:
+                name = data.source.description["name"]
+                raise InputError(f"{self._setting}, but {name} has no past; set it to 0")
+            blocks.append(past[0][:, : periods.count(count)])
+            known &= past[1]
+        return data.scaled(np.concatenate(blocks, 1))[..., : data.out_channels], known
+
+
+class LinearBaseline:
+    """A linear regression on the input frames.
+
+    Args:
+      names: key, label and name, see `Baseline`.
+      data: the sequences to predict.
+      fit: the weights.
+    """
+
+    def __init__(self, names: tuple[str, str, str], data: EvaluatedFrames, fit: LinearFit) -> None:
+        self.key, self.label, self.name = names
+        kernel, bias = (jnp.asarray(array, jnp.float32) for array in (fit.kernel, fit.bias))
+        product = "bhwn,nm->bhwm" if kernel.ndim == 2 else "bhwn,hwnm->bhwm"
+
+        @jax.jit
+        def predict(frames: jax.Array) -> jax.Array:
+            inputs = fold_time(data.filled_inputs(frames))  # [b, h, w, t*c]
+            outputs = jnp.einsum(product, inputs, kernel, precision=jax.lax.Precision.HIGHEST) + bias  # [b, h, w, t'*c']
+            return data.scaling.with_constants(unfold_time(outputs, data.horizon))  # [b, t', h, w, c']
+
+        self._predict: Callable[[np.ndarray], jax.Array] = predict
+
+    def predict(self, indices: np.ndarray, frames: np.ndarray) -> tuple[np.ndarray, None]:
+        """Predicts all sequences; see `Baseline`."""
+        del indices
+        return np.asarray(self._predict(frames)), None
+
+
+class ClimatologyBaseline:
+    """The mean of the training frames, or of those of the same phase of a period.
+
+    Args:
+      data: the sequences to predict.
+      images: float32 `[phases, h, w, c']` in the network's range.
+      anomaly: whether the last input frame's difference from the image of its phase is added.
+    """
+
+    def __init__(self, data: EvaluatedFrames, images: np.ndarray, anomaly: bool = False) -> None:
+        phases = len(images)
+        self.key, self.label, self.name = "climatology", "climatology", "the climatology"
+        if phases > 1:
+            self.key, self.label = f"climatology_{phases}", f"climatology, {phases} steps"
+            self.name = f"the climatology of {phases} steps"
+        if anomaly:
+            self.key, self.label = f"{self.key}_anomaly", f"{self.label} + anomaly"
+            self.name = f"{self.name} with the last anomaly"
+        self._data, self._images, self._anomaly = data, images, anomaly
+
+    def predict(self, indices: np.ndarray, frames: np.ndarray) -> tuple[np.ndarray, None]:
+        """Predicts all sequences; see `Baseline`."""
+        data, count = self._data, len(self._images)
+        if count == 1:
+            prediction, last = np.broadcast_to(self._images, (len(indices), *self._images.shape)), self._images
+        else:
+            ticks = data.source.ticks(indices)
+            assert ticks is not None  # or there were no phases
+            phases = ticks % count  # [b, T + horizon]
+            prediction, last = self._images[phases[:, data.in_frames :]], self._images[phases[:, data.in_frames - 1]]
+        if self._anomaly:
+            prediction = prediction + (data.last_frame(frames) - last)[:, None]
+        return prediction, None
+
+
+def trained_baselines(
+    training: Sequences, validation: Sequences, data: EvaluatedFrames, periods: Sequence[int]
+) -> list[Baseline]:
+    """Makes the baselines that training data give.
+
+    Args:
+      training: whole frames, as long as the sequences of `data`.
+      validation: as long as the sequences of `data`.
+      data: the sequences to predict.
+      periods: in sampling steps, for climatologies.
+
+    Returns:
+      The baselines. They read no more values than the sequences to predict have, within limits.
+    """
+    most_values = int(np.clip(len(data.source) * math.prod(data.source.shape), _LEAST_VALUES, _MOST_VALUES))
+    made: list[Baseline] = []
+    for images in _climatologies(training, data.out_channels, periods, most_values):
+        made.append(ClimatologyBaseline(data, images))
+        if len(images) > 1:
+            made.append(ClimatologyBaseline(data, images, anomaly=True))
+    fits = fit_linear_and_pixels(training, validation, data.in_frames, data.horizon, data.out_channels, most_values)
+    names = ("linear_fit", "linear fit", "the linear fit"), ("pixel_ridge", "ridge per pixel", "the ridge regression per pixel")
+    return [*made, *(LinearBaseline(each, data, fit) for each, fit in zip(names, fits, strict=True))]
+
+
+def _climatologies(training: Sequences, out_channels: int, periods: Sequence[int], most_values: int) -> Iterator[np.ndarray]:
+    """Yields the mean of the training frames, and the means of each phase for every period.
+
+    Args:
+      training: the sequences.
+      out_channels: the first channels to take.
+      periods: in sampling steps.
+      most_values: the number of values to read.
+
+    Returns:
+      float32 `[phases, h, w, c']` in the network's range. A phase without a valid value has the mean of all phases.
+    """
+    _, *frame, _ = training.shape
+    shape = (*frame, out_channels)
+    large = [period for period in periods if period * math.prod(shape) > _MOST_PHASE_VALUES]
+    for period in large:
+        print_message(f"no climatology of {period} steps: {period} images of {frame[0]} x {frame[1]} take too much memory")
+    counts = [1, *(period for period in periods if period not in large and training.ticks(np.zeros(1, int)) is not None)]
+    totals = {count: np.zeros((count, *shape)) for count in counts}
+    numbers = {count: np.zeros((count, *shape)) for count in counts}  # of valid values
+    at_a_time = max(1, _VALUES_AT_A_TIME // math.prod(training.shape))
+    indices = _spread(training, max(1, most_values // math.prod(training.shape)))
+    for first in range(0, len(indices), at_a_time):
+        chosen = indices[first : first + at_a_time]
+        values, valid = training.scaling.to_network_float64(training.frames(chosen))
+        values = values[..., :out_channels].reshape(-1, *shape)  # [n*t, h, w, c']
+        valid = np.ones(values.shape, bool) if valid is None else valid[..., :out_channels].reshape(values.shape)
+        ticks = training.ticks(chosen)
+        moments = np.zeros(len(values), int) if ticks is None else ticks.ravel()
+        for moment, frame_values, frame_valid in zip(moments, values, valid, strict=True):
+            for count in counts:
+                totals[count][moment % count] += np.where(frame_valid, frame_values, 0)
+                numbers[count][moment % count] += frame_valid
+    filling = np.broadcast_to(np.asarray(training.scaling.for_channels(out_channels).filling, np.float32), shape)
+    mean = filling[None]
+    for count in counts:
+        images = _mean(totals[count], numbers[count], mean)
+        mean = images if count == 1 else mean
+        yield images
+
+
+def _mean(total: np.ndarray, number: np.ndarray, otherwise: np.ndarray) -> np.ndarray:
+    return np.where(number > 0, total / np.maximum(number, 1), otherwise).astype(np.float32)
+
+
+def _spread(training: Sequences, limit: int) -> np.ndarray:
+    """Returns at most `limit` indices of evenly spaced sequences, of sequences that hardly overlap where times are known."""
+    indices = np.arange(len(training))
+    ticks = training.ticks(indices)
+    if ticks is not None:
+        apart = np.flatnonzero(ticks[:, 0] % training.shape[0] == 0)
+        indices = apart if len(apart) else indices
+    return indices[np.linspace(0, len(indices) - 1, min(limit, len(indices))).astype(int)]

@@ -1,0 +1,99 @@
+"""The network's skill against baselines, and a verdict in words."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from stlight_jax.evaluation.evaluator import BaselineResult
+from stlight_jax.metrics.metric import FrameMetric
+from stlight_jax.metrics.pixel_errors import MAE, MSE
+
+DEFINITION = (
+    "Skill: 1 - MSE / MSE of the baseline, on the sequences that both predict. 0 is as good as the baseline, 1 is perfect; the "
+    "best baseline is the one with the least."
+)
+
+
+def skill(baselines: Mapping[str, BaselineResult]) -> dict[str, Any]:
+    """Computes the network's skill by its MSE.
+
+    Args:
+      baselines: key -> result of a baseline and of the network on the same sequences; at least one.
+
+    Returns:
+      "against": key of a baseline -> {"overall", "per_lead_time"}, and "best": the least of them, as {"baseline", "overall",
+      "per_lead_time"}, where "baseline" is the key of the best baseline overall. NaN and None where no frame can be judged.
+    """
+    against = {
+        key: {
+            "overall": _skill(result.network.overall()[MSE.key], result.sums.overall()[MSE.key]).item(),
+            "per_lead_time": _per_lead_time(result, MSE).tolist(),
+        }
+        for key, result in baselines.items()
+    }
+    known = {key: values["overall"] for key, values in against.items() if not np.isnan(values["overall"])}
+    best = min(known, key=lambda key: known[key]) if known else None
+    leads = [
+        min((value for value in values if not np.isnan(value)), default=float("nan"))
+        for values in zip(*(each["per_lead_time"] for each in against.values()), strict=True)
+    ]
+    overall = known[best] if best is not None else float("nan")
+    return {"against": against, "best": {"baseline": best, "overall": overall, "per_lead_time": leads}}
+
+
+def verdict(baselines: Mapping[str, BaselineResult]) -> str:
+    """Compares the network with the best baseline of each lead time in one line, by MSE and by MAE.
+
+    Args:
+      baselines: as for `skill`.
+
+    Returns:
+      Sentences such as "By MSE, STLight is better than every baseline at lead times 2 to 6; worse than the last frame at lead
+      time 1."; "" if no frame can be judged.
+    """
+    by = {metric.label: _compared(baselines, metric) for metric in (MSE, MAE)}
+    if not all(by.values()):
+        return ""
+    first, second = by.values()
+    if first == second:
+        return f"By {' and '.join(by)}, STLight is {first}."
+    return " ".join(f"By {label}, STLight is {text}." for label, text in by.items())
+
+
+def _compared(baselines: Mapping[str, BaselineResult], metric: FrameMetric) -> str:
+    """Returns the lead times of each finding, the best one first: "better than every baseline at ...; worse than ..."."""
+    skills = {result.name: _per_lead_time(result, metric) for result in baselines.values()}
+    findings: dict[str, list[int]] = {}
+    horizon = len(next(iter(skills.values())))
+    for lead in range(horizon):
+        known = {name: values[lead] for name, values in skills.items() if not np.isnan(values[lead])}
+        if known:
+            name = min(known, key=lambda name: known[name])
+            less = "worse than" if known[name] < 0 else "as good as"
+            finding = "better than every baseline" if known[name] > 0 else f"{less} {name}"
+            findings.setdefault(finding, []).append(lead + 1)
+    ordered = sorted(findings, key=lambda finding: (finding.startswith("worse"), not finding.startswith("better")))
+    return "; ".join(f"{finding} {_at(findings[finding], horizon)}" for finding in ordered)
+
+
+def _at(leads: Sequence[int], horizon: int) -> str:
+    """Returns lead times in words, such as "at lead times 1, 3 to 5 and 8"."""
+    if len(leads) == horizon > 1:
+        return "at every lead time"
+    runs = [[lead for _, lead in run] for _, run in itertools.groupby(enumerate(leads), lambda pair: pair[1] - pair[0])]
+    parts = [part for run in runs for part in ([f"{run[0]} to {run[-1]}"] if len(run) > 2 else map(str, run))]
+    listed = parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+    return f"at lead time{'s' * (len(leads) > 1)} {listed}"
+
+
+def _per_lead_time(result: BaselineResult, metric: FrameMetric) -> np.ndarray:
+    return _skill(result.network.per_lead_time()[metric.key], result.sums.per_lead_time()[metric.key])
+
+
+def _skill(network: Any, baseline: Any) -> np.ndarray:
+    """Returns 1 - network / baseline; 0 where both are 0."""
+    network, baseline = np.asarray(network, np.float64), np.asarray(baseline, np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where((network == 0) & (baseline == 0), 0.0, 1 - network / baseline)

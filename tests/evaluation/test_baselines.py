@@ -1,0 +1,110 @@
+"""Baselines from training data and times against NumPy."""
+
+import numpy as np
+import pytest
+
+from stlight_jax.data.scaling import Scaling
+from stlight_jax.evaluation import baselines
+from stlight_jax.evaluation.baselines import EvaluatedFrames, PeriodBaseline, trained_baselines
+
+SEEN, AHEAD, SIDE = 3, 2, 8
+LENGTH = SEEN + AHEAD
+SCALING = Scaling("float32", (-1.0,), (3.0,), missing=True, filling=(0.25,))
+
+
+class Windows:
+    """All windows of an array `[t, h, w, c]`, whose first frame has the tick `begin`."""
+
+    def __init__(self, array, begin=0):
+        self.array, self.begin, self.scaling = array, begin, SCALING
+        self.shape, self.description = (LENGTH, *array.shape[1:]), {"name": "an array"}
+
+    def __len__(self):
+        return len(self.array) - LENGTH + 1
+
+    def frames(self, indices, epoch=0):
+        return np.stack([self.array[i : i + LENGTH] for i in indices])
+
+    def ticks(self, indices, epoch=0):
+        return self.begin + np.asarray(indices)[:, None] + np.arange(LENGTH)
+
+    def frames_before(self, indices, steps, targets):
+        firsts = np.array([i + LENGTH - targets - steps for i in indices])
+        return np.stack([self.array[max(first, 0) :][:targets] for first in firsts]), firsts >= 0
+
+
+def seasonal(frames, seed):
+    """Frames with a period of 4 steps and noise, two channels."""
+    random = np.random.default_rng(seed)
+    t, y, x, c = np.ogrid[:frames, :SIDE, :SIDE, :2]
+    values = np.sin(2 * np.pi * (t / 4 + y / 7)) + 0.1 * x * c + 0.2 * random.normal(size=(frames, SIDE, SIDE, 2))
+    return values.astype(np.float32)
+
+
+@pytest.fixture
+def made():
+    """Training frames, their first tick being a multiple of 4, test windows two steps later, and the baselines by key."""
+    training, test = seasonal(60, seed=1), Windows(seasonal(30, seed=2)[2:], begin=102)
+    training[:, 1, 1] = np.nan
+    training[np.random.default_rng(3).random(training.shape) < 0.05] = np.nan
+    data = EvaluatedFrames(test, SCALING, SEEN, out_channels=1)
+    found = trained_baselines(Windows(training), Windows(seasonal(20, seed=4)), data, [4])
+    return training, test, {baseline.key: baseline for baseline in found}
+
+
+def test_climatologies_are_means_of_the_training_frames(made):
+    training, test, found = made
+    assert list(found) == ["climatology", "climatology_4", "climatology_4_anomaly", "linear_fit", "pixel_ridge"]
+    scaled = ((training[..., :1] + 1) / 4).astype(np.float64)  # 12 windows side by side have all 60 frames
+    with pytest.warns(RuntimeWarning):
+        mean, by_phase = np.nanmean(scaled, 0), np.stack([np.nanmean(scaled[phase::4], 0) for phase in range(4)])
+    mean[1, 1] = by_phase[:, 1, 1] = 0.25  # never seen: the filling
+    indices = np.array([0, 5])
+    frames = test.frames(indices)
+    frames[1, 2, 3, 3] = np.nan
+    prediction, known = found["climatology"].predict(indices, frames)
+    assert known is None
+    np.testing.assert_allclose(
+        np.broadcast_to(prediction, (2, AHEAD, SIDE, SIDE, 1)), np.stack([[mean] * AHEAD] * 2), rtol=1e-5
+    )
+    seasons, _ = found["climatology_4"].predict(indices, frames)
+    phases = (102 + indices[:, None] + np.arange(LENGTH)) % 4
+    np.testing.assert_allclose(seasons, by_phase[phases[:, SEEN:]], rtol=1e-5)
+    anomalies, _ = found["climatology_4_anomaly"].predict(indices, frames)
+    last = (frames[:, 2, ..., :1] + 1) / 4
+    last[1, 3, 3] = (frames[1, 1, 3, 3, :1] + 1) / 4  # the last valid value
+    expected = by_phase[phases[:, SEEN:]] + (last - by_phase[phases[:, SEEN - 1]])[:, None]
+    np.testing.assert_allclose(anomalies, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_linear_fits_predict_as_their_weights_do(made):
+    training, test, found = made
+    fits = baselines.fit_linear_and_pixels(Windows(training), Windows(seasonal(20, seed=4)), SEEN, AHEAD, 1, 10**8)
+    frames = test.frames(np.array([7]))
+    inputs = np.moveaxis((frames[0, :SEEN].astype(np.float64) + 1) / 4, 0, 2).reshape(SIDE, SIDE, -1)  # [h, w, t*c]
+    for key, fit in zip(("linear_fit", "pixel_ridge"), fits, strict=True):
+        expected = np.einsum("hwn,nm->hwm" if fit.kernel.ndim == 2 else "hwn,hwnm->hwm", inputs, fit.kernel) + fit.bias
+        prediction, known = found[key].predict(np.array([7]), frames)
+        assert known is None
+        np.testing.assert_allclose(prediction[0, ..., 0], np.moveaxis(expected, -1, 0), rtol=1e-4, atol=1e-5)
+
+
+def test_frames_of_earlier_periods_are_the_latest_that_are_known():
+    test = Windows(seasonal(30, seed=2))
+    data = EvaluatedFrames(test, SCALING, SEEN, out_channels=1)
+    scaled = (test.array[..., :1] + 1) / 4
+    # A period of one step: one before the first target, two before the second.
+    prediction, known = PeriodBaseline(data, 1, "data.periods is 1").predict(np.array([0, 4]), test.frames([0, 4]))
+    assert known.all()
+    np.testing.assert_allclose(prediction, np.stack([scaled[[2, 2]], scaled[[6, 6]]]), rtol=1e-5)
+    prediction, known = PeriodBaseline(data, 5, "data.periods is 5").predict(np.array([1, 2]), test.frames([1, 2]))
+    assert known.tolist() == [False, True]
+    np.testing.assert_allclose(prediction[1], scaled[0:2], rtol=1e-5)
+
+
+def test_a_climatology_of_too_many_images_is_left_out_with_a_message(monkeypatch, capsys):
+    monkeypatch.setattr(baselines, "_MOST_PHASE_VALUES", 4 * SIDE * SIDE - 1)
+    windows = Windows(seasonal(30, seed=1))
+    found = trained_baselines(windows, windows, EvaluatedFrames(windows, SCALING, SEEN, out_channels=1), [4])
+    assert [baseline.key for baseline in found] == ["climatology", "linear_fit", "pixel_ridge"]
+    assert "no climatology of 4 steps: 4 images of 8 x 8 take too much memory" in capsys.readouterr().err
