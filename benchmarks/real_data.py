@@ -120,7 +120,7 @@ def summary(results: dict[str, dict]) -> str:
     for name, result in results.items():
         overall = result["overall"]
         values = [overall[key]["mse"] for key in ("stlight", "copy_last_frame", "mean_of_inputs")]
-        values += [result["cycle"]["overall"]["mse"] if "cycle" in result else None, overall["best_constant_image"]["mse"]]
+        values += [overall[key]["mse"] if key in overall else None for key in ("period_168", "best_constant_image")]
         cells = ["-" if value is None else f"{value:.4g}" for value in values]
         rows.append([RUNS[name][0], *cells, f"{result['seconds'] / 60:.1f}"])
     note = "The best constant image is the mean of the test frames, which no forecast knows.\n"
