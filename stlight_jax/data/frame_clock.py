@@ -27,13 +27,11 @@ def clock_ticks(moments: Sequence[int | None], unit: float, rates: Sequence[floa
     Returns:
       The ticks of the frames, from 0; None if a moment is unknown or frames are evenly spaced.
     """
-    if len(moments) < 3 or None in moments:
+    step = _usual_step(moments)
+    if step is None or len(moments) < 3:
         return None
     clock = np.array(moments, np.int64)
-    shortest, differences = sampling_step([clock]), np.diff(clock)
-    if shortest is None:
-        return None
-    step = differences[np.abs(differences - shortest) <= max(_JITTER * shortest, 1)].mean()
+    differences = np.diff(clock)
     counts_frames = any(abs(unit * rate / 1e6 - 1) < _EXACT for rate in rates)
     is_gap = (differences > 1.5 * step + (not counts_frames)) | (
         differences < 0
@@ -41,11 +39,44 @@ def clock_ticks(moments: Sequence[int | None], unit: float, rates: Sequence[floa
     if not is_gap.any():
         return None
     steps = np.where(is_gap, np.maximum(2, np.rint(differences / step)), 1).astype(np.int64)
-    ticks, duration = np.concatenate([[0], np.cumsum(steps)]), step * unit
-    fitting = [1e6 / rate for rate in rates if rate and abs(1e6 / rate / duration - 1) < _SAME_RATE]
-    duration = min(fitting, key=lambda other: abs(other - duration)) if fitting else duration
-    (result,) = assign_ticks([TimeAxis("", np.rint(ticks * duration).astype(np.int64), True, "", clock)])
+    ticks, rate = np.concatenate([[0], np.cumsum(steps)]), _fitting_rate(1e6 / (step * unit), rates)
+    (result,) = assign_ticks([TimeAxis("", np.rint(ticks * 1e6 / rate).astype(np.int64), True, "", clock)])
     return result
+
+
+def presented_rate(moments: Sequence[int | None], unit: float, rates: Sequence[float]) -> float:
+    """Returns the frames per second of which frames are presented: containers, mainly Matroska, can declare any rate.
+
+    Args:
+      moments: the moments of the frames in units of the clock, in the order of presentation.
+      unit: the clock's unit in microseconds.
+      rates: frame rates that the container declares, of which one that fits is exact, while moments are rounded.
+
+    Returns:
+      The rate; the first one declared if the moments are unknown.
+    """
+    step = _usual_step(moments)
+    return _fitting_rate(1e6 / (step * unit), rates) if step and unit else rates[0]
+
+
+def _fitting_rate(rate: float, rates: Sequence[float]) -> float:
+    """Returns the nearest declared, or else a whole, rate that is the same but for jitter; else the rate itself."""
+    for known in (rates, (float(round(rate)),)):
+        fitting = [other for other in known if other and abs(rate / other - 1) < _SAME_RATE]
+        if fitting:
+            return min(fitting, key=lambda other: abs(other - rate))
+    return rate
+
+
+def _usual_step(moments: Sequence[int | None]) -> float | None:
+    """Returns the usual difference between moments in units of the clock; None if it is unknown."""
+    if len(moments) < 2 or None in moments:
+        return None
+    clock = np.array(moments, np.int64)
+    usual, differences = sampling_step([clock]), np.diff(clock)
+    if usual is None:
+        return None
+    return differences[np.abs(differences - usual) <= max(_JITTER * usual, 1)].mean().item()
 
 
 def remarks_on_spacing(moments: Sequence[int | None], unit: float) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from stlight_jax.data.formats.read_errors import read_errors
 from stlight_jax.data.formats.types import ReadOptions
 from stlight_jax.data.formats.value_conversion import to_grey_levels
 from stlight_jax.data.formats.video_containers import require_whole
-from stlight_jax.data.frame_clock import clock_ticks, remarks_on_spacing
+from stlight_jax.data.frame_clock import clock_ticks, presented_rate, remarks_on_spacing
 from stlight_jax.data.times import format_duration
 from stlight_jax.errors import InputError
 
@@ -44,7 +44,7 @@ def _read(files: Sequence[epath.Path], name: str, options: ReadOptions) -> list[
     with read_errors(path):
         require_whole(path)
     with _opened(path) as (container, stream):
-        declared, rate, unit = stream.frames, float(stream.average_rate or 0), float(1e6 * (stream.time_base or 0))
+        declared, unit = stream.frames, float(1e6 * (stream.time_base or 0))
         rates = [float(declared_rate or 0) for declared_rate in (stream.average_rate, stream.guessed_rate, stream.base_rate)]
         remarks = _remarks(stream)
         if declared:
@@ -63,6 +63,7 @@ def _read(files: Sequence[epath.Path], name: str, options: ReadOptions) -> list[
     if not declared:  # the container has to be counted through
         moments = [frame.pts for frame, _ in _frames(path, 0)]
     frames = declared or len(moments)
+    rate = presented_rate(moments if frames == len(moments) else [], unit, rates)
     step, ticks = format_duration(1e6 / rate) if rate else "", None
     if options.time != "none" and frames == len(moments):
         ticks = clock_ticks(moments, unit, rates)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from stlight_jax import InputError
-from stlight_jax.data.frame_clock import clock_ticks
+from stlight_jax.data.frame_clock import clock_ticks, presented_rate
 from tests.data.formats.frame_files import open_all, open_one, read_frames
 
 av = pytest.importorskip("av")
@@ -282,6 +282,22 @@ def test_a_variable_frame_rate_gets_a_remark(tmp_path):
     assert sequence.ticks is None
     assert any("its frames are 28 ms to 52 ms apart" in remark for remark in sequence.remarks)
     assert open_one(tmp_path / "a.mkv", time="none").remarks == ()
+
+
+@pytest.mark.parametrize(("apart", "step", "rate"), [(40, "40 ms", 25), (250, "250 ms", 4), (1600, "1.6 s", 0.625)])
+@pytest.mark.parametrize("kind", [("a.mkv", "ffv1", "gray"), ("a.webm", "libvpx", "yuv420p")])
+def test_presentation_times_decide_the_rate_whatever_is_declared(tmp_path, kind, apart, step, rate):
+    name, codec, pix_fmt = kind
+    write_video(tmp_path / name, FLAT, pix_fmt, codec=codec, given="gray", milliseconds=[apart * i for i in range(len(FLAT))])
+    sequence = open_one(tmp_path / name)  # declares 10 frames per second
+    assert (sequence.step, sequence.info.frame_rate, sequence.ticks) == (step, rate, None)
+
+
+def test_a_declared_rate_that_fits_rounded_moments_is_exact():
+    ntsc, moments = 30_000 / 1001, [round(i * 1001 / 30) for i in range(24)]
+    assert presented_rate(moments, 1000, [25.0, ntsc]) == ntsc
+    assert presented_rate(moments, 1000, [1000.0]) == 30
+    assert presented_rate([], 1000, [25.0]) == 25
 
 
 def test_interlaced_frames_get_a_remark(tmp_path):
