@@ -16,10 +16,11 @@ from stlight_jax.data.scaling import Scaling
 from stlight_jax.data.sequences import Sequences
 from stlight_jax.errors import InputError
 from stlight_jax.evaluation.ridge import LinearFit, fit_linear_and_pixels
+from stlight_jax.model.ops import optical_flow
 from stlight_jax.model.shortcut import fill_from_neighbours
 from stlight_jax.model.stlight import fold_time, unfold_time
 
-_VALUES_AT_A_TIME = 2**21
+_VALUES_AT_A_TIME, _SEQUENCES_AT_A_TIME = 2**21, 4
 _LEAST_VALUES, _MOST_VALUES = 10_000_000, 160_000_000  # of the training sequences that are read
 _MOST_PHASE_VALUES = 2**24  # of a climatology with an image for each phase
 
@@ -148,6 +149,53 @@ class LinearBaseline:
         """Predicts all sequences; see `Baseline`."""
         del indices
         return np.asarray(self._predict(frames)), None
+
+
+class FlowBaseline:
+    """The last frame carried along the motion of the input frames.
+
+    Args:
+      data: the sequences to predict.
+    """
+
+    key, label, name = "optical_flow", "optical flow", "optical flow"
+
+    def __init__(self, data: EvaluatedFrames) -> None:
+        @jax.jit
+        def predict(frames: jax.Array) -> jax.Array:
+            inputs, valid = data.scaling.to_network(frames[:, : data.in_frames])
+            prediction = flow_forecast(inputs, valid, data.horizon)[..., : data.out_channels]
+            return data.scaling.with_constants(prediction)
+
+        self._predict: Callable[[np.ndarray], jax.Array] = predict
+
+    def predict(self, indices: np.ndarray, frames: np.ndarray) -> tuple[np.ndarray, None]:
+        """Predicts all sequences; see `Baseline`."""
+        del indices
+        return np.asarray(self._predict(frames)), None
+
+
+def flow_forecast(inputs: jax.Array, valid: jax.Array | None, horizon: int) -> jax.Array:
+    """Carries the last frames of sequences along their motion.
+
+    Args:
+      inputs: `[b, t, h, w, c]`.
+      valid: bool like `inputs`, False where values are missing; None if none is.
+      horizon: frames to predict.
+
+    Returns:
+      float32 `[b, horizon, h, w, c]`, finite.
+    """
+    filled = inputs if valid is None else fill_from_neighbours(inputs, valid, inputs.shape[1])
+    arrays = (filled,) if valid is None else (filled, valid)
+
+    def of_one(sequence: tuple[jax.Array, ...]) -> jax.Array:
+        frames, *known = (array[None] for array in sequence)
+        vectors = optical_flow.motion(frames, *known)
+        forecast, _ = optical_flow.extrapolate(frames[:, -1], vectors, horizon, *(each.any(1) for each in known))
+        return forecast[0]
+
+    return jax.lax.map(of_one, arrays, batch_size=_SEQUENCES_AT_A_TIME)
 
 
 class ClimatologyBaseline:

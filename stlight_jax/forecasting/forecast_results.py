@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from stlight_jax.data.scaling import Scaling
+from stlight_jax.evaluation.baselines import FlowBaseline, flow_forecast
 from stlight_jax.evaluation.evaluator import BaselineResult
 from stlight_jax.evaluation.samples import best_median_worst
 from stlight_jax.forecasting.forecast_run import ForecastRun
@@ -39,6 +40,7 @@ class Verification:
     def __init__(self, scaling: Scaling, horizon: int, out_channels: int, thresholds: Sequence[ThresholdScores] = ()):
         self._scaling, self._channels, self._thresholds = scaling.for_channels(out_channels), out_channels, thresholds
         self._baselines = {baseline.key: jax.jit(baseline.predict) for baseline in input_baselines.INPUT_BASELINES}
+        self._baselines[FlowBaseline.key] = jax.jit(functools.partial(flow_forecast, horizon=horizon))
         self._sums: dict[str, MetricSums] = {}
         self._sampled = SampledSums()
         # Squared errors in the data's units, and numbers of valid values, [horizon, out_channels].
@@ -91,10 +93,9 @@ class Verification:
         """
         if not self._sums:
             return None
-        baselines = {
-            baseline.key: BaselineResult(self._sums[baseline.key], self._sums[_NETWORK], baseline.label, baseline.name)
-            for baseline in input_baselines.INPUT_BASELINES
-        }
+        names = {each.key: (each.label, each.name) for each in input_baselines.INPUT_BASELINES}
+        names[FlowBaseline.key] = (FlowBaseline.label, FlowBaseline.name)
+        baselines = {key: BaselineResult(self._sums[key], self._sums[_NETWORK], *each) for key, each in names.items()}
         return {
             "windows_with_truth": self._windows,
             **errors_as_json(self._sums, self._scaling, self._thresholds),

@@ -14,7 +14,7 @@ from stlight_jax.data.load import check_config, network_config, open_test, open_
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.data.sequences import Sequences, check_targets, fingerprint
 from stlight_jax.errors import InputError
-from stlight_jax.evaluation.baselines import Baseline, EvaluatedFrames, PeriodBaseline, trained_baselines
+from stlight_jax.evaluation.baselines import Baseline, EvaluatedFrames, FlowBaseline, PeriodBaseline, trained_baselines
 from stlight_jax.evaluation.eval_steps import threshold_scores
 from stlight_jax.evaluation.evaluator import EvaluationSteps, evaluate_with_baselines
 from stlight_jax.evaluation.samples import Samples, evenly_spaced
@@ -176,7 +176,8 @@ def _open_test_data(run: _Run, moved: bool) -> tuple[EvaluatedFrames, dict[str, 
 def _baselines(config: RunConfig, data: EvaluatedFrames) -> list[Baseline]:
     """Makes the baselines that need times or training data. Without training data, a message names the reason."""
     cycle = config.evaluation.cycle
-    baselines: list[Baseline] = [PeriodBaseline(data, cycle, f"evaluation.cycle is {cycle}")] if cycle else []
+    baselines: list[Baseline] = [FlowBaseline(data)] if data.in_frames > 1 else []
+    baselines += [PeriodBaseline(data, cycle, f"evaluation.cycle is {cycle}")] if cycle else []
     if config.evaluation.baselines == "inputs":
         return baselines
     whole = {key: 0 for key in ("crop", "flips") if hasattr(config.data, key)}

@@ -5,7 +5,7 @@ import pytest
 
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.evaluation import baselines
-from stlight_jax.evaluation.baselines import EvaluatedFrames, PeriodBaseline, trained_baselines
+from stlight_jax.evaluation.baselines import EvaluatedFrames, FlowBaseline, PeriodBaseline, trained_baselines
 
 SEEN, AHEAD, SIDE = 3, 2, 8
 LENGTH = SEEN + AHEAD
@@ -100,6 +100,20 @@ def test_frames_of_earlier_periods_are_the_latest_that_are_known():
     prediction, known = PeriodBaseline(data, 5, "data.periods is 5").predict(np.array([1, 2]), test.frames([1, 2]))
     assert known.tolist() == [False, True]
     np.testing.assert_allclose(prediction[1], scaled[0:2], rtol=1e-5)
+
+
+def test_optical_flow_carries_a_moving_blob_on():
+    y, x = np.ogrid[:32, :32]
+    blob = lambda time: np.exp(-((y - 10 - time) ** 2 + (x - 8 - 1.5 * time) ** 2) / 18)[..., None]  # noqa: E731
+    windows = Windows(np.stack([blob(time) for time in range(10)]).astype(np.float32) * 4 - 1)
+    baseline = FlowBaseline(EvaluatedFrames(windows, SCALING, SEEN, out_channels=1))
+    frames = windows.frames(np.arange(6))
+    frames[1, 1, 20:, 20:] = np.nan
+    prediction, known = baseline.predict(np.arange(6), frames)
+    assert known is None
+    expected = np.stack([[blob(i + 3), blob(i + 4)] for i in range(6)])
+    copied = np.stack([[blob(i + 2)] * 2 for i in range(6)])
+    assert np.square(prediction - expected).mean() < 0.02 * np.square(copied - expected).mean()
 
 
 def test_a_climatology_of_too_many_images_is_left_out_with_a_message(monkeypatch, capsys):

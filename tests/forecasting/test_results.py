@@ -101,7 +101,7 @@ def test_a_page_and_the_terminal_say_the_same_of_channels_with_ranges_of_their_o
     for name, guess in guesses.items():
         each = np.sqrt(np.square(guess - frames[10:].astype(float)).mean((0, 1, 2)))
         listed.append(f"{name} {each[0]:.4g}, {each[1]:.4g}")
-    remark = f"RMSE of a single value in each channel's units: {'; '.join(listed)}."
+    remark = f"RMSE of a single value in each channel's units: {'; '.join(listed)}; optical flow"
     assert remark in capsys.readouterr().out
     assert remark in html.unescape(pathlib.Path("b.html").read_text())
 
