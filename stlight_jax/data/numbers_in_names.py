@@ -45,12 +45,18 @@ class NameTicks(NamedTuple):
 def split_names(names: Sequence[str]) -> NumberedNames:
     """Divides names into text and numbers. Dates with separators are one number, and so are decimals such as 0.5.
 
+    A dash is a sign if only some of otherwise equal names have it: f_-1 and f_0.
+
     Args:
       names: names of files, without folders and endings.
     """
     names = [_DATE.sub(r"\1\3\4", name) for name in names]
-    number = re.compile(f"{_DECIMAL.pattern}|{_NUMBER.pattern}") if _has_decimals(names) else _NUMBER
-    return NumberedNames([number.sub("#", name) for name in names], [number.findall(name) for name in names])
+    digits = f"{_DECIMAL.pattern}|{_NUMBER.pattern}" if _has_decimals(names) else _NUMBER.pattern
+    for number in (re.compile(digits), re.compile(rf"(?<![\da-zA-Z])-(?:{digits})|{digits}")):
+        found = NumberedNames([number.sub("#", name) for name in names], [number.findall(name) for name in names])
+        if len(set(found.pattern)) <= 1:
+            break
+    return found
 
 
 def number_value(text: str) -> float:

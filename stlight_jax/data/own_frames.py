@@ -19,7 +19,7 @@ from stlight_jax.storage import caches, paths
 
 # Changes with the values or the sequences that are read from the same files, so that kept frames are prepared anew.
 # A file .npy is read as in version 0.1, whose kept frames stay valid.
-_READING = 3
+_READING = 4
 
 
 def frames_options(section: Any) -> FramesOptions:

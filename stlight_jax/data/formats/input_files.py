@@ -14,6 +14,7 @@ from stlight_jax.data.formats import registry, types
 from stlight_jax.data.formats.file_contents import advice_on_other_kinds
 from stlight_jax.data.formats.file_format import FileFormat
 from stlight_jax.data.formats.joined_files import join_files
+from stlight_jax.data.formats.picture_groups import join_day_folders
 from stlight_jax.data.formats.picture_sequence import PictureSequence, frame_sources
 from stlight_jax.data.formats.read_errors import read_errors, refuse, require_readable
 from stlight_jax.data.formats.types import FrameSource, ReadOptions
@@ -46,7 +47,9 @@ def open_sequences(path: epath.PathLike, options: ReadOptions) -> list[FrameSour
     paths.require_local(root, f"{root}: frames are read from local folders; copy them to this machine first")
     with read_errors(root):
         os.stat(root)
-    opened = [item for (name, file_format), files in _find(root).items() for item in _open(files, file_format, name, options)]
+    opened = [
+        item for (name, file_format), files in _find(root, options).items() for item in _open(files, file_format, name, options)
+    ]
     pictures = iter(frame_sources([item for item in opened if isinstance(item, PictureSequence)], options.channels))
     sources = [next(pictures) if isinstance(item, PictureSequence) else item for item in opened]
     return _with_few_remarks(_with_ticks(join_files(sources, options)))
@@ -100,7 +103,7 @@ def _open(
     return file_format.open(files, name, options)
 
 
-def _find(root: epath.Path) -> dict[tuple[str, FileFormat], list[epath.Path]]:
+def _find(root: epath.Path, options: ReadOptions) -> dict[tuple[str, FileFormat], list[epath.Path]]:
     """Returns the files of all sequences and array files by their names and formats, in natural order of the names."""
     found: dict[tuple[str, FileFormat], list[epath.Path]] = {}
     others: collections.Counter[str] = collections.Counter()
@@ -119,6 +122,11 @@ def _find(root: epath.Path) -> dict[tuple[str, FileFormat], list[epath.Path]]:
         raise InputError(f"{root}: found {left_out or 'no files'}; {advice or f'expected {registry.describe_inputs()}'}")
     if left_out:
         print_message(f"{root}: left out files of other kinds: {left_out}{f'; {advice}' if advice else ''}")
+    pictures = {name: files for (name, own), files in found.items() if own.is_folder} if not is_file else {}
+    if options.time != "none" and len(pictures) > 1:
+        file_format = next(own for _, own in found if own.is_folder)
+        others_found = {key: files for key, files in found.items() if not key[1].is_folder}
+        found = others_found | {(name, file_format): files for name, files in join_day_folders(pictures).items()}
     return {key: found[key] for key in sorted(found, key=lambda key: _natural(key[0]))}
 
 

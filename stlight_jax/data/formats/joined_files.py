@@ -12,6 +12,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 import numpy as np
 from etils import epath
 
+from stlight_jax.data.dates_in_names import with_plain_dates, with_year_first
 from stlight_jax.data.formats.read_errors import read_errors
 from stlight_jax.data.formats.types import FrameSource, ReadOptions, frames_per_block
 from stlight_jax.data.joined_times import join_times, time_kind, with_units_of
@@ -22,6 +23,7 @@ from stlight_jax.data.times import TimeAxis, sampling_step
 from stlight_jax.data.times_in_names import times_in_names
 
 _NUMBERS = re.compile("([0-9]+)")
+_SIGNED_NUMBERS = re.compile("(?:(?<![0-9a-zA-Z])-)?[0-9]+")
 NOT_JOINED = "are not joined to one sequence"  # in remarks
 _MAX_STEP_RATIO = 1.25  # months have 28 to 31 days
 
@@ -91,14 +93,17 @@ def _with_times_in_names(sources: Sequence[FrameSource]) -> list[FrameSource]:
     single = [source for source in filter(_is_array, sources) if source.times is None and source.frames == 1]
     for alike in _grouped(single, lambda source: (_thing(source), _name_pattern(source))):
         in_one_file = len({source.info.path for source in alike}) == 1
-        names = [source.info.key if in_one_file else source.info.path.stem for source in alike]
+        names, message = with_year_first([source.info.key if in_one_file else source.info.path.stem for source in alike])
         times = times_in_names(names) if len(alike) > 1 else None
         if times is None or len(np.unique(times.values)) < len(alike):
+            if message and len(alike) > 1:
+                results[id(alike[0])] = dataclasses.replace(alike[0], remarks=(*alike[0].remarks, message))
             continue
         remark = f"the names of its {_parts_word(alike)} give their times; --config.data.time=none ignores them"
+        messages = tuple(filter(None, (message, remark)))
         for place, source in enumerate(alike):
             own = dataclasses.replace(times, values=times.values[[place]], stored=times.stored[[place]])
-            results[id(source)] = dataclasses.replace(source, times=own, remarks=(*source.remarks, remark))
+            results[id(source)] = dataclasses.replace(source, times=own, remarks=(*source.remarks, *messages))
     return list(results.values())
 
 
@@ -117,12 +122,12 @@ def _dated_folder(source: FrameSource) -> str:
 
 
 def _name_pattern(source: FrameSource) -> Hashable:
-    return _folder(source), _NUMBERS.sub("#", _own_name(source)), source.info.path.suffix
+    return _folder(source), _SIGNED_NUMBERS.sub("#", _own_name(source)), source.info.path.suffix
 
 
 def _own_name(source: FrameSource) -> str:
     """Returns the name of a source's file without its ending, with the array if it is a frame."""
-    return source.info.path.stem + (f"#{source.info.key}" if source.info.key and source.frames == 1 else "")
+    return with_plain_dates(source.info.path.stem) + (f"#{source.info.key}" if source.info.key and source.frames == 1 else "")
 
 
 def _parts_word(parts: Sequence[FrameSource]) -> str:
@@ -175,7 +180,7 @@ def _counted(alike: list[FrameSource]) -> list[list[FrameSource]]:
     """Divides sources whose names differ in numbers only, so that in each part one number differs: the last one that does."""
     if len(alike) < 2:
         return []
-    names = split_names(list(map(_own_name, alike)))
+    names = split_names(with_year_first(list(map(_own_name, alike)))[0])
     if len(set(names.pattern)) > 1:
         return []
     columns = [list(map(number_value, column)) for column in zip(*names.numbers, strict=True)]
@@ -296,7 +301,7 @@ class _Succession:
     def _ticks(self) -> NameTicks:
         if not self.with_gaps or self.parts[0].times is not None:
             return NameTicks(None, ())
-        found = numbered_order(list(map(_own_name, self.parts)))
+        found = numbered_order(with_year_first(list(map(_own_name, self.parts)))[0])
         return NameTicks(None, ()) if found is None else ticks_of_numbers([part.name for part in self.parts], found[1])
 
     @property

@@ -12,10 +12,12 @@ import numpy as np
 from etils import epath
 from PIL import Image
 
+from stlight_jax.data.dates_in_names import NOT_READ, with_year_first
 from stlight_jax.data.formats.file_format import FileFormat, OutputLimits, WriteFrame
 from stlight_jax.data.formats.output_spec import OutputSpec
+from stlight_jax.data.formats.picture_groups import names_with_dates, split_cameras
 from stlight_jax.data.formats.picture_sequence import DecodedPicture, PictureSequence
-from stlight_jax.data.formats.pillow_frames import decode_file, file_contents, open_stack
+from stlight_jax.data.formats.pillow_frames import FileContents, decode_file, file_contents, open_stack
 from stlight_jax.data.formats.types import ReadOptions
 from stlight_jax.data.formats.value_conversion import to_dtype, to_grey_levels
 from stlight_jax.data.numbers_in_names import numbered_order, ticks_of_numbers
@@ -44,33 +46,44 @@ def _read(files: Sequence[epath.Path], name: str, options: ReadOptions) -> list[
     if is_file and pictures:
         raise InputError(f"{files[0]} is one picture; expected the folder that holds the pictures of a sequence")
     sequences = []
-    if pictures:
-        order = _in_order(pictures, options)
-
-        def decode(first: int) -> Iterator[DecodedPicture]:
-            for file in order.files[first:]:
-                yield from decode_file(file, contents[file])
-
-        has_alpha = any(contents[file].has_alpha for file in pictures)
-        sequences.append(
-            PictureSequence(
-                files[0].parent,
-                FORMAT.name,
-                name,
-                len(pictures),
-                decode,
-                options,
-                has_alpha,
-                ticks=order.ticks,
-                times=order.times,
-                remarks=order.remarks,
-            )
-        )
+    for label, group in (split_cameras(pictures) if pictures else {}).items():
+        sequences.append(_open_pictures(group, f"{name}/{label}" if label else name, contents, options, label))
     for file in files:
         if len(contents[file].pages) > 1:
             own = name if is_file else f"{name}/{file.name}"
             sequences.append(open_stack(file, FORMAT.name, own, contents[file], options))
     return sequences
+
+
+def _open_pictures(
+    files: list[epath.Path], name: str, contents: dict[epath.Path, FileContents], options: ReadOptions, label: str
+) -> PictureSequence:
+    """Opens pictures of one sequence; `label` is the part of their names that other sequences of the folder have not."""
+    order, remarks = _in_order(files, options), []
+    folders = len({file.parent for file in files})
+    if label:
+        remarks.append(
+            "the pictures of its folder are several sequences of equal numbers, by the part of the name that differs"
+        )
+    if folders > 1:
+        remarks.append(f"{folders:,} folders with {len(files):,} pictures are one sequence, in the order of their times")
+
+    def decode(first: int) -> Iterator[DecodedPicture]:
+        for file in order.files[first:]:
+            yield from decode_file(file, contents[file])
+
+    return PictureSequence(
+        files[0].parent,
+        FORMAT.name,
+        name,
+        len(files),
+        decode,
+        options,
+        any(contents[file].has_alpha for file in files),
+        ticks=order.ticks,
+        times=order.times,
+        remarks=(*remarks, *order.remarks),
+    )
 
 
 class _Order(NamedTuple):
@@ -91,27 +104,33 @@ class _Order(NamedTuple):
 
 def _in_order(files: list[epath.Path], options: ReadOptions) -> _Order:
     """Returns files in the order of the times in their names, or else of the numbers, or else in natural order as they are."""
-    times = None if options.time == "none" or len(files) < 2 else times_in_names([file.stem for file in files])
+    names, messages = [file.stem for file in files], tuple[str, ...]()
+    if options.time != "none" and len(files) > 1:
+        names, remark = with_year_first(names_with_dates(files))
+        messages = (remark,) * bool(remark)
+    times = None if options.time == "none" or len(files) < 2 else times_in_names(names)
     if times is None:
-        return _in_order_of_numbers(files, options)
+        return _in_order_of_numbers(files, names, options, messages)
     order = np.argsort(times.values, kind="stable")
     if not np.diff(times.values[order]).all():
-        return _Order(files, remarks=("times in the names of its pictures are ignored, as some occur more than once",))
+        return _Order(
+            files, remarks=(*messages, "times in the names of its pictures are ignored, as some occur more than once")
+        )
     times = dataclasses.replace(times, values=times.values[order], stored=times.stored[order])
     remark = "the names of its pictures give their times and their order; --config.data.time=none ignores them"
-    return _Order([files[place] for place in order], times, remarks=(remark,))
+    return _Order([files[place] for place in order], times, remarks=(*messages, remark))
 
 
-def _in_order_of_numbers(files: list[epath.Path], options: ReadOptions) -> _Order:
-    found = numbered_order([file.stem for file in files])
-    if found is None:
-        return _Order(files)
+def _in_order_of_numbers(files: list[epath.Path], names: list[str], options: ReadOptions, messages: tuple[str, ...]) -> _Order:
+    found = numbered_order(names)
+    if found is None or messages == (NOT_READ,):
+        return _Order(files, remarks=messages)
     order, numbers = found
     files = [files[place] for place in order]
     if options.time == "none":
         return _Order(files)
     ticks, remarks = ticks_of_numbers([file.name for file in files], numbers)
-    return _Order(files, ticks=ticks, remarks=remarks)
+    return _Order(files, ticks=ticks, remarks=(*messages, *remarks))
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.data.formats.frame_files import open_one, read_frames
+from tests.data.formats.frame_files import open_all, open_one, read_frames
 
 
 def named(folder, names):
@@ -46,13 +46,57 @@ def test_the_order_is_that_of_the_times(tmp_path):
         ["202606011205", "202606011210", "202606011260"],  # no time
         ["frame000000001", "frame000000002", "frame000000003"],
         ["202606011205", "202606011210", "20260601121500"],  # other precision
-        ["2026-06-01 at 11.05.30 AM", "2026-06-01 at 12.05.30 PM", "2026-06-01 at 13.05.30 PM"],
     ],
 )
 def test_other_names_are_in_natural_order(tmp_path, names):
     sequence = open_one(named(tmp_path / "clip", names))
     assert (sequence.ticks, sequence.remarks) == (None, ())
     assert read_frames(sequence)[:, 0, 0, 0].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["2026-06-01 at 11.05.30 AM", "2026-06-01 at 12.05.30 PM", "2026-06-01 at 13.05.30 PM"],
+        ["01-06-2026_0005", "02-06-2026_0005", "03-06-2026_0005"],  # June, or January, February, March
+        ["r01062026", "r02062026", "r03062026"],
+    ],
+)
+def test_dates_that_can_be_read_in_two_ways_get_one_remark(tmp_path, names):
+    sequence = open_one(named(tmp_path / "clip", names))
+    assert (sequence.ticks, sequence.times) == (None, None)
+    (remark,) = sequence.remarks
+    assert "dates or times that are not read" in remark
+    assert read_frames(sequence)[:, 0, 0, 0].tolist() == [0, 1, 2]
+    assert open_one(tmp_path / "clip", time="none").remarks == ()
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["{:%d-%m-%Y_%H%M}", "r{:%d%m%Y%H%M}", "{:%m.%d.%Y %H.%M}", "{:%d%b%Y_%H%M}", "{:%B %d, %Y at %H.%M}", "{:%Y%b%d%H%M}",
+     "Screenshot {:%Y-%m-%d at %I.%M.%S %p}", "Screenshot {:%Y-%m-%d at %I.%M.%S\u202f%p}", "{:%Y%m%d_%I%M%p}",
+     "{:%d-%m-%Y %I-%M %p}"],
+)  # fmt: skip
+def test_other_spellings_of_dates_are_read_where_they_are_clear(tmp_path, pattern):
+    moments = np.datetime64("2026-05-31T11:00", "us") + np.array([0, 1, 12, 13, 14]) * np.timedelta64(1, "h")
+    sequence = open_one(named(tmp_path / "clip", [pattern.format(moment) for moment in moments.tolist()]))
+    assert np.array_equal(sequence.times.values, moments.astype(np.int64))
+    assert read_frames(sequence)[:, 0, 0, 0].tolist() == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("names", "ticks"),
+    [
+        (["r30052026", "r31052026", "r01062026", "r03062026"], [0, 1, 2, 4]),
+        (["30May2026", "31May2026", "01Jun2026", "03Jun2026"], [0, 1, 2, 4]),
+        (["f_-2", "f_-1", "f_0", "f_2"], [0, 1, 2, 4]),
+        (["-0.5", "0.0", "0.5", "1.5"], [0, 1, 2, 4]),
+    ],
+)
+def test_days_first_and_negative_numbers_give_order_and_gaps(tmp_path, names, ticks):
+    sequence = open_one(named(tmp_path / "clip", names))
+    assert sequence.ticks.tolist() == ticks
+    assert read_frames(sequence)[:, 0, 0, 0].tolist() == [0, 1, 2, 3]
 
 
 def test_repeated_times_are_ignored_with_a_remark(tmp_path):
@@ -112,7 +156,7 @@ def test_times_of_different_zones_are_no_times(tmp_path, names):
         (["1.8", "1.9", "1.10", "1.11"], None),  # the tenth of 1
         (["1403636579763555584", "1403636579813556584", "1403636579863554584", "1403636579963555584"], [0, 1, 2, 4]),  # ns
         (["f1", "f2", "g4"], None),
-        (["cam1_1", "cam1_2", "cam2_1", "cam2_2"], None),
+        (["cam1_1", "cam1_2", "cam2_1", "cam2_4"], None),
     ],
 )
 def test_numbers_that_are_missing_in_names_are_gaps(tmp_path, names, ticks):
@@ -136,3 +180,47 @@ def test_numbers_at_unequal_steps_give_the_order_alone(tmp_path):
 def test_decimals_are_in_the_order_of_their_values(tmp_path):
     folder = named(tmp_path / "clip", ["t0.5", "t0.25", "t10.0", "t0.75"])
     assert read_frames(open_one(folder, time="none"))[:, 0, 0, 0].tolist() == [1, 0, 3, 2]
+
+
+@pytest.mark.parametrize(
+    ("names", "labels"),
+    [
+        (["cam1_1", "cam1_2", "cam2_1", "cam2_2"], ["cam1", "cam2"]),
+        (["left_01", "left_02", "right_01", "right_02"], ["left", "right"]),
+        (["001_cam0", "002_cam0", "001_cam1", "002_cam1"], ["cam0", "cam1"]),
+        (["cam0_20260601_0005", "cam0_20260602_0005", "cam1_20260601_0005", "cam1_20260602_0005"], ["cam0", "cam1"]),
+    ],
+)
+def test_pictures_of_two_cameras_are_two_sequences(tmp_path, names, labels):
+    first, second = open_all(named(tmp_path / "clip", names))
+    assert [first.name, second.name] == [f"clip/{label}" for label in labels]
+    assert [read_frames(own)[:, 0, 0, 0].tolist() for own in (first, second)] == [[0, 1], [2, 3]]
+    assert sum("by the part of the name that differs" in remark for own in (first, second) for remark in own.remarks) == 1
+
+
+@pytest.mark.parametrize("names", [["h12_m00", "h12_m05", "h13_m00", "h13_m05"], ["12_00", "12_05", "13_00", "13_05"]])
+def test_hours_and_minutes_are_no_cameras(tmp_path, names):
+    assert read_frames(open_one(named(tmp_path / "clip", names)))[:, 0, 0, 0].tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("pattern", ["{:%Y/%m/%d/%H%M}", "{:%Y-%m-%d/rain_%H-%M-%S}", "{:%Y/%m%d/%Y%m%d%H%M}"])
+def test_day_folders_of_pictures_with_times_are_one_sequence(tmp_path, pattern):
+    moments = np.datetime64("2026-06-30T06:00", "us") + np.array([0, 6, 12, 18, 30]) * np.timedelta64(1, "h")
+    for level, moment in enumerate(moments.tolist()):
+        path = tmp_path / pattern.format(moment)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((4, 4), level, np.uint8)).save(f"{path}.png")
+    sequence = open_one(tmp_path)
+    assert np.array_equal(sequence.times.values, moments.astype(np.int64))
+    assert (sequence.step, sequence.ticks.tolist()) == ("6 h", [0, 1, 2, 3, 5])
+    assert read_frames(sequence)[:, 0, 0, 0].tolist() == [0, 1, 2, 3, 4]
+    assert sequence.remarks[0] == "2 folders with 5 pictures are one sequence, in the order of their times"
+    assert len(open_all(tmp_path, time="none")) == 2
+
+
+@pytest.mark.parametrize("folders", [["2026/06/01", "2026/06/02"], ["1", "2"], ["a", "b"]])
+def test_folders_of_pictures_that_are_counted_stay_apart(tmp_path, folders):
+    for folder in folders:
+        (tmp_path / folder).parent.mkdir(parents=True, exist_ok=True)
+        named(tmp_path / folder, ["0001", "0002", "0003"])
+    assert [(own.name, own.times) for own in open_all(tmp_path)] == [(folder, None) for folder in folders]
