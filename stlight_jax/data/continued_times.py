@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from stlight_jax.data.times import TimeAxis, calendar_name, counts_since, is_absolute, sampling_step, time_units
+from stlight_jax.data.times import TimeAxis, calendar_name, counts_since, is_absolute, mean_step, sampling_step, time_units
 
 # The steps of the last year, for monthly data, tell months from days.
 _MAX_SEEN = 13
@@ -40,7 +40,7 @@ def continue_times(times: TimeAxis, indices: np.ndarray, last: int, further: int
     stored = times.stored
     if not further:
         return dataclasses.replace(times, values=times.values[indices], stored=stored[indices])
-    step = sampling_step([times.values])
+    step = mean_step([times.values], times.dated)
     if step is None:
         return None
     ahead = np.arange(1, further + 1)
@@ -49,7 +49,9 @@ def continue_times(times: TimeAxis, indices: np.ndarray, last: int, further: int
     if counts_since(times.attributes):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # cftime's on years before 1
-            new = _next_since(stored, seen, ahead, times.attributes)
+            has_jitter = times.dated and step != sampling_step([times.values])
+            dates = values.astype("M8[us]").astype(object) if has_jitter else None
+            new = _next_since(stored, seen, ahead, times.attributes, dates)
         if not times.dated:  # numbers of a calendar that datetime64 does not know
             values = new
     elif is_absolute(times.attributes):
@@ -114,23 +116,28 @@ def _next_values(seen: np.ndarray, step: float, ahead: np.ndarray, dated: bool) 
     return np.rint(further).astype(np.int64) if dated else further.astype(np.result_type(seen.dtype, type(step)))
 
 
-def _next_since(stored: np.ndarray, seen: slice, ahead: np.ndarray, attributes: Any) -> np.ndarray:
-    """Returns netCDF's numbers `ahead` steps after the last seen one, in their own units and calendar."""
+def _next_since(
+    stored: np.ndarray, seen: slice, ahead: np.ndarray, attributes: Any, dates: np.ndarray | None = None
+) -> np.ndarray:
+    """Returns netCDF's numbers `ahead` steps after the last seen one, or of `dates`, in their own units and calendar."""
     import cftime  # comes with netCDF4
 
-    evenly = _to_stored_numbers(stored, stored[seen][-1] + sampling_step([stored]) * ahead)
     units, calendar = time_units(attributes), calendar_name(attributes)
+    if dates is None:
+        evenly = _to_stored_numbers(stored, stored[seen][-1] + sampling_step([stored]) * ahead)
+    else:
+        evenly = _to_stored_numbers(stored, np.asarray(cftime.date2num(dates, units, calendar)))
     try:
-        dates = cftime.num2date(stored[seen], units, calendar)
+        known = cftime.num2date(stored[seen], units, calendar)
 
         def month_start(month: int) -> Any:
-            return dates[-1].replace(year=int(month // 12), month=int(month % 12 + 1), **_MONTH_START)
+            return known[-1].replace(year=int(month // 12), month=int(month % 12 + 1), **_MONTH_START)
 
         microsecond = datetime.timedelta(microseconds=1)
         seen_times = _MonthTimes(
-            np.array([12 * date.year + date.month - 1 for date in dates]),
-            np.array([(date - date.replace(**_MONTH_START)) // microsecond for date in dates]),
-            np.array([date.daysinmonth for date in dates]),
+            np.array([12 * date.year + date.month - 1 for date in known]),
+            np.array([(date - date.replace(**_MONTH_START)) // microsecond for date in known]),
+            np.array([date.daysinmonth for date in known]),
             stored[seen],
         )
         following = _next_months(

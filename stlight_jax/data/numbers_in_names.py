@@ -132,6 +132,7 @@ def _steps(values: np.ndarray) -> np.ndarray | None:
     if not np.allclose(differences, multiples * step, rtol=0, atol=1e-6 * step):
         unit = 1 if values.dtype.kind == "i" else 0
         multiples[differences <= 1.5 * step + unit] = 1
+        multiples[differences < (1 - _JITTER) * step - unit] = 2  # an extra frame is a jump
     return multiples if np.mean(np.abs(differences - step) <= _JITTER * step) >= _MIN_SHARE else None
 
 

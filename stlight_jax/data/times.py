@@ -17,8 +17,13 @@ _UNIT_WORDS = {"days": "d", "hours": "h", "minutes": "min", "seconds": "s", "mil
 _DIGITS = (8, 10, 12, 14)  # YYYYMMDD, then HH or DeepST's slot, MM, SS
 # Integers that read as dates of other centuries are more likely something else, such as seconds since 1970.
 _DATED_YEARS = (1900, 2100)
-# Differences that deviate less are one sampling step with jitter, as months of 28 to 31 days are.
+# Differences that deviate less are one sampling step with jitter, as dekads of 8 to 11 days are.
 _JITTER = 0.25
+_MIN_REGULAR = 0.5  # share of the differences that are one step
+_MAX_UNEVEN = 0.25  # share of the differences that are neither a step nor a gap, unless most steps are exact
+_EXACT = 0.01
+# The units of a step that jitter hides, in seconds, the roundest first.
+_ROUND_STEPS = (86_400, 21_600, 3_600, 1_800, 900, 600, 300, 60, 30, 10, 5, 1, 0.1, 0.01, 0.001)
 # Others (noleap, 360_day, ...) have no calendar dates that datetime64 knows; their numbers are evenly spaced as they are.
 _REAL_CALENDARS = ("standard", "gregorian", "proleptic_gregorian")
 _OTHER_CALENDARS = ("julian", "noleap", "365_day", "360_day", "all_leap", "366_day")
@@ -161,8 +166,8 @@ def assign_ticks(axes: Sequence[TimeAxis]) -> list[Ticks]:
     """Returns the ticks of all sequences of a call, in their order.
 
     Dates share an origin, and so do numbers of the same name, as long as their sampling steps are alike; equal moments then
-    have equal ticks. The sampling step is the most frequent positive difference between neighbours in storage. Moments less
-    than one and a half steps apart are one tick apart, so that jitter and months of unequal length make no jumps.
+    have equal ticks. Only moments that are one sampling step apart, within a quarter of it, are one tick apart: longer and
+    shorter differences are jumps. In irregular times, of which most differences are no such step, all differences are jumps.
     """
     results: dict[int, Ticks] = {}
     distinct = list({id(axis): axis for axis in axes}.values())
@@ -177,9 +182,18 @@ def assign_ticks(axes: Sequence[TimeAxis]) -> list[Ticks]:
             if months is not None:
                 series, step = months, sampling_step([np.unique(np.concatenate(months))])
             ticks, interleaved = _on_one_grid(series, 1 if step is None else step)
-            for axis, own in zip(group, ticks, strict=True):
+            for axis, values, own in zip(group, series, ticks, strict=True):
                 text = _step_text(axis, step) if months is None else _months_text(int(step or 0))
-                results[id(axis)] = Ticks(own, text, (*_remarks(own, axis.values), *interleaved))
+                remarks = _remarks_on_order(axis.values, own)
+                if step is not None and not _is_regular(values, step):
+                    own = _positions(values, step, jitter=-1)
+                    remarks += (
+                        "times are irregular: they do not follow each other at one step, and no window has them; "
+                        "--config.data.time=none takes the frames for evenly spaced",
+                    )
+                elif step is not None:
+                    remarks += _remarks_on_jumps(axis, values, step, text)
+                results[id(axis)] = Ticks(own, text, (*remarks, *interleaved))
     return [results[id(axis)] for axis in axes]
 
 
@@ -196,6 +210,36 @@ def sampling_step(series: Sequence[np.ndarray]) -> float | None:
     best = best[counts[best] == np.max(counts[best])]
     best = best[values[best] <= (1 + _JITTER) * values[best[0]]]  # the shortest of equally frequent steps
     return values[best[len(best) // 2]].item()
+
+
+def mean_step(series: Sequence[np.ndarray], dated: bool) -> float | None:
+    """Returns the sampling step without the jitter of single times, or None if all times are equal.
+
+    Args:
+      series: the times of each sequence.
+      dated: whether they are microseconds; the mean of differences with jitter is then the roundest step that they allow.
+    """
+    usual = sampling_step(series)
+    if usual is None:
+        return None
+    differences = np.concatenate([np.diff(values) for values in series])
+    near = differences[_is_one_step(differences, usual)]
+    if 2 * np.count_nonzero(near == usual) >= len(near):
+        return usual
+    mean = near.mean().item()
+    if not dated:
+        return mean
+    accuracy = max(np.ptp(near).item() / len(near), 1e-6 * mean)
+    rounded = (round(mean / (1e6 * unit)) * round(1e6 * unit) for unit in _ROUND_STEPS)
+    return next((step for step in rounded if step and abs(step - mean) <= accuracy), mean)
+
+
+def time_text(times: TimeAxis, index: int) -> str:
+    """Returns a time for messages: a date in ISO 8601, or a number as it is stored."""
+    if not times.dated:
+        return str(times.stored[index])
+    text = str(times.stored[index] if times.stored.dtype.kind == "M" else times.values[index].astype("M8[us]"))
+    return re.sub(r"(?<=:\d\d)(:00)?(\.0+)?$", "", text)
 
 
 def format_duration(microseconds: float) -> str:
@@ -348,13 +392,31 @@ def _kind(axis: TimeAxis) -> tuple[bool, str]:
 
 
 def _same_step(axes: list[TimeAxis]) -> tuple[float | None, list[TimeAxis]]:
-    """Returns the most frequent sampling step, and the time axes that have it; a single frame fits any step."""
-    step = sampling_step([axis.values for axis in axes])
-    if step is None:
-        return sampling_step([np.unique(np.concatenate([axis.values for axis in axes]))]), axes
+    """Returns the sampling step that is most frequent, and the time axes that have it; a single frame fits any step."""
+    usual, dated = sampling_step([axis.values for axis in axes]), axes[0].dated
+    if usual is None:
+        return mean_step([np.unique(np.concatenate([axis.values for axis in axes]))], dated), axes
     steps = [sampling_step([axis.values]) for axis in axes]
-    group = [axis for axis, own in zip(axes, steps, strict=True) if own is None or 0.5 * step <= own <= 1.5 * step]
-    return step, group or axes
+    group = [axis for axis, own in zip(axes, steps, strict=True) if own is None or _is_one_step(own, usual)] or axes
+    return mean_step([axis.values for axis in group], dated), group
+
+
+def _is_one_step(differences: Any, step: float, jitter: float = _JITTER) -> Any:
+    return np.abs(differences - step) <= jitter * step
+
+
+def _is_regular(values: np.ndarray, step: float) -> bool:
+    differences = np.diff(np.unique(values))
+    if not len(differences):
+        return True
+    near = _is_one_step(differences, step)
+    exact = np.count_nonzero(_is_one_step(differences, step, _EXACT)) >= np.count_nonzero(near) / 2
+    return near.mean() >= _MIN_REGULAR and bool(exact or _is_uneven(differences, step).mean() <= _MAX_UNEVEN)
+
+
+def _is_uneven(differences: np.ndarray, step: float) -> np.ndarray:
+    """Returns which differences are neither a step nor a gap."""
+    return (differences > 0) & (np.rint(differences / step) <= 1) & ~_is_one_step(differences, step)
 
 
 def _whole_months(series: list[np.ndarray]) -> list[np.ndarray] | None:
@@ -371,19 +433,22 @@ def _months_text(months: int) -> str:
     return f"{count} {unit}{'s' * (count > 1)}"
 
 
-def _positions(values: np.ndarray, step: float) -> np.ndarray:
+def _positions(values: np.ndarray, step: float, jitter: float = _JITTER) -> np.ndarray:
     moments, index = np.unique(values, return_inverse=True)
-    steps = np.maximum(1, np.rint(np.diff(moments) / step)).astype(np.int64)
+    differences = np.diff(moments)
+    jumps = np.maximum(2, np.rint(differences / step)).astype(np.int64)
+    steps = np.where(_is_one_step(differences, step, jitter), 1, jumps)
     return np.concatenate([[0], np.cumsum(steps)])[index.reshape(-1)]
 
 
 def _on_one_grid(series: list[np.ndarray], step: float) -> tuple[list[np.ndarray], tuple[str, ...]]:
     """Returns the ticks of each array, and a remark if the times interleave so that one grid would tear sequences apart."""
     own = [_positions(values, step) for values in series]
-    together = _positions(np.concatenate(series), step)
-    joint = np.split(together, np.cumsum([len(values) for values in series])[:-1])
-    if all(_same_neighbours(*pair) for pair in zip(own, joint, strict=True)):
-        return joint, ()
+    for jitter in (0.5, _JITTER):  # files can follow each other less exactly than frames
+        together = _positions(np.concatenate(series), step, jitter)
+        joint = np.split(together, np.cumsum([len(values) for values in series])[:-1])
+        if all(_same_neighbours(*pair) for pair in zip(own, joint, strict=True)):
+            return joint, ()
     first = min(values.min() for values in series)
     shifts = [int(np.rint((values.min() - first) / step)) for values in series]
     shifted = [ticks + shift for ticks, shift in zip(own, shifts, strict=True)]
@@ -404,10 +469,9 @@ def _step_text(axis: TimeAxis, step: float | None) -> str:
     return f"{step:g} {_UNIT_WORDS[word]}" if word in _UNIT_WORDS else f"{step:g} of {axis.name!r}"
 
 
-def _remarks(ticks: np.ndarray, values: np.ndarray) -> tuple[str, ...]:
+def _remarks_on_order(values: np.ndarray, ticks: np.ndarray) -> tuple[str, ...]:
     repeated = int((np.unique(values, return_counts=True)[1] > 1).sum())
-    jumps = np.diff(ticks)
-    backwards, gaps = int((jumps < 0).sum()), int((jumps > 1).sum())
+    backwards = int((np.diff(ticks) < 0).sum())
     remarks = []
     if repeated:
         remarks.append(
@@ -415,6 +479,23 @@ def _remarks(ticks: np.ndarray, values: np.ndarray) -> tuple[str, ...]:
         )
     if backwards:
         remarks.append(f"time goes backwards in {backwards} place{'s' * (backwards > 1)}")
+    return tuple(remarks)
+
+
+def _remarks_on_jumps(axis: TimeAxis, values: np.ndarray, step: float, text: str) -> tuple[str, ...]:
+    differences = np.diff(values)
+    multiples = np.rint(differences / step).astype(np.int64)
+    gaps = int((multiples > 1).sum())
+    uneven = np.flatnonzero(_is_uneven(differences, step))
+    remarks = []
     if gaps:
-        remarks.append(f"{gaps} gap{'s' * (gaps > 1)}, the longest of {jumps.max() - 1} steps")
+        longest = int(np.max(multiples)) - 1
+        remarks.append(f"{gaps} gap{'s' * (gaps > 1)}, the longest of {longest} step{'s' * (longest > 1)}")
+    if len(uneven):
+        first = uneven[0] + 1
+        apart = _step_text(axis, differences[uneven[0]].item())
+        remarks.append(
+            f"{len(uneven):,} interval{'s' * (len(uneven) > 1)} of another length than the step ({text}), the first before "
+            f"frame {first} ({time_text(axis, first)}, {apart} after the frame before it); no window crosses them"
+        )
     return tuple(remarks)

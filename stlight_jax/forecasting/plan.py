@@ -11,7 +11,7 @@ from stlight_jax.data.continued_times import continue_times
 from stlight_jax.data.formats.joined_files import NOT_JOINED
 from stlight_jax.data.formats.types import FrameSource
 from stlight_jax.data.suspicion import ValueSurvey
-from stlight_jax.data.times import TimeAxis, format_duration, sampling_step
+from stlight_jax.data.times import TimeAxis, format_duration, sampling_step, time_text
 from stlight_jax.errors import InputError
 from stlight_jax.forecasting.forecast_windows import SampledSource, known_after, starts_along
 from stlight_jax.forecasting.request import InputReader, Request
@@ -184,7 +184,7 @@ def _check_gap(source: SampledSource, start: int, in_frames: int) -> None:
     gap = source.gap(start - in_frames, start)
     if gap is not None:
         times = source.times
-        time = f" ({times.stored[gap]})" if times is not None and times.stored is not None else ""
+        time = "" if times is None else f" ({time_text(times, gap)})"
         raise InputError(
             f"{source.original.name}: the {in_frames} frames to predict from are not one step apart in time, they have a jump "
             f"before frame {source.file_index(gap)}{time}; choose another --start, or ignore times with --time=none"

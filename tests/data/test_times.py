@@ -208,3 +208,56 @@ def test_days_since_a_year_before_1_are_read_and_continued_without_a_warning():
 def test_months_are_steps_of_the_calendar(dates, expected, step):
     (found,) = assign_ticks([parse_times(np.array(dates, "M8[h]"), "time", "a.npz")])
     assert (found.ticks.tolist(), found.step) == (expected, step)
+
+
+def dated(offsets, unit="s"):
+    return parse_times(np.datetime64("2026-06-01", "s") + np.asarray(offsets) * np.timedelta64(1, unit), "time", "a.nc")
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_jitter_leaves_the_step_that_the_whole_span_has(seed):
+    jitter = np.random.default_rng(seed).integers(-20, 21, 30)
+    times = dated(np.arange(30) * 300 + jitter)
+    (found,) = assign_ticks([times])
+    assert (found.ticks.tolist(), found.step, found.remarks) == ([*range(30)], "5 min", ())
+    further = continue_times(times, np.zeros(0, int), 29, 2)
+    assert (further.values - times.values[-1]).tolist() == [300_000_000, 600_000_000]
+    seconds_since = decode_times(np.arange(30) * 300 + jitter, "time", {"units": "seconds since 2026-06-01"}, "a.nc")
+    further = continue_times(seconds_since, np.zeros(0, int), 29, 2)
+    assert (further.stored - seconds_since.stored[-1]).tolist() == [300, 600]
+
+
+def test_an_extra_frame_between_two_others_is_a_jump():
+    (found,) = assign_ticks([dated([0, 60, 120, 150, 180, 240], "m")])
+    assert [(run.first, run.frames) for run in split_at_jumps(found.ticks)] == [(0, 3), (3, 1), (4, 2)]
+    assert found.step == "1 h"
+    assert found.remarks == (
+        "2 intervals of another length than the step (1 h), the first before frame 3 (2026-06-01T02:30, 30 min after the frame "
+        "before it); no window crosses them",
+    )
+
+
+def test_frames_at_a_second_rate_are_in_no_window():
+    for first, second in ((3600, 600), (900, 600), (900, 1260)):
+        times = np.cumsum([0] + [first] * 15 + [second] * 14)
+        (found,) = assign_ticks([dated(times)])
+        runs = [(run.first, run.frames) for run in split_at_jumps(found.ticks)]
+        assert runs == [(0, 16), *((place, 1) for place in range(16, 30))]
+        assert found.remarks[0].startswith("14 intervals of another length than the step")
+
+
+def test_irregular_times_are_jumps_throughout_with_one_remark():
+    rng = np.random.default_rng(0)
+    for offsets in (
+        np.cumsum(np.r_[0, rng.integers(1, 9, 29)]) * 3600,
+        np.sort(np.arange(30) * 300 + rng.integers(-140, 141, 30)),
+    ):
+        (found,) = assign_ticks([dated(offsets)])
+        assert (np.diff(found.ticks) > 1).all()
+        (remark,) = found.remarks
+        assert remark.startswith("times are irregular")
+
+
+def test_files_of_5_and_7_minutes_keep_their_own_steps():
+    found = assign_ticks([dated(np.arange(9) * 5, "m"), dated(np.arange(9) * 7, "m")])
+    assert [(each.step, each.ticks.tolist()) for each in found] == [("5 min", [*range(9)]), ("7 min", [*range(9)])]
