@@ -20,7 +20,7 @@ from stlight_jax.reports import comparison
 from stlight_jax.reports.comparison import paper_result
 from stlight_jax.reports.skill import DEFINITION, skill, verdict
 
-_WIDTH, _MOST_COLUMNS = 132, 8  # of a table on the screen
+_WIDTH, _MOST_COLUMNS = 140, 8  # of a table on the screen
 _QUANTILES = (0, 0.05, 0.25, 0.5, 0.75, 0.95, 1)
 
 
@@ -178,11 +178,13 @@ class NamedTable(NamedTuple):
       title: above the table.
       headings: of the columns.
       rows: cells, the first of which is the name of the row.
+      on_page_only: whether the table is left out on the screen.
     """
 
     title: str
     headings: list[str]
     rows: list[list[str]]
+    on_page_only: bool = False
 
 
 def summary(results: Mapping[str, Any]) -> Summary:
@@ -195,11 +197,15 @@ def summary(results: Mapping[str, Any]) -> Summary:
     if "best_constant_image" in overall:
         remarks.append("Best constant image: the mean of the test frames themselves, which no forecast knows.")
     remarks += _on_part_of_the_sequences(results)
-    further = _in_units_by_name(results, names)
+    further = {}
     if "skill" in results:
         against = results["skill"]["against"]
         further["skill"] = {names[key]: _as_percent(values["overall"]) for key, values in against.items()}
         remarks.append(DEFINITION)
+    further |= _in_units_by_name(results, names)
+    remarks += [f"{score.label}: {score.definition}." for score in SCORES if "thresholds" in results]
+    if "in_units" in results:
+        remarks.append("MAE, units and RMSE, units: of a single value, in the data's units.")
     remarks += _errors_in_units(results, names)
     forecasts = {name: overall[key].get(MSE.key) for key, name in names.items() if key not in _NO_FORECASTS and key in overall}
     best = min(forecasts, key=lambda name: np.nan_to_num(forecasts[name], nan=np.inf, posinf=np.inf))
@@ -222,7 +228,7 @@ def _in_units_by_name(results: Mapping[str, Any], names: Mapping[str, str]) -> d
     if not overall:
         return {}
     return {
-        f"{metric.label} in units": {names[key]: f"{values[metric.key]:.4g}" for key, values in overall.items()}
+        f"{metric.label}, units": {names[key]: f"{values[metric.key]:.4g}" for key, values in overall.items()}
         for metric in (MAE, RMSE)
     }
 
@@ -256,7 +262,7 @@ def _tables_of_thresholds(results: Mapping[str, Any], names: Mapping[str, str]) 
         tables.append(NamedTable(title, ["", *headings], rows))
         for score in SCORES:
             rows = [[names[key], *map(score.format, row[score.key])] for key, row in scores["per_lead_time"].items()]
-            tables.append(_per_lead_time(f"{title}: {score.label} per lead time", rows))
+            tables.append(_per_lead_time(f"{title}: {score.label} per lead time", rows)._replace(on_page_only=True))
     return tables
 
 
@@ -333,7 +339,9 @@ def results_text(results: Mapping[str, Any]) -> str:
     """Formats the results of an evaluation, or of forecasts with truth: tables, published results, and last the verdict."""
     shown = summary(results)
     text = metric_tables(shown.title, shown.rows, next(iter(shown.lead_times.values())), [], shown.further)
-    text += "".join(_table_in_parts(table) for table in shown.tables) + "\n".join(shown.remarks) + "\n"
+    text += (
+        "".join(_table_in_parts(table) for table in shown.tables if not table.on_page_only) + "\n".join(shown.remarks) + "\n"
+    )
     if results.get("published") is not None:
         text += "\n" + comparison.as_text(results["published"], network_rows(results))
     return text + (f"\n{results['verdict']}\n" if results.get("verdict") else "")
@@ -341,7 +349,7 @@ def results_text(results: Mapping[str, Any]) -> str:
 
 def _table_in_parts(table: NamedTable) -> str:
     """Formats a table; one of many columns as several below each other."""
-    title, headings, rows = table
+    title, headings, rows, _ = table
     parts = [slice(first, first + _MOST_COLUMNS) for first in range(1, len(headings), _MOST_COLUMNS)]
     return "".join(
         text_table([headings[0], *headings[part]], [[row[0], *row[part]] for row in rows], title, _WIDTH) for part in parts

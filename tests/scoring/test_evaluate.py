@@ -80,7 +80,7 @@ def test_fewer_channels_out_than_in_with_ranges_of_their_own_and_gaps(run):
 
 def test_the_page_and_the_metrics_know_single_sequences(trained):
     config, workdir, state = trained
-    results = evaluate_workdir(workdir, "last")
+    results = evaluate_workdir(workdir, "last", thresholds="400")
     kept = json.loads((workdir / "eval" / "metrics.json").read_text())
     assert kept["sequence_mse"] == results["sequence_mse"]
     prediction, truth, mse = predicted(config, workdir, state)
@@ -94,12 +94,24 @@ def test_the_page_and_the_metrics_know_single_sequences(trained):
         assert quantile == pytest.approx(np.quantile(mse, float(name)), rel=1e-5)
     assert kept["overall"]["stlight"]["mse"] == pytest.approx(mse.mean(), rel=1e-5)
 
+    frames = open_test(config).frames(np.arange(len(mse))).astype(np.float64)
+    true, copied = frames[:, 3:], frames[:, 2:3]
+    valid = (true != 65535) & (copied != 65535)
+    hits = (valid & (true >= 400) & (copied >= 400)).sum((0, 2, 3, 4))
+    events = (valid & (true >= 400)).sum((0, 2, 3, 4))
+    assert valid.sum() == (true != 65535).sum()  # missing in all frames alike
+    np.testing.assert_allclose(kept["thresholds"]["400"]["per_lead_time"]["copy_last_frame"]["pod"], hits / events, rtol=1e-6)
+    assert kept["thresholds"]["400"]["overall"].keys() == kept["baselines"].keys() | {"stlight"}
+    assert kept["verdict"].startswith("By MSE")
+    assert (workdir / "eval" / "table.txt").read_text().rstrip().endswith(kept["verdict"])
+
     def energy(frames):
         return sum(np.nansum(np.square(np.diff(frames, axis=axis)), (0, 2, 3, 4)) for axis in (2, 3))
 
     sharp = energy(np.where(np.isnan(truth), np.nan, prediction)) / energy(truth)
     np.testing.assert_allclose(kept["sharpness"]["per_lead_time"], sharp, rtol=1e-4)
     page = (workdir / "eval" / "report.html").read_text()
+    assert f'<p class="verdict">{kept["verdict"]}</p>' in page
     for title in (f"Best: sequence {order[0]}", f"Best: sequence {order[1]}", f"Worst: sequence {order[-1]}"):
         assert page.count(f'"title":"{title}"') == 1
 
