@@ -29,12 +29,14 @@ class OutputLimits:
       dtypes: element types; empty: every type.
       channels: numbers of channels; empty: every number.
       max_side: largest height and width in pixels; None: no limit.
+      marks_missing: whether missing pixels differ from black ones.
       outer_axes: whether several sequences, and forecasts that overlap or lie apart, fit into one array.
     """
 
     dtypes: tuple[str, ...] = ()
     channels: tuple[int, ...] = ()
     max_side: int | None = None
+    marks_missing: bool = True
     outer_axes: bool = False
 
 

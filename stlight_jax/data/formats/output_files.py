@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from stlight_jax.console.messages import print_message
 from stlight_jax.data.formats import registry
 from stlight_jax.data.formats.file_format import FileFormat, WriteFrame
 from stlight_jax.data.formats.output_spec import OutputSpec
+from stlight_jax.data.formats.value_conversion import count_saturated
 from stlight_jax.errors import InputError
 from stlight_jax.storage.atomic import atomic_output
 from stlight_jax.storage.paths import write_errors
@@ -42,17 +44,29 @@ def check_output(file_format: FileFormat, spec: OutputSpec, path: pathlib.Path) 
 
 
 class _CheckedOutput:
-    """Passes frames to a writer, counts them, and names the file in errors."""
+    """Passes frames to a writer, counts them and the values that the file cannot hold, and names the file in errors."""
 
-    def __init__(self, path: pathlib.Path, write: WriteFrame):
-        self._path, self._write = path, write
-        self.frames = 0
+    def __init__(self, path: pathlib.Path, file_format: FileFormat, spec: OutputSpec, write: WriteFrame):
+        self._path, self._spec, self._write = path, spec, write
+        self._has_grey_levels = file_format.is_pictures and not (file_format.is_folder and spec.keeps_values)
+        self._marks_missing = file_format.limits.marks_missing or (spec.is_eight_bit and spec.fill is not None)
+        self.frames = self._saturated = self._black = 0
 
     def __call__(self, frames: np.ndarray) -> None:
         for frame in frames:
+            self._saturated += count_saturated(frame, self._spec) if self._has_grey_levels else 0
+            self._black += 0 if self._marks_missing else int(np.isnan(frame).any(axis=-1).sum())
             with write_errors(self._path, RuntimeError):
                 self._write(frame, self.frames)
             self.frames += 1
+
+    def remarks(self) -> list[str]:
+        """Returns remarks on values that the file does not have as they were predicted."""
+        counts = (
+            (self._saturated, "values are beyond the range of grey levels and become black or white; write .npy to keep them"),
+            (self._black, "missing pixels are black; write .gif, a folder of pictures or .npy to keep them missing"),
+        )
+        return [f"{self._path}: {count:,} {text}" for count, text in counts if count]
 
 
 @contextlib.contextmanager
@@ -79,9 +93,11 @@ def open_output(
             raise ValueError(f"{file_format.title} is not written by this function")
         file_format.require_packages(path, file_format.packages)
         with write_errors(path, RuntimeError):
-            output = _CheckedOutput(path, open_files.enter_context(file_format.writer(temporary, spec)))
+            output = _CheckedOutput(path, file_format, spec, open_files.enter_context(file_format.writer(temporary, spec)))
         yield output
         if output.frames != spec.total_frames:
             raise InputError(f"{path}: expected {spec.total_frames} frames, got {output.frames}; nothing was written")
         with write_errors(path, RuntimeError):
             open_files.close()
+        for remark in output.remarks():
+            print_message(remark)

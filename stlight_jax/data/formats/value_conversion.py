@@ -79,8 +79,27 @@ def can_hold(dtype: np.dtype, fill: float) -> bool:
 
 def to_grey_levels(frames: np.ndarray, spec: OutputSpec) -> np.ndarray:
     """Converts frames `[..., c]` in the data's units to uint8, black where values are missing and no grey level marks them."""
+    levels = _grey_levels(frames, spec)
+    if spec.is_eight_bit and spec.fill is not None:
+        return to_dtype(levels, np.dtype(np.uint8), spec.fill)
+    return to_dtype(np.nan_to_num(levels), np.dtype(np.uint8), None)
+
+
+def count_saturated(frames: np.ndarray, spec: OutputSpec) -> int:
+    """Returns how many values lie beyond the darkest and the lightest grey level by more than half a level.
+
+    Bytes have no values beyond, so that predictions of pictures that overshoot do not count.
+    """
     if spec.is_eight_bit:
-        return to_dtype(frames if spec.fill is not None else np.nan_to_num(frames), np.dtype(np.uint8), spec.fill)
+        return 0
+    levels = _grey_levels(frames, spec)
+    return int(np.count_nonzero((levels < -0.5) | (levels > 255.5)))
+
+
+def _grey_levels(frames: np.ndarray, spec: OutputSpec) -> np.ndarray:
+    """Returns grey levels as floats, NaN where values are missing."""
+    if spec.is_eight_bit:
+        return frames
     low, high = (np.asarray(values, np.float32) for values in (spec.low, spec.high))
     spans = np.where(high > low, high - low, 1)  # a channel can be constant
-    return to_dtype(np.nan_to_num((frames - low) / spans * 255), np.dtype(np.uint8), None)
+    return (frames - low) / spans * 255

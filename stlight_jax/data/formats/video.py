@@ -295,5 +295,5 @@ FORMAT = FileFormat(
     packages=("av",),
     extra="video",
     is_pictures=True,
-    limits=OutputLimits(channels=(1, 3)),
+    limits=OutputLimits(channels=(1, 3), marks_missing=False),
 )

@@ -168,3 +168,21 @@ def test_an_element_type_that_netcdf_lacks_is_refused(tmp_path):
     frames = random_frames((2, 8, 8, 1))
     with pytest.raises(InputError, match="a.nc: a netCDF file cannot hold float16; write .npy, or give --dtype=float32"):
         check_output(registry.output_format("nc"), output_spec(frames, np.float16), tmp_path / "a.nc")
+
+
+@pytest.mark.parametrize(("name", "black"), [("a.mp4", 3), ("a.gif", 0), ("a", 0)])
+def test_pictures_count_values_that_they_cannot_hold(tmp_path, capsys, name, black):
+    frames = np.full((4, 16, 16, 1), 280, np.float32)
+    frames[0, 0, :3] = np.nan
+    frames[1, 2, :5], frames[3, 3, :2] = 290.1, 269.9
+    frames[2] = 290.01  # within half a level of 290
+    write(tmp_path / name, frames, output_spec(frames, np.float32, low=(270.0,), high=(290.0,)))
+    messages = capsys.readouterr().err
+    assert messages.count("7 values are beyond the range of grey levels") == 1
+    assert messages.count(f"{black} missing pixels are black") == bool(black)
+
+
+def test_bytes_that_overshoot_get_no_remark(tmp_path, capsys):
+    frames = np.full((4, 16, 16, 1), 256, np.float32)
+    write(tmp_path / "a.mp4", frames, output_spec(frames))
+    assert capsys.readouterr().err == ""
