@@ -133,6 +133,9 @@ class EvaluationSection(Section, name="evaluation"):
     baselines: Annotated[Literal["all", "inputs"], Key(
         "Baselines to compare with: all, or those that need no training data.",
         resumable=True, since="0.2", absent="all")] = "all"
+    pysteps: Annotated[bool, Key(
+        "Whether to compare with the extrapolation by pysteps, which takes seconds per sequence of large frames.",
+        resumable=True, since="0.2", absent=False)] = False
     thresholds: Annotated[str, Key(
         "Thresholds of forecasters' scores in the data's units, such as 0.1,1,5; empty for none.",
         resumable=True, since="0.2", absent="")] = ""

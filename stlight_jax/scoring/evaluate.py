@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import re
 from typing import Any
 
 import jax
@@ -17,6 +18,7 @@ from stlight_jax.errors import InputError
 from stlight_jax.evaluation.baselines import Baseline, EvaluatedFrames, FlowBaseline, PeriodBaseline, trained_baselines
 from stlight_jax.evaluation.eval_steps import threshold_scores
 from stlight_jax.evaluation.evaluator import EvaluationSteps, evaluate_with_baselines
+from stlight_jax.evaluation.nowcasting import PystepsBaseline
 from stlight_jax.evaluation.samples import Samples, evenly_spaced
 from stlight_jax.metrics.metric_sums import SampledSums
 from stlight_jax.model.rollout import check_horizon
@@ -175,9 +177,11 @@ def _open_test_data(run: _Run, moved: bool) -> tuple[EvaluatedFrames, dict[str, 
 
 def _baselines(config: RunConfig, data: EvaluatedFrames) -> list[Baseline]:
     """Makes the baselines that need times or training data. Without training data, a message names the reason."""
-    cycle = config.evaluation.cycle
+    periods = _periods(config)
     baselines: list[Baseline] = [FlowBaseline(data)] if data.in_frames > 1 else []
-    baselines += [PeriodBaseline(data, cycle, f"evaluation.cycle is {cycle}")] if cycle else []
+    if config.evaluation.pysteps:
+        baselines.append(PystepsBaseline(data))
+    baselines += [PeriodBaseline(data, period, f"{key} is {period}") for period, key in periods.items()]
     if config.evaluation.baselines == "inputs":
         return baselines
     whole = {key: 0 for key in ("crop", "flips") if hasattr(config.data, key)}
@@ -192,7 +196,14 @@ def _baselines(config: RunConfig, data: EvaluatedFrames) -> list[Baseline]:
     except InputError as error:
         print_message(f"no baselines from training data: {error}")
         return baselines
-    return [*trained_baselines(training, validation, data, [cycle] if cycle else []), *baselines]
+    return [*trained_baselines(training, validation, data, list(periods)), *baselines]
+
+
+def _periods(config: RunConfig) -> dict[int, str]:
+    """Finds the periods of a config in sampling steps, each with the key that has it."""
+    periods = {int(period): "data.periods" for period in re.findall(r"\d+", getattr(config.data, "periods", ""))}
+    cycle = config.evaluation.cycle
+    return periods | ({cycle: "evaluation.cycle"} if cycle else {})
 
 
 def _check_against_training(source: Sequences, scaling: Scaling, trained_on: dict[str, Any], moved: bool) -> dict[str, Any]:
