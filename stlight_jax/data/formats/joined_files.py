@@ -7,19 +7,20 @@ import itertools
 import os
 import re
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 
 import numpy as np
 from etils import epath
 
 from stlight_jax.data.dates_in_names import with_plain_dates, with_year_first
+from stlight_jax.data.formats.cf_attributes import attribute_text
 from stlight_jax.data.formats.read_errors import read_errors
 from stlight_jax.data.formats.types import FrameSource, ReadOptions, frames_per_block
 from stlight_jax.data.joined_times import join_times, time_kind, with_units_of
 from stlight_jax.data.numbers_in_names import NameTicks, number_value, numbered_order, split_names, ticks_of_numbers
 from stlight_jax.data.splits import split_in_name
 from stlight_jax.data.statistics import with_nan
-from stlight_jax.data.times import TimeAxis, sampling_step
+from stlight_jax.data.times import TimeAxis, sampling_step, time_text
 from stlight_jax.data.times_in_names import times_in_names
 
 _NUMBERS = re.compile("([0-9]+)")
@@ -27,7 +28,10 @@ _SIGNED_NUMBERS = re.compile("(?:(?<![0-9a-zA-Z])-)?[0-9]+")
 NOT_JOINED = "are not joined to one sequence"  # in remarks
 _MAX_STEP_RATIO = 1.25  # months have 28 to 31 days
 
+_GRID_ROUNDING = 0.01  # of the distance of pixels
+
 _Key = Callable[[FrameSource], Hashable]
+_Grid = Mapping[str, np.ndarray]
 
 
 def join_files(sources: Sequence[FrameSource], options: ReadOptions) -> list[FrameSource]:
@@ -154,26 +158,52 @@ def _successions(group: list[FrameSource]) -> Iterator[list[FrameSource]]:
 
 
 def _with_one_grid(group: list[FrameSource]) -> list[list[FrameSource]]:
-    """Divides sources by the coordinates of their pixels, equal where names differ in numbers only."""
-    patterns = _grouped(group, _name_pattern)
-    if len(patterns) == 1:
-        return patterns
-    grids: dict[Hashable, list[FrameSource]] = defaultdict(list)
-    for alike in patterns:
-        grids[_grid(alike[0])] += alike
-    return list(grids.values())
+    """Divides sources by the coordinates of their pixels."""
+    if len(group) == 1:
+        return [group]
+    grids: list[tuple[_Grid, list[FrameSource]]] = []
+    for source in group:
+        grid = _grid(source)
+        members = next((members for other, members in grids if not _unlike_coordinate(grid, other)), None)
+        if members is None:
+            grids.append((grid, [source]))
+        else:
+            members.append(source)
+    return [members for _, members in grids]
 
 
-def _grid(source: FrameSource) -> Hashable:
-    """Returns the coordinates of rows and columns, as far as the file has them."""
+def _grid(source: FrameSource) -> _Grid:
+    """Returns the coordinates of rows, of columns and of pixels by their names, as far as the file has them."""
     info, found = source.info, []
     if info.array is None or info.file is None or not info.array.dims:
-        return ()
-    for dim, letter in zip(info.array.dims, info.axes, strict=True):
-        for coordinate in info.file.along(dim)[:1] if letter in "hw" else ():
-            with read_errors(info.path), coordinate.opened() as values:
-                found.append(np.asarray(values[:]).tolist())
-    return str(found)
+        return {}
+    dims = {dim for dim, letter in zip(info.array.dims, info.axes, strict=True) if letter in "hw"}
+    for dim in sorted(dims):
+        found += info.file.along(dim)[:1]
+    named = attribute_text(info.array.attributes.get("coordinates", "")).split()
+    found += [array for array in info.file.arrays if array.key in named and len(array.shape) == 2 and {*array.dims} == dims]
+    grid = {}
+    for coordinate in found:
+        with read_errors(info.path), coordinate.opened() as values:
+            grid[coordinate.key] = np.asarray(values[...])
+    return grid
+
+
+def _unlike_coordinate(grid: _Grid, other: _Grid) -> str:
+    """Returns the name of a coordinate that differs by more than rounding, or that one grid lacks; "" if there is none."""
+    for key in sorted({*grid, *other}):
+        values, others = grid.get(key), other.get(key)
+        if values is None or others is None or values.shape != others.shape:
+            return key
+        if values.dtype.kind not in "iuf" or others.dtype.kind not in "iuf":
+            same = np.array_equal(values, others)
+        else:
+            steps = np.abs(np.diff(values.astype(np.float64), axis=-1))
+            cell = np.nanmedian(steps).item() if steps.size else 0.0
+            same = np.allclose(values, others, rtol=1e-6, atol=_GRID_ROUNDING * cell, equal_nan=True)
+        if not same:
+            return key
+    return ""
 
 
 def _counted(alike: list[FrameSource]) -> list[list[FrameSource]]:
@@ -238,10 +268,12 @@ def _explain_separate(sources: list[FrameSource]) -> list[FrameSource]:
     """Adds to the first of several files of one thing, of one frame each or of times that overlap, why they are no sequence."""
     for alike in _grouped(list(filter(_is_array, sources)), _thing):
         number, remark = len(alike), ""
-        if number > 1 and {source.frames for source in alike} == {1}:
-            reason = "their names differ in more than a number"
-            if alike[0].times is not None:
-                reason = "their times overlap, or their grids differ"
+        if number == 1:
+            continue
+        if alike[0].times is not None and (reason := _unlike_grids(alike)):
+            remark = f"{number:,} {_parts_word(alike)} {NOT_JOINED}: {reason}"
+        elif {source.frames for source in alike} == {1}:
+            reason = "their names differ in more than a number" if alike[0].times is None else _repeated_time(alike)
             remark = f"{number:,} {_parts_word(alike)} of one frame {NOT_JOINED}: {reason}"
         elif alike[0].times is not None and (pair := _first_overlap(alike)) is not None:
             first, second = (source.name for source in pair)
@@ -252,6 +284,28 @@ def _explain_separate(sources: list[FrameSource]) -> list[FrameSource]:
             place = next(number for number, source in enumerate(sources) if source is alike[0])
             sources[place] = dataclasses.replace(alike[0], remarks=(*alike[0].remarks, remark))
     return sources
+
+
+def _unlike_grids(group: list[FrameSource]) -> str:
+    """Names two sources in one folder that follow each other in time on different grids; "" if there are none."""
+    for near in _grouped(group, _dated_folder):
+        ordered = sorted(near, key=_span)
+        grids = list(map(_grid, ordered)) if len(ordered) > 1 else []
+        for place, (earlier, later) in enumerate(itertools.pairwise(ordered)):
+            key = _unlike_coordinate(grids[place], grids[place + 1])
+            if key and _span(earlier)[1] < _span(later)[0]:
+                return f"the coordinate {key!r} of {later.name} differs from that of {earlier.name}; bring them to one grid"
+    return ""
+
+
+def _repeated_time(group: list[FrameSource]) -> str:
+    """Names a time that two sources of one frame share."""
+    for earlier, later in itertools.pairwise(sorted(group, key=_span)):
+        assert later.times is not None
+        if _span(earlier) == _span(later):
+            time = time_text(later.times, 0)
+            return f"their times overlap, {earlier.name} and {later.name} have the time {time}; leave out one of them"
+    return "they lie in different folders, or are not one sampling step apart"
 
 
 def _first_overlap(group: list[FrameSource]) -> tuple[FrameSource, FrameSource] | None:

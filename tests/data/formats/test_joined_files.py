@@ -369,3 +369,34 @@ def test_files_whose_times_overlap_in_part_are_named(tmp_path):
     for number in range(3):
         save(tmp_path / f"h{number}.npz", np.arange(4 + number))  # simulations that all begin at the same time
     assert not any("joined" in remark for sequence in open_all(tmp_path) for remark in sequence.remarks)
+
+
+@pytest.mark.parametrize("rows", [np.arange(6.0)[::-1], np.arange(6.0) + 5], ids=["reversed", "shifted"])
+def test_files_on_different_grids_stay_apart_with_a_remark(tmp_path, rows):
+    for number in range(3):
+        write_netcdf(tmp_path / f"{number}.nc", np.arange(10) + 10 * number, "hours since 2020-01-01", frames=FRAMES[:10])
+        with netCDF4.Dataset(tmp_path / f"{number}.nc", "a") as file:
+            file.createVariable("y", "f8", ("y",))[:] = np.arange(6) if number < 2 else rows
+    first, second = open_all(tmp_path)
+    assert (first.frames, second.frames) == (20, 10)
+    assert (
+        "2 files are not joined to one sequence: the coordinate 'y' of 2.nc#rain differs from that of 0..1.nc#rain; bring them "
+        "to one grid"
+    ) in first.remarks
+
+
+def test_a_grid_that_differs_by_rounding_is_the_same(tmp_path):
+    for number, dtype in enumerate(("f4", "f8")):
+        write_netcdf(tmp_path / f"{number}.nc", [number], "hours since 2020-01-01", frames=FRAMES[:1])
+        with netCDF4.Dataset(tmp_path / f"{number}.nc", "a") as file:
+            file.createVariable("y", dtype, ("y",))[:] = 47.1 + np.arange(6) / 3
+    assert open_one(tmp_path).frames == 2
+
+
+def test_the_file_with_a_repeated_time_is_named(tmp_path):
+    for number, hour in enumerate((0, 1, 2, 2)):
+        save(tmp_path / f"r{number}.npz", [hour])
+    assert any(
+        "their times overlap, r2.npz#rain and r3.npz#rain have the time 2020-01-01T02; leave out one of them" in remark
+        for remark in open_all(tmp_path)[0].remarks
+    )
