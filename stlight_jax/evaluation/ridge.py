@@ -223,5 +223,5 @@ def _rows(values: np.ndarray, valid: np.ndarray | None, shape: _Shape, pixels: s
     if valid is None:
         return x, y
     known_inputs, known_targets = (part.all((1, 3)) for part in parts(valid))
-    whole = (known_inputs & known_targets)[..., None]  # [b, pixels, 1]
+    whole = np.expand_dims(known_inputs & known_targets, -1)  # [b, pixels, 1]
     return np.where(whole, x, 0.0), np.where(whole, y, 0.0)

@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 import re
+import struct
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ import pytest
 
 from stlight_jax import InputError, STLight, STLightConfig
 from stlight_jax.model.stlight import init_variables
+from stlight_jax.torch_reference.weight_files import read_weights
 from stlight_jax.torch_reference.weights import arrays_from_variables, batches_tracked, network_arguments, variables_from_torch
 from tests.conftest import ROOT, load_config
 
@@ -137,3 +139,15 @@ def test_everything_wrong_is_listed(small_model):
     assert "1 unexpected: head.weight" in message
     assert "1 misshapen: mixers.1.far.weight [8, 1, 5, 5] instead of [8, 1, 3, 3]" in message
     assert "\n" not in message
+
+
+def test_tensors_of_safetensors_are_read_as_its_specification_lays_them_out(tmp_path):
+    pytest.importorskip("safetensors")
+    header = b'{"a":{"dtype":"F32","shape":[1,2],"data_offsets":[0,8]},"b":{"dtype":"BF16","shape":[],"data_offsets":[8,10]}}'
+    content = struct.pack("<Q", len(header)) + header + struct.pack("<2f", 1.5, -2.0) + b"\x80\x3f"
+    (tmp_path / "w.safetensors").write_bytes(content)
+    found = read_weights(tmp_path / "w.safetensors")[""]
+    assert {name: (str(array.dtype), array.tolist()) for name, array in found.items()} == {
+        "a": ("float32", [[1.5, -2.0]]),
+        "b": ("bfloat16", 1.0),
+    }
