@@ -49,6 +49,7 @@ _SIGNATURES: tuple[tuple[bytes, str, str], ...] = (
 # How to convert files, by their endings.
 _ADVICE = {
     ".grib .grib1 .grib2 .grb .grb1 .grb2 .gb .gb2": f"GRIB is not read; {_GRIB}",
+    ".bufr .bfr": "BUFR is not read; convert it to netCDF",
     ".zip .tar .gz .tgz .bz2 .tbz .xz .txz .zst .7z .rar .z": "archives and compressed files are not read; unpack them",
     ".mat": f"MATLAB files are not read; load them with scipy.io.loadmat, or h5py from version 7.3 on, {_SAVE}, time first",
     ".csv .tsv .asc .xlsx .parquet .feather": f"tables are not read; load them with pandas or numpy.loadtxt, {_SAVE}",
@@ -102,6 +103,23 @@ def _kind(path: epath.PathLike) -> tuple[str, str]:
         if not start.strip(b"\0") and os.path.getsize(path) > len(start):
             return "filled with zeros at its beginning", "download or write it again"
     return "", ""
+
+
+def check_archive(path: epath.PathLike, *endings: str) -> None:
+    """Refuses a ZIP archive of other files, which are named.
+
+    Args:
+      path: the archive.
+      *endings: those of the names of files that belong into it.
+
+    Raises:
+      InputError: no file in it has such an ending.
+    """
+    with zipfile.ZipFile(path) as archive:
+        if any(name.endswith(endings) for name in archive.namelist()):
+            return
+    expected = " or ".join(endings)
+    raise InputError(f"{path} is a ZIP archive{_archive_names(path)}; expected files that end in {expected}; unpack it")
 
 
 def _archive_names(path: epath.PathLike) -> str:

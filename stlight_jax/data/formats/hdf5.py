@@ -197,6 +197,8 @@ def _write(path: pathlib.Path, spec: OutputSpec) -> Iterator[WriteFrame]:
             if values.dtype.kind in "UO":
                 values = np.char.encode(values.astype(str), "utf-8")
             written[coordinate.key] = file.create_dataset(coordinate.key, data=values)
+        if any(dim in written for dim in plan.sizes):
+            _add_scales(file, written, plan.sizes)
         for item in (array, *plan.coordinates):
             _describe(written, item)
 
@@ -205,6 +207,14 @@ def _write(path: pathlib.Path, spec: OutputSpec) -> Iterator[WriteFrame]:
             frames[key] = stored
 
         yield write
+
+
+def _add_scales(file: Any, written: dict[str, Any], sizes: Mapping[str, int]) -> None:
+    """Adds scales without values for dimensions without a coordinate: netCDF reads no array of which only some have scales."""
+    for dim, size in sizes.items():
+        if dim not in file:
+            scale = written[dim] = file.create_dataset(dim, (size,), ">f4")
+            scale.make_scale(f"{_NO_COORDINATE}.{size:10}")
 
 
 def _describe(written: Mapping[str, Any], array: WrittenArray) -> None:

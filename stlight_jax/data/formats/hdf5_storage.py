@@ -9,6 +9,7 @@ from typing import Any
 
 from etils import epath
 
+from stlight_jax.data.formats.stored_arrays import describe_unwritten, mostly_unwritten
 from stlight_jax.errors import InputError
 
 # https://github.com/HDFGroup/hdf5_plugins/blob/master/docs/RegisteredFilterPlugins.md
@@ -163,9 +164,11 @@ def count_unwritten(label: str, item: Any) -> tuple[str, ...]:
             total *= -(-size // length)
     if stored >= total:
         return ()
-    text = f"{total - stored:,} of its {total:,} chunks were never written"
+    text = describe_unwritten(total - stored, total)
     has_fill = item.id.get_create_plist().fill_value_defined() == h5py.h5d.FILL_VALUE_USER_DEFINED
-    if not has_fill or stored < total * _LEAST_WRITTEN:
+    if has_fill and stored < total * _LEAST_WRITTEN:
+        raise mostly_unwritten(label, item.shape, f"{total:,} chunk{'s' * (total > 1)}", f"{stored:,} of them written")
+    if not has_fill:
         raise InputError(
             f"{label} has shape {list(item.shape)}, but {text}; check the program that wrote it, and cut the array to its "
             f"data with h5py's resize, or create it with a fillvalue that means missing"

@@ -13,7 +13,7 @@ from etils import epath
 
 from stlight_jax.data.available_memory import memory_available
 from stlight_jax.data.continued_times import to_datetime64
-from stlight_jax.data.formats.file_contents import require_kind
+from stlight_jax.data.formats.file_contents import check_archive, require_kind
 from stlight_jax.data.formats.file_format import FileFormat, OutputLimits, WriteFrame
 from stlight_jax.data.formats.named_arrays import open_arrays
 from stlight_jax.data.formats.npy import NpyVersionError, read_npy_header, write_npy_header, write_values
@@ -43,6 +43,8 @@ def _read(files: Sequence[epath.Path], name: str, options: ReadOptions) -> list[
             if entry.filename.endswith(".npy"):
                 with contextlib.suppress(NpyVersionError):  # structured arrays hold no frames
                     arrays.append(_stored_array(path, archive, entry))
+    if not arrays:
+        check_archive(path, ".npy")
     return open_arrays(ArrayFile(path, FORMAT.name, name, arrays), options)
 
 
@@ -62,7 +64,7 @@ def _stored_array(path: epath.Path, archive: zipfile.ZipFile, entry: zipfile.Zip
             f"{path}: the header of {key} declares {header.dtype} {list(header.shape)}, {size:,} bytes, "
             f"the archive has {found:,} of it; the file is damaged or malicious"
         )
-    load = functools.partial(_load_fortran if header.fortran_order else _ForwardArray, path, key)
+    load = functools.partial(_load_fortran if header.fortran_order and not header.dtype.hasobject else _ForwardArray, path, key)
     return StoredArray(key, header.shape, header.dtype, lambda: contextlib.nullcontext(_loaded(load)))
 
 
@@ -97,6 +99,11 @@ class _ForwardArray:
         self._archive = zipfile.ZipFile(path)
         self._file = self._archive.open(f"{key}.npy")
         header = read_npy_header(self._file)
+        if header.dtype.hasobject:
+            raise InputError(
+                f"{self._label} holds Python objects, which are not read, as they can run programs; save it as text with "
+                "astype(str), or leave it out (--config.data.time=none ignores times)"
+            )
         self._shape, self._dtype, self._start = header.shape, header.dtype, self._file.tell()
 
     def __getitem__(self, index: Any) -> np.ndarray:

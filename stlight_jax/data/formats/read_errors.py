@@ -51,7 +51,7 @@ def read_errors(path: epath.PathLike, *more: type[Exception]) -> Iterator[None]:
             raise InputError(
                 f"{name} cannot be read: permission denied; get the right to read it, e.g. with chmod -R u+rX"
             ) from None
-        if isinstance(error, FileNotFoundError):
+        if isinstance(error, FileNotFoundError) and name is not path:
             raise InputError(f"{name}: no such file or folder") from None
         raise InputError(f"{path} is damaged, or not what its name says: {one_line(error)}") from None
 

@@ -100,6 +100,13 @@ class ArrayFile:
         return sorted(found, key=lambda array: array.key != dim)
 
 
+def describe_unwritten(left_out: int, chunks: int) -> str:
+    """Returns how many chunks of an array were never written, for messages."""
+    if chunks == 1:
+        return "its only chunk was never written"
+    return f"{left_out:,} of its {chunks:,} chunks {'was' if left_out == 1 else 'were'} never written"
+
+
 def mostly_unwritten(label: str, shape: Sequence[int], declared: str, found: str) -> InputError:
     """Returns the error on an array of which hardly any part was written; a damaged header can declare any shape."""
     return InputError(

@@ -13,16 +13,18 @@ from typing import Any
 import numpy as np
 from etils import epath
 
+from stlight_jax.data.formats.file_contents import check_archive
 from stlight_jax.data.formats.file_format import FileFormat, OutputLimits, WriteFrame
 from stlight_jax.data.formats.named_arrays import open_arrays
 from stlight_jax.data.formats.output_spec import OutputSpec
 from stlight_jax.data.formats.read_errors import read_errors
-from stlight_jax.data.formats.stored_arrays import ArrayFile, StoredArray, mostly_unwritten
+from stlight_jax.data.formats.stored_arrays import ArrayFile, StoredArray, describe_unwritten, mostly_unwritten
 from stlight_jax.data.formats.types import FrameSource, ReadOptions
 from stlight_jax.data.formats.written_arrays import WritingPlan, WrittenArray, plan_arrays
 from stlight_jax.errors import InputError
 
 _DIMENSIONS = "_ARRAY_DIMENSIONS"  # xarray's attribute, in version 2
+_METADATA = (".zgroup", ".zarray", ".zmetadata", "zarr.json")
 _MAX_COUNTED = 10**5  # chunks; each is a file
 _LEAST_STORED = 1e-3  # a share of the chunks; damaged metadata can declare any number
 
@@ -31,6 +33,9 @@ def _read(files: Sequence[epath.Path], name: str, options: ReadOptions) -> list[
     import zarr
 
     (path,) = files
+    if path.is_file():
+        with read_errors(path):
+            check_archive(path, *_METADATA)
     with read_errors(path), _opened(path) as root:
         found = dict(root.members(max_depth=None)) if isinstance(root, zarr.Group) else {"": root}
         groups: dict[str, Mapping[str, Any]] = {"": root.attrs.asdict()}
@@ -125,7 +130,7 @@ def _storage_remarks(path: epath.Path, key: str, item: Any) -> tuple[str, ...]:
             raise mostly_unwritten(f"{path}#{key}", item.shape, f"{item.nchunks:,} chunks", f"its folder has {files:,} files")
         return ()
     left_out = item.nchunks - item.nchunks_initialized
-    text, remarks = f"{left_out:,} of its {item.nchunks:,} chunks are not stored", []
+    text, remarks = describe_unwritten(left_out, item.nchunks), []
     if left_out > 0:
         if left_out == item.nchunks and fill != 0:
             raise InputError(f"{path}#{key}: {text}, so that all values are missing; get a whole copy, or write the array anew")
@@ -160,8 +165,7 @@ def _write(path: pathlib.Path, spec: OutputSpec) -> Iterator[WriteFrame]:
             frames[key] = stored
 
         yield write
-        if version == 2:
-            zarr.consolidate_metadata(os.fspath(path), zarr_format=version)
+        zarr.consolidate_metadata(os.fspath(path), zarr_format=version)  # so that readers do not search the folder
 
 
 def _create(root: Any, array: WrittenArray, plan: WritingPlan, version: int) -> Any:
@@ -196,7 +200,7 @@ FORMAT = FileFormat(
     title="a Zarr folder",
     endings=(".zarr.zip",),
     folder_endings=(".zarr",),
-    folder_markers=(".zgroup", ".zarray", ".zmetadata", "zarr.json"),
+    folder_markers=_METADATA,
     reader=_read,
     output_endings=(".zarr",),
     writer=_write,

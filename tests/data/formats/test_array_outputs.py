@@ -31,6 +31,16 @@ def test_arrays_keep_their_type_and_axes(tmp_path, kind, dtype, high):
     np.testing.assert_array_equal(found, truth)
 
 
+def test_hdf5_with_times_is_read_by_netcdf(tmp_path):
+    netcdf = pytest.importorskip("netCDF4")
+    frames = random_frames((5, 6, 7, 1))
+    times = parse_times(np.datetime64("2026-06-01", "D") + np.arange(5), "time", "")
+    with netcdf.Dataset(write(tmp_path / "a.h5", frames, output_spec(frames, axes="thw", times=times))) as file:
+        assert {name: len(dimension) for name, dimension in file.dimensions.items()} == {"time": 5, "y": 6, "x": 7}
+        assert {*file.variables} == {"rain", "time"}
+        np.testing.assert_array_equal(file["rain"][:], np.rint(frames[..., 0]))
+
+
 def test_one_channel_is_written_as_it_was(tmp_path):
     frames = random_frames((3, 6, 7, 1))
     assert np.load(write(tmp_path / "a.npy", frames, output_spec(frames, axes="thw"))).shape == (3, 6, 7)
@@ -63,6 +73,11 @@ def test_items_and_windows_are_the_outer_axes(tmp_path, kind):
             assert data["lead"].values.tolist() == [1, 2, 3, 4]
 
 
+def has_values(item):
+    """Whether an HDF5 object is an array, and not just the size of a dimension, as netCDF stores it."""
+    return hasattr(item, "shape") and not item.attrs.get("NAME", b"").startswith(b"This is a netCDF dimension but not a netCDF")
+
+
 @pytest.mark.parametrize("kind", ["npz", "h5", "nc"])
 @pytest.mark.parametrize("key", ["start", "start/rain", "start_time", "time", "window", "lead", "y", "channel"])
 def test_frames_keep_their_name_though_other_arrays_would_have_it(tmp_path, kind, key):
@@ -77,7 +92,7 @@ def test_frames_keep_their_name_though_other_arrays_would_have_it(tmp_path, kind
     elif kind == "h5":
         found = {}
         with pytest.importorskip("h5py").File(path) as file:
-            file.visititems(lambda name, item: found.update({name: item[...]} if hasattr(item, "shape") else {}))
+            file.visititems(lambda name, item: found.update({name: item[...]} if has_values(item) else {}))
     else:
         with pytest.importorskip("xarray").open_dataset(path, decode_times=False) as data:
             found = {name: item.values for name, item in data.variables.items()}

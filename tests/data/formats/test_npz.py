@@ -23,6 +23,21 @@ def test_objects_are_never_unpickled(tmp_path):
         open_all(tmp_path / "b.npz")
 
 
+def test_times_that_are_python_objects_are_named_with_a_way_out(tmp_path):
+    np.savez(tmp_path / "a.npz", v=FRAMES, time=np.array([f"2026-06-0{day}" for day in range(1, 7)], object))
+    with pytest.raises(InputError, match=r"a.npz#time holds Python objects, .* astype\(str\), .*--config.data.time=none"):
+        open_all(tmp_path / "a.npz")
+    assert np.array_equal(read_frames(open_one(tmp_path / "a.npz", time="none")), FRAMES)
+
+
+def test_an_archive_of_other_files_names_them(tmp_path):
+    for name in ("a.npz", "a.zarr.zip"):
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.writestr("rain.nc", b"CDF")
+        with pytest.raises(InputError, match=rf"{name} is a ZIP archive with 1 file \(rain.nc\); .*; unpack it"):
+            open_all(tmp_path / name)
+
+
 def test_a_flipped_bit_in_an_archive_is_found_when_it_is_read(tmp_path):
     path = tmp_path / "a.npz"
     np.savez(path, x=np.tile(FRAMES, (40, 1, 1, 1)))

@@ -2,12 +2,14 @@
 
 import shutil
 import sys
+import warnings
 
 import numpy as np
 import pytest
 
 from stlight_jax import InputError
 from tests.data.formats.frame_files import open_all, open_one, read_frames
+from tests.data.formats.outputs import output_spec, random_frames, write
 
 zarr = pytest.importorskip("zarr")
 
@@ -80,7 +82,7 @@ def test_zeros_that_xarray_reads_as_missing_get_a_remark(tmp_path):
 
 
 def test_chunks_that_are_not_there_get_a_remark_or_are_missing(tmp_path):
-    text = "4 of its 6 chunks are not stored"
+    text = "4 of its 6 chunks were never written"
     for fill, remark in ((0.0, f"{text}; they read as 0"), (-1.0, f"{text}; their values are missing (fill value -1)")):
         path = saved(tmp_path / "a.zarr", 3, fill_value=fill, config={"write_empty_chunks": True})
         for folder in (path / "rain" / "c" / "1", path / "rain" / "c" / "2"):
@@ -89,8 +91,21 @@ def test_chunks_that_are_not_there_get_a_remark_or_are_missing(tmp_path):
         assert any(remark in told for told in sequence.remarks)
         assert np.isnan(read_frames(sequence)[10:]).all() == (fill != 0)
     shutil.rmtree(path / "rain" / "c")
-    with pytest.raises(InputError, match=r"a.zarr#rain: 6 of its 6 chunks are not stored, so that all values are missing"):
+    with pytest.raises(InputError, match=r"a.zarr#rain: 6 of its 6 chunks were never written, so that all values are missing"):
         open_one(path)
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_no_file_of_an_output_is_foreign_to_zarr(tmp_path, version):
+    frames = random_frames((3, 6, 7, 1))
+    source = open_one(saved(tmp_path / "in.zarr", version)).info
+    path = write(tmp_path / "a.zarr", frames, output_spec(frames, np.float32, source=source))
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        members = dict(zarr.open_group(path, mode="r").members())
+    assert [*members] == ["rain"]
+    np.testing.assert_array_equal(members["rain"][...], frames[..., 0])
+    assert not warned
 
 
 def test_a_codec_that_is_not_installed_is_named(tmp_path):
