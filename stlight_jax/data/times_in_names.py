@@ -52,6 +52,17 @@ def times_in_names(names: Sequence[str]) -> TimeAxis | None:
     return TimeAxis("file names", dates.astype(np.int64), True, "time", dates)
 
 
+def name_of_time(moments: np.ndarray, index: int) -> str:
+    """Returns one of several moments, int64 microseconds since 1970, as a name that `times_in_names` reads.
+
+    Args:
+      moments: all moments, which decide whether names have seconds and their fractions.
+      index: that of the moment.
+    """
+    precision = "us" if (moments % 1_000_000).any() else "s" if (moments % 60_000_000).any() else "m"
+    return re.sub("[-:.]", "", str(np.datetime64(int(moments[index]), "us").astype(f"M8[{precision}]")))
+
+
 def _zone(moment: re.Match[str]) -> tuple[datetime.timedelta | None, str]:
     """Returns the offset from UTC behind a time, None without one, and the name of a time zone."""
     rest = moment.string[moment.end() :]

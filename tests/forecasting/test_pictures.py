@@ -1,5 +1,8 @@
 """`stlight predict` from pictures and animations: gaps, times in names, transparency."""
 
+import datetime
+import pathlib
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -27,6 +30,10 @@ def test_times_in_the_names_of_pictures_go_on(tmp_path, capsys):
     run(tmp_path / "a", out="a.npz")
     assert np.array_equal(np.load("a.npz")["time"], np.datetime64("2026-06-02T00:05", "us") + np.array([0, 5 * 60_000_000]))
     assert "; --time=none ignores them" in "".join(capsys.readouterr())
+    run(tmp_path / "a", out="b")
+    assert sorted(path.name for path in pathlib.Path("b").glob("*.png")) == ["20260602T0005.png", "20260602T0010.png"]
+    (again,) = open_sequences("b", ReadOptions())
+    assert again.times.values.astype("M8[us]").tolist() == [datetime.datetime(2026, 6, 2, 0, minute) for minute in (5, 10)]
 
 
 def test_transparent_pixels_are_transparent_in_the_output(tmp_path):

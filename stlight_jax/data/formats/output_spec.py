@@ -8,6 +8,7 @@ import numpy as np
 
 from stlight_jax.data.formats.types import SourceInfo
 from stlight_jax.data.times import TimeAxis
+from stlight_jax.data.times_in_names import name_of_time
 
 _MIN_DIGITS = 5
 
@@ -92,7 +93,9 @@ class OutputSpec:
         return self.source.is_pictures and (dtype == np.uint16 or (dtype != np.uint8 and self.shape[-1] == 1))
 
     def picture_name(self, frame: int) -> str:
-        """Returns the number of a frame in its sequence, padded with zeros; a picture's name without its ending."""
+        """Returns a picture's name without its ending: its time if the source's names give times, else its padded number."""
+        if self.times is not None and self.source.is_pictures and self.times.dated:
+            return name_of_time(self.times.values, frame)
         numbers = self.frame_numbers
         number, last = (frame, self.total_frames - 1) if numbers is None else (numbers[frame], numbers[-1])
         return f"{number:0{max(_MIN_DIGITS, len(str(last)))}}"
