@@ -1,7 +1,8 @@
 """Forecasts the next frames of files: `stlight predict INPUT --workdir=RUN`, or with the shipped network `--model=tiny`.
 
-INPUT is a video, a GIF, a folder of pictures, a .npy, .npz, HDF5 or netCDF file, or a folder of several such files. The
-forecast is written to a file of the same kind.
+INPUT is a video, a GIF or another animation, a folder of pictures, a TIFF stack, a .npy, .npz, HDF5 or netCDF file, a Zarr
+folder or archive, or a folder of several of them. The forecast is written to a file of the same kind, that of a TIFF stack to
+a folder of pictures.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ def _define_flags(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     choice("dtype", None, ["float16", "float32", "float64"], "Type of written arrays; that of INPUT by default.")
     # how the input is read
     define_value_range_flag(values, "LOW,HIGH in INPUT's units, which correspond to the ends of the trained range.")
-    text("variable", None, "Array in a .npz, HDF5 or netCDF file; by default, as for all following flags, as in training.")
+    text("variable", None, "Array in a .npz, HDF5, netCDF or Zarr file; by default, as for all further flags, as in training.")
     text("time", None, "Time coordinate of the array; none ignores times.")
     text("layout", None, "Axes of arrays: thw, thwc, tchw, nthw, nthwc, ntchw, hw, hwc or chw.")
     choice("channels", None, ["grey", "rgb"], "Channels of videos and pictures; those of the network by default.")

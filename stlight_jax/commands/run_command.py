@@ -64,7 +64,7 @@ def quiet_libraries() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # the import of JAX would set it to 1
     os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # otherwise TensorFlow announces these at its import
-    warnings.filterwarnings("ignore", module=r"(orbax|flax|jax|tensorflow)(\.|$)")
+    warnings.filterwarnings("ignore", module=r"(orbax|flax|jax|tensorflow|PIL)(\.|$)")
     sys.unraisablehook = signals.resend_unraisable_interrupt
     flags.FLAGS.mark_as_parsed()  # commands have flags of their own; absl would print a line before the first warning
     logging.use_absl_handler()

@@ -79,7 +79,7 @@ class ClipsBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
                     progress.advance(min(written, split.frames))
                 table.append(_table_entry(clip, first, written - first))
         if not written:
-            raise InputError(f"{self.name}: there are no frames for the split {name}")
+            raise InputError(f"{self.name}: no clip has frames for the split {name}; check the raw data")
         self.reader.check_statistics(name, statistics.as_json())
         self.info.metadata["splits"][name] = {
             "frames": written,

@@ -19,6 +19,14 @@ from stlight_jax.data.suspicion import FILL_OPTION, ValueSurvey, remarks_on_empt
 from stlight_jax.data.windows import Segment, split_at_jumps
 from stlight_jax.errors import InputError
 
+# What all sequences must share, and what to do where they differ.
+_SHARED = {
+    "shape": "data.height and data.width bring all to one size",
+    "dtype": "save all with one type",
+    "fill": "save all with one type",
+    "step": "bring all to one step, or ignore times with --config.data.time=none",
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class FramesOptions(ReadOptions, SplitRule):
@@ -164,13 +172,13 @@ class FramesReader(ClipReader):
         return remarks
 
     def _check_agreement(self, sequence: FrameSource, first: FrameSource) -> None:
-        for name in ("shape", "dtype", "fill", "step"):
+        for name, advice in _SHARED.items():
             value, expected = getattr(sequence, name), getattr(first, name)
             resized = name == "shape" and self._options.height > 0 and value[-1] == expected[-1]
             if value != expected and not resized:
-                advice = "; data.height and data.width bring all to one size" if name == "shape" else ""
                 raise InputError(
-                    f"{sequence.name} has {name} {value}, {first.name} {expected}; all sequences must agree{advice}"
+                    f"{sequence.name} has {name} {value or 'none'}, {first.name} {expected or 'none'}; all sequences must "
+                    f"agree; {advice}"
                 )
 
     def _clips(self, parts: list[SplitPart]) -> Iterator[RawClip]:

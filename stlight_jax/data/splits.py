@@ -108,9 +108,10 @@ def split(candidates: Sequence[Candidate], rule: SplitRule) -> tuple[Parts, str]
         label = f"by time, with {rule.gap} frames left out between splits"
     for name in SPLITS:
         if not any(part.segments for part in parts[name]):
+            longest = max((sum(segment.frames for segment in candidate.segments) for candidate in candidates), default=0)
             raise InputError(
-                f"there are no frames for the split {name} (divided {label}); change data.split, data.validation_fraction, "
-                "data.test_fraction or data.gap"
+                f"there are no frames for the split {name} (divided {label}; the longest sequence has {longest:,} frames); "
+                "change data.split, data.validation_fraction, data.test_fraction or data.gap"
             )
     counts = {name: sum(segment.frames for part in parts[name] for segment in part.segments) for name in SPLITS}
     return parts, f"divided {label}: " + ", ".join(f"{name} {count:,} frames" for name, count in counts.items())

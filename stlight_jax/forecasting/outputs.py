@@ -202,16 +202,24 @@ def _requested_format(request: Request, named: pathlib.Path | None) -> FileForma
     requested = registry.output_format(request.kind)
     if request.kind and requested is None:
         names = ", ".join(file_format.name for file_format in registry.output_formats())
-        raise InputError(f"--kind={request.kind}: choose one of {names}")
+        raise InputError(f"--kind={request.kind}: choose one of {names}{_advice_on_pictures(f'.{request.kind}')}")
     if named is None or not named.suffix:
         return requested
     by_ending = registry.output_format_of(named.suffix)
     if by_ending is None:
-        endings = ", ".join(item.output_ending for item in registry.output_formats() if item.output_ending)
-        raise InputError(f"--out={request.out}: no format ends in {named.suffix}; choose one of {endings}, or a folder")
+        endings = ", ".join(ending for item in registry.output_formats() for ending in item.output_endings or ())
+        raise InputError(
+            f"--out={request.out}: no format ends in {named.suffix}; choose one of {endings}, or a folder"
+            f"{_advice_on_pictures(named.suffix)}"
+        )
     if requested not in (None, by_ending):
         raise InputError(f"--out={request.out} and --kind={request.kind} are of different kinds; leave one of them out")
     return by_ending
+
+
+def _advice_on_pictures(ending: str) -> str:
+    is_picture = ending.lower() in PICTURE_FOLDER.endings
+    return f"; pictures are written to a folder: --kind={PICTURE_FOLDER.name} --out=FOLDER" if is_picture else ""
 
 
 def check_free(

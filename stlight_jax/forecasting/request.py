@@ -149,8 +149,12 @@ class InputReader:
         Raises:
           InputError: They cannot be read; the message names the command's flags.
         """
-        with errors_name_flags():
-            return open_sequences(path, self.options)
+        try:
+            with errors_name_flags():
+                return open_sequences(path, self.options)
+        except InputError as error:
+            key = next((key for key in self.from_training if f"--{key} is " in str(error)), None)
+            raise InputError(f"{error}; --{key} comes from the training") if key else error from None
 
     def sampled(self, original: FrameSource, index: int) -> tuple[SampledSource, int]:
         """Chooses the frames of a sequence that the network sees.

@@ -30,7 +30,7 @@ ROLLOUTS = ("blocks", "frames")
 _FAR = 0.5
 _SCALED_ALREADY = 0.02
 _FAR_OUTSIDE = "far outside, the prediction may be meaningless; are the units the same?"
-_SCALED = "they look scaled already; if they are, pass the value range 0, 1"
+_SCALED = "they look scaled already; if they are, pass their range: --value_range=0,1, or value_range=(0, 1) in Python"
 
 
 class Forecaster:

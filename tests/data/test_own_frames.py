@@ -117,6 +117,11 @@ def no_second_channel(array):
     return array
 
 
+def dated_beside_undated(raw):
+    frames = write(raw)
+    np.savez(raw / "b.npz", v=frames, time=np.datetime64("2026-06-01T00", "h") + np.arange(len(frames)))
+
+
 @pytest.mark.parametrize(
     ("make", "data", "message"),
     [
@@ -146,6 +151,7 @@ def no_second_channel(array):
         (spoil(lambda a: a), {"test_fraction": 0.95}, "data.validation_fraction is 0.1 and data.test_fraction 0.95"),
         (lambda raw: write(raw) is write(raw, name="b.npy", channels=1), {}, r"b.npy has shape \(6, 5, 1\), a.npy \(6, 5, 2\)"),
         (lambda raw: write(raw) is write(raw, name="b.npy", dtype=np.int16), {}, "b.npy has dtype int16, a.npy uint16"),
+        (dated_beside_undated, {}, "b.npz#v has step 1 h, a.npy none; all sequences must agree; .* --config.data.time=none"),
         (lambda raw: raw.mkdir(), {}, "raw: found no files; expected videos"),
         (lambda raw: None, {}, "data.root is .*raw': no such file or folder"),
         (lambda raw: raw.mkdir() or (raw / "a.npy").write_bytes(b"text"), {}, "a.npy: .* found a file of another format"),

@@ -256,7 +256,10 @@ def test_by_sequence_the_draw_is_always_the_same():
         ({"group": "person"}, "data.group is 'person', which finds nothing in clip0"),
         ({"split": "name"}, "data.split is 'name', but clip0 is neither in nor begins with train, val or test"),
         ({"split": "sequence", "candidates": untimed(50, 50)}, "there are 2 sequences .* set data.split=time"),
-        ({"candidates": untimed(2)}, r"no frames for the split validation \(divided by time"),
+        (
+            {"candidates": untimed(2)},
+            r"no frames for the split validation \(divided by time.* longest sequence has 2 frames",
+        ),
         ({"gap": 20}, r"no frames for the split (validation|test) \(divided by time, with 20"),
         ({"split": "sequence", "test_fraction": 0.8, "candidates": untimed(9, 9, 9)}, "no frames for the split"),
         ({"split": "name", "candidates": untimed(9, 9, names=["val/a", "test/b"])}, "no frames for the split train"),

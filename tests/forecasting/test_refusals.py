@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from stlight_jax import InputError
+from stlight_jax.forecasting.request import InputReader
 from tests.forecasting.line import Line, movie, run, saved
 
 
@@ -71,6 +72,8 @@ def test_interrupted_it_leaves_nothing(tmp_path, current_folder):
         (movie(), {"every": 1, "rolling": True, "out": "b.mp4"}, "overlap, or lie apart, do not make one sequence"),
         (movie(), {"rolling": True, "out": "b.png"}, "a strip shows one forecast"),
         (movie(), {"out": "b.doc"}, "--out=b.doc: no format ends in .doc; choose one of .mp4, .gif"),
+        (movie(), {"out": "b.tif"}, "--out=b.tif: no format .* .hdf5, .nc, .nc4, .netcdf, .* pictures are written to a folder"),
+        (movie(), {"kind": "tif"}, "--kind=tif: .* pictures are written to a folder: --kind=pictures --out=FOLDER"),
         (movie(), {"out": "gs://bucket/b.npy"}, "predictions are written to local disks"),
         (movie(), {"kind": "doc"}, "--kind=doc: choose one of"),
         (movie(), {"kind": "gif", "out": "b.npy"}, "--out=b.npy and --kind=gif are of different kinds"),
@@ -105,3 +108,12 @@ def test_files_that_are_empty_or_damaged(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=name):
         run(tmp_path / name)
+
+
+def test_an_option_of_the_training_that_does_not_fit_is_named_as_such(tmp_path):
+    description = {"config": {"dataset": "frames", "data": {"fill_value": -9999.0}}}
+    path = saved(tmp_path / "a.npy", movie())
+    reader = InputReader.for_model(path, {}, description, 1)
+    with pytest.raises(InputError, match="--fill_value is -9999, .* or none; --fill_value comes from the training"):
+        reader.open(path)
+    assert len(InputReader.for_model(path, {"fill_value": None}, description, 1).open(path)) == 1
