@@ -272,7 +272,7 @@ def test_one_dropped_frame_of_a_constant_rate_is_a_gap_of_two_periods(tmp_path, 
     sequence = open_one(tmp_path / f"a.{suffix}")
     assert sequence.frames == 23
     assert sequence.ticks.tolist() == [*range(10), *range(11, 24)]
-    assert sequence.remarks == ("1 gap, the longest of 1 steps",)
+    assert sequence.remarks == ("1 gap, the longest of 1 step",)
 
 
 def test_a_variable_frame_rate_gets_a_remark(tmp_path):
