@@ -1,150 +1,209 @@
-"""Trains small networks on small real data sets and compares them with predictions that need no training.
+"""Trains small networks on small real data sets for a few minutes each, and compares them with the best of all baselines.
 
-    python benchmarks/real_data.py --data=FOLDER [--only=taxinyc,kth] [--out=benchmarks/results/real_data]
+    python benchmarks/real_data.py --data=FOLDER [--minutes=5] [--seeds=1,2,3] [--only=taxinyc,kth]
+        [--out=benchmarks/results/real_data]
 
-FOLDER holds taxinyc/, kth_openstl_clips/, kitti_odometry_clips/ and radar_knmi/. Each run is
-`train.py` and `eval.py` with `configs/frames.py`, as a user starts them; all runs take about twenty minutes on two cores.
+FOLDER holds taxinyc/, kth_openstl_clips/, kitti_odometry_clips/, radar_knmi/, radar_fmi/ and climate_a1b/. Each run is
+`train.py --minutes` and `eval.py` with `configs/frames.py:tiny`, as a user starts them: only the data and the sizes of the
+frames are set, all else is left to its default, except for the shortcut where the title names one. The minutes are the wall
+time of the whole training command; give the runs a machine of their own. A run whose record exists is not repeated.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pathlib
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 from absl import app, flags
 
 from stlight_jax.console.text_table import text_table
 
 _ROOT = pathlib.Path(__file__).parent.parent
-# name: (title, path below FOLDER, keys for train.py, flags of eval.py)
-RUNS: dict[str, tuple[str, str, dict[str, Any], list[str]]] = {
-    "taxinyc": (
-        "TaxiNYC 4 -> 4 hours",
-        "taxinyc/taxinyc_2012_2014_16x8.npz",
-        {
-            "model.in_frames": 4, "model.out_frames": 4, "model.patch_size": 1,
-            "train.batch_size": 16, "train.epochs": 10,
-        },
-        ["--cycle=168"],
-    ),
-    "taxinyc_raw": (
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A data set and the keys that describe it.
+
+    Attributes:
+      title: for the table.
+      path: of the data, below FOLDER.
+      keys: config keys of the data and the numbers of frames.
+      evaluation: flags of eval.py.
+      prepare: makes the data in a folder from the files in FOLDER, and returns its path; None if they can be read as they are.
+    """
+
+    title: str
+    path: str
+    keys: Mapping[str, Any]
+    evaluation: tuple[str, ...] = ()
+    prepare: Callable[[pathlib.Path, pathlib.Path], pathlib.Path] | None = None
+
+
+def _fmi(train: str, test: str) -> Callable[[pathlib.Path, pathlib.Path], pathlib.Path]:
+    """Makes folders train, val and test: all but the last 14 frames of one event, these, and the whole other event."""
+
+    def prepare(data: pathlib.Path, out: pathlib.Path) -> pathlib.Path:
+        parts = {"train": (train, slice(0, -14)), "val": (train, slice(-14, None)), "test": (test, slice(None))}
+        for split, (event, frames) in parts.items():
+            with np.load(data / "radar_fmi" / f"fmi_5min_{event}.npz") as file:
+                (out / split).mkdir(parents=True)
+                np.savez(out / split / f"{event}.npz", **{name: file[name][frames] for name in file})
+        return out
+
+    return prepare
+
+
+_TAXI = {"model.in_frames": 4, "model.out_frames": 4}
+_KNMI = {
+    "data.fill_value": 65535.0, "data.validation_fraction": 0.2, "data.test_fraction": 0.25, "data.height": 104,
+    "data.width": 104, "model.in_frames": 6, "model.out_frames": 6,
+}  # fmt: skip
+_FMI = {"data.fill_value": 255.0, "data.variable": "level", "model.in_frames": 6, "model.out_frames": 6}
+_KITTI = {"data.validation_fraction": 0.22, "data.test_fraction": 0.28, "model.out_frames": 1}
+RUNS: dict[str, Run] = {
+    "taxinyc": Run("TaxiNYC 4 -> 4 hours", "taxinyc/taxinyc_2012_2014_16x8.npz", _TAXI, ("--cycle=168",)),
+    "taxinyc_raw": Run(
         "TaxiNYC 2014 as published, 4 -> 4 hours",
         "taxinyc/NYC14_Taxi_M16x8_T60_InOut.h5",
-        {
-            "data.layout": "tchw", "model.in_frames": 4, "model.out_frames": 4, "model.patch_size": 1,
-            "train.batch_size": 16, "train.epochs": 20,
-        },
-        ["--cycle=168"],
+        {"data.layout": "tchw", **_TAXI},
+        ("--cycle=168",),
     ),
-    "kth": (
-        "KTH clips 10 -> 10 frames",
-        "kth_openstl_clips",
-        {"data.flips": True, "optimizer.weight_decay": 0.05, "train.epochs": 80},
-        [],
+    "kth": Run("KTH clips 10 -> 10 frames", "kth_openstl_clips", {}),
+    "kth20": Run("KTH clips 10 -> 20 frames", "kth_openstl_clips", {"model.out_frames": 20}),
+    "kitti": Run("KITTI clips 10 -> 1 frame", "kitti_odometry_clips/kitti_odometry_128x160_gray.npz", _KITTI),
+    "knmi_linear": Run(
+        "KNMI radar 6 -> 6 x 5 minutes, linear", "radar_knmi/knmi_5min_20100826.npz", {**_KNMI, "model.shortcut": "linear"}
     ),
-    "kth20": (
-        "KTH clips 10 -> 20 frames",
-        "kth_openstl_clips",
-        {"data.flips": True, "optimizer.weight_decay": 0.05, "train.epochs": 80, "model.out_frames": 20},
-        [],
+    "knmi_flow": Run(
+        "KNMI radar 6 -> 6 x 5 minutes, flow", "radar_knmi/knmi_5min_20100826.npz", {**_KNMI, "model.shortcut": "flow"}
     ),
-    "kitti": (
-        "KITTI clips 10 -> 1 frame",
-        "kitti_odometry_clips/kitti_odometry_128x160_gray.npz",
-        {
-            "data.validation_fraction": 0.22, "data.test_fraction": 0.28, "data.crop": 96, "data.flips": True,
-            "model.out_frames": 1, "optimizer.weight_decay": 0.05, "train.batch_size": 4, "train.epochs": 70,
-        },
-        [],
+    "fmi_2017": Run("FMI radar 6 -> 6 x 5 minutes, 2016 -> 2017", "", _FMI, prepare=_fmi("20160928", "20170509")),
+    "fmi_2016": Run("FMI radar 6 -> 6 x 5 minutes, 2017 -> 2016", "", _FMI, prepare=_fmi("20170509", "20160928")),
+    "climate": Run(
+        "yearly temperature 10 -> 5 years",
+        "climate_a1b/A1B_north_america.nc",
+        {"data.variable": "air_temperature", "data.split": "time", "model.in_frames": 10, "model.out_frames": 5},
     ),
-    "radar": (
-        "KNMI radar with its mask, 6 -> 6 frames of 5 minutes, at 4 km",
-        "radar_knmi/knmi_5min_20100826.npz",
-        {
-            "data.fill_value": 65535.0, "data.validation_fraction": 0.2, "data.test_fraction": 0.25, "data.height": 104,
-            "data.width": 104, "data.crop": 80, "data.flips": True, "model.in_frames": 6, "model.out_frames": 6,
-            "model.depth": 4, "optimizer.weight_decay": 0.1, "train.epochs": 200,
-        },
-        [],
-    ),
-}  # fmt: skip
-_KEPT = ("table.txt", "metrics.json", "prediction.png", "loss_curve.png")
+}
+_KEPT = ("table.txt", "prediction.png", "loss_curve.png")
+_ANIMATED = "knmi_flow"  # animations are large, so one is enough
 
 _DATA = flags.DEFINE_string("data", None, "Folder with the data sets.", required=True)
+_MINUTES = flags.DEFINE_float("minutes", 5, "Wall time of each training command.", lower_bound=0.1)
+_SEEDS = flags.DEFINE_list("seeds", ["1", "2", "3"], "Seeds of the trainings.")
 _ONLY = flags.DEFINE_list("only", list(RUNS), "Names of the runs.")
 _OUT = flags.DEFINE_string("out", str(_ROOT / "benchmarks" / "results" / "real_data"), "Folder for the results.")
 
 
-def run(name: str, data: pathlib.Path, workdir: pathlib.Path) -> dict:
+def run(name: str, data: pathlib.Path, workdir: pathlib.Path, minutes: float = 5, seed: int = 1) -> dict[str, Any]:
     """Trains and evaluates.
 
     Args:
       name: a key of `RUNS`.
       data: the folder with the data sets.
       workdir: the folder of the run.
+      minutes: wall time of the training command.
+      seed: seed of the training.
 
     Returns:
-      The content of `metrics.json`, with the "seconds" of training.
+      The content of `metrics.json`, with the "seconds" of training, the "seed", and the "shortcut" and "steps" of the run.
     """
-    _, path, keys, evaluation = RUNS[name]
+    chosen = RUNS[name]
+    root = chosen.prepare(data, workdir.with_name(f"{workdir.name}_data")) if chosen.prepare else data / chosen.path
+    keys = {**chosen.keys, "data.root": root, "train.seed": seed}
     settings = [f"--config.{key}={value}" for key, value in keys.items()]
     begun = time.monotonic()
-    for command in (
-        ["train.py", "--config=configs/frames.py", f"--config.data.root={data / path}", *settings, f"--workdir={workdir}"],
-        ["eval.py", f"--workdir={workdir}", *evaluation],
-    ):
-        subprocess.run([sys.executable, *command], cwd=_ROOT, check=True)
-        if command[0] == "train.py":
-            seconds = time.monotonic() - begun
-    return {**json.loads((workdir / "eval" / "metrics.json").read_text()), "seconds": seconds}
+    train = ["train.py", "--config=configs/frames.py:tiny", *settings, f"--workdir={workdir}", f"--minutes={minutes}"]
+    subprocess.run([sys.executable, *train], cwd=_ROOT, check=True)
+    seconds = time.monotonic() - begun
+    evaluate = ["eval.py", f"--workdir={workdir}", "--checkpoint=best", *chosen.evaluation]
+    subprocess.run([sys.executable, *evaluate], cwd=_ROOT, check=True)
+    config = json.loads((workdir / "config.json").read_text())
+    facts = {"seconds": seconds, "minutes": minutes, "seed": seed}
+    facts |= {"shortcut": config["model"]["shortcut"], "steps": config["train"]["steps"]}
+    return {**json.loads((workdir / "eval" / "metrics.json").read_text()), **facts}
 
 
-def summary(results: dict[str, dict]) -> str:
-    """Formats a row per run: MSE of the network and of each prediction without training."""
+def summary(results: Mapping[str, list[dict[str, Any]]]) -> str:
+    """Formats a row per run: the network's errors over the seeds, and those of the best baseline of each kind.
+
+    Args:
+      results: name of a run -> the results of its seeds, as from `run`.
+    """
     headings = (
-        "",
-        "STLight",
-        "copy last frame",
-        "mean of inputs",
-        "168 h before",
-        "best constant image",
-        "minutes of training",
-    )
+        "", "shortcut", "MSE", "at lead 1", "MAE", "best baseline", "its MSE", "at lead 1", "lowest MAE of a baseline", "steps",
+    )  # fmt: skip
     rows = []
-    for name, result in results.items():
-        overall = result["overall"]
-        values = [overall[key]["mse"] for key in ("stlight", "copy_last_frame", "mean_of_inputs")]
-        values += [overall[key]["mse"] if key in overall else None for key in ("period_168", "best_constant_image")]
-        cells = ["-" if value is None else f"{value:.4g}" for value in values]
-        rows.append([RUNS[name][0], *cells, f"{result['seconds'] / 60:.1f}"])
-    note = "The best constant image is the mean of the test frames, which no forecast knows.\n"
-    return text_table(headings, rows, "MSE on the test split, summed over pixels", width=150) + note
+    for name, of_seeds in results.items():
+        first = of_seeds[0]
+        baselines = {key: first["overall"][key] for key in first["baselines"] if first["overall"][key].get("mse") is not None}
+        best = min(baselines, key=lambda key: baselines[key]["mse"])
+        mae = {key: value["mae"] for key, value in baselines.items() if value.get("mae") is not None}
+        lowest = min(mae, key=mae.__getitem__)
+        rows.append(
+            [
+                RUNS[name].title,
+                ", ".join(sorted({each["shortcut"] for each in of_seeds})),
+                _spread([each["overall"]["stlight"]["mse"] for each in of_seeds]),
+                _spread([each["per_lead_time"]["stlight"]["mse"][0] for each in of_seeds]),
+                _spread([each["overall"]["stlight"]["mae"] for each in of_seeds]),
+                best,
+                f"{baselines[best]['mse']:.4g}",
+                f"{first['per_lead_time'][best]['mse'][0]:.4g}",
+                f"{mae[lowest]:.4g} ({lowest})",
+                _spread([each["steps"] for each in of_seeds]),
+            ]
+        )
+    minutes = sorted({each["minutes"] for of_seeds in results.values() for each in of_seeds})
+    title = f"test split, summed over pixels, after {', '.join(f'{each:g}' for each in minutes)} minutes of training"
+    note = "Mean over the seeds, with the lowest and the highest value in brackets.\n"
+    return text_table(headings, rows, title, width=190) + note
+
+
+def _spread(values: list[float]) -> str:
+    mean = f"{statistics.fmean(values):.4g}"
+    return mean if len(values) == 1 else f"{mean} ({min(values):.4g}..{max(values):.4g})"
 
 
 def main(_: list[str]) -> None:
-    """Carries out the runs and writes the summary of all results in the folder."""
-    out = pathlib.Path(_OUT.value)
+    """Carries out the runs that have no record yet, and writes the summary of all records in the folder."""
+    out, data = pathlib.Path(_OUT.value), pathlib.Path(_DATA.value)
     for name in _ONLY.value:
         if name not in RUNS:
             raise app.UsageError(f"--only: no run {name}; choose among {', '.join(RUNS)}")
-        with tempfile.TemporaryDirectory() as folder:
-            workdir = pathlib.Path(folder) / name
-            result = run(name, pathlib.Path(_DATA.value), workdir)
-            result["test_set"].pop("folder")
-            (out / name).mkdir(parents=True, exist_ok=True)
-            for file in (*_KEPT, *(["prediction.gif"] if name == "radar" else [])):  # large, so one is enough
-                shutil.copy(workdir / "eval" / file, out / name / file)
-            (out / name / "metrics.json").write_text(json.dumps(result, indent=1) + "\n")
-    results = {name: json.loads((out / name / "metrics.json").read_text()) for name in RUNS if (out / name).exists()}
-    text = summary(results)
+    for seed in map(int, _SEEDS.value):
+        for name in _ONLY.value:
+            record = out / name / f"seed_{seed}.json"
+            if record.exists():
+                continue
+            with tempfile.TemporaryDirectory() as folder:
+                workdir = pathlib.Path(folder) / name
+                result = run(name, data, workdir, _MINUTES.value, seed)
+                result["test_set"].pop("folder", None)
+                record.parent.mkdir(parents=True, exist_ok=True)
+                record.write_text(json.dumps(result, indent=1) + "\n")
+                for file in (*_KEPT, *(["prediction.gif"] if name == _ANIMATED else [])):
+                    shutil.copy(workdir / "eval" / file, out / name / file)
+            _write_summary(out)
+    print(_write_summary(out))
+
+
+def _write_summary(out: pathlib.Path) -> str:
+    records = {name: [json.loads(file.read_text()) for file in sorted((out / name).glob("seed_*.json"))] for name in RUNS}
+    text = summary({name: of_seeds for name, of_seeds in records.items() if of_seeds})
     (out / "summary.txt").write_text(text)
-    print(text)
+    return text
 
 
 if __name__ == "__main__":

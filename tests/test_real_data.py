@@ -1,4 +1,4 @@
-"""The recorded benchmark on real data, run again: every network beats the last frame copied, TaxiNYC's last week, too."""
+"""The benchmark on real data, for a minute each: every network beats the last frame copied."""
 
 import importlib.util
 
@@ -21,12 +21,10 @@ spec.loader.exec_module(real_data)
 @pytest.mark.parametrize("name", real_data.RUNS)
 def test_a_short_training_beats_what_needs_none(name, test_data, tmp_path, monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", "")  # one device
-    results = real_data.run(name, test_data, tmp_path / "run")
+    results = real_data.run(name, test_data, tmp_path / "run", minutes=1)
     ours = results["overall"]["stlight"]["mse"]
     assert ours < results["overall"]["copy_last_frame"]["mse"]
     assert results["checkpoints"]["best"]
-    if name == "taxinyc":
-        assert results["skill"]["against"]["period_168"]["overall"] > 0
 
 
 def test_windows_of_the_raw_taxi_file_never_cross_its_repeated_and_unsorted_stamps(test_data, tmp_path):
