@@ -106,7 +106,7 @@ class Outputs:
         return OutputSpec(
             source=info,
             frames=plan.horizon if windows else len(plan.written_indices(number)),
-            shape=(*source.shape[:2], channels),
+            shape=(*source.original.shape[:2], channels),
             dtype=dtype,
             fill=fill if fill is not None and can_hold(dtype, fill) else None,
             low=scaling.low[:channels],
@@ -184,7 +184,14 @@ class _ForecastWriter:
         if file_format.writer is None:  # a strip
             strip = self.current.enter_context(atomic_output(path, replace=replace))
             return functools.partial(_draw_strip, strip, self._scaling, forecast)
-        return self.current.enter_context(open_output(path, file_format, self._outputs.specs[number], replace=replace))
+        spec = self._outputs.specs[number]
+        write = self.current.enter_context(open_output(path, file_format, spec, replace=replace))
+        if forecast.prediction.shape[1:3] == spec.shape[:2]:
+            return write
+        # TensorFlow, which this needs, is slow to import.
+        from stlight_jax.data.resize import resize_valid
+
+        return lambda frames: write(resize_valid(frames, None, *spec.shape[:2]))  # the frames were resized for the network
 
 
 def _dtype(original: FrameSource, options: ReadOptions) -> np.dtype:

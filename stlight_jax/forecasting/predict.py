@@ -118,6 +118,12 @@ def print_plan(plan: ForecastPlan, outputs: Outputs, in_frames: int) -> None:
         print_message(f"as in training: {options}")
     _print_once(name_flags(remark) for source in plan.sources for remark in source.original.remarks)
     _print_once(plan.truth_remarks[:_MAX_NAMES])
+    _print_once(
+        f"predicted at {source.shape[0]} x {source.shape[1]} pixels; written at the input's "
+        f"{source.original.shape[0]} x {source.original.shape[1]}"
+        for source in plan.sources
+        if source.shape[:2] != source.original.shape[:2]
+    )
     _print_once(_remarks_on_values(outputs.specs[0], outputs.formats[0], plan.reader.options.fill_value))
     small = {
         source.shape[:2]

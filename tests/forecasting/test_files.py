@@ -247,7 +247,22 @@ def test_a_fill_value_that_a_small_float_cannot_hold_becomes_nan(tmp_path, capsy
 def test_resizing_and_another_number_of_channels(tmp_path):
     frames = movie(size=(16, 20), channels=3)
     run(saved(tmp_path / "a.npy", frames), Line(in_channels=3, out_channels=1), out="b.npy", reading={"height": 8, "width": 10})
-    assert np.load("b.npy").shape == (2, 8, 10, 1)
+    assert np.load("b.npy").shape == (2, 16, 20, 1)
+
+
+def test_a_forecast_of_resized_frames_goes_back_to_the_grid_of_the_input(tmp_path, capsys):
+    t, y, x = np.ogrid[:14, :16, :20]
+    frames = (100.0 + 3 * y + 2 * x + t)[..., None].astype(np.float32)  # a plane stays itself, but for the edges
+    frames[:, :, :4] = np.nan
+    model = Line(scaling=Scaling("float32", (0.0,), (255.0,), missing=True))
+    source = saved(tmp_path / "a.npy", frames)
+    results = run(source, model, out="b.npy", start=-2, reading={"height": 8, "width": 10})
+    found = np.load("b.npy")
+    np.testing.assert_allclose(found[:, 3:-3, 7:-3], frames[12:, 3:-3, 7:-3, 0], rtol=1e-5)
+    assert np.isnan(found[:, :, :3]).all()
+    assert not np.isnan(found[:, :, 6:]).any()
+    assert results["overall"]["stlight"]["mse"] < 1e-6  # of the network's frames
+    assert "predicted at 8 x 10 pixels; written at the input's 16 x 20" in capsys.readouterr().err
 
 
 @pytest.mark.long
