@@ -131,7 +131,7 @@ class EvaluationSection(Section, name="evaluation"):
     cycle: Annotated[int, Key(
         "Sampling steps in a daily or weekly cycle, for a baseline; 0 for none.", least=0, resumable=True, absent=0)] = 0
     baselines: Annotated[Literal["all", "inputs"], Key(
-        "Baselines to compare with: all, or those that need no training data.",
+        "Baselines to compare with: all, or only baselines without training data.",
         resumable=True, since="0.2", absent="all")] = "all"
     pysteps: Annotated[bool, Key(
         "Whether to compare with the extrapolation by pysteps, which takes seconds per sequence of large frames.",
