@@ -234,7 +234,7 @@ def _in_units_by_name(results: Mapping[str, Any], names: Mapping[str, str]) -> d
 
 
 def _as_percent(value: float) -> str:
-    return "-" if not np.isfinite(value) else f"{100 * value:.1f} %"
+    return "-" if not np.isfinite(value) else f"{round(100 * value, 1) + 0:.1f} %"  # + 0: -0 is 0
 
 
 def _tables_per_lead_time(

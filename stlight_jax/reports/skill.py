@@ -15,6 +15,10 @@ DEFINITION = (
     "best baseline is the one with the least."
 )
 
+_LEAST_DIFFERENCE = (
+    1e-3  # of two errors that count as different, relative; a forecast by the shortcut alone differs by rounding
+)
+
 
 def skill(baselines: Mapping[str, BaselineResult]) -> dict[str, Any]:
     """Computes the network's skill by its MSE.
@@ -71,8 +75,8 @@ def _compared(baselines: Mapping[str, BaselineResult], metric: FrameMetric) -> s
         known = {name: values[lead] for name, values in skills.items() if not np.isnan(values[lead])}
         if known:
             name = min(known, key=lambda name: known[name])
-            less = "worse than" if known[name] < 0 else "as good as"
-            finding = "better than every baseline" if known[name] > 0 else f"{less} {name}"
+            is_better, is_worse = known[name] > _LEAST_DIFFERENCE, known[name] < -_LEAST_DIFFERENCE
+            finding = "better than every baseline" if is_better else f"{'worse than' if is_worse else 'as good as'} {name}"
             findings.setdefault(finding, []).append(lead + 1)
     ordered = sorted(findings, key=lambda finding: (finding.startswith("worse"), not finding.startswith("better")))
     return "; ".join(f"{finding} {_at(findings[finding], horizon)}" for finding in ordered)

@@ -41,6 +41,13 @@ def test_the_verdict_names_the_best_baseline_of_each_lead_time(mse, text):
         assert found == f"By MSE, STLight is {text}. By MAE, STLight is better than every baseline at every lead time."
 
 
+def test_errors_that_differ_by_rounding_are_equal():
+    mse = [1 + 1e-6, 1 - 1e-6, 0.99]
+    found = verdict(baselines((mse, mse), last=([1, 1, 1], [1, 1, 1])))
+    expected = "better than every baseline at lead time 3; as good as the last at lead times 1 and 2"
+    assert found == f"By MSE and MAE, STLight is {expected}."
+
+
 def test_skill_is_the_least_over_the_baselines():
     found = skill(baselines(([1, 3], [1, 1]), last=([2, 4], [1, 1]), mean=([4, 3], [1, 1])))
     assert found["against"]["last"] == {"overall": 1 - 4 / 6, "per_lead_time": [0.5, 0.25]}
