@@ -138,11 +138,13 @@ class ValueSurvey:
         return np.stack(lows), np.stack(highs)
 
     def _unlike_ranges(self, per_channel_option: str) -> list[str]:
-        """Names floats in 0..1 beside others in 0..255: of frames or sequences, else of channels."""
-        if self._dtype.kind != "f" or not self._ranges:
+        """Names values in 0..1 beside others in 0..255: of frames or sequences, else of channels."""
+        if self._dtype not in (np.uint8, np.float16, np.float32, np.float64) or not self._ranges:
             return []
         lows, highs = self._ends()
         names = list(self._ranges)
+        if self._dtype == np.uint8:
+            return [remark for remark in (remark_on_sequences(names, lows, highs),) if remark]
         remarks = [scales.remark(name) for name, scales in self._scales.items()]
         remarks.append(remark_on_sequences(names, lows, highs))
         if per_channel_option and not any(remarks):

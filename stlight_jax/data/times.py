@@ -477,7 +477,11 @@ def _remarks_on_order(values: np.ndarray, ticks: np.ndarray) -> tuple[str, ...]:
         remarks.append(
             "1 time stamp occurs more than once" if repeated == 1 else f"{repeated} time stamps occur more than once"
         )
-    if backwards:
+    if backwards and backwards == len(ticks) - 1:
+        remarks.append(
+            "the frames are in reverse order of time, and no window has them; sort them by time, with xarray: ds.sortby('time')"
+        )
+    elif backwards:
         remarks.append(f"time goes backwards in {backwards} place{'s' * (backwards > 1)}")
     return tuple(remarks)
 

@@ -328,3 +328,10 @@ def test_values_too_far_apart_for_float32_name_their_mark(tmp_path, capfd):
     frames = in_corner(field().astype(np.float32), np.float32(-3.4028235e38))
     with pytest.raises(InputError, match=r"12.5 % of the values are -3.4028235e\+38, .*give --config.data.fill_value=-3.402"):
         prepared(tmp_path, frames, capfd)
+
+
+def test_masks_of_0_and_1_beside_grey_levels_are_named():
+    grey = field(low=0, high=255).astype(np.uint8)
+    assert remarks((grey > 127).astype(np.uint8), grey) == [
+        "values of a.npy lie in 0..1, those of b.npy in 0..255; bring them to one scale"
+    ]

@@ -261,3 +261,11 @@ def test_irregular_times_are_jumps_throughout_with_one_remark():
 def test_files_of_5_and_7_minutes_keep_their_own_steps():
     found = assign_ticks([dated(np.arange(9) * 5, "m"), dated(np.arange(9) * 7, "m")])
     assert [(each.step, each.ticks.tolist()) for each in found] == [("5 min", [*range(9)]), ("7 min", [*range(9)])]
+
+
+def test_times_in_reverse_order_name_the_remedy():
+    (found,) = assign_ticks([dated(np.arange(9)[::-1], "h")])
+    assert found.step == "1 h"
+    assert found.remarks == (
+        "the frames are in reverse order of time, and no window has them; sort them by time, with xarray: ds.sortby('time')",
+    )

@@ -18,7 +18,8 @@ from stlight_jax.data.formats.picture_groups import join_day_folders
 from stlight_jax.data.formats.picture_sequence import PictureSequence, frame_sources
 from stlight_jax.data.formats.read_errors import read_errors, refuse, require_readable
 from stlight_jax.data.formats.types import FrameSource, ReadOptions
-from stlight_jax.data.times import assign_ticks
+from stlight_jax.data.formats.unlike_quantities import check_quantities
+from stlight_jax.data.times import assign_ticks, counts_since
 from stlight_jax.errors import InputError
 from stlight_jax.storage import paths
 
@@ -52,7 +53,7 @@ def open_sequences(path: epath.PathLike, options: ReadOptions) -> list[FrameSour
     ]
     pictures = iter(frame_sources([item for item in opened if isinstance(item, PictureSequence)], options.channels))
     sources = [next(pictures) if isinstance(item, PictureSequence) else item for item in opened]
-    return _with_few_remarks(_with_ticks(join_files(sources, options)))
+    return _with_few_remarks(_with_ticks(check_quantities(join_files(sources, options))))
 
 
 def _with_ticks(sources: list[FrameSource]) -> list[FrameSource]:
@@ -61,8 +62,9 @@ def _with_ticks(sources: list[FrameSource]) -> list[FrameSource]:
     results, seen = [], set()
     for source in sources:
         if source.times is not None:
-            own = next(ticks)
-            remarks = () if id(source.times) in seen else (f"times are those of {source.times.name!r}", *own.remarks)
+            own, counted = next(ticks), counts_since(source.times.attributes)
+            name = source.times.key if counted else source.times.name
+            remarks = () if id(source.times) in seen else (f"times are those of {name!r}", *own.remarks)
             seen.add(id(source.times))
             source = dataclasses.replace(source, ticks=own.ticks, step=own.step, remarks=(*source.remarks, *remarks))
         results.append(source)

@@ -190,7 +190,7 @@ def _grid(source: FrameSource) -> _Grid:
 
 
 def _unlike_coordinate(grid: _Grid, other: _Grid) -> str:
-    """Returns the name of a coordinate that differs by more than rounding, or that one grid lacks; "" if there is none."""
+    """Returns the name of a coordinate that differs by more than rounding, or that one grid lacks; else ""."""
     for key in sorted({*grid, *other}):
         values, others = grid.get(key), other.get(key)
         if values is None or others is None or values.shape != others.shape:
