@@ -44,12 +44,15 @@ def test_a_number_among_true_frames_is_named(tmp_path, capsys):
 
 def test_values_are_looked_at_before_frames_are_resized(tmp_path, capsys, monkeypatch):
     def averaged(block, fill, height, width):
+        if block.shape[1] < height:  # of a prediction
+            return block.repeat(2, 1).repeat(2, 2)
         return block.reshape(len(block), height, 2, width, 2, 1).mean((2, 4)).astype(np.float32)
 
     monkeypatch.setattr("stlight_jax.data.resize.resize_valid", averaged)
     frames = field().astype(np.float32)
     frames[:, :4, :7] = 1e20
-    (remark,) = printed(saved(tmp_path / "a.npy", frames[..., None]), capsys, reading={"height": 6, "width": 8})
+    sizes, remark = printed(saved(tmp_path / "a.npy", frames[..., None]), capsys, reading={"height": 6, "width": 8})
+    assert sizes == "predicted at 6 x 8 pixels; written at the input's 12 x 16"
     assert remark == "14.6 % of the values are 1e+20, far from all others; if they mean missing: --fill_value=1e+20"
 
 
