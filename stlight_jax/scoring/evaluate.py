@@ -193,9 +193,15 @@ def _baselines(config: RunConfig, data: EvaluatedFrames) -> list[Baseline]:
     )
     try:
         training, validation = open_training(longer)
+        found = True
     except InputError as error:
         print_message(f"no baselines from training data: {error}")
+        found = False
+    agreement.assert_same_on_all_processes("the presence of training data", found)
+    if not found:
         return baselines
+    # As the test frames: by the range of the run's own training data, which may be other data.
+    training.scaling = validation.scaling = data.scaling
     return [*trained_baselines(training, validation, data, list(periods)), *baselines]
 
 

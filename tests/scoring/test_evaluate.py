@@ -12,6 +12,7 @@ from stlight_jax.data.load import check_config, open_test
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.model.stlight import STLight, STLightConfig
 from stlight_jax.runs import checkpoint
+from stlight_jax.scoring import evaluate
 from stlight_jax.scoring.evaluate import evaluate_workdir
 from stlight_jax.training.loop import train
 from tests.conftest import load_config
@@ -116,12 +117,21 @@ def test_the_page_and_the_metrics_know_single_sequences(trained):
         assert page.count(f'"title":"{title}"') == 1
 
 
-def test_a_longer_horizon_is_rolled_out(trained):
+def test_a_longer_horizon_is_rolled_out(trained, monkeypatch, capsys):
     _, workdir, _ = trained
     results = evaluate_workdir(workdir, "last", horizon=5)
     assert len(results["per_lead_time"]["stlight"]["mse"]) == 5
     assert len(results["sharpness"]["per_lead_time"]) == 5
-    assert len(evaluate_workdir(workdir, "last", horizon=5, cycle=4)["per_lead_time"]["period_4"]["mse"]) == 5
+    assert len(results["per_lead_time"]["pixel_ridge"]["mse"]) == 5
+
+    def lost(config):
+        raise InputError("the training frames are lost")
+
+    monkeypatch.setattr(evaluate, "open_training", lost)
+    results = evaluate_workdir(workdir, "last", horizon=5, cycle=4)
+    assert len(results["per_lead_time"]["period_4"]["mse"]) == 5
+    assert results["baselines"].keys() == {"copy_last_frame", "mean_of_inputs", "optical_flow", "period_4"}
+    assert "no baselines from training data: the training frames are lost" in capsys.readouterr().err
 
 
 def test_data_that_have_changed_are_refused_unless_they_are_named(trained):
