@@ -185,6 +185,7 @@ def test_mistakes_get_one_line_and_exit_status_2(arguments, message):
         ("def get_config(:", r"error: the config file failed with SyntaxError: .*mine.py, line 1"),
         ("import nonexistent_module", r"error: the config file failed with ModuleNotFoundError: .*mine.py, line 1"),
         ("def get_config():\n  return {}['x']", r"error: the config file failed with KeyError: x \(.*mine.py, line 2"),
+        ("\0", r"error: the config file failed with SyntaxError: .* \(.*mine.py\); expected a program in Python"),
         ("x = 1", "error: .*mine.py: the file of --config has no function get_config"),
     ],
 )

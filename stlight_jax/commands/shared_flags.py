@@ -52,8 +52,8 @@ class _ConfigParser(flags.ArgumentParser):
             at = error if isinstance(error, SyntaxError) else traceback.extract_tb(error.__traceback__)[-1]
             reason = error.strerror if isinstance(error, OSError) else error.args[0] if error.args else error
             text = " ".join(str(reason).split())
-            place = f" ({at.filename}, line {at.lineno})" if at.lineno else "; expected a program in Python"
-            failure = f"the config file {name} failed with {type(error).__name__}: {text}{place}"
+            place = f"({at.filename}, line {at.lineno})" if at.lineno else f"({name}); expected a program in Python"
+            failure = f"the config file failed with {type(error).__name__}: {text} {place}"
             raise ConfigFileError(failure) from error
         return config.lock()
 

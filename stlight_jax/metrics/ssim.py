@@ -27,7 +27,10 @@ def check_frame_size(height: int, width: int) -> None:
       InputError: they are smaller.
     """
     if min(height, width) < SSIM_WINDOW:
-        raise InputError(f"frames are {height} x {width}; SSIM needs at least {SSIM_WINDOW} x {SSIM_WINDOW}")
+        raise InputError(
+            f"frames are {height} x {width}; SSIM needs at least {SSIM_WINDOW} x {SSIM_WINDOW}; enlarge own frames with "
+            "data.height and data.width"
+        )
 
 
 class _WindowStatistics(NamedTuple):

@@ -274,7 +274,7 @@ def test_values_out_of_range_are_told_once_with_both_ranges(grey, caplog):
     far, scaled, small = caplog.messages
     assert far.startswith("the frames' values are -")
     assert "trained on 0 to 255: far outside" in far
-    assert "if they are, pass the value range 0, 1" in scaled
+    assert "if they are, pass their range: --value_range=0,1, or value_range=(0, 1) in Python" in scaled
     assert "trained on 0 to 255: they fill little of it; are the units the same?" in small
 
 

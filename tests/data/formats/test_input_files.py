@@ -81,6 +81,7 @@ def test_options_that_do_not_exist(tmp_path, key, choices):
     [
         ("a.grib2", "grib_to_netcdf -o OUT.nc FILE, or xarray.open_dataset"),
         ("a.npy.gz", "unpack them"),
+        ("a.bufr", "convert it to netCDF"),
         ("a.mat", "scipy.io.loadmat"),
         ("a.csv", "pandas or numpy.loadtxt"),
         ("a.json", "xarray's to_netcdf or to_zarr"),

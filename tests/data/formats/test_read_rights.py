@@ -31,17 +31,15 @@ for path in sys.argv[1:]:
 """
 
 
-def _read_without_rights(*paths):
-    """Returns a line for each path: the error, or how many frames were read."""
+def _run_without_rights(*arguments):
+    """Returns the finished process of Python with these arguments."""
     as_user = []
     if os.geteuid() == 0:
         if not shutil.which("setpriv"):
             pytest.skip("root reads all files, and setpriv is not installed")
         as_user = ["setpriv", f"--bounding-set={_RIGHTS}", f"--inh-caps={_RIGHTS}"]
-    command = [*as_user, sys.executable, "-c", _READ_ALL, *map(str, paths)]
-    found = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
-    assert not found.stderr
-    return found.stdout.splitlines()
+    command = [*as_user, sys.executable, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
 
 
 def _files(folder):
@@ -80,9 +78,22 @@ def test_files_and_folders_without_the_right_to_read_are_named_with_the_reason(t
     denied |= {tmp_path / "unsearched": tmp_path / "unsearched" / "0.png"}
     denied |= {tmp_path / "unsearched" / "2.png": tmp_path / "unsearched" / "2.png"}
     try:
-        found = _read_without_rights(*denied)
+        result = _run_without_rights("-c", _READ_ALL, *denied)
     finally:
         for path in (tmp_path / "unsearched", *denied.values()):
             path.chmod(0o700)
     expected = "cannot be read: permission denied; get the right to read it, e.g. with chmod -R u+rX"
-    assert found == [f"{path} {expected}" for path in denied.values()]
+    assert not result.stderr
+    assert result.stdout.splitlines() == [f"{path} {expected}" for path in denied.values()]
+
+
+def test_a_path_in_a_folder_that_cannot_be_searched_is_one_line_of_the_command(tmp_path):
+    (tmp_path / "a").mkdir()
+    np.save(tmp_path / "a" / "b.npy", FRAMES)
+    (tmp_path / "a").chmod(0o600)
+    try:
+        result = _run_without_rights("-m", "stlight_jax", "predict", tmp_path / "a" / "b.npy", "--model=tiny")
+    finally:
+        (tmp_path / "a").chmod(0o700)
+    assert result.returncode == 2
+    assert result.stderr == f"error: {tmp_path / 'a' / 'b.npy'}: permission denied; get the right to use it\n"
