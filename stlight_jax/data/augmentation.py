@@ -1,5 +1,7 @@
 """Augmentation: random crops and flips of training sequences, functions of (seed, epoch, index) alone."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from stlight_jax.data.sequences import Sequences
@@ -37,9 +39,17 @@ class AugmentedSequences(Sequences):
 
     def frames(self, indices: np.ndarray, epoch: int = 0) -> np.ndarray:
         """Reads and augments sequences; see `Sequences.frames`."""
-        whole = self._sequences.frames(indices, epoch)
-        _, height, width, _ = self.shape
-        result = np.empty((len(whole), *self.shape), whole.dtype)
+        return self._augmented(self._sequences.frames(indices, epoch), indices, epoch)
+
+    def frames_before(self, indices: np.ndarray, steps: Sequence[int], epoch: int = 0) -> tuple[np.ndarray, np.ndarray] | None:
+        """Reads earlier frames, and augments them like their sequences; see `Sequences.frames_before`."""
+        past = self._sequences.frames_before(indices, steps, epoch)
+        return past and (self._augmented(past[0], indices, epoch), past[1])
+
+    def _augmented(self, whole: np.ndarray, indices: np.ndarray, epoch: int) -> np.ndarray:
+        """Crops and flips `[n, t, h, w, c]`."""
+        _, height, width, channels = self.shape
+        result = np.empty((*whole.shape[:2], height, width, channels), whole.dtype)
         for row, index in enumerate(indices):
             counter = np.array([0, 0, int(index), _STREAM], np.uint64)
             random = np.random.Generator(np.random.Philox(key=np.array([self._seed, epoch], np.uint64), counter=counter))

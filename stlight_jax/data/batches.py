@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 
 from stlight_jax.data.scaling import Scaling
+from stlight_jax.model.context import first_target
 from stlight_jax.model.stlight import STLight
 
 
@@ -14,17 +15,17 @@ def split_frames(
     """Scales a batch of stored frames and divides it into inputs and targets.
 
     Args:
-      frames: `[b, T + horizon, h, w, c]` in the stored dtype.
-      model: the network; its config has T and the number of channels to predict, c'.
+      frames: `[b, history + T + horizon, h, w, c]` in the stored dtype; see `stlight_jax.model.context` for the history.
+      model: the network; its config has T, the periods and the number of channels to predict, c'.
       scaling: from stored values to the network's range; None for uint8.
 
     Returns:
-      Inputs, float32 `[b, T, h, w, c]`, NaN where values are missing; targets, float32 `[b, horizon, h, w, c']`; and a bool
-      mask of the targets' shape, False where values are missing, or None if none can be missing.
+      Inputs, float32 `[b, history + T, h, w, c]`, NaN where values are missing; targets, float32 `[b, horizon, h, w, c']`; and
+      a bool mask of the targets' shape, False where values are missing, or None if none can be missing.
     """
     scaling = scaling or Scaling()
     chex.assert_type(frames, scaling.dtype)
-    first = model.config.in_frames
+    first = first_target(model.config, frames.shape[1])
     values, valid = scaling.to_network(frames)
     inputs = values[:, :first]
     if valid is not None:

@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -74,42 +73,68 @@ class ClipWindows(Sequences):
         indices = np.asarray(indices)
         return indices if self._seed is None else self._order_of_epoch(epoch)[indices]
 
-    def frames_before(self, indices: np.ndarray, steps: int, targets: int) -> tuple[np.ndarray, np.ndarray]:
+    def frames_before(self, indices: np.ndarray, steps: Sequence[int], epoch: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """Reads earlier frames; see `Sequences`.
 
         Beyond a window's segment, the past can be in another split of the same clip, and is found by its ticks.
         """
-        segments, ticks = self._windows.ticks(np.asarray(indices))
-        wanted = ticks[:, -targets:] - steps  # [n, targets]
+        segments, ticks = self._windows.ticks(self._numbers(indices, epoch))
+        wanted = ticks[:, -1:] - np.asarray(steps, np.int64)  # [n, steps]
         result = np.zeros((*wanted.shape, *self._clips.frames.shape), self._clips.frames.dtype)
-        known = np.ones(len(wanted), bool)
-        for row, (segment, moments) in enumerate(zip(segments, wanted.tolist(), strict=True)):
-            found = [self._find(segment, tick) for tick in moments]
-            known[row] = None not in found
-            for column, location in enumerate(found):
-                if location is not None:
-                    frames, index = location
-                    result[row, column] = frames[np.array([index])][0]
+        first, count, begin = self._segments[segments].T[:, :, None]  # [n, 1] each
+        known = (wanted >= begin) & (wanted < begin + count)
+        if known.any():
+            result[known] = self._clips.frames[(first + wanted - begin)[known]]
+        names = np.asarray(self._clips.names)[segments]
+        for name in dict.fromkeys(names[~known.all(1)].tolist()):
+            unknown = np.argwhere(~known & (names == name)[:, None])
+            self._read_moments(name, wanted, unknown, result, known)
         return np.ascontiguousarray(result[..., self._channels]), known
 
-    def _find(self, segment: int, tick: int) -> tuple[StoredFrames, int] | None:
-        """Returns the frames and the index of the moment `tick` of a segment's clip, None if no frame is stored."""
-        clip, (first, count, begin) = self._segments[segment]
-        if 0 <= tick - begin < count:
-            return self._clips.frames, first + tick - begin
-        return self._index_by_tick.get((clip, tick))
+    def _read_moments(self, name: str, wanted: np.ndarray, places: np.ndarray, result: np.ndarray, known: np.ndarray) -> None:
+        """Reads the frames of a clip, of any split, at some of the wanted moments, as far as they are stored.
+
+        Args:
+          name: of the clip.
+          wanted: ticks, `[n, steps]`.
+          places: int `[k, 2]`, indices into `wanted`.
+          result: receives the frames, `[n, steps, h, w, c]`.
+          known: receives True for a frame that is stored, `[n, steps]`.
+        """
+        ticks, sources, stored = self._moments.get(name, (np.zeros(0, np.int64),) * 3)
+        moments = wanted[tuple(places.T)]
+        found = np.searchsorted(ticks, moments, side="right") - 1  # of several frames of one moment, the last one
+        exists = (found >= 0) & (ticks[found] == moments) if len(ticks) else np.zeros(len(found), bool)
+        places, found = places[exists], found[exists]
+        for source in np.unique(sources[found]).tolist():
+            own = sources[found] == source
+            at = tuple(places[own].T)
+            result[at], known[at] = self._past_frames[source][stored[found[own]]], True
 
     @functools.cached_property
-    def _segments(self) -> list[tuple[str, Any]]:
-        """Each segment with its clip's name."""
-        return list(zip(self._clips.names, self._clips.segments, strict=True))
+    def _segments(self) -> np.ndarray:
+        """The segments, `[segments, 3]`."""
+        return np.asarray([tuple(segment) for segment in self._clips.segments], np.int64).reshape(-1, 3)
 
     @functools.cached_property
-    def _index_by_tick(self) -> dict[tuple[str, int], tuple[StoredFrames, int]]:
-        """(clip, tick) -> the stored frame; of several frames of one moment, the last one."""
-        return {
-            (name, tick + i): (clips.frames, first + i)
-            for clips in self._past()
-            for name, (first, count, tick) in zip(clips.names, clips.segments, strict=True)
-            for i in range(count)
-        }
+    def _past_clips(self) -> Sequence[StoredClips]:
+        return self._past()
+
+    @property
+    def _past_frames(self) -> list[StoredFrames]:
+        return [clips.frames for clips in self._past_clips]
+
+    @functools.cached_property
+    def _moments(self) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Clip -> ticks of its frames in all splits, ascending; the number of each frame's split; and its index there."""
+        parts: dict[str, list[np.ndarray]] = {}
+        for number, clips in enumerate(self._past_clips):
+            for name, (first, count, tick) in zip(clips.names, clips.segments, strict=True):
+                along = np.arange(count)
+                parts.setdefault(name, []).append(np.stack([tick + along, np.full(count, number), first + along]))
+        moments = {}
+        for name, tables in parts.items():
+            ticks, sources, stored = np.concatenate(tables, axis=1)
+            order = np.argsort(ticks, kind="stable")
+            moments[name] = ticks[order], sources[order], stored[order]
+        return moments

@@ -8,7 +8,9 @@ import ml_collections
 
 from stlight_jax.config import RunConfig, check
 from stlight_jax.data.datasets.all_datasets import find_dataset
-from stlight_jax.data.sequences import Sequences
+from stlight_jax.data.periods import parse_periods
+from stlight_jax.data.sequences import Sequences, WithHistory
+from stlight_jax.model.context import plan_context
 from stlight_jax.model.stlight_config import STLightConfig
 
 
@@ -34,7 +36,8 @@ def network_config(config: RunConfig) -> STLightConfig:
       config: of any data set.
 
     Returns:
-      The shape. The channels of a user's own frames are 1 and the shortcut is linear if the config leaves them to the data.
+      The shape. The channels of a user's own frames are 1, the shortcut is linear and there are no periods if the config leaves
+      them to the data.
 
     Raises:
       InputError: a value is not permitted.
@@ -42,7 +45,8 @@ def network_config(config: RunConfig) -> STLightConfig:
     section = config.model
     if section.shortcut == "auto":
         section = dataclasses.replace(section, shortcut="linear")
-    return STLightConfig.from_section(section, len(find_dataset(config.dataset).channels) or 1)
+    channels = len(find_dataset(config.dataset).channels) or 1
+    return STLightConfig.from_section(section, channels, _periods(config), getattr(config.data, "frame_step", 1))
 
 
 def frame_size(config: RunConfig) -> tuple[int, int] | None:
@@ -69,8 +73,27 @@ def open_training(config: RunConfig) -> tuple[Sequences, Sequences]:
     Raises:
       InputError: data are missing, not prepared or not as expected, or keys contradict each other.
     """
-    length, validation_length = _sequence_length(config, config.train), _sequence_length(config, config.evaluation)
-    return find_dataset(config.dataset).open_training(config.data, length, validation_length, config.train.seed)
+    length, validation_length = (config.model.in_frames + horizon for horizon in _horizons(config))
+    opened = find_dataset(config.dataset).open_training(config.data, length, validation_length, config.train.seed)
+    return with_history(config, *opened)
+
+
+def with_history(config: RunConfig, training: Sequences, validation: Sequences) -> tuple[Sequences, Sequences]:
+    """Adds the earlier frames that the periods of a config ask for.
+
+    Args:
+      config: of any data set.
+      training: the training sequences without earlier frames.
+      validation: the validation sequences without earlier frames.
+
+    Returns:
+      Training and validation sequences.
+
+    Raises:
+      InputError: the data set keeps no frames from before its sequences.
+    """
+    of_training, of_validation = _horizons(config)
+    return _with_history(config, training, of_training), _with_history(config, validation, of_validation)
 
 
 def open_test(config: RunConfig) -> Sequences:
@@ -85,9 +108,24 @@ def open_test(config: RunConfig) -> Sequences:
     Raises:
       InputError: data are missing, not prepared or not as expected, or keys contradict each other.
     """
-    return find_dataset(config.dataset).open_test(config.data, _sequence_length(config, config.evaluation))
+    _, horizon = _horizons(config)
+    test = find_dataset(config.dataset).open_test(config.data, config.model.in_frames + horizon)
+    return _with_history(config, test, horizon)
 
 
-def _sequence_length(config: RunConfig, section: Any) -> int:
-    """Returns T + horizon, in training or in evaluation."""
-    return config.model.in_frames + (section.horizon or config.model.out_frames)
+def _horizons(config: RunConfig) -> tuple[int, int]:
+    """Returns the frames to predict in training and in evaluation."""
+    out_frames = config.model.out_frames
+    return config.train.horizon or out_frames, config.evaluation.horizon or out_frames
+
+
+def _with_history(config: RunConfig, sequences: Sequences, horizon: int) -> Sequences:
+    if not _periods(config):
+        return sequences
+    model = network_config(config)
+    history = plan_context(model, horizon).history
+    return WithHistory(sequences, [horizon * model.frame_step - time for time in history]) if history else sequences
+
+
+def _periods(config: RunConfig) -> tuple[int, ...]:
+    return parse_periods(getattr(config.data, "periods", ""))

@@ -15,7 +15,8 @@ with epy.lazy_imports():  # configs import the data sets for their keys, and nee
     import jax
     import jax.numpy as jnp
 
-# 1/255 = 257/65535 in two parts. An uint8 times the first is exact in float32, so only the sum of the two products rounds.
+# 1/255 = 257/65535 in two parts. An integer of 15 bits times the first is exact in float32, so only the sum of the two
+# products rounds.
 _LEADING = 257 / 65536
 _REMAINDER = 257 / (65535 * 65536)
 
@@ -27,10 +28,10 @@ def to_unit_range(frames: jax.Array) -> jax.Array:
     product with its rounded inverse, which differs for every second value.
 
     Args:
-      frames: uint8 of any shape.
+      frames: uint8 of any shape, or integers of at most 15 bits.
 
     Returns:
-      float32 of the same shape, in [0, 1].
+      float32 of the same shape, in [0, 1] for uint8.
     """
     frames = frames.astype(jnp.float32)
     return frames * _LEADING + frames * _REMAINDER
@@ -92,6 +93,18 @@ class Scaling:
         """Returns the fields as plain data, for a checkpoint."""
         return dataclasses.asdict(self)
 
+    def with_mark(self) -> Scaling:
+        """Returns the scaling of the same values, of which some can be missing.
+
+        Integers without a fill value take the next wider signed type, where the number below their range marks missing values.
+        """
+        dtype = np.dtype(self.dtype)
+        if dtype.kind == "f" or self.fill is not None:
+            return dataclasses.replace(self, missing=True)
+        limits = np.iinfo(dtype)
+        wider = np.promote_types(dtype, np.min_scalar_type(int(limits.min) - 1))
+        return dataclasses.replace(self, dtype=wider.name, fill=float(limits.min - 1), missing=True)
+
     @property
     def _is_bytes(self) -> bool:
         return (self.low, self.high) == ((0.0,), (255.0,))
@@ -106,7 +119,7 @@ class Scaling:
           float32 `[..., c]` in the network's range, and a bool mask of the same shape, False where values are missing. The
           mask is None if no value can be missing.
         """
-        if self.dtype == "uint8" and self._is_bytes:
+        if self.dtype in ("uint8", "int16") and self._is_bytes:  # int16 as of `with_mark`
             values = to_unit_range(frames)
         else:
             low, divisor = self._low_and_divisor(np.float32)

@@ -3,6 +3,7 @@
 import abc
 import hashlib
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -47,18 +48,19 @@ class Sequences(abc.ABC):
           `[n, t, h, w, c]` in the stored dtype.
         """
 
-    def frames_before(self, indices: np.ndarray, steps: int, targets: int) -> tuple[np.ndarray, np.ndarray] | None:
-        """Reads the frames `steps` sampling steps before the last `targets` frames of each sequence.
+    def frames_before(self, indices: np.ndarray, steps: Sequence[int], epoch: int = 0) -> tuple[np.ndarray, np.ndarray] | None:
+        """Reads frames from before the end of sequences.
 
         Args:
-          indices: int `[n]`, positions in the set.
-          steps: sampling steps back in time.
-          targets: number of frames per sequence.
+          indices: int `[n]`, positions in the epoch.
+          steps: for each frame, the sampling steps from it to the last frame of a sequence, at least 1.
+          epoch: number of the epoch, from 0.
 
         Returns:
-          `[n, targets, h, w, c]`, and bool `[n]`, whether all frames of a row are known. None if the sequences have no past.
+          `[n, steps, h, w, c]` in the stored dtype, and bool `[n, steps]`, whether a frame is known. None if the sequences have
+          no past.
         """
-        del indices, steps, targets
+        del indices, steps, epoch
         return None
 
     def ticks(self, indices: np.ndarray, epoch: int = 0) -> np.ndarray | None:
@@ -69,7 +71,8 @@ class Sequences(abc.ABC):
           epoch: number of the epoch, from 0.
 
         Returns:
-          int64 `[n, t]` in sampling steps, from an origin that all frames of a clip share. None if moments are unknown.
+          int64 `[n, t]` in sampling steps, from an origin that all frames of a clip share; without those of a history. None if
+          moments are unknown.
         """
         del indices, epoch
         return None
@@ -81,13 +84,14 @@ class EvenlySpaced(Sequences):
     Args:
       source: the set.
       at_most: number of sequences.
-      length: the first frames of each sequence that are kept, at most; None keeps all.
+      chosen: indices of the frames of each sequence that are kept, in their new order; None keeps all.
     """
 
-    def __init__(self, source: Sequences, at_most: int, length: int | None = None) -> None:
+    def __init__(self, source: Sequences, at_most: int, chosen: Sequence[int] | None = None) -> None:
         count = len(source)
         self._source, self._indices = source, np.linspace(0, count - 1, min(at_most, count)).astype(int)
-        self.shape = (min(length or source.shape[0], source.shape[0]), *source.shape[1:])
+        self._chosen = np.arange(source.shape[0]) if chosen is None else np.asarray(chosen)
+        self.shape = (len(self._chosen), *source.shape[1:])
         self.scaling, self.description = source.scaling, {**source.description, "sequences": len(self._indices)}
 
     def __len__(self) -> int:
@@ -95,7 +99,48 @@ class EvenlySpaced(Sequences):
 
     def frames(self, indices: np.ndarray, epoch: int = 0) -> np.ndarray:
         """Reads sequences, see `Sequences`."""
-        return self._source.frames(self._indices[indices], epoch)[:, : self.shape[0]]
+        return self._source.frames(self._indices[indices], epoch)[:, self._chosen]
+
+
+class WithHistory(Sequences):
+    """Sequences with earlier frames before their own, marked as missing where there is no such frame.
+
+    Integers without a fill value are widened, so that a number is free for the mark.
+
+    Args:
+      source: the sequences.
+      steps: for each earlier frame, the sampling steps from it to the last frame of a sequence.
+
+    Raises:
+      InputError: the sequences have no past.
+    """
+
+    def __init__(self, source: Sequences, steps: Sequence[int]) -> None:
+        if source.frames_before(np.zeros(1, int), steps[:1]) is None:
+            raise InputError(f"data.periods asks for earlier frames, and {source.description['name']} has none; set it to ''")
+        self._source, self._steps = source, tuple(steps)
+        self.shape, self.scaling = (len(self._steps) + source.shape[0], *source.shape[1:]), source.scaling.with_mark()
+        self.description = {**source.description, "shape": list(self.shape)}
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def frames(self, indices: np.ndarray, epoch: int = 0) -> np.ndarray:
+        """Reads sequences, see `Sequences`."""
+        past = self.frames_before(indices, self._steps, epoch)
+        return np.concatenate([past[0], self._source.frames(indices, epoch)], axis=1, dtype=self.scaling.dtype)
+
+    def frames_before(self, indices: np.ndarray, steps: Sequence[int], epoch: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """Reads earlier frames, see `Sequences`; unknown frames are marked as missing."""
+        past = self._source.frames_before(indices, steps, epoch)
+        assert past is not None  # checked at the start
+        frames, known = past[0].astype(self.scaling.dtype), past[1]
+        frames[~known] = np.nan if self.scaling.fill is None else self.scaling.fill
+        return frames, known
+
+    def ticks(self, indices: np.ndarray, epoch: int = 0) -> np.ndarray | None:
+        """Returns the moments of the frames after the history, see `Sequences`."""
+        return self._source.ticks(indices, epoch)
 
 
 def check_targets(sequences: Sequences, in_frames: int, channels: int, label: str) -> None:
@@ -103,7 +148,7 @@ def check_targets(sequences: Sequences, in_frames: int, channels: int, label: st
 
     Args:
       sequences: the set.
-      in_frames: T, the frames before the targets.
+      in_frames: the frames before the targets: T, and those of the history.
       channels: c', the first channels, which are predicted.
       label: which sequences these are, for the message.
 

@@ -61,6 +61,7 @@ class EvaluatedFrames:
       in_frames: T.
       out_channels: the number of predicted channels, the first ones.
       frame_step: sampling steps between two frames of a sequence.
+      history: frames of a sequence before the input frames, which baselines do not see.
     """
 
     source: Sequences
@@ -68,11 +69,12 @@ class EvaluatedFrames:
     in_frames: int
     out_channels: int
     frame_step: int = 1
+    history: int = 0
 
     @property
     def horizon(self) -> int:
         """The number of frames to predict."""
-        return self.source.shape[0] - self.in_frames
+        return self.source.shape[0] - self.history - self.in_frames
 
     def scaled(self, frames: np.ndarray) -> np.ndarray:
         """Scales stored frames to the network's range, with its filling where values are missing."""
@@ -110,17 +112,14 @@ class PeriodBaseline:
           InputError: the data set keeps no frames from before its sequences.
         """
         data = self._data
-        periods = [math.ceil((lead + 1) * data.frame_step / self._period) for lead in range(data.horizon)]
-        blocks, known = [], np.ones(len(indices), bool)
-        for count in sorted(set(periods)):
-            first = periods.index(count)
-            past = data.source.frames_before(indices, count * self._period, data.horizon - first)
-            if past is None:
-                name = data.source.description["name"]
-                raise InputError(f"{self._setting}, but {name} has no past; set it to 0")
-            blocks.append(past[0][:, : periods.count(count)])
-            known &= past[1]
-        return data.scaled(np.concatenate(blocks, 1))[..., : data.out_channels], known
+        leads = np.arange(1, data.horizon + 1) * data.frame_step
+        before_last = leads[-1] - leads + -(-leads // self._period) * self._period
+        past = data.source.frames_before(indices, before_last.tolist())
+        if past is None:
+            name = data.source.description["name"]
+            raise InputError(f"{self._setting}, but {name} has no past; set it to 0")
+        frames, known = past
+        return data.scaled(frames)[..., : data.out_channels], known.all(1)
 
 
 class LinearBaseline:

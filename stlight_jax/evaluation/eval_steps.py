@@ -29,7 +29,7 @@ def make_eval_step(model: STLight, scaling: Scaling, parts: Sequence[FrameCount]
       parts: as for `frame_metrics`.
 
     Returns:
-      (variables, stored frames `[b, T + horizon, h, w, c]`) -> scores, `[b, horizon]` each.
+      (variables, stored frames `[b, history + T + horizon, h, w, c]`) -> scores, `[b, horizon]` each.
     """
     apply: Callable[..., Any] = model.apply
 
@@ -40,7 +40,7 @@ def make_eval_step(model: STLight, scaling: Scaling, parts: Sequence[FrameCount]
             filled, seen_valid = scaling.fill_missing(seen)
             return scaling.with_constants(apply(variables, filled, valid=seen_valid))
 
-        prediction = rollout(predict, inputs, targets.shape[1])
+        prediction = rollout(predict, inputs, targets.shape[1], model.config)
         return frame_metrics(prediction, targets, valid, parts=parts)
 
     return eval_step
@@ -61,13 +61,14 @@ def make_baseline_step(
       parts: as for `frame_metrics`.
 
     Returns:
-      (variables, which are ignored; stored frames `[b, T + horizon, h, w, c]`) -> scores, `[b, horizon]` each.
+      (variables, which are ignored; stored frames `[b, history + T + horizon, h, w, c]`) -> scores, `[b, horizon]` each.
     """
 
     def baseline_step(variables: Any, frames: jax.Array) -> FrameScores:
         del variables
         inputs, targets, valid = split_frames(frames, model, scaling)
-        prediction = predict(*scaling.fill_missing(inputs))[..., : targets.shape[-1]]  # [b, 1 or horizon, h, w, c']
+        recent = inputs[:, inputs.shape[1] - model.config.in_frames :]  # [b, T, h, w, c]
+        prediction = predict(*scaling.fill_missing(recent))[..., : targets.shape[-1]]  # [b, 1 or horizon, h, w, c']
         return frame_metrics(jnp.broadcast_to(prediction, targets.shape), targets, valid, parts=parts)
 
     return baseline_step
@@ -83,7 +84,7 @@ def make_given_step(model: STLight, scaling: Scaling, parts: Sequence[FrameCount
 
     Returns:
       (variables, which are ignored; (predictions in the network's range `[b, horizon, h, w, c']`, stored frames
-      `[b, T + horizon, h, w, c]`)) -> scores, `[b, horizon]` each.
+      `[b, history + T + horizon, h, w, c]`)) -> scores, `[b, horizon]` each.
     """
 
     def given_step(variables: Any, batch: tuple[jax.Array, jax.Array]) -> FrameScores:

@@ -194,14 +194,14 @@ def evaluate_with_baselines(
         # 3. Baselines from training data and other frames.
         indices = np.minimum(first + np.arange(len(mask)), len(data.source) - 1)
         for baseline in baselines:
-            prediction, known = baseline.predict(indices, frames)
+            prediction, known = baseline.predict(indices, frames[:, data.history :])
             repeated = np.broadcast_to(prediction, (len(mask), data.horizon, *prediction.shape[2:]))
             of_baseline = launcher.join(steps.given(ignored, launcher.split((repeated, frames))))
             predicted = mask if known is None else mask & known
             add_batch(of_baselines, {baseline.key: of_baseline}, predicted)
             if known is not None:
                 add_batch(of_network, {baseline.key: of_first}, predicted)
-        targets, valid = data.scaling.to_network_float64(frames[mask][:, data.in_frames :])
+        targets, valid = data.scaling.to_network_float64(frames[mask][:, -data.horizon :])
         constant.add(targets[..., : data.out_channels], None if valid is None else valid[..., : data.out_channels])
 
     for accumulated in (constant, errors):

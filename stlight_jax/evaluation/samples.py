@@ -62,8 +62,9 @@ class Samples:
     def _predict(self, indices: np.ndarray) -> Sample:
         stored = jnp.asarray(self._source.frames(indices))
         inputs, truth, valid = split_frames(stored, self._model, self._scaling)
-        prediction = rollout(lambda seen: self._scaling.with_constants(self._predictor(seen)), inputs, truth.shape[1])
-        parts = ((inputs, None), (truth, valid), (prediction, valid))
+        config = self._model.config
+        prediction = rollout(lambda seen: self._scaling.with_constants(self._predictor(seen)), inputs, truth.shape[1], config)
+        parts = ((inputs[:, inputs.shape[1] - config.in_frames :], None), (truth, valid), (prediction, valid))
         return Sample(*(np.asarray(part) if where is None else np.where(where, part, np.nan) for part, where in parts))
 
 

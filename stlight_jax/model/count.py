@@ -74,7 +74,7 @@ def count(config: STLightConfig, height: int, width: int) -> Count:
     Raises:
       InputError: A side of the frames is less than 1.
     """
-    frames = jax.ShapeDtypeStruct((1, config.in_frames, height, width, config.in_channels), jnp.float32)
+    frames = jax.ShapeDtypeStruct((1, config.seen_frames, height, width, config.in_channels), jnp.float32)
     config.check_frames(frames.shape)
     native = dataclasses.replace(config, depthwise="native")  # counted without compiling the CPU kernels
     params = jax.eval_shape(STLight(native).init, jax.random.key(0), frames)["params"]
@@ -85,11 +85,11 @@ def count(config: STLightConfig, height: int, width: int) -> Count:
     cells = -(-height // config.patch_size) * -(-width // config.patch_size)  # frames are padded to whole patches
     batch_norm = 2 * cells * d  # in evaluation mode
     near, far = (depth * cells * d * side**2 for side in (config.near_kernel, config.far_kernel))
-    encoding = cells * d * config.in_frames * config.in_channels * config.encoder_kernel**2
+    encoding = cells * d * config.seen_frames * config.in_channels * config.encoder_kernel**2
     pointwise = depth * cells * d * d
     predicted = config.out_frames * config.out_channels
     reassembling = cells * d * predicted
-    linear = height * width * config.in_frames * config.in_channels * predicted
+    linear = height * width * config.seen_frames * config.in_channels * predicted
 
     def mixer_size(name: str) -> int:
         return sum(_size(tree[name]) for tree in mixers)

@@ -47,7 +47,7 @@ class _Part(nn.Module):
 
 
 class STLight(_Part):
-    """Predicts `out_frames` frames from `in_frames` frames.
+    """Predicts `out_frames` frames from `in_frames` frames, and from earlier ones if it has periods.
 
     `model.apply(variables, frames)` predicts. `model.apply(variables, frames, train=True, mutable=["batch_stats"])` normalises
     by the batch's statistics and returns `(prediction, updated statistics)`. Its parts define their own gradients, so it
@@ -61,7 +61,7 @@ class STLight(_Part):
         """Predicts the frames that follow.
 
         Args:
-          frames: `[b, in_frames, h, w, in_channels]`, floats in [0, 1].
+          frames: `[b, context_frames + in_frames, h, w, in_channels]`, floats in [0, 1].
           train: Whether to normalise by the batch's statistics and update the running ones.
           valid: bool like `frames`, False where values are missing and `frames` has a filling; None if none are. A network
             with a shortcut sees the nearest valid value in time instead of the filling.
@@ -249,7 +249,7 @@ def init_variables(model: STLight, seed: int, frame_shape: tuple[int, int, int])
     Returns:
       {"params", "batch_stats"}.
     """
-    key, frames = jax.random.key(seed), jnp.zeros((1, model.config.in_frames, *frame_shape), jnp.float32)
+    key, frames = jax.random.key(seed), jnp.zeros((1, model.config.seen_frames, *frame_shape), jnp.float32)
     # Random numbers compile to long, straight code, which LLVM optimises for seconds although it runs once. (tiny, Zen 4: 4 s
     # of processor time instead of 10.) A jit inside another trace takes no options.
     traced = isinstance(key, jax.core.Tracer)

@@ -37,13 +37,24 @@ class STLightConfig(ModelSection):
         convolutions ("elementwise", also the fastest), or whole "blocks". A step's memory at d 256, depth 16, batch 4 is 873,
         301 and 125 MiB. Results do not depend on it.
       scan_unroll: Mixer blocks per iteration of the compiled loop over blocks; the parameters do not depend on it.
+      periods: Periods in sampling steps. For each, the network sees an earlier frame for every lead time, before the input
+        frames; see `stlight_jax.model.context`. It is no key of the section `model`: data.periods has it.
+      frame_step: Sampling steps from one input frame to the next, as data.frame_step has it.
 
     Raises:
       InputError: A value is not permitted. The message names the key, its value and the permitted values.
     """
 
+    periods: tuple[int, ...] = ()
+    frame_step: int = 1
+
     def __post_init__(self) -> None:
         super().__post_init__()
+        object.__setattr__(self, "periods", tuple(self.periods))  # JSON has lists
+        if any(isinstance(step, bool) or not isinstance(step, int) or step < 1 for step in (*self.periods, self.frame_step)):
+            raise InputError(
+                f"periods are {list(self.periods)} and frame_step is {self.frame_step}; expected whole numbers of at least 1"
+            )
         if self.shortcut == "auto":
             raise InputError("model.shortcut is auto, which training replaces; choose none, last, linear or flow")
         if self.shortcut != "none" and self.out_channels > self.in_channels:
@@ -70,12 +81,16 @@ class STLightConfig(ModelSection):
             )
 
     @classmethod
-    def from_section(cls, section: ModelSection, channels: int | None = None) -> Self:
+    def from_section(
+        cls, section: ModelSection, channels: int | None = None, periods: tuple[int, ...] = (), frame_step: int = 1
+    ) -> Self:
         """Makes the network's shape from a config.
 
         Args:
           section: The config's section `model`.
           channels: Channels of the data, for the keys that are 0 in the section; None if they are not known.
+          periods: The periods of data.periods, in sampling steps.
+          frame_step: The config's data.frame_step.
 
         Returns:
           The network's shape.
@@ -83,10 +98,21 @@ class STLightConfig(ModelSection):
         Raises:
           InputError: A value is not permitted, or JAX does not offer the type of the activations.
         """
-        config = cls(**dataclasses.asdict(section if channels is None else section.with_channels(channels)))
+        values = dataclasses.asdict(section if channels is None else section.with_channels(channels))
+        config = cls(**values, periods=periods, frame_step=frame_step)
         if config.dtype == "float64" and not jax.config.read("jax_enable_x64"):
             raise InputError("model.dtype is float64, which JAX offers only with JAX_ENABLE_X64=1 in the environment")
         return config
+
+    @property
+    def context_frames(self) -> int:
+        """Number of earlier frames that the network sees before its input frames: one for each period and lead time."""
+        return len(self.periods) * self.out_frames
+
+    @property
+    def seen_frames(self) -> int:
+        """Number of all frames that the network sees."""
+        return self.context_frames + self.in_frames
 
     @property
     def encoder_kernel(self) -> int:
@@ -107,12 +133,12 @@ class STLightConfig(ModelSection):
         """Checks that sequences can train or evaluate this network, which may predict only the first of their channels.
 
         Args:
-          shape: Shape of a sequence, `[in_frames + horizon, h, w, c]`.
+          shape: Shape of a sequence, `[history + in_frames + horizon, h, w, c]`.
 
         Raises:
           InputError: The shape does not fit the network.
         """
-        self.check_frames((1, self.in_frames, *shape[1:]))
+        self.check_frames((1, self.seen_frames, *shape[1:]))
         if shape[0] <= self.in_frames or self.out_channels > shape[3]:
             raise InputError(
                 f"the data's sequences have shape {list(shape)}; model.in_frames and model.out_channels require more than "
@@ -123,13 +149,14 @@ class STLightConfig(ModelSection):
         """Checks that frames can be the input of this network.
 
         Args:
-          shape: Shape of the frames, `[b, in_frames, h, w, in_channels]`.
+          shape: Shape of the frames, `[b, context_frames + in_frames, h, w, in_channels]`.
 
         Raises:
           InputError: The shape does not fit the network.
         """
-        wanted = f"[b, {self.in_frames}, h, w, {self.in_channels}]"
-        if len(shape) != 5 or shape[1] != self.in_frames or shape[4] != self.in_channels:
-            raise InputError(f"frames have shape {list(shape)}; model.in_frames and model.in_channels require {wanted}")
+        wanted = f"[b, {self.seen_frames}, h, w, {self.in_channels}]"
+        if len(shape) != 5 or shape[1] != self.seen_frames or shape[4] != self.in_channels:
+            keys = "data.periods, model.in_frames" if self.periods else "model.in_frames"
+            raise InputError(f"frames have shape {list(shape)}; {keys} and model.in_channels require {wanted}")
         if 0 in shape:
             raise InputError(f"frames have shape {list(shape)}, which is empty; every axis must have at least 1 element")

@@ -21,6 +21,7 @@ from stlight_jax.evaluation.evaluator import EvaluationSteps, evaluate_with_base
 from stlight_jax.evaluation.nowcasting import PystepsBaseline
 from stlight_jax.evaluation.samples import Samples, evenly_spaced
 from stlight_jax.metrics.metric_sums import SampledSums
+from stlight_jax.model.context import first_target
 from stlight_jax.model.rollout import check_horizon
 from stlight_jax.model.stlight import STLight, STLightConfig, init_variables
 from stlight_jax.parallel import agreement, distributed
@@ -161,7 +162,8 @@ def _open_test_data(run: _Run, moved: bool) -> tuple[EvaluatedFrames, dict[str, 
     source = open_test(run.config)
     agreement.assert_same_on_all_processes("the test data", functools.partial(fingerprint, source))
     run.network.check_sequence(source.shape)
-    check_targets(source, run.network.in_frames, run.network.out_channels, "test")
+    history = first_target(run.network, source.shape[0]) - run.network.in_frames
+    check_targets(source, history + run.network.in_frames, run.network.out_channels, "test")
     scaling = Scaling.from_json(run.description["scaling"]) if "scaling" in run.description else source.scaling
     description = _check_against_training(source, scaling, run.description["data"], moved)
     data = EvaluatedFrames(
@@ -170,7 +172,8 @@ def _open_test_data(run: _Run, moved: bool) -> tuple[EvaluatedFrames, dict[str, 
         dataclasses.replace(scaling, missing=scaling.missing or source.scaling.missing),
         in_frames=run.network.in_frames,
         out_channels=run.network.out_channels,
-        frame_step=getattr(run.config.data, "frame_step", 1),
+        frame_step=run.network.frame_step,
+        history=history,
     )
     return data, description
 
@@ -184,10 +187,11 @@ def _baselines(config: RunConfig, data: EvaluatedFrames) -> list[Baseline]:
     baselines += [PeriodBaseline(data, period, f"{key} is {period}") for period, key in periods.items()]
     if config.evaluation.baselines == "inputs":
         return baselines
-    whole = {key: 0 for key in ("crop", "flips") if hasattr(config.data, key)}
+    plain = {"crop": 0, "flips": False, "periods": ""}
+    plain = {key: value for key, value in plain.items() if hasattr(config.data, key)}
     longer = dataclasses.replace(
         config,
-        data=dataclasses.replace(config.data, **{key: type(getattr(config.data, key))(value) for key, value in whole.items()}),
+        data=dataclasses.replace(config.data, **plain),
         train=dataclasses.replace(config.train, horizon=data.horizon),
         evaluation=dataclasses.replace(config.evaluation, horizon=data.horizon),
     )

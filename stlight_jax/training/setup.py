@@ -16,21 +16,22 @@ from etils import epath
 from stlight_jax.config.run_config import RunConfig, course_differences
 from stlight_jax.console.messages import print_message
 from stlight_jax.data.datasets.all_datasets import find_dataset
-from stlight_jax.data.load import check_config, network_config, open_training
+from stlight_jax.data.load import check_config, network_config, open_training, with_history
+from stlight_jax.data.periods import AUTO
 from stlight_jax.data.pipeline import steps_per_epoch
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.data.sequences import check_targets, fingerprint
 from stlight_jax.errors import InputError
 from stlight_jax.evaluation.eval_steps import make_eval_step
 from stlight_jax.metrics.ssim import check_frame_size
+from stlight_jax.model.context import first_target
 from stlight_jax.model.rollout import check_horizon
-from stlight_jax.model.stlight import STLightConfig
 from stlight_jax.parallel import agreement, distributed
 from stlight_jax.parallel.launchers import AXIS, make_launcher
 from stlight_jax.runs import checkpoint
 from stlight_jax.runs.workdir import Workdir
 from stlight_jax.training.schedule import make_schedule
-from stlight_jax.training.shortcut_choice import choose_shortcut, fitted_linear
+from stlight_jax.training.shortcut_choice import choose_shortcut, fitted_linear, leaves_choices
 from stlight_jax.training.state import TrainState, create_state, make_optimizer
 from stlight_jax.training.step import configured_training
 
@@ -74,16 +75,19 @@ class TrainingSetup:
         self.training, self.validation = open_training(checked)
         agreement.assert_same_on_all_processes("the training data", self.training.description["sha256"])
         agreement.assert_same_on_all_processes("the validation data", functools.partial(fingerprint, self.validation))
-        model_section = checked.model.with_channels(self.training.shape[-1])
-        if model_section.shortcut == "auto":
-            model_section = choose_shortcut(model_section, self.training, self.validation, self.launcher)
-        self.config = config = dataclasses.replace(checked, model=model_section)
-        model_config = STLightConfig.from_section(config.model)
+        config = dataclasses.replace(checked, model=checked.model.with_channels(self.training.shape[-1]))
+        if leaves_choices(config):
+            chosen = choose_shortcut(config, self.training, self.validation, self.launcher)
+            if chosen.data != config.data:
+                self.training, self.validation = with_history(chosen, self.training, self.validation)
+            config = chosen
+        self.config = config
+        model_config = network_config(config)
         check_horizon("train.horizon", config.train.horizon, model_config)
         check_horizon("evaluation.horizon", config.evaluation.horizon, model_config)
         for label, sequences in (("training", self.training), ("validation", self.validation)):
             model_config.check_sequence(sequences.shape)
-            check_targets(sequences, model_config.in_frames, model_config.out_channels, label)
+            check_targets(sequences, first_target(model_config, sequences.shape[0]), model_config.out_channels, label)
         check_frame_size(*self.validation.shape[1:3])
         self.set_length(config.train.steps, config.train.checkpoint_every)
         self.model, train_step = configured_training(config, model_config, AXIS, self.training.scaling)
@@ -138,12 +142,14 @@ def _with_earlier_choices(config: RunConfig, started_with: Mapping[str, Any] | N
     if started_with is None:
         return config
     earlier = check_config(started_with)
-    model, train = config.model, config.train
-    if model.shortcut == "auto":
+    model, train, data = config.model, config.train, config.data
+    if model.shortcut == AUTO:
         model = dataclasses.replace(model, shortcut=earlier.model.shortcut)
+    if getattr(data, "periods", "") == AUTO:
+        data = dataclasses.replace(data, periods=getattr(earlier.data, "periods", ""))
     if keep_length:
         train = dataclasses.replace(train, steps=earlier.train.steps, checkpoint_every=earlier.train.checkpoint_every)
-    return dataclasses.replace(config, model=model, train=train)
+    return dataclasses.replace(config, model=model, train=train, data=data)
 
 
 def _value_range(scaling: Scaling) -> list[Any]:

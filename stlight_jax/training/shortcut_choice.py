@@ -1,20 +1,24 @@
-"""The shortcut before the first step: its linear map fitted to the training data, and the best kind for `auto`."""
+"""The shortcut before the first step: its linear map fitted to the training data, and what `auto` chooses for it."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import jax
 import numpy as np
+from flax import linen as nn
 
-from stlight_jax.config.sections import ModelSection
+from stlight_jax.config.run_config import RunConfig
 from stlight_jax.console.messages import print_message
 from stlight_jax.console.text_table import text_table
+from stlight_jax.data.load import network_config, with_history
+from stlight_jax.data.periods import AUTO, suggested_periods
 from stlight_jax.data.sequences import EvenlySpaced, Sequences
-from stlight_jax.evaluation.eval_steps import make_baseline_step
+from stlight_jax.evaluation.eval_steps import make_eval_step
 from stlight_jax.evaluation.evaluator import evaluate
 from stlight_jax.evaluation.ridge import fit_linear
 from stlight_jax.metrics.pixel_errors import MAE, MSE
+from stlight_jax.model.context import first_pass, horizon_of, shorter_sequence
 from stlight_jax.model.shortcut import Shortcut, copying_kernel, fill_from_neighbours
 from stlight_jax.model.stlight import STLight
 from stlight_jax.model.stlight_config import STLightConfig
@@ -26,34 +30,66 @@ _MOST_WINDOWS = 200  # of the validation data
 _BATCH_SIZE = 8
 
 
-def choose_shortcut(section: ModelSection, training: Sequences, validation: Sequences, launcher: Launcher) -> ModelSection:
-    """Replaces `shortcut="auto"` by the kind whose forecast without a network has the lowest MSE on the validation windows.
+def leaves_choices(config: RunConfig) -> bool:
+    """Returns whether `choose_shortcut` has a key to replace."""
+    return AUTO in (config.model.shortcut, getattr(config.data, "periods", ""))
 
-    Prints the errors of all kinds.
+
+def choose_shortcut(config: RunConfig, training: Sequences, validation: Sequences, launcher: Launcher) -> RunConfig:
+    """Replaces `model.shortcut="auto"` and `data.periods="auto"` by the best choice on the validation windows.
+
+    The best choice has the lowest MSE of the shortcut's forecasts without a network; periods are judged by the linear shortcut.
+    Prints the errors of all choices.
 
     Args:
-      section: The config's section `model`, with the number of channels of the data.
-      training: Training sequences.
-      validation: Validation sequences.
+      config: The config, with the number of channels of the data.
+      training: Training sequences, without earlier frames for periods that are still to be chosen.
+      validation: Validation sequences, likewise.
       launcher: Runs the forecasts on all devices.
 
     Returns:
-      The section with another value of `shortcut`: "none" if the network predicts more channels than it sees.
+      The config with other values of these keys: no shortcut if the network predicts more channels than it sees.
     """
-    if section.out_channels > section.in_channels:
-        return dataclasses.replace(section, shortcut="none")
-    windows = EvenlySpaced(validation, _MOST_WINDOWS, section.in_frames + section.out_frames)
-    errors = {}
-    for kind in KINDS:
-        model = STLightConfig.from_section(dataclasses.replace(section, shortcut=kind))
-        params = {"linear": fitted_linear(model, training, validation)} if kind == "linear" else {}
-        errors[kind] = _errors(model, params, windows, launcher)
-    chosen = min(KINDS, key=lambda kind: errors[kind][MSE.key])
-    rows = [(kind, *(metric.format(of_kind[metric.key]) for metric in (MSE, MAE))) for kind, of_kind in errors.items()]
-    title = f"forecasts without a network, {len(windows):,} validation windows"
-    print_message(text_table(("model.shortcut", MSE.label, MAE.label), rows, title))
-    print_message(f"model.shortcut=auto: {chosen}")
-    return dataclasses.replace(section, shortcut=chosen)
+    if config.model.out_channels > config.model.in_channels:
+        return _with_choice(config, "none" if config.model.shortcut == AUTO else config.model.shortcut, "")
+    kinds = KINDS if config.model.shortcut == AUTO else ("linear",)
+    choices = [(kind, periods) for kind in kinds for periods in _periods_to_try(config, kind, training)]
+    errors, windows = {}, 0
+    for kind, periods in choices:
+        candidate = _with_choice(config, kind, periods)
+        sequences = with_history(candidate, training, validation) if _is_open(config) else (training, validation)
+        model = network_config(candidate)
+        length = sequences[1].shape[0]
+        kept = shorter_sequence(model, length, min(model.out_frames, horizon_of(model, length)))
+        sample = EvenlySpaced(sequences[1], _MOST_WINDOWS, kept)
+        params = {"shortcut": {"linear": fitted_linear(model, *sequences)}} if kind == "linear" else {}
+        errors[kind, periods], windows = _errors(model, params, sample, launcher), len(sample)
+    kind, periods = min(choices, key=lambda choice: errors[choice][MSE.key])
+    rows = [(*choice, *(metric.format(of_choice[metric.key]) for metric in (MSE, MAE))) for choice, of_choice in errors.items()]
+    title = f"forecasts without a network, {windows:,} validation windows"
+    print_message(text_table(("model.shortcut", "data.periods", MSE.label, MAE.label), rows, title))
+    if config.model.shortcut == AUTO:
+        print_message(f"model.shortcut=auto: {kind}")
+    if _is_open(config):
+        print_message(f"data.periods=auto: {periods or 'none'}")
+    return _with_choice(config, kind if config.model.shortcut == AUTO else config.model.shortcut, periods)
+
+
+def _is_open(config: RunConfig) -> bool:
+    return bool(getattr(config.data, "periods", "") == AUTO)
+
+
+def _periods_to_try(config: RunConfig, kind: str, training: Sequences) -> Sequence[str]:
+    """Returns values of data.periods; those of the config if they are given. Only the linear shortcut uses them."""
+    if not _is_open(config):
+        return (getattr(config.data, "periods", ""),)
+    found = [str(period) for period in suggested_periods(training.description.get("step", ""))] if kind == "linear" else []
+    return ("", *found, *([",".join(found)] if len(found) > 1 else []))
+
+
+def _with_choice(config: RunConfig, shortcut: Any, periods: str) -> RunConfig:
+    data = dataclasses.replace(config.data, periods=periods) if hasattr(config.data, "periods") else config.data
+    return dataclasses.replace(config, model=dataclasses.replace(config.model, shortcut=shortcut), data=data)
 
 
 def fitted_linear(model: STLightConfig, training: Sequences, validation: Sequences) -> dict[str, np.ndarray]:
@@ -70,8 +106,13 @@ def fitted_linear(model: STLightConfig, training: Sequences, validation: Sequenc
     """
     weights = None
     if jax.process_index() == 0:
-        out_frames = min(model.out_frames, training.shape[0] - model.in_frames, validation.shape[0] - model.in_frames)
-        fit = fit_linear(training, validation, model.in_frames, out_frames, model.out_channels)
+        lengths = training.shape[0], validation.shape[0]
+        out_frames = min(model.out_frames, *(horizon_of(model, length) for length in lengths))
+        seen_training, seen_validation = (
+            EvenlySpaced(source, len(source), first_pass(model, source.shape[0], out_frames))
+            for source in (training, validation)
+        )
+        fit = fit_linear(seen_training, seen_validation, model.seen_frames, out_frames, model.out_channels)
         weights = {"kernel": fit.kernel.tolist(), "bias": fit.bias.tolist()}
     fitted = {name: np.asarray(value, np.float32) for name, value in agreement.broadcast_from_first(weights).items()}
     inputs, outputs = len(fitted["kernel"]), model.out_frames * model.out_channels
@@ -80,18 +121,21 @@ def fitted_linear(model: STLightConfig, training: Sequences, validation: Sequenc
     return {"kernel": kernel, "bias": bias}
 
 
+class _ShortcutAlone(STLight):
+    """The forecast of the shortcut, without the network."""
+
+    @nn.compact
+    def __call__(self, frames: jax.Array, train: bool = False, valid: jax.Array | None = None) -> jax.Array:
+        """Predicts, see `STLight`."""
+        del train
+        filled = frames if valid is None else fill_from_neighbours(frames, valid, self.config.in_frames)
+        return Shortcut(self.config, name="shortcut")(filled, valid)
+
+
 def _errors(model: STLightConfig, params: dict[str, Any], windows: Sequences, launcher: Launcher) -> dict[str, float]:
     """Returns the metrics of a shortcut's forecasts."""
-    step = launcher.compile_eval_step(make_baseline_step(_forecast(model, params), STLight(model), windows.scaling))
-    sums = evaluate(step, launcher, {}, windows, launcher.round_up_batch_size(_BATCH_SIZE), f"shortcut {model.shortcut}")
+    step = launcher.compile_eval_step(make_eval_step(_ShortcutAlone(model), windows.scaling))
+    title, batch_size = f"shortcut {model.shortcut}", launcher.round_up_batch_size(_BATCH_SIZE)
+    sums = evaluate(step, launcher, {"params": params}, windows, batch_size, title)
     assert sums is not None  # nothing abandons it
     return sums.overall()
-
-
-def _forecast(model: STLightConfig, params: dict[str, Any]) -> Callable[[jax.Array, jax.Array | None], jax.Array]:
-    def forecast(inputs: jax.Array, valid: jax.Array | None) -> jax.Array:
-        filled = inputs if valid is None else fill_from_neighbours(inputs, valid, model.in_frames)
-        prediction: Any = Shortcut(model).apply({"params": params}, filled, valid)  # [b, t', h, w, c']
-        return prediction
-
-    return forecast

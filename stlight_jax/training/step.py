@@ -20,8 +20,8 @@ from stlight_jax.training.state import TrainState, make_optimizer, moving_averag
 
 Metrics = dict[str, jax.Array]
 TrainStep = Callable[[TrainState, jax.Array, Hyperparameters], tuple[TrainState, Metrics]]
-# A device's share of a batch, or a part of it, as from `split_frames`: inputs, float32 `[b, T, h, w, c]`; targets, float32
-# `[b, horizon, h, w, c']`; a bool mask like the targets, False where values are missing, or None if no values are.
+# A device's share of a batch, or a part of it, as from `split_frames`: inputs, float32 `[b, history + T, h, w, c]`; targets,
+# float32 `[b, horizon, h, w, c']`; a bool mask like the targets, False where values are missing, or None if no values are.
 _Batch = tuple[jax.Array, jax.Array, jax.Array | None]
 
 
@@ -77,8 +77,8 @@ def make_train_step(
       error: Name of the error function, a key of `LOSSES`. The paper's is "squared" (section 4.1).
 
     Returns:
-      A function of a state, a device's share of the batch (stored frames `[b, T + horizon, h, w, c]`; a horizon beyond T' is
-      rolled out, with gradients through all passes) and the step's hyperparameters. It returns the next state and
+      A function of a state, a device's share of the batch (stored frames `[b, history + T + horizon, h, w, c]`; a horizon
+      beyond T' is rolled out, with gradients through all passes) and the step's hyperparameters. It returns the next state and
       {"loss", "gradient_norm"}: the mean loss over all devices and the norm of its gradient before clipping.
     """
     scaling = scaling or Scaling()
@@ -91,7 +91,7 @@ def make_train_step(
             return scaling.with_constants(prediction), updates["batch_stats"]
 
         inputs, targets, valid = batch
-        prediction, batch_stats = rollout_with_carry(predict, batch_stats, inputs, targets.shape[1])
+        prediction, batch_stats = rollout_with_carry(predict, batch_stats, inputs, targets.shape[1], model.config)
         return _mean(LOSSES[error](prediction - targets), valid, valid_count), batch_stats
 
     def train_step(state: TrainState, frames: jax.Array, hyperparameters: Hyperparameters) -> tuple[TrainState, Metrics]:

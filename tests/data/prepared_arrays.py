@@ -46,3 +46,10 @@ def copied(folder, tmp_path):
     target = tmp_path / "frames" / "1.0.0"
     shutil.copytree(folder, target)
     return target
+
+
+def shifted(source, indices, steps, targets):
+    """The frames `steps` sampling steps before the last `targets` frames of sequences, and whether all of a row are known."""
+    frames, known = source.frames_before(indices, [steps + targets - 1 - number for number in range(targets)])
+    assert known.shape == frames.shape[:2]
+    return frames, known.all(1)

@@ -10,7 +10,7 @@ from stlight_jax.data.own_frames import prepare_frames
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.data.windows import Windows, permutation
 from stlight_jax.errors import InputError
-from tests.data.prepared_arrays import LARGE, TAKEN, clips_of, slices, windows_of
+from tests.data.prepared_arrays import LARGE, TAKEN, clips_of, shifted, slices, windows_of
 
 
 @pytest.mark.parametrize("memory", [0, LARGE])
@@ -42,7 +42,7 @@ def test_channels_can_be_reversed(folder, arrays):
     windows = windows_of(folder, "test", 4, reverse_channels=True, past=lambda: [clips_of(folder, "train")])
     expected = slices(arrays, "test", 4)[..., ::-1]
     np.testing.assert_array_equal(windows.frames(np.arange(len(expected))), expected)
-    before, there = windows.frames_before(np.array([0]), 10, 1)
+    before, there = shifted(windows, np.array([0]), 10, 1)
     assert there.tolist() == [True]
     np.testing.assert_array_equal(before[0, 0], arrays["a.npy"][27, ..., ::-1])
 
@@ -53,7 +53,7 @@ def test_channels_can_be_reversed(folder, arrays):
 def test_the_past_is_the_array_shifted(folder, arrays, split, memory, steps, targets):
     everything = [clips_of(folder, other, memory) for other in TAKEN]
     windows = windows_of(folder, split, 4, memory, past=lambda: everything)
-    found, there = windows.frames_before(np.arange(len(windows)), steps, targets)
+    found, there = shifted(windows, np.arange(len(windows)), steps, targets)
     assert found.shape == (len(windows), targets, 6, 5, 3)
     number = 0
     for name, taken in TAKEN[split].items():
@@ -69,7 +69,7 @@ def test_the_past_is_the_array_shifted(folder, arrays, split, memory, steps, tar
 
 
 def test_without_other_clips_the_past_ends_where_its_run_begins(folder):
-    assert windows_of(folder, "test", 4).frames_before(np.array([0, 2]), 2, 4)[1].tolist() == [False, True]
+    assert shifted(windows_of(folder, "test", 4), np.array([0, 2]), 2, 4)[1].tolist() == [False, True]
 
 
 def test_the_past_is_found_by_time_where_there_are_jumps(tmp_path):
@@ -100,7 +100,7 @@ def test_the_past_is_found_by_time_where_there_are_jumps(tmp_path):
         assert len(expected) == len(frames)
         shift = expected[0][1] - next(h for h, v in values[expected[0][0]].items() if (v[..., None] == frames[0, -1]).all())
         for cycle in (1, 5, 24):
-            before, there = windows.frames_before(np.arange(len(frames)), cycle, 1)
+            before, there = shifted(windows, np.arange(len(frames)), cycle, 1)
             for row, (name, tick) in enumerate(expected):
                 hour = tick - shift - cycle
                 assert there[row] == (hour in values[name]), (split, name, hour)

@@ -15,6 +15,7 @@ from stlight_jax.data.load import open_test, open_training
 from stlight_jax.data.prepare import prepare
 from stlight_jax.data.windows import permutation
 from tests.data.datasets import test_kitti_caltech, test_kth, test_taxibj
+from tests.data.prepared_arrays import shifted
 from tests.data.window_arrays import LENGTH, everything, load
 
 
@@ -110,11 +111,11 @@ def test_the_past_of_a_benchmark_is_within_its_windows_stretch(benchmarks):
     config.evaluation.cycle = 4
     test = open_test(config)
     frames = everything(test)
-    before, there = test.frames_before(np.arange(len(test)), 4, 4)
+    before, there = shifted(test, np.arange(len(test)), 4, 4)
     assert there.all()
     np.testing.assert_array_equal(before, frames[:, :4])
     for cycle in (5, 8, 9, 18):
-        assert not test.frames_before(np.arange(len(test)), cycle, 4)[1].any()
+        assert not shifted(test, np.arange(len(test)), cycle, 4)[1].any()
 
 
 def test_benchmarks_that_are_not_prepared_say_how(tmp_path, benchmarks, monkeypatch):

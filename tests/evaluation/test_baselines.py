@@ -28,9 +28,9 @@ class Windows:
     def ticks(self, indices, epoch=0):
         return self.begin + np.asarray(indices)[:, None] + np.arange(LENGTH)
 
-    def frames_before(self, indices, steps, targets):
-        firsts = np.array([i + LENGTH - targets - steps for i in indices])
-        return np.stack([self.array[max(first, 0) :][:targets] for first in firsts]), firsts >= 0
+    def frames_before(self, indices, steps, epoch=0):
+        wanted = np.asarray(indices)[:, None] + LENGTH - 1 - np.asarray(steps)
+        return self.array[np.maximum(wanted, 0)], wanted >= 0
 
 
 def seasonal(frames, seed):

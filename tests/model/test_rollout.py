@@ -1,5 +1,7 @@
 """Feeding predictions back, against OpenSTL's rule written out in NumPy."""
 
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -7,6 +9,9 @@ import pytest
 from stlight_jax import InputError, STLightConfig
 from stlight_jax.model.rollout import check_horizon, rollout
 
+CONFIG = STLightConfig(
+    in_frames=4, out_frames=4, in_channels=3, out_channels=1, hidden_dim=8, depth=2, patch_size=2, far_kernel=3
+)
 FRAMES = np.random.default_rng(0).random((2, 4, 3, 3, 1)).astype(np.float32)
 
 
@@ -30,13 +35,14 @@ def test_equal_blocks_follow_openstl(horizon):
         blocks.append(seen)
     if horizon % 4:
         blocks.append(np.asarray(network(4)(seen))[:, : horizon % 4])
-    np.testing.assert_array_equal(rollout(network(4), FRAMES, horizon), np.concatenate(blocks, 1))
+    np.testing.assert_array_equal(rollout(network(4), FRAMES, horizon, CONFIG), np.concatenate(blocks, 1))
 
 
 @pytest.mark.parametrize(("out_frames", "horizon", "passes"), [(6, 12, 2), (1, 3, 3), (3, 3, 1), (6, 5, 1)])
 def test_the_network_always_sees_the_last_frames(out_frames, horizon, passes):
     calls = []
-    result = np.asarray(rollout(network(out_frames, calls), FRAMES, horizon))
+    config = dataclasses.replace(CONFIG, out_frames=out_frames)
+    result = np.asarray(rollout(network(out_frames, calls), FRAMES, horizon, config))
     assert result.shape == (2, horizon, 3, 3, 1)
     assert len(calls) == passes
     known = np.concatenate([FRAMES, result], 1)
@@ -45,11 +51,8 @@ def test_the_network_always_sees_the_last_frames(out_frames, horizon, passes):
 
 
 def test_fewer_channels_out_than_in_cannot_be_fed_back():
-    config = STLightConfig(
-        in_frames=4, out_frames=4, in_channels=3, out_channels=1, hidden_dim=8, depth=2, patch_size=2, far_kernel=3
-    )
-    check_horizon("evaluation.horizon", 4, config)
+    check_horizon("evaluation.horizon", 4, CONFIG)
     with pytest.raises(
         InputError, match="evaluation.horizon is 5, more than model.out_frames 4.*predicts 1 channels and sees 3"
     ):
-        check_horizon("evaluation.horizon", 5, config)
+        check_horizon("evaluation.horizon", 5, CONFIG)

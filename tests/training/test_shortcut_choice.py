@@ -6,8 +6,8 @@ import json
 import numpy as np
 import pytest
 
-from stlight_jax.config.sections import ModelSection
 from stlight_jax.data.datasets.moving_mnist import MovingMnist
+from stlight_jax.data.load import check_config
 from stlight_jax.data.sequences import EvenlySpaced, Sequences
 from stlight_jax.evaluation.evaluator import evaluate
 from stlight_jax.evaluation.ridge import fit_linear
@@ -86,8 +86,7 @@ def test_auto_takes_the_better_kind_prints_the_table_and_is_not_asked_again(wave
 
 def test_auto_has_no_shortcut_where_the_network_predicts_more_channels_than_it_sees(waves):
     waves.model.update(shortcut="auto", out_channels=2)
-    section = ModelSection.from_config(waves.model.to_dict())
-    assert choose_shortcut(section, *[None] * 3).shortcut == "none"
+    assert choose_shortcut(check_config(waves), *[None] * 3).model.shortcut == "none"
 
 
 def test_given_weights_are_not_replaced_by_a_fit(waves, tmp_path):
@@ -113,7 +112,7 @@ def test_lead_times_that_no_training_window_has_repeat_the_last_frame(waves):
 
 def test_evenly_spaced_sequences_run_from_the_first_to_the_last(waves):
     source = TrainingSetup(waves).training
-    sample = EvenlySpaced(source, 4, length=3)
+    sample = EvenlySpaced(source, 4, range(3))
     assert (len(sample), sample.shape) == (4, (3, 16, 16, 1))
     np.testing.assert_array_equal(sample.frames(np.array([3, 0])), source.frames(np.array([39, 0]))[:, :3])
     assert len(EvenlySpaced(source, 99)) == 40

@@ -9,6 +9,7 @@ from stlight_jax.config.schema import Key, Section
 from stlight_jax.data.augmentation import AugmentedSequences
 from stlight_jax.data.clip_windows import ClipWindows
 from stlight_jax.data.datasets.dataset import Dataset
+from stlight_jax.data.periods import parse_periods
 from stlight_jax.data.sequences import Sequences
 from stlight_jax.data.stored_frames import PreparedData
 from stlight_jax.data.windows import Windows
@@ -59,12 +60,27 @@ class FramesSection(Section, name="data"):
     stride: Annotated[int, Key("Frames from one training window to the next.", least=1)] = 1
     evaluation_stride: Annotated[int, Key("Frames from one validation or test window to the next.", least=1)] = 1
     frame_step: Annotated[int, Key("Sampling steps between frames of a window; 2 takes every other frame.", least=1)] = 1
+    periods: Annotated[
+        str,
+        Key(
+            "Periods in sampling steps, such as 24,168 for a day and a week of hourly frames: for each, the network also sees "
+            "the frame that many steps before every predicted one; auto takes those of the time axis that lower the validation "
+            "MSE.",
+            since="0.2",
+            absent="",
+        ),
+    ] = ""
     crop: Annotated[int, Key("Side of a random square cut from training sequences; 0 keeps whole frames.", least=0)] = 0
     flips: Annotated[bool, Key("Whether training sequences are mirrored at random.")] = False
     memory: Annotated[
         int,
         Key("MiB of frames per split to keep in memory; larger splits are read from disk.", least=0, resumable=True),
     ] = 256
+
+    def __post_init__(self) -> None:
+        """Checks the values."""
+        super().__post_init__()
+        parse_periods(self.periods)
 
 
 class Frames(Dataset):
@@ -102,12 +118,13 @@ class Frames(Dataset):
         self, data: PreparedData, section: FramesSection, split: str, length: int, seed: int | None = None
     ) -> ClipWindows:
         clips = data.clips(split)
+        facts = {"step": clips.frames.metadata.get("step", ""), **data.description(clips)}
         stride = section.evaluation_stride if seed is None else section.stride
         return ClipWindows(
             clips,
             Windows(clips.segments, length, stride, section.frame_step),
             data.scaling(section.per_channel),
-            {"name": f"{self.title}, {split}", "published": False, **data.description(clips)},
+            {"name": f"{self.title}, {split}", "published": False, **facts},
             seed,
             past=data.all_clips,
         )

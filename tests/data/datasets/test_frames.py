@@ -7,6 +7,7 @@ from stlight_jax import InputError
 from stlight_jax.data.load import open_test, open_training
 from stlight_jax.data.pipeline import evaluation_batches, steps_per_epoch, training_batches
 from stlight_jax.data.windows import permutation
+from tests.data.prepared_arrays import shifted
 from tests.data.window_arrays import IN, OUT, everything, load, slices, write
 
 
@@ -81,14 +82,14 @@ def test_the_past_reaches_over_the_borders_of_splits(raw, kept):
     _, validation = open_training(config)
     test = open_test(config)
     for source, begin in ((validation, 72), (test, 82)):
-        before, there = source.frames_before(np.arange(len(source)), 24, OUT)
+        before, there = shifted(source, np.arange(len(source)), 24, OUT)
         for number in range(len(source)):
             wanted = begin + number + IN - 24 + np.arange(OUT)
             assert there[number] == (not {70, 71, 80, 81} & set(wanted.tolist()))
             if there[number]:
                 np.testing.assert_array_equal(before[number], array[wanted])
         assert there.any()
-    assert not validation.frames_before(np.arange(2), 90, OUT)[1].any()
+    assert not shifted(validation, np.arange(2), 90, OUT)[1].any()
     other = open_test(config)
     everything(other)
     assert set(other._past.__self__._opened) == {"train", "test"}  # the past is opened on demand

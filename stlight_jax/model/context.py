@@ -1,0 +1,124 @@
+"""Context in time: which earlier frames a network sees beside its input frames, in every pass of a roll-out.
+
+For a lead time of L sampling steps and a period of p, the context frame lies k*p steps before the predicted frame, k the least
+number with k*p >= L, so that it is never later than the last frame that is known.
+"""
+
+import dataclasses
+import functools
+import math
+
+from stlight_jax.errors import InputError
+from stlight_jax.model.stlight_config import STLightConfig
+
+MISSING = -1
+
+
+@dataclasses.dataclass(frozen=True)
+class ContextPlan:
+    """The frames that the passes of a roll-out see. A sequence is `[history | T input frames | predictions]`.
+
+    Attributes:
+      history: Times of the history frames, in sampling steps since the last input frame; at most 0, ascending. Frames that are
+        input frames are left out.
+      passes: For each pass, the indices in the sequence of the `[context | T]` frames that the network sees. The context has
+        the frame of each lead time for the first period, then for the next one; `MISSING` where no predicted frame has its
+        time.
+    """
+
+    history: tuple[int, ...]
+    passes: tuple[tuple[int, ...], ...]
+
+
+@functools.lru_cache(maxsize=64)
+def plan_context(config: STLightConfig, horizon: int, kept: int | None = None) -> ContextPlan:
+    """Plans the passes of a roll-out.
+
+    Args:
+      config: The network's shape.
+      horizon: Frames to predict.
+      kept: Predicted frames that a pass adds to the sequence; None for all T'.
+
+    Returns:
+      The plan. That of a shorter horizon has the first of its passes and a part of its history.
+    """
+    step, in_frames, kept = config.frame_step, config.in_frames, kept or config.out_frames
+    starts = range(0, horizon, kept)  # predictions known before each pass
+    times = [[time + start * step for time in context_times(config)] for start in starts]  # since the last input frame
+    inputs = {-number * step for number in range(in_frames)}
+    history = sorted({time for of_pass in times for time in of_pass if time <= 0} - inputs)
+    last = len(history) + in_frames - 1  # index of the last input frame
+
+    def index(time: int) -> int:
+        if time > 0 or time in inputs:
+            return last + time // step if time % step == 0 else MISSING
+        return history.index(time)
+
+    recent = range(last - in_frames + 1, last + 1)
+    passes = (
+        (*map(index, of_pass), *(start + number for number in recent)) for start, of_pass in zip(starts, times, strict=True)
+    )
+    return ContextPlan(tuple(history), tuple(passes))
+
+
+def context_times(config: STLightConfig) -> list[int]:
+    """Returns the times of the context frames of one pass, in sampling steps since its last frame, `[periods * T']`."""
+    leads = [(number + 1) * config.frame_step for number in range(config.out_frames)]
+    return [lead - math.ceil(lead / period) * period for period in config.periods for lead in leads]
+
+
+def sequence_length(config: STLightConfig, horizon: int) -> int:
+    """Counts the frames of a sequence `[history | T input frames | horizon targets]`."""
+    return len(plan_context(config, horizon).history) + config.in_frames + horizon
+
+
+def horizon_of(config: STLightConfig, length: int) -> int:
+    """Returns the number of targets of a sequence.
+
+    Args:
+      config: The network's shape.
+      length: Frames of the sequence, history included.
+
+    Raises:
+      InputError: No sequence has so many frames.
+    """
+    horizon = 1
+    while sequence_length(config, horizon) < length:
+        horizon += 1
+    if sequence_length(config, horizon) != length:
+        periods = f", data.periods={','.join(map(str, config.periods))}" if config.periods else ""
+        raise InputError(
+            f"a sequence has {length} frames; expected {sequence_length(config, horizon)} to predict {horizon} "
+            f"(model.in_frames={config.in_frames}{periods}); check how the sequences were made"
+        )
+    return horizon
+
+
+def first_target(config: STLightConfig, length: int) -> int:
+    """Returns the index of the first target in a sequence of `length` frames, history included."""
+    return length - horizon_of(config, length)
+
+
+def shorter_sequence(config: STLightConfig, length: int, horizon: int) -> list[int]:
+    """Returns the indices of the frames of a sequence that make one of fewer targets.
+
+    Args:
+      config: The network's shape.
+      length: Frames of the sequence.
+      horizon: Targets to keep, at most as many as the sequence has.
+    """
+    history = plan_context(config, horizon_of(config, length)).history
+    kept = [history.index(time) for time in plan_context(config, horizon).history]
+    return [*kept, *range(len(history), len(history) + config.in_frames + horizon)]
+
+
+def first_pass(config: STLightConfig, length: int, horizon: int) -> list[int]:
+    """Returns the indices of the frames of a sequence that the network sees in its first pass, then of its first targets.
+
+    Args:
+      config: The network's shape.
+      length: Frames of the sequence.
+      horizon: Targets to keep, at most as many as the sequence has.
+    """
+    plan, first = plan_context(config, horizon_of(config, length)), first_target(config, length)
+    return [*plan.passes[0], *range(first, first + horizon)]
