@@ -22,10 +22,11 @@ def parse_periods(text: str) -> tuple[int, ...]:
     Raises:
       InputError: the text has another form, or a period is repeated or less than 1.
     """
-    inner = re.sub(r"[\[\]()\s]", "", text).rstrip(",")
-    if inner in ("", AUTO):
+    inner = re.fullmatch(r"\s*(\[.*\]|\(.*\)|[^\[(]*)\s*", text, re.DOTALL)
+    listed = inner[1].strip("[]() ").rstrip(", ") if inner else "?"
+    if listed in ("", AUTO):
         return ()
-    parts = inner.split(",")
+    parts = [part.strip() for part in listed.split(",")]
     if not all(re.fullmatch("[0-9]{1,9}", part) and int(part) for part in parts) or len(set(map(int, parts))) < len(parts):
         raise InputError(
             f"data.periods is {text!r}; expected different whole numbers of sampling steps, such as 24,168, or auto, or nothing"

@@ -33,7 +33,7 @@ class ForecastRun:
         self._forecaster, self._plan, self._ready = forecaster, plan, ready
         self.total, self.empty = sum(map(len, plan.starts)), 0
         largest = max(source.shape for source in plan.sources)
-        forecast_bytes = 4 * (forecaster.model.in_frames + plan.horizon) * int(np.prod(largest))
+        forecast_bytes = 4 * (len(plan.history) + forecaster.model.in_frames + plan.horizon) * int(np.prod(largest))
         self._surveys: dict[tuple[np.dtype, float | None], ValueSurvey] = {}
         self._empty_frames: dict[tuple[int, int], bool] = {}  # (source, index) -> whether the input frame has no values
         self._batch_size = int(min(self.total, np.clip(_BATCH_BYTES // forecast_bytes, 1, _MAX_BATCH)))
@@ -77,8 +77,10 @@ class ForecastRun:
         for number, (source, own, truth) in enumerate(zip(self._plan.sources, starts, self._plan.truths, strict=True)):
             observe = functools.partial(self._survey(source.original).add, source.original.name) if observed else None
             with errors_name_flags():
-                for window in windows_along(source, number, own, in_frames, self._plan.horizon, observe):
-                    yield window if truth is None else window._replace(truth=truth)
+                windows = windows_along(source, number, own, in_frames, self._plan.horizon, observe)
+                histories = source.read(self._plan.earlier(number, own))
+                for window, history in zip(windows, histories, strict=True):
+                    yield window._replace(history=history, truth=window.truth if truth is None else truth)
 
     def _survey(self, original: FrameSource) -> ValueSurvey:
         key = original.dtype, original.fill
@@ -91,21 +93,24 @@ class ForecastRun:
         for _, alike in itertools.groupby(windows, lambda window: (window.inputs.shape, window.inputs.dtype)):
             while batch := list(itertools.islice(alike, self._batch_size)):
                 # A batch of another size would need another compiled program.
-                fillers = [batch[-1].inputs] * (self._batch_size - len(batch))
-                predictions = self._predict(np.stack([window.inputs for window in batch] + fillers))
+                whole = batch + [batch[-1]] * (self._batch_size - len(batch))
+                inputs, history = (np.stack([getattr(window, part) for window in whole]) for part in ("inputs", "history"))
+                predictions = self._predict(inputs, history)
                 for window, prediction in zip(batch, predictions, strict=False):
                     yield window._replace(prediction=prediction)
 
-    def _predict(self, inputs: np.ndarray) -> np.ndarray:
-        """`[b, in_frames, h, w, c]` -> float32 `[b, horizon, h, w, c']`."""
+    def _predict(self, inputs: np.ndarray, history: np.ndarray) -> np.ndarray:
+        """`[b, in_frames, h, w, c]` and `[b, history, h, w, c]` -> float32 `[b, horizon, h, w, c']`."""
         empty = np.isnan(inputs).all(axis=(1, 2, 3, 4))
         if empty.all():
             shape = (len(inputs), self._plan.horizon, *inputs.shape[2:4], self._forecaster.model.out_channels)
             return np.full(shape, np.nan, np.float32)
         inputs[empty] = inputs[~empty][0]  # the forecaster refuses sequences without values
         # Missing values are NaN; in integers the forecaster would look for the training data's fill value.
-        inputs = inputs.astype(np.float32) if inputs.dtype.kind in "iu" else inputs
+        frames = np.concatenate([history, inputs], axis=1, dtype=np.float32)
         # The remarks name suspicious numbers, with their share of all frames.
-        prediction = self._forecaster(inputs, self._plan.horizon, dtype="float32", ready=self._ready, warn_of_marks=False)
+        prediction = self._forecaster(
+            frames, self._plan.horizon, dtype="float32", ready=self._ready, warn_of_marks=False, history_first=True
+        )
         prediction = np.ma.filled(prediction, np.nan)
         return np.where(empty[:, None, None, None, None], np.float32(np.nan), prediction) if empty.any() else prediction

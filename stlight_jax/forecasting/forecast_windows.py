@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, TypeVar
 
@@ -73,6 +74,61 @@ class SampledSource:
         apart = np.diff(ticks[self.phase :: self.step][first:last]) != self.step
         return first + 1 + int(apart.argmax()) if apart.any() else None
 
+    def earlier(self, start: int, steps: Sequence[int]) -> np.ndarray:
+        """Returns the indices in the file of frames before a forecast, -1 where the file has no frame of a time.
+
+        Args:
+          start: Index of the first predicted frame.
+          steps: For each frame, the sampling steps of the file from it to the last input frame.
+        """
+        last = self.file_index(start - 1)
+        if self.original.ticks is None:
+            return np.maximum(last - np.asarray(steps, np.int64), -1)
+        ticks, order = self._ordered_ticks
+        wanted = self.original.ticks[last] - np.asarray(steps, np.int64)
+        found = np.searchsorted(ticks, wanted, side="right") - 1  # of several frames of one time, the last one
+        return np.where((found >= 0) & (ticks[found] == wanted), order[found], -1)
+
+    @functools.cached_property
+    def _ordered_ticks(self) -> tuple[np.ndarray, np.ndarray]:
+        """The ticks of the file in ascending order, and the index of each."""
+        ticks = np.asarray(self.original.ticks)
+        order = np.argsort(ticks, kind="stable")
+        return ticks[order], order
+
+    def read(self, indices: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
+        """Yields frames of the file, float32 `[n, h, w, c]` for each array of indices, NaN for -1 and for missing values.
+
+        Reads the file once, and holds the frames that are still needed.
+
+        Args:
+          indices: Indices in the file, see `earlier`.
+
+        Raises:
+          InputError: The file has fewer frames than it declares.
+        """
+        last_use = {index: number for number, own in enumerate(indices) for index in own.tolist()}
+        needed = np.array(sorted(last_use.keys() - {-1}), np.int64)
+        held = {-1: np.full(self.shape, np.nan, np.float32)}
+        end = int(needed[0]) if len(needed) else 0
+        blocks = self.original.blocks(end) if len(needed) else iter(())
+        for number, own in enumerate(indices):
+            while len(own) and end <= own.max():
+                block = next(blocks, None)
+                if block is None:
+                    raise self.cut_short()
+                for index in needed[(needed >= end) & (needed < end + len(block))].tolist():
+                    held[index] = np.array(self._resized(block[index - end : index - end + 1])[0], np.float32)
+                end += len(block)
+            yield np.array([held[index] for index in own.tolist()], np.float32).reshape(len(own), *self.shape)
+            for index in {*own.tolist()} - {-1}:
+                if last_use[index] == number:
+                    del held[index]
+
+    def cut_short(self) -> InputError:
+        """Returns the error that the file has fewer frames than it declares."""
+        return InputError(f"{self.original.name} declares {self.original.frames} frames and has fewer; is the file complete?")
+
     def blocks(self, first: int, observe: Callable[[np.ndarray], None] | None = None) -> Iterator[np.ndarray]:
         """Yields `[n, h, w, c]` from index `first` on: floats with NaN for missing values, other types if none can be missing.
 
@@ -121,6 +177,7 @@ class Forecast(NamedTuple):
       start: Index of the first predicted frame in the source.
       inputs: `[in_frames, h, w, c]` in the data's units, NaN where values are missing.
       truth: `[k, h, w, c]`, the true frames as far as they are known, k from 0 to the horizon.
+      history: float32 `[n, h, w, c]`, the earlier frames that a network with periods sees, NaN where values are missing.
       prediction: float32 `[horizon, h, w, c']` in the data's units, NaN where values are missing.
       error: None where the truth is unknown.
     """
@@ -129,6 +186,7 @@ class Forecast(NamedTuple):
     start: int
     inputs: np.ndarray
     truth: np.ndarray
+    history: np.ndarray = _NOT_PREDICTED
     prediction: np.ndarray = _NOT_PREDICTED
     error: ForecastError | None = None
 
@@ -203,8 +261,7 @@ def windows_along(
         while end < high:
             block = next(blocks, None)
             if block is None:
-                name, count = source.original.name, source.original.frames
-                raise InputError(f"{name} declares {count} frames and has fewer; is the file complete?")
+                raise source.cut_short()
             if end + len(block) > low:  # forecasts may lie far apart
                 held.append((end, block))
             end += len(block)

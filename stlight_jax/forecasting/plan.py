@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from stlight_jax.data.times import TimeAxis, format_duration, sampling_step, tim
 from stlight_jax.errors import InputError
 from stlight_jax.forecasting.forecast_windows import SampledSource, known_after, starts_along
 from stlight_jax.forecasting.request import InputReader, Request
+from stlight_jax.inference.forecaster import Forecaster
 from stlight_jax.model.rollout import check_horizon
 from stlight_jax.model.stlight import STLightConfig
 
@@ -34,6 +36,8 @@ class ForecastPlan:
       joined: Whether the forecasts of a source follow each other without gap or overlap and are written as one sequence.
       skipped: Number of forecasts that gaps in time rule out.
       read_paths: The files of all frames.
+      history: For each earlier frame that the network sees beside its input frames, the sampling steps of the file from it to
+        the last input frame; None for a time between two steps of the file.
     """
 
     reader: InputReader
@@ -46,6 +50,7 @@ class ForecastPlan:
     joined: bool
     skipped: int
     read_paths: list[pathlib.Path]
+    history: tuple[int | None, ...] = ()
 
     @property
     def without_forecasts(self) -> list[str]:
@@ -58,6 +63,12 @@ class ForecastPlan:
         if truth is not None:
             return len(truth) > 0
         return any(known_after(self.sources[source], start, self.horizon) for start in self.starts[source])
+
+    def earlier(self, source: int, starts: Sequence[int]) -> list[np.ndarray]:
+        """Returns the indices in the file of the history of some forecasts of a source; -1 where it has no such frame."""
+        steps = [0 if step is None else step for step in self.history]
+        exists = np.array([step is not None for step in self.history], bool)
+        return [np.where(exists, self.sources[source].earlier(start, steps), -1) for start in starts]
 
     def frames_written(self, source: int, start: int) -> int:
         """Returns the number of frames of a forecast that are written: a joined sequence ends where its input does."""
@@ -80,26 +91,28 @@ class ForecastPlan:
         return continue_times(times, start + np.arange(known), start + known - 1, self.horizon - known)
 
 
-def make_plan(request: Request, reader: InputReader, model: STLightConfig) -> ForecastPlan:
+def make_plan(request: Request, reader: InputReader, forecaster: Forecaster) -> ForecastPlan:
     """Opens the input and decides which forecasts are made.
 
     Args:
       request: The request.
       reader: Opens its files.
-      model: The network.
+      forecaster: Makes the predictions.
 
     Raises:
       InputError: The input has too few frames or channels, a gap in time, or does not match the truth; or the horizon is
         impossible.
     """
-    originals = reader.open(request.input_path)
+    originals, model = reader.open(request.input_path), forecaster.model
     horizon = model.out_frames if request.horizon is None else request.horizon
     check_horizon("--horizon", horizon, model)
     every = request.every or horizon
+    history = tuple(_steps_of_file(-time, reader.frame_step, model.frame_step) for time in forecaster.history(horizon))
     sources, starts, skipped = [], [], 0
     for original in originals:
         _check_channels(original, model)
-        source, first = _find_start(original, reader, model.in_frames, request)
+        before = _Before(model.in_frames, reader.frame_step, max(filter(None, history), default=0), model.periods)
+        source, first = _find_start(original, reader, before, request)
         if request.rolling:
             found, ruled_out = starts_along(source, first, every, model.in_frames, horizon)
             skipped += ruled_out
@@ -131,6 +144,7 @@ def make_plan(request: Request, reader: InputReader, model: STLightConfig) -> Fo
         rolling=request.rolling,
         joined=request.rolling and every == horizon,
         skipped=skipped,
+        history=history,
         read_paths=[*map(pathlib.Path, paths), *([pathlib.Path(request.truth).expanduser()] if request.truth else [])],
     )
 
@@ -155,25 +169,59 @@ def _check_memory(horizon: int, shape: tuple[int, int, int], out_channels: int) 
         )
 
 
-def _find_start(original: FrameSource, reader: InputReader, in_frames: int, request: Request) -> tuple[SampledSource, int]:
+def _steps_of_file(steps: int, file_step: int, frame_step: int) -> int | None:
+    """Converts sampling steps of the training to those of a file; both are given by the steps from one frame to the next."""
+    return steps * file_step // frame_step if steps * file_step % frame_step == 0 else None
+
+
+class _Before(NamedTuple):
+    """The frames that must come before a forecast.
+
+    Attributes:
+      in_frames: T.
+      step: Distance between the input frames, in frames of the file.
+      reach: Sampling steps of the file from the first frame of the history to the last input frame; 0 without a history.
+      periods: Periods of the network, in sampling steps of the training.
+    """
+
+    in_frames: int
+    step: int
+    reach: int
+    periods: tuple[int, ...]
+
+    def __str__(self) -> str:
+        apart = f", {self.step} apart" if self.step > 1 else ""
+        periods = " and ".join(map(str, self.periods))
+        return f"{self.in_frames}{apart}" + (f", and frames {periods} steps before the predicted ones" if self.reach else "")
+
+    def least(self, ticks: np.ndarray | None) -> int:
+        """Returns the least index in a file of a first predicted frame."""
+        last = self.reach
+        if ticks is not None and self.reach:  # frames that are missing in the file count as time
+            enough = np.flatnonzero(np.asarray(ticks) - np.min(ticks) >= self.reach)
+            last = int(enough[0]) if len(enough) else max(self.reach, len(ticks))
+        return max(self.in_frames * self.step, last + self.step)
+
+
+def _find_start(original: FrameSource, reader: InputReader, before: _Before, request: Request) -> tuple[SampledSource, int]:
     """Returns the frames that the network sees, and the index of the first predicted frame among them."""
     count, step, start, rolling = original.frames, reader.frame_step, request.start, request.rolling
-    index = in_frames * step if rolling else count - 1 + step
+    least = before.least(original.ticks)
+    index = least if rolling else count - 1 + step
     if start is not None:
         index = count + start if start < 0 else start
     source, first = reader.sampled(original, index)
-    least = in_frames * step
-    if first < in_frames or (rolling and first >= source.frames):
-        apart = f", {step} apart" if step > 1 else ""
+    if index < least or (rolling and first >= source.frames):
         if start is None:
-            at_least = f"{least + 1} with --rolling" if rolling else str(least - step + 1)
+            needed = max(before.in_frames * step, before.reach + step)
+            at_least = f"{needed + 1} with --rolling" if rolling else str(needed - step + 1)
             raise InputError(
-                f"{original.name} has {count} frame{'s' * (count != 1)}; the model sees {in_frames}{apart}, so at least "
-                f"{at_least} are needed{''.join(f'; {remark}' for remark in original.remarks if NOT_JOINED in remark)}"
+                f"{original.name} has {count} frame{'s' * (count != 1)}; the model sees {before}, so at least {at_least} are "
+                f"needed{''.join(f'; {remark}' for remark in original.remarks if NOT_JOINED in remark)}"
             )
         raise InputError(
-            f"--start={start}: {original.name} has {count} frames, and {in_frames}{apart} must come before; give {least} to "
-            f"{count - 1 if rolling else count}"
+            f"--start={start}: {original.name} has {count} frames, and {before} must come before; "
+            + (f"give {least} to {count - 1 if rolling else count}" if least <= count else "they are too few")
         )
     if first > source.frames:
         raise InputError(f"--start={start}: {original.name} has {count} frames; give {least} to {count}")

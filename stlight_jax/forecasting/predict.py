@@ -37,7 +37,7 @@ def predict(request: Request, forecaster: Forecaster) -> dict[str, Any]:
     request.check()
     model = forecaster.model
     reader = InputReader.for_model(request.input_path, request.reading, forecaster.description, model.in_channels)
-    plan = make_plan(request, reader, model)
+    plan = make_plan(request, reader, forecaster)
     outputs = Outputs(request, plan, forecaster)
     outputs.check()
     print_plan(plan, outputs, model.in_frames)
@@ -152,6 +152,7 @@ def _plan_summary(plan: ForecastPlan, outputs: Outputs, in_frames: int) -> str:
     height, width, channels = source.shape
     step = f", every {original.step}" if original.step else ""
     frames = f"{plan.horizon} frame{'s' * (plan.horizon > 1)} from {in_frames}"
+    frames += f" and {len(plan.history)} earlier ones" if plan.history else ""
     where = f"{total:,} times" if plan.rolling else f"from frame {source.file_index(plan.starts[0][0])} on"
     return (
         f"{name}: {original.frames:,} frames of {height} x {width}, {channels} channel{'s' * (channels > 1)}, {original.dtype}"

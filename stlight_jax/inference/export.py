@@ -31,9 +31,9 @@ _REPETITIONS = 15
 def export_model(model: TrainedModel, platforms: tuple[str, ...] = PLATFORMS) -> TrainedModel:
     """Adds a program to a model.
 
-    The program takes {"params", "batch_stats"} and float frames `[b, T, h, w, c]` in the network's range, with NaN where values
-    are missing, for any batch size and any sides that the patch divides, and returns `[b, T', h, w, c']`. On CPUs it uses the
-    portable depthwise convolutions.
+    The program takes {"params", "batch_stats"} and float frames `[b, context_frames + T, h, w, c]` in the network's range, with
+    NaN where values are missing, for any batch size and any sides that the patch divides, and returns `[b, T', h, w, c']`. On
+    CPUs it uses the portable depthwise convolutions.
 
     Args:
       model: The network.
@@ -58,7 +58,7 @@ def export_model(model: TrainedModel, platforms: tuple[str, ...] = PLATFORMS) ->
 
     batch, height, width = export.symbolic_shape("batch, height, width")
     patch = config.patch_size
-    shape = (batch, config.in_frames, patch * height, patch * width, config.in_channels)
+    shape = (batch, config.seen_frames, patch * height, patch * width, config.in_channels)
     variables = jax.device_get(model.variables)
     abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), variables)
     frames = jax.ShapeDtypeStruct(shape, np.float64 if config.dtype == "float64" else np.float32)
@@ -86,7 +86,7 @@ def compare_with_live(model: TrainedModel, path: epath.Path) -> str:
     """
     forecasters = {"live, weights": Forecaster(model), "file": Forecaster.load(path)}
     height, width = model.description.get("frame_size") or (64, 64)
-    shape = (1, model.config.in_frames, height, width, model.config.in_channels)
+    shape = (1, forecasters["file"].frames_needed(), height, width, model.config.in_channels)
     unit = np.random.default_rng(0).random(shape, np.float32)
     frames = model.scaling.for_channels(model.config.in_channels).from_network(unit)
     # In the network's range, where 1e-6 means the same for grey levels and for kelvins.

@@ -22,7 +22,8 @@ from stlight_jax.inference.frame_input import FrameInput, check_shape
 from stlight_jax.inference.predictor import Programs
 from stlight_jax.inference.tiles import TiledPass
 from stlight_jax.inference.trained import TrainedModel
-from stlight_jax.model.rollout import check_horizon
+from stlight_jax.model.context import ContextPlan, plan_context
+from stlight_jax.model.rollout import SeenFrames, check_horizon
 from stlight_jax.model.stlight import STLightConfig
 
 ROLLOUTS = ("blocks", "frames")
@@ -141,18 +142,22 @@ class Forecaster:
         dtype: str | np.dtype | type | None = None,
         ready: Callable[[int], None] | None = None,
         warn_of_marks: bool = True,
+        history_first: bool = False,
     ) -> np.ndarray | np.ma.MaskedArray:
         """Predicts the frames that follow.
 
         Args:
           frames: `[t, h, w]`, `[t, h, w, c]` or `[b, t, h, w, c]`, numbers of any type in the data's own units. Missing values
-            are masked, NaN or infinite in floats, or the data's fill value in integers. Of more than T frames the last T are
-            used.
+            are masked, NaN or infinite in floats, or the data's fill value in integers. Of more frames than the network needs
+            (see `frames_needed`) the last ones are used. If they are at least T but fewer than it needs, earlier frames
+            are missing.
           horizon: Number of frames to predict; T' if None.
           dtype: Type of the result; that of `frames` if None (float32 for booleans). Integers are rounded, and clipped to the
             range of their type.
           ready: Called after each pass with the number of frames predicted so far.
           warn_of_marks: Whether to name numbers that seem to mean "missing"; False for a caller that names them itself.
+          history_first: Whether `frames` are the frames of `history` followed by the T input frames; False for frames at equal
+            steps.
 
         Returns:
           `[horizon, h, w]` if frames have no axis of channels and c' is 1, `[horizon, h, w, c']` or `[b, horizon, h, w, c']`.
@@ -162,13 +167,33 @@ class Forecaster:
         Raises:
           InputError: Frames are too few, have another number of channels or only missing values, or predictions are not finite.
         """
-        given = FrameInput.from_array(frames, self.model, self._input_scaling, self.source, self._programs.dtype)
         horizon = self._checked_horizon(horizon)
+        network = self.model, self._input_scaling, self.source, self._programs.dtype
+        given = FrameInput.from_array(frames, *network, self.history(horizon), history_first)
         result_dtype = given.dtype if dtype is None else _checked_dtype(dtype)
-        if given.count > self.model.in_frames and self._is_new("frames"):
-            print_message(f"{given.count} frames are given; the last {self.model.in_frames} are used")
+        self._remark_on_count(given, horizon, history_first)
         self._warn_of_values(given, frames, warn_of_marks)
         return self._to_units(self._predict(given, horizon, ready), given, result_dtype)
+
+    def history(self, horizon: int | None = None) -> tuple[int, ...]:
+        """Returns the times of the frames that a network with periods sees beside its T input frames.
+
+        Args:
+          horizon: Number of frames to predict; T' if None.
+
+        Returns:
+          Sampling steps since the last input frame, ascending, at most 0; empty without `data.periods`.
+        """
+        return self._plan(self._checked_horizon(horizon)).history
+
+    def frames_needed(self, horizon: int | None = None) -> int:
+        """Returns the number of frames for a call, `frame_step` apart, with which no earlier frame is missing.
+
+        Args:
+          horizon: Number of frames to predict; T' if None.
+        """
+        earliest = min(self.history(horizon), default=0)
+        return max(self.model.in_frames, 1 - earliest // self.model.frame_step)
 
     def warmup(self, shape: tuple[int, ...], horizon: int | None = None) -> None:
         """Compiles the programs for frames of a shape in advance.
@@ -187,15 +212,37 @@ class Forecaster:
         for tiled in self._pass.shapes(batch, height, width):
             self._programs.compiled(tiled)
 
+    def _plan(self, horizon: int) -> ContextPlan:
+        """Returns the passes of a forecast."""
+        single = self._rollout == "frames" and horizon > self.model.out_frames
+        return plan_context(self.model, horizon, 1 if single else self.model.out_frames)
+
+    def _remark_on_count(self, given: FrameInput, horizon: int, history_first: bool) -> None:
+        """Prints once that frames are not used, or that earlier frames are missing."""
+        needed = self.frames_needed(horizon)
+        if history_first:
+            return
+        if given.count > needed and self._is_new("frames"):
+            print_message(f"{given.count} frames are given; the last {needed} are used")
+        if given.unknown and self._is_new("history"):
+            periods = ", ".join(map(str, self.model.periods))
+            advice = f"; give the last {needed} frames" if given.count < needed else ""
+            print_message(
+                f"{given.unknown} of the {given.history} earlier frames that {self.source} sees (data.periods, {periods} steps "
+                f"before the predicted ones) are not among the {given.count} frames and count as missing{advice}"
+            )
+
     def _predict(self, given: FrameInput, horizon: int, ready: Callable[[int], None] | None) -> np.ndarray:
         """Returns `[b, horizon, h, w, c']` in the network's range."""
         lost = given.lost
-        seen = given.values if given.valid is None else np.where(given.valid, given.values, given.values.dtype.type(np.nan))
+        plan = self._plan(horizon)
+        known = given.values if given.valid is None else np.where(given.valid, given.values, given.values.dtype.type(np.nan))
+        seen = SeenFrames(plan, known)
         blocks: list[np.ndarray] = []
         count = 0
-        while count < horizon:
-            block = self.scaling.with_constants(self._pass(seen))
-            if self._rollout == "frames" and horizon > self.model.out_frames:
+        for number in range(len(plan.passes)):
+            block = self.scaling.with_constants(self._pass(seen.of_pass(number)))
+            if len(plan.passes) == horizon:
                 block = block[:, :1]
             self._check_finite(block, count)
             blocks.append(block)
@@ -203,8 +250,7 @@ class Forecaster:
             if ready is not None:
                 ready(min(count, horizon))
             if count < horizon:
-                fed_back = block if lost is None else np.where(lost, block.dtype.type(np.nan), block)
-                seen = np.concatenate([seen, fed_back], axis=1)[:, -self.model.in_frames :]
+                seen.append(block if lost is None else np.where(lost, block.dtype.type(np.nan), block))
         return np.concatenate(blocks, axis=1)[:, :horizon]
 
     def _to_units(self, prediction: np.ndarray, given: FrameInput, dtype: np.dtype) -> np.ndarray | np.ma.MaskedArray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,13 @@ class FrameInput:
     """Frames for one call of a forecaster.
 
     Attributes:
-      values: float `[b, T, h, w, c]` in the network's range; any number where values are missing.
+      values: float `[b, history + T, h, w, c]` in the network's range; any number where values are missing.
       valid: bool like `values`, False where values are missing; None if none are.
       rank: Number of axes of the given frames.
       dtype: Type of predictions, unless the caller chooses one.
       masked: Whether the given frames were a masked array.
+      history: Number of history frames.
+      unknown: Number of history frames that are not among the given frames.
       count: Number of given frames of a sequence, at least T.
       ranges: Lowest and highest valid value of each channel, in the units of the given frames; NaN without one.
     """
@@ -31,19 +34,33 @@ class FrameInput:
     rank: int
     dtype: np.dtype
     masked: bool
+    history: int
+    unknown: int
     count: int
     ranges: list[tuple[float, float]]
 
     @classmethod
-    def from_array(cls, frames: Any, model: STLightConfig, scaling: Scaling, source: str, dtype: np.dtype) -> FrameInput:
+    def from_array(
+        cls,
+        frames: Any,
+        model: STLightConfig,
+        scaling: Scaling,
+        source: str,
+        dtype: np.dtype,
+        history: Sequence[int] = (),
+        history_first: bool = False,
+    ) -> FrameInput:
         """Converts frames.
 
         Args:
-          frames: `[t, h, w]`, `[t, h, w, c]` or `[b, t, h, w, c]`, numbers of any type; of more than T frames the last T count.
+          frames: `[t, h, w]`, `[t, h, w, c]` or `[b, t, h, w, c]`, numbers of any type. The last T are the input frames.
           model: The network.
           scaling: From the units of the frames to the network's range, for its input channels.
           source: Name of the network, for messages.
           dtype: Float type of the network's input.
+          history: Times of the history frames, in sampling steps since the last frame; see `ContextPlan`.
+          history_first: Whether `frames` are the history frames followed by the input frames; else they are `frame_step` apart,
+            and the history frames among them are found by their times.
 
         Raises:
           InputError: Shape or type do not fit the network, or a sequence has missing values only.
@@ -56,23 +73,45 @@ class FrameInput:
         rank = array.ndim
         array = array.reshape(batch, -1, height, width, model.in_channels)
         count = array.shape[1]
-        array = array[:, -model.in_frames :]
+        if not history_first:
+            array, known = _with_history(array, history, model)
+        elif count == len(history) + model.in_frames:
+            known = np.ones(count, bool)
+        else:
+            raise InputError(f"frames are {count}; expected {len(history)} of the history and {model.in_frames}")
         data = np.ma.getdata(array) if masked else array
         valid = _valid(data, np.ma.getmaskarray(array) if masked else None, scaling.fill)
-        if valid is not None and not valid.any(axis=(1, 2, 3, 4)).all():
-            empty = int(np.argmin(valid.any(axis=(1, 2, 3, 4))))
+        if not known.all():
+            valid = np.broadcast_to(True if valid is None else valid, data.shape) & known[:, None, None, None]
+        recent = None if valid is None else valid[:, len(history) :].any(axis=(1, 2, 3, 4))
+        if recent is not None and not recent.all():
+            empty = int(np.argmin(recent))
             where = f"sequence {empty} of the frames" if batch > 1 else "the frames"
             raise InputError(f"{where}: all values are missing or not finite, so a prediction is impossible")
         with np.errstate(over="ignore", invalid="ignore"):  # where values are missing
             values = scaling.to_network_on_host(data).astype(dtype)
         own = np.dtype(np.float32) if data.dtype.kind == "b" else data.dtype
         ranges = [_range(data[..., c], None if valid is None else valid[..., c]) for c in range(data.shape[-1])]
-        return cls(values, valid, rank, own, masked, count, ranges)
+        return cls(values, valid, rank, own, masked, len(history), int(np.count_nonzero(~known)), count, ranges)
 
     @property
     def lost(self) -> np.ndarray | None:
-        """The values missing in all frames, bool `[b, 1, h, w, c]`; None if no value is missing."""
-        return None if self.valid is None else np.logical_not(self.valid.any(axis=1, keepdims=True))
+        """The values missing in all input frames, bool `[b, 1, h, w, c]`; None if no value is missing."""
+        return None if self.valid is None else np.logical_not(self.valid[:, self.history :].any(axis=1, keepdims=True))
+
+
+def _with_history(frames: Any, history: Sequence[int], model: STLightConfig) -> tuple[Any, np.ndarray]:
+    """Takes history and input frames from frames `[b, t, h, w, c]`, which are `frame_step` apart.
+
+    Returns:
+      `[b, history + T, h, w, c]`, and bool `[history + T]`, False where a history frame is not among the frames.
+    """
+    count, times = frames.shape[1], np.asarray(history, np.int64)
+    wanted = count - 1 + times // model.frame_step
+    known = (times % model.frame_step == 0) & (wanted >= 0)
+    recent = np.arange(count - model.in_frames, count)
+    indices = np.concatenate([np.where(known, wanted, 0), recent])
+    return frames[:, indices] if len(history) else frames[:, -model.in_frames :], np.append(known, recent >= 0)
 
 
 def check_shape(shape: tuple[int, ...], model: STLightConfig, source: str) -> tuple[int, int, int]:

@@ -50,7 +50,7 @@ class Predictor:
         """Predicts; returns before the frames are computed, as JAX's functions do.
 
         Args:
-          frames: `[b, in_frames, h, w, in_channels]`, uint8 or floats in [0, 1]; NaN marks missing values.
+          frames: `[b, context_frames + in_frames, h, w, in_channels]`, uint8 or floats in [0, 1]; NaN marks missing values.
 
         Returns:
           float32 or wider `[b, out_frames, h, w, out_channels]`, not clipped.
@@ -65,7 +65,9 @@ class Predictor:
 
 
 class Programs:
-    """Runs one pass, `[b, T, h, w, c] -> [b, T', h, w, c']` in the network's range; compiles a program for each shape.
+    """Runs one pass, `[b, context_frames + T, h, w, c] -> [b, T', h, w, c']` in the network's range.
+
+    Compiles a program for each shape.
 
     NaN marks missing values in the input. Any batch size, and any height and width that the patch divides, are possible.
 
@@ -103,7 +105,7 @@ class Programs:
         return len(self._compiled)
 
     def compiled(self, shape: tuple[int, ...]) -> jax.stages.Compiled:
-        """Returns the program for frames `[b, T, h, w, c]`, compiled at its first use."""
+        """Returns the program for frames `[b, context_frames + T, h, w, c]`, compiled at its first use."""
         if shape not in self._compiled:
             device = jax.sharding.SingleDeviceSharding(self._device)
             frames = jax.ShapeDtypeStruct(shape, self.dtype, sharding=device)
@@ -178,12 +180,12 @@ def _check_sizes(model: TrainedModel, frames: Any, predicted: Any) -> None:
     """Compares shapes and types of a program's input and output, with letters for any size, with the model's description."""
     config = model.config
     patch = f"{config.patch_size}*" if config.patch_size > 1 else ""
-    described = [config.dtype == "float64", config.in_frames, f"{patch}height", f"{patch}width", config.in_channels]
+    described = [config.dtype == "float64", config.seen_frames, f"{patch}height", f"{patch}width", config.in_channels]
     described += [config.out_frames, config.out_channels]
     actual = [frames.dtype == np.float64, *frames.shape[1:], predicted.shape[1], predicted.shape[-1]]
     if list(map(str, actual)) != list(map(str, described)):
         raise InputError(
             f"{model.source} is damaged: its program takes {frames} and gives {predicted}, its description has "
-            f"{config.in_frames} -> {config.out_frames} frames, {config.in_channels} -> {config.out_channels} channel(s), "
+            f"{config.seen_frames} -> {config.out_frames} frames, {config.in_channels} -> {config.out_channels} channel(s), "
             f"patches of {config.patch_size} and {config.dtype}; get a complete copy"
         )

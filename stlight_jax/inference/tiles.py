@@ -109,7 +109,7 @@ class Tiling:
 
 
 class TiledPass:
-    """`[b, T, h, w, c] -> [b, T', h, w, c']`, in the network's range, for any b, h and w.
+    """`[b, context_frames + T, h, w, c] -> [b, T', h, w, c']`, in the network's range, for any b, h and w.
 
     Prints one message when frames are cut for the first time.
 
@@ -137,7 +137,7 @@ class TiledPass:
         """Runs the pass.
 
         Args:
-          frames: `[b, T, h, w, c]` of the programs' dtype.
+          frames: `[b, context_frames + T, h, w, c]` of the programs' dtype.
 
         Returns:
           `[b, T', h, w, c']`.
@@ -170,7 +170,7 @@ class TiledPass:
         """Returns the shapes in which a batch of frames of a size passes through the network."""
         tiling, height, width, batch_size = self._layout(height, width)
         jobs = batch * sum(1 for _ in tiling.tiles(height, width))
-        size = (self._model.in_frames, min(tiling.height, height), min(tiling.width, width), self._model.in_channels)
+        size = (self._model.seen_frames, min(tiling.height, height), min(tiling.width, width), self._model.in_channels)
         batches = {_bucket(min(batch_size, jobs - first), batch_size) for first in range(0, jobs, batch_size)}
         return [(count, *size) for count in sorted(batches)]
 
@@ -207,5 +207,5 @@ def _bytes_per_pixel(model: STLightConfig) -> float:
     """Returns the approximate memory of a pass: a few copies of the patch grid, of the input and of the output frames."""
     width = {"float32": 4, "bfloat16": 2, "float64": 8}[model.dtype]
     grid = _GRID_COPIES * width * model.hidden_dim / model.patch_size**2
-    seen, predicted = model.in_frames * model.in_channels, model.out_frames * model.out_channels
+    seen, predicted = model.seen_frames * model.in_channels, model.out_frames * model.out_channels
     return grid + _FRAME_COPIES * max(width, 4) * (seen + predicted)

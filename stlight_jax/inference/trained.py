@@ -273,7 +273,11 @@ def _max_weight_bytes(config: STLightConfig) -> int:
 
     It does not trace the network, because an exported program runs without the network's code.
     """
-    hidden, seen, predicted = config.hidden_dim, config.in_frames * config.in_channels, config.out_frames * config.out_channels
+    hidden, seen, predicted = (
+        config.hidden_dim,
+        config.seen_frames * config.in_channels,
+        config.out_frames * config.out_channels,
+    )
     vectors = 12  # biases, and four vectors of each norm
     encoder = hidden * (seen * config.encoder_kernel**2 + vectors)
     block = hidden * (config.near_kernel**2 + config.far_kernel**2 + hidden + vectors)

@@ -141,6 +141,8 @@ def check_comparable(config: RunConfig) -> None:
         value = getattr(getattr(config, section), name)
         if value != plain:
             raise InputError(f"{key} is {value}; the comparison with PyTorch trains with {plain}")
+    if getattr(config.data, "periods", ""):
+        raise InputError(f"data.periods is {config.data.periods}; the comparison with PyTorch trains without periods")
 
 
 def failures(results: dict[str, Any]) -> list[str]:

@@ -58,7 +58,7 @@ def checkpoint_from_torch(
     if frame_size is None:
         raise InputError("the config has no frame size; give --frame_size=HEIGHTxWIDTH")
     height, width = frame_size
-    model_config.check_frames((1, model_config.in_frames, height, width, model_config.in_channels))
+    model_config.check_frames((1, model_config.seen_frames, height, width, model_config.in_channels))
     if not value_range[0] < value_range[1]:
         raise InputError(f"value_range is {value_range[0]}, {value_range[1]}; the first value must be less than the second")
     found, shapes = weight_files.read_weights(weights_file), weights.torch_shapes(model_config)

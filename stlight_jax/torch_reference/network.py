@@ -16,7 +16,7 @@ class NetworkConfig:
     """The size of a network.
 
     Attributes:
-      in_frames: T, number of input frames.
+      in_frames: T, number of input frames. A network with `data.periods` has its context frames before them, which count.
       out_frames: T', number of predicted frames.
       in_channels: channels of an input frame.
       out_channels: channels of a predicted frame.

@@ -180,11 +180,12 @@ def torch_network(config: STLightConfig, variables: Mapping[str, Any]) -> networ
 
 
 def network_arguments(config: STLightConfig) -> dict[str, Any]:
-    """Selects the fields that `torch_reference.network.NetworkConfig` has."""
+    """Returns the fields of `torch_reference.network.NetworkConfig`; the context frames count as first input frames."""
     if config.shortcut == "flow":
         raise InputError("model.shortcut is flow, which the network in PyTorch lacks; it has none, last and linear")
-    only_jax = ("depthwise", "precision", "dtype", "rematerialise", "scan_unroll")
-    return {name: value for name, value in dataclasses.asdict(config).items() if name not in only_jax}
+    only_jax = ("depthwise", "precision", "dtype", "rematerialise", "scan_unroll", "periods", "frame_step")
+    fields = {name: value for name, value in dataclasses.asdict(config).items() if name not in only_jax}
+    return fields | {"in_frames": config.seen_frames}
 
 
 def variable_shapes(config: STLightConfig) -> dict[str, Any]:

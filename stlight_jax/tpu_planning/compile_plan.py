@@ -16,6 +16,7 @@ from stlight_jax.config import RunConfig
 from stlight_jax.data.load import network_config
 from stlight_jax.errors import InputError
 from stlight_jax.inference.predictor import make_predict
+from stlight_jax.model.context import sequence_length
 from stlight_jax.model.ops import batch_norm
 from stlight_jax.model.stlight import STLight, init_variables
 from stlight_jax.parallel.launchers import AXIS, ShardMapLauncher
@@ -186,7 +187,7 @@ class CompilePlan:
             model = dataclasses.replace(model, depthwise="native")
         self.config, self.model_config = config, model
         self._frame_shape = (*frame_size, model.in_channels)
-        model.check_frames((1, model.in_frames, *self._frame_shape))
+        model.check_frames((1, model.seen_frames, *self._frame_shape))
 
     def training(self, slice_: Slice, batch_per_chip: int) -> CompiledProgram | OversizedProgram:
         """Compiles the training step.
@@ -205,7 +206,7 @@ class CompilePlan:
         model, step = configured_training(self.config, self.model_config, AXIS, scaling=None)
         optimizer = make_optimizer(self.config.optimizer)
         state = jax.eval_shape(lambda: create_state(model, optimizer, 0, self._frame_shape, train.ema_decay > 0))
-        frames = self.model_config.in_frames + (train.horizon or self.model_config.out_frames)
+        frames = sequence_length(self.model_config, train.horizon or self.model_config.out_frames)
         batch = launcher.abstract_batch((batch_per_chip * len(slice_.devices), frames, *self._frame_shape), np.uint8)
         rates = launcher.abstract(Hyperparameters(np.float32(0), np.float32(0)))
         return _compile(
@@ -224,7 +225,7 @@ class CompilePlan:
         folded = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), jax.eval_shape(batch_norm.fold, variables)
         )
-        shape = (batch_per_chip, self.model_config.in_frames, *self._frame_shape)
+        shape = (batch_per_chip, self.model_config.seen_frames, *self._frame_shape)
         frames = jax.ShapeDtypeStruct(shape, jnp.uint8, sharding=sharding)
         return _compile("prediction", slice_, batch_per_chip, jax.jit(make_predict(self.model_config)), folded, frames)
 

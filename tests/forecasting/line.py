@@ -27,7 +27,11 @@ class Line:
         self.source = "line"
         self.calls = []
 
-    def __call__(self, frames, horizon=None, dtype=None, ready=None, warn_of_marks=True):
+    def history(self, horizon):
+        """It has no periods."""
+        return ()
+
+    def __call__(self, frames, horizon=None, dtype=None, ready=None, warn_of_marks=True, history_first=False):
         self.calls.append(frames.shape)
         if ready is not None:
             ready(horizon)

@@ -1,0 +1,76 @@
+"""Earlier frames of a network with periods, in a forecaster and in an exported program."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from stlight_jax import Forecaster, InputError
+from stlight_jax.inference import export, trained
+from tests.periodic import CONFIG, copying, frames_at, with_step
+
+pytestmark = pytest.mark.compiled_fast
+
+
+@pytest.mark.parametrize(("rollout", "horizon"), [("blocks", 2), ("blocks", 31), ("frames", 27)])
+def test_a_periodic_sequence_is_continued_exactly(rollout, horizon):
+    forecaster = Forecaster(copying(), rollout=rollout)
+    count = forecaster.frames_needed(horizon)
+    assert count == 24  # the frame 24 steps before the first predicted one
+    frames = frames_at(np.arange(count))
+    np.testing.assert_array_equal(forecaster(frames, horizon), frames_at(count + np.arange(horizon)))
+    batch = np.stack([frames_at(np.arange(7, 100)), frames_at(np.arange(9, 102))])
+    expected = np.stack([frames_at(100 + np.arange(horizon)), frames_at(102 + np.arange(horizon))])
+    np.testing.assert_array_equal(forecaster(batch, horizon), expected)
+
+
+def test_history_and_input_frames_can_be_given_without_the_frames_between():
+    forecaster = Forecaster(copying())
+    assert forecaster.history(5) == (-23, -22, -21, -20, -19, -18)
+    frames = frames_at([*forecaster.history(5), -2, -1, 0])
+    np.testing.assert_array_equal(forecaster(frames, 5, history_first=True), frames_at(np.arange(1, 6)))
+    with pytest.raises(InputError, match="frames are 8; expected 6 of the history and 3"):
+        forecaster(frames[1:], 5, history_first=True)
+
+
+def test_frames_two_steps_apart_show_the_history_that_lies_on_them():
+    forecaster = Forecaster(copying(with_step(2)))
+    times = np.arange(-2 * forecaster.frames_needed(4) + 2, 1, 2)
+    assert times[0] == -22
+    np.testing.assert_array_equal(forecaster(frames_at(times), 4), frames_at([2, 4, 6, 8]))
+
+
+def test_earlier_frames_that_are_not_given_are_the_last_frame(capsys):
+    forecaster = Forecaster(copying())
+    frames = frames_at(np.arange(10))
+    np.testing.assert_array_equal(forecaster(frames), np.repeat(frames[-1:], 2, 0))
+    forecaster(frames)
+    shown = " ".join(capsys.readouterr().err.split())
+    sentence = (
+        "2 of the 2 earlier frames that the copying network sees (data.periods, 24 steps before the predicted ones) are not "
+        "among the 10 frames and count as missing; give the last 24 frames"
+    )
+    assert shown.count(sentence) == 1
+
+
+def test_a_pixel_without_input_values_stays_missing_although_the_history_has_it():
+    frames = frames_at(np.arange(24)).astype(np.float32)
+    frames[-3:, 1, 2] = np.nan
+    frames[3, 4, 4] = np.nan
+    prediction = Forecaster(copying())(frames)
+    expected = frames_at([24, 25]).astype(np.float32)
+    expected[:, 1, 2] = np.nan
+    np.testing.assert_allclose(prediction, expected, atol=1e-4)
+    with pytest.raises(InputError, match="all values are missing"):
+        Forecaster(copying())(np.where(np.arange(24)[:, None, None, None] < 21, frames, np.nan))
+
+
+def test_tiles_and_files_keep_the_context(tmp_path):
+    model = dataclasses.replace(copying(), source="the file")
+    trained.write(tmp_path / "weights.stlight", model)
+    trained.write(tmp_path / "program.stlight", export.export_model(model, platforms=("cpu",)))
+    frames, expected = frames_at(np.arange(24)), frames_at(np.arange(24, 29))
+    for name in ("weights", "program"):
+        forecaster = Forecaster.load(tmp_path / f"{name}.stlight", tile=4)
+        assert forecaster.model.periods == CONFIG.periods
+        np.testing.assert_array_equal(forecaster(frames, 5), expected)
