@@ -22,8 +22,10 @@ def parse_periods(text: str) -> tuple[int, ...]:
     Raises:
       InputError: the text has another form, or a period is repeated or less than 1.
     """
-    inner = re.fullmatch(r"\s*(\[.*\]|\(.*\)|[^\[(]*)\s*", text, re.DOTALL)
-    listed = inner[1].strip("[]() ").rstrip(", ") if inner else "?"
+    listed = text.strip()
+    if listed[:1] + listed[-1:] in ("[]", "()"):
+        listed = listed[1:-1]
+    listed = listed.rstrip(", ")
     if listed in ("", AUTO):
         return ()
     parts = [part.strip() for part in listed.split(",")]

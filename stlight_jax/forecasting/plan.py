@@ -192,7 +192,9 @@ class _Before(NamedTuple):
     def __str__(self) -> str:
         apart = f", {self.step} apart" if self.step > 1 else ""
         periods = " and ".join(map(str, self.periods))
-        return f"{self.in_frames}{apart}" + (f", and frames {periods} steps before the predicted ones" if self.reach else "")
+        return f"{self.in_frames}{apart}" + (
+            f", and frames {periods} steps before the predicted ones (data.periods)" if self.reach else ""
+        )
 
     def least(self, ticks: np.ndarray | None) -> int:
         """Returns the least index in a file of a first predicted frame."""

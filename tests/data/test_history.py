@@ -21,6 +21,7 @@ def opened(tmp_path, dtype=np.uint8, fill=None, **data):
     times = np.datetime64("2020-01-01T00", "h") + HOURS
     np.savez(tmp_path / "raw" / "a.npz", data=frames, time=times)
     config = load("frames", tmp_path / "raw", prepared=str(tmp_path / "kept"), split="time", fill_value=fill, **data)
+    config.data.validation_fraction = 0.2
     config.model.update(shortcut="none", patch_size=2)
     return check_config(config), dict(zip(HOURS.tolist(), frames, strict=True))
 
@@ -51,8 +52,7 @@ def test_history_input_and_targets_are_the_frames_of_their_hours(tmp_path, dtype
     object.__setattr__(config.evaluation, "horizon", horizon)
     _, validation = open_training(config)
     test = open_test(config)
-    # 97 frames: 70 % are for training, 10 % for validation; the splits are cut at moments.
-    borders = [HOURS[round(97 * part)] for part in (0.7, 0.8)]
+    borders = [HOURS[round(97 * part)] for part in (0.6, 0.8)]  # of validation and test, 20 % each of 97 frames
     targets = horizon or OUT
     for source, allowed in ((validation, range(borders[0], borders[1])), (test, range(borders[1], 100))):
         assert source.scaling.dtype == np.dtype(stored).name

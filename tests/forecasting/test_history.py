@@ -1,0 +1,79 @@
+"""`stlight predict` with a network that sees frames of earlier periods: by time, across gaps, and how long a file must be."""
+
+import numpy as np
+import pytest
+
+from stlight_jax import Forecaster, InputError
+from stlight_jax.forecasting.predict import Request, predict
+from tests.periodic import copying, frames_at, with_step
+
+START = np.datetime64("2020-01-01T00", "h")
+
+
+@pytest.fixture(scope="module")
+def forecaster():
+    return Forecaster(copying())
+
+
+def saved(path, hours, dtype=np.float32):
+    hours = np.asarray(hours)
+    np.savez(path, data=frames_at(hours)[..., 0].astype(dtype), time=START + hours)
+    return path
+
+
+def forecast(path, forecaster, out, **settings):
+    results = predict(Request(str(path), out=str(out), report="none", **settings), forecaster)
+    return np.load(out), results
+
+
+def test_earlier_frames_are_found_by_their_times_across_gaps(tmp_path, forecaster, capsys):
+    hours = [*range(20), *range(30, 80)]  # of the hours 54 to 61, the frames 24 hours earlier are known
+    found, _ = forecast(saved(tmp_path / "a.npz", hours[:-20]), forecaster, tmp_path / "b.npz", horizon=9)
+    # Known until hour 59: the predictions of 60 to 68 repeat the hours 36 to 44.
+    np.testing.assert_allclose(found["data"], frames_at(np.arange(60, 69))[..., 0], atol=1e-3)
+    assert (found["time"] == START + np.arange(60, 69)).all()
+    assert "predicting 9 frames from 3 and 10 earlier ones" in " ".join(capsys.readouterr().err.split())
+
+
+def test_an_earlier_frame_that_a_gap_swallowed_counts_as_missing(tmp_path, forecaster):
+    hours = [*range(30), *range(32, 54)]  # 54 and 55 are predicted from 30 and 31
+    found, _ = forecast(saved(tmp_path / "a.npz", hours), forecaster, tmp_path / "b.npz")
+    np.testing.assert_allclose(found["data"], frames_at([53, 53])[..., 0], atol=1e-3)
+
+
+@pytest.mark.parametrize("every", [None, 3])
+def test_forecasts_along_a_file_begin_where_the_history_is_known(tmp_path, forecaster, every):
+    source = saved(tmp_path / "a.npz", range(60), np.uint8)
+    found, results = forecast(source, forecaster, tmp_path / "b.npz", rolling=True, every=every, horizon=4)
+    assert results["windows"] == (9 if every is None else 12)
+    assert results["overall"]["stlight"]["mse"] < 1e-9
+    if every is None:
+        np.testing.assert_array_equal(found["data"], frames_at(np.arange(24, 60))[..., 0])
+
+
+def test_a_start_in_the_middle_and_frames_two_steps_apart(tmp_path):
+    forecaster = Forecaster(copying(with_step(2, period=5)))
+    times = np.arange(60)
+    values = np.random.default_rng(3).integers(0, 256, (5, 8, 6)).astype(np.float32)  # repeat every 5 steps
+    np.save(tmp_path / "a.npy", values[times % 5])
+    found, _ = forecast(tmp_path / "a.npy", forecaster, tmp_path / "b.npy", start=31, reading={"frame_step": 2})
+    np.testing.assert_allclose(found, values[np.array([31, 33]) % 5], atol=1e-3)
+    # A file with twice as many frames in the same time.
+    np.save(tmp_path / "c.npy", values[times % 10 // 2 % 5])
+    found, _ = forecast(tmp_path / "c.npy", forecaster, tmp_path / "d.npy", start=40, reading={"frame_step": 4})
+    np.testing.assert_allclose(found, values[np.array([40, 44]) % 10 // 2], atol=1e-3)
+
+
+def test_a_file_that_is_too_short_is_refused_with_the_number_it_needs(tmp_path, forecaster):
+    for count, needed, settings in ((23, 24, {}), (24, "25 with --rolling", {"rolling": True})):
+        source = saved(tmp_path / f"{count}.npz", range(count))
+        with pytest.raises(InputError) as caught:
+            forecast(source, forecaster, tmp_path / "b.npz", **settings)
+        assert str(caught.value) == (
+            f"{count}.npz#data has {count} frames; the model sees 3, and frames 24 steps before the predicted ones "
+            f"(data.periods), so at least {needed} are needed"
+        )
+    with pytest.raises(InputError, match=r"--start=20: .* 3, and frames 24 steps before .* must come before; give 24 to 24"):
+        forecast(source, forecaster, tmp_path / "b.npz", start=20)
+    found, _ = forecast(saved(tmp_path / "enough.npz", range(24)), forecaster, tmp_path / "b.npz")
+    np.testing.assert_allclose(found["data"], frames_at([24, 25])[..., 0], atol=1e-3)

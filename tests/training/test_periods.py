@@ -1,0 +1,94 @@
+"""A run on frames that repeat every 24 hours: its evaluation, the fit of its shortcut, and the choice of its periods."""
+
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from stlight_jax import Forecaster
+from stlight_jax.evaluation.evaluator import evaluate
+from stlight_jax.forecasting.predict import Request, predict
+from stlight_jax.model.stlight import STLight, init_variables
+from stlight_jax.runs.workdir import Workdir
+from stlight_jax.scoring.evaluate import evaluate_workdir
+from stlight_jax.training.loop import train
+from stlight_jax.training.setup import TrainingSetup, starting_state
+from tests.data.window_arrays import load
+from tests.periodic import frames_at
+
+HOURS = np.array([*range(90), *range(93, 240)])
+
+
+def hourly(tmp_path, dtype=np.uint8, noise=0.0, **keys):
+    """A run of a few steps on 16 x 12 frames, 3 -> 2 hours; three hours are missing."""
+    frames = np.tile(frames_at(HOURS), (1, 2, 2, 1))[..., 0].astype(dtype)
+    frames += np.random.default_rng(5).normal(0, noise, frames.shape).astype(dtype) if noise else 0
+    (tmp_path / "raw").mkdir()
+    np.savez(tmp_path / "raw" / "a.npz", data=frames, time=np.datetime64("2020-01-01T00", "h") + HOURS)
+    config = load("frames", tmp_path / "raw", prepared=str(tmp_path / "kept"), split="time", **keys)
+    config.model.update(
+        hidden_dim=16, depth=2, patch_size=2, overlap=0, near_kernel=3, far_kernel=3, dilation=2, shortcut="linear"
+    )
+    config.train.update(batch_size=8, epochs=1, ema_decay=0.0, tensorboard=False)
+    config.evaluation.update(batch_size=8, pictures=2, baselines="inputs")
+    return config
+
+
+def copying(setup):
+    """Initial weights, of which the network adds nothing and the shortcut copies the frames of one period earlier."""
+    variables = jax.device_get(init_variables(STLight(setup.model.config), 0, setup.training.shape[1:]))
+    linear = variables["params"]["shortcut"]["linear"]
+    variables["params"]["shortcut"]["linear"] = {
+        "kernel": np.eye(*linear["kernel"].shape, dtype=np.float32),
+        "bias": linear["bias"],
+    }
+    return variables
+
+
+@pytest.mark.parametrize(("frame_step", "horizon"), [(1, 0), (1, 27), (2, 3)])
+def test_the_evaluation_step_sees_the_frames_of_one_period_earlier(tmp_path, frame_step, horizon):
+    config = hourly(tmp_path, periods="24", frame_step=frame_step, validation_fraction=0.3)
+    config.evaluation.horizon = horizon
+    setup = TrainingSetup(config)
+    assert setup.training.scaling.dtype == "int16"
+    state = dataclasses.replace(setup.fresh_state(), params=copying(setup)["params"])
+    variables = setup.launcher.replicate(state).variables
+    result = evaluate(setup.eval_step, setup.launcher, variables, setup.validation, 8, "").overall()
+    assert result["mse"] < 1e-9
+
+
+def test_a_new_run_starts_from_a_fit_that_knows_the_period(tmp_path):
+    setup = TrainingSetup(hourly(tmp_path, np.float32, noise=1.0, periods="[24]"))
+    state = starting_state(setup, Workdir(tmp_path / "run"), allow_changes=False)
+    result = evaluate(setup.eval_step, setup.launcher, state.variables, setup.validation, 8, "").overall()
+    # A mean of 9 days would have an error of 1.1 / 255**2 for each of the 192 pixels, yesterday's frame one of 2.
+    assert result["mse"] < 2.3 * 192 / 255**2
+
+
+def test_auto_takes_the_day_and_a_resumed_run_keeps_it(tmp_path, capsys):
+    config = hourly(tmp_path, np.float32, noise=1.0, periods="auto")
+    train(config, tmp_path / "run")
+    shown = " ".join(capsys.readouterr().err.split())
+    assert "data.periods=auto: 24" in shown
+    assert "data.periods" in shown
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["data"]["periods"] == "24"
+    config.train.epochs = 2
+    train(config, tmp_path / "run", allow_changes=True)
+    assert "data.periods=auto" not in capsys.readouterr().err
+
+
+@pytest.mark.long
+def test_a_trained_network_is_evaluated_and_predicts_with_its_periods(tmp_path):
+    config = hourly(tmp_path, periods="24,168")
+    config.optimizer.learning_rate = 1e-6
+    train(config, tmp_path / "run")
+    results = evaluate_workdir(tmp_path / "run", "last", cycle=24)
+    overall = results["overall"]
+    assert overall["stlight"]["mse"] < 0.01 * overall["copy_last_frame"]["mse"]
+    assert overall["period_24"]["mse"] < 1e-9
+    forecaster = Forecaster.load(tmp_path / "run")
+    predict(Request(str(tmp_path / "raw" / "a.npz"), out=str(tmp_path / "b.npz"), report="none"), forecaster)
+    expected = np.tile(frames_at([240, 241]), (1, 2, 2, 1))[..., 0].astype(float)
+    assert np.abs(np.load(tmp_path / "b.npz")["data"] - expected).mean() < 10
