@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import re
 from typing import Any
 
 import jax
@@ -211,7 +210,7 @@ def _baselines(config: RunConfig, data: EvaluatedFrames) -> list[Baseline]:
 
 def _periods(config: RunConfig) -> dict[int, str]:
     """Finds the periods of a config in sampling steps, each with the key that has it."""
-    periods = {int(period): "data.periods" for period in re.findall(r"\d+", getattr(config.data, "periods", ""))}
+    periods = dict.fromkeys(network_config(config).periods, "data.periods")
     cycle = config.evaluation.cycle
     return periods | ({cycle: "evaluation.cycle"} if cycle else {})
 
