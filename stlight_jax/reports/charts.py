@@ -9,6 +9,7 @@ import numpy as np
 from stlight_jax.evaluation.samples import evenly_spaced
 from stlight_jax.metrics import metric_list
 from stlight_jax.metrics.metric import Metric, SampledMetric
+from stlight_jax.metrics.threshold_scores import SCORES
 from stlight_jax.reports.figures import smoothed
 
 _MAX_POINTS = 400  # of a line; a chart is not wider in pixels
@@ -72,12 +73,15 @@ class Chart:
         return {"title": self.title, "x_label": self.x_label, "views": views}
 
 
-def lead_time_charts(lead_times: Mapping[str, Mapping[str, Sequence[float]]], results: Mapping[str, Any]) -> list[Chart]:
-    """Charts the averaged metrics in one chart, and each sampled metric in its own, against the lead time.
+def lead_time_charts(
+    lead_times: Mapping[str, Mapping[str, Sequence[float]]], results: Mapping[str, Any], names: Mapping[str, str]
+) -> list[Chart]:
+    """Charts the averaged metrics in one chart, and the scores of each threshold and each sampled metric in their own.
 
     Args:
       lead_times: name of a line -> key of a metric -> a value per lead time.
-      results: with key of a sampled metric -> values "per_lead_time".
+      results: with key of a sampled metric -> values "per_lead_time", and "thresholds" of `results.errors_as_json`.
+      names: key of a row of the results -> name of its line.
     """
     views = []
     for metric in metric_list.averaged_metrics():
@@ -85,6 +89,10 @@ def lead_time_charts(lead_times: Mapping[str, Mapping[str, Sequence[float]]], re
         if metric.charted and lines:
             views.append(_view(metric, lines))
     charts = [Chart("Error against lead time", "lead time", views)]
+    for threshold, scores in results.get("thresholds", {}).items():
+        rows = scores["per_lead_time"].items()
+        views = [_view(score, {names[key]: _per_lead_time(row[score.key]) for key, row in rows}) for score in SCORES]
+        charts.append(Chart(f"Events of at least {threshold} against lead time", "lead time", views))
     for sampled in metric_list.metrics_of(SampledMetric):
         if sampled.charted and sampled.key in results:
             lines = {"STLight": _per_lead_time(results[sampled.key]["per_lead_time"])}

@@ -164,11 +164,8 @@ def _lead_time_section(results: Mapping[str, Any] | None, charts: _Charts) -> st
         if metric.key in results
     ]
     shown = summary(results)
-    drawn = charts.place(lead_time_charts(shown.lead_times, results))
-    tables = "".join(_table(table.headings, table.rows, table.title) for table in shown.tables if not table.on_page_only)
-    further = "".join(_table(table.headings, table.rows, table.title) for table in shown.tables if table.on_page_only)
-    if further:
-        tables += f"<details><summary>Scores of events per lead time</summary>{further}</details>"
+    drawn = charts.place(lead_time_charts(shown.lead_times, results, shown.names))
+    tables = "".join(_table(headings, rows, title) for title, headings, rows in shown.tables)
     return _section("lead-time", "Lead time", drawn + _list(remarks) + tables)
 
 

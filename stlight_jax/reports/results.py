@@ -158,6 +158,7 @@ class Summary:
       lead_times: name -> key of a metric -> a value per lead time; the first name is the network's.
       remarks: sentences.
       further: heading of a further column -> name of a row -> cell.
+      names: key of a row in the results -> its name.
       best: name of the row with the lowest MSE among the network's and those of forecasts.
       tables: further tables.
     """
@@ -167,6 +168,7 @@ class Summary:
     lead_times: dict[str, dict[str, list[float]]]
     remarks: list[str]
     further: dict[str, dict[str, str]]
+    names: dict[str, str]
     best: str
     tables: list[NamedTable]
 
@@ -178,13 +180,11 @@ class NamedTable(NamedTuple):
       title: above the table.
       headings: of the columns.
       rows: cells, the first of which is the name of the row.
-      on_page_only: whether the table is left out on the screen.
     """
 
     title: str
     headings: list[str]
     rows: list[list[str]]
-    on_page_only: bool = False
 
 
 def summary(results: Mapping[str, Any]) -> Summary:
@@ -210,7 +210,7 @@ def summary(results: Mapping[str, Any]) -> Summary:
     forecasts = {name: overall[key].get(MSE.key) for key, name in names.items() if key not in _NO_FORECASTS and key in overall}
     best = min(forecasts, key=lambda name: np.nan_to_num(forecasts[name], nan=np.inf, posinf=np.inf))
     tables = [*_tables_per_lead_time(results, lead_times), *_tables_of_thresholds(results, names)]
-    return Summary(_title(results), rows, lead_times, remarks, further, best, tables)
+    return Summary(_title(results), rows, lead_times, remarks, further, names, best, tables)
 
 
 def _on_part_of_the_sequences(results: Mapping[str, Any]) -> list[str]:
@@ -252,7 +252,7 @@ def _tables_per_lead_time(
 
 
 def _tables_of_thresholds(results: Mapping[str, Any], names: Mapping[str, str]) -> list[NamedTable]:
-    """For each threshold a table of the overall scores, and one of each score per lead time."""
+    """A table of the overall scores for each threshold."""
     tables = []
     for threshold, scores in results.get("thresholds", {}).items():
         title = f"events of at least {threshold}"
@@ -260,9 +260,6 @@ def _tables_of_thresholds(results: Mapping[str, Any], names: Mapping[str, str]) 
         headings = [score.label for score in SCORES]
         headings[-1] += f" ({results['fss_window']} pixels)"
         tables.append(NamedTable(title, ["", *headings], rows))
-        for score in SCORES:
-            rows = [[names[key], *map(score.format, row[score.key])] for key, row in scores["per_lead_time"].items()]
-            tables.append(_per_lead_time(f"{title}: {score.label} per lead time", rows)._replace(on_page_only=True))
     return tables
 
 
@@ -339,9 +336,7 @@ def results_text(results: Mapping[str, Any]) -> str:
     """Formats the results of an evaluation, or of forecasts with truth: tables, published results, and last the verdict."""
     shown = summary(results)
     text = metric_tables(shown.title, shown.rows, next(iter(shown.lead_times.values())), [], shown.further)
-    text += (
-        "".join(_table_in_parts(table) for table in shown.tables if not table.on_page_only) + "\n".join(shown.remarks) + "\n"
-    )
+    text += "".join(_table_in_parts(table) for table in shown.tables) + "\n".join(shown.remarks) + "\n"
     if results.get("published") is not None:
         text += "\n" + comparison.as_text(results["published"], network_rows(results))
     return text + (f"\n{results['verdict']}\n" if results.get("verdict") else "")
@@ -349,7 +344,7 @@ def results_text(results: Mapping[str, Any]) -> str:
 
 def _table_in_parts(table: NamedTable) -> str:
     """Formats a table; one of many columns as several below each other."""
-    title, headings, rows, _ = table
+    title, headings, rows = table
     parts = [slice(first, first + _MOST_COLUMNS) for first in range(1, len(headings), _MOST_COLUMNS)]
     return "".join(
         text_table([headings[0], *headings[part]], [[row[0], *row[part]] for row in rows], title, _WIDTH) for part in parts
