@@ -46,6 +46,10 @@ class AugmentedSequences(Sequences):
         past = self._sequences.frames_before(indices, steps, epoch)
         return past and (self._augmented(past[0], indices, epoch), past[1])
 
+    def ticks(self, indices: np.ndarray, epoch: int = 0) -> np.ndarray | None:
+        """Returns the moments of frames, see `Sequences.ticks`."""
+        return self._sequences.ticks(indices, epoch)
+
     def _augmented(self, whole: np.ndarray, indices: np.ndarray, epoch: int) -> np.ndarray:
         """Crops and flips `[n, t, h, w, c]`."""
         _, height, width, channels = self.shape

@@ -83,7 +83,9 @@ def _periods_to_try(config: RunConfig, kind: str, training: Sequences) -> Sequen
     """Returns values of data.periods; those of the config if they are given. Only the linear shortcut uses them."""
     if not _is_open(config):
         return (getattr(config.data, "periods", ""),)
-    found = [str(period) for period in suggested_periods(training.description.get("step", ""))] if kind == "linear" else []
+    suggested = suggested_periods(training.description.get("step", "")) if kind == "linear" else ()
+    ticks = training.ticks(np.linspace(0, len(training) - 1, min(len(training), _MOST_WINDOWS)).astype(int))
+    found = [str(period) for period in suggested if ticks is not None and 2 * period <= np.ptp(ticks)]
     return ("", *found, *([",".join(found)] if len(found) > 1 else []))
 
 

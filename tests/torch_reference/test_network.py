@@ -12,6 +12,7 @@ from stlight_jax.model.stlight import init_variables
 from stlight_jax.torch_reference.weights import network_arguments, torch_network
 from tests.conftest import load_config
 from tests.model.test_count import ROWS, name_of, network_of
+from tests.networks import trained_variables
 
 pytestmark = pytest.mark.torch
 torch = pytest.importorskip("torch")
@@ -65,3 +66,16 @@ def test_frames_are_padded_to_whole_patches_as_ours():
         expected = torch_network(config, variables).eval()(torch.from_numpy(frames)).numpy()
     found = JaxSTLight(config).apply(variables, frames.transpose(0, 1, 3, 4, 2)).transpose(0, 1, 4, 2, 3)
     np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_context_frames_are_further_first_frames():
+    config = STLightConfig(
+        in_frames=3, out_frames=2, in_channels=1, out_channels=1, hidden_dim=8, depth=2, patch_size=2, far_kernel=3,
+        shortcut="linear", periods=(24, 168),
+    )  # fmt: skip
+    variables = trained_variables(config)
+    frames = np.random.default_rng(0).random((2, config.seen_frames, 8, 6, 1)).astype(np.float32)
+    ours = JaxSTLight(config).apply(variables, frames)
+    with torch.no_grad():
+        theirs = torch_network(config, variables).eval()(torch.from_numpy(frames.transpose(0, 1, 4, 2, 3)))
+    np.testing.assert_allclose(ours, theirs.numpy().transpose(0, 1, 3, 4, 2), rtol=1e-4, atol=1e-5)
