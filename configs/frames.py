@@ -30,6 +30,7 @@ def get_config(size: str = "tiny") -> ml_collections.ConfigDict:
     config.model.hidden_dim, config.model.depth, config.optimizer.learning_rate = SIZES[size]
     config.model.in_channels = config.model.out_channels = 0  # as many as the data have
     config.model.shortcut = "auto"
+    config.data.clip = "auto"
     config.train.batch_size = 8
     config.train.epochs = 20
     config.train.checkpoint_every = 500

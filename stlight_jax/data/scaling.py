@@ -9,6 +9,7 @@ import numpy as np
 from etils import epy
 
 from stlight_jax.data.statistics import is_missing
+from stlight_jax.data.value_transforms import TransformName, restored, transformed
 from stlight_jax.errors import InputError
 
 with epy.lazy_imports():  # configs import the data sets for their keys, and need no JAX
@@ -39,7 +40,10 @@ def to_unit_range(frames: jax.Array) -> jax.Array:
 
 @dataclasses.dataclass(frozen=True)
 class Scaling:
-    """A linear map from stored values to the network's range: `low` becomes 0, `high` becomes 1.
+    """A map from stored values to the network's range: `low` becomes 0, `high` becomes 1; linear but for a transform.
+
+    Metrics are computed in the metrics' range, where the data are never transformed: `untransformed` maps to it. Without a
+    transform, both ranges are the same.
 
     A channel with `low` equal to `high` was constant in training. Its constant becomes 0, differences from the constant keep
     their size, and every value of the network becomes the constant.
@@ -51,6 +55,10 @@ class Scaling:
       missing: whether values can be missing. In float data, NaN marks them.
       fill: the integer that marks a missing value; None in float data.
       filling: the network's input where values are missing, in the network's range; one value, or one per channel.
+      transform: applied before the linear map, see `stlight_jax.data.value_transforms`.
+      offset: of the transform `log`; as many as `low`.
+      clip_low: least value of the output, in the data's units; one for all channels, or one per channel; None for no bound.
+      clip_high: largest value of the output; as many as `clip_low`.
     """
 
     dtype: str = "uint8"
@@ -59,6 +67,10 @@ class Scaling:
     missing: bool = False
     fill: float | None = None
     filling: tuple[float, ...] = (0.0,)
+    transform: TransformName = "none"
+    offset: tuple[float, ...] = (0.0,)
+    clip_low: tuple[float | None, ...] = (None,)
+    clip_high: tuple[float | None, ...] = (None,)
 
     def __post_init__(self) -> None:
         """Checks the range."""
@@ -68,6 +80,18 @@ class Scaling:
                 raise InputError(
                     f"the value range is {low:g} to {high:g}: a network cannot learn from constant data; check the data, or "
                     "declare a range with data.value_low and data.value_high"
+                )
+        if self.transform != "none":
+            if min(self.low) < 0:
+                raise InputError(
+                    f"the values go from {min(self.low):g} to {max(self.high):g}; data.transform={self.transform} expects "
+                    "values of at least 0; set data.transform=none"
+                )
+            _, span = self._low_and_span(np.float64)
+            if not span.any():
+                raise InputError(
+                    f"the values go from {min(self.low):g} to {max(self.high):g}; data.transform={self.transform} expects "
+                    "larger values, of which it makes different ones; set data.transform=none, or check the units"
                 )
 
     @classmethod
@@ -90,8 +114,13 @@ class Scaling:
         return cls(**fields)
 
     def as_json(self) -> dict[str, Any]:
-        """Returns the fields as plain data, for a checkpoint."""
-        return dataclasses.asdict(self)
+        """Returns the fields as plain data, for a checkpoint.
+
+        Fields that 0.1 does not have are left out if they have their default, so that 0.1 reads the result.
+        """
+        later = ("transform", "offset", "clip_low", "clip_high")
+        defaults = {field.name: field.default for field in dataclasses.fields(self) if field.name in later}
+        return {key: value for key, value in dataclasses.asdict(self).items() if key not in defaults or value != defaults[key]}
 
     def with_mark(self) -> Scaling:
         """Returns the scaling of the same values, of which some can be missing.
@@ -107,7 +136,15 @@ class Scaling:
 
     @property
     def _is_bytes(self) -> bool:
-        return (self.low, self.high) == ((0.0,), (255.0,))
+        return (self.low, self.high, self.transform) == ((0.0,), (255.0,), "none")
+
+    @property
+    def untransformed(self) -> Scaling:
+        """The scaling from stored values to the metrics' range."""
+        if self.transform == "none":
+            return self
+        filling = self._to_metrics(self.from_network(np.asarray(self.filling), np.float64))
+        return dataclasses.replace(self, transform="none", offset=(0.0,), filling=tuple(filling.tolist()))
 
     def to_network(self, frames: jax.Array) -> tuple[jax.Array, jax.Array | None]:
         """Scales stored frames on the device and fills missing values.
@@ -123,10 +160,13 @@ class Scaling:
             values = to_unit_range(frames)
         else:
             low, divisor = self._low_and_divisor(np.float32)
-            values = (frames.astype(jnp.float32) - low) / divisor
+            values = (self._transformed(frames.astype(jnp.float32)) - low) / divisor
         if not self.missing:
             return values, None
-        valid = jnp.isfinite(values) if self.fill is None else frames != jnp.asarray(self.fill, frames.dtype)
+        if self.fill is not None:
+            valid = frames != jnp.asarray(self.fill, frames.dtype)
+        else:  # transforms make a finite value of -inf
+            valid = jnp.isfinite(values if self.transform == "none" else frames)
         return jnp.where(valid, values, jnp.asarray(self.filling, jnp.float32)), valid
 
     def fill_missing(self, values: jax.Array) -> tuple[jax.Array, jax.Array | None]:
@@ -153,11 +193,32 @@ class Scaling:
         Returns:
           The scaling of these channels.
         """
+        fields = ("low", "high", "filling", "offset", "clip_low", "clip_high")
+        chosen = {name: getattr(self, name)[:channels] for name in fields if len(getattr(self, name)) > 1}
+        return dataclasses.replace(self, **chosen)
 
-        def chosen(values: tuple[float, ...]) -> tuple[float, ...]:
-            return values[:channels] if len(values) > 1 else values
+    def in_other_units(self, low: float, high: float) -> Scaling:
+        """Returns the scaling of frames in other units, without a fill value; constant channels keep their constant.
 
-        return dataclasses.replace(self, low=chosen(self.low), high=chosen(self.high), filling=chosen(self.filling))
+        Args:
+          low: lowest value of the range of each channel, in the other units.
+          high: highest value.
+
+        Raises:
+          InputError: the values are transformed.
+        """
+        if self.transform != "none":
+            raise InputError(
+                f"value_range is {low:g}, {high:g}; data.transform={self.transform} knows the units of the training data only; "
+                "convert the frames to them, and leave value_range out"
+            )
+        ends = list(zip(self.low, self.high, strict=True))
+        ends = [(low, high) if own_low < own_high else (own_low, own_high) for own_low, own_high in ends]
+        lows, highs = zip(*ends, strict=True)
+        scale = np.where(np.less(lows, highs), np.subtract(highs, lows), 1.0)
+        bounds = (self._to_metrics(bound) * scale + np.array(lows) for bound in self._clip_ends)
+        clip_low, clip_high = (tuple(float(end) if np.isfinite(end) else None for end in ends) for ends in bounds)
+        return dataclasses.replace(self, low=lows, high=highs, fill=None, clip_low=clip_low, clip_high=clip_high)
 
     def to_network_on_host(self, frames: np.ndarray) -> np.ndarray:
         """Scales frames in NumPy, with the same results as `to_network`; missing values are not filled.
@@ -171,7 +232,7 @@ class Scaling:
         if self._is_bytes and frames.dtype.kind in "iu":
             return frames.astype(np.float32) / np.float32(255)
         low, divisor = self._low_and_divisor(np.float64 if is_wide(frames.dtype) else np.float32)
-        return ((frames.astype(low.dtype) - low) / divisor).astype(np.float32)
+        return ((self._transformed(frames.astype(low.dtype)) - low) / divisor).astype(np.float32)
 
     def to_network_float64(self, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """Scales stored frames in NumPy and float64; missing values keep their marks.
@@ -184,7 +245,7 @@ class Scaling:
         """
         low, divisor = self._low_and_divisor(np.float64)
         missing = is_missing(frames, self.fill) if self.missing else None
-        return (frames - low) / divisor, None if missing is None else ~missing
+        return (self._transformed(frames.astype(np.float64)) - low) / divisor, None if missing is None else ~missing
 
     def from_network(self, values: np.ndarray, dtype: np.dtype | type = np.float32) -> np.ndarray:
         """Scales the network's values back to the data's units.
@@ -197,7 +258,56 @@ class Scaling:
           `[..., c]` of `dtype`, in the data's units.
         """
         low, span = self._low_and_span(dtype)
-        return np.asarray(values, dtype) * span + low
+        return restored(self.transform, np.asarray(values, dtype) * span + low, np.asarray(self.offset))
+
+    def output(self, prediction: Any) -> Any:
+        """Turns the network's prediction into the output that metrics and pictures are made of.
+
+        Channels that were constant get their constant, the transform is inverted, and values are clipped.
+
+        Args:
+          prediction: float `[..., c]` in the network's range, a NumPy or a JAX array.
+
+        Returns:
+          The output in the metrics' range.
+        """
+        scaling = self.for_channels(prediction.shape[-1])
+        prediction = scaling.with_constants(prediction)
+        if scaling.transform != "none":
+            low, span = scaling._low_and_span(prediction.dtype)
+            values = restored(scaling.transform, prediction * span + low, np.asarray(scaling.offset))
+            prediction = scaling._to_metrics(values)
+        return scaling.clipped(prediction)
+
+    def output_in_units(self, prediction: np.ndarray, dtype: np.dtype | type = np.float32) -> np.ndarray:
+        """Turns the network's prediction into the output in the data's units, as `output` does in the metrics' range.
+
+        Args:
+          prediction: float `[..., c]` in the network's range.
+          dtype: float32 or float64.
+
+        Returns:
+          `[..., c]` of `dtype`.
+        """
+        scaling = self.for_channels(prediction.shape[-1])
+        values = scaling.from_network(scaling.with_constants(prediction), dtype)
+        lowest, highest = scaling._clip_ends
+        return np.minimum(np.maximum(values, lowest.astype(dtype)), highest.astype(dtype)) if scaling._clips else values
+
+    def clipped(self, values: Any) -> Any:
+        """Clips values to the bounds of the output.
+
+        Args:
+          values: float `[..., c]` in the metrics' range, a NumPy or a JAX array.
+
+        Returns:
+          The clipped values.
+        """
+        if not self._clips:
+            return values
+        scaling, xp = self.for_channels(values.shape[-1]), np if isinstance(values, np.ndarray) else jnp
+        lowest, highest = (scaling._to_metrics(ends).astype(values.dtype) for ends in scaling._clip_ends)
+        return xp.minimum(xp.maximum(values, lowest), highest)
 
     def with_constants(self, prediction: Any) -> Any:
         """Sets the network's prediction of constant channels to their constant.
@@ -224,8 +334,33 @@ class Scaling:
         spans = {high - low for low, high in zip(self.low, self.high, strict=True)}
         return spans.pop() if len(spans) == 1 else None
 
+    @property
+    def _clips(self) -> bool:
+        return any(end is not None for end in (*self.clip_low, *self.clip_high))
+
+    @property
+    def _clip_ends(self) -> tuple[np.ndarray, np.ndarray]:
+        """The bounds of the output in the data's units, infinite where an output has no bound."""
+        lowest = np.array([-np.inf if end is None else end for end in self.clip_low])
+        return lowest, np.array([np.inf if end is None else end for end in self.clip_high])
+
+    def _transformed(self, values: Any) -> Any:
+        """Transforms values in the data's units, NumPy or JAX; `log` without an offset has `low` as its floor."""
+        if self.transform == "none":
+            return values
+        offset, low = np.asarray(self.offset), np.asarray(self.low)
+        no_floor = (self.transform != "log") | (offset > 0)
+        return transformed(self.transform, values, offset, np.where(no_floor, 0.0, low))
+
+    def _to_metrics(self, values: Any) -> Any:
+        """Scales values in the data's units, NumPy or JAX, to the metrics' range."""
+        low, high = (np.asarray(ends, np.float64) for ends in (self.low, self.high))
+        divisor = np.where(high > low, high - low, 1.0)
+        return (values - low.astype(values.dtype)) / divisor.astype(values.dtype)
+
     def _low_and_span(self, dtype: np.dtype | type) -> tuple[np.ndarray, np.ndarray]:
-        low, high = (np.asarray(values, np.float64) for values in (self.low, self.high))
+        """Returns the transformed `low`, and the transformed `high` minus it."""
+        low, high = (self._transformed(np.asarray(values, np.float64)) for values in (self.low, self.high))
         return low.astype(dtype), (high - low).astype(dtype)
 
     def _low_and_divisor(self, dtype: np.dtype | type) -> tuple[np.ndarray, np.ndarray]:

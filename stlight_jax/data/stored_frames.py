@@ -14,6 +14,7 @@ from etils import epath
 
 from stlight_jax.data.prepared import open_prepared, read_metadata
 from stlight_jax.data.scaling import Scaling, is_constant
+from stlight_jax.data.value_transforms import TransformName
 from stlight_jax.data.windows import Segment
 from stlight_jax.errors import InputError
 
@@ -161,17 +162,20 @@ class PreparedData:
             "folder": str(self.folder),
         }
 
-    def scaling(self, per_channel: bool = False) -> Scaling:
+    def scaling(self, per_channel: bool = False, transform: TransformName = "none", clip: str = "none") -> Scaling:
         """Returns the scaling by the declared range, or else by the range that was measured on the training frames.
 
         Args:
           per_channel: whether each channel has a range of its own, if none is declared.
+          transform: of the values, see `stlight_jax.data.value_transforms`.
+          clip: bounds of the output: "LOW,HIGH"; "auto": at least 0 if the least training value is 0; or "none".
 
         Returns:
           The scaling.
 
         Raises:
-          InputError: a channel has no values, or the range is empty.
+          InputError: a channel has no values, the range is empty, the transform does not suit the values, or `clip` is no such
+            text.
         """
         train = self.clips("train").frames
         metadata, statistics = train.metadata, train.table["statistics"]
@@ -179,8 +183,25 @@ class PreparedData:
             raise InputError(f"{self.folder}: a channel of the training frames has no values, all are missing")
         low, high = _value_range(metadata, statistics, per_channel)
         missing = any(fraction > 0 for split in metadata["splits"].values() for fraction in split["statistics"]["missing"])
+        lowest = _lowest(metadata["splits"])
+        if transform != "none" and lowest < 0:
+            raise InputError(
+                f"{self.folder}: values go down to {lowest:g}; data.transform={transform} expects values of at least 0; set "
+                "data.transform=none"
+            )
+        clip_low, clip_high = _clip_ends(clip, min(statistics["min"]))
         try:
-            scaling = Scaling(metadata["dtype"], low, high, missing, metadata["fill"])
+            scaling = Scaling(
+                metadata["dtype"],
+                low,
+                high,
+                missing,
+                metadata["fill"],
+                transform=transform,
+                offset=_offset(low, statistics["mean"]) if transform == "log" else (0.0,),
+                clip_low=(clip_low,),
+                clip_high=(clip_high,),
+            )
         except InputError as error:
             raise InputError(f"{self.folder}: {error}") from None
         filling = scaling.to_network_float64(np.asarray(statistics["mean"]))[0]
@@ -202,6 +223,31 @@ def _value_range(
         highs = [low if is_constant(low, high) else high for low, high in zip(lows, highs, strict=True)]
         return tuple(lows), tuple(highs)
     return (min(statistics["min"]),), (max(statistics["max"]),)
+
+
+def _lowest(splits: dict[str, Any]) -> float:
+    return min(value for split in splits.values() for value in split["statistics"]["min"] if value is not None)
+
+
+def _offset(low: tuple[float, ...], means: list[float]) -> tuple[float, ...]:
+    """Returns the offset of the transform `log`: 0 where all values are positive, else the mean of the training values."""
+    own = means if len(low) > 1 else [sum(means) / len(means)]
+    return tuple(0.0 if least > 0 else mean if mean > 0 else 1.0 for least, mean in zip(low, own, strict=True))
+
+
+def _clip_ends(clip: str, lowest: float) -> tuple[float | None, float | None]:
+    """Reads `data.clip`; `lowest` is the least training value."""
+    if clip == "none":
+        return None, None
+    if clip == "auto":
+        return (0.0 if lowest == 0 else None), None
+    try:
+        low, high = map(float, clip.split(","))
+    except ValueError:
+        low, high = math.nan, math.nan
+    if not low < high:
+        raise InputError(f"data.clip is {clip!r}; expected none, auto, or two numbers LOW,HIGH, such as 0,100 or 0,inf")
+    return (low if math.isfinite(low) else None), (high if math.isfinite(high) else None)
 
 
 def _checksum(table: dict[str, Any]) -> str:

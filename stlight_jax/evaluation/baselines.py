@@ -77,7 +77,7 @@ class EvaluatedFrames:
         return self.source.shape[0] - self.history - self.in_frames
 
     def scaled(self, frames: np.ndarray) -> np.ndarray:
-        """Scales stored frames to the network's range, with its filling where values are missing."""
+        """Scales stored frames to the range of `scaling`, with its filling where values are missing."""
         return np.asarray(self.scaling.to_network(jnp.asarray(frames))[0])
 
     def last_frame(self, frames: np.ndarray) -> np.ndarray:

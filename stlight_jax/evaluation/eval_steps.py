@@ -34,14 +34,15 @@ def make_eval_step(model: STLight, scaling: Scaling, parts: Sequence[FrameCount]
     apply: Callable[..., Any] = model.apply
 
     def eval_step(variables: Any, frames: jax.Array) -> FrameScores:
-        inputs, targets, valid = split_frames(frames, model, scaling)
+        inputs = split_frames(frames, model, scaling)[0]
+        _, targets, valid = split_frames(frames, model, scaling.untransformed)
 
         def predict(seen: jax.Array) -> jax.Array:
             filled, seen_valid = scaling.fill_missing(seen)
             return scaling.with_constants(apply(variables, filled, valid=seen_valid))
 
         prediction = rollout(predict, inputs, targets.shape[1], model.config)
-        return frame_metrics(prediction, targets, valid, parts=parts)
+        return frame_metrics(scaling.output(prediction), targets, valid, parts=parts)
 
     return eval_step
 
@@ -55,7 +56,7 @@ def make_baseline_step(
     """Makes the step that scores a baseline.
 
     Args:
-      predict: as in `InputBaseline`.
+      predict: as in `InputBaseline`, in the metrics' range. Its predictions are clipped as the network's are.
       model: the network whose targets are predicted.
       scaling: as for `make_eval_step`.
       parts: as for `frame_metrics`.
@@ -63,13 +64,14 @@ def make_baseline_step(
     Returns:
       (variables, which are ignored; stored frames `[b, history + T + horizon, h, w, c]`) -> scores, `[b, horizon]` each.
     """
+    scaling = scaling.untransformed
 
     def baseline_step(variables: Any, frames: jax.Array) -> FrameScores:
         del variables
         inputs, targets, valid = split_frames(frames, model, scaling)
         recent = inputs[:, inputs.shape[1] - model.config.in_frames :]  # [b, T, h, w, c]
         prediction = predict(*scaling.fill_missing(recent))[..., : targets.shape[-1]]  # [b, 1 or horizon, h, w, c']
-        return frame_metrics(jnp.broadcast_to(prediction, targets.shape), targets, valid, parts=parts)
+        return frame_metrics(jnp.broadcast_to(scaling.clipped(prediction), targets.shape), targets, valid, parts=parts)
 
     return baseline_step
 
@@ -83,15 +85,16 @@ def make_given_step(model: STLight, scaling: Scaling, parts: Sequence[FrameCount
       parts: as for `frame_metrics`.
 
     Returns:
-      (variables, which are ignored; (predictions in the network's range `[b, horizon, h, w, c']`, stored frames
+      (variables, which are ignored; (predictions in the metrics' range `[b, horizon, h, w, c']`, stored frames
       `[b, history + T + horizon, h, w, c]`)) -> scores, `[b, horizon]` each.
     """
+    scaling = scaling.untransformed
 
     def given_step(variables: Any, batch: tuple[jax.Array, jax.Array]) -> FrameScores:
         del variables
         prediction, frames = batch
         _, targets, valid = split_frames(frames, model, scaling)
-        return frame_metrics(prediction, targets, valid, (MSE, MAE), parts)
+        return frame_metrics(scaling.clipped(prediction), targets, valid, (MSE, MAE), parts)
 
     return given_step
 
@@ -112,6 +115,6 @@ def threshold_scores(thresholds: str, window: int, scaling: Scaling) -> list[Thr
     """
     scores = []
     for threshold in parse_thresholds(thresholds):
-        levels, _ = scaling.to_network_float64(np.full(len(scaling.low), threshold))
+        levels, _ = scaling.untransformed.to_network_float64(np.full(len(scaling.low), threshold))
         scores.append(ThresholdScores(threshold, tuple(levels.tolist()), window))
     return scores

@@ -201,7 +201,7 @@ def evaluate_with_baselines(
             add_batch(of_baselines, {baseline.key: of_baseline}, predicted)
             if known is not None:
                 add_batch(of_network, {baseline.key: of_first}, predicted)
-        targets, valid = data.scaling.to_network_float64(frames[mask][:, -data.horizon :])
+        targets, valid = data.scaling.untransformed.to_network_float64(frames[mask][:, -data.horizon :])
         constant.add(targets[..., : data.out_channels], None if valid is None else valid[..., : data.out_channels])
 
     for accumulated in (constant, errors):

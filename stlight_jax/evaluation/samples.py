@@ -18,7 +18,7 @@ _BATCH_SIZE = 8
 
 
 class Sample(NamedTuple):
-    """Sequences in the network's range, float32, NaN where values are missing.
+    """Sequences in the metrics' range, float32, NaN where values are missing.
 
     The prediction is NaN where the truth is missing, too, since it cannot be judged there.
 
@@ -61,10 +61,12 @@ class Samples:
 
     def _predict(self, indices: np.ndarray) -> Sample:
         stored = jnp.asarray(self._source.frames(indices))
-        inputs, truth, valid = split_frames(stored, self._model, self._scaling)
+        seen = split_frames(stored, self._model, self._scaling)[0]
+        inputs, truth, valid = split_frames(stored, self._model, self._scaling.untransformed)
         config = self._model.config
-        prediction = rollout(lambda seen: self._scaling.with_constants(self._predictor(seen)), inputs, truth.shape[1], config)
-        parts = ((inputs[:, inputs.shape[1] - config.in_frames :], None), (truth, valid), (prediction, valid))
+        prediction = rollout(lambda seen: self._scaling.with_constants(self._predictor(seen)), seen, truth.shape[1], config)
+        recent = inputs[:, inputs.shape[1] - config.in_frames :]
+        parts = ((recent, None), (truth, valid), (self._scaling.output(prediction), valid))
         return Sample(*(np.asarray(part) if where is None else np.where(where, part, np.nan) for part, where in parts))
 
 

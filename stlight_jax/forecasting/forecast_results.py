@@ -31,7 +31,7 @@ class Verification:
     """Sums of metrics over forecasts; their truth may end before the horizon.
 
     Args:
-      scaling: From the data's units to the network's range.
+      scaling: From the data's units to the metrics' range.
       horizon: Predicted frames of each forecast.
       out_channels: Channels that the network predicts.
       thresholds: Scores of events to compute.
@@ -115,7 +115,7 @@ class Verification:
         filled = np.where(valid, self._scaling.to_network_on_host(inputs), np.asarray(self._scaling.filling, np.float32))
         predictions = {key: predict(filled[None], valid[None])[0] for key, predict in self._baselines.items()}
         return {
-            key: np.broadcast_to(self._scaling.from_network(np.asarray(prediction), np.float64), shape)
+            key: np.broadcast_to(self._scaling.from_network(self._scaling.clipped(np.asarray(prediction)), np.float64), shape)
             for key, prediction in predictions.items()
         }
 
@@ -193,11 +193,11 @@ class ClipSelection:
             self._errors[forecast.source, forecast.start] = forecast.error
 
     def clips(self, run: ForecastRun, scaling: Scaling) -> list[Clip]:
-        """Returns the chosen forecasts in the network's range.
+        """Returns the chosen forecasts in the metrics' range.
 
         Args:
           run: Makes forecasts once more, and names them.
-          scaling: From the data's units to the network's range.
+          scaling: From the data's units to the metrics' range.
         """
         if self._count <= _CLIPS:
             return [_clip(run.title(forecast), forecast, scaling) for forecast in self._kept]

@@ -12,6 +12,7 @@ from stlight_jax.forecasting.forecast_windows import Forecast, windows_along
 from stlight_jax.forecasting.plan import ForecastPlan
 from stlight_jax.forecasting.request import errors_name_flags
 from stlight_jax.inference.forecaster import Forecaster
+from stlight_jax.inference.output_range import OutputRange
 
 _MAX_BATCH, _BATCH_BYTES = 8, 64 * 2**20
 
@@ -27,6 +28,7 @@ class ForecastRun:
     Attributes:
       total: Number of forecasts.
       empty: Forecasts made so far that had no valid input value.
+      output: Values of the forecasts made so far that are far outside the trained range.
     """
 
     def __init__(self, forecaster: Forecaster, plan: ForecastPlan, ready: Callable[[int], None] | None = None):
@@ -34,6 +36,7 @@ class ForecastRun:
         self.total, self.empty = sum(map(len, plan.starts)), 0
         largest = max(source.shape for source in plan.sources)
         forecast_bytes = 4 * (len(plan.history) + forecaster.model.in_frames + plan.horizon) * int(np.prod(largest))
+        self.output = OutputRange(forecaster.scaling, forecaster.model.out_channels)
         self._surveys: dict[tuple[np.dtype, float | None], ValueSurvey] = {}
         self._empty_frames: dict[tuple[int, int], bool] = {}  # (source, index) -> whether the input frame has no values
         self._batch_size = int(min(self.total, np.clip(_BATCH_BYTES // forecast_bytes, 1, _MAX_BATCH)))
@@ -45,6 +48,7 @@ class ForecastRun:
             first = forecast.start - len(empty_frames)
             self._empty_frames.update({(forecast.source, first + i): empty for i, empty in enumerate(empty_frames)})
             self.empty += all(empty_frames)
+            self.output.add(forecast.prediction)
             yield forecast
 
     def remarks(self) -> list[str]:
@@ -59,7 +63,8 @@ class ForecastRun:
                     for number, value in constant.items()
                     if number not in self._forecaster.scaling.constants  # the plan names these
                 ]
-        return remarks
+        has_marks = any(survey.marks() for survey in self._surveys.values())
+        return remarks if has_marks else remarks + self.output.remarks()  # marks of missing values give such predictions
 
     def again(self, source: int, start: int) -> Forecast:
         """Makes one of the forecasts once more."""
@@ -108,9 +113,9 @@ class ForecastRun:
         inputs[empty] = inputs[~empty][0]  # the forecaster refuses sequences without values
         # Missing values are NaN; in integers the forecaster would look for the training data's fill value.
         frames = np.concatenate([history, inputs], axis=1, dtype=np.float32)
-        # The remarks name suspicious numbers, with their share of all frames.
+        # The remarks name suspicious numbers of input and output, with their share of all frames.
         prediction = self._forecaster(
-            frames, self._plan.horizon, dtype="float32", ready=self._ready, warn_of_marks=False, history_first=True
+            frames, self._plan.horizon, dtype="float32", ready=self._ready, survey=False, history_first=True
         )
         prediction = np.ma.filled(prediction, np.nan)
         return np.where(empty[:, None, None, None, None], np.float32(np.nan), prediction) if empty.any() else prediction

@@ -158,7 +158,7 @@ _NOT_PREDICTED = np.zeros((0, 0, 0, 0), np.float32)
 
 
 class ForecastError(NamedTuple):
-    """Squared error of one forecast, in the network's range.
+    """Squared error of one forecast, in the metrics' range.
 
     Attributes:
       mse: Summed over valid pixels and channels, averaged over frames.

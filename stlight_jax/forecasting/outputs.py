@@ -74,7 +74,7 @@ class Outputs:
         beside = self.path.with_name(f"{self.path.name if self.is_folder else self.path.stem}.html")
         self.page = None if request.report == "none" else pathlib.Path(request.report or beside).expanduser()
         self.json = pathlib.Path(request.json).expanduser() if request.json else None
-        self._scaling = forecaster.scaling
+        self._scaling = forecaster.scaling.untransformed
         self.specs = [self._spec(number, forecaster) for number in range(1 if self.stacked else len(infos))]
 
     @property

@@ -71,7 +71,7 @@ def predict(request: Request, forecaster: Forecaster) -> dict[str, Any]:
             write_json(temporary, results)
         print_message(f"wrote {outputs.json}")
     if outputs.page is not None:
-        clips = selection.clips(ForecastRun(forecaster, plan), forecaster.scaling)
+        clips = selection.clips(ForecastRun(forecaster, plan), forecaster.scaling.untransformed)
         with atomic_output(outputs.page, replace=request.overwrite) as temporary:
             write_forecast_page(temporary, results, clips, forecaster)
         print_message(f"wrote {outputs.page}, a page to look at")
@@ -84,7 +84,7 @@ def _verification(forecaster: Forecaster, horizon: int) -> Verification:
     """Makes the empty sums, with the scores of the thresholds of the training's config."""
     section = (forecaster.description.get("config") or {}).get("evaluation") or {}
     scores = threshold_scores(section.get("thresholds", ""), section.get("fss_window", 1), forecaster.scaling)
-    return Verification(forecaster.scaling, horizon, forecaster.model.out_channels, scores)
+    return Verification(forecaster.scaling.untransformed, horizon, forecaster.model.out_channels, scores)
 
 
 def _facts(request: Request, plan: ForecastPlan, outputs: Outputs, run: ForecastRun, forecaster: Forecaster) -> dict[str, Any]:
@@ -97,6 +97,7 @@ def _facts(request: Request, plan: ForecastPlan, outputs: Outputs, run: Forecast
         "windows": run.total,
         "windows_left_out_across_gaps": plan.skipped,
         "windows_without_values": run.empty,
+        "values_far_outside": run.output.far,
         "sequences_without_forecasts": plan.without_forecasts,
     }
 

@@ -19,6 +19,7 @@ from stlight_jax.data.suspicion import ValueSurvey
 from stlight_jax.errors import InputError
 from stlight_jax.inference import trained
 from stlight_jax.inference.frame_input import FrameInput, check_shape
+from stlight_jax.inference.output_range import FAR, OutputRange
 from stlight_jax.inference.predictor import Programs
 from stlight_jax.inference.tiles import TiledPass
 from stlight_jax.inference.trained import TrainedModel
@@ -27,9 +28,7 @@ from stlight_jax.model.rollout import SeenFrames, check_horizon
 from stlight_jax.model.stlight import STLightConfig
 
 ROLLOUTS = ("blocks", "frames")
-# In widths of the trained range: values further outside cause a warning, and so do values that fill less of it.
-_FAR = 0.5
-_SCALED_ALREADY = 0.02
+_SCALED_ALREADY = 0.02  # widths of the trained range; values that fill less of it cause a warning
 _FAR_OUTSIDE = "far outside, the prediction may be meaningless; are the units the same?"
 _SCALED = "they look scaled already; if they are, pass their range: --value_range=0,1, or value_range=(0, 1) in Python"
 
@@ -86,6 +85,7 @@ class Forecaster:
         self._pass = TiledPass(self._programs, self.model, tile, overlap, memory)
         self._input_scaling = self.scaling.for_channels(self.model.in_channels)
         self._shown: set[str] = set()
+        self._has_marks = False
 
     @classmethod
     def load(
@@ -141,7 +141,7 @@ class Forecaster:
         horizon: int | None = None,
         dtype: str | np.dtype | type | None = None,
         ready: Callable[[int], None] | None = None,
-        warn_of_marks: bool = True,
+        survey: bool = True,
         history_first: bool = False,
     ) -> np.ndarray | np.ma.MaskedArray:
         """Predicts the frames that follow.
@@ -155,7 +155,8 @@ class Forecaster:
           dtype: Type of the result; that of `frames` if None (float32 for booleans). Integers are rounded, and clipped to the
             range of their type.
           ready: Called after each pass with the number of frames predicted so far.
-          warn_of_marks: Whether to name numbers that seem to mean "missing"; False for a caller that names them itself.
+          survey: Whether to warn of numbers that seem to mean "missing" and of predictions far outside the trained range;
+            False for a caller that does so itself.
           history_first: Whether `frames` are the frames of `history` followed by the T input frames; False for frames at equal
             steps.
 
@@ -172,8 +173,9 @@ class Forecaster:
         given = FrameInput.from_array(frames, *network, self.history(horizon), history_first)
         result_dtype = given.dtype if dtype is None else _checked_dtype(dtype)
         self._remark_on_count(given, horizon, history_first)
-        self._warn_of_values(given, frames, warn_of_marks)
-        return self._to_units(self._predict(given, horizon, ready), given, result_dtype)
+        # Suspicious input is the cause of suspicious output.
+        warn_of_output = survey and not self._warn_of_values(given, frames, survey)
+        return self._to_units(self._predict(given, horizon, ready), given, result_dtype, warn_of_output)
 
     def history(self, horizon: int | None = None) -> tuple[int, ...]:
         """Returns the times of the frames that a network with periods sees beside its T input frames.
@@ -253,11 +255,17 @@ class Forecaster:
                 seen.append(block if lost is None else np.where(lost, block.dtype.type(np.nan), block))
         return np.concatenate(blocks, axis=1)[:, :horizon]
 
-    def _to_units(self, prediction: np.ndarray, given: FrameInput, dtype: np.dtype) -> np.ndarray | np.ma.MaskedArray:
+    def _to_units(
+        self, prediction: np.ndarray, given: FrameInput, dtype: np.dtype, warn_of_output: bool
+    ) -> np.ndarray | np.ma.MaskedArray:
         """Converts predictions to the data's units and type, and marks missing values."""
         channels, fill = self.model.out_channels, self.scaling.fill
-        values = self.scaling.for_channels(channels).from_network(prediction, np.float64 if is_wide(dtype) else np.float32)
+        values = self.scaling.output_in_units(prediction, np.float64 if is_wide(dtype) else np.float32)
+        if self.scaling.transform != "none":
+            self._check_finite(values, 0)  # the inverse of a logarithm can overflow
         missing = _missing_again(given, values.shape)
+        if warn_of_output:
+            self._warn_of_output(values if missing is None else np.where(missing, np.nan, values))
         has_mark = dtype.kind == "f" or (fill is not None and can_hold(dtype, fill))
         if missing is not None:
             values = np.where(missing, np.nan if has_mark else 0, values)
@@ -275,15 +283,27 @@ class Forecaster:
         check_horizon("horizon", int(horizon), self.model)
         return int(horizon)
 
-    def _warn_of_values(self, given: FrameInput, frames: np.ndarray, warn_of_marks: bool) -> None:
-        """Warns once of numbers that seem to mean "missing", else of values that seem to have other units."""
+    def _warn_of_values(self, given: FrameInput, frames: np.ndarray, survey: bool) -> bool:
+        """Warns once of numbers that seem to mean "missing", else of values that seem to have other units.
+
+        Returns whether there are such numbers, in these frames or in earlier ones, or such values.
+        """
         units = self._remarks_on_units(given)
-        is_first = warn_of_marks and self._is_new("marks")
+        is_first = survey and self._is_new("marks")
         marks = self._marks(frames) if is_first or any(_FAR_OUTSIDE in remark for remark in units) else []
         remarks = [f"the frames: {mark} missing, pass np.ma.masked_values(frames, {mark.text})" for mark in marks]
-        for remark in remarks if marks and warn_of_marks else () if marks else units:
+        for remark in remarks if marks and survey else () if marks else units:
             if self._is_new(remark.rpartition(": ")[2]):  # the same of other values
                 logging.warning("%s", remark)
+        self._has_marks |= bool(marks)
+        return self._has_marks or bool(units)
+
+    def _warn_of_output(self, values: np.ndarray) -> None:
+        """Warns once of predictions far outside the trained range."""
+        output = OutputRange(self.scaling, self.model.out_channels)
+        output.add(values)
+        for remark in output.remarks() if output.far and self._is_new("output") else ():
+            logging.warning("%s", remark)
 
     def _remarks_on_units(self, given: FrameInput) -> list[str]:
         """Compares the values of all channels, or of each that has a range of its own, with those of the training."""
@@ -294,7 +314,7 @@ class Forecaster:
             if np.isnan(own).all():
                 continue
             lowest, highest, span, remark = float(np.nanmin(own)), float(np.nanmax(own)), high - low, ""
-            is_outside = lowest < low - _FAR * span or highest > high + _FAR * span
+            is_outside = lowest < low - FAR * span or highest > high + FAR * span
             if is_outside and not is_constant(min(lowest, low), max(highest, high)):
                 remark = _FAR_OUTSIDE
             elif lowest >= 0 and 0 < highest <= 1 and span * _SCALED_ALREADY >= 1:
@@ -350,9 +370,7 @@ def _with_range(scaling: Scaling, value_range: tuple[float, float]) -> Scaling:
         raise InputError(f"value_range is {value_range!r}; expected two numbers, such as (0, 1)") from None
     if not (np.isfinite([low, high]).all() and low < high):
         raise InputError(f"value_range is {low:g}, {high:g}; expected two numbers, the first one less than the second")
-    ends = list(zip(scaling.low, scaling.high, strict=True))
-    lows, highs = zip(*((low, high) if own_low < own_high else (own_low, own_high) for own_low, own_high in ends), strict=True)
-    return dataclasses.replace(scaling, low=lows, high=highs, fill=None)
+    return scaling.in_other_units(low, high)
 
 
 def _checked_dtype(dtype: str | np.dtype | type) -> np.dtype:

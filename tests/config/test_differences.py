@@ -34,7 +34,7 @@ OTHERS = {
     "optimizer.schedule": "cosine", "optimizer.batch_scaling": "sqrt", "parallel.batch_norm": "local",
     "parallel.launcher": "shard_map", "data.digits": "tfds", "data.validation": "openstl", "data.layout": "thw",
     "model.shortcut": "last", "train.loss": "both", "data.channels": "rgb", "data.split": "time", "data.colour_order": "rgb",
-    "evaluation.baselines": "inputs", "data.periods": "24",
+    "evaluation.baselines": "inputs", "data.periods": "24", "data.transform": "sqrt",
 }  # fmt: skip
 
 

@@ -143,3 +143,100 @@ def test_a_channel_that_was_constant_stays_so():
     assert Scaling().with_constants(prediction) is prediction
     assert Scaling.from_json(scaling.as_json()) == scaling
     assert scaling.common_span is None
+
+
+RAIN = np.array([0.0, 1e-3, 0.05, 0.5, 1, 10, 100], np.float32)[:, None]
+TRANSFORMS = [  # with the transform, and the least value that it tells from others
+    ("log", (2.5,), lambda x: np.log(x + 2.5), 0.0),
+    ("sqrt", (0.0,), np.sqrt, 0.0),
+    ("dbz", (0.0,), lambda x: 10 * np.log10(200 * np.maximum(x, 200 ** (-1 / 1.6)) ** 1.6), 200 ** (-1 / 1.6)),
+]
+
+
+@pytest.mark.parametrize(("name", "offset", "formula", "least"), TRANSFORMS)
+def test_transforms_are_their_formulas_and_are_inverted(name, offset, formula, least):
+    scaling = Scaling("float32", (0.0,), (100.0,), transform=name, offset=offset)
+    ends = formula(np.float64(0)), formula(np.float64(100))
+    expected = (formula(RAIN.astype(np.float64)) - ends[0]) / (ends[1] - ends[0])
+    on_device, valid = jax.jit(scaling.to_network)(RAIN)
+    assert valid is None
+    for scaled, tolerance in ((on_device, 1e-6), (scaling.to_network_on_host(RAIN), 1e-6)):
+        np.testing.assert_allclose(scaled, expected, atol=tolerance)
+    exact, _ = scaling.to_network_float64(RAIN)
+    np.testing.assert_allclose(exact, expected, atol=1e-12)
+    kept = np.where(least <= RAIN, RAIN, 0)
+    np.testing.assert_allclose(scaling.from_network(exact, np.float64), kept, rtol=1e-6, atol=1e-12)
+    np.testing.assert_allclose(scaling.output_in_units(np.asarray(on_device)), kept, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(jax.jit(scaling.output)(on_device), kept / 100, rtol=1e-5, atol=1e-7)
+    assert (scaling.output_in_units(np.full((1, 1), -0.5, np.float32)) >= 0).all()  # no value below the domain
+
+
+def test_marshall_and_palmer_give_23_decibels_for_1_mm_per_hour():
+    scaling = Scaling("float32", (0.0,), (200 ** (-1 / 1.6) * 10**2.5,), transform="dbz")  # 0 to 40 dBZ
+    scaled, _ = scaling.to_network(np.ones((1, 1), np.float32))
+    assert float(scaled[0, 0]) * 40 == pytest.approx(10 * np.log10(200), abs=1e-4)
+
+
+def test_values_below_the_domain_become_its_least_and_missing_ones_stay_missing():
+    for name in ("log", "sqrt", "dbz"):
+        scaling = Scaling("float32", (0.0,), (9.0,), missing=True, filling=(0.25,), transform=name, offset=(1.0,))
+        stored = np.array([[-3.0], [np.nan], [-np.inf], [9.0]], np.float32)
+        scaled, valid = scaling.to_network(stored)
+        np.testing.assert_array_equal(valid[:, 0], [True, False, False, True])
+        np.testing.assert_allclose(scaled[:, 0], [0, 0.25, 0.25, 1], atol=1e-6)
+        assert np.isnan(scaling.to_network_on_host(stored)[1, 0])
+        assert np.isnan(scaling.from_network(np.array([[np.nan]]))[0, 0])
+    positive = Scaling("float32", (1.0,), (np.e**2,), transform="log")
+    scaled, _ = positive.to_network(np.array([[0.0], [0.5], [np.e]], np.float32))
+    np.testing.assert_allclose(scaled[:, 0], [0, 0, 0.5], atol=1e-6)
+
+
+def test_the_metrics_range_is_that_of_the_data_without_a_transform():
+    scaling = Scaling("float32", (0.0,), (100.0,), filling=(0.5,), transform="sqrt")
+    plain = scaling.untransformed
+    np.testing.assert_allclose(plain.to_network(RAIN)[0], RAIN / 100, rtol=1e-6)
+    assert plain.filling == (0.25,)  # of sqrt(25) = 0.5 * sqrt(100)
+    assert plain.untransformed is plain
+    assert Scaling().untransformed == Scaling()
+
+
+def test_outputs_are_clipped_in_both_ranges():
+    scaling = Scaling("float32", (10.0,), (20.0,), clip_low=(12.0,), clip_high=(None,))
+    prediction = np.array([[-5.0], [0.1], [0.5], [7.0]], np.float32)
+    np.testing.assert_allclose(scaling.output(prediction)[:, 0], [0.2, 0.2, 0.5, 7], rtol=1e-6)
+    np.testing.assert_allclose(jax.jit(scaling.output)(prediction)[:, 0], [0.2, 0.2, 0.5, 7], rtol=1e-6)
+    units = scaling.output_in_units(prediction)[:, 0]
+    assert units.dtype == np.float32
+    np.testing.assert_array_equal(units[:2], 12)  # to the last digit
+    fahrenheit = scaling.in_other_units(50.0, 68.0)
+    np.testing.assert_allclose(fahrenheit.output_in_units(prediction)[:, 0], [53.6, 53.6, 59, 176], rtol=1e-6)
+    with pytest.raises(InputError, match="leave value_range out"):
+        Scaling("float32", (0.0,), (9.0,), transform="sqrt").in_other_units(0.0, 1.0)
+
+
+def test_constants_bounds_and_transforms_belong_to_their_channels():
+    scaling = Scaling(
+        "float32", (0.0, 4.0), (100.0, 4.0), transform="log", offset=(2.0, 0.0), clip_low=(5.0, None), clip_high=(None, None)
+    )
+    prediction = np.full((2, 2), 0.0, np.float32)
+    np.testing.assert_allclose(scaling.output_in_units(prediction), [[5, 4]] * 2, rtol=1e-6)
+    np.testing.assert_allclose(scaling.output(prediction), [[0.05, 0]] * 2, atol=1e-7)
+    np.testing.assert_allclose(scaling.output(prediction[:, :1]), [[0.05]] * 2, atol=1e-7)
+
+
+def test_a_plain_scaling_has_the_json_of_0_1():
+    assert list(Scaling().as_json()) == ["dtype", "low", "high", "missing", "fill", "filling"]
+    changed = Scaling("float32", (0.0,), (2.0,), transform="log", offset=(0.5,), clip_low=(0.0,))
+    content = json.loads(json.dumps(changed.as_json()))
+    assert content["clip_low"] == [0.0]
+    assert "clip_high" not in content
+    assert Scaling.from_json(content) == changed
+
+
+IMPOSSIBLE = [(-1.0, 5.0, "at least 0; set data.transform"), (0.0, 0.01, "larger values")]
+
+
+@pytest.mark.parametrize(("low", "high", "match"), IMPOSSIBLE)
+def test_transforms_of_impossible_ranges_are_refused(low, high, match):
+    with pytest.raises(InputError, match=match):
+        Scaling("float32", (low,), (high,), transform="dbz")

@@ -8,7 +8,7 @@ import pytest
 from etils import epath
 
 from stlight_jax.data import stored_frames
-from stlight_jax.data.stored_frames import StoredFrames
+from stlight_jax.data.stored_frames import PreparedData, StoredFrames
 from stlight_jax.errors import InputError
 from tests.data.prepared_arrays import LARGE, TAKEN, copied
 
@@ -62,3 +62,47 @@ def test_damaged_tables_are_refused(folder, tmp_path):
     (target / "metadata.json").unlink()
     with pytest.raises(InputError, match="has no split train; prepare the data anew"):
         StoredFrames(epath.Path(target), "train", 0)
+
+
+def with_statistics(folder, tmp_path, **statistics):
+    """The same data, of which others were measured."""
+    target = copied(folder, tmp_path)
+    change_metadata(target, lambda content: content["splits"]["train"]["statistics"].update(statistics))
+    return PreparedData(epath.Path(target), LARGE)
+
+
+@pytest.mark.parametrize(
+    ("clip", "least", "bounds"),
+    [
+        ("none", 0.0, (None, None)),
+        ("auto", 0.0, (0.0, None)),
+        ("auto", 0.5, (None, None)),
+        ("auto", -0.5, (None, None)),
+        ("-1,2.5", 0.0, (-1.0, 2.5)),
+        ("0,inf", 0.5, (0.0, None)),
+    ],
+)
+def test_auto_clips_at_0_what_begins_there(folder, tmp_path, clip, least, bounds):
+    scaling = with_statistics(folder, tmp_path, min=[least, 3.0, 3.0]).scaling(clip=clip)
+    assert (scaling.clip_low, scaling.clip_high) == tuple((bound,) for bound in bounds)
+
+
+@pytest.mark.parametrize("clip", ["yes", "1", "2,1", "1,1", "0,1,2", "nan,1"])
+def test_bounds_of_another_form_are_refused(folder, tmp_path, clip):
+    with pytest.raises(InputError, match="expected none, auto, or two numbers LOW,HIGH"):
+        with_statistics(folder, tmp_path).scaling(clip=clip)
+
+
+def test_the_offset_of_a_logarithm_is_the_mean_where_there_are_zeros(folder, tmp_path):
+    measured = {"min": [0.0, 2.0, 0.0], "max": [9.0, 9.0, 0.0], "mean": [3.0, 5.0, 0.0]}
+    data = with_statistics(folder, tmp_path, **measured)
+    assert data.scaling(True, "log").offset == (3.0, 0.0, 1.0)
+    assert data.scaling(False, "log").offset == ((3 + 5) / 3,)
+    assert data.scaling(False, "sqrt").offset == (0.0,)
+
+
+def test_transforms_of_negative_values_are_refused(folder, tmp_path):
+    target = copied(folder, tmp_path)
+    change_metadata(target, lambda content: content["splits"]["test"]["statistics"].update(min=[-2.0, 0.0, 0.0]))
+    with pytest.raises(InputError, match="values go down to -2; data.transform=log expects values of at least 0"):
+        PreparedData(epath.Path(target), LARGE).scaling(transform="log")

@@ -31,7 +31,7 @@ class Line:
         """It has no periods."""
         return ()
 
-    def __call__(self, frames, horizon=None, dtype=None, ready=None, warn_of_marks=True, history_first=False):
+    def __call__(self, frames, horizon=None, dtype=None, ready=None, survey=True, history_first=False):
         self.calls.append(frames.shape)
         if ready is not None:
             ready(horizon)

@@ -1,5 +1,8 @@
 """`stlight predict` names numbers that seem to mean "missing", frames without values, and constant channels."""
 
+import json
+import pathlib
+
 import numpy as np
 import pytest
 
@@ -103,3 +106,13 @@ def test_an_error_of_the_first_frames_stays_what_it_is(tmp_path):
 def test_ordinary_frames_get_no_remark(tmp_path, capsys):
     for number, frames in enumerate((movie(), movie(dtype=np.float32), in_corner(field(), 0).astype(np.float32)[..., None])):
         assert printed(saved(tmp_path / f"{number}.npy", frames), capsys, Line()) == []
+
+
+def test_predictions_far_outside_the_trained_range_are_counted(tmp_path, capsys):
+    """A line from 0 to 200 in 3 frames goes on to 300 and 400; 382.5 is half a range beyond 255."""
+    frames = np.zeros((3, 8, 10, 1), np.float32)
+    frames[1:, :2] = np.array([100.0, 200.0])[:, None, None, None]
+    (remark,) = printed(saved(tmp_path / "a.npy", frames), capsys, json="a.json")
+    start = "20 of 160 predicted values (12.5 %) are far outside 0 to 255, the range of the training data"
+    assert remark.startswith(f"{start}; the lowest is 0, the highest 400;")
+    assert json.loads(pathlib.Path("a.json").read_text())["values_far_outside"] == 20

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from stlight_jax import Forecaster, InputError
+from stlight_jax.data.scaling import Scaling
 from stlight_jax.inference.forecaster import ROLLOUTS
 from stlight_jax.inference.tiles import receptive_radius
 from tests.model import reference
@@ -265,13 +266,18 @@ def test_float64_is_computed_or_refused(grey):
     np.testing.assert_allclose(prediction, 255 * in_numpy(grey, frames / 255), rtol=1e-5, atol=1e-4)
 
 
+def on_input(caplog):
+    """The warnings, without those of the predictions of an untrained network."""
+    return [message for message in caplog.messages if " predicted values " not in message]
+
+
 def test_values_out_of_range_are_told_once_with_both_ranges(grey, caplog):
     forecaster = Forecaster(grey)
     for _ in range(2):
         forecaster(random_frames((3, 8, 12), -500, 400, np.int16))
         forecaster(np.random.default_rng(0).random((3, 8, 12)) > 0.5)
         forecaster(np.random.default_rng(0).random((3, 8, 12)) * 3e-5)
-    far, scaled, small = caplog.messages
+    far, scaled, small = on_input(caplog)
     assert far.startswith("the frames' values are -")
     assert "trained on 0 to 255: far outside" in far
     assert "if they are, pass their range: --value_range=0,1, or value_range=(0, 1) in Python" in scaled
@@ -284,7 +290,7 @@ def test_a_number_that_seems_to_mean_missing_is_named_as_the_cause(grey, caplog)
     Forecaster(grey)(frames)
     frames[:, 2:] *= 5  # other units, too
     Forecaster(grey)(np.ma.masked_equal(frames, -9999))
-    cause, units = caplog.messages
+    cause, units = on_input(caplog)
     advice = "pass np.ma.masked_values(frames, -9999)"
     assert cause == f"the frames: 12.5 % of the values are -9999, far from all others; if they mean missing, {advice}"
     assert "far outside" in units
@@ -320,10 +326,10 @@ def test_each_channel_is_compared_with_its_own_range_of_the_training(fields, cap
     frames = np.random.default_rng(0).uniform(250, 300, (3, 8, 12, 2)).astype(np.float32)
     frames[..., 1] = 4
     forecaster(frames)
-    assert not caplog.messages
+    assert not on_input(caplog)
     frames[..., 1] = 280  # inside the other's range
     forecaster(frames)
-    (warning,) = caplog.messages
+    (warning,) = on_input(caplog)
     assert "channel 2 of the frames has values 280 to 280; " in warning
     assert "trained on 4 to 4: far outside" in warning
 
@@ -334,22 +340,22 @@ def test_the_mask_that_a_warning_names_mends_it(fields, caplog, number, dtype):
     frames = np.random.default_rng(0).uniform((1000, 5), (1100, 9), (3, 8, 12, 2)).astype(dtype)
     frames[:, :2, :6, 0] = number
     Forecaster(fields)(frames)
-    (warning,) = caplog.messages
+    (warning,) = on_input(caplog)
     assert "channel 1: 12.5 % of the values are " in warning
     masked = eval(warning.partition("pass ")[2], {"np": np, "frames": frames})
     assert masked.mask.sum() == 3 * 12
     Forecaster(fields)(masked)
-    assert len(caplog.messages) == 1
+    assert len(on_input(caplog)) == 1
 
 
 def test_a_mask_inside_bytes_is_named_though_it_is_in_range(grey, caplog):
     frames = random_frames((3, 8, 12), 0, 180, np.uint8)
     frames[:, :2, :6] = 255
     Forecaster(grey)(frames)
-    (warning,) = caplog.messages
+    (warning,) = on_input(caplog)
     assert "255 fills the same 12 pixels in all frames" in warning
     Forecaster(grey)(eval(warning.partition("pass ")[2], {"np": np, "frames": frames}))
-    assert len(caplog.messages) == 1
+    assert len(on_input(caplog)) == 1
 
 
 @pytest.mark.parametrize(
@@ -395,3 +401,29 @@ def test_settings_that_cannot_be_are_refused(grey, settings, call, message):
 def test_a_network_that_sees_more_channels_than_it_predicts_cannot_be_rolled_out(fields):
     with pytest.raises(InputError, match="horizon is 5, more than model.out_frames 4"):
         Forecaster(fields)(np.full((3, 8, 12, 2), 100.0), horizon=5)
+
+
+def test_predictions_far_outside_the_trained_range_are_warned_of_once(grey, caplog):
+    scaling = grey.description["scaling"] | {"dtype": "float32", "low": [100.0], "high": [101.0]}
+    forecaster = Forecaster(dataclasses.replace(grey, description={"scaling": scaling}))
+    frames = (100 + np.random.default_rng(0).random((3, 8, 12))).astype(np.float32)
+    unit = in_numpy(grey, (frames[None, ..., None] - 100))
+    far = np.count_nonzero((unit < -0.5) | (unit > 1.5))
+    assert far
+    forecaster(frames)
+    forecaster(frames)
+    (message,) = [record.message for record in caplog.records if "predicted values" in record.message]
+    assert message.startswith(f"{far:,} of {unit.size:,} predicted values")
+
+
+@pytest.mark.parametrize("transform", ["log", "sqrt", "dbz"])
+def test_transforms_are_inverted_and_clipped_in_forecasts_of_any_horizon(grey, transform):
+    """Predictions are fed back as the network made them, neither inverted nor clipped."""
+    scaling = Scaling("float32", (0.0,), (255.0,), transform=transform, offset=(3.0,), clip_low=(2.0,), clip_high=(90.0,))
+    forecaster = Forecaster(dataclasses.replace(grey, description={"scaling": scaling.as_json()}))
+    frames = random_frames((1, 3, 8, 12, 1)).astype(np.float32)
+    seen = scaling.to_network_float64(frames)[0]
+    for _ in range(2):
+        seen = np.concatenate([seen, in_numpy(grey, seen[:, -3:])], 1)
+    expected = np.clip(scaling.from_network(seen[:, 3:], np.float64), 2, 90)
+    np.testing.assert_allclose(forecaster(frames, horizon=4), expected, rtol=2e-3)

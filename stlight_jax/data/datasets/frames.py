@@ -12,6 +12,7 @@ from stlight_jax.data.datasets.dataset import Dataset
 from stlight_jax.data.periods import parse_periods
 from stlight_jax.data.sequences import Sequences
 from stlight_jax.data.stored_frames import PreparedData
+from stlight_jax.data.value_transforms import TransformName
 from stlight_jax.data.windows import Windows
 
 with epy.lazy_imports():
@@ -47,6 +48,24 @@ class FramesSection(Section, name="data"):
         Key("Declared high end; without a declaration, the range is measured on the training frames (0..255 for uint8)."),
     ] = None
     per_channel: Annotated[bool, Key("Whether each channel has a measured range of its own.")] = False
+    transform: Annotated[
+        TransformName,
+        Key(
+            "Transform of the values that the network sees and predicts, for data of at least 0; outputs and metrics are "
+            "transformed back. dbz: of rain rates in mm/h.",
+            since="0.2",
+            absent="none",
+        ),
+    ] = "none"
+    clip: Annotated[
+        str,
+        Key(
+            "Bounds of outputs, LOW,HIGH in the data's units, before metrics, too; auto: at least 0 if the least training "
+            "value is 0; or none.",
+            since="0.2",
+            absent="none",
+        ),
+    ] = "none"
     height: Annotated[int, Key("Height that frames are resized to; 0 keeps their size.")] = 0
     width: Annotated[int, Key("Width that frames are resized to; 0 keeps their size.")] = 0
     split: Annotated[
@@ -123,7 +142,7 @@ class Frames(Dataset):
         return ClipWindows(
             clips,
             Windows(clips.segments, length, stride, section.frame_step),
-            data.scaling(section.per_channel),
+            data.scaling(section.per_channel, section.transform, section.clip),
             {"name": f"{self.title}, {split}", "published": False, **facts},
             seed,
             past=data.all_clips,

@@ -64,6 +64,11 @@ class _CheckedOutput:
         """Returns remarks on values that the file does not have as they were predicted."""
         counts = (
             (self._saturated, "values are beyond the range of grey levels and become black or white; write .npy to keep them"),
+            (
+                self._spec.overflow.count,
+                "values are beyond the limits of the integers here and become the least or the largest one; write an array "
+                "file with --dtype=float32 to keep them",
+            ),
             (self._black, "missing pixels are black; write .gif, a folder of pictures or .npy to keep them missing"),
         )
         return [f"{self._path}: {count:,} {text}" for count, text in counts if count]

@@ -13,6 +13,17 @@ from stlight_jax.data.times_in_names import name_of_time
 _MIN_DIGITS = 5
 
 
+@dataclasses.dataclass
+class Overflow:
+    """The number of written values that were beyond the limits of their integer type, and became its least or largest value.
+
+    Attributes:
+      count: of these values.
+    """
+
+    count: int = 0
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class OutputSpec:
     """Frames to write: one item of the n-axis after the other, and within an item one window after the other.
@@ -31,6 +42,7 @@ class OutputSpec:
       times: the moments of the frames, or of the first frames of the windows.
       frame_rate: frames per second.
       dtype_requested: whether the user chose `dtype`; otherwise packed values are packed again.
+      overflow: what the writers of arrays and of pictures of 16 bits count.
     """
 
     source: SourceInfo
@@ -46,6 +58,7 @@ class OutputSpec:
     times: TimeAxis | None = None
     frame_rate: float = 10.0
     dtype_requested: bool = False
+    overflow: Overflow = dataclasses.field(default_factory=Overflow)
 
     @property
     def key(self) -> str:

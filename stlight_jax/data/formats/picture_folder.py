@@ -133,6 +133,10 @@ def _in_order_of_numbers(files: list[epath.Path], names: list[str], options: Rea
     return _Order(files, ticks=ticks, remarks=(*messages, *remarks))
 
 
+def _to_16_bits(frame: np.ndarray, spec: OutputSpec) -> np.ndarray:
+    return to_dtype(frame, np.dtype(np.uint16), spec.fill, spec.overflow)
+
+
 @contextlib.contextmanager
 def _write(path: pathlib.Path, spec: OutputSpec) -> Iterator[WriteFrame]:
     """Writes PNGs numbered by their frames, of 16 bits if the frames have them, and TIFFs of frames of other types.
@@ -147,7 +151,7 @@ def _write(path: pathlib.Path, spec: OutputSpec) -> Iterator[WriteFrame]:
             Image.fromarray(to_dtype(frame[..., 0], np.dtype(np.float32), spec.fill)).save(f"{name}.tif")
             return
         known = np.nan_to_num(frame) if spec.fill is None else frame
-        picture = to_dtype(known, np.dtype(np.uint16), spec.fill) if spec.keeps_values else to_grey_levels(frame, spec)
+        picture = _to_16_bits(known, spec) if spec.keeps_values else to_grey_levels(frame, spec)
         missing = np.isnan(frame).any(-1, keepdims=True) & (spec.fill is None)
         if missing.any():
             alpha = np.where(missing, 0, np.iinfo(picture.dtype).max).astype(picture.dtype)

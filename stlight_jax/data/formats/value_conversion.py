@@ -2,14 +2,15 @@
 
 import numpy as np
 
-from stlight_jax.data.formats.output_spec import OutputSpec
+from stlight_jax.data.formats.output_spec import OutputSpec, Overflow
 
 _VALUES_PER_PART = 2**16  # a conversion takes several float64 for each value
 
 
 def to_stored(frames: np.ndarray, spec: OutputSpec) -> np.ndarray:
     """Converts frames `[..., h, w, c]` in the data's units to the axes and the element type of the output."""
-    return to_dtype(reorder_axes(frames, spec.axes), spec.dtype, spec.fill)
+    overflow = None if spec.is_eight_bit else spec.overflow  # predictions of pictures that overshoot do not count
+    return to_dtype(reorder_axes(frames, spec.axes), spec.dtype, spec.fill, overflow)
 
 
 def reorder_axes(frames: np.ndarray, axes: str) -> np.ndarray:
@@ -19,11 +20,11 @@ def reorder_axes(frames: np.ndarray, axes: str) -> np.ndarray:
     return frames.transpose(*range(outer), *(outer + "hwc".index(letter) for letter in axes))
 
 
-def to_dtype(values: np.ndarray, dtype: np.dtype, fill: float | None) -> np.ndarray:
+def to_dtype(values: np.ndarray, dtype: np.dtype, fill: float | None, overflow: Overflow | None = None) -> np.ndarray:
     """Converts floats, NaN where values are missing, to `dtype`, with `fill` where values are missing.
 
     Values beyond the limits of the type become its least or its largest value. Integers are rounded, and a value that is not
-    missing never becomes the fill value.
+    missing never becomes the fill value. Values beyond the limits of an integer type are added to `overflow`.
 
     Raises:
       ValueError: values are missing, and no number can mark them.
@@ -44,6 +45,9 @@ def to_dtype(values: np.ndarray, dtype: np.dtype, fill: float | None) -> np.ndar
                     "a fill value"
                 )
             converted[...] = _convert_part(part, missing, dtype, fill)
+            if overflow is not None and dtype.kind in "iu":
+                limits, rounded = np.iinfo(dtype), np.rint(part)  # comparisons with NaN are false
+                overflow.count += int(np.count_nonzero((rounded < limits.min) | (rounded > limits.max)))
     return stored
 
 

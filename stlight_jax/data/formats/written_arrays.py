@@ -88,12 +88,14 @@ class WritingPlan:
           index: its index in the output.
         """
         values = reorder_axes(frame, "".join(letter for letter in self.letters if letter in "hwc"))
-        if (self.scale, self.offset) != (1.0, 0.0):
+        is_packed = (self.scale, self.offset) != (1.0, 0.0)
+        if is_packed:
             values = (values.astype(np.float64) - self.offset) / self.scale
         outer = sorted((letter for letter in self.letters if letter in _OUTER), key=_OUTER.index)
         indices = dict(zip(outer, np.unravel_index(index, self.spec.outer_shape), strict=True))
         key = tuple(int(indices[letter]) if letter in indices else slice(None) for letter in self.letters)
-        return key, to_dtype(values, self.frames.dtype, self.frames.fill)
+        overflow = self.spec.overflow if is_packed or not self.spec.is_eight_bit else None
+        return key, to_dtype(values, self.frames.dtype, self.frames.fill, overflow)
 
 
 def plan_arrays(spec: OutputSpec, *, keeps_groups: bool = True, text_dates: bool = False) -> WritingPlan:

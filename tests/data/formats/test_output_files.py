@@ -1,5 +1,6 @@
 """Files of predictions appear whole or not at all, and replace nothing else."""
 
+import dataclasses
 import errno
 import pathlib
 
@@ -186,3 +187,41 @@ def test_bytes_that_overshoot_get_no_remark(tmp_path, capsys):
     frames = np.full((4, 16, 16, 1), 256, np.float32)
     write(tmp_path / "a.mp4", frames, output_spec(frames))
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("dtype", "low", "count"),
+    [
+        ("int16", 0.0, 2),  # 32767.4 is rounded to the largest number
+        ("uint16", 0.0, 2),
+        ("uint8", 0.0, 0),  # bytes of this range are like pictures, whose predictions overshoot
+        ("uint8", 10.0, 4),
+        ("float32", 0.0, 0),
+    ],
+)
+def test_integers_count_values_that_they_cannot_hold(tmp_path, capsys, dtype, low, count):
+    frames = np.full((4, 16, 16, 1), 20, np.float32)
+    frames[0, 0, :5, 0] = -40000, -0.6, 32767.4, 32768, np.nan
+    frames[3, 1, 0, 0] = 200
+    spec = output_spec(frames, dtype, low=(low,), fill=None if dtype == "float32" else 7)
+    write(tmp_path / "a.npy", frames, spec)
+    message = f"a.npy: {count} values are beyond the limits of the integers"
+    assert (message in capsys.readouterr().err) == bool(count)
+
+
+def test_packed_values_are_counted_in_their_own_limits(tmp_path, capsys):
+    """uint8 with a scale of 0.1 and an offset of 270 holds 270.0 to 295.5."""
+    netCDF4 = pytest.importorskip("netCDF4")
+    source = tmp_path / "a.nc"
+    with netCDF4.Dataset(source, "w") as file:
+        for name, size in (("t", 4), ("y", 16), ("x", 16)):
+            file.createDimension(name, size)
+        variable = file.createVariable("rain", "u1", ("t", "y", "x"))
+        variable.scale_factor, variable.add_offset = np.float32(0.1), np.float32(270)
+        variable[:] = 280
+    (sequence,) = open_sequences(source, ReadOptions())
+    frames = np.full((4, 16, 16, 1), 280, np.float32)
+    frames[0, 0, :3, 0] = 246.7, 269.97, 300
+    spec = dataclasses.replace(output_spec(frames, np.float32, low=(270.0,), high=(290.0,)), source=sequence.info)
+    write(tmp_path / "b.nc", frames, spec)
+    assert "b.nc: 2 values are beyond the limits of the integers" in capsys.readouterr().err
