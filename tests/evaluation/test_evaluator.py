@@ -152,6 +152,26 @@ def test_constant_channels_are_predicted_as_they_were():
     np.testing.assert_allclose(scores["mse"], first + np.array([[0.0], [1.5**2 * 256]]), rtol=1e-5)
 
 
+def test_metrics_are_of_values_transformed_back_and_clipped():
+    """A network that predicts 2 in its range, sqrt(x) / 10: the value 400, clipped at 150; the last frame 25."""
+    frames = np.random.default_rng(1).uniform(0, 100, (2, SEEN + AHEAD, 16, 16, 1)).astype(np.float32)
+    frames[:, SEEN - 1] = 25
+    scaling = Scaling("float32", (0.0,), (100.0,), transform="sqrt", clip_low=(30.0,), clip_high=(150.0,))
+    seen_by_network = []
+
+    def apply(_, seen, valid):
+        seen_by_network.append(seen)
+        return jnp.full((len(seen), AHEAD, *seen.shape[2:]), 2.0)
+
+    model = types.SimpleNamespace(config=MODEL.config, apply=apply)
+    scores = make_eval_step(model, scaling)({}, jnp.asarray(frames))
+    np.testing.assert_allclose(seen_by_network[0], np.sqrt(frames[:, :SEEN]) / 10, rtol=1e-5)
+    targets = frames[:, SEEN:].astype(np.float64)
+    np.testing.assert_allclose(scores["mse"], np.square((150 - targets) / 100).sum((2, 3, 4)), rtol=1e-5)
+    copied = make_baseline_step(lambda inputs, valid: inputs[:, -1:], model, scaling)({}, jnp.asarray(frames))
+    np.testing.assert_allclose(copied["mse"], np.square((30 - targets) / 100).sum((2, 3, 4)), rtol=1e-5)
+
+
 def test_baselines_use_the_valid_values():
     # The last frame lacks its left half, and one pixel is missing in all frames.
     array = np.random.default_rng(2).uniform(0, 1, (30, 16, 16, 1)).astype(np.float32)
