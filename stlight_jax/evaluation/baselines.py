@@ -119,7 +119,7 @@ class PeriodBaseline:
             name = data.source.description["name"]
             raise InputError(f"{self._setting}, but {name} has no past; set it to 0")
         frames, known = past
-        return data.scaled(frames)[..., : data.out_channels], known.all(1)
+        return data.scaled(frames)[..., : data.out_channels], np.asarray(known.all(1))
 
 
 class LinearBaseline:
