@@ -14,6 +14,7 @@ from stlight_jax.console.text_table import text_table
 from stlight_jax.data.load import network_config, with_history
 from stlight_jax.data.periods import AUTO, suggested_periods
 from stlight_jax.data.sequences import EvenlySpaced, Sequences
+from stlight_jax.data.statistics import is_missing
 from stlight_jax.evaluation.eval_steps import make_eval_step
 from stlight_jax.evaluation.evaluator import evaluate
 from stlight_jax.evaluation.ridge import fit_linear
@@ -28,6 +29,7 @@ from stlight_jax.parallel.launchers import Launcher
 KINDS: tuple[Literal["last", "linear", "flow"], ...] = ("last", "linear", "flow")  # of equal errors, the earlier one is chosen
 _MOST_WINDOWS = 200  # of the validation data
 _BATCH_SIZE = 8
+_LEAST_SHARE = 0.1  # of the training windows that know the frames of a period, or the fit leaves the period out
 
 
 def leaves_choices(config: RunConfig) -> bool:
@@ -104,23 +106,42 @@ def fitted_linear(model: STLightConfig, training: Sequences, validation: Sequenc
 
     Returns:
       The parameters "kernel", `[t*c, t'*c']`, and "bias", `[t'*c']`, float32. Lead times beyond the horizon of the training,
-      which the network predicts and no window has, repeat the last frame.
+      which the network predicts and no window has, repeat the last frame. Periods that hardly any training window knows have
+      no weight.
     """
     weights = None
     if jax.process_index() == 0:
-        lengths = training.shape[0], validation.shape[0]
-        out_frames = min(model.out_frames, *(horizon_of(model, length) for length in lengths))
-        seen_training, seen_validation = (
-            EvenlySpaced(source, len(source), first_pass(model, source.shape[0], out_frames))
-            for source in (training, validation)
-        )
-        fit = fit_linear(seen_training, seen_validation, model.seen_frames, out_frames, model.out_channels)
-        weights = {"kernel": fit.kernel.tolist(), "bias": fit.bias.tolist()}
-    fitted = {name: np.asarray(value, np.float32) for name, value in agreement.broadcast_from_first(weights).items()}
-    inputs, outputs = len(fitted["kernel"]), model.out_frames * model.out_channels
+        out_frames = min(model.out_frames, *(horizon_of(model, source.shape[0]) for source in (training, validation)))
+        seen = _known_frames(model, training)
+        sampled = []
+        for source in (training, validation):
+            frames = first_pass(model, source.shape[0], out_frames)
+            chosen = [*(frames[index] for index in seen), *frames[model.seen_frames :]]
+            sampled.append(EvenlySpaced(source, len(source), chosen))
+        fit = fit_linear(sampled[0], sampled[1], len(seen), out_frames, model.out_channels)
+        weights = {"seen": seen, "kernel": fit.kernel.tolist(), "bias": fit.bias.tolist()}
+    fitted = {name: np.asarray(value) for name, value in agreement.broadcast_from_first(weights).items()}
+    inputs, outputs = model.seen_frames * model.in_channels, model.out_frames * model.out_channels
     kernel, bias = np.array(copying_kernel(model, (inputs, outputs))), np.zeros(outputs, np.float32)
-    kernel[:, : len(fitted["bias"])], bias[: len(fitted["bias"])] = fitted["kernel"], fitted["bias"]
+    rows = (fitted["seen"][:, None] * model.in_channels + np.arange(model.in_channels)).ravel()
+    kernel[:, : len(fitted["bias"])] = 0
+    kernel[rows, : len(fitted["bias"])], bias[: len(fitted["bias"])] = fitted["kernel"], fitted["bias"]
     return {"kernel": kernel, "bias": bias}
+
+
+def _known_frames(model: STLightConfig, training: Sequences) -> list[int]:
+    """Returns the indices of the frames that the network sees, without periods that hardly any training window knows."""
+    if not model.periods:
+        return list(range(model.seen_frames))
+    frames = first_pass(model, training.shape[0], 1)[: model.context_frames]
+    windows = EvenlySpaced(training, _MOST_WINDOWS, frames)
+    known = np.ones((len(windows), model.context_frames), bool)
+    for row in range(len(windows)):
+        missing = is_missing(windows.frames(np.array([row]))[0], windows.scaling.fill)
+        known[row] = True if missing is None else ~missing.all((1, 2, 3))
+    by_period = known.reshape(len(windows), -1, model.out_frames).all(2).mean(0)  # [periods]
+    context = np.repeat(by_period >= _LEAST_SHARE, model.out_frames)
+    return [*np.flatnonzero(context).tolist(), *range(model.context_frames, model.seen_frames)]
 
 
 class _ShortcutAlone(STLight):

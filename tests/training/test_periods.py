@@ -15,6 +15,7 @@ from stlight_jax.runs.workdir import Workdir
 from stlight_jax.scoring.evaluate import evaluate_workdir
 from stlight_jax.training.loop import train
 from stlight_jax.training.setup import TrainingSetup, starting_state
+from stlight_jax.training.shortcut_choice import fitted_linear
 from tests.data.window_arrays import load
 from tests.periodic import frames_at
 
@@ -65,6 +66,14 @@ def test_a_new_run_starts_from_a_fit_that_knows_the_period(tmp_path):
     result = evaluate(setup.eval_step, setup.launcher, state.variables, setup.validation, 8, "").overall()
     # A mean of 9 days would have an error of 1.1 / 255**2 for each of the 192 pixels, yesterday's frame one of 2.
     assert result["mse"] < 2.3 * 192 / 255**2
+
+
+def test_a_period_that_no_training_window_knows_has_no_weight_in_the_fit(tmp_path):
+    setup = TrainingSetup(hourly(tmp_path, periods="168,24"))  # the training frames are of 166 hours
+    kernel = fitted_linear(setup.model.config, setup.training, setup.validation)["kernel"]
+    assert kernel.shape == (2 * 2 + 3, 2)
+    np.testing.assert_array_equal(kernel[:2], 0)
+    np.testing.assert_allclose(kernel[2:4], np.eye(2), atol=0.05)  # of yesterday's frames
 
 
 def test_auto_takes_the_day_and_a_resumed_run_keeps_it(tmp_path, capsys):
