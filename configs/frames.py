@@ -29,10 +29,12 @@ def get_config(size: str = "tiny") -> ml_collections.ConfigDict:
     config = base_config("frames", size, Frames.section, SIZES)
     config.model.hidden_dim, config.model.depth, config.optimizer.learning_rate = SIZES[size]
     config.model.in_channels = config.model.out_channels = 0  # as many as the data have
-    config.model.shortcut = "auto"
+    config.model.patch_size = 0  # by their size
+    config.model.shortcut = config.data.periods = "auto"
     config.data.clip = "auto"
     config.train.batch_size = 8
     config.train.epochs = 20
-    config.train.checkpoint_every = 500
+    config.train.ema_decay = 0.99
+    config.train.checkpoint_every = 0  # 20 in a run
     config.evaluation.batch_size = 16
     return config

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from stlight_jax.config.schema import Key, Section
 
+_SMALL_FRAME = 512  # pixels: patches of one pixel cost little there
 _ONECYCLE = ("schedule", "onecycle")
 _COSINE = ("schedule", "cosine")
 
@@ -25,7 +26,8 @@ class ModelSection(Section, name="model"):
         "Number d of channels of the patch grid; a multiple of patch_size**2.", least=1, default=256)]
     depth: Annotated[int, Key("Number of mixer blocks.", least=2, default=16)]
     patch_size: Annotated[int, Key(
-        "Side p of a patch in pixels; frames are padded until it divides both sides.", least=1, default=2)]
+        "Side p of a patch in pixels; frames are padded until it divides both sides. 0 takes 2, or 1 for frames of at most 512 "
+        "pixels.", least=0, default=2)]
     overlap: Annotated[int, Key("Overlap O of patches: the encoder's kernel has side p * max(1, O).", least=0)] = 0
     near_kernel: Annotated[int, Key("Side k1 of the first depthwise kernel; odd.", least=1)] = 3
     far_kernel: Annotated[int, Key("Side k2 of the second, dilated depthwise kernel; odd.", least=1)] = 7
@@ -44,9 +46,19 @@ class ModelSection(Section, name="model"):
         "Activations that training recomputes instead of storing them.", resumable=True, absent="elementwise")] = "elementwise"
     scan_unroll: Annotated[int, Key("Mixer blocks per iteration of the compiled loop over blocks.", least=1)] = 1
 
-    def with_channels(self, channels: int) -> ModelSection:
-        """Returns the section with the data's number of channels wherever it is left open by a 0."""
-        return dataclasses.replace(self, in_channels=self.in_channels or channels, out_channels=self.out_channels or channels)
+    def for_data(self, channels: int, pixels: int | None = None) -> ModelSection:
+        """Replaces the values that are left open by a 0.
+
+        Args:
+          channels: Number of channels of the data.
+          pixels: Number of pixels of a frame; None if it is not known.
+        """
+        return dataclasses.replace(
+            self,
+            in_channels=self.in_channels or channels,
+            out_channels=self.out_channels or channels,
+            patch_size=self.patch_size or (1 if pixels is not None and pixels <= _SMALL_FRAME else 2),
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

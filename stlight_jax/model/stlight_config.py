@@ -62,7 +62,7 @@ class STLightConfig(ModelSection):
                 f"model.shortcut is {self.shortcut} and model.out_channels {self.out_channels}, more than the "
                 f"{self.in_channels} channels of the input frames; a shortcut continues input channels: set it to none"
             )
-        for key in ("in_channels", "out_channels"):
+        for key in ("in_channels", "out_channels", "patch_size"):
             if getattr(self, key) < 1:
                 raise InputError(f"model.{key} is {getattr(self, key)}; it must be at least 1")
         for key in ("near_kernel", "far_kernel"):
@@ -98,7 +98,7 @@ class STLightConfig(ModelSection):
         Raises:
           InputError: A value is not permitted, or JAX does not offer the type of the activations.
         """
-        values = dataclasses.asdict(section if channels is None else section.with_channels(channels))
+        values = dataclasses.asdict(section if channels is None else section.for_data(channels))
         config = cls(**values, periods=periods, frame_step=frame_step)
         if config.dtype == "float64" and not jax.config.read("jax_enable_x64"):
             raise InputError("model.dtype is float64, which JAX offers only with JAX_ENABLE_X64=1 in the environment")

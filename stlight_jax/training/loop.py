@@ -15,6 +15,8 @@ from stlight_jax.data.datasets.all_datasets import find_dataset
 from stlight_jax.data.pipeline import training_batches
 from stlight_jax.errors import NonFiniteLossError, PreemptedError
 from stlight_jax.evaluation.evaluator import evaluate
+from stlight_jax.metrics.pixel_errors import MSE
+from stlight_jax.metrics.ssim import SSIM
 from stlight_jax.parallel import agreement
 from stlight_jax.parallel.agreement import StopRequests, stop_requests
 from stlight_jax.runs.checkpoint_writer import CheckpointWriter
@@ -209,7 +211,8 @@ class Trainer:
             self._log.write(done, "validation", {**result, "seconds": elapsed()})
         if not math.isfinite(result["mse"]):
             raise NonFiniteLossError(f"step {done}: the validation MSE is {result['mse']}. Earlier checkpoints are kept")
-        print_message(f"step {done}: validation MSE {result['mse']:.3f}, SSIM {result['ssim']:.4f}")
+        mse, ssim = (metric.format(result[metric.key]) for metric in (MSE, SSIM))
+        print_message(f"step {done}: validation MSE {mse}, SSIM {ssim}")
         return result
 
     def _save(self, state: TrainState, done: int, score: dict[str, float] | None) -> None:

@@ -35,6 +35,13 @@ from stlight_jax.training.shortcut_choice import choose_shortcut, fitted_linear,
 from stlight_jax.training.state import TrainState, create_state, make_optimizer
 from stlight_jax.training.step import configured_training
 
+# Section, key and the value that leaves the choice to the start of a run.
+_CHOICES = (
+    ("model", "shortcut", AUTO),
+    ("model", "patch_size", 0),
+    ("data", "periods", AUTO),
+    ("data", "clip", AUTO),
+)
 _VALIDATIONS = 20  # of a run whose config leaves their number open
 
 
@@ -75,7 +82,8 @@ class TrainingSetup:
         self.training, self.validation = open_training(checked)
         agreement.assert_same_on_all_processes("the training data", self.training.description["sha256"])
         agreement.assert_same_on_all_processes("the validation data", functools.partial(fingerprint, self.validation))
-        config = dataclasses.replace(checked, model=checked.model.with_channels(self.training.shape[-1]))
+        _, height, width, channels = self.validation.shape  # training frames may be cropped
+        config = dataclasses.replace(checked, model=checked.model.for_data(channels, height * width))
         if leaves_choices(config):
             chosen = choose_shortcut(config, self.training, self.validation, self.launcher)
             if chosen.data != config.data:
@@ -142,14 +150,14 @@ def _with_earlier_choices(config: RunConfig, started_with: Mapping[str, Any] | N
     if started_with is None:
         return config
     earlier = check_config(started_with)
-    model, train, data = config.model, config.train, config.data
-    if model.shortcut == AUTO:
-        model = dataclasses.replace(model, shortcut=earlier.model.shortcut)
-    if getattr(data, "periods", "") == AUTO:
-        data = dataclasses.replace(data, periods=getattr(earlier.data, "periods", ""))
+    chosen: dict[str, dict[str, Any]] = {"train": {}}
+    for section, key, left_open in _CHOICES:
+        if getattr(getattr(config, section), key, None) == left_open:
+            chosen.setdefault(section, {})[key] = getattr(getattr(earlier, section), key)
     if keep_length:
-        train = dataclasses.replace(train, steps=earlier.train.steps, checkpoint_every=earlier.train.checkpoint_every)
-    return dataclasses.replace(config, model=model, train=train, data=data)
+        chosen["train"] = {key: getattr(earlier.train, key) for key in ("steps", "checkpoint_every")}
+    sections = {name: dataclasses.replace(getattr(config, name), **values) for name, values in chosen.items()}
+    return dataclasses.replace(config, **sections)
 
 
 def _value_range(scaling: Scaling) -> list[Any]:

@@ -30,6 +30,13 @@ def test_channels_that_the_config_leaves_open_are_those_of_the_data():
         STLightConfig.from_section(section(in_channels=0))
 
 
+@pytest.mark.parametrize(("pixels", "patch_size"), [(None, 2), (512, 1), (513, 2)])
+def test_a_patch_size_that_the_config_leaves_open_depends_on_the_frames(pixels, patch_size):
+    assert section(patch_size=0).for_data(1, pixels).patch_size == patch_size
+    assert section(patch_size=4).for_data(1, pixels).patch_size == 4
+    assert STLightConfig.from_section(section(patch_size=0), channels=1).patch_size == 2
+
+
 def test_a_network_cannot_be_made_without_its_main_sizes():
     with pytest.raises(TypeError, match="patch_size"):
         STLightConfig(in_frames=4, out_frames=4, in_channels=1, out_channels=1, hidden_dim=8, depth=2)

@@ -305,7 +305,7 @@ def test_a_signal_saves_between_two_saves_and_ends_a_validation(small_run, tmp_p
         (lambda c: c.evaluation.__delattr__("pictures"), "the config lacks evaluation.pictures"),
         (lambda c: c.model.__delattr__("dilation"), "the config lacks model.dilation"),
         (lambda c: c.model.update(width=3), "the config has an unknown key, model.width"),
-        (lambda c: c.model.update(patch_size=3, hidden_dim=18), "16 x 16 pixels; model.patch_size 3"),
+        (lambda c: c.model.update(patch_size=3, hidden_dim=16), r"model.hidden_dim is 16; .* patch_size\*\*2 = 9"),
         (lambda c: c.model.update(in_channels=3), r"frames have shape \[1, 3, 16, 16, 1\]"),
         (lambda c: c.model.update(out_channels=3), r"sequences have shape \[5, 16, 16, 1\]; .* at least 3 channels"),
         (lambda c: c.data.update(root="/nowhere"), "data.root is '/nowhere'"),
