@@ -1,7 +1,8 @@
 """Context in time: which earlier frames a network sees beside its input frames, in every pass of a roll-out.
 
 For a lead time of L sampling steps and a period of p, the context frame lies k*p steps before the predicted frame, k the least
-number with k*p >= L, so that it is never later than the last frame that is known.
+number with k*p >= L, so that it is never later than the last frame that is known. One more frame lies a period before the last
+frame that is known (L = 0, k = 1): from it a network sees how far the present is from one period earlier.
 """
 
 import dataclasses
@@ -22,8 +23,8 @@ class ContextPlan:
       history: Times of the history frames, in sampling steps since the last input frame; at most 0, ascending. Frames that are
         input frames are left out.
       passes: For each pass, the indices in the sequence of the `[context | T]` frames that the network sees. The context has
-        the frame of each lead time for the first period, then for the next one; `MISSING` where no predicted frame has its
-        time.
+        the frames of the lead times 0 to T' for the first period, then for the next one; `MISSING` where no predicted frame
+        has its time.
     """
 
     history: tuple[int, ...]
@@ -62,9 +63,9 @@ def plan_context(config: STLightConfig, horizon: int, kept: int | None = None) -
 
 
 def context_times(config: STLightConfig) -> list[int]:
-    """Returns the times of the context frames of one pass, in sampling steps since its last frame, `[periods * T']`."""
-    leads = [(number + 1) * config.frame_step for number in range(config.out_frames)]
-    return [lead - math.ceil(lead / period) * period for period in config.periods for lead in leads]
+    """Returns the times of the context frames of one pass, in sampling steps since its last frame, `[periods * (T' + 1)]`."""
+    leads = [number * config.frame_step for number in range(config.out_frames + 1)]
+    return [lead - max(1, math.ceil(lead / period)) * period for period in config.periods for lead in leads]
 
 
 def sequence_length(config: STLightConfig, horizon: int) -> int:

@@ -106,8 +106,8 @@ class STLightConfig(ModelSection):
 
     @property
     def context_frames(self) -> int:
-        """Number of earlier frames that the network sees before its input frames: one for each period and lead time."""
-        return len(self.periods) * self.out_frames
+        """Number of earlier frames that the network sees before its input: for each period, of the lead times 0 to T'."""
+        return len(self.periods) * (self.out_frames + 1)
 
     @property
     def seen_frames(self) -> int:

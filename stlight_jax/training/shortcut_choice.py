@@ -82,13 +82,21 @@ def _is_open(config: RunConfig) -> bool:
 
 
 def _periods_to_try(config: RunConfig, kind: str, training: Sequences) -> Sequence[str]:
-    """Returns values of data.periods; those of the config if they are given. Only the linear shortcut uses them."""
+    """Returns values of data.periods; those of the config if they are given. Only the linear shortcut uses them.
+
+    A period is tried if the frames cover it twice, and the longest one together with its next two multiples, which average over
+    several weeks or years, if the frames cover it six times.
+    """
     if not _is_open(config):
         return (getattr(config.data, "periods", ""),)
     suggested = suggested_periods(training.description.get("step", "")) if kind == "linear" else ()
     ticks = training.ticks(np.linspace(0, len(training) - 1, min(len(training), _MOST_WINDOWS)).astype(int))
-    found = [str(period) for period in suggested if ticks is not None and 2 * period <= np.ptp(ticks)]
-    return ("", *found, *([",".join(found)] if len(found) > 1 else []))
+    span = 0 if ticks is None else np.ptp(ticks)
+    found = [period for period in suggested if 2 * period <= span]
+    several = [found] if len(found) > 1 else []
+    if found and 6 * found[-1] <= span:
+        several.append([*found, 2 * found[-1], 3 * found[-1]])
+    return ("", *map(str, found), *(",".join(map(str, periods)) for periods in several))
 
 
 def _with_choice(config: RunConfig, shortcut: Any, periods: str) -> RunConfig:
@@ -139,8 +147,9 @@ def _known_frames(model: STLightConfig, training: Sequences) -> list[int]:
     for row in range(len(windows)):
         missing = is_missing(windows.frames(np.array([row]))[0], windows.scaling.fill)
         known[row] = True if missing is None else ~missing.all((1, 2, 3))
-    by_period = known.reshape(len(windows), -1, model.out_frames).all(2).mean(0)  # [periods]
-    context = np.repeat(by_period >= _LEAST_SHARE, model.out_frames)
+    of_period = model.out_frames + 1  # frames
+    by_period = known.reshape(len(windows), -1, of_period).all(2).mean(0)  # [periods]
+    context = np.repeat(by_period >= _LEAST_SHARE, of_period)
     return [*np.flatnonzero(context).tolist(), *range(model.context_frames, model.seen_frames)]
 
 

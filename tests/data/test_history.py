@@ -59,12 +59,11 @@ def test_history_input_and_targets_are_the_frames_of_their_hours(tmp_path, dtype
         assert source.scaling.missing
         ends = last_inputs(frames, IN + targets, frame_step, allowed)
         assert len(source) == len(ends) > 0
-        leads = [frame_step * (lead + 1) for lead in range(-(-targets // OUT) * OUT)]
         early = set()
-        for start in range(0, len(leads), OUT):  # each pass, counted from its own last frame
-            for lead in leads[start : start + OUT]:
-                own = lead - frame_step * start
-                early |= {lead - period * -(-own // period) for period in (10, 7)}
+        for start in range(0, targets, OUT):  # each pass, counted from its own last frame
+            for lead in range(OUT + 1):
+                own = frame_step * lead
+                early |= {frame_step * start + own - period * max(1, -(-own // period)) for period in (10, 7)}
         history = sorted(time for time in early if time <= 0 and time not in {-frame_step * back for back in range(IN)})
         times = [*history, *(frame_step * back for back in range(1 - IN, targets + 1))]
         found = source.frames(np.arange(len(source)))
@@ -89,7 +88,7 @@ def test_training_windows_near_the_start_and_behind_gaps_stay(tmp_path):
         whole = training.frames(order, epoch)
         np.testing.assert_array_equal(whole[:, -IN - OUT :], plain.frames(order, epoch))
         missing = (whole[:, :-5] == -1).all((2, 3, 4))
-        assert missing.shape == (len(training), OUT)
+        assert missing.shape == (len(training), OUT + 1)
         assert 0 < missing.sum() < missing.size
 
 
@@ -102,7 +101,7 @@ def test_history_is_cropped_and_flipped_like_its_sequence(tmp_path):
     )
     training, _ = open_training(config)
     windows = training.frames(np.arange(len(training)))
-    assert windows.shape[1:] == (2 + IN + OUT, 4, 4, 1)
+    assert windows.shape[1:] == (OUT + 1 + IN + OUT, 4, 4, 1)
     by_crop = {}
     for frame in frames.values():
         for top in range(SIDES[0] - 3):

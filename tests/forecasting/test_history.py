@@ -32,7 +32,7 @@ def test_earlier_frames_are_found_by_their_times_across_gaps(tmp_path, forecaste
     # Known until hour 59: the predictions of 60 to 68 repeat the hours 36 to 44.
     np.testing.assert_allclose(found["data"], frames_at(np.arange(60, 69))[..., 0], atol=1e-3)
     assert (found["time"] == START + np.arange(60, 69)).all()
-    assert "predicting 9 frames from 3 and 10 earlier ones" in " ".join(capsys.readouterr().err.split())
+    assert "predicting 9 frames from 3 and 11 earlier ones" in " ".join(capsys.readouterr().err.split())
 
 
 def test_an_earlier_frame_that_a_gap_swallowed_counts_as_missing(tmp_path, forecaster):
@@ -48,7 +48,7 @@ def test_forecasts_along_a_file_begin_where_the_history_is_known(tmp_path, forec
     assert results["windows"] == (9 if every is None else 12)
     assert results["overall"]["stlight"]["mse"] < 1e-9
     if every is None:
-        np.testing.assert_array_equal(found["data"], frames_at(np.arange(24, 60))[..., 0])
+        np.testing.assert_array_equal(found["data"], frames_at(np.arange(25, 60))[..., 0])
 
 
 def test_a_start_in_the_middle_and_frames_two_steps_apart(tmp_path):
@@ -65,7 +65,7 @@ def test_a_start_in_the_middle_and_frames_two_steps_apart(tmp_path):
 
 
 def test_a_file_that_is_too_short_is_refused_with_the_number_it_needs(tmp_path, forecaster):
-    for count, needed, settings in ((23, 24, {}), (24, "25 with --rolling", {"rolling": True})):
+    for count, needed, settings in ((24, 25, {}), (25, "26 with --rolling", {"rolling": True})):
         source = saved(tmp_path / f"{count}.npz", range(count))
         with pytest.raises(InputError) as caught:
             forecast(source, forecaster, tmp_path / "b.npz", **settings)
@@ -73,7 +73,7 @@ def test_a_file_that_is_too_short_is_refused_with_the_number_it_needs(tmp_path, 
             f"{count}.npz#data has {count} frames; the model sees 3, and frames 24 steps before the predicted ones "
             f"(data.periods), so at least {needed} are needed"
         )
-    with pytest.raises(InputError, match=r"--start=20: .* 3, and frames 24 steps before .* must come before; give 24 to 24"):
+    with pytest.raises(InputError, match=r"--start=20: .* 3, and frames 24 steps before .* must come before; give 25 to 25"):
         forecast(source, forecaster, tmp_path / "b.npz", start=20)
-    found, _ = forecast(saved(tmp_path / "enough.npz", range(24)), forecaster, tmp_path / "b.npz")
-    np.testing.assert_allclose(found["data"], frames_at([24, 25])[..., 0], atol=1e-3)
+    found, _ = forecast(saved(tmp_path / "enough.npz", range(25)), forecaster, tmp_path / "b.npz")
+    np.testing.assert_allclose(found["data"], frames_at([25, 26])[..., 0], atol=1e-3)

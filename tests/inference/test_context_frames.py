@@ -16,7 +16,7 @@ pytestmark = pytest.mark.compiled_fast
 def test_a_periodic_sequence_is_continued_exactly(rollout, horizon):
     forecaster = Forecaster(copying(), rollout=rollout)
     count = forecaster.frames_needed(horizon)
-    assert count == 24  # the frame 24 steps before the first predicted one
+    assert count == 25  # the last input frame is 24 steps after the first
     frames = frames_at(np.arange(count))
     np.testing.assert_array_equal(forecaster(frames, horizon), frames_at(count + np.arange(horizon)))
     batch = np.stack([frames_at(np.arange(7, 100)), frames_at(np.arange(9, 102))])
@@ -26,17 +26,17 @@ def test_a_periodic_sequence_is_continued_exactly(rollout, horizon):
 
 def test_history_and_input_frames_can_be_given_without_the_frames_between():
     forecaster = Forecaster(copying())
-    assert forecaster.history(5) == (-23, -22, -21, -20, -19, -18)
+    assert forecaster.history(5) == (-24, -23, -22, -21, -20, -19, -18)
     frames = frames_at([*forecaster.history(5), -2, -1, 0])
     np.testing.assert_array_equal(forecaster(frames, 5, history_first=True), frames_at(np.arange(1, 6)))
-    with pytest.raises(InputError, match="frames are 8; expected 6 of the history and 3"):
+    with pytest.raises(InputError, match="frames are 9; expected 7 of the history and 3"):
         forecaster(frames[1:], 5, history_first=True)
 
 
 def test_frames_two_steps_apart_show_the_history_that_lies_on_them():
     forecaster = Forecaster(copying(with_step(2)))
     times = np.arange(-2 * forecaster.frames_needed(4) + 2, 1, 2)
-    assert times[0] == -22
+    assert times[0] == -24
     np.testing.assert_array_equal(forecaster(frames_at(times), 4), frames_at([2, 4, 6, 8]))
 
 
@@ -47,8 +47,8 @@ def test_earlier_frames_that_are_not_given_are_the_last_frame(capsys):
     forecaster(frames)
     shown = " ".join(capsys.readouterr().err.split())
     sentence = (
-        "2 of the 2 earlier frames that the copying network sees (data.periods, 24 steps before the predicted ones) are not "
-        "among the 10 frames and count as missing; give the last 24 frames"
+        "3 of the 3 earlier frames that the copying network sees (data.periods, 24 steps before the predicted ones) are not "
+        "among the 10 frames and count as missing; give the last 25 frames"
     )
     assert shown.count(sentence) == 1
 

@@ -43,7 +43,7 @@ def times_by_loop(in_frames, out_frames, periods, step, horizon, kept):
     while done < horizon:
         now, seen = done * step, []
         for period in periods:
-            for lead in range(1, out_frames + 1):
+            for lead in range(out_frames + 1):
                 back = period
                 while back < lead * step:
                     back += period
@@ -75,10 +75,10 @@ def test_a_shorter_horizon_has_a_part_of_the_history_and_each_length_one_horizon
     short = [*plan_context(config, 3).history, -4, -2, 0, 2, 4, 6]
     assert [whole[index] for index in shorter_sequence(config, len(whole), 3)] == short
     leads = [2, 4]
-    context = [2 - 5, 4 - 5, 2 - 11, 4 - 11]
+    context = [0 - 5, 2 - 5, 4 - 5, 0 - 11, 2 - 11, 4 - 11]
     assert [whole[index] for index in first_pass(config, len(whole), 2)] == [*context, -4, -2, 0, *leads]
-    with pytest.raises(InputError, match=r"a sequence has 7 frames; expected 8 to predict 1 .*data.periods=5,11\)"):
-        horizon_of(config, 7)
+    with pytest.raises(InputError, match=r"a sequence has 9 frames; expected 10 to predict 1 .*data.periods=5,11\)"):
+        horizon_of(config, 9)
 
 
 def test_without_periods_a_sequence_is_its_input_and_its_targets():
@@ -98,22 +98,22 @@ def test_copying_the_context_continues_a_periodic_sequence(out_frames, periods, 
         return np.broadcast_to(values[None, :, None, None, None], (2, len(values), 2, 2, 1))
 
     known = frames([*plan_context(config, horizon).history, -2, -1, 0])
-    found = rollout(lambda seen: seen[:, :out_frames], known, horizon, config)
+    found = rollout(lambda seen: seen[:, 1 : out_frames + 1], known, horizon, config)
     np.testing.assert_array_equal(found, frames(range(1, horizon + 1)))
 
 
 def test_a_context_frame_between_the_predicted_frames_is_nan():
-    config = network(2, 2, (5,), frame_step=2)  # the second pass would see the times 1 and 3
+    config = network(2, 2, (5,), frame_step=2)  # the second pass sees the time -1, and would see 1 and 3
     plan = plan_context(config, 4)
     frames = SeenFrames(plan, np.zeros((1, len(plan.history) + 2, 1, 1, 1), np.float32))
     frames.append(np.ones((1, 2, 1, 1, 1), np.float32))
-    np.testing.assert_array_equal(frames.of_pass(1).ravel(), [np.nan, np.nan, 1, 1])
+    np.testing.assert_array_equal(frames.of_pass(1).ravel(), [0, np.nan, np.nan, 1, 1])
 
 
 def test_context_frames_are_further_inputs_of_encoder_and_shortcut():
     config = dataclasses.replace(network(3, 2, (24, 168)), shortcut="linear")
-    assert (config.context_frames, config.seen_frames) == (4, 7)
-    plain = dataclasses.replace(config, in_frames=7, periods=())
+    assert (config.context_frames, config.seen_frames) == (6, 9)
+    plain = dataclasses.replace(config, in_frames=9, periods=())
     assert count(config, 4, 4) == count(plain, 4, 4)
 
 

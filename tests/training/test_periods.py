@@ -42,7 +42,7 @@ def copying(setup):
     variables = jax.device_get(init_variables(STLight(setup.model.config), 0, setup.training.shape[1:]))
     linear = variables["params"]["shortcut"]["linear"]
     variables["params"]["shortcut"]["linear"] = {
-        "kernel": np.eye(*linear["kernel"].shape, dtype=np.float32),
+        "kernel": np.eye(*linear["kernel"].shape, k=-1, dtype=np.float32),  # not the frame of the lead time 0
         "bias": linear["bias"],
     }
     return variables
@@ -71,18 +71,18 @@ def test_a_new_run_starts_from_a_fit_that_knows_the_period(tmp_path):
 def test_a_period_that_no_training_window_knows_has_no_weight_in_the_fit(tmp_path):
     setup = TrainingSetup(hourly(tmp_path, periods="168,24"))  # the training frames are of 166 hours
     kernel = fitted_linear(setup.model.config, setup.training, setup.validation)["kernel"]
-    assert kernel.shape == (2 * 2 + 3, 2)
-    np.testing.assert_array_equal(kernel[:2], 0)
-    np.testing.assert_allclose(kernel[2:4], np.eye(2), atol=0.05)  # of yesterday's frames
+    assert kernel.shape == (2 * 3 + 3, 2)
+    np.testing.assert_array_equal(kernel[:3], 0)
+    np.testing.assert_allclose(kernel[4:6], np.eye(2), atol=0.05)  # of yesterday's frames
 
 
 def test_auto_takes_the_day_and_a_resumed_run_keeps_it(tmp_path, capsys):
     config = hourly(tmp_path, np.float32, noise=1.0, periods="auto")
     train(config, tmp_path / "run")
     shown = " ".join(capsys.readouterr().err.split())
-    assert "data.periods=auto: 24" in shown
+    assert "data.periods=auto: 24,48,72" in shown
     assert "data.periods" in shown
-    assert json.loads((tmp_path / "run" / "config.json").read_text())["data"]["periods"] == "24"
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["data"]["periods"] == "24,48,72"  # whose mean has less noise
     config.train.epochs = 2
     train(config, tmp_path / "run", allow_changes=True)
     assert "data.periods=auto" not in capsys.readouterr().err
