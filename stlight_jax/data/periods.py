@@ -7,7 +7,9 @@ from stlight_jax.errors import InputError
 AUTO = "auto"
 _SECONDS = {"d": 86_400.0, "h": 3600.0, "min": 60.0, "s": 1.0, "ms": 1e-3}
 _STEP = re.compile(r"([\d.e+-]+) (d|h|min|s|ms)")
-_MONTH_DAYS, _MONTHS = (28, 31), 12
+_MONTHS = re.compile(r"(\d+) months?")
+_YEAR_MONTHS = 12
+_DAYS_OF_MONTHS = {1: (28, 31), 3: (89, 92)}  # of months, and of quarters whose days have no fixed place in the month
 
 
 def parse_periods(text: str) -> tuple[int, ...]:
@@ -37,7 +39,7 @@ def parse_periods(text: str) -> tuple[int, ...]:
 
 
 def suggested_periods(step: str) -> tuple[int, ...]:
-    """Returns the periods that frames at a sampling step may have: a day and a week, or a year of months.
+    """Returns the periods that frames at a sampling step may have: a day and a week, or a year of months or quarters.
 
     Args:
       step: the sampling step as text, see `stlight_jax.data.times.Ticks`.
@@ -45,12 +47,12 @@ def suggested_periods(step: str) -> tuple[int, ...]:
     Returns:
       The periods in sampling steps, ascending; none if the step is unknown, divides none of them or is as long.
     """
-    match = _STEP.fullmatch(step)
-    if match is None:
-        return ()
-    seconds = float(match[1]) * _SECONDS[match[2]]
-    day = _SECONDS["d"]
-    if _MONTH_DAYS[0] * day <= seconds <= _MONTH_DAYS[1] * day:
-        return (_MONTHS,)
-    counts = [span / seconds for span in (day, 7 * day)] if seconds > 0 else []
+    match, months = _STEP.fullmatch(step), _MONTHS.fullmatch(step)
+    seconds = float(match[1]) * _SECONDS[match[2]] if match else 0.0
+    days = seconds / _SECONDS["d"]
+    lengths = [length for length, (low, high) in _DAYS_OF_MONTHS.items() if low <= days <= high]
+    if months or lengths:
+        counts = [_YEAR_MONTHS / (int(months[1]) if months else lengths[0])]
+    else:
+        counts = [span / days for span in (1, 7)] if days > 0 else []
     return tuple(round(count) for count in counts if round(count) > 1 and abs(count - round(count)) < 1e-3)
