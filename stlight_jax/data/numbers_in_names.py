@@ -94,8 +94,8 @@ def _has_decimals(names: Sequence[str]) -> bool:
 def ticks_of_numbers(names: Sequence[str], numbers: Sequence[str]) -> NameTicks:
     """Finds gaps between files that are numbered.
 
-    A number counts as it is, unless it leaves fewer or shorter gaps as a date (YYYYMMDD, YYYYMMDDHH, YYYYMM, YYYYDDD) or as a
-    time of day (HHMM, HHMMSS): the day after 20260630 is 20260701.
+    A number counts as it is, unless it leaves fewer or shorter gaps as a date (YYYYMMDD, YYYYMMDDHH, YYYYMM, YYYYDDD, YYMMDD,
+    YYMMDDHHMM, YYDDD) or as a time of day (HHMM, HHMMSS): the day after 20260630 is 20260701.
 
     Args:
       names: names of the files in their order, for messages.
@@ -112,9 +112,9 @@ def ticks_of_numbers(names: Sequence[str], numbers: Sequence[str]) -> NameTicks:
     places = np.flatnonzero(steps > 1)
     if not len(places):
         return NameTicks(None, ())
-    first, count = places[0], len(places)
+    first, count, longest = places[0], len(places), int(steps.max()) - 1
     remark = (
-        f"{count:,} gap{'s' * (count > 1)} in the numbers of the names, the longest of {steps.max() - 1:,} steps "
+        f"{count:,} gap{'s' * (count > 1)} in the numbers of the names, the longest of {longest:,} step{'s' * (longest > 1)} "
         f"({names[first]} is followed by {names[first + 1]}); --config.data.time=none ignores gaps"
     )
     return NameTicks(np.concatenate([[0], np.cumsum(steps)]), (remark,))
@@ -162,6 +162,15 @@ def _date(text: str) -> str:
     return f"{text[:4]}-{text[4:6]}" + f"-{text[6:8]}" * (len(text) > 6) + f"T{text[8:]}" * (len(text) > 8)
 
 
+def _short(to_text: Callable[[str], str]) -> Callable[[str], str]:
+    """Returns the reading of a date whose year has two digits."""
+    return lambda text: to_text(f"20{text}")
+
+
+def _minute(text: str) -> str:
+    return f"{_date(text[:10])}:{text[10:]}"
+
+
 def _day_of_year(text: str) -> str:
     if int(text[:2]) not in _CENTURIES or not 1 <= int(text[4:]) <= 366:
         raise ValueError(text)
@@ -178,6 +187,9 @@ _READINGS: tuple[Callable[[Sequence[str]], np.ndarray | None], ...] = (
     functools.partial(_as_moments, digits=10, unit="h", to_text=_date),
     functools.partial(_as_moments, digits=6, unit="M", to_text=_date),
     functools.partial(_as_moments, digits=7, unit="D", to_text=_day_of_year),
+    functools.partial(_as_moments, digits=6, unit="D", to_text=_short(_date)),
+    functools.partial(_as_moments, digits=10, unit="m", to_text=_short(_minute)),
+    functools.partial(_as_moments, digits=5, unit="D", to_text=_short(_day_of_year)),
     functools.partial(_as_moments, digits=4, unit="m", to_text=_clock),
     functools.partial(_as_moments, digits=6, unit="s", to_text=_clock),
 )
