@@ -5,7 +5,10 @@ import re
 from collections.abc import Sequence
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-_MONTH = "(?P<month>" + "|".join(_MONTHS) + ")[a-z]{0,6}"
+_MONTH = (
+    "(?P<month>jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?"
+    "|nov(?:ember)?|dec(?:ember)?)"
+)
 _YEAR = r"(?P<year>(?:19|20)\d\d)"
 _WITH_MONTH_NAME = tuple(
     re.compile(pattern, re.IGNORECASE)
@@ -13,6 +16,8 @@ _WITH_MONTH_NAME = tuple(
         rf"(?<!\d)(?P<day>\d\d?)[-_. ]?{_MONTH}[-_. ]?{_YEAR}",
         rf"(?<![a-z]){_MONTH}[-_. ]?(?P<day>\d\d?)[-_., ]+{_YEAR}",
         rf"(?<!\d){_YEAR}[-_. ]?{_MONTH}[-_. ]?(?P<day>\d\d)",
+        rf"(?<![a-z\d]){_MONTH}[-_. ]?{_YEAR}(?!\d)",
+        rf"(?<!\d){_YEAR}[-_. ]?{_MONTH}(?![a-z]|[-_. ]?\d)",
     )
 )
 _TWELVE_HOURS = re.compile(r"(?<!\d)(\d\d?)([-_.:]?)(\d\d)((?:\2\d\d)?)[\s_]?([ap])m(?![a-z])", re.IGNORECASE)
@@ -25,7 +30,7 @@ NOT_READ = (
 
 
 def with_plain_dates(name: str) -> str:
-    """Rewrites dates with an English month as YYYYMMDD, and times of 12 hours as times of 24 hours."""
+    """Rewrites dates with an English month as YYYYMMDD or YYYYMM, and times of 12 hours as times of 24 hours."""
     for pattern in _WITH_MONTH_NAME:
         name = pattern.sub(_plain_date, name)
     return _TWELVE_HOURS.sub(_plain_time, name)
@@ -73,7 +78,9 @@ def _date(year: str, month: str, day: str) -> datetime.date | None:
 
 
 def _plain_date(match: re.Match[str]) -> str:
-    month = 1 + _MONTHS.index(match["month"].lower())
+    month, fields = 1 + _MONTHS.index(match["month"].lower()[:3]), match.groupdict()
+    if "day" not in fields:
+        return f"{fields['year']}{month:02}"
     date = _date(match["year"], str(month), match["day"])
     return match[0] if date is None else f"{date:%Y%m%d}"
 

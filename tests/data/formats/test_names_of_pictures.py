@@ -99,6 +99,19 @@ def test_days_first_and_negative_numbers_give_order_and_gaps(tmp_path, names, ti
     assert read_frames(sequence)[:, 0, 0, 0].tolist() == [0, 1, 2, 3]
 
 
+@pytest.mark.parametrize("pattern", ["sst_{:%b%Y}", "{:%B-%Y}_sst", "sst.{:%Y_%b}"])
+def test_months_by_their_names_are_in_order(tmp_path, pattern):
+    months = np.array(["2025-10", "2025-11", "2025-12", "2026-01", "2026-04"], "M8[D]")
+    sequence = open_one(named(tmp_path / "clip", [pattern.format(month) for month in months.tolist()]))
+    assert sequence.ticks.tolist() == [0, 1, 2, 3, 6]
+    assert read_frames(sequence)[:, 0, 0, 0].tolist() == [0, 1, 2, 3, 4]
+
+
+def test_words_that_begin_like_months_are_no_dates(tmp_path):
+    sequence = open_one(named(tmp_path / "clip", [f"augmented_{number:02}_2024" for number in (1, 2, 3, 33)]))
+    assert sequence.ticks.tolist() == [0, 1, 2, 32]
+
+
 def test_repeated_times_are_ignored_with_a_remark(tmp_path):
     sequence = open_one(named(tmp_path / "clip", ["a_202606011205", "b_202606011205", "b_202606011210"]))
     assert sequence.ticks is None
