@@ -27,15 +27,14 @@ def clock_ticks(moments: Sequence[int | None], unit: float, rates: Sequence[floa
     Returns:
       The ticks of the frames, from 0; None if a moment is unknown or frames are evenly spaced.
     """
-    step = _usual_step(moments)
+    counts_frames = _counts_frames(unit, rates)
+    step = _usual_step(moments, counts_frames)
     if step is None or len(moments) < 3:
         return None
     clock = np.array(moments, np.int64)
     differences = np.diff(clock)
-    counts_frames = any(abs(unit * rate / 1e6 - 1) < _EXACT for rate in rates)
-    is_gap = (differences > 1.5 * step + (not counts_frames)) | (
-        differences < 0
-    )  # the clock of joined recordings can start anew
+    # The clock of joined recordings can start anew.
+    is_gap = (differences > 1.5 * step + (not counts_frames)) | (differences < 0)
     if not is_gap.any():
         return None
     steps = np.where(is_gap, np.maximum(2, np.rint(differences / step)), 1).astype(np.int64)
@@ -55,7 +54,7 @@ def presented_rate(moments: Sequence[int | None], unit: float, rates: Sequence[f
     Returns:
       The rate; the first one declared if the moments are unknown.
     """
-    step = _usual_step(moments)
+    step = _usual_step(moments, _counts_frames(unit, rates))
     return _fitting_rate(1e6 / (step * unit), rates) if step and unit else rates[0]
 
 
@@ -68,14 +67,24 @@ def _fitting_rate(rate: float, rates: Sequence[float]) -> float:
     return rate
 
 
-def _usual_step(moments: Sequence[int | None]) -> float | None:
-    """Returns the usual difference between moments in units of the clock; None if it is unknown."""
+def _counts_frames(unit: float, rates: Sequence[float]) -> bool:
+    """Returns whether the clock's unit is the duration of a frame."""
+    return any(abs(unit * rate / 1e6 - 1) < _EXACT for rate in rates)
+
+
+def _usual_step(moments: Sequence[int | None], is_exact: bool) -> float | None:
+    """Returns the usual difference between moments in units of the clock, without jitter; None if it is unknown.
+
+    Args:
+      moments: the moments of the frames.
+      is_exact: whether moments have no jitter.
+    """
     if len(moments) < 2 or None in moments:
         return None
     clock = np.array(moments, np.int64)
     usual, differences = sampling_step([clock]), np.diff(clock)
-    if usual is None:
-        return None
+    if usual is None or is_exact:
+        return usual
     return differences[np.abs(differences - usual) <= max(_JITTER * usual, 1)].mean().item()
 
 

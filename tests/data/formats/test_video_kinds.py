@@ -312,6 +312,12 @@ def test_a_clock_that_counts_frames_is_exact():
     assert clock_ticks(moments, 40_000, [24.0]) is None
 
 
+def test_frames_that_an_avi_drops_leave_its_rate():
+    moments = [number for number in range(120) if number % 30 != 29]
+    assert clock_ticks(moments, 1e6 / 25, [25.0]).step == "40 ms"
+    assert presented_rate(moments, 1e6 / 25, [25.0]) == 25
+
+
 @pytest.mark.parametrize("moments", [[], [0], [0, 40], [0, None, 80], [5, 5, 5]])
 def test_moments_that_are_unknown_have_no_gaps(moments):
     assert clock_ticks(moments, 1000) is None
