@@ -31,7 +31,7 @@ def make_run(folder, dtype=np.float64):
             frames = np.nan_to_num(frames * 1000, nan=65535)
         np.save(folder / "raw" / f"{number}.npy", frames.astype(dtype))
     config = load_config("tiny", "frames")
-    config.model.update(in_frames=3, out_frames=2, hidden_dim=16, depth=2, far_kernel=3, shortcut="none")
+    config.model.update(in_frames=3, out_frames=2, hidden_dim=16, depth=2, patch_size=2, far_kernel=3, shortcut="none")
     config.data.update(root=str(folder / "raw"), prepared=str(folder / "kept"), per_channel=True)
     config.train.update(batch_size=8, epochs=1, checkpoint_every=4, tensorboard=False)
     config.evaluation.update(batch_size=8, pictures=2)
