@@ -5,7 +5,7 @@ import datetime
 import functools
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -183,7 +183,8 @@ def assign_ticks(axes: Sequence[TimeAxis]) -> list[Ticks]:
                 series, step = months, sampling_step([np.unique(np.concatenate(months))])
             ticks, interleaved = _on_one_grid(series, 1 if step is None else step)
             for axis, values, own in zip(group, series, ticks, strict=True):
-                text = _step_text(axis, step) if months is None else _months_text(int(step or 0))
+                describe = functools.partial(_step_text, axis) if months is None else _months_text
+                text = describe(step)
                 remarks = _remarks_on_order(axis.values, own)
                 if step is not None and not _is_regular(values, step):
                     own = _positions(values, step, jitter=-1)
@@ -192,7 +193,7 @@ def assign_ticks(axes: Sequence[TimeAxis]) -> list[Ticks]:
                         "--config.data.time=none takes the frames for evenly spaced",
                     )
                 elif step is not None:
-                    remarks += _remarks_on_jumps(axis, values, step, text)
+                    remarks += _remarks_on_jumps(axis, values, step, describe)
                 results[id(axis)] = Ticks(own, text, (*remarks, *interleaved))
     return [results[id(axis)] for axis in axes]
 
@@ -209,7 +210,11 @@ def sampling_step(series: Sequence[np.ndarray]) -> float | None:
     best = np.flatnonzero(near == np.max(near))
     best = best[counts[best] == np.max(counts[best])]
     best = best[values[best] <= (1 + _JITTER) * values[best[0]]]  # the shortest of equally frequent steps
-    return values[best[len(best) // 2]].item()
+    step = values[best[len(best) // 2]]
+    counts = np.where(_is_one_step(values, step), counts, 0)  # 4 h is near to 3 h, but 3 h not to 4 h
+    if 2 * np.max(counts) >= np.sum(counts):
+        step = values[np.argmax(counts)]
+    return step.item()
 
 
 def mean_step(series: Sequence[np.ndarray], dated: bool) -> float | None:
@@ -428,7 +433,8 @@ def _whole_months(series: list[np.ndarray]) -> list[np.ndarray] | None:
     return None if repeated or all(np.ptp(moments - limit) for limit in limits) else months
 
 
-def _months_text(months: int) -> str:
+def _months_text(step: float | None) -> str:
+    months = int(step or 0)
     count, unit = (months, "month") if months % 12 else (months // 12, "year")
     return f"{count} {unit}{'s' * (count > 1)}"
 
@@ -486,7 +492,9 @@ def _remarks_on_order(values: np.ndarray, ticks: np.ndarray) -> tuple[str, ...]:
     return tuple(remarks)
 
 
-def _remarks_on_jumps(axis: TimeAxis, values: np.ndarray, step: float, text: str) -> tuple[str, ...]:
+def _remarks_on_jumps(
+    axis: TimeAxis, values: np.ndarray, step: float, describe: Callable[[float | None], str]
+) -> tuple[str, ...]:
     differences = np.diff(values)
     multiples = np.rint(differences / step).astype(np.int64)
     gaps = int((multiples > 1).sum())
@@ -497,9 +505,9 @@ def _remarks_on_jumps(axis: TimeAxis, values: np.ndarray, step: float, text: str
         remarks.append(f"{gaps} gap{'s' * (gaps > 1)}, the longest of {longest} step{'s' * (longest > 1)}")
     if len(uneven):
         first = uneven[0] + 1
-        apart = _step_text(axis, differences[uneven[0]].item())
+        apart = describe(differences[uneven[0]].item())
         remarks.append(
-            f"{len(uneven):,} interval{'s' * (len(uneven) > 1)} of another length than the step ({text}), the first before "
-            f"frame {first} ({time_text(axis, first)}, {apart} after the frame before it); no window crosses them"
+            f"{len(uneven):,} interval{'s' * (len(uneven) > 1)} of another length than the step ({describe(step)}), the first "
+            f"before frame {first} ({time_text(axis, first)}, {apart} after the frame before it); no window crosses them"
         )
     return tuple(remarks)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from stlight_jax import InputError
 from stlight_jax.data.continued_times import continue_times
-from stlight_jax.data.times import assign_ticks, decode_times, format_duration, parse_times
+from stlight_jax.data.times import assign_ticks, decode_times, format_duration, parse_times, sampling_step
 from stlight_jax.data.windows import split_at_jumps
 
 
@@ -269,3 +269,14 @@ def test_times_in_reverse_order_name_the_remedy():
     assert found.remarks == (
         "the frames are in reverse order of time, and no window has them; sort them by time, with xarray: ds.sortby('time')",
     )
+
+
+def test_a_longer_interval_is_not_taken_for_the_step():
+    months = np.array(["2020-01", "2020-04", "2020-07", "2020-11", "2021-02", "2021-05"], "M8[M]")
+    (found,) = assign_ticks([parse_times(months, "time", "a.nc")])
+    assert found.step == "3 months"
+    assert [(run.first, run.frames) for run in split_at_jumps(found.ticks)] == [(0, 3), (3, 3)]
+    assert found.remarks[0].startswith(
+        "1 interval of another length than the step (3 months), the first before frame 3 (2020-11, 4 months after"
+    )
+    assert sampling_step([np.cumsum([3] * 9 + [4] + [3] * 9)]) == 3
