@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -13,9 +13,9 @@ import numpy as np
 
 from stlight_jax.console.messages import print_message
 from stlight_jax.data.scaling import Scaling
-from stlight_jax.data.sequences import Sequences
+from stlight_jax.data.sequences import EvenlySpaced, Sequences
 from stlight_jax.errors import InputError
-from stlight_jax.evaluation.ridge import LinearFit, fit_linear_and_pixels
+from stlight_jax.evaluation.ridge import LinearFit, fit_linear_and_pixels, known_frames
 from stlight_jax.model.ops import optical_flow
 from stlight_jax.model.shortcut import fill_from_neighbours
 from stlight_jax.model.stlight import fold_time, unfold_time
@@ -43,7 +43,7 @@ class Baseline(Protocol):
 
         Args:
           indices: of the sequences, `[b]`.
-          frames: of the sequences, `[b, T + horizon, h, w, c]`, stored.
+          frames: of the sequences, `[b, history + T + horizon, h, w, c]`, stored.
 
         Returns:
           float32 `[b, 1 or horizon, h, w, c']` in the network's range, and bool `[b]`, False for a sequence that the baseline
@@ -61,7 +61,7 @@ class EvaluatedFrames:
       in_frames: T.
       out_channels: the number of predicted channels, the first ones.
       frame_step: sampling steps between two frames of a sequence.
-      history: frames of a sequence before the input frames, which baselines do not see.
+      history: frames of a sequence before the input frames, which only linear regressions see.
     """
 
     source: Sequences
@@ -80,13 +80,17 @@ class EvaluatedFrames:
         """Scales stored frames to the range of `scaling`, with its filling where values are missing."""
         return np.asarray(self.scaling.to_network(jnp.asarray(frames))[0])
 
+    def inputs(self, frames: Any) -> Any:
+        """Returns the T input frames of stored sequences."""
+        return frames[:, self.history : self.history + self.in_frames]
+
     def last_frame(self, frames: np.ndarray) -> np.ndarray:
         """Returns the last valid input values of stored sequences in the network's range: float32 `[b, h, w, c']`."""
-        return np.asarray(self.filled_inputs(frames)[:, -1, ..., : self.out_channels])
+        return np.asarray(self.filled(self.inputs(frames))[:, -1, ..., : self.out_channels])
 
-    def filled_inputs(self, frames: np.ndarray | jax.Array) -> jax.Array:
-        """Scales the inputs of stored sequences, and fills missing values from neighbouring frames: `[b, T, h, w, c]`."""
-        inputs, valid = self.scaling.to_network(jnp.asarray(frames[:, : self.in_frames]))
+    def filled(self, frames: np.ndarray | jax.Array) -> jax.Array:
+        """Scales stored frames that end with the T input frames, and fills missing values from neighbouring frames."""
+        inputs, valid = self.scaling.to_network(jnp.asarray(frames))
         return inputs if valid is None else fill_from_neighbours(inputs, valid, self.in_frames)
 
 
@@ -123,22 +127,24 @@ class PeriodBaseline:
 
 
 class LinearBaseline:
-    """A linear regression on the input frames.
+    """A linear regression on the input frames, and on earlier frames of the history.
 
     Args:
       names: key, label and name, see `Baseline`.
       data: the sequences to predict.
       fit: the weights.
+      earlier: indices of the frames of the history that come before the input frames in the fit.
     """
 
-    def __init__(self, names: tuple[str, str, str], data: EvaluatedFrames, fit: LinearFit) -> None:
+    def __init__(self, names: tuple[str, str, str], data: EvaluatedFrames, fit: LinearFit, earlier: Sequence[int] = ()) -> None:
         self.key, self.label, self.name = names
+        seen = np.array([*earlier, *range(data.history, data.history + data.in_frames)])
         kernel, bias = (jnp.asarray(array, jnp.float32) for array in (fit.kernel, fit.bias))
         product = "bhwn,nm->bhwm" if kernel.ndim == 2 else "bhwn,hwnm->bhwm"
 
         @jax.jit
         def predict(frames: jax.Array) -> jax.Array:
-            inputs = fold_time(data.filled_inputs(frames))  # [b, h, w, t*c]
+            inputs = fold_time(data.filled(frames[:, seen]))  # [b, h, w, t*c]
             outputs = jnp.einsum(product, inputs, kernel, precision=jax.lax.Precision.HIGHEST) + bias  # [b, h, w, t'*c']
             return data.scaling.with_constants(unfold_time(outputs, data.horizon))  # [b, t', h, w, c']
 
@@ -162,7 +168,7 @@ class FlowBaseline:
     def __init__(self, data: EvaluatedFrames) -> None:
         @jax.jit
         def predict(frames: jax.Array) -> jax.Array:
-            inputs, valid = data.scaling.to_network(frames[:, : data.in_frames])
+            inputs, valid = data.scaling.to_network(data.inputs(frames))
             prediction = flow_forecast(inputs, valid, data.horizon)[..., : data.out_channels]
             return data.scaling.with_constants(prediction)
 
@@ -238,8 +244,8 @@ def trained_baselines(
     """Makes the baselines that training data give.
 
     Args:
-      training: whole frames, as long as the sequences of `data`.
-      validation: as long as the sequences of `data`.
+      training: whole frames, as long as the sequences of `data`, with their history.
+      validation: as long as the sequences of `data`, with their history.
       data: the sequences to predict.
       periods: in sampling steps, for climatologies.
 
@@ -248,21 +254,27 @@ def trained_baselines(
     """
     most_values = int(np.clip(len(data.source) * math.prod(data.source.shape), _LEAST_VALUES, _MOST_VALUES))
     made: list[Baseline] = []
-    for images in _climatologies(training, data.out_channels, periods, most_values):
+    for images in _climatologies(training, data, periods, most_values):
         made.append(ClimatologyBaseline(data, images))
         if len(images) > 1:
             made.append(ClimatologyBaseline(data, images, anomaly=True))
-    fits = fit_linear_and_pixels(training, validation, data.in_frames, data.horizon, data.out_channels, most_values)
+    earlier = known_frames(training, data.history)
+    chosen = [*earlier, *range(data.history, training.shape[0])]
+    for_weights, for_strength = (EvenlySpaced(sequences, len(sequences), chosen) for sequences in (training, validation))
+    in_frames = len(earlier) + data.in_frames
+    fits = fit_linear_and_pixels(for_weights, for_strength, in_frames, data.horizon, data.out_channels, most_values)
     names = ("linear_fit", "linear fit", "the linear fit"), ("pixel_ridge", "ridge per pixel", "the ridge regression per pixel")
-    return [*made, *(LinearBaseline(each, data, fit) for each, fit in zip(names, fits, strict=True))]
+    return [*made, *(LinearBaseline(each, data, fit, earlier) for each, fit in zip(names, fits, strict=True))]
 
 
-def _climatologies(training: Sequences, out_channels: int, periods: Sequence[int], most_values: int) -> Iterator[np.ndarray]:
+def _climatologies(
+    training: Sequences, data: EvaluatedFrames, periods: Sequence[int], most_values: int
+) -> Iterator[np.ndarray]:
     """Yields the mean of the training frames, and the means of each phase for every period.
 
     Args:
       training: the sequences.
-      out_channels: the first channels to take.
+      data: the sequences to predict, which have as many channels to predict and as long a history.
       periods: in sampling steps.
       most_values: the number of values to read.
 
@@ -270,6 +282,7 @@ def _climatologies(training: Sequences, out_channels: int, periods: Sequence[int
       float32 `[phases, h, w, c']` in the network's range. A phase without a valid value has the mean of all phases.
     """
     _, *frame, _ = training.shape
+    out_channels = data.out_channels
     shape = (*frame, out_channels)
     large = [period for period in periods if period * math.prod(shape) > _MOST_PHASE_VALUES]
     for period in large:
@@ -281,7 +294,7 @@ def _climatologies(training: Sequences, out_channels: int, periods: Sequence[int
     indices = _spread(training, max(1, most_values // math.prod(training.shape)))
     for first in range(0, len(indices), at_a_time):
         chosen = indices[first : first + at_a_time]
-        values, valid = training.scaling.to_network_float64(training.frames(chosen))
+        values, valid = training.scaling.to_network_float64(training.frames(chosen)[:, data.history :])
         values = values[..., :out_channels].reshape(-1, *shape)  # [n*t, h, w, c']
         valid = np.ones(values.shape, bool) if valid is None else valid[..., :out_channels].reshape(values.shape)
         ticks = training.ticks(chosen)
@@ -307,6 +320,6 @@ def _spread(training: Sequences, limit: int) -> np.ndarray:
     indices = np.arange(len(training))
     ticks = training.ticks(indices)
     if ticks is not None:
-        apart = np.flatnonzero(ticks[:, 0] % training.shape[0] == 0)
+        apart = np.flatnonzero(ticks[:, 0] % ticks.shape[1] == 0)
         indices = apart if len(apart) else indices
     return indices[np.linspace(0, len(indices) - 1, min(limit, len(indices))).astype(int)]

@@ -194,7 +194,7 @@ def evaluate_with_baselines(
         # 3. Baselines from training data and other frames.
         indices = np.minimum(first + np.arange(len(mask)), len(data.source) - 1)
         for baseline in baselines:
-            prediction, known = baseline.predict(indices, frames[:, data.history :])
+            prediction, known = baseline.predict(indices, frames)
             repeated = np.broadcast_to(prediction, (len(mask), data.horizon, *prediction.shape[2:]))
             of_baseline = launcher.join(steps.given(ignored, launcher.split((repeated, frames))))
             predicted = mask if known is None else mask & known

@@ -32,7 +32,7 @@ class PystepsBaseline:
         """Predicts all sequences, with the last frame where pysteps has no value; see `Baseline`."""
         del indices
         data = self._data
-        inputs, valid = data.scaling.to_network_float64(frames[:, : data.in_frames])
+        inputs, valid = data.scaling.to_network_float64(data.inputs(frames))
         if valid is not None:
             inputs = np.where(valid, inputs, np.nan)
         last = data.last_frame(frames)  # [b, h, w, c']

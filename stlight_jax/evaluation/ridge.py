@@ -13,11 +13,13 @@ import operator
 
 import numpy as np
 
-from stlight_jax.data.sequences import Sequences
+from stlight_jax.data.sequences import EvenlySpaced, Sequences
+from stlight_jax.data.statistics import is_missing
 
 STRENGTHS = (1e0, 1e-1, 1e-2, 1e-3, 1e-4)
 _MOST_WINDOWS, _MOST_VALUES = 2000, 160_000_000  # of the training sequences; a quarter of both for validation
 _VALUES_AT_A_TIME = 2**21
+_LEAST_SHARE, _PROBED_WINDOWS = 0.1, 200  # of the training windows; see `known_frames`
 _LEAST_VARIANCE = 1e-14  # in the network's range, above the rounding errors of a variance
 _MOST_SUMS = 2**25  # numbers in the sums of one pass, 256 MiB
 
@@ -63,6 +65,23 @@ class _Shape:
         kernel = np.zeros((self.in_frames, self.in_channels, self.out_frames, self.out_channels))
         kernel[-1] = np.eye(self.in_channels, self.out_channels)[:, None]
         return kernel.reshape(self.inputs, self.outputs)
+
+
+def known_frames(training: Sequences, count: int) -> list[int]:
+    """Finds the history frames that a fit can use, so that frames from before most windows do not leave it without rows.
+
+    Args:
+      training: training sequences.
+      count: frames of the history, the first of a sequence.
+
+    Returns:
+      The indices of the frames that hold any value in at least a tenth of the sequences.
+    """
+    windows, known = EvenlySpaced(training, _PROBED_WINDOWS, range(count)), np.zeros(count)
+    for row in range(len(windows) if count else 0):
+        missing = is_missing(windows.frames(np.array([row]))[0], windows.scaling.fill)
+        known += 1 if missing is None else ~missing.all((1, 2, 3))
+    return np.flatnonzero(known >= _LEAST_SHARE * len(windows)).tolist()
 
 
 def fit_linear(training: Sequences, validation: Sequences, in_frames: int, out_frames: int, out_channels: int) -> LinearFit:

@@ -187,7 +187,7 @@ def _baselines(config: RunConfig, data: EvaluatedFrames) -> list[Baseline]:
     baselines += [PeriodBaseline(data, period, f"{key} is {period}") for period, key in periods.items()]
     if config.evaluation.baselines == "inputs":
         return baselines
-    plain = {"crop": 0, "flips": False, "periods": ""}
+    plain = {"crop": 0, "flips": False}
     plain = {key: value for key, value in plain.items() if hasattr(config.data, key)}
     longer = dataclasses.replace(
         config,

@@ -14,10 +14,9 @@ from stlight_jax.console.text_table import text_table
 from stlight_jax.data.load import network_config, with_history
 from stlight_jax.data.periods import AUTO, suggested_periods
 from stlight_jax.data.sequences import EvenlySpaced, Sequences
-from stlight_jax.data.statistics import is_missing
 from stlight_jax.evaluation.eval_steps import make_eval_step
 from stlight_jax.evaluation.evaluator import evaluate
-from stlight_jax.evaluation.ridge import fit_linear
+from stlight_jax.evaluation.ridge import fit_linear, known_frames
 from stlight_jax.metrics.pixel_errors import MAE, MSE
 from stlight_jax.model.context import first_pass, horizon_of, shorter_sequence
 from stlight_jax.model.shortcut import Shortcut, copying_kernel, fill_from_neighbours
@@ -29,7 +28,6 @@ from stlight_jax.parallel.launchers import Launcher
 KINDS: tuple[Literal["last", "linear", "flow"], ...] = ("last", "linear", "flow")  # of equal errors, the earlier one is chosen
 _MOST_WINDOWS = 200  # of the validation data
 _BATCH_SIZE = 8
-_LEAST_SHARE = 0.1  # of the training windows that know the frames of a period, or the fit leaves the period out
 
 
 def leaves_choices(config: RunConfig) -> bool:
@@ -120,7 +118,8 @@ def fitted_linear(model: STLightConfig, training: Sequences, validation: Sequenc
     weights = None
     if jax.process_index() == 0:
         out_frames = min(model.out_frames, *(horizon_of(model, source.shape[0]) for source in (training, validation)))
-        seen = _known_frames(model, training)
+        context = EvenlySpaced(training, len(training), first_pass(model, training.shape[0], 1)[: model.context_frames])
+        seen = [*known_frames(context, model.context_frames), *range(model.context_frames, model.seen_frames)]
         sampled = []
         for source in (training, validation):
             frames = first_pass(model, source.shape[0], out_frames)
@@ -135,22 +134,6 @@ def fitted_linear(model: STLightConfig, training: Sequences, validation: Sequenc
     kernel[:, : len(fitted["bias"])] = 0
     kernel[rows, : len(fitted["bias"])], bias[: len(fitted["bias"])] = fitted["kernel"], fitted["bias"]
     return {"kernel": kernel, "bias": bias}
-
-
-def _known_frames(model: STLightConfig, training: Sequences) -> list[int]:
-    """Returns the indices of the frames that the network sees, without periods that hardly any training window knows."""
-    if not model.periods:
-        return list(range(model.seen_frames))
-    frames = first_pass(model, training.shape[0], 1)[: model.context_frames]
-    windows = EvenlySpaced(training, _MOST_WINDOWS, frames)
-    known = np.ones((len(windows), model.context_frames), bool)
-    for row in range(len(windows)):
-        missing = is_missing(windows.frames(np.array([row]))[0], windows.scaling.fill)
-        known[row] = True if missing is None else ~missing.all((1, 2, 3))
-    of_period = model.out_frames + 1  # frames
-    by_period = known.reshape(len(windows), -1, of_period).all(2).mean(0)  # [periods]
-    context = np.repeat(by_period >= _LEAST_SHARE, of_period)
-    return [*np.flatnonzero(context).tolist(), *range(model.context_frames, model.seen_frames)]
 
 
 class _ShortcutAlone(STLight):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from stlight_jax.data.scaling import Scaling
+from stlight_jax.data.sequences import WithHistory
 from stlight_jax.evaluation import baselines
 from stlight_jax.evaluation.baselines import EvaluatedFrames, FlowBaseline, PeriodBaseline, trained_baselines
 
@@ -87,6 +88,20 @@ def test_linear_fits_predict_as_their_weights_do(made):
         prediction, known = found[key].predict(np.array([7]), frames)
         assert known is None
         np.testing.assert_allclose(prediction[0, ..., 0], np.moveaxis(expected, -1, 0), rtol=1e-4, atol=1e-5)
+
+
+def test_linear_fits_see_the_history_that_training_windows_have():
+    table = np.random.default_rng(5).uniform(-1, 3, (24, SIDE, SIDE, 1)).astype(np.float32)
+    training, test = (WithHistory(Windows(np.tile(table, (copies, 1, 1, 1))), (999, 25, 24)) for copies in (4, 3))
+    data = EvaluatedFrames(test, SCALING, SEEN, out_channels=1, history=3)
+    found = {baseline.key: baseline for baseline in trained_baselines(training, test, data, [24])}
+    indices = np.array([40, 30])
+    frames = test.frames(indices)
+    assert np.isnan(frames[:, 0]).all()  # no window has a frame 999 steps before its last one
+    expected = (frames[:, -AHEAD:] + 1) / 4
+    for key, tolerance in (("linear_fit", 1e-3), ("climatology_24", 1e-5), ("climatology_24_anomaly", 1e-5)):
+        np.testing.assert_allclose(found[key].predict(indices, frames)[0], expected, rtol=0, atol=tolerance)
+    assert np.isfinite(found["pixel_ridge"].predict(np.array([0]), test.frames(np.array([0])))[0]).all()
 
 
 def test_frames_of_earlier_periods_are_the_latest_that_are_known():
