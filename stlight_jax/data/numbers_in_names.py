@@ -9,9 +9,15 @@ import numpy as np
 
 from stlight_jax.data.times import sampling_step
 
-_DECIMAL = re.compile(r"(?<![\d.])\d+\.\d+(?![\d.])")
+_DECIMAL = re.compile(r"(?<![\d.])\d+\.\d+(?:[eE][-+]\d+)?(?![\d.])")
 _NUMBER = re.compile(r"\d+")
+_REAL = rf"{_DECIMAL.pattern}|\d+[eE][-+]\d+|{_NUMBER.pattern}"
+_SIGN = r"(?:(?<![\da-zA-Z])-)?"
 _DATE = re.compile(r"(?<!\d)((?:19|20)\d\d)([-_.])(\d\d)\2(\d\d)(?!\d)")
+_MONTH_OF_YEAR = re.compile(r"(?<!\d)((?:19|20)\d\d)[-_](0[1-9]|1[0-2])(?![-_.]?\d)")
+_HOUR_OF_DAY = re.compile(
+    r"(?<!\d)((?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01]))(?:[-_.]?T|[-_. ])([01]\d|2[0-3])(?![-_.:]?\d)"
+)
 _MOMENT = re.compile(r"(19|20)\d{10}(\d\d)?")  # YYYYMMDDHHMM[SS], of which one is no time
 _JITTER = 0.25  # of a step
 _MIN_SHARE = 0.5  # of the differences between numbers that are one step
@@ -43,25 +49,34 @@ class NameTicks(NamedTuple):
 
 
 def split_names(names: Sequence[str]) -> NumberedNames:
-    """Divides names into text and numbers. Dates with separators are one number, and so are decimals such as 0.5.
+    """Divides names into text and numbers. Decimals such as 0.5 and 1e-3 are one number.
 
-    A dash is a sign if only some of otherwise equal names have it: f_-1 and f_0.
+    So are dates with separators, a date and an hour (20260601_13), and a year and a month (2026_06). A dash is a sign if only
+    some of otherwise equal names have it: f_-1 and f_0.
 
     Args:
       names: names of files, without folders and endings.
     """
     names = [_DATE.sub(r"\1\3\4", name) for name in names]
-    digits = f"{_DECIMAL.pattern}|{_NUMBER.pattern}" if _has_decimals(names) else _NUMBER.pattern
-    for number in (re.compile(digits), re.compile(rf"(?<![\da-zA-Z])-(?:{digits})|{digits}")):
+    for parts in (_MONTH_OF_YEAR, _HOUR_OF_DAY):
+        if all(map(parts.search, names)):
+            names = [parts.sub(r"\1\2", name) for name in names]
+    digits = _REAL if _has_decimals(names) else _NUMBER.pattern
+    for number in (re.compile(digits), re.compile(rf"{_SIGN}(?:{digits})")):
         found = NumberedNames([number.sub("#", name) for name in names], [number.findall(name) for name in names])
         if len(set(found.pattern)) <= 1:
             break
     return found
 
 
+def without_numbers(name: str) -> str:
+    """Returns a name with # for each number, with or without decimals and sign."""
+    return re.sub(f"{_SIGN}(?:{_REAL})", "#", name)
+
+
 def number_value(text: str) -> float:
     """Returns the number that a text of digits stands for; integers of any size stay exact."""
-    return float(text) if "." in text else int(text)
+    return int(text) if re.fullmatch(r"-?\d+", text) else float(text)
 
 
 def numbered_order(names: Sequence[str]) -> tuple[list[int], list[str]] | None:
@@ -87,7 +102,7 @@ def numbered_order(names: Sequence[str]) -> tuple[list[int], list[str]] | None:
 
 def _has_decimals(names: Sequence[str]) -> bool:
     """Returns whether numbers around points are decimals: 0.5 and 0.25, but not 1.9 and 1.10, the tenth of 1."""
-    fractions = {text.split(".")[1] for name in names for text in _DECIMAL.findall(name)}
+    fractions = {re.split("[.eE]", text)[1] for name in names for text in _DECIMAL.findall(name)}
     return len(set(map(len, fractions))) == 1 or not any(len(text) > 1 and text.endswith("0") for text in fractions)
 
 
@@ -140,9 +155,9 @@ def _steps(values: np.ndarray) -> np.ndarray | None:
 
 
 def _plain(numbers: Sequence[str]) -> np.ndarray | None:
-    if any("." in text for text in numbers):
-        return np.array([float(text) for text in numbers])
-    values = [int(text) for text in numbers]
+    values = [number_value(text) for text in numbers]
+    if any(isinstance(value, float) for value in values):
+        return np.array(values, float)
     return np.array(values, np.int64) if max(values) < 2**62 else None
 
 

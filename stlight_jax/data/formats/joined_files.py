@@ -17,14 +17,20 @@ from stlight_jax.data.formats.cf_attributes import attribute_text
 from stlight_jax.data.formats.read_errors import read_errors
 from stlight_jax.data.formats.types import FrameSource, ReadOptions, frames_per_block
 from stlight_jax.data.joined_times import join_times, time_kind, with_units_of
-from stlight_jax.data.numbers_in_names import NameTicks, number_value, numbered_order, split_names, ticks_of_numbers
+from stlight_jax.data.numbers_in_names import (
+    NameTicks,
+    number_value,
+    numbered_order,
+    split_names,
+    ticks_of_numbers,
+    without_numbers,
+)
 from stlight_jax.data.splits import split_in_name
 from stlight_jax.data.statistics import with_nan
 from stlight_jax.data.times import TimeAxis, sampling_step, time_text
 from stlight_jax.data.times_in_names import times_in_names
 
 _NUMBERS = re.compile("([0-9]+)")
-_SIGNED_NUMBERS = re.compile("(?:(?<![0-9a-zA-Z])-)?[0-9]+")
 NOT_JOINED = "are not joined to one sequence"  # in remarks
 _MAX_STEP_RATIO = 1.25  # months have 28 to 31 days
 
@@ -126,7 +132,7 @@ def _dated_folder(source: FrameSource) -> str:
 
 
 def _name_pattern(source: FrameSource) -> Hashable:
-    return _folder(source), _SIGNED_NUMBERS.sub("#", _own_name(source)), source.info.path.suffix
+    return _folder(source), without_numbers(_own_name(source)), source.info.path.suffix
 
 
 def _own_name(source: FrameSource) -> str:

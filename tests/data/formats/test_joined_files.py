@@ -177,12 +177,25 @@ def test_a_number_that_is_missing_is_a_gap(tmp_path):
     assert open_one(tmp_path, time="none").ticks is None
 
 
-def test_decimals_in_names_are_numbers(tmp_path):
-    for place, name in enumerate(("t0.0", "t0.25", "t0.5", "t0.75", "t1.0", "t10.0")):
+@pytest.mark.parametrize(
+    "written", [("t0.0", "t0.25", "t0.5", "t0.75", "t1.0", "t10.0"), ("t0", "t0.25", "t0.5", "t0.75", "t1", "t10")]
+)
+def test_decimals_in_names_are_numbers(tmp_path, written):
+    for place, name in enumerate(written):
         np.save(tmp_path / f"{name}.npy", FRAMES[place])
     sequence = open_one(tmp_path)
     assert sequence.ticks.tolist() == [0, 1, 2, 3, 4, 40]
     np.testing.assert_array_equal(read_frames(sequence)[..., 0], FRAMES[:6])
+
+
+@pytest.mark.parametrize("pattern", ["r_{:%Y-%m-%d_%H}", "r_{:%Y%m%dT%H}Z", "{:%Y_%m}"])
+def test_an_hour_belongs_to_its_date_and_a_month_to_its_year(tmp_path, pattern):
+    unit = "h" if "%H" in pattern else "M"
+    moments = np.datetime64("2026-12-31T23" if unit == "h" else "2026-12", unit) + np.array([0, 1, 2, 4])
+    for place, moment in enumerate(moments.astype("M8[us]").tolist()):
+        np.save(tmp_path / f"{pattern.format(moment)}.npy", FRAMES[place])
+    sequence = open_one(tmp_path)
+    assert (sequence.frames, sequence.ticks.tolist()) == (4, [0, 1, 2, 4])
 
 
 def test_arrays_of_many_frames_without_times_stay_apart(tmp_path):

@@ -159,6 +159,9 @@ def test_times_of_different_zones_are_no_times(tmp_path, names):
         (["20260129", "20260130", "20260201", "20260202"], [0, 1, 3, 4]),  # without the last day of the month
         (["2026-02-27", "2026-02-28", "2026-03-01", "2026-03-03"], [0, 1, 2, 4]),
         (["2026060122", "2026060123", "2026060200", "2026060203"], [0, 1, 2, 5]),  # hours
+        (["r_2026-06-01_22", "r_2026-06-01_23", "r_2026-06-02_00", "r_2026-06-02_03"], [0, 1, 2, 5]),
+        (["20260601T22Z", "20260601T23Z", "20260602T00Z", "20260602T03Z"], [0, 1, 2, 5]),
+        (["sst_2026_11", "sst_2026_12", "sst_2027_01", "sst_2027_04"], [0, 1, 2, 5]),
         (["202611", "202612", "202701", "202704"], [0, 1, 2, 5]),  # months
         (["A2026364", "A2026365", "A2027001", "A2027009"], [0, 1, 2, 10]),  # days of the year
         (["260629", "260630", "260701", "260703"], [0, 1, 2, 4]),  # years of two digits
@@ -196,6 +199,10 @@ def test_numbers_at_unequal_steps_give_the_order_alone(tmp_path):
 def test_decimals_are_in_the_order_of_their_values(tmp_path):
     folder = named(tmp_path / "clip", ["t0.5", "t0.25", "t10.0", "t0.75"])
     assert read_frames(open_one(folder, time="none"))[:, 0, 0, 0].tolist() == [1, 0, 3, 2]
+    folder = named(tmp_path / "exponents", ["t1.0e-02", "t1e-03", "t5.5e-03", "t1.9E-02"])
+    sequence = open_one(folder)
+    assert read_frames(sequence)[:, 0, 0, 0].tolist() == [1, 2, 0, 3]
+    assert sequence.ticks.tolist() == [0, 1, 2, 4]  # steps of 0.0045
 
 
 @pytest.mark.parametrize(
