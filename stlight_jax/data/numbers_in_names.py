@@ -18,7 +18,7 @@ _MONTH_OF_YEAR = re.compile(r"(?<!\d)((?:19|20)\d\d)[-_](0[1-9]|1[0-2])(?![-_.]?
 _HOUR_OF_DAY = re.compile(
     r"(?<!\d)((?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01]))(?:[-_.]?T|[-_. ])([01]\d|2[0-3])(?![-_.:]?\d)"
 )
-_MOMENT = re.compile(r"(19|20)\d{10}(\d\d)?")  # YYYYMMDDHHMM[SS], of which one is no time
+_MOMENT = re.compile(r"(19|20)\d{10}(\d\d)?")  # YYYYMMDDHHMM[SS]
 _JITTER = 0.25  # of a step
 _MIN_SHARE = 0.5  # of the differences between numbers that are one step
 _CENTURIES = (19, 20)
@@ -116,9 +116,14 @@ def ticks_of_numbers(names: Sequence[str], numbers: Sequence[str]) -> NameTicks:
       names: names of the files in their order, for messages.
       numbers: of each file, the number that is its place in this order.
     """
-    if len(numbers) < 3 or all(map(_MOMENT.fullmatch, numbers)):
+    is_moment = all(map(_MOMENT.fullmatch, numbers))
+    if len(numbers) < 3 or (is_moment and all(read(numbers) is None for read in _MOMENTS)):  # one is no time
         return NameTicks(None, ())
-    readings = [steps for read in _READINGS if (values := read(numbers)) is not None and (steps := _steps(values)) is not None]
+    readings = [
+        steps
+        for read in (*_READINGS, *_MOMENTS)
+        if (values := read(numbers)) is not None and (steps := _steps(values)) is not None
+    ]
     if not readings:
         return NameTicks(
             None, ("the numbers in the names are not evenly spaced; they give the order of the files, and no gaps",)
@@ -182,8 +187,8 @@ def _short(to_text: Callable[[str], str]) -> Callable[[str], str]:
     return lambda text: to_text(f"20{text}")
 
 
-def _minute(text: str) -> str:
-    return f"{_date(text[:10])}:{text[10:]}"
+def _moment(text: str) -> str:
+    return f"{_date(text[:10])}:{text[10:12]}" + f":{text[12:]}" * (len(text) > 12)
 
 
 def _day_of_year(text: str) -> str:
@@ -203,8 +208,12 @@ _READINGS: tuple[Callable[[Sequence[str]], np.ndarray | None], ...] = (
     functools.partial(_as_moments, digits=6, unit="M", to_text=_date),
     functools.partial(_as_moments, digits=7, unit="D", to_text=_day_of_year),
     functools.partial(_as_moments, digits=6, unit="D", to_text=_short(_date)),
-    functools.partial(_as_moments, digits=10, unit="m", to_text=_short(_minute)),
+    functools.partial(_as_moments, digits=10, unit="m", to_text=_short(_moment)),
     functools.partial(_as_moments, digits=5, unit="D", to_text=_short(_day_of_year)),
     functools.partial(_as_moments, digits=4, unit="m", to_text=_clock),
     functools.partial(_as_moments, digits=6, unit="s", to_text=_clock),
+)
+_MOMENTS = (
+    functools.partial(_as_moments, digits=12, unit="m", to_text=_moment),
+    functools.partial(_as_moments, digits=14, unit="s", to_text=_moment),
 )

@@ -162,6 +162,8 @@ def test_times_of_different_zones_are_no_times(tmp_path, names):
         (["r_2026-06-01_22", "r_2026-06-01_23", "r_2026-06-02_00", "r_2026-06-02_03"], [0, 1, 2, 5]),
         (["20260601T22Z", "20260601T23Z", "20260602T00Z", "20260602T03Z"], [0, 1, 2, 5]),
         (["sst_2026_11", "sst_2026_12", "sst_2027_01", "sst_2027_04"], [0, 1, 2, 5]),
+        (["s202606012350_e202606020000", "s202606020000_e202606020010", "s202606020010_e202606020020",
+          "s202606020110_e202606020120"], [0, 1, 2, 8]),  # two times
         (["202611", "202612", "202701", "202704"], [0, 1, 2, 5]),  # months
         (["A2026364", "A2026365", "A2027001", "A2027009"], [0, 1, 2, 10]),  # days of the year
         (["260629", "260630", "260701", "260703"], [0, 1, 2, 4]),  # years of two digits
@@ -177,7 +179,7 @@ def test_times_of_different_zones_are_no_times(tmp_path, names):
         (["f1", "f2", "g4"], None),
         (["cam1_1", "cam1_2", "cam2_1", "cam2_4"], None),
     ],
-)
+)  # fmt: skip
 def test_numbers_that_are_missing_in_names_are_gaps(tmp_path, names, ticks):
     sequence = open_one(named(tmp_path / "clip", names))
     assert (None if sequence.ticks is None else sequence.ticks.tolist()) == ticks
