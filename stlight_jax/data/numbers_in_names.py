@@ -201,7 +201,8 @@ def _clock(text: str) -> str:
     return f"1970-01-01T{text[:2]}:{text[2:4]}" + f":{text[4:]}" * (len(text) > 4)
 
 
-_READINGS: tuple[Callable[[Sequence[str]], np.ndarray | None], ...] = (
+_Reading = Callable[[Sequence[str]], np.ndarray | None]
+_READINGS: tuple[_Reading, ...] = (
     _plain,
     functools.partial(_as_moments, digits=8, unit="D", to_text=_date),
     functools.partial(_as_moments, digits=10, unit="h", to_text=_date),
@@ -213,7 +214,7 @@ _READINGS: tuple[Callable[[Sequence[str]], np.ndarray | None], ...] = (
     functools.partial(_as_moments, digits=4, unit="m", to_text=_clock),
     functools.partial(_as_moments, digits=6, unit="s", to_text=_clock),
 )
-_MOMENTS = (
+_MOMENTS: tuple[_Reading, ...] = (
     functools.partial(_as_moments, digits=12, unit="m", to_text=_moment),
     functools.partial(_as_moments, digits=14, unit="s", to_text=_moment),
 )
