@@ -30,6 +30,7 @@ _OTHER_CALENDARS = ("julian", "noleap", "365_day", "360_day", "all_leap", "366_d
 # CDO's absolute time axis: a date with a fraction of a day.
 _ABSOLUTE_UNITS = re.compile(r"(days? as )?(%Y%m%d|yyyymmdd)(\.%?[fd]+)?", re.IGNORECASE)
 _GREGORIAN_YEAR = 1583
+_NAT = -(2.0**63)  # what NumPy and xarray store for a missing time
 _CENTURIES = 1000 * 365 * 86_400_000_000  # microseconds
 _IGNORE_TIMES = "or ignore times with --config.data.time=none"
 
@@ -106,12 +107,21 @@ def decode_times(values: np.ndarray, key: str, attributes: Mapping[str, Any], so
     decoded, calendar = values, calendar_name(attributes)
     remarks: tuple[str, ...] = ()
     if values.dtype.kind in "iuf":
+        _require_numbers(values, key, source)  # NaN is 0 to cftime
         if is_absolute(attributes):
             decoded = _from_absolute(values, key, calendar, source)
-        elif counts_since(attributes) and calendar in _REAL_CALENDARS and np.isfinite(values).all():  # NaN is 0 to cftime
+        elif counts_since(attributes) and calendar in (*_REAL_CALENDARS, *_OTHER_CALENDARS):
+            units = time_units(attributes)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # cftime's on years before 1
-                decoded = _from_since(values, time_units(attributes), calendar, source)
+                if not _has_origin(units, calendar):
+                    date = units.partition(" since ")[2]
+                    raise InputError(
+                        f"{source}: the times in {key!r} have the units {units!r}, of which {date!r} is no date; correct the "
+                        f"attribute units in the file, {_IGNORE_TIMES}"
+                    )
+                if calendar in _REAL_CALENDARS:
+                    decoded = _from_since(values, units, calendar, source)
         if counts_since(attributes) and calendar not in (*_REAL_CALENDARS, *_OTHER_CALENDARS):
             remarks = (f"the calendar {calendar!r} of {key!r} is unknown; its times are taken for numbers at equal steps",)
     name = (time_units(attributes) if decoded.dtype.kind in "iuf" else "") or key
@@ -146,11 +156,7 @@ def parse_times(values: np.ndarray, name: str, source: str) -> TimeAxis:
         raise InputError(
             f"{source}: the times in {name!r} are {values.dtype}; expected dates, numbers or text, {_IGNORE_TIMES}"
         )
-    bad = ~np.isfinite(values)
-    if bad.any():
-        raise InputError(
-            f"{source}: time stamp {np.argmax(bad)} in {name!r} is {values[bad][0]}; expected a number, {_IGNORE_TIMES}"
-        )
+    _require_numbers(values, name, source)
     if (values % 1).any() or (np.abs(values) >= 2.0**62).any():
         numbers = values if values.dtype == np.int64 else values.astype(np.float64)
         return TimeAxis(name, numbers, False, name, values)
@@ -283,6 +289,21 @@ def _from_since(values: np.ndarray, units: str, calendar: str, source: str) -> n
 
 
 @functools.cache
+def _has_origin(units: str, calendar: str) -> bool:
+    """Returns whether units "... since ..." name a date of the calendar; the year 0 marks a climatology, or times of MATLAB."""
+    try:
+        import cftime
+    except ImportError:
+        return True
+    date = units.partition(" since ")[2]
+    try:
+        cftime.num2date(0, f"days since {date}", calendar)
+    except (ValueError, TypeError):  # TypeError for a date without a day
+        return re.match("0+-", date) is not None
+    return True
+
+
+@functools.cache
 def _origin(units: str, calendar: str) -> tuple[datetime.datetime, int]:
     """Returns the moment 0 of units "... since ...", and their length in microseconds; a folder may have thousands of files."""
     import cftime
@@ -317,6 +338,22 @@ def _from_absolute(values: np.ndarray, name: str, calendar: str, source: str) ->
 
 
 # ---- Reading text and digits ----
+
+
+def _require_numbers(values: np.ndarray, name: str, source: str) -> None:
+    """Checks that numbers are finite, and that none is NaT.
+
+    Raises:
+      InputError: a time is missing.
+    """
+    nat = values == _NAT
+    bad = nat | ~np.isfinite(values)
+    if bad.any():
+        place = int(np.argmax(bad))
+        found = f"{values[place]}; expected a number"
+        if nat[place]:
+            found = f"NaT (missing, stored as {values[place]:g}); expected a time for each frame"
+        raise InputError(f"{source}: time stamp {place} in {name!r} is {found}, {_IGNORE_TIMES}")
 
 
 def _checked(dates: np.ndarray, given: np.ndarray, name: str, source: str) -> np.ndarray:

@@ -12,7 +12,7 @@ from stlight_jax.data.continued_times import continue_times
 from stlight_jax.data.formats.joined_files import NOT_JOINED
 from stlight_jax.data.formats.types import FrameSource
 from stlight_jax.data.suspicion import ValueSurvey
-from stlight_jax.data.times import TimeAxis, format_duration, sampling_step, time_text
+from stlight_jax.data.times import TimeAxis, assign_ticks, format_duration, sampling_step, time_text
 from stlight_jax.errors import InputError
 from stlight_jax.forecasting.forecast_windows import SampledSource, known_after, starts_along
 from stlight_jax.forecasting.request import InputReader, Request
@@ -233,11 +233,17 @@ def _find_start(original: FrameSource, reader: InputReader, before: _Before, req
 def _check_gap(source: SampledSource, start: int, in_frames: int) -> None:
     gap = source.gap(start - in_frames, start)
     if gap is not None:
-        times = source.times
+        times, whole = source.times, source.original.times
         time = "" if times is None else f" ({time_text(times, gap)})"
+        reasons = [] if whole is None else [*assign_ticks([whole])[0].remarks]
+        possible, _ = starts_along(source, in_frames, 1, in_frames, 0)
+        if possible or not reasons:
+            advice = ["choose another --start, or ignore times with --time=none", *reasons]
+        else:
+            advice = reasons + ["or ignore times with --time=none"] * ("time=none" not in reasons[-1])
         raise InputError(
             f"{source.original.name}: the {in_frames} frames to predict from are not one step apart in time, they have a jump "
-            f"before frame {source.file_index(gap)}{time}; choose another --start, or ignore times with --time=none"
+            f"before frame {source.file_index(gap)}{time}; {'; '.join(advice)}"
         )
 
 

@@ -186,6 +186,44 @@ def test_a_missing_date_is_named():
         parse_times(dates, "time", "a.npz")
 
 
+@pytest.mark.parametrize("place", [0, 2, 4])
+@pytest.mark.parametrize("units", ["hours since 2026-05-01", "nanoseconds since 2026-05-01", ""])
+def test_nat_that_is_stored_as_the_least_integer_is_named_wherever_it_lies(place, units):
+    stored = np.arange(5) * np.timedelta64(1, "ns")
+    stored[place] = "NaT"
+    with pytest.raises(
+        InputError,
+        match=rf"a.nc: time stamp {place} in 'time' is NaT \(missing, .*expected a time for each frame, .*data.time=none",
+    ):
+        decode_times(stored.astype(np.int64), "time", {"units": units}, "a.nc")
+
+
+@pytest.mark.parametrize(
+    ("units", "calendar", "date"),
+    [
+        ("hours since yesterday", "standard", "yesterday"),
+        ("days since 2026-02-30", "gregorian", "2026-02-30"),
+        ("days since 2026-02-29", "noleap", "2026-02-29"),
+        ("months since 2026-13-01", "standard", "2026-13-01"),
+        ("days since 2026/05/01", "standard", "2026/05/01"),
+        ("hours since 2026-01-01 25:00", "standard", "2026-01-01 25:00"),
+    ],
+)
+def test_units_since_what_is_no_date_are_refused(units, calendar, date):
+    with pytest.raises(InputError, match=f"a.nc: the times in 'time' .*'{units}', of which '{date}' is no date; .*time=none"):
+        decode_times(np.arange(3), "time", {"units": units, "calendar": calendar}, "a.nc")
+
+
+@pytest.mark.parametrize(
+    ("units", "calendar"),
+    [("days since 2026-02-30", "360_day"), ("days since 0000-01-00", "standard"), ("months since 2026-01-01", "standard")],
+)
+def test_units_of_other_calendars_and_of_the_year_0_are_numbers(units, calendar):
+    times = decode_times(np.arange(3), "time", {"units": units, "calendar": calendar}, "a.nc")
+    assert not times.dated
+    assert times.values.tolist() == [0, 1, 2]
+
+
 def test_days_since_a_year_before_1_are_read_and_continued_without_a_warning():
     days = np.array([2459000, 2459001, 2459002])
     with warnings.catch_warnings():

@@ -95,6 +95,23 @@ def test_gaps_in_time_are_an_error_at_the_end_and_left_out_along_the_way(tmp_pat
     assert np.load("d.npz")["time"].tolist() == (hours[9] + np.arange(3)).tolist()
 
 
+@pytest.mark.parametrize(
+    ("hours", "advice"),
+    [
+        (
+            range(20, 0, -1),
+            "the frames are in reverse order of time, .*sort them by time, .*; or ignore times with --time=none$",
+        ),
+        (np.cumsum([1, 2, 4, 8, 16, 32, 64] * 3)[:20], "times are irregular: .*time=none takes the frames for evenly spaced$"),
+        ([*range(12), *range(12, 28, 2)], "choose another --start, or .* --time=none; 7 gaps, the longest of 1 step$"),
+    ],
+)
+def test_the_cause_of_a_jump_is_named_with_its_remedy(tmp_path, hours, advice):
+    source = saved(tmp_path / "a.npz", movie(20), time=np.datetime64("2020-01-01T00") + np.array(hours))
+    with pytest.raises(InputError, match=rf"have a jump before frame 18 \(2020-.*\); {advice}"):
+        run(source)
+
+
 @pytest.mark.parametrize("torn", [0, 1])
 def test_a_sequence_without_forecasts_is_named(tmp_path, capsys, torn):
     folder, hours = tmp_path / "many", np.datetime64("2020-01-01T00") + np.arange(12)
