@@ -15,7 +15,7 @@ from stlight_jax.data.times_in_names import times_in_names
 
 _NUMBERED_FOLDER = re.compile("[0-9_.-]+")
 _CLOCK = re.compile(r"(?<!\d)([01]\d|2[0-3])([-_.]?)([0-5]\d)(?:\2([0-5]\d))?(?!\d)")
-_PART_OF_TIME = re.compile(r"(d|day|h|hour|m|min|minute|s|sec|second|month|y|year|t|time)$", re.IGNORECASE)
+_PART_OF_TIME = re.compile(r"(d|day|h|hour|m|min|minute|s|sec|second|w|week|month|y|year|t|time)$", re.IGNORECASE)
 
 
 def join_day_folders(folders: dict[str, list[epath.Path]]) -> dict[str, list[epath.Path]]:

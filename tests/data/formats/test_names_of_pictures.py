@@ -223,8 +223,15 @@ def test_pictures_of_two_cameras_are_two_sequences(tmp_path, names, labels):
     assert sum("by the part of the name that differs" in remark for own in (first, second) for remark in own.remarks) == 1
 
 
-@pytest.mark.parametrize("names", [["h12_m00", "h12_m05", "h13_m00", "h13_m05"], ["12_00", "12_05", "13_00", "13_05"]])
-def test_hours_and_minutes_are_no_cameras(tmp_path, names):
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["h12_m00", "h12_m05", "h13_m00", "h13_m05"],
+        ["12_00", "12_05", "13_00", "13_05"],
+        ["week1_day1", "week1_day2", "week2_day1", "week2_day2"],
+    ],
+)
+def test_parts_of_a_time_are_no_cameras(tmp_path, names):
     assert read_frames(open_one(named(tmp_path / "clip", names)))[:, 0, 0, 0].tolist() == [0, 1, 2, 3]
 
 
