@@ -19,6 +19,7 @@ from stlight_jax.metrics.pixel_errors import MSE
 from stlight_jax.metrics.ssim import SSIM
 from stlight_jax.parallel import agreement
 from stlight_jax.parallel.agreement import StopRequests, stop_requests
+from stlight_jax.runs import checkpoint
 from stlight_jax.runs.checkpoint_writer import CheckpointWriter
 from stlight_jax.runs.environment import describe_environment
 from stlight_jax.runs.metrics_log import MetricsLog, NullLog
@@ -69,6 +70,7 @@ def train(
     with run_folder.locked() if first_process else contextlib.nullcontext(Lock()) as lock:
         state = starting_state(setup, run_folder, allow_changes)
         done = int(state.step)
+        is_new = agreement.broadcast_from_first(not checkpoint.steps(run_folder.checkpoints))
         if deadline is not None and earlier is None:
             setup.set_length(*length_within(setup, deadline))
         if done >= setup.total_steps:
@@ -85,7 +87,7 @@ def train(
             CheckpointWriter(run_folder.checkpoints, section.keep_checkpoints, lock) as writer,
         ):
             log.write(done, "started", {})
-            return Trainer(setup, run_folder, lock, log, writer, stop, done).run(state)
+            return Trainer(setup, run_folder, lock, log, writer, stop, done).run(state, is_new)
 
 
 class Trainer:
@@ -124,11 +126,12 @@ class Trainer:
         # Number (from 1), hyperparameters and unread metrics of the last launched step.
         self._pending: tuple[int, Hyperparameters, Metrics] | None = None
 
-    def run(self, state: TrainState) -> TrainState:
+    def run(self, state: TrainState, is_new: bool) -> TrainState:
         """Trains, validates and saves until the last step.
 
         Args:
           state: On all devices; the first step takes over its memory.
+          is_new: Whether the run has no checkpoint yet, not even of step 0.
 
         Returns:
           The final state.
@@ -141,7 +144,7 @@ class Trainer:
         process = (self._launcher.process_index, self._launcher.process_count)
         batches = training_batches(self._setup.training, self._config.batch_size, self._first, self._total, *process)
         with self._progress, self._clock, self._trace:
-            if self._first == 0 and self._setup.config.model.shortcut != "none":
+            if is_new and self._setup.config.model.shortcut != "none":
                 # The shortcut alone, which stays the best checkpoint if the network does not improve on it.
                 self._save(state, 0, self._validate(state, 0))
             for done, batch in enumerate(self._clock.batches(self._launcher.prefetch(batches)), self._first + 1):

@@ -11,6 +11,7 @@ from stlight_jax.data.load import check_config
 from stlight_jax.data.sequences import EvenlySpaced, Sequences
 from stlight_jax.evaluation.evaluator import evaluate
 from stlight_jax.evaluation.ridge import fit_linear
+from stlight_jax.runs import checkpoint
 from stlight_jax.runs.workdir import Workdir
 from stlight_jax.training.loop import train
 from stlight_jax.training.setup import TrainingSetup, starting_state
@@ -87,6 +88,20 @@ def test_auto_takes_the_better_kind_prints_the_table_and_is_not_asked_again(wave
 def test_auto_has_no_shortcut_where_the_network_predicts_more_channels_than_it_sees(waves):
     waves.model.update(shortcut="auto", out_channels=2)
     assert choose_shortcut(check_config(waves), *[None] * 3).model.shortcut == "none"
+
+
+def test_a_run_resumes_from_the_checkpoint_before_its_first_step(waves, tmp_path, monkeypatch):
+    waves.model.shortcut = "last"
+
+    def fails(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("stlight_jax.training.loop.Trainer._step", fails)
+        with pytest.raises(KeyboardInterrupt):
+            train(waves, tmp_path / "run")
+    assert checkpoint.steps(tmp_path / "run" / "checkpoints") == [0]
+    assert int(train(waves, tmp_path / "run").step) == 10  # 2 epochs of 40 sequences, 8 a step
 
 
 def test_given_weights_are_not_replaced_by_a_fit(waves, tmp_path):
