@@ -509,6 +509,8 @@ def _step_text(axis: TimeAxis, step: float | None) -> str:
     if axis.dated:
         return format_duration(step)
     word = re.split("[^a-z]", axis.name.rsplit("/", 1)[-1].lower())[0]
+    if word in ("month", "months") and step % 1 == 0:
+        return _months_text(step)
     return f"{step:g} {_UNIT_WORDS[word]}" if word in _UNIT_WORDS else f"{step:g} of {axis.name!r}"
 
 

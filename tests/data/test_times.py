@@ -318,3 +318,9 @@ def test_a_longer_interval_is_not_taken_for_the_step():
         "1 interval of another length than the step (3 months), the first before frame 3 (2020-11, 4 months after"
     )
     assert sampling_step([np.cumsum([3] * 9 + [4] + [3] * 9)]) == 3
+
+
+def test_months_since_a_date_are_months():
+    times = decode_times(np.arange(0, 36, 3), "time", {"units": "months since 2000-01-01"}, "a.nc")
+    (found,) = assign_ticks([times])
+    assert (found.step, found.ticks.tolist()) == ("3 months", [*range(12)])
