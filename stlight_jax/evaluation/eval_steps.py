@@ -113,8 +113,13 @@ def threshold_scores(thresholds: str, window: int, scaling: Scaling) -> list[Thr
     Raises:
       InputError: the text is no list of numbers.
     """
+    low, high = np.array(scaling.low), np.array(scaling.high)
+    spans = np.where(high > low, high - low, 1)
+    # Scaled in float32, a value that equals the threshold can be less than the threshold's level.
+    rounding = 4 * np.finfo(np.float32).eps * np.maximum(1, np.maximum(np.abs(low), np.abs(high)) / spans)
     scores = []
     for threshold in parse_thresholds(thresholds):
         levels, _ = scaling.untransformed.to_network_float64(np.full(len(scaling.low), threshold))
+        levels = levels - rounding
         scores.append(ThresholdScores(threshold, tuple(levels.tolist()), window))
     return scores

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from stlight_jax import InputError
+from stlight_jax.data.scaling import Scaling
+from stlight_jax.evaluation.eval_steps import threshold_scores
 from stlight_jax.metrics.metric_sums import MetricSums, frame_metrics
 from stlight_jax.metrics.threshold_scores import ThresholdScores, parse_thresholds
 
@@ -73,6 +75,22 @@ def test_channels_have_levels_of_their_own_and_scores_without_events_are_undefin
         scores = ThresholdScores(1.0, levels, 3)
         sums = MetricSums.from_batch(frame_metrics(frame, frame, metrics=(), parts=scores.parts), np.ones(1, bool))
         np.testing.assert_array_equal(scores.values(sums.parts)["csi"], [csi])
+
+
+@pytest.mark.parametrize(
+    ("dtype", "low", "high", "step"),
+    [("int16", 0.0, 143.0, 1.0), ("float32", 0.0, 14.3, 0.1), ("float32", 241.7, 313.2, 0.1)],
+)
+def test_a_value_that_equals_the_threshold_is_an_event(dtype, low, high, step):
+    scaling = Scaling(dtype, (low,), (high,))
+    values = low + step * np.arange(1, round((high - low) / step))
+    thresholds = threshold_scores(",".join(f"{value:.8g}" for value in values), 1, scaling)
+    levels = np.array([scores.levels[0] for scores in thresholds], np.float32)
+    stored = np.concatenate([values, values - 0.01 * step])[:, None]
+    scaled, _ = jax.jit(scaling.to_network)((np.round(stored) if dtype == "int16" else stored).astype(dtype))
+    equal, below = np.asarray(scaled).reshape(2, -1)
+    assert (equal >= levels).all()
+    assert dtype == "int16" or (below < levels).all()
 
 
 def test_thresholds_are_numbers_separated_by_commas():
