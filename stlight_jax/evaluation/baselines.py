@@ -76,10 +76,6 @@ class EvaluatedFrames:
         """The number of frames to predict."""
         return self.source.shape[0] - self.history - self.in_frames
 
-    def scaled(self, frames: np.ndarray) -> np.ndarray:
-        """Scales stored frames to the range of `scaling`, with its filling where values are missing."""
-        return np.asarray(self.scaling.to_network(jnp.asarray(frames))[0])
-
     def inputs(self, frames: Any) -> Any:
         """Returns the T input frames of stored sequences."""
         return frames[:, self.history : self.history + self.in_frames]
@@ -97,7 +93,8 @@ class EvaluatedFrames:
 class PeriodBaseline:
     """The frame of the same phase of the last day, week or other period.
 
-    For lead L it is the frame k periods before the predicted one, with the least k for which that is no future frame.
+    For lead L it is the frame k periods before the predicted one, with the least k for which that is no future frame. Values
+    that are missing there are those of the last input frame.
 
     Args:
       data: the sequences to predict.
@@ -122,8 +119,13 @@ class PeriodBaseline:
         if past is None:
             name = data.source.description["name"]
             raise InputError(f"{self._setting}, but {name} has no past; set it to 0")
-        frames, known = past
-        return data.scaled(frames)[..., : data.out_channels], np.asarray(known.all(1))
+        earlier, known = past
+        values, valid = data.scaling.to_network(jnp.asarray(earlier))
+        prediction = np.asarray(values)[..., : data.out_channels]
+        if valid is not None:
+            last = data.last_frame(frames)[:, None]
+            prediction = np.where(valid[..., : data.out_channels], prediction, last)
+        return prediction, np.asarray(known.all(1))
 
 
 class LinearBaseline:

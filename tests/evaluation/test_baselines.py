@@ -115,6 +115,10 @@ def test_frames_of_earlier_periods_are_the_latest_that_are_known():
     prediction, known = PeriodBaseline(data, 5, "data.periods is 5").predict(np.array([1, 2]), test.frames([1, 2]))
     assert known.tolist() == [False, True]
     np.testing.assert_allclose(prediction[1], scaled[0:2], rtol=1e-5)
+    test.array[1, 3, 3] = np.nan  # then the last input value stands there
+    prediction, known = PeriodBaseline(data, 5, "data.periods is 5").predict(np.array([2]), test.frames([2]))
+    assert known.tolist() == [True]
+    np.testing.assert_allclose(prediction[0, 1, 3, 3], scaled[4, 3, 3], rtol=1e-5)
 
 
 def test_optical_flow_carries_a_moving_blob_on():
