@@ -78,6 +78,7 @@ class ArraySlicer:
       axes: a letter of "nthwc" for each axis of the array, in any order; by default, that of the option `layout`.
       file: the file that names it, if it has named arrays.
       remarks: messages for the user.
+      grid: a digest of the coordinates of the pixels, see `SourceInfo`.
 
     Raises:
       InputError: frames cannot have the array's element type or shape, or the mask has another shape.
@@ -92,6 +93,7 @@ class ArraySlicer:
     axes: str = ""
     file: ArrayFile | None = None
     remarks: Sequence[str] = ()
+    grid: str = ""
 
     def __post_init__(self) -> None:
         self.axes = self.axes or resolve_layout(self.label, self.array.shape, self.options.layout)
@@ -178,6 +180,7 @@ class ArraySlicer:
             item=0 if has_items else None,
             array=self.array if self.file else None,
             file=self.file,
+            grid=self.grid,
             meaning=tuple(attribute_text(self.array.attributes.get(key, "")) for key in _MEANING),
         )
         return [

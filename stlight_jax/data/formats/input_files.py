@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import os
+import pathlib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -117,7 +118,8 @@ def _find(root: epath.Path, options: ReadOptions) -> dict[tuple[str, FileFormat]
             others[os.path.splitext(file)[1].lower() or "without suffix"] += 1
         else:
             name = _name(os.path.dirname(file) if file_format.is_folder and not is_file else file, top)
-            found.setdefault((name, file_format), []).append(epath.Path(file))
+            # Unlike epath's, it keeps its text, which messages and readers need a dozen times a file.
+            found.setdefault((name, file_format), []).append(pathlib.Path(file))
     left_out = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common())
     advice = advice_on_other_kinds(suffix for suffix, _ in others.most_common())
     if not found:

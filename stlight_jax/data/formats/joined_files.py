@@ -13,7 +13,7 @@ import numpy as np
 from etils import epath
 
 from stlight_jax.data.dates_in_names import with_plain_dates, with_year_first
-from stlight_jax.data.formats.cf_attributes import attribute_text
+from stlight_jax.data.formats.named_arrays import grid_coordinates
 from stlight_jax.data.formats.read_errors import read_errors
 from stlight_jax.data.formats.types import FrameSource, ReadOptions, frames_per_block
 from stlight_jax.data.joined_times import join_times, time_kind, with_units_of
@@ -168,28 +168,27 @@ def _with_one_grid(group: list[FrameSource]) -> list[list[FrameSource]]:
     if len(group) == 1:
         return [group]
     grids: list[tuple[_Grid, list[FrameSource]]] = []
+    by_digest: dict[str, list[FrameSource]] = {}
     for source in group:
+        if source.info.grid in by_digest:  # no need to open the file again
+            by_digest[source.info.grid].append(source)
+            continue
         grid = _grid(source)
         members = next((members for other, members in grids if not _unlike_coordinate(grid, other)), None)
         if members is None:
-            grids.append((grid, [source]))
-        else:
-            members.append(source)
+            members = []
+            grids.append((grid, members))
+        members.append(source)
+        if source.info.grid:
+            by_digest[source.info.grid] = members
     return [members for _, members in grids]
 
 
 def _grid(source: FrameSource) -> _Grid:
     """Returns the coordinates of rows, of columns and of pixels by their names, as far as the file has them."""
-    info, found = source.info, []
-    if info.array is None or info.file is None or not info.array.dims:
-        return {}
-    dims = {dim for dim, letter in zip(info.array.dims, info.axes, strict=True) if letter in "hw"}
-    for dim in sorted(dims):
-        found += info.file.along(dim)[:1]
-    named = attribute_text(info.array.attributes.get("coordinates", "")).split()
-    found += [array for array in info.file.arrays if array.key in named and len(array.shape) == 2 and {*array.dims} == dims]
+    info = source.info
     grid = {}
-    for coordinate in found:
+    for coordinate in grid_coordinates(info.file, info.array, info.axes):
         with read_errors(info.path), coordinate.opened() as values:
             grid[coordinate.key] = np.asarray(values[...])
     return grid
@@ -295,11 +294,10 @@ def _explain_separate(sources: list[FrameSource]) -> list[FrameSource]:
 def _unlike_grids(group: list[FrameSource]) -> str:
     """Names two sources in one folder that follow each other in time on different grids; "" if there are none."""
     for near in _grouped(group, _dated_folder):
-        ordered = sorted(near, key=_span)
-        grids = list(map(_grid, ordered)) if len(ordered) > 1 else []
-        for place, (earlier, later) in enumerate(itertools.pairwise(ordered)):
-            key = _unlike_coordinate(grids[place], grids[place + 1])
-            if key and _span(earlier)[1] < _span(later)[0]:
+        for earlier, later in itertools.pairwise(sorted(near, key=_span)):
+            if _span(earlier)[1] >= _span(later)[0] or (earlier.info.grid and earlier.info.grid == later.info.grid):
+                continue
+            if key := _unlike_coordinate(_grid(earlier), _grid(later)):
                 return f"the coordinate {key!r} of {later.name} differs from that of {earlier.name}; bring them to one grid"
     return ""
 

@@ -38,8 +38,8 @@ def read(files: Sequence[epath.Path], name: str, options: ReadOptions) -> list[F
     import netCDF4
 
     (path,) = files
-    require_kind(path, "an HDF5 file", "a netCDF-3 file")
-    check_length(path)
+    if require_kind(path, "an HDF5 file", "a netCDF-3 file") == "a netCDF-3 file":
+        check_length(path)
     held: list[Any] = []
     with read_errors(path), netCDF4.Dataset(str(path)) as file:
         held.append(file)  # while the file is open, arrays read from it; afterwards each read opens it

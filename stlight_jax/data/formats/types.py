@@ -55,6 +55,7 @@ class SourceInfo:
       is_pictures: whether values are grey levels or colours of pictures.
       array: the array, if its file names arrays.
       file: all arrays of this file.
+      grid: a digest of the coordinates of the pixels; "" if they are large, or cannot be read.
       meaning: units, name and place of the values, as far as the file has them; files that differ in them are not joined.
     """
 
@@ -66,6 +67,7 @@ class SourceInfo:
     item: int | None = None
     frame_rate: float | None = None
     is_pictures: bool = False
+    grid: str = ""
     meaning: tuple[str, ...] = ()
     array: StoredArray | None = None
     file: ArrayFile | None = None

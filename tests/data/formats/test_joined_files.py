@@ -437,6 +437,26 @@ def test_a_grid_that_differs_by_rounding_is_the_same(tmp_path):
     assert open_one(tmp_path).frames == 2
 
 
+@pytest.mark.parametrize("pixels", [False, True], ids=["rows and columns", "pixels"])
+def test_each_file_of_one_grid_is_opened_once(tmp_path, monkeypatch, pixels):
+    rows, columns = np.meshgrid(np.linspace(47, 48, 6), np.linspace(5, 6, 5), indexing="ij")
+    for number in range(5):
+        write_netcdf(tmp_path / f"{number}.nc", [number], "hours since 2020-01-01", frames=FRAMES[[number]])
+        with netCDF4.Dataset(tmp_path / f"{number}.nc", "a") as file:
+            if pixels:
+                file["rain"].coordinates = "lat lon"
+                file.createVariable("lat", "f8", ("y", "x"))[:] = rows + (number == 4)
+                file.createVariable("lon", "f8", ("y", "x"))[:] = columns
+            else:
+                file.createVariable("y", "f8", ("y",))[:] = rows[:, 0] + (number == 4)
+                file.createVariable("x", "f8", ("x",))[:] = columns[0]
+    opened: list[str] = []
+    dataset = netCDF4.Dataset
+    monkeypatch.setattr(netCDF4, "Dataset", lambda path: opened.append(os.path.basename(path)) or dataset(path))
+    assert [sequence.frames for sequence in open_all(tmp_path)] == [4, 1]
+    assert [opened.count(f"{number}.nc") for number in (1, 2)] == [1, 1]
+
+
 def test_the_file_with_a_repeated_time_is_named(tmp_path):
     for number, hour in enumerate((0, 1, 2, 2)):
         save(tmp_path / f"r{number}.npz", [hour])
