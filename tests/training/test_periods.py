@@ -19,6 +19,8 @@ from stlight_jax.training.shortcut_choice import fitted_linear
 from tests.data.window_arrays import load
 from tests.periodic import frames_at
 
+pytestmark = pytest.mark.compiled_fast
+
 HOURS = np.array([*range(90), *range(93, 240)])
 
 

@@ -17,6 +17,8 @@ from stlight_jax.training.loop import train
 from stlight_jax.training.setup import TrainingSetup, starting_state
 from stlight_jax.training.shortcut_choice import choose_shortcut, fitted_linear
 
+pytestmark = pytest.mark.compiled_fast
+
 
 class Waves(Sequences):
     """Standing waves that two frames determine: x(t + 1) = 2 cos(w) x(t) - x(t - 1), about a mean of 0.5."""
