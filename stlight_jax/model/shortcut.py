@@ -40,7 +40,7 @@ class Shortcut(nn.Module):
           `[b, out_frames, h, w, out_channels]`, in float32 or wider.
         """
         config = self.config
-        dtype = jnp.promote_types(frames.dtype, jnp.float32)
+        dtype = jnp.promote_types(jnp.promote_types(config.dtype, frames.dtype), jnp.float32)
         frames = frames.astype(dtype)
         if config.shortcut == "linear":
             batch, time, height, width, channels = frames.shape
