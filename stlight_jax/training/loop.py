@@ -17,7 +17,7 @@ from stlight_jax.errors import NonFiniteLossError, PreemptedError
 from stlight_jax.evaluation.evaluator import evaluate
 from stlight_jax.metrics.pixel_errors import MSE
 from stlight_jax.metrics.ssim import SSIM
-from stlight_jax.parallel import agreement
+from stlight_jax.parallel import agreement, distributed
 from stlight_jax.parallel.agreement import StopRequests, stop_requests
 from stlight_jax.runs import checkpoint
 from stlight_jax.runs.checkpoint_writer import CheckpointWriter
@@ -60,6 +60,7 @@ def train(
       PreemptedError: The run stopped after SIGTERM or SIGINT, and its state is saved.
     """
     run_folder = Workdir(workdir)
+    distributed.check_layout()  # before the processes exchange anything
     earlier = started_with(run_folder)
     setup = TrainingSetup(config, earlier, keep_length=deadline is not None)
     check_init_from(setup, run_folder)
