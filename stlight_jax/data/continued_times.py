@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from stlight_jax.data.times import TimeAxis, calendar_name, counts_since, is_absolute, mean_step, sampling_step, time_units
+from stlight_jax.data.ticks import mean_step, sampling_step
+from stlight_jax.data.times import TimeAxis, calendar_name, counts_since, is_absolute, time_units
 
 # The steps of the last year, for monthly data, tell months from days.
 _MAX_SEEN = 13

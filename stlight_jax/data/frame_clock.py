@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from stlight_jax.data.times import Ticks, TimeAxis, assign_ticks, format_duration, sampling_step
+from stlight_jax.data.ticks import Ticks, assign_ticks, format_duration, sampling_step
+from stlight_jax.data.times import TimeAxis
 
 _JITTER = 0.25  # of a step
 _SAME_RATE = 0.02

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stlight_jax.data.times import sampling_step
+from stlight_jax.data.ticks import sampling_step
 
 _DECIMAL = re.compile(r"(?<![\d.])\d+\.\d+(?:[eE][-+]\d+)?(?![\d.])")
 _NUMBER = re.compile(r"\d+")

@@ -42,7 +42,7 @@ def suggested_periods(step: str) -> tuple[int, ...]:
     """Returns the periods that frames at a sampling step may have: a day and a week, or a year of months or quarters.
 
     Args:
-      step: the sampling step as text, see `stlight_jax.data.times.Ticks`.
+      step: the sampling step as text, see `stlight_jax.data.ticks.Ticks`.
 
     Returns:
       The periods in sampling steps, ascending; none if the step is unknown, divides none of them or is as long.

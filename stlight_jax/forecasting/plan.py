@@ -12,7 +12,8 @@ from stlight_jax.data.continued_times import continue_times
 from stlight_jax.data.formats.joined_files import NOT_JOINED
 from stlight_jax.data.formats.types import FrameSource
 from stlight_jax.data.suspicion import ValueSurvey
-from stlight_jax.data.times import TimeAxis, assign_ticks, format_duration, sampling_step, time_text
+from stlight_jax.data.ticks import assign_ticks, format_duration, sampling_step
+from stlight_jax.data.times import TimeAxis, time_text
 from stlight_jax.errors import InputError
 from stlight_jax.forecasting.forecast_windows import SampledSource, known_after, starts_along
 from stlight_jax.forecasting.request import InputReader, Request

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from stlight_jax import InputError
 from stlight_jax.data.continued_times import continue_times
-from stlight_jax.data.times import assign_ticks, decode_times, format_duration, parse_times, sampling_step
+from stlight_jax.data.ticks import assign_ticks, format_duration, sampling_step
+from stlight_jax.data.times import decode_times, parse_times
 from stlight_jax.data.windows import split_at_jumps
 
 

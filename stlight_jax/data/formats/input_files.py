@@ -20,7 +20,8 @@ from stlight_jax.data.formats.picture_sequence import PictureSequence, frame_sou
 from stlight_jax.data.formats.read_errors import read_errors, refuse, require_readable
 from stlight_jax.data.formats.types import FrameSource, ReadOptions
 from stlight_jax.data.formats.unlike_quantities import check_quantities
-from stlight_jax.data.times import assign_ticks, counts_since
+from stlight_jax.data.ticks import assign_ticks
+from stlight_jax.data.times import counts_since
 from stlight_jax.errors import InputError
 from stlight_jax.storage import paths
 

@@ -27,7 +27,8 @@ from stlight_jax.data.numbers_in_names import (
 )
 from stlight_jax.data.splits import split_in_name
 from stlight_jax.data.statistics import with_nan
-from stlight_jax.data.times import TimeAxis, sampling_step, time_text
+from stlight_jax.data.ticks import sampling_step
+from stlight_jax.data.times import TimeAxis, time_text
 from stlight_jax.data.times_in_names import times_in_names
 
 _NUMBERS = re.compile("([0-9]+)")

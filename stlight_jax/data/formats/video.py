@@ -22,7 +22,7 @@ from stlight_jax.data.formats.types import ReadOptions
 from stlight_jax.data.formats.value_conversion import to_grey_levels
 from stlight_jax.data.formats.video_containers import require_whole
 from stlight_jax.data.frame_clock import clock_ticks, presented_rate, remarks_on_spacing
-from stlight_jax.data.times import format_duration
+from stlight_jax.data.ticks import format_duration
 from stlight_jax.errors import InputError
 
 _X264_QUALITY = "10"  # a constant rate factor at which frames hardly differ from the original
