@@ -1,7 +1,7 @@
 """The length of a run from the wall time that it may take."""
 
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 
@@ -12,6 +12,7 @@ from stlight_jax.errors import InputError
 from stlight_jax.evaluation.evaluator import evaluate
 from stlight_jax.parallel import agreement
 from stlight_jax.training.schedule import Hyperparameters
+from stlight_jax.training.state import TrainState
 
 if TYPE_CHECKING:
     from stlight_jax.training.setup import TrainingSetup
@@ -49,7 +50,9 @@ def length_within(setup: "TrainingSetup", deadline: float) -> Length:
       InputError: The time is too short for one step.
     """
     print_message(f"measuring {_MEASURED_STEPS} steps ...")
-    measured = [_seconds_per_step(setup), _seconds_per_validation(setup) + _SECONDS_PER_CHECKPOINT]
+    trial = setup.launcher.replicate(setup.fresh_state())
+    seconds_per_validation = _seconds_per_validation(setup, trial.variables) + _SECONDS_PER_CHECKPOINT
+    measured = [_seconds_per_step(setup, trial), seconds_per_validation]  # the steps take over the state's memory
     per_step, per_validation = agreement.broadcast_from_first(measured)
     left = agreement.broadcast_from_first((deadline - time.monotonic()) * (1 - _SPARED))
     every = setup.config.train.checkpoint_every
@@ -69,8 +72,7 @@ def length_within(setup: "TrainingSetup", deadline: float) -> Length:
     return Length(steps, every)
 
 
-def _seconds_per_step(setup: "TrainingSetup") -> float:
-    state = setup.launcher.replicate(setup.fresh_state())
+def _seconds_per_step(setup: "TrainingSetup", state: TrainState) -> float:
     process = (setup.launcher.process_index, setup.launcher.process_count)
     batches = training_batches(setup.training, setup.config.train.batch_size, 0, _MEASURED_STEPS + 1, *process)
     rates = Hyperparameters(0.0, 0.9)
@@ -84,8 +86,7 @@ def _seconds_per_step(setup: "TrainingSetup") -> float:
     return (time.monotonic() - begun) / _MEASURED_STEPS
 
 
-def _seconds_per_validation(setup: "TrainingSetup") -> float:
-    variables = setup.launcher.replicate(setup.fresh_state()).variables
+def _seconds_per_validation(setup: "TrainingSetup", variables: Any) -> float:
     batch_size = setup.launcher.round_up_batch_size(setup.config.evaluation.batch_size)
     begun = 0.0
     for sequences in (batch_size, _MEASURED_BATCHES * batch_size):  # the first time, it is compiled

@@ -13,8 +13,8 @@ from stlight_jax.training.setup import TrainingSetup
 @pytest.fixture
 def measured(monkeypatch):
     """Makes a step take 10 ms and a validation 1 s, checkpoint included."""
-    monkeypatch.setattr(time_limit, "_seconds_per_step", lambda _: 0.01)
-    monkeypatch.setattr(time_limit, "_seconds_per_validation", lambda _: 0.8)
+    monkeypatch.setattr(time_limit, "_seconds_per_step", lambda *_: 0.01)
+    monkeypatch.setattr(time_limit, "_seconds_per_validation", lambda *_: 0.8)
     monkeypatch.setattr(time_limit.time, "monotonic", lambda: 1000.0)
 
 
@@ -60,5 +60,7 @@ def test_a_run_keeps_its_length_when_it_is_resumed(small_run, tmp_path, monkeypa
 def test_steps_and_validations_are_measured_without_their_compilation(small_run):
     setup = TrainingSetup(small_run)
     begun = time.monotonic()
-    per_step, per_validation = time_limit._seconds_per_step(setup), time_limit._seconds_per_validation(setup)
+    trial = setup.launcher.replicate(setup.fresh_state())
+    per_validation = time_limit._seconds_per_validation(setup, trial.variables)
+    per_step = time_limit._seconds_per_step(setup, trial)
     assert 0 < 20 * per_step + per_validation < time.monotonic() - begun
