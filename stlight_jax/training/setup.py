@@ -11,6 +11,7 @@ import flax.serialization
 import jax
 import jax.numpy as jnp
 import ml_collections
+import numpy as np
 from etils import epath
 
 from stlight_jax.config.run_config import RunConfig, course_differences
@@ -85,7 +86,9 @@ class TrainingSetup:
         _, height, width, channels = self.validation.shape  # training frames may be cropped
         config = dataclasses.replace(checked, model=checked.model.for_data(channels, height * width))
         if leaves_choices(config):
-            chosen = choose_shortcut(config, self.training, self.validation, self.launcher)
+            chosen, linear_fit = choose_shortcut(config, self.training, self.validation, self.launcher)
+            if linear_fit is not None:
+                self.linear_fit = linear_fit
             if chosen.data != config.data:
                 self.training, self.validation = with_history(chosen, self.training, self.validation)
             config = chosen
@@ -120,6 +123,11 @@ class TrainingSetup:
             raise InputError(f"the run has {self.total_steps} steps; expected fewer than {2**31}; reduce train.epochs")
         self.checkpoint_every = train.checkpoint_every or max(1, -(-self.total_steps // _VALIDATIONS))
         self.schedule = make_schedule(self.config.optimizer, self.total_steps, per_epoch, train.batch_size)
+
+    @functools.cached_property
+    def linear_fit(self) -> dict[str, np.ndarray]:
+        """The parameters of a linear shortcut before the first step, see `fitted_linear`."""
+        return fitted_linear(self.model.config, self.training, self.validation)
 
     @functools.cached_property
     def description(self) -> dict[str, Any]:
@@ -197,8 +205,7 @@ def starting_state(setup: TrainingSetup, workdir: Workdir, allow_changes: bool) 
         saved = checkpoint.load_variables(directory, step, setup.launcher.abstract(state.variables))
         state = state.with_variables(setup.launcher.from_checkpoint(saved), setup.keeps_average)
     elif setup.config.model.shortcut == "linear":
-        fitted = fitted_linear(setup.model.config, setup.training, setup.validation)
-        params = {**state.params, "shortcut": {"linear": jax.tree.map(jnp.asarray, fitted)}}
+        params = {**state.params, "shortcut": {"linear": jax.tree.map(jnp.asarray, setup.linear_fit)}}
         state = state.with_variables({**state.raw_variables, "params": params}, setup.keeps_average)
     return setup.launcher.replicate(state)
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -35,7 +35,19 @@ def leaves_choices(config: RunConfig) -> bool:
     return AUTO in (config.model.shortcut, getattr(config.data, "periods", ""))
 
 
-def choose_shortcut(config: RunConfig, training: Sequences, validation: Sequences, launcher: Launcher) -> RunConfig:
+class ShortcutChoice(NamedTuple):
+    """The best shortcut.
+
+    Attributes:
+      config: The run's config with the choice.
+      linear: The parameters of the linear shortcut, as from `fitted_linear`; None if another one is chosen.
+    """
+
+    config: RunConfig
+    linear: dict[str, np.ndarray] | None = None
+
+
+def choose_shortcut(config: RunConfig, training: Sequences, validation: Sequences, launcher: Launcher) -> ShortcutChoice:
     """Replaces `model.shortcut="auto"` and `data.periods="auto"` by the best choice on the validation windows.
 
     The best choice has the lowest MSE of the shortcut's forecasts without a network; periods are judged by the linear shortcut.
@@ -48,13 +60,14 @@ def choose_shortcut(config: RunConfig, training: Sequences, validation: Sequence
       launcher: Runs the forecasts on all devices.
 
     Returns:
-      The config with other values of these keys: no shortcut if the network predicts more channels than it sees.
+      The choice: no shortcut if the network predicts more channels than it sees.
     """
     if config.model.out_channels > config.model.in_channels:
-        return _with_choice(config, "none" if config.model.shortcut == AUTO else config.model.shortcut, "")
+        shortcut = "none" if config.model.shortcut == AUTO else config.model.shortcut
+        return ShortcutChoice(_with_choice(config, shortcut, ""))
     kinds = KINDS if config.model.shortcut == AUTO else ("linear",)
     choices = [(kind, periods) for kind in kinds for periods in _periods_to_try(config, kind, training)]
-    errors, windows = {}, 0
+    errors, fits, windows = {}, {}, 0
     for kind, periods in choices:
         candidate = _with_choice(config, kind, periods)
         sequences = with_history(candidate, training, validation) if _is_open(config) else (training, validation)
@@ -62,7 +75,10 @@ def choose_shortcut(config: RunConfig, training: Sequences, validation: Sequence
         length = sequences[1].shape[0]
         kept = shorter_sequence(model, length, min(model.out_frames, horizon_of(model, length)))
         sample = EvenlySpaced(sequences[1], _MOST_WINDOWS, kept)
-        params = {"shortcut": {"linear": fitted_linear(model, *sequences)}} if kind == "linear" else {}
+        params: dict[str, Any] = {}
+        if kind == "linear":
+            fits[periods] = fitted_linear(model, *sequences)
+            params = {"shortcut": {"linear": fits[periods]}}
         errors[kind, periods], windows = _errors(model, params, sample, launcher), len(sample)
     kind, periods = min(choices, key=lambda choice: errors[choice][MSE.key])
     rows = [(*choice, *(metric.format(of_choice[metric.key]) for metric in (MSE, MAE))) for choice, of_choice in errors.items()]
@@ -72,7 +88,8 @@ def choose_shortcut(config: RunConfig, training: Sequences, validation: Sequence
         print_message(f"model.shortcut=auto: {kind}")
     if _is_open(config):
         print_message(f"data.periods=auto: {periods or 'none'}")
-    return _with_choice(config, kind if config.model.shortcut == AUTO else config.model.shortcut, periods)
+    shortcut = kind if config.model.shortcut == AUTO else config.model.shortcut
+    return ShortcutChoice(_with_choice(config, shortcut, periods), fits[periods] if shortcut == "linear" else None)
 
 
 def _is_open(config: RunConfig) -> bool:

@@ -89,7 +89,7 @@ def test_auto_takes_the_better_kind_prints_the_table_and_is_not_asked_again(wave
 
 def test_auto_has_no_shortcut_where_the_network_predicts_more_channels_than_it_sees(waves):
     waves.model.update(shortcut="auto", out_channels=2)
-    assert choose_shortcut(check_config(waves), *[None] * 3).model.shortcut == "none"
+    assert choose_shortcut(check_config(waves), *[None] * 3).config.model.shortcut == "none"
 
 
 def test_a_run_resumes_from_the_checkpoint_before_its_first_step(waves, tmp_path, monkeypatch):
