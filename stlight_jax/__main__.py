@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
       arguments: the name of a command and its flags; `sys.argv` by default.
     """
-    signals.exit_on_interrupt()
+    signals.exit_on_signals()
     name, *rest = (sys.argv[1:] if arguments is None else arguments) or [""]
     if name == "train":
         signals.exit_resumable_on_sigterm()

@@ -65,6 +65,8 @@ TRAIN = ["--config=moving_mnist:tiny", "--workdir=run"]
         (["-m", "stlight_jax", "predict", "README.md", "--model=tiny"], signal.SIGINT, 130, "interrupted\n"),
         (["train.py", *TRAIN], signal.SIGINT, 130, "interrupted\n"),
         (["eval.py", "--workdir=."], signal.SIGINT, 130, "interrupted\n"),
+        (["-m", "stlight_jax", "predict", "README.md", "--model=tiny"], signal.SIGTERM, 143, "terminated\n"),
+        (["eval.py", "--workdir=."], signal.SIGTERM, 143, "terminated\n"),
         (["train.py", *TRAIN], signal.SIGTERM, 75, RESUMABLE),
         (["-m", "stlight_jax", "train", *TRAIN], signal.SIGTERM, 75, RESUMABLE),
     ],

@@ -18,14 +18,16 @@ from typing import NoReturn, Self
 from stlight_jax.errors import PreemptedError, TerminationInterrupt
 
 
-def exit_on_interrupt() -> None:
-    """Makes Ctrl-C end the process with one line and status 130, until `raise_on_signals` is called.
+def exit_on_signals() -> None:
+    """Makes Ctrl-C and SIGTERM end the process with one line and status 130 or 143, until `raise_on_signals` is called.
 
-    For the seconds in which the libraries load: some of them catch KeyboardInterrupt. An ignored SIGINT, as in a shell's
-    background, stays ignored.
+    For the seconds in which the libraries load: some of them catch KeyboardInterrupt. An ignored signal, such as SIGINT in a
+    shell's background, stays ignored.
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _exit_interrupted)
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _exit_terminated)
 
 
 def exit_resumable_on_sigterm() -> None:
@@ -40,7 +42,7 @@ def raise_on_signals() -> None:
     """Makes Ctrl-C raise KeyboardInterrupt again, and SIGTERM raise TerminationInterrupt if it has no handler yet."""
     if signal.getsignal(signal.SIGINT) is _exit_interrupted:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+    if signal.getsignal(signal.SIGTERM) in (signal.SIG_DFL, _exit_terminated):
         signal.signal(signal.SIGTERM, raise_termination)
 
 
@@ -56,6 +58,11 @@ def raise_termination(number: int, frame: FrameType | None) -> NoReturn:
 def _exit_interrupted(number: int, frame: FrameType | None) -> NoReturn:
     os.write(2, b"interrupted\n")
     os._exit(130)
+
+
+def _exit_terminated(number: int, frame: FrameType | None) -> NoReturn:
+    os.write(2, b"terminated\n")
+    os._exit(TerminationInterrupt.exit_status)
 
 
 def _exit_resumable(number: int, frame: FrameType | None) -> NoReturn:
