@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
+from rich import filesize
 
 from stlight_jax.data.formats import registry
 from stlight_jax.data.formats.file_format import FileFormat
@@ -141,8 +142,8 @@ class Outputs:
         disk = shutil.disk_usage(self.path.parent)
         if disk.total and needed > disk.free:  # some file systems report 0
             raise InputError(
-                f"{self.path} would take {needed / 1e9:,.1f} GB, and {disk.free / 1e9:,.1f} GB are free there; predict less "
-                "(--horizon, --every), or to another disk (--out)"
+                f"{self.path} would take {filesize.decimal(needed)}, and {filesize.decimal(disk.free)} are free there; predict "
+                "less (--horizon, --every), or to another disk (--out)"
             )
 
     @contextlib.contextmanager

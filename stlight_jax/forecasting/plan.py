@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from rich import filesize
 
 from stlight_jax.data.available_memory import memory_available
 from stlight_jax.data.continued_times import continue_times
@@ -162,11 +163,11 @@ def _check_channels(original: FrameSource, model: STLightConfig) -> None:
 def _check_memory(horizon: int, shape: tuple[int, int, int], out_channels: int) -> None:
     """Refuses a forecast that would take more than half of the free memory."""
     height, width, _ = shape
-    needed = 4.0 * horizon * height * width * out_channels
+    needed = 4 * horizon * height * width * out_channels
     if needed > memory_available() / 2:
         raise InputError(
-            f"--horizon={horizon}: a forecast of so many frames would take {needed / 1e9:,.1f} GB of memory, and "
-            f"{memory_available() / 1e9:,.1f} GB are free; predict fewer"
+            f"--horizon={horizon}: a forecast of so many frames would take {filesize.decimal(needed)} of memory, and "
+            f"{filesize.decimal(int(memory_available()))} are free; predict fewer"
         )
 
 

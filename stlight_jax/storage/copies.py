@@ -19,6 +19,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from etils import epath
+from rich import filesize
 
 from stlight_jax.console.messages import print_message
 from stlight_jax.console.progress import Progress
@@ -121,11 +122,11 @@ def _fetch(folder: epath.Path, version_file: str, wanted: Callable[[str], bool])
         free = shutil.disk_usage(local).free
         if size > free:
             raise InputError(
-                f"{folder}: the copy in {local} needs {size / _MIB:,.0f} MiB, and {free / _MIB:,.0f} MiB are free; set the "
+                f"{folder}: the copy in {local} needs {filesize.decimal(size)}, and {filesize.decimal(free)} are free; set the "
                 "environment variable XDG_CACHE_HOME to a larger disk"
             )
         if size >= _SHOWN_FROM:
-            print_message(f"fetching {folder} once, {size / _MIB:,.0f} MiB; the copy is kept in {local}")
+            print_message(f"fetching {folder} once, {filesize.decimal(size)}; the copy is kept in {local}")
         fetches = (functools.partial(_fetch_file, folder / name, local / name, files[name]) for name in missing)
         _transfer(f"fetching {folder}", size, fetches)
     return local

@@ -124,7 +124,7 @@ def test_several_processes_of_a_machine_fetch_once(bucket_folder, server, raw, c
 def test_a_disk_that_is_too_small_is_named(bucket_folder, raw, caches, monkeypatch):
     folder = prepare_frames(raw, FramesOptions(), bucket_folder)
     monkeypatch.setattr(copies.shutil, "disk_usage", lambda path: type("", (), {"free": 10}))
-    with pytest.raises(InputError, match="the copy in .*fetched.* needs 0 MiB, .*XDG_CACHE_HOME to a larger disk"):
+    with pytest.raises(InputError, match="the copy in .*fetched.* needs .* kB, and 10 bytes are free; .*XDG_CACHE_HOME to"):
         StoredFrames(folder, "test", 0)
 
 
