@@ -141,8 +141,8 @@ def _check_modes() -> None:
             subprocess.run([_TORCH_PYTHON.value, "-c", "import torch"], check=True, capture_output=True)
         except (OSError, subprocess.CalledProcessError):
             raise InputError(
-                f'{_TORCH_PYTHON.value} has no PyTorch: run its pip install -e ".[torch]", name another interpreter with '
-                "--torch_python, or leave torch out of --modes"
+                f"{_TORCH_PYTHON.value} has no PyTorch: run its pip install 'stlight_jax[torch]', name another interpreter "
+                "with --torch_python, or leave torch out of --modes"
             ) from None
 
 

@@ -1,6 +1,6 @@
 """Compares the network in JAX and in PyTorch, number by number and step by step: `stlight compare --out=FOLDER`.
 
-Needs PyTorch: `pip install -e '.[torch]'`. Exits with status 1 if the two differ by more than rounding.
+Needs PyTorch: `pip install 'stlight_jax[torch]'`. Exits with status 1 if the two differ by more than rounding.
 """
 
 from collections.abc import Sequence

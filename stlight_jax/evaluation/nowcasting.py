@@ -59,6 +59,7 @@ def _load() -> tuple[Callable[..., Any], Callable[..., Any]]:
             import pysteps.nowcasts
     except ImportError as error:
         raise InputError(
-            f"evaluation.pysteps is True, but {error.name} is not installed; pip install -e '.[nowcasting]', or set it to False"
+            f"evaluation.pysteps is True, but {error.name} is not installed; pip install 'stlight_jax[nowcasting]', or set it "
+            "to False"
         ) from None
     return pysteps.motion.get_method("LK"), pysteps.nowcasts.get_method("extrapolation")

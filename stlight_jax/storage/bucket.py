@@ -56,7 +56,7 @@ def connect(path: epath.PathLike, checkpoints: bool) -> None:
     if set(text) & set("*?["):  # gcsfs takes them for patterns
         raise InputError(f"{text}: names in a bucket must be without *, ? and [")
     if importlib.util.find_spec("gcsfs") is None:
-        raise InputError(f"{text}: gs:// paths need pip install -e '.[gcs]'")
+        raise InputError(f"{text}: gs:// paths need pip install 'stlight_jax[gcs]'")
     _use_gcsfs()
     _send_first_request(bucket, checkpoints)
 

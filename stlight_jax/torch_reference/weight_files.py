@@ -30,7 +30,7 @@ def require(module: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        raise InputError(f"{error.name} is not installed; install it with pip install -e '.[torch]'") from None
+        raise InputError(f"{error.name} is not installed; install it with pip install 'stlight_jax[torch]'") from None
 
 
 def read_weights(path: epath.PathLike) -> dict[str, dict[str, Any]]:

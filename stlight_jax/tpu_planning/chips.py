@@ -102,7 +102,7 @@ def slice_by_name(name: str) -> Slice:
     except (RuntimeError, ImportError) as error:
         raise InputError(
             "libtpu is not installed, or not in the version of this JAX; compiling for TPUs needs libtpu but no TPU: "
-            f"pip install -e '.[tpu-aot]' ({str(error).splitlines()[0]})"
+            f"pip install 'stlight_jax[tpu-aot]' ({str(error).splitlines()[0]})"
         ) from None
     return Slice(name, chip, tuple(devices))
 

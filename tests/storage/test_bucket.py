@@ -60,7 +60,7 @@ def test_places_that_do_not_exist(server, path, message):
 
 def test_a_missing_package_is_named(server, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"gs://bucket/run: gs:// paths need pip install -e '.\[gcs\]'"):
+    with pytest.raises(InputError, match=r"gs://bucket/run: gs:// paths need pip install 'stlight_jax\[gcs\]'"):
         Workdir("gs://bucket/run")
 
 
