@@ -116,6 +116,7 @@ class Outputs:
             window_starts=np.array([source.file_index(start) for start in starts]) if windows else None,
             frame_numbers=None if windows else source.file_index(plan.written_indices(number)),
             times=plan.times(number),
+            window_times=plan.window_times(number),
             frame_rate=(info.frame_rate or _DEFAULT_RATE) / (source.step if info.frame_rate else 1),
             dtype_requested=bool(request.dtype),
         )

@@ -82,15 +82,29 @@ class ForecastPlan:
         return np.concatenate(parts or [np.zeros(0, np.int64)])
 
     def times(self, source: int) -> TimeAxis | None:
-        """Returns the times of the written frames, or of the starts of forecasts that are not joined; None without times."""
+        """Returns the times of the written frames, or of the last frames before forecasts that are not joined.
+
+        Returns:
+          The times; None if the source has none, or has no forecast.
+        """
         times, starts = self.sources[source].times, self.starts[source]
         if times is None or not starts:
             return None
         if self.rolling:
-            return continue_times(times, self.written_indices(source) if self.joined else np.array(starts), 0, 0)
+            return continue_times(times, self.written_indices(source) if self.joined else np.array(starts) - 1, 0, 0)
         (start,) = starts
         known = known_after(self.sources[source], start, self.horizon)
         return continue_times(times, start + np.arange(known), start + known - 1, self.horizon - known)
+
+    def window_times(self, source: int) -> TimeAxis | None:
+        """Returns the times of the frames of forecasts that are not joined, one forecast after the other; None without."""
+        times, starts = self.sources[source].times, self.starts[source]
+        if times is None or not starts or not self.rolling or self.joined:
+            return None
+        frames = self.sources[source].frames
+        further = max(0, starts[-1] + self.horizon - frames)
+        continued = continue_times(times, np.arange(frames), frames - 1, further)
+        return continued and continue_times(continued, self.written_indices(source), 0, 0)
 
 
 def make_plan(request: Request, reader: InputReader, forecaster: Forecaster) -> ForecastPlan:

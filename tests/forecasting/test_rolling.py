@@ -35,22 +35,83 @@ def test_rolling_equals_calling_the_forecaster_window_by_window(tmp_path):
     assert {shape[0] for shape in model.calls} <= {7, 8}  # one program for each run
 
 
-def test_rolling_netcdf_has_the_times_of_the_starts(tmp_path):
+def hourly(frames, units="hours since 2020-02-28T14:00:00"):
     xarray = pytest.importorskip("xarray")
-    hours = np.datetime64("2020-02-28T14") + np.arange(12) * np.timedelta64(1, "h")
-    data = xarray.Dataset({"rain": (("time", "y", "x"), movie(dtype=np.float32)[..., 0])}, {"time": hours})
-    data.to_netcdf(tmp_path / "a.nc")
-    run(tmp_path / "a.nc", rolling=True, every=1, out="b.nc")
-    with xarray.open_dataset("b.nc") as found:
+    rain = (("time", "y", "x"), movie(frames, dtype=np.float32)[..., 0], {"coordinates": "age lat"})
+    data = xarray.Dataset({"rain": rain}, {"age": ("time", np.arange(frames)), "lat": (("y", "x"), np.ones((8, 10)))})
+    return data.assign_coords(time=("time", np.arange(frames), {"units": units, "calendar": "standard"}))
+
+
+@pytest.mark.parametrize("kind", ["nc", "zarr", "h5"])
+def test_rolling_forecasts_have_reference_lead_and_valid_times_by_the_cf_conventions(tmp_path, kind):
+    xarray = pytest.importorskip("xarray")
+    hourly(12).to_netcdf(tmp_path / "a.nc")
+    run(tmp_path / "a.nc", rolling=True, every=1, out=f"b.{kind}")
+    options = {"consolidated": False, "engine": "zarr"} if kind == "zarr" else {}
+    with xarray.open_dataset(f"b.{kind}", decode_timedelta=True, **options) as found:
+        assert found["rain"].dims == ("start", "lead", "y", "x")
         assert found["rain"].shape == (9, 2, 8, 10)
-        assert (found["start_time"].values == hours[3:]).all()
+        hours = np.datetime64("2020-02-28T14") + np.arange(14) * np.timedelta64(1, "h")
+        assert (found["start"].values == hours[2:11]).all()  # of the last input frames
+        assert (found["valid_time"].values == np.stack([hours[3:12], hours[4:13]], 1)).all()
+        assert (found["lead"].values == np.array([1, 2], "m8[h]")).all()
+        assert (found["valid_time"] == found["start"] + found["lead"]).all()
+        assert found["start_frame"].values.tolist() == list(range(3, 12))
+        assert {found[name].attrs["standard_name"] for name in ("start", "lead", "valid_time")} == {
+            "forecast_reference_time", "forecast_period", "time",
+        }  # fmt: skip
+        assert {"valid_time", "lat"} <= {*found["rain"].coords}
+        assert "age" not in found.variables
+        assert "age" not in found["rain"].encoding.get("coordinates", "")
     run(tmp_path / "a.nc", rolling=True, out="c.nc")
     with xarray.open_dataset("c.nc") as found:
-        assert (found["time"].values == hours[3:]).all()
+        assert (found["time"].values == hours[3:12]).all()
         assert found["rain"].shape == (9, 8, 10)
 
 
-@pytest.mark.parametrize("dims", [("lead", "y", "x"), ("time", "window", "start"), ("time", "lead", "start_time")])
+@pytest.mark.parametrize(
+    ("units", "step", "lead"),
+    [
+        ("days since 2020-01-01", 0.25, ([6, 12], "hours")),
+        ("minutes since 2020-01-01", 60, ([60, 120], "minutes")),
+        ("seconds since 2020-01-01", 0.5, ([0.5, 1.0], "seconds")),
+        ("day as %Y%m%d.%f", 1, ([1, 2], "days")),
+        ("s", 5, ([5, 10], "s")),
+    ],
+)
+def test_lead_times_have_the_units_of_the_times_where_these_are_whole(tmp_path, units, step, lead):
+    netCDF4 = pytest.importorskip("netCDF4")
+    data = hourly(12, units)
+    data["time"] = ("time", step * np.arange(12) + (20200101 if "%" in units else 0), data["time"].attrs)
+    data.to_netcdf(tmp_path / "a.nc")
+    run(tmp_path / "a.nc", rolling=True, every=1, out="b.nc")
+    with netCDF4.Dataset("b.nc") as found:
+        assert (found["lead"][:].tolist(), found["lead"].units) == lead
+        assert found["valid_time"].units == found["start"].units == units
+
+
+def test_lead_times_in_months_are_numbers_of_frames(tmp_path):
+    xarray = pytest.importorskip("xarray")
+    data = hourly(12)
+    months = (np.datetime64("2020-01") + np.arange(14)).astype("M8[ns]")
+    data.assign_coords(time=months[:12]).to_netcdf(tmp_path / "a.nc")
+    run(tmp_path / "a.nc", rolling=True, every=1, out="b.nc")
+    with xarray.open_dataset("b.nc") as found:
+        assert (found["lead"].values.tolist(), found["lead"].attrs["units"]) == ([1, 2], "1")
+        assert (found["valid_time"].values[-1] == months[11:13]).all()
+
+
+def test_rolling_npz_has_dates_and_durations(tmp_path):
+    hours = np.datetime64("2020-01-01T00") + np.arange(14)
+    run(saved(tmp_path / "a.npz", movie(12), time=hours[:12]), rolling=True, every=3, out="b.npz")
+    found = np.load("b.npz")
+    assert found["start_frame"].tolist() == [3, 6, 9]
+    assert found["start"].tolist() == hours[[2, 5, 8]].tolist()
+    assert (found["start"][:, None] + found["lead"] == found["valid_time"]).all()
+    assert (found["valid_time"] == hours[[[3, 4], [6, 7], [9, 10]]]).all()
+
+
+@pytest.mark.parametrize("dims", [("lead", "y", "x"), ("time", "window", "start"), ("time", "lead", "start_frame")])
 def test_rolling_netcdf_finds_names_that_are_free(tmp_path, dims):
     xarray = pytest.importorskip("xarray")
     hours = np.datetime64("2020-02-28T14") + np.arange(12) * np.timedelta64(1, "h")
@@ -58,7 +119,7 @@ def test_rolling_netcdf_finds_names_that_are_free(tmp_path, dims):
     data = xarray.Dataset({"rain": (dims, frames[..., 0])}, {dims[0]: hours, dims[1]: np.arange(8), dims[2]: np.arange(10)})
     data.to_netcdf(tmp_path / "a.nc")
     run(tmp_path / "a.nc", rolling=True, every=1, out="b.nc")
-    with xarray.open_dataset("b.nc") as found:
+    with xarray.open_dataset("b.nc", decode_timedelta=False) as found:
         truth = np.stack([Line().of(frames[None, s - 3 : s], 2)[0, ..., 0] for s in range(3, 12)])
         np.testing.assert_allclose(found["rain"].values, truth, rtol=1e-5)
         windows, leads, *space = found["rain"].dims
@@ -66,10 +127,12 @@ def test_rolling_netcdf_finds_names_that_are_free(tmp_path, dims):
         assert found[leads].values.tolist() == [1, 2]
         along = {name: item.values.tolist() for name, item in found.variables.items() if item.dims == (windows,)}
         assert list(range(3, 12)) in along.values()
-        assert hours[3:].astype("M8[ns]").tolist() in along.values()
+        assert hours[2:-1].astype("M8[ns]").tolist() in along.values()
+        (valid,) = (item.values for item in found.variables.values() if item.dims == (windows, leads))
+        assert (valid[:, 0] == hours[3:]).all()
     # What was written goes on in turn, window after window; its lead times are channels.
     run("b.nc", Line(3, 2, 2, 2), out="c.nc", rolling=True, every=1)
-    with xarray.open_dataset("c.nc") as found:
+    with xarray.open_dataset("c.nc", decode_timedelta=False) as found:
         assert found["rain"].shape == (6, 2, 2, 8, 10)
 
 

@@ -21,7 +21,8 @@ from stlight_jax.data.formats.radar_hdf5 import radar_arrays
 from stlight_jax.data.formats.read_errors import read_errors
 from stlight_jax.data.formats.stored_arrays import ArrayFile, StoredArray
 from stlight_jax.data.formats.types import FrameSource, ReadOptions
-from stlight_jax.data.formats.written_arrays import WrittenArray, plan_arrays
+from stlight_jax.data.formats.writing_plan import plan_arrays
+from stlight_jax.data.formats.written_arrays import WrittenArray
 
 # Attributes of dimension scales and of netCDF's own bookkeeping, which hold in the file that has them only.
 _INTERNAL = ("DIMENSION_LIST", "REFERENCE_LIST", "CLASS", "NAME", "DIMENSION_LABELS", "_Netcdf4Dimid", "_Netcdf4Coordinates")
@@ -185,7 +186,7 @@ def _write(path: pathlib.Path, spec: OutputSpec) -> Iterator[WriteFrame]:
     """Writes the array under its name with the attributes of the source, its times, and the starts of windows."""
     import h5py
 
-    plan = plan_arrays(spec, text_dates=True)
+    plan = plan_arrays(spec, dates="text")
     with h5py.File(path, "w") as file:
         for key, attributes in plan.groups.items():
             file.require_group(key or "/").attrs.update(attributes)

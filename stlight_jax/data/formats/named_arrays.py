@@ -37,6 +37,11 @@ def is_time_name(key: str) -> bool:
     return _TIME_NAMES.fullmatch(_base_name(key)) is not None
 
 
+def side_of_name(key: str) -> str:
+    """Returns "x" or "y" if an array's name is one that coordinates of columns or rows usually have, else ""."""
+    return next((side for side, names in _DIRECTIONS.items() if names.fullmatch(_base_name(key))), "")
+
+
 def open_arrays(file: ArrayFile, options: ReadOptions) -> list[FrameSource]:
     """Returns the sequences in the arrays of a file.
 

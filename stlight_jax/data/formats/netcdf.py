@@ -24,7 +24,8 @@ from stlight_jax.data.formats.output_spec import OutputSpec
 from stlight_jax.data.formats.read_errors import read_errors
 from stlight_jax.data.formats.stored_arrays import ArrayFile, StoredArray, mostly_unwritten
 from stlight_jax.data.formats.types import FrameSource, ReadOptions
-from stlight_jax.data.formats.written_arrays import WrittenArray, plan_arrays
+from stlight_jax.data.formats.writing_plan import plan_arrays
+from stlight_jax.data.formats.written_arrays import WrittenArray
 
 _MOST_COMPRESSED = 10**5  # times that compression can make data smaller: zlib 1032, Zstandard 32,768
 _DTYPES = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32", "float64")
@@ -137,7 +138,7 @@ class _Variable:
 
 @contextlib.contextmanager
 def _write(path: pathlib.Path, spec: OutputSpec) -> Iterator[WriteFrame]:
-    """Writes a variable with its coordinates; windows have the dimensions `window` and `lead`, or names like these."""
+    """Writes a variable with its coordinates; windows have the dimensions `start` and `lead`, or names like these."""
     import netCDF4
 
     plan = plan_arrays(spec, keeps_groups=False)

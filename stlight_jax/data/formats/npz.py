@@ -12,17 +12,16 @@ import numpy as np
 from etils import epath
 
 from stlight_jax.data.available_memory import memory_available
-from stlight_jax.data.continued_times import to_datetime64
 from stlight_jax.data.formats.file_contents import check_archive, require_kind
 from stlight_jax.data.formats.file_format import FileFormat, OutputLimits, WriteFrame
 from stlight_jax.data.formats.named_arrays import open_arrays
 from stlight_jax.data.formats.npy import NpyVersionError, read_npy_header, write_npy_header, write_values
-from stlight_jax.data.formats.output_spec import OutputSpec, free_name
+from stlight_jax.data.formats.output_spec import OutputSpec
 from stlight_jax.data.formats.read_errors import read_errors
 from stlight_jax.data.formats.stored_arrays import ArrayFile, StoredArray
 from stlight_jax.data.formats.types import FrameSource, ReadOptions
 from stlight_jax.data.formats.value_conversion import to_stored
-from stlight_jax.data.times import counts_since, is_absolute
+from stlight_jax.data.formats.writing_plan import plan_arrays
 from stlight_jax.errors import InputError
 
 _BYTES_PER_READ = 2**20
@@ -141,36 +140,16 @@ class _ForwardArray:
 
 @contextlib.contextmanager
 def _write(path: pathlib.Path, spec: OutputSpec) -> Iterator[WriteFrame]:
-    """Writes the array under its name, uncompressed like `numpy.savez`, then times and the starts of windows."""
+    """Writes the array under its name, uncompressed like `numpy.savez`, then times and the arrays beside the frames."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
         with archive.open(f"{spec.key}.npy", "w", force_zip64=True) as file:
             write_npy_header(file, spec.array_shape, spec.dtype)
             yield lambda frame, index: write_values(file, to_stored(frame, spec))
-        for key, (values, _) in _extra_arrays(spec).items():
-            with archive.open(f"{key}.npy", "w") as file:
+        for array in plan_arrays(spec, dates="datetime64").coordinates:
+            values = np.asarray(array.values)
+            values = values.astype(str) if values.dtype.kind == "O" else values
+            with archive.open(f"{array.key}.npy", "w") as file:
                 np.lib.format.write_array(file, values, allow_pickle=False)
-
-
-def _extra_arrays(spec: OutputSpec) -> dict[str, tuple[np.ndarray, dict[str, Any]]]:
-    """Returns the arrays that are written beside the frames: their times, and where windows start.
-
-    Times are written as in the source. A name that the frames have already gets an underscore.
-
-    Returns:
-      {name: (values, attributes)}.
-    """
-    arrays: dict[str, tuple[np.ndarray, dict[str, Any]]] = {}
-    if spec.window_starts is not None:
-        arrays[free_name("start", [spec.key])] = np.asarray(spec.window_starts, np.int64), {}
-    if spec.times is not None:
-        key, stored, attributes = spec.times.key or "time", spec.times.stored, spec.times.attributes
-        if spec.times.dated and (counts_since(attributes) or is_absolute(attributes)):
-            stored = to_datetime64(spec.times)  # numbers would mean nothing without their units
-        stored = stored.astype(str) if stored.dtype.kind == "O" else stored
-        kept = {name: attributes[name] for name in ("units", "calendar") if name in attributes}
-        name = free_name(key if spec.window_starts is None else f"start_{key}", [spec.key, *arrays])
-        arrays[name] = stored, kept if stored.dtype.kind in "iuf" else {}
-    return arrays
 
 
 FORMAT = FileFormat(

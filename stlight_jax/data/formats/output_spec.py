@@ -39,7 +39,8 @@ class OutputSpec:
       items: length of the n-axis; None without one.
       window_starts: the index of the first frame of each window in its sequence; None: frames follow each other.
       frame_numbers: the index of each frame in its sequence, which numbers pictures; None: count from 0.
-      times: the moments of the frames, or of the first frames of the windows.
+      times: the moments of the frames, or of the last frames before the windows.
+      window_times: with windows, the moments of their frames, one window after the other.
       frame_rate: frames per second.
       dtype_requested: whether the user chose `dtype`; otherwise packed values are packed again.
       overflow: what the writers of arrays and of pictures of 16 bits count.
@@ -56,6 +57,7 @@ class OutputSpec:
     window_starts: np.ndarray | None = None
     frame_numbers: np.ndarray | None = None
     times: TimeAxis | None = None
+    window_times: TimeAxis | None = None
     frame_rate: float = 10.0
     dtype_requested: bool = False
     overflow: Overflow = dataclasses.field(default_factory=Overflow)

@@ -20,7 +20,8 @@ from stlight_jax.data.formats.output_spec import OutputSpec
 from stlight_jax.data.formats.read_errors import read_errors
 from stlight_jax.data.formats.stored_arrays import ArrayFile, StoredArray, describe_unwritten, mostly_unwritten
 from stlight_jax.data.formats.types import FrameSource, ReadOptions
-from stlight_jax.data.formats.written_arrays import WritingPlan, WrittenArray, plan_arrays
+from stlight_jax.data.formats.writing_plan import WritingPlan, plan_arrays
+from stlight_jax.data.formats.written_arrays import WrittenArray
 from stlight_jax.errors import InputError
 
 _DIMENSIONS = "_ARRAY_DIMENSIONS"  # xarray's attribute, in version 2

@@ -67,7 +67,7 @@ def test_items_and_windows_are_the_outer_axes(tmp_path, kind):
             assert file["start"][...].tolist() == [4, 7, 10]
     else:
         with pytest.importorskip("xarray").open_dataset(path) as data:
-            assert data["rain"].dims == ("sequence", "window", "lead", "y", "x")
+            assert data["rain"].dims == ("sequence", "start", "lead", "y", "x")
             np.testing.assert_array_equal(data["rain"].values, truth)
             assert data["start"].values.tolist() == [4, 7, 10]
             assert data["lead"].values.tolist() == [1, 2, 3, 4]
@@ -79,7 +79,7 @@ def has_values(item):
 
 
 @pytest.mark.parametrize("kind", ["npz", "h5", "nc"])
-@pytest.mark.parametrize("key", ["start", "start/rain", "start_time", "time", "window", "lead", "y", "channel"])
+@pytest.mark.parametrize("key", ["start", "start/rain", "start_frame", "time", "valid_time", "lead", "y", "channel"])
 def test_frames_keep_their_name_though_other_arrays_would_have_it(tmp_path, kind, key):
     frames = random_frames((3 * 4, 6, 7, 2), 1)  # three windows, four frames
     stamps = parse_times(np.array(["2020-01-01", "2020-01-02", "2020-01-03"], "M8[D]"), "time", "a.npz")
@@ -100,7 +100,7 @@ def test_frames_keep_their_name_though_other_arrays_would_have_it(tmp_path, kind
     np.testing.assert_array_equal(found.pop(key), frames.reshape(3, 4, 6, 7, 2))
     shapes = sorted(found, key=len)
     assert [4, 7, 10] in [found[name].tolist() for name in shapes]
-    assert len(found) == (2 if kind == "npz" else 3)  # places and times of windows, and lead times
+    assert len(found) == 3  # places and times of windows, and lead times
 
 
 def test_times_in_other_files(tmp_path):
