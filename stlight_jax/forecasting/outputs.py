@@ -1,5 +1,6 @@
 """The output files of a prediction: names, kinds, content, and that they replace nothing without permission."""
 
+import collections
 import contextlib
 import functools
 import os
@@ -63,15 +64,17 @@ class Outputs:
         self.formats = [requested or registry.continuation_format(info.format) for info in infos]
         one_array = len({(info.path, info.key) for info in infos}) == 1 and infos[0].item is not None
         self.stacked = one_array and self.formats[0].limits.outer_axes
-        self._in_folder = len(infos) > 1 and not self.stacked
+        self._several = len(infos) > 1 and not self.stacked
+        # One sequence in a folder is written as several are.
+        is_below = request.input_path.is_dir() and not any(_is_same(info.path, request.input_path) for info in infos)
+        self._in_folder = self._several or (is_below and not (named and named.suffix))
         if named is not None:
-            self._check_ending(named, requested)
+            self._check_ending(named, requested, forecaster.model.out_channels)
         ending = "" if self._in_folder else self.formats[0].output_ending
         source = request.input_path
         name = source.resolve().name if source.is_dir() else source.stem
         self.path = named or pathlib.Path(f"{name}_predicted{ending}")
-        endings = [file_format.output_ending for file_format in self.formats]
-        self._names = _file_names([source.original.name for source in plan.sources], endings)
+        self._names = _file_names([source.original for source in plan.sources], self.formats)
         beside = self.path.with_name(f"{self.path.name if self.is_folder else self.path.stem}.html")
         self.page = None if request.report == "none" else pathlib.Path(request.report or beside).expanduser()
         self.json = pathlib.Path(request.json).expanduser() if request.json else None
@@ -83,10 +86,13 @@ class Outputs:
         """Whether `path` is a folder of several files."""
         return self._in_folder or self.formats[0].writes_folders
 
-    def _check_ending(self, named: pathlib.Path, requested: FileFormat | None) -> None:
-        """Checks that a name with an ending is that of one file, and a name without one that of a folder."""
+    def _check_ending(self, named: pathlib.Path, requested: FileFormat | None, channels: int) -> None:
+        """Checks that a name with an ending is that of one file, and a name without one that of a folder.
+
+        One sequence of a file goes to a folder of pictures, or to a file in the folder if pictures cannot have its channels.
+        """
         out, ending = self._request.out, self.formats[0].output_ending
-        if named.suffix and self._in_folder:
+        if named.suffix and self._several:
             raise InputError(
                 f"--out={out}: {self._request.input_path} holds {len(self.plan.sources)} sequences, each of which needs a "
                 f"file of its own; give a folder without an ending, and --kind={self.formats[0].name}"
@@ -94,7 +100,10 @@ class Outputs:
         if not named.suffix and not self._in_folder:
             if ending and (requested or self.stacked):
                 raise InputError(f"--out={out} has no ending; name the file {out}{ending}")
-            self.formats = [PICTURE_FOLDER]
+            if channels in PICTURE_FOLDER.limits.channels:
+                self.formats = [PICTURE_FOLDER]
+            else:
+                self._in_folder = True
 
     def _spec(self, number: int, forecaster: Forecaster) -> OutputSpec:
         """Describes the file of a source: shape, type, missing values, value range and times."""
@@ -273,17 +282,32 @@ def _lies_in(path: pathlib.Path, other: pathlib.Path) -> bool:
     return other.exists() and any(parent.exists() and parent.samefile(other) for parent in (resolved, *resolved.parents))
 
 
-def _file_names(names: Sequence[str], endings: Sequence[str]) -> list[str]:
-    """Returns unique file names, one for each sequence, without folders or special characters."""
-    results: dict[str, None] = {}
-    for name, ending in zip(names, endings, strict=True):
-        plain = re.sub(r"[^\w.-]+", "_", os.path.splitext(name)[0] if "#" not in name else name).strip("_.")
-        plain, number = plain or "frames", 2
-        unique = plain
+def _is_same(path: os.PathLike, other: pathlib.Path) -> bool:
+    return os.path.exists(path) and os.path.samefile(path, other)
+
+
+def _file_names(sequences: Sequence[FrameSource], formats: Sequence[FileFormat]) -> list[str]:
+    """Returns unique file names, one for each sequence, without folders, old endings or special characters.
+
+    The name of an array is part of the name only if sequences of one file need it.
+    """
+    files, arrays = zip(*(_parts_of_name(sequence.name) for sequence in sequences), strict=True)
+    counts, results = collections.Counter(files), dict[str, None]()
+    for file, array, file_format in zip(files, arrays, formats, strict=True):
+        whole = f"{file}{array}" if counts[file] > 1 else file
+        plain = re.sub(r"[^\w.-]+", "_", whole).strip("_.") or "frames"
+        unique, number, ending = plain, 2, file_format.output_ending
         while f"{unique}{ending}" in results:
             unique, number = f"{plain}_{number}", number + 1
         results[f"{unique}{ending}"] = None
     return list(results)
+
+
+def _parts_of_name(name: str) -> tuple[str, str]:
+    """Splits the name of a sequence, such as `x.npz#rain[2]`, into that of its file without the ending, and the rest."""
+    file = re.sub(r"(#.*|\[\d+\])$", "", name)
+    has_ending = registry.input_format(file) is not None or file.lower().endswith(".zarr")
+    return os.path.splitext(file)[0] if has_ending else file, name.removeprefix(file)
 
 
 def _draw_strip(path: pathlib.Path, scaling: Scaling, forecast: Forecast, prediction: np.ndarray) -> None:

@@ -181,11 +181,49 @@ def test_items_of_one_array_are_stacked_and_other_sequences_files_of_a_folder(tm
     run(folder)
     found = tmp_path / "here" / "many_predicted"
     np.testing.assert_array_equal(np.load(found / "a.npy"), truth[0, ..., 0])
-    np.testing.assert_array_equal(np.load(found / "deep_a.npz_rain.npz")["rain"], truth[1, ..., 0])
+    np.testing.assert_array_equal(np.load(found / "deep_a.npz")["rain"], truth[1, ..., 0])
     with pytest.raises(InputError, match="holds 2 sequences, each of which needs a file of its own"):
         run(folder, out="e.npy")
     run(folder, out="f", kind="png", start=4)
     assert len(list((tmp_path / "here" / "f").glob("*.png"))) == 2
+
+
+@pytest.mark.parametrize("ending", [".npy", ".npz", ".h5", ".gif", ""])
+@pytest.mark.parametrize("out", [{}, {"out": "b"}, {"out": "b", "kind": "npz"}, {"out": "b", "kind": "pictures"}])
+def test_a_folder_with_one_sequence_is_written_in_the_form_of_one_with_two(current_folder, ending, out):
+    """Two cameras, or files of two stations; `deep` keeps them apart from files that would be joined."""
+    for count in (1, 2):
+        folder = current_folder.parent / f"in{count}"
+        folder.mkdir()
+        for number in range(count):
+            (folder / f"deep{number}").mkdir()
+            saved(folder / f"deep{number}" / f"{'ab'[number]}{ending}", movie(channels=1))
+        run(folder, **{**out, **({"out": f"b{count}"} if out else {})})
+    one, two = (
+        sorted(str(item.relative_to(name)) for item in pathlib.Path(name).rglob("*") if item.is_file())
+        for name in (("b1", "b2") if out else ("in1_predicted", "in2_predicted"))
+    )
+    assert one == [name for name in two if not name.startswith("deep1")]
+    endings = {"npz": ".npz", "pictures": ".png"}.get(out.get("kind"), ending or ".png")
+    assert {pathlib.Path(name).suffix for name in one if ".stlight" not in name} == {endings}
+
+
+def test_frames_that_are_no_pictures_are_written_to_a_folder_in_the_inputs_format(current_folder):
+    source = saved(current_folder.parent / "x.npz", movie(channels=2))
+    run(source, Line(in_channels=2, out_channels=2), out="b")
+    assert np.load("b/x.npz")["rain"].shape == (2, 8, 10, 2)
+
+
+def test_names_of_files_hold_the_array_only_where_they_must(current_folder):
+    folder = current_folder.parent / "many"
+    folder.mkdir()
+    for name in ("x.npz", "radar.2020.npz"):
+        np.savez(folder / name, volume=movie()[..., 0])
+    np.savez(folder / "two.npz", rain=movie()[..., 0], snow=movie()[..., 0])
+    np.save(folder / "items.npy", np.stack([movie(), movie()]))
+    run(folder, out="b")
+    names = {item.name for item in pathlib.Path("b").iterdir() if not item.name.startswith(".")}
+    assert names == {"x.npz", "radar.2020.npz", "two_rain.npz", "two_snow.npz", "items_0.npy", "items_1.npy"}
 
 
 def test_reading_as_in_training(tmp_path, capsys):
