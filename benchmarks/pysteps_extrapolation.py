@@ -10,8 +10,9 @@ the six input frames, then semi-Lagrangian extrapolation. Where pysteps has no v
 import pathlib
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
+from stlight_jax.commands.run_command import run_script
 from stlight_jax.console.text_table import text_table
 from stlight_jax.data.resize import resize_valid
 
@@ -72,7 +73,7 @@ def by_optical_flow(inputs: np.ndarray) -> np.ndarray:
     return np.concatenate([np.asarray(forecast(frames[None, ..., None])[..., 0]) for frames in inputs])
 
 
-def main(_: list[str]) -> None:
+def main() -> None:
     """Prints a table for each clip."""
     for name in CLIPS:
         inputs, targets = windows(name, pathlib.Path(flags.FLAGS.data))
@@ -94,4 +95,4 @@ def main(_: list[str]) -> None:
 
 if __name__ == "__main__":  # a test imports this file
     flags.DEFINE_string("data", None, "Folder with the data sets.", required=True)
-    app.run(main)
+    run_script(main)

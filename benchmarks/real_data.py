@@ -24,9 +24,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
+from stlight_jax.commands.run_command import run_script
 from stlight_jax.console.text_table import text_table
+from stlight_jax.errors import InputError
 
 _ROOT = pathlib.Path(__file__).parent.parent
 
@@ -176,12 +178,12 @@ def _spread(values: list[float]) -> str:
     return mean if len(values) == 1 else f"{mean} ({min(values):.4g}..{max(values):.4g})"
 
 
-def main(_: list[str]) -> None:
+def main() -> None:
     """Carries out the runs that have no record yet, and writes the summary of all records in the folder."""
     out, data = pathlib.Path(_OUT.value), pathlib.Path(_DATA.value)
     for name in _ONLY.value:
         if name not in RUNS:
-            raise app.UsageError(f"--only: no run {name}; choose among {', '.join(RUNS)}")
+            raise InputError(f"--only: no run {name}; choose among {', '.join(RUNS)}")
     for seed in map(int, _SEEDS.value):
         for name in _ONLY.value:
             record = out / name / f"seed_{seed}.json"
@@ -207,4 +209,4 @@ def _write_summary(out: pathlib.Path) -> str:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    run_script(main)

@@ -38,6 +38,9 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 def main() -> None:
     """Serves orders until standard input ends. Arguments: framework, mode, network and frames as JSON."""
+    if "--help" in sys.argv:
+        print(__doc__)
+        return
     framework, mode, spec = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
     contestant = JaxContestant(mode, spec) if framework == "jax" else TorchContestant(mode, spec)
     ready: dict[str, Callable[[], None]] = {}

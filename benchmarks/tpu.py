@@ -1,6 +1,6 @@
 """Compiles the published networks for TPUs and bounds their speed there, with one setting varied at a time. Needs no TPU.
 
-Needs `pip install -e ".[tpu-aot]"`. Each program takes minutes to compile. Finished programs are kept in OUT, so you can
+Needs `pip install 'stlight_jax[tpu-aot]'`. Each program takes minutes to compile. Finished programs are kept in OUT, so you can
 interrupt the script and start it again; after a change of the code give another --out, or delete the folder.
 
     python benchmarks/tpu.py --out=benchmarks/results/tpu
@@ -16,9 +16,9 @@ from typing import Any
 
 import jax
 import ml_collections
-from absl import app, flags
+from absl import flags
 
-from stlight_jax.commands.run_command import quiet_libraries
+from stlight_jax.commands.run_command import run_script
 from stlight_jax.console.messages import print_message
 from stlight_jax.data.load import check_config, frame_size
 from stlight_jax.reports.figures import draw_programs
@@ -82,9 +82,8 @@ PUBLISHED = (
 )
 
 
-def main(_: list[str]) -> None:
+def main() -> None:
     """Compiles the cases that are not in the folder yet, and writes their table and chart."""
-    quiet_libraries()
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_enable_compilation_cache", False)
     out = pathlib.Path(_OUT.value)
@@ -156,4 +155,4 @@ def _widths() -> str:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    run_script(main)

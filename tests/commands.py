@@ -57,4 +57,5 @@ def _run(arguments: tuple[str, ...], folder: pathlib.Path, written: list[pathlib
         runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
     else:
         sys.argv = list(arguments)
+        sys.path.insert(0, os.path.dirname(os.path.abspath(arguments[0])))
         runpy.run_path(arguments[0], run_name="__main__")

@@ -121,17 +121,41 @@ def test_inspect_explains_that_the_paper_leaves_depthwise_out():
     [
         (("-m", "stlight_jax", "inspekt"), "no command 'inspekt'; choose one of train, evaluate"),
         (
-            ("-m", "stlight_jax", "inspect"),
+            ("train.py", "--workdir=x"),
             "--config is missing (The config: the name of a shipped one with a size, such as moving_mnist:L, ",
+        ),
+        (("-m", "stlight_jax", "inspect"), "give --config=NAME:SIZE, such as moving_mnist:L, or a trained network, --workdir="),
+        (
+            ("-m", "stlight_jax", "inspect", "--config=kth:S", "--model=tiny"),
+            "--config and --workdir or --model name two networks",
+        ),
+        (("-m", "stlight_jax", "inspect", "--workdir=/nowhere"), "--workdir=/nowhere: no such file or folder"),
+        (
+            ("-m", "stlight_jax", "inspect", "--model=tinny"),
+            "--model=tinny: no such file or folder; the shipped networks are tiny",
+        ),
+        (("-m", "stlight_jax", "inspect", "--config=tiny:L"), "--config=tiny:L: tiny has one config; leave out :L"),
+        (("-m", "stlight_jax", "inspect", "--config=tests"), "--config=tests: tests/checkpoints: no checkpoint here"),
+        (
+            ("-m", "stlight_jax", "inspect", "--config=frames:S"),
+            "the config does not fix the size of the frames; give --frame_size=",
+        ),
+        (
+            ("-m", "stlight_jax", "inspect", "--config=tests/config/configs_of_version_0_1.json"),
+            "configs_of_version_0_1.json holds no config; expected the config.json of a run",
         ),
         (("-m", "stlight_jax", "inspect", "--config=configs/moving_mnist.py:Q"), "no size 'Q'; choose one of tiny, XS"),
         (
             ("-m", "stlight_jax", "inspect", "--config=configs/nothing.py"),
-            "--config=configs/nothing.py is neither a shipped config nor a file",
+            "--config=configs/nothing.py is neither a shipped config nor a file; choose one of frames, kitti_caltech, kth, ",
+        ),
+        (
+            ("-m", "stlight_jax", "inspect", "--config=configs/frame.py"),
+            "--config=configs/frame.py is neither a shipped config nor a file (did you mean configs/frames.py?); choose one of",
         ),
         (
             ("-m", "stlight_jax", "inspect", "--config=moving_mnst:tiny"),
-            "--config=moving_mnst is neither a shipped config nor a file; choose one of frames, kitti_caltech, kth, ",
+            "--config=moving_mnst is neither a shipped config nor a file (did you mean moving_mnist?); choose one of frames, ",
         ),
         (
             ("-m", "stlight_jax", "inspect", "--config=configs/moving_mnist.py", "--config.model.hiden_dim=3"),
@@ -189,6 +213,14 @@ def test_mistakes_get_one_line_and_exit_status_2(arguments, message):
         ("def get_config():\n  return {}['x']", r"error: the config file failed with KeyError: x \(.*mine.py, line 2"),
         ("\0", r"error: the config file failed with SyntaxError: .* \(.*mine.py\); expected a program in Python"),
         ("x = 1", "error: .*mine.py: the file of --config has no function get_config"),
+        (
+            "def get_config():\n  pass",
+            "error: .*mine.py: get_config returns NoneType; expected a ConfigDict, as base_config .*",
+        ),
+        (
+            "from ml_collections import ConfigDict\ndef get_config():\n  return ConfigDict({'depth': 2}).dept",
+            r'error: the config file failed with AttributeError: .*Did you mean "depth" instead of .* \(.*mine.py, line 3',
+        ),
     ],
 )
 def test_mistakes_in_a_config_file_are_placed(tmp_path, content, message):
@@ -223,11 +255,17 @@ def test_another_pipe_that_breaks_is_a_defect():
 @pytest.mark.parametrize(
     ("arguments", "contents"),
     [
-        (("train.py", "--help"), ("--workdir\n", "--[no]allow_changes\n", "--coordinator\n")),
+        (
+            ("train.py", "--help"),
+            ("--config  (required)\n", "--workdir  (required)\n", "--[no]allow_changes\n", "--coordinator\n"),
+        ),
         (("eval.py", "--help"), ("--checkpoint\n", "Default: both.")),
         (("-m", "stlight_jax", "--help"), tuple(f"\n  {name} " for name in COMMANDS)),
         (("-m", "stlight_jax", "prepare", "--help"), ("taxibj|kth|kitti_caltech|", "Name of the data set;")),
-        (("benchmarks/shipped_tiny.py", "--help"), ("--workdir:",)),
+        (("benchmarks/shipped_tiny.py", "--help"), ("--workdir  (required)\n",)),
+        (("benchmarks/throughput.py", "--help"), ("--repeats\n", "--config\n")),
+        (("train.py", "--helpfull"), ("--workdir  (required)\n", "--verbosity\n")),
+        (("benchmarks/shipped_tiny.py", "--helpfull"), ("--workdir  (required)\n", "--verbosity\n")),
     ],
 )
 def test_help(arguments, contents):
@@ -322,3 +360,10 @@ class EndlessSequences:
     def frames(self, indices, epoch=0):
         time.sleep(0.01)
         return np.zeros((len(indices), 2, 4, 4, 1), np.uint8)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda path: path.stem)
+def test_every_benchmark_explains_itself(path):
+    result = run(str(path), "--help")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert len(result.stdout.splitlines()) > 2

@@ -5,11 +5,12 @@ import dataclasses
 import difflib
 import re
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
+import ml_collections
 from absl import flags, logging
 
-from stlight_jax.commands.shared_flags import ConfigFileError
+from stlight_jax.commands.config_source import ConfigFileError
 from stlight_jax.errors import InputError
 
 _HELP_WIDTH = 100
@@ -60,17 +61,40 @@ class Command:
         self.define_flags(values, arguments)
         parse_flags(values, arguments, self.positional)
         self.check(values)
+        if "config" in values and values.config is not None:
+            _check_config(values.config)
         return values
 
     def help(self, arguments: Sequence[str]) -> str:
-        """Returns the description and all flags in the order of their definition.
+        """Returns the description and all flags of the command, in the order of their definition.
 
         Args:
-          arguments: as for `parse`.
+          arguments: as for `parse`. `--helpfull` adds the flags that all commands have.
         """
         values = flags.FlagValues()
         self.define_flags(values, arguments[:1])
-        return "\n".join([f"{self.description.strip()}\n\nFlags:", *map(_flag_help, _defined(values))])
+        return help_text(self.description, _defined(values), arguments)
+
+
+def help_text(description: str, own: Iterable[flags.Flag], arguments: Sequence[str]) -> str:
+    """Returns a description and the help texts of flags.
+
+    Args:
+      description: text above the flags.
+      own: flags of the command.
+      arguments: the command line. `--helpfull` adds the flags that all commands have.
+    """
+    lines = [f"{description.strip()}\n\nFlags:", *map(_flag_help, own)]
+    if not any(argument.lstrip("-") == "helpfull" for argument in arguments[1:]):
+        return "\n".join([*lines, "\n--helpfull also shows the flags that all commands have, for logging."])
+    return "\n".join([*lines, "\nFlags of all commands:", *map(_flag_help, flags.FLAGS.get_flags_for_module(logging))])
+
+
+def _check_config(config: ml_collections.ConfigDict) -> None:
+    """Refuses values that are wrong whatever the data, before the libraries of a training load."""
+    from stlight_jax.data.load import check_config, network_config
+
+    network_config(check_config(config))
 
 
 def parse_flags(values: flags.FlagValues, arguments: Sequence[str], positional: str | None = None) -> None:
@@ -120,14 +144,19 @@ def _deferred_validation(values: flags.FlagValues) -> Iterator[None]:
 
 
 def _check_required(values: flags.FlagValues) -> None:
-    """Refuses a command line that lacks required flags, which are the flags with a validator and no value.
+    """Refuses a command line that lacks required flags.
 
     Raises:
       InputError: Names all missing flags, each with the first sentence of its help text.
     """
-    missing = [flag for flag in _defined(values) if flag.validators and flag.value is None]
+    missing = [flag for flag in _defined(values) if _is_required(flag)]
     if missing:
         raise InputError("; ".join(f"--{flag.name} is missing ({_first_sentence(flag.help)})" for flag in missing))
+
+
+def _is_required(flag: flags.Flag) -> bool:
+    """Returns whether a flag has a validator and no value yet."""
+    return bool(flag.validators) and flag.value is None
 
 
 def _first_sentence(text: str) -> str:
@@ -149,10 +178,11 @@ def _defined(values: flags.FlagValues) -> list[flags.Flag]:
 
 def _flag_help(flag: flags.Flag) -> str:
     text = flag.help or ""
-    if flag.default not in (None, "", False):
+    if flag.default:
         text += f" Default: {str(flag.default_as_str).strip(chr(39))}."
     indented = textwrap.fill(text, _HELP_WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6, break_on_hyphens=False)
-    return f"  --{'[no]' if flag.boolean else ''}{flag.name}\n{indented}"
+    required = "  (required)" if _is_required(flag) else ""
+    return f"  --{'[no]' if flag.boolean else ''}{flag.name}{required}\n{indented}"
 
 
 def _unknown_key(error: BaseException) -> str:

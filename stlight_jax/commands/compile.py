@@ -9,11 +9,18 @@ from collections.abc import Sequence
 from absl import flags
 
 from stlight_jax.commands.command import Command
-from stlight_jax.commands.shared_flags import chosen_frame_size, define_config_flag, define_frame_size_flag
+from stlight_jax.commands.network_flags import (
+    check_config_or_network,
+    define_frame_size_flag,
+    define_network_flags,
+    network_to_count,
+)
+from stlight_jax.commands.shared_flags import define_config_flag
 
 
 def _define_flags(values: flags.FlagValues, arguments: Sequence[str]) -> None:
-    define_config_flag(values, arguments, required=True)
+    define_config_flag(values, arguments)
+    define_network_flags(values)
     slices = "Slices, separated by commas: CHIP:LAYOUT, such as v5e:4x4 or v4:2x2x4."
     flags.DEFINE_list("topology", None, slices, values, required=True)
     flags.DEFINE_integer("batch_per_chip", 16, "Sequences per chip and step.", lower_bound=1, flag_values=values)
@@ -23,12 +30,10 @@ def _define_flags(values: flags.FlagValues, arguments: Sequence[str]) -> None:
 
 
 def _run(values: flags.FlagValues) -> None:
-    from stlight_jax.data.load import check_config
     from stlight_jax.tpu_planning.compile_report import report_compilation
 
-    config = check_config(values.config)
-    frame_size = chosen_frame_size(config, values.frame_size)
+    config, frame_size = network_to_count(values)
     report_compilation(config, frame_size, values.topology, values.batch_per_chip, values.search, values.out)
 
 
-COMMAND = Command(__doc__, _define_flags, _run)
+COMMAND = Command(__doc__, _define_flags, _run, check_config_or_network)

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from absl import flags
 
 from stlight_jax.commands.command import Command
-from stlight_jax.commands.shared_flags import check_network
+from stlight_jax.commands.network_flags import chosen_network, define_network_flags
 from stlight_jax.inference.shipped_networks import SUFFIX
 
 
 def _define_flags(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     text = functools.partial(flags.DEFINE_string, flag_values=values)
-    text("workdir", None, "Folder of a run or of a checkpoint, or the name of a shipped network such as tiny.", required=True)
+    define_network_flags(values)
     text("checkpoint", "best", "Checkpoint of a run: best (lowest validation MSE), last, or a step.")
     text("out", None, f"File to write; its name ends in {SUFFIX}.", required=True)
     flags.DEFINE_enum("dtype", None, ["float32", "bfloat16"], "Type of the activations; model.dtype by default.", values)
@@ -24,13 +24,15 @@ def _define_flags(values: flags.FlagValues, arguments: Sequence[str]) -> None:
 
 
 def _check(values: flags.FlagValues) -> None:
-    check_network(values.workdir, "workdir")
+    chosen_network(values)
 
 
 def _run(values: flags.FlagValues) -> None:
     from stlight_jax.inference.export import export_file
 
-    export_file(values.workdir, values.out, checkpoint=values.checkpoint, dtype=values.dtype, overwrite=values.overwrite)
+    export_file(
+        chosen_network(values), values.out, checkpoint=values.checkpoint, dtype=values.dtype, overwrite=values.overwrite
+    )
 
 
 COMMAND = Command(__doc__, _define_flags, _run, _check)

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from stlight_jax.commands.command import Command
-from stlight_jax.commands.shared_flags import check_exists, check_network, define_value_range_flag
+from stlight_jax.commands.network_flags import chosen_network, define_network_flags
+from stlight_jax.commands.shared_flags import check_exists, define_value_range_flag
 from stlight_jax.errors import InputError
-from stlight_jax.inference.shipped_networks import shipped
 
 if TYPE_CHECKING:
     from stlight_jax.forecasting.request import Request
@@ -35,14 +35,13 @@ def _define_flags(values: flags.FlagValues, arguments: Sequence[str]) -> None:
         for define in (flags.DEFINE_string, flags.DEFINE_integer, flags.DEFINE_bool, flags.DEFINE_enum)
     )
     # the network
-    text("workdir", None, "The network: folder of a run, a checkpoint or a .stlight file.")
-    text("model", None, "The network: name of a shipped one, such as tiny.")
+    define_network_flags(values)
     text("checkpoint", "best", "Checkpoint of a run: best (lowest validation MSE), last, or a step.")
     choice("rollout", "blocks", ["blocks", "frames"], "Feed back whole forecasts or frames, beyond the network's horizon.")
     integer("tile", None, "Side in pixels of the tiles that large frames are divided into; chosen automatically by default.")
     integer("overlap", None, "Pixels that neighbouring tiles share.")
     # the forecasts
-    text("input", None, "File or folder with the input frames; --input= may be left out.")
+    text("input", None, "Required: file or folder with the input frames; --input= may be left out.")
     integer("horizon", None, "Number of frames to predict; the network's own by default.")
     integer("start", None, "Index of the first frame to predict, from the end if negative; after the last frame by default.")
     text("truth", None, "File or folder of the true frames, which follow the last frame of INPUT.")
@@ -71,11 +70,7 @@ def _define_flags(values: flags.FlagValues, arguments: Sequence[str]) -> None:
 def _check(values: flags.FlagValues) -> None:
     if not values.input:
         raise InputError("name the input: stlight predict INPUT --workdir=RUN, or --model=tiny")
-    if bool(values.workdir) == bool(values.model):
-        raise InputError("give either --workdir=RUN, a network you have trained, or --model=NAME, a shipped one such as tiny")
-    if values.model and values.model not in shipped():
-        raise InputError(f"--model={values.model}: choose one of {', '.join(shipped())}; folders and files go to --workdir")
-    check_network(values.workdir, "workdir")
+    chosen_network(values)
     check_exists(values.truth, "truth")
     _request(values).check()
 
@@ -98,7 +93,7 @@ def _run(values: flags.FlagValues) -> None:
     from stlight_jax.inference.forecaster import Forecaster
 
     settings = {name: values.flag_values_dict()[name] for name in _NETWORK_FLAGS}
-    predict(_request(values), Forecaster.load(values.workdir or values.model, **settings))
+    predict(_request(values), Forecaster.load(chosen_network(values), **settings))
 
 
 def _fill_value(text: str) -> float | None:

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 from absl import flags, logging
 
-from stlight_jax.commands.command import Command, parse_flags
+from stlight_jax.commands.command import Command, help_text, parse_flags
+from stlight_jax.commands.shared_flags import define_config_flag
 from stlight_jax.console import signals
 from stlight_jax.errors import InputError, PreemptedError, StlightError, TerminationInterrupt
 
@@ -45,8 +46,9 @@ def run_script(main: Callable[[], None]) -> None:
     """
     if _asks_for_help(sys.argv):
         with exit_quietly_without_reader():
-            print(sys.modules[main.__module__].__doc__ or "")
-            print(flags.FLAGS.main_module_help(), flush=True)
+            modules = flags.FLAGS.flags_by_module_dict()  # also of libraries
+            own = [flag for name in (sys.argv[0], define_config_flag.__module__) for flag in modules.get(name, [])]
+            print(help_text(sys.modules[main.__module__].__doc__ or "", own, sys.argv), flush=True)
         sys.exit(0)
 
     def parse() -> flags.FlagValues:
@@ -73,7 +75,7 @@ def quiet_libraries() -> None:
 
 
 def _asks_for_help(arguments: Sequence[str]) -> bool:
-    return any(argument in ("--help", "-help", "-h") for argument in arguments[1:])
+    return any(argument in ("--help", "-help", "-h", "--helpfull", "-helpfull") for argument in arguments[1:])
 
 
 def _run(parse: Callable[[], flags.FlagValues], main: Callable[[flags.FlagValues], None]) -> None:

@@ -42,6 +42,12 @@ class RunConfig(Section):
         """Returns plain data, as in `config.json` and in checkpoints."""
         return dataclasses.asdict(self)
 
+    def to_config_dict(self) -> ml_collections.ConfigDict:
+        """Returns the config as a file in `configs/` does, so that single keys can be replaced."""
+        config = base_config(self.dataset, self.size, type(self.data))
+        config.update(self.to_dict())
+        return config
+
 
 def base_config(
     dataset: str, size: str, data: type[Section] | None = None, sizes: Iterable[str] | None = None

@@ -110,23 +110,43 @@ def load(path: epath.PathLike, which: str = "best") -> TrainedModel:
     Raises:
       InputError: The network does not exist, is damaged, or was written by an unknown version.
     """
+    found = _find(path, which)
+    return _read(found, str(path)) if found.suffix == SUFFIX else _from_checkpoint(found, which)
+
+
+def describe(path: epath.PathLike, which: str = "best") -> dict[str, Any]:
+    """Returns the description of a trained network, see `TrainedModel`; of a checkpoint it reads no weights.
+
+    Args:
+      path: As for `load`.
+      which: As for `load`.
+
+    Raises:
+      InputError: The network does not exist, is damaged, or was written by an unknown version.
+    """
+    found = _find(path, which)
+    return _read(found, str(path)).description if found.suffix == SUFFIX else _checkpoint(found, which)[2]
+
+
+def _find(path: epath.PathLike, which: str) -> epath.Path:
+    """Returns the folder or the `.stlight` file that a user's path stands for."""
     if not isinstance(path, str | os.PathLike) or not os.fspath(path):
         raise InputError(f"expected a run's folder, a {SUFFIX} file or the name of a shipped network, got {path!r}")
     is_shipped = str(path) in shipped()
     if (is_shipped or epath.Path(path).suffix == SUFFIX) and which != "best":
         raise InputError(f"{path} holds one checkpoint; {which!r} cannot be chosen from it")
     if is_shipped:
-        return _read(epath.Path(shipped_networks.FOLDER / f"{path}{SUFFIX}"), str(path))
+        return epath.Path(shipped_networks.FOLDER / f"{path}{SUFFIX}")
     paths.connect(path, checkpoints=True)
     found = epath.Path(path).expanduser()
     if found.suffix == SUFFIX:
-        return _read(found, str(path))
+        return found
     if not found.exists():
         names = f", or the name of a shipped network ({', '.join(shipped())})" if "/" not in str(path) else ""
         raise InputError(f"{path}: there is no such folder or file{names}")
     if not found.is_dir():
         raise InputError(f"{path} is a file; expected a workdir, the folder of a checkpoint, or a file that ends in {SUFFIX}")
-    return _from_checkpoint(found, which)
+    return found
 
 
 def write(path: epath.PathLike, model: TrainedModel) -> None:
@@ -161,13 +181,21 @@ def write(path: epath.PathLike, model: TrainedModel) -> None:
     write_atomic(epath.Path(path), archive.getvalue())
 
 
-def _from_checkpoint(folder: epath.Path, which: str) -> TrainedModel:
+def _checkpoint(folder: epath.Path, which: str) -> tuple[epath.Path, int, dict[str, Any]]:
+    """Finds a checkpoint; returns the folder of the checkpoints, its step and its description."""
     from stlight_jax.runs import checkpoint  # Orbax is slow to import, and `.stlight` files do not need it
 
     directory, step = checkpoint.locate(folder, which)
     description = checkpoint.load_description(directory, step)
     if not isinstance(description, dict) or "config" not in description:
         raise InputError(f"{directory / str(step)} was not written by this package, or by an unknown version")
+    return directory, step, description
+
+
+def _from_checkpoint(folder: epath.Path, which: str) -> TrainedModel:
+    from stlight_jax.runs import checkpoint
+
+    directory, step, description = _checkpoint(folder, which)
     try:
         checked = check_config(description["config"])
         config = network_config(checked)

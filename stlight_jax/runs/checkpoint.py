@@ -79,7 +79,7 @@ def choose_step(directory: epath.PathLike, which: str) -> int:
     """
     available = steps(directory)
     if not available:
-        raise InputError(f"{directory}: no checkpoint here; train first, or check --workdir")
+        raise InputError(f"{directory}: no checkpoint here; train first, or name the folder of a run")
     if which == "best":
         return _best_step(directory)
     if which == "last":

@@ -1,6 +1,7 @@
 """Conversion of PyTorch weights to a checkpoint, and of a checkpoint to PyTorch weights."""
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 import chex
@@ -10,15 +11,19 @@ import numpy as np
 from etils import epath
 
 from stlight_jax.console.messages import print_message
+from stlight_jax.data.datasets.all_datasets import find_dataset
 from stlight_jax.data.load import check_config, network_config
 from stlight_jax.data.load import frame_size as config_frame_size
 from stlight_jax.errors import InputError
-from stlight_jax.parallel.launchers import PmapLauncher
+from stlight_jax.inference import trained
 from stlight_jax.runs import checkpoint
 from stlight_jax.runs.checkpoint_writer import save_variables
 from stlight_jax.runs.workdir import Workdir
 from stlight_jax.torch_reference import weight_files, weights
 from stlight_jax.torch_reference.weight_choice import WeightChoice
+
+# What a checkpoint keeps of the training of a run, see `TrainedModel.description`.
+_OF_TRAINING = ("value_range", "scaling", "channels")
 
 
 def checkpoint_from_torch(
@@ -26,8 +31,7 @@ def checkpoint_from_torch(
     weights_file: epath.PathLike,
     workdir: epath.PathLike,
     key_map: dict[str, str] | None = None,
-    frame_size: tuple[int, int] | None = None,
-    value_range: tuple[float, float] = (0, 255),
+    training: Mapping[str, Any] | None = None,
     *,
     weights_key: str | None = None,
     ignore_unexpected: bool = False,
@@ -41,8 +45,9 @@ def checkpoint_from_torch(
       weights_file: the file of weights, see `weight_files.read_weights`.
       workdir: a folder without checkpoints; made if it does not exist.
       key_map: see `weights.variables_from_torch`.
-      frame_size: (height, width) of the frames for prediction, kept in the checkpoint; None for the config's.
-      value_range: the stored values that the network sees as 0 and 1; kept in the checkpoint.
+      training: facts of the training, kept in the checkpoint, under the names of `TrainedModel.description`:
+        "frame_size" for prediction, by default the config's; "value_range", by default 0 to 255; "data", "scaling" and
+        "channels" of a run whose data the network was trained on.
       weights_key: see `weight_choice.WeightChoice.choose`.
       ignore_unexpected: see `weight_choice.WeightChoice.choose`.
 
@@ -54,41 +59,55 @@ def checkpoint_from_torch(
     """
     checked = check_config(config)
     model_config, config_size = network_config(checked), config_frame_size(checked)
-    frame_size = frame_size or config_size
+    training = {
+        "value_range": {"stored": [0.0, 255.0], "network": [0.0, 1.0]},
+        "data": {},
+        "channels": None,
+        **(training or {}),
+    }
+    frame_size = training.get("frame_size") or config_size
     if frame_size is None:
         raise InputError("the config has no frame size; give --frame_size=HEIGHTxWIDTH")
     height, width = frame_size
     model_config.check_frames((1, model_config.seen_frames, height, width, model_config.in_channels))
-    if not value_range[0] < value_range[1]:
-        raise InputError(f"value_range is {value_range[0]}, {value_range[1]}; the first value must be less than the second")
+    low, high = training["value_range"]["stored"]
+    if not np.all(np.less(low, high)) and "scaling" not in training:
+        raise InputError(f"value_range is {low}, {high}; the first value must be less than the second")
     found, shapes = weight_files.read_weights(weights_file), weights.torch_shapes(model_config)
     state_dict = WeightChoice(found, shapes, key_map, str(weights_file)).choose(weights_key, ignore_unexpected)
     variables = _as_float32(weights.stacked_variables(model_config, state_dict), weights_file)
     chex.assert_trees_all_equal_shapes(variables, weights.variable_shapes(model_config))
-    if config_size is not None and frame_size != config_size:
+    if config_size is not None and (height, width) != config_size:
         print_message(
             f"frames of {height} x {width} are for prediction; the config's data, for evaluation, have "
             f"{config_size[0]} x {config_size[1]}"
         )
     description = {
+        **{key: training[key] for key in _OF_TRAINING if key in training},
         "config": checked.to_dict(),
-        "data": {"weights_sha256": hashlib.sha256(epath.Path(weights_file).read_bytes()).hexdigest()},
-        "value_range": {"stored": list(value_range), "network": [0.0, 1.0]},
+        "data": {**training["data"], "weights_sha256": hashlib.sha256(epath.Path(weights_file).read_bytes()).hexdigest()},
         "frame_size": [height, width],
-        "channels": None,
     }
     path = _write_checkpoint(Workdir(workdir), weights.batches_tracked(state_dict), variables, description)
+    print_message(f"wrote {path}")
+    if not training["data"]:
+        print_message(
+            "it has no description of its training data, which --config=RUN would take from a run: an evaluation divides the "
+            "data by the keys data.* of this config, and cannot check that they are the data of the training"
+        )
+    moved = "" if checked.data.root or find_dataset(checked.dataset).channels else " --data_root=PATH"
     print_message(
-        f"wrote {path}; stlight evaluate --workdir={workdir} evaluates it, --config.train.init_from={workdir} trains it further"
+        f"to evaluate it: stlight evaluate --workdir={workdir}{moved}; to train it further: stlight train --config={workdir} "
+        f"--config.train.init_from={workdir} --workdir=NEW"
     )
     return path
 
 
-def torch_from_checkpoint(workdir: epath.PathLike, which: str, weights_file: epath.PathLike) -> None:
+def torch_from_checkpoint(network: epath.PathLike, which: str, weights_file: epath.PathLike) -> None:
     """Writes a checkpoint's weights as a `state_dict` for `torch_reference.network.STLight`.
 
     Args:
-      workdir: the folder of a run.
+      network: a run, a checkpoint, a `.stlight` file or the name of a shipped network, see `trained.load`.
       which: "best", "last" or a step.
       weights_file: the file, whose suffix chooses its format.
 
@@ -97,13 +116,12 @@ def torch_from_checkpoint(workdir: epath.PathLike, which: str, weights_file: epa
     """
     weight_files.check_suffix(weights_file)
     weight_files.require("torch")
-    run = Workdir(workdir)
-    step = checkpoint.choose_step(run.checkpoints, which)
-    config = network_config(check_config(checkpoint.load_description(run.checkpoints, step)["config"]))
-    shapes = PmapLauncher(jax.local_devices()[:1]).abstract(weights.variable_shapes(config))
-    variables = checkpoint.load_variables(run.checkpoints, step, shapes)
-    weight_files.write_weights(weights_file, weights.torch_from_variables(config, variables, step))
-    print_message(f"wrote {weights_file}: step {step} of {run.path}")
+    model = trained.load(network, which)
+    if model.program is not None:
+        model = model.without_program()
+    config, step = model.config, model.description.get("step", 0)
+    weight_files.write_weights(weights_file, weights.torch_from_variables(config, model.variables, step))
+    print_message(f"wrote {weights_file}: the weights of {model.source}")
 
 
 def _write_checkpoint(run: Workdir, step: int, variables: dict[str, Any], description: dict[str, Any]) -> epath.Path:

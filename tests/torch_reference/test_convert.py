@@ -41,7 +41,9 @@ def run(*arguments):
 def test_weights_come_in_are_evaluated_and_go_out_bit_for_bit(small_run, tmp_path):
     model = network(small_run)
     write_weights(tmp_path / "in.pth", listing_names(model.state_dict()))
-    path = checkpoint_from_torch(small_run, tmp_path / "in.pth", tmp_path / "run", value_range=(0, 1))
+    path = checkpoint_from_torch(
+        small_run, tmp_path / "in.pth", tmp_path / "run", training={"value_range": {"stored": [0, 1], "network": [0, 1]}}
+    )
     assert path.name == "12"
     description = checkpoint.load_description(tmp_path / "run" / "checkpoints", 12)
     assert description["value_range"]["stored"] == [0, 1]

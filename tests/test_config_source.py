@@ -1,0 +1,89 @@
+"""Where commands take a network from: a shipped config, a file, a run, its `config.json`, or a shipped network."""
+
+import json
+
+import numpy as np
+import pytest
+
+from stlight_jax import InputError
+from stlight_jax.commands import inspect, train
+from stlight_jax.commands.config_source import load_config, stored_description
+from stlight_jax.data.load import check_config
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run with a config of own frames that has optional keys, before its first checkpoint."""
+    config = load_config("frames:tiny")
+    config.data.fill_value, config.data.value_low, config.train.seed = 255, -1.5, 7
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text(json.dumps(check_config(config).to_dict()))
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize("source", ["run", "run/config.json"])
+def test_a_run_and_its_config_json_are_configs(run, source):
+    config = load_config(str(run.parent / source))
+    assert (config.dataset, config.size, config.train.seed) == ("frames", "tiny", 7)
+    assert (config.data.fill_value, config.data.value_low, config.data.value_high) == (255, -1.5, None)
+    arguments = [f"--config={run.parent / source}", "--config.data.value_high=3", "--config.train.batch_size=5", "--workdir=x"]
+    parsed = train.COMMAND.parse(["stlight train", *arguments]).config
+    assert (parsed.data.value_high, parsed.train.batch_size, parsed.train.seed) == (3, 5, 7)
+
+
+def test_a_config_json_of_an_older_version_gets_the_values_that_it_stands_for(run):
+    content = json.loads((run / "config.json").read_text())
+    del content["train"]["loss"], content["model"]["shortcut"]
+    (run / "config.json").write_text(json.dumps(content))
+    config = load_config(str(run))
+    assert (config.train.loss, config.model.shortcut) == ("squared", "none")
+
+
+def test_a_shipped_network_is_a_config():
+    config = load_config("tiny")
+    assert (config.dataset, config.size, config.model.hidden_dim, config.model.depth) == ("moving_mnist", "tiny", 96, 6)
+    assert stored_description("tiny")["frame_size"] == [32, 32]
+    assert stored_description("moving_mnist:tiny") == {}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "config.json is no JSON file"),
+        ("[]", "config.json holds no config; expected the config.json of a run"),
+        ('{"dataset": "kth"}', "the config has no section train"),
+        ('{"dataset": "kht"}', "dataset is 'kht'; choose one of"),
+    ],
+)
+def test_a_damaged_config_json_is_refused_by_name(run, content, message):
+    (run / "config.json").write_text(content)
+    with pytest.raises(InputError, match=f"^--config={run}: .*{message}"):
+        load_config(str(run))
+
+
+def encoder_of(capsys, *arguments):
+    inspect.COMMAND.run(inspect.COMMAND.parse(["stlight inspect", "--json", "--config=frames:tiny", *arguments]))
+    printed = capsys.readouterr()
+    return json.loads(printed.out)["parts"][0], " ".join(printed.err.split())
+
+
+def test_inspect_counts_the_channels_of_own_frames(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    frames = np.random.default_rng(0).integers(0, 255, (200, 8, 9, 2), np.uint8)
+    np.save(tmp_path / "a.npy", frames)
+    encoder, _ = encoder_of(capsys, f"--config.data.root={tmp_path}/a.npy")
+    assert encoder["parameters"] == 96 * 10 * 2 + 96  # patches of one pixel, 10 frames of 2 channels, 96 biases
+    assert encoder["true"] == 8 * 9 * 96 * 10 * 2
+
+
+def test_inspect_names_what_it_assumes_of_own_frames(capsys):
+    encoder, message = encoder_of(capsys, "--frame_size=32x32")
+    assert encoder["parameters"] == 96 * 10 * 2 * 2 + 96  # patches of two pixels, one channel
+    assert "1 channel (model.in_channels, model.out_channels)" in message
+    assert "shortcut" in message
+
+
+def test_inspect_counts_a_trained_network(capsys):
+    for flag in ("--workdir=tiny", "--model=tiny", "--config=tiny"):
+        inspect.COMMAND.run(inspect.COMMAND.parse(["stlight inspect", flag, "--json"]))
+        assert json.loads(capsys.readouterr().out)["frame"] == [32, 32]
