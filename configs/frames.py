@@ -28,6 +28,8 @@ def get_config(size: str = "tiny") -> ml_collections.ConfigDict:
     """
     config = base_config("frames", size, Frames.section, SIZES)
     config.model.hidden_dim, config.model.depth, config.optimizer.learning_rate = SIZES[size]
+    config.model.in_frames = config.model.out_frames = 0  # 10, or as many as short data permit
+    config.data.validation_fraction = config.data.test_fraction = 0.0  # 0.1 and 0.2, or as much as windows need
     config.model.in_channels = config.model.out_channels = 0  # as many as the data have
     config.model.patch_size = 0  # by their size
     config.model.shortcut = config.data.periods = "auto"

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from stlight_jax.config.schema import Key, Section
 
+MOST_FRAMES = 10  # that a network sees, and predicts, if their number is left open
 _SMALL_FRAME = 512  # pixels: patches of one pixel cost little there
 _ONECYCLE = ("schedule", "onecycle")
 _COSINE = ("schedule", "cosine")
@@ -18,8 +19,11 @@ _COSINE = ("schedule", "cosine")
 class ModelSection(Section, name="model"):
     """Section `model`: the network. `STLightConfig` adds the conditions that relate one key to another."""
 
-    in_frames: Annotated[int, Key("Number T of frames that the network sees.", least=1, default=10)]
-    out_frames: Annotated[int, Key("Number T' of frames that the network predicts in one pass.", least=1, default=10)]
+    in_frames: Annotated[int, Key(
+        "Number T of frames that the network sees; 0 takes 10, or as many as short data permit.", least=0, default=10)]
+    out_frames: Annotated[int, Key(
+        "Number T' of frames that the network predicts in one pass; 0 takes 10, or as many as short data permit.",
+        least=0, default=10)]
     in_channels: Annotated[int, Key("Channels of the input frames; 0 takes those of the data.", least=0, default=1)]
     out_channels: Annotated[int, Key("Channels of the predicted frames; 0 takes those of the data.", least=0, default=1)]
     hidden_dim: Annotated[int, Key(
@@ -55,6 +59,8 @@ class ModelSection(Section, name="model"):
         """
         return dataclasses.replace(
             self,
+            in_frames=self.in_frames or MOST_FRAMES,
+            out_frames=self.out_frames or MOST_FRAMES,
             in_channels=self.in_channels or channels,
             out_channels=self.out_channels or channels,
             patch_size=self.patch_size or (1 if pixels is not None and pixels <= _SMALL_FRAME else 2),

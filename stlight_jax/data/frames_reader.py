@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,12 +10,14 @@ from etils import epath
 
 from stlight_jax.data.formats.input_files import open_sequences
 from stlight_jax.data.formats.types import FrameSource, ReadOptions
+from stlight_jax.data.moments import moment_on_axis
 from stlight_jax.data.raw_clips import ClipReader, RawClip, RawSplit
 from stlight_jax.data.resize import resize_valid
 from stlight_jax.data.scaling import is_constant
-from stlight_jax.data.splits import SPLITS, Candidate, SplitPart, SplitRule, split
+from stlight_jax.data.splits import MOMENT_KEYS, SPLITS, Candidate, SplitPart, SplitRule, split
 from stlight_jax.data.statistics import is_missing
 from stlight_jax.data.suspicion import FILL_OPTION, ValueSurvey, remarks_on_empty_frames
+from stlight_jax.data.times import TimeAxis, time_text
 from stlight_jax.data.windows import Segment, split_at_jumps
 from stlight_jax.errors import InputError
 
@@ -57,6 +59,10 @@ class FramesOptions(ReadOptions, SplitRule):
         if (self.height < 1) != (self.width < 1) or min(self.height, self.width) < 0:
             raise InputError(f"data.height is {self.height} and data.width {self.width}; give both or neither")
 
+    def as_json(self) -> dict[str, Any]:
+        """Returns the options as JSON, without the moments that are not given: version 0.1 has no such keys."""
+        return {key: value for key, value in dataclasses.asdict(self).items() if key not in MOMENT_KEYS or value}
+
     @property
     def value_range(self) -> tuple[float, float] | None:
         """The declared range of values, None if it is measured."""
@@ -87,8 +93,7 @@ class FramesReader(ClipReader):
         height, width, channels = first.shape
         self.frame_shape = (self._options.height or height, self._options.width or width, channels)
         self.frame_dtype = first.dtype.type
-        candidates = [Candidate(s.name, _segments(s), s.times is not None) for s in self._sequences]
-        self._parts, self._division = split(candidates, self._options)
+        self._parts, self._division = split(*candidates(self._sequences, self._options))
         self._survey = ValueSurvey(channels, first.dtype, first.fill)
         self._remarks: list[str] = []
         self._statistics: dict[str, dict[str, Any]] = {}  # by split
@@ -109,7 +114,7 @@ class FramesReader(ClipReader):
             "value_range": None if declared is None else list(declared),
             "fill": first.fill,
             "step": first.step,
-            "options": dataclasses.asdict(self._options),
+            "options": self._options.as_json(),
             "remarks": [self._division, *remarks],
         }
 
@@ -224,6 +229,46 @@ class FramesReader(ClipReader):
                 f"{self._raw}: {sequence.name}, frame {frame}: value {block[outside].flat[0]:g} lies outside the declared "
                 f"range {low:g} to {high:g} (data.value_low, data.value_high)"
             )
+
+
+def candidates(sequences: Sequence[FrameSource], rule: SplitRule) -> tuple[list[Candidate], SplitRule, dict[str, int]]:
+    """Returns the arguments of `split` that divide sequences.
+
+    Args:
+      sequences: the sequences.
+      rule: how to divide them.
+
+    Raises:
+      InputError: `rule` names moments, and a sequence has no times, or no sequence has such moments.
+    """
+    found = [Candidate(sequence.name, _segments(sequence), sequence.times is not None) for sequence in sequences]
+    return found, rule, {key: _cut(sequences, f"data.{key}", moment) for key, moment in rule.moments.items()}
+
+
+def _cut(sequences: Sequence[FrameSource], key: str, moment: str) -> int:
+    """Returns the first tick of all sequences from a moment on."""
+    earlier, later = [], []
+    for sequence in sequences:
+        if sequence.times is None or sequence.ticks is None:
+            raise InputError(
+                f"{key} is {moment!r}, and {sequence.name} has no times; expected frames with times; divide by "
+                "data.validation_fraction and data.test_fraction instead"
+            )
+        from_moment = sequence.times.values >= moment_on_axis(sequence.times, moment, key, sequence.name)
+        earlier.append(sequence.ticks[~from_moment])
+        later.append(sequence.ticks[from_moment])
+    before, after = np.concatenate(earlier), np.concatenate(later)
+    if not len(after if key.endswith("_from") else before):
+        axes = [sequence.times for sequence in sequences if sequence.times is not None]
+        ends = [(axis.values[index], time_text(axis, index)) for axis in axes for index in _ends(axis)]
+        raise InputError(
+            f"{key} is {moment!r}, and the frames reach from {min(ends)[1]} to {max(ends)[1]}; expected a moment between them"
+        )
+    return int(after.min() if len(after) else before.max() + 1)
+
+
+def _ends(times: TimeAxis) -> tuple[int, int]:
+    return int(np.argmin(times.values)), int(np.argmax(times.values))
 
 
 def _segments(sequence: FrameSource) -> list[Segment]:

@@ -7,6 +7,7 @@ from typing import Any
 import ml_collections
 
 from stlight_jax.config import RunConfig, check
+from stlight_jax.config.sections import MOST_FRAMES
 from stlight_jax.data.datasets.all_datasets import find_dataset
 from stlight_jax.data.periods import parse_periods
 from stlight_jax.data.sequences import Sequences, WithHistory
@@ -29,6 +30,30 @@ def check_config(config: Mapping[str, Any] | ml_collections.ConfigDict) -> RunCo
     return check(config, find_dataset(config.get("dataset")).section)
 
 
+def with_windows(config: RunConfig) -> RunConfig:
+    """Replaces the keys of windows and splits that a config leaves to the data.
+
+    Args:
+      config: of any data set. A number of frames of 0 is open.
+
+    Returns:
+      The config with `in_frames` and `out_frames`: 10 of each, or as many as short data permit; and of own frames with the
+      fractions of the splits.
+
+    Raises:
+      InputError: data are missing or not as expected.
+    """
+    model = config.model
+    choices = list(dict.fromkeys((model.in_frames or most, model.out_frames or most) for most in range(MOST_FRAMES, 0, -1)))
+    lengths = [
+        (seen + (config.train.horizon or predicted), seen + (config.evaluation.horizon or predicted))
+        for seen, predicted in choices
+    ]
+    index, data = find_dataset(config.dataset).choose_windows(config.data, lengths)
+    in_frames, out_frames = choices[index]
+    return dataclasses.replace(config, model=dataclasses.replace(model, in_frames=in_frames, out_frames=out_frames), data=data)
+
+
 def network_config(config: RunConfig) -> STLightConfig:
     """Makes the shape of a config's network, as far as it is known without the data.
 
@@ -36,8 +61,8 @@ def network_config(config: RunConfig) -> STLightConfig:
       config: of any data set.
 
     Returns:
-      The shape. The channels of a user's own frames are 1, the shortcut is linear and there are no periods if the config leaves
-      them to the data.
+      The shape. If the config leaves them to a user's own data, there are 1 channel and 10 frames, the shortcut is linear and
+      there are no periods.
 
     Raises:
       InputError: a value is not permitted.

@@ -4,16 +4,20 @@ import dataclasses
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from typing import Any
 
 from etils import epath
 
 from stlight_jax.console.messages import print_message
 from stlight_jax.data.formats import registry
-from stlight_jax.data.formats.input_files import visible_files
-from stlight_jax.data.frames_reader import FramesOptions, FramesReader
+from stlight_jax.data.formats.input_files import open_sequences, visible_files
+from stlight_jax.data.frames_reader import FramesOptions, FramesReader, candidates
 from stlight_jax.data.prepare import prepare, refuse_remote
 from stlight_jax.data.prepared import find_prepared, read_metadata
+from stlight_jax.data.splits import SPLITS
+from stlight_jax.data.window_choice import USUAL_FRACTIONS, Division, WindowLengths, choose_division, possible_divisions
+from stlight_jax.data.windows import Segment
 from stlight_jax.errors import InputError
 from stlight_jax.storage import caches, paths
 
@@ -61,7 +65,7 @@ def prepare_frames(raw: epath.Path, options: FramesOptions, out: epath.Path, wai
 
     folder = prepare(open_reader, raw, out, wait)
     metadata = read_metadata(folder)
-    if json.dumps(metadata["options"], sort_keys=True) != json.dumps(dataclasses.asdict(options), sort_keys=True):  # NaN != NaN
+    if json.dumps(metadata["options"], sort_keys=True) != json.dumps(options.as_json(), sort_keys=True):  # NaN != NaN
         raise InputError(f"{folder} was prepared with other keys of data; remove it, or choose another folder")
     statistics = metadata["splits"]["train"]["statistics"]
     for channel in range(metadata["frame_shape"][-1]):
@@ -85,25 +89,18 @@ def find_or_prepare(section: Any) -> epath.Path:
     Raises:
       InputError: the files cannot be read, or were prepared with other keys.
     """
-    if not section.root:
-        raise InputError("data.root is empty; give --config.data.root=PATH, a file or folder of videos, pictures or arrays")
-    paths.connect(section.root)
-    raw = epath.Path(section.root).expanduser()
-    if not raw.exists():
-        raise InputError(f"data.root is {section.root!r}: no such file or folder")
+    raw, prepared = _locate(section)
     options = frames_options(section)
-    prepared = find_prepared("frames", section.root, "run prepare anew") if raw.is_dir() else None
     if prepared is not None:
         _check_options(prepared, options)
         _print_remarks(prepared)
         return prepared
-    refuse_remote(raw, "data.root", "frames")
     paths.connect(section.prepared)
     kept = epath.Path(section.prepared or caches.folder() / "frames").expanduser()
     if os.path.realpath(kept) == os.path.realpath(raw):
         raise InputError(f"data.prepared is {section.prepared!r}, the same folder as data.root; choose another one")
     reading = [] if raw.suffix == ".npy" else [_READING]
-    content = json.dumps([_fingerprint(raw, kept), dataclasses.asdict(options), FramesReader.version, *reading], sort_keys=True)
+    content = json.dumps([_fingerprint(raw, kept), options.as_json(), FramesReader.version, *reading], sort_keys=True)
     out = kept / f"{raw.resolve().name}-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
     found = find_prepared("frames", str(out), "remove it")
     if found is not None:
@@ -111,6 +108,62 @@ def find_or_prepare(section: Any) -> epath.Path:
         return found
     print_message(f"reading {raw} once; the frames are kept in {out}")
     return prepare_frames(raw, options, out, wait=True)
+
+
+def choose_windows(section: Any, lengths: Sequence[WindowLengths]) -> tuple[int, Any]:
+    """Chooses the lengths of windows and the keys of the division that the config leaves open, from the lengths of sequences.
+
+    Args:
+      section: the config's section `data`. A fraction of 0 is open; so is data.split=auto, if a fraction is.
+      lengths: possible lengths of windows, the preferred ones first.
+
+    Returns:
+      The index of the lengths, and the section with the chosen keys; the last lengths and the usual fractions if no choice
+      gives each split a window.
+
+    Raises:
+      InputError: the files cannot be read, or a key does not fit them.
+    """
+    fractions = (section.validation_fraction, section.test_fraction)
+    if all(fractions) and len(lengths) == 1 and section.split != "auto":
+        return 0, section
+    raw, prepared = _locate(section)
+    usual = [own or fraction for own, fraction in zip(fractions, USUAL_FRACTIONS, strict=True)]
+    filled = dataclasses.replace(section, validation_fraction=usual[0], test_fraction=usual[1])
+    if prepared is not None:
+        stages = [[_stored_division(prepared, fractions)]]
+    else:
+        options = frames_options(filled)
+        stages = possible_divisions(*candidates(open_sequences(raw, options), options), fractions)
+    found = choose_division(stages, lengths, section)
+    if found is None:
+        return len(lengths) - 1, filled
+    return found[0], dataclasses.replace(section, **found[1].choices)
+
+
+def _stored_division(prepared: epath.Path, fractions: tuple[float, float]) -> Division:
+    """Returns the division that frames were prepared with; fractions that are not 0 replace its own, to be checked later."""
+    metadata = read_metadata(prepared)
+    names = ("validation_fraction", "test_fraction")
+    choices = {name: own or metadata["options"][name] for name, own in zip(names, fractions, strict=True)}
+    segments = {
+        name: [Segment(*segment) for clip in metadata["splits"][name]["clips"] for segment in clip["runs"]] for name in SPLITS
+    }
+    return Division(choices, segments, by_time=metadata["remarks"][0].startswith("divided by time"))
+
+
+def _locate(section: Any) -> tuple[epath.Path, epath.Path | None]:
+    """Returns the path of `data.root`, and the folder of prepared frames in it; None if these are files to read."""
+    if not section.root:
+        raise InputError("data.root is empty; give --config.data.root=PATH, a file or folder of videos, pictures or arrays")
+    paths.connect(section.root)
+    raw = epath.Path(section.root).expanduser()
+    if not raw.exists():
+        raise InputError(f"data.root is {section.root!r}: no such file or folder")
+    prepared = find_prepared("frames", section.root, "run prepare anew") if raw.is_dir() else None
+    if prepared is None:
+        refuse_remote(raw, "data.root", "frames")
+    return raw, prepared
 
 
 def _print_remarks(folder: epath.Path) -> None:

@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -12,6 +12,7 @@ from stlight_jax.data.windows import Segment
 from stlight_jax.errors import InputError
 
 SPLITS = ("train", "validation", "test")
+MOMENT_KEYS = ("test_from", "test_before", "validation_from", "validation_before")
 _FEWEST_GROUPS_BY_SEQUENCE = 5
 _NAMES = re.compile(r"(?:^|/|#)(?:(train)(?:ing)?|(val)(?:id|idation)?|(test)(?:ing)?)(?![a-z])", re.IGNORECASE)
 
@@ -55,11 +56,16 @@ class SplitRule:
         all sequences have such a name, by sequence if there are at least five (groups), by time otherwise.
       validation_fraction: fraction of the sequences, or of the time, for validation.
       test_fraction: fraction for testing.
-      gap: by time, number of frames before validation and test that are in no split.
+      gap: by time, number of frames that are in no split, after each border between two splits.
       group: a regular expression; sequences in which it matches the same text stay together.
+      test_from: by time, the first moment of the test set; "" takes the last `test_fraction` of the time.
+      test_before: the moment that ends the test set; "" is the end of the data.
+      validation_from: the first moment of the validation set; "" takes the last `validation_fraction` before its end.
+      validation_before: the moment that ends the validation set; "" is the beginning of the test set, or the end of the data if
+        the validation set follows the test set.
 
     Raises:
-      InputError: a key has an impossible value.
+      InputError: a key has an impossible value, or moments are given for a division that is not by time.
     """
 
     split: Literal["auto", "name", "sequence", "time"] = "auto"
@@ -67,9 +73,16 @@ class SplitRule:
     test_fraction: float = 0.2
     gap: int = 0
     group: str = ""
+    test_from: str = ""
+    test_before: str = ""
+    validation_from: str = ""
+    validation_before: str = ""
 
     def __post_init__(self) -> None:
         """Checks the values."""
+        if self.moments and self.split not in ("auto", "time"):
+            key, moment = next(iter(self.moments.items()))
+            raise InputError(f"data.{key} is {moment!r} and data.split {self.split!r}; set data.split=time")
         validation, test = self.validation_fraction, self.test_fraction
         if not (0 < validation < 1 and 0 < test < 1 and validation + test < 1):
             raise InputError(
@@ -77,13 +90,19 @@ class SplitRule:
                 "together less than 1"
             )
 
+    @property
+    def moments(self) -> dict[str, str]:
+        """The moments that are given, by the names of their keys."""
+        return {key: moment for key in MOMENT_KEYS if (moment := getattr(self, key))}
 
-def split(candidates: Sequence[Candidate], rule: SplitRule) -> tuple[Parts, str]:
+
+def split(candidates: Sequence[Candidate], rule: SplitRule, cuts: Mapping[str, int] | None = None) -> tuple[Parts, str]:
     """Divides sequences.
 
     Args:
       candidates: the sequences.
       rule: how to divide them.
+      cuts: the first tick from each of `rule.moments` on, by the names of their keys.
 
     Returns:
       {split: parts}, and a sentence that reports the division.
@@ -94,18 +113,17 @@ def split(candidates: Sequence[Candidate], rule: SplitRule) -> tuple[Parts, str]
     for candidate in candidates:
         if not candidate.segments:
             raise InputError(f"{candidate.name} has no frames; remove it")
-    groups = _groups(candidates, rule.group)
-    named = [split_in_name(candidate.name) for candidate in candidates]
-    way = _choose_way(named, groups) if rule.split == "auto" else rule.split
+    way = chosen_way(candidates, rule)
     label = f"by {way}"
     if way == "name":
-        parts = _by_name(candidates, named, rule)
+        parts = _by_name(candidates, rule)
     elif way == "sequence":
-        parts = _by_sequence(candidates, groups, rule)
+        parts = _by_sequence(candidates, _groups(candidates, rule.group), rule)
     else:
         fractions = {"validation": rule.validation_fraction, "test": rule.test_fraction}
-        parts = _by_time(candidates, range(len(candidates)), fractions, rule.gap)
-        label = f"by time, with {rule.gap} frames left out between splits"
+        parts = _by_time(candidates, range(len(candidates)), fractions, rule.gap, cuts)
+        moments = "".join(f"{key} {moment}, " for key, moment in rule.moments.items())
+        label = f"by time, {moments}with {rule.gap} frames left out between splits"
     for name in SPLITS:
         if not any(part.segments for part in parts[name]):
             longest = max((sum(segment.frames for segment in candidate.segments) for candidate in candidates), default=0)
@@ -115,6 +133,24 @@ def split(candidates: Sequence[Candidate], rule: SplitRule) -> tuple[Parts, str]
             )
     counts = {name: sum(segment.frames for part in parts[name] for segment in part.segments) for name in SPLITS}
     return parts, f"divided {label}: " + ", ".join(f"{name} {count:,} frames" for name, count in counts.items())
+
+
+def chosen_way(candidates: Sequence[Candidate], rule: SplitRule) -> str:
+    """Returns how sequences are divided: by "name", "sequence" or "time".
+
+    Args:
+      candidates: the sequences.
+      rule: how to divide them.
+
+    Raises:
+      InputError: `rule.group` does not fit the sequences.
+    """
+    if rule.split != "auto" or rule.moments:
+        return "time" if rule.moments else rule.split
+    named = [split_in_name(candidate.name) for candidate in candidates]
+    if all(named) and {"train", "test"} <= set(named):
+        return "name"
+    return "sequence" if len(set(_groups(candidates, rule.group))) >= _FEWEST_GROUPS_BY_SEQUENCE else "time"
 
 
 def hash_order(names: Iterable[str]) -> list[str]:
@@ -127,12 +163,6 @@ def hash_order(names: Iterable[str]) -> list[str]:
       The sorted names.
     """
     return sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
-
-
-def _choose_way(named: Sequence[str | None], groups: Sequence[str]) -> str:
-    if all(named) and {"train", "test"} <= set(named):
-        return "name"
-    return "sequence" if len(set(groups)) >= _FEWEST_GROUPS_BY_SEQUENCE else "time"
 
 
 def _groups(candidates: Sequence[Candidate], pattern: str) -> list[str]:
@@ -157,7 +187,8 @@ def split_in_name(name: str) -> str | None:
     return None if match is None else SPLITS[next(i for i, text in enumerate(match.groups()) if text)]
 
 
-def _by_name(candidates: Sequence[Candidate], named: Sequence[str | None], rule: SplitRule) -> Parts:
+def _by_name(candidates: Sequence[Candidate], rule: SplitRule) -> Parts:
+    named = [split_in_name(candidate.name) for candidate in candidates]
     for candidate, name in zip(candidates, named, strict=True):
         if name is None:
             raise InputError(f"data.split is 'name', but {candidate.name} is neither in nor begins with train, val or test")
@@ -189,7 +220,13 @@ def _by_sequence(candidates: Sequence[Candidate], groups: list[str], rule: Split
     }
 
 
-def _by_time(candidates: Sequence[Candidate], chosen: Sequence[int], fractions: dict[str, float], gap: int) -> Parts:
+def _by_time(
+    candidates: Sequence[Candidate],
+    chosen: Sequence[int],
+    fractions: dict[str, float],
+    gap: int,
+    cuts: Mapping[str, int] | None = None,
+) -> Parts:
     """Cuts timed sequences at common moments, and each of the others at the same fractions of its frames."""
     parts: Parts = {split: [] for split in SPLITS}
     timed = [_ticks(candidates[i].segments) for i in chosen if candidates[i].timed]
@@ -197,24 +234,57 @@ def _by_time(candidates: Sequence[Candidate], chosen: Sequence[int], fractions: 
     for number in chosen:
         candidate = candidates[number]
         ticks = shared if candidate.timed else np.sort(_ticks(candidate.segments))
-        for name, (low, high) in _bounds(ticks, fractions, gap).items():
-            segments = _within(candidate.segments, low, high)
-            if segments:
-                parts[name].append(SplitPart(number, segments))
+        stretches = _stretches_at(ticks, fractions, cuts) if cuts else _stretches(ticks, fractions)
+        segments: dict[str, list[Segment]] = {split: [] for split in SPLITS}
+        for index, (name, low, high) in enumerate(stretches):
+            segments[name] += _within(candidate.segments, low + gap * (index > 0), high)
+        for name in SPLITS:
+            if segments[name]:
+                parts[name].append(SplitPart(number, segments[name]))
     return parts
 
 
-def _bounds(ticks: np.ndarray, fractions: dict[str, float], gap: int) -> dict[str, tuple[int, int]]:
-    """Returns the first tick of each split, and the tick after its last one, from the sorted ticks of all frames."""
+def _stretches(ticks: np.ndarray, fractions: dict[str, float]) -> list[tuple[str, int, int]]:
+    """Returns each split with its first tick and the tick after its last one, from the sorted ticks of all frames."""
     start, low = 1.0 - sum(fractions.values()), int(ticks[0])
-    bounds, name = {}, "train"
+    stretches, name = [], "train"
     for next_name, fraction in fractions.items():
         cut = int(ticks[min(round(start * len(ticks)), len(ticks) - 1)])
-        bounds[name] = (low, cut)
-        name, low = next_name, cut + gap
+        stretches.append((name, low, cut))
+        name, low = next_name, cut
         start += fraction
-    bounds[name] = (low, int(ticks[-1]) + 1)
-    return bounds
+    return [*stretches, (name, low, int(ticks[-1]) + 1)]
+
+
+def _stretches_at(ticks: np.ndarray, fractions: dict[str, float], cuts: Mapping[str, int]) -> list[tuple[str, int, int]]:
+    """Returns the stretches of the splits in time, where some of their borders are given; see `_stretches`.
+
+    Raises:
+      InputError: the validation and the test set overlap, or one ends before it begins.
+    """
+    first, end = int(ticks[0]), int(ticks[-1]) + 1
+
+    def last(fraction: float, before: int) -> int:
+        index = int(np.searchsorted(ticks, before)) - round(fraction * len(ticks))
+        return int(ticks[max(index, 0)])
+
+    test_end = cuts.get("test_before", end)
+    test = cuts["test_from"] if "test_from" in cuts else last(fractions["test"], test_end)
+    after_test = cuts.get("validation_from", first) >= test_end
+    validation_end = cuts.get("validation_before", end if after_test else test)
+    validation = cuts["validation_from"] if "validation_from" in cuts else last(fractions["validation"], validation_end)
+    held_out = sorted([(test, test_end, "test"), (validation, validation_end, "validation")])
+    problems = [f"the {name} set has no frames" for begin, stop, name in held_out if begin >= stop]
+    if problems or held_out[0][1] > held_out[1][0]:
+        raise InputError(
+            f"{problems[0] if problems else 'the validation and the test set overlap'} (divided by "
+            f"{', '.join(f'data.{key}' for key in cuts)}); change these, or set the others of {', '.join(MOMENT_KEYS)}"
+        )
+    stretches, low = [], first
+    for begin, stop, name in held_out:
+        stretches += [("train", low, begin), (name, begin, stop)]
+        low = stop
+    return [stretch for stretch in (*stretches, ("train", low, end)) if stretch[1] < stretch[2]]
 
 
 def _ticks(segments: list[Segment]) -> np.ndarray:

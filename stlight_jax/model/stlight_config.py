@@ -62,7 +62,7 @@ class STLightConfig(ModelSection):
                 f"model.shortcut is {self.shortcut} and model.out_channels {self.out_channels}, more than the "
                 f"{self.in_channels} channels of the input frames; a shortcut continues input channels: set it to none"
             )
-        for key in ("in_channels", "out_channels", "patch_size"):
+        for key in ("in_frames", "out_frames", "in_channels", "out_channels", "patch_size"):
             if getattr(self, key) < 1:
                 raise InputError(f"model.{key} is {getattr(self, key)}; it must be at least 1")
         for key in ("near_kernel", "far_kernel"):

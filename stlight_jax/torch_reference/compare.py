@@ -10,7 +10,7 @@ from stlight_jax.config import RunConfig
 from stlight_jax.console.messages import print_message
 from stlight_jax.console.progress import track
 from stlight_jax.console.text_table import text_table
-from stlight_jax.data.load import network_config, open_training
+from stlight_jax.data.load import network_config, open_training, with_windows
 from stlight_jax.data.pipeline import training_batches
 from stlight_jax.errors import InputError, ParityError
 from stlight_jax.model.stlight import STLight
@@ -99,6 +99,7 @@ def compare_curves(config: RunConfig, total_steps: int) -> dict[str, Any]:
     """
     from stlight_jax.torch_reference.torch_training import train as train_in_torch
 
+    config = with_windows(config)
     model_config, optimizer = network_config(config), config.optimizer
     schedule = OneCycle.from_config(optimizer, total_steps)
     source, _ = open_training(config)

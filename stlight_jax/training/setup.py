@@ -17,7 +17,7 @@ from etils import epath
 from stlight_jax.config.run_config import RunConfig, course_differences
 from stlight_jax.console.messages import print_message
 from stlight_jax.data.datasets.all_datasets import find_dataset
-from stlight_jax.data.load import check_config, network_config, open_training, with_history
+from stlight_jax.data.load import check_config, network_config, open_training, with_history, with_windows
 from stlight_jax.data.periods import AUTO
 from stlight_jax.data.pipeline import steps_per_epoch
 from stlight_jax.data.scaling import Scaling
@@ -38,7 +38,14 @@ from stlight_jax.training.step import configured_training
 
 # Section, key and the value that leaves the choice to the start of a run.
 _CHOICES = (
+    ("model", "in_frames", 0),
+    ("model", "out_frames", 0),
+    ("data", "split", AUTO),
+    ("data", "validation_fraction", 0),
+    ("data", "test_fraction", 0),
     ("model", "shortcut", AUTO),
+    ("model", "in_channels", 0),
+    ("model", "out_channels", 0),
     ("model", "patch_size", 0),
     ("data", "periods", AUTO),
     ("data", "clip", AUTO),
@@ -80,11 +87,13 @@ class TrainingSetup:
         distributed.check_layout()
         agreement.assert_same_on_all_processes("the config", checked.to_dict())
         self.launcher.check_batch_size("train.batch_size", checked.train.batch_size, checked.train.accumulate)
+        if started_with is None:
+            checked = _reported(checked, with_windows(checked))
         self.training, self.validation = open_training(checked)
         agreement.assert_same_on_all_processes("the training data", self.training.description["sha256"])
         agreement.assert_same_on_all_processes("the validation data", functools.partial(fingerprint, self.validation))
         _, height, width, channels = self.validation.shape  # training frames may be cropped
-        config = dataclasses.replace(checked, model=checked.model.for_data(channels, height * width))
+        config = _reported(checked, dataclasses.replace(checked, model=checked.model.for_data(channels, height * width)))
         if leaves_choices(config):
             chosen, linear_fit = choose_shortcut(config, self.training, self.validation, self.launcher)
             if linear_fit is not None:
@@ -166,6 +175,19 @@ def _with_earlier_choices(config: RunConfig, started_with: Mapping[str, Any] | N
         chosen["train"] = {key: getattr(earlier.train, key) for key in ("steps", "checkpoint_every")}
     sections = {name: dataclasses.replace(getattr(config, name), **values) for name, values in chosen.items()}
     return dataclasses.replace(config, **sections)
+
+
+def _reported(left_open: RunConfig, chosen: RunConfig) -> RunConfig:
+    """Prints the keys that are chosen from the data, and returns the config with them."""
+    before, after = left_open.to_dict(), chosen.to_dict()
+    changes = [
+        f"{section}.{key}={after[section][key]}"
+        for section, key, _ in _CHOICES
+        if after[section].get(key) != before[section].get(key)
+    ]
+    if changes:
+        print_message(f"chosen for the data: {', '.join(changes)}")
+    return chosen
 
 
 def _value_range(scaling: Scaling) -> list[Any]:

@@ -213,7 +213,8 @@ def test_frames_with_and_without_a_config(tmp_path, capsys):
     message = "frames/1.0.0 was prepared with other keys of data; remove it, or choose another folder"
     with pytest.raises(InputError, match=message):
         prepare_frames(epath.Path(tmp_path / "a.npy"), FramesOptions(gap=1), epath.Path(tmp_path / "out"))
-    configured = ("--config=configs/frames.py", "--config.data.gap=1", "--config.data.test_fraction=0.3")
+    fractions = ("--config.data.validation_fraction=0.1", "--config.data.test_fraction=0.3")
+    configured = ("--config=configs/frames.py", "--config.data.gap=1", *fractions)
     other = run("frames", f"--raw={tmp_path}/a.npy", f"--out={tmp_path}/other", *configured)
     assert other.returncode == 0, other.stderr
     assert "divided by time, with 1 frames left out between splits: train 18 frames, validation 2 frames" in other.stderr

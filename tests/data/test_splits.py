@@ -274,3 +274,62 @@ def test_impossible_splits_are_refused(changes, message):
     with pytest.raises(InputError, match=message) as caught:
         split(candidates, SplitRule(**rule))
     assert "\n" not in str(caught.value)
+
+
+def at(candidates, gap=0, validation=0.1, test=0.2, **cuts):
+    """The ticks of each split, cut at given ticks."""
+    rule = SplitRule("auto", validation, test, gap, **dict.fromkeys(cuts, "2019"))
+    parts, message = split(candidates, rule, cuts)
+    assert all(f", {key} 2019, " in message for key in cuts)
+    return {name: sorted(frames.values()) for name, frames in check(candidates, parts).items()}
+
+
+def test_moments_choose_the_stretch_of_the_test():
+    found = at(timed(range(100)), test_from=60)
+    assert found == {"train": [*range(50)], "validation": [*range(50, 60)], "test": [*range(60, 100)]}
+    found = at(timed(range(100)), test_from=60, gap=3)
+    assert found == {"train": [*range(50)], "validation": [*range(53, 60)], "test": [*range(63, 100)]}
+    found = at(timed(range(100)), test_from=40, test_before=60, gap=2)
+    assert found == {"train": [*range(30), *range(62, 100)], "validation": [*range(32, 40)], "test": [*range(42, 60)]}
+    found = at(timed(range(100)), test_before=60)
+    assert found == {"train": [*range(30), *range(60, 100)], "validation": [*range(30, 40)], "test": [*range(40, 60)]}
+
+
+def test_moments_choose_the_stretch_of_the_validation():
+    found = at(timed(range(100)), validation_from=50)
+    assert found == {"train": [*range(50)], "validation": [*range(50, 80)], "test": [*range(80, 100)]}
+    found = at(timed(range(100)), validation_from=50, validation_before=70, test_from=90)
+    assert found == {"train": [*range(50), *range(70, 90)], "validation": [*range(50, 70)], "test": [*range(90, 100)]}
+    found = at(timed(range(100)), test_from=0, test_before=20, validation_from=90)
+    assert found == {"train": [*range(20, 90)], "validation": [*range(90, 100)], "test": [*range(20)]}
+
+
+def test_moments_cut_all_sequences_with_times_alike():
+    candidates = timed(range(100), range(20, 120), range(100, 140), range(50), range(9))  # five would be divided by sequence
+    found = at(candidates, test_from=110)
+    everything = np.sort([*range(100), *range(20, 120), *range(100, 140), *range(50), *range(9)])
+    begin = everything[np.count_nonzero(everything < 110) - round(0.1 * len(everything))]
+    assert found["test"] == sorted([*range(110, 120), *range(110, 140)])
+    assert found["validation"] == [tick for tick in everything.tolist() if begin <= tick < 110]
+
+
+@pytest.mark.parametrize(
+    ("cuts", "message"),
+    [
+        ({"test_from": 0}, r"the validation set has no frames \(divided by data.test_from\)"),
+        ({"test_from": 60, "test_before": 60}, "the test set has no frames"),
+        ({"test_from": 60, "test_before": 80, "validation_from": 70, "validation_before": 90}, "the test set overlap"),
+        ({"validation_from": 85}, "the validation set has no frames"),
+        ({"validation_from": 0, "test_from": 60}, "no frames for the split train"),
+    ],
+)
+def test_impossible_moments_are_refused(cuts, message):
+    with pytest.raises(InputError, match=message) as caught:
+        at(timed(range(100)), **cuts)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("way", ["name", "sequence"])
+def test_moments_divide_by_time_only(way):
+    with pytest.raises(InputError, match=f"data.test_from is '2019-03-20' and data.split '{way}'; set data.split=time"):
+        SplitRule(way, test_from="2019-03-20")

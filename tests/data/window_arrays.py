@@ -15,6 +15,8 @@ def load(name, root, **data):
     config = namespace["get_config"]()
     config.model.update(in_frames=IN, out_frames=OUT)
     config.data.root = str(root)
+    if name == "frames":
+        config.data.update(validation_fraction=0.1, test_fraction=0.2)
     config.data.update(data)
     config.train.update(batch_size=4, seed=7)
     return config

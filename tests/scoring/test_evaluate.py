@@ -33,6 +33,7 @@ def make_run(folder, dtype=np.float64):
     config = load_config("tiny", "frames")
     config.model.update(in_frames=3, out_frames=2, hidden_dim=16, depth=2, patch_size=2, far_kernel=3, shortcut="none")
     config.data.update(root=str(folder / "raw"), prepared=str(folder / "kept"), per_channel=True, clip="none")
+    config.data.update(validation_fraction=0.1, test_fraction=0.2)
     config.train.update(ema_decay=0.0, batch_size=8, epochs=1, checkpoint_every=4, tensorboard=False)
     config.evaluation.update(batch_size=8, pictures=2)
     if dtype == np.uint16:

@@ -35,7 +35,7 @@ def raw(tmp_path):
 def frames_config(root):
     config = load_config("tiny", "frames")
     config.model.update(in_frames=3, out_frames=2)
-    config.data.root = str(root)
+    config.data.update(root=str(root), validation_fraction=0.1, test_fraction=0.2)
     return config
 
 

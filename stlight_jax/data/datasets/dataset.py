@@ -1,6 +1,7 @@
 """The interface of a data set: one object with its names, its config keys, its files and its published results."""
 
 import abc
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from etils import epath, epy
@@ -10,6 +11,7 @@ from stlight_jax.data.datasets.published_tables import PublishedTable
 from stlight_jax.data.pipeline import MAX_PARALLEL_BATCHES
 from stlight_jax.data.raw_clips import ClipReader
 from stlight_jax.data.sequences import Sequences
+from stlight_jax.data.window_choice import WindowLengths
 from stlight_jax.errors import InputError
 
 with epy.lazy_imports():
@@ -81,6 +83,22 @@ class Dataset(abc.ABC):
         Raises:
           InputError: data are missing, not prepared or not as expected.
         """
+
+    def choose_windows(self, section: Any, lengths: Sequence[WindowLengths]) -> tuple[int, Any]:
+        """Chooses the lengths of windows and the keys of the section that a config leaves to the data.
+
+        Args:
+          section: the config's section `data`.
+          lengths: possible lengths of windows, the preferred ones first.
+
+        Returns:
+          The index of the lengths, and the section without open keys.
+
+        Raises:
+          InputError: data are missing or not as expected.
+        """
+        del lengths
+        return 0, section
 
     def channel_names(self, count: int) -> list[str]:
         """Names the channels of the data.

@@ -1,7 +1,8 @@
 """A user's own frames: videos, pictures and arrays, read once and kept in prepared form."""
 
 import dataclasses
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
 
 from etils import epath, epy
 
@@ -13,10 +14,15 @@ from stlight_jax.data.periods import parse_periods
 from stlight_jax.data.sequences import Sequences
 from stlight_jax.data.stored_frames import PreparedData
 from stlight_jax.data.value_transforms import TransformName
+from stlight_jax.data.window_choice import WindowLengths
 from stlight_jax.data.windows import Windows
 
 with epy.lazy_imports():
     from stlight_jax.data import own_frames
+
+
+_NEW: Any = {"since": "0.2", "absent": ""}
+_USUAL_LENGTHS = [(2 * frames, 2 * frames) for frames in range(10, 0, -1)]  # of windows of data that are prepared for any use
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -66,15 +72,34 @@ class FramesSection(Section, name="data"):
             absent="none",
         ),
     ] = "none"
-    height: Annotated[int, Key("Height that frames are resized to; 0 keeps their size.")] = 0
+    height: Annotated[int, Key("Height that frames are resized to, bilinear with antialiasing; 0 keeps their size.")] = 0
     width: Annotated[int, Key("Width that frames are resized to; 0 keeps their size.")] = 0
     split: Annotated[
         Literal["auto", "name", "sequence", "time"],
         Key("Division into training, validation and test: by train, val, test in the path, by whole sequences, or by time."),
     ] = "auto"
-    validation_fraction: Annotated[float, Key("Fraction of the frames for validation.", above=0)] = 0.1
-    test_fraction: Annotated[float, Key("Fraction of the frames for the test.")] = 0.2
-    gap: Annotated[int, Key("Frames to leave out between splits, in a division by time.", least=0)] = 0
+    validation_fraction: Annotated[
+        float, Key("Fraction of the frames for validation; 0 takes 0.1, or as much as windows need in short data.", least=0)
+    ] = 0.1
+    test_fraction: Annotated[
+        float, Key("Fraction of the frames for the test; 0 takes 0.2, or as much as windows need in short data.", least=0)
+    ] = 0.2
+    test_from: Annotated[
+        str,
+        Key(
+            "First moment of the test set, in a division by time, such as 2019-03-20 or 2019-03-20T06:00, in the calendar of "
+            "the times; empty for data.test_fraction.",
+            **_NEW,
+        ),
+    ] = ""
+    test_before: Annotated[
+        str, Key("Moment that ends the test set; empty for the end of the data. Later frames are for training.", **_NEW)
+    ] = ""
+    validation_from: Annotated[str, Key("First moment of the validation set; empty for data.validation_fraction.", **_NEW)] = ""
+    validation_before: Annotated[
+        str, Key("Moment that ends the validation set; empty for the beginning of the test set.", **_NEW)
+    ] = ""
+    gap: Annotated[int, Key("Frames to leave out after each border between splits, in a division by time.", least=0)] = 0
     group: Annotated[str, Key("Regular expression; sequences whose names match it with the same text stay in one split.")] = ""
     stride: Annotated[int, Key("Frames from one training window to the next.", least=1)] = 1
     evaluation_stride: Annotated[int, Key("Frames from one validation or test window to the next.", least=1)] = 1
@@ -128,8 +153,14 @@ class Frames(Dataset):
         data = PreparedData(own_frames.find_or_prepare(section), section.memory)
         return self._windows(data, section, "test", length)
 
+    def choose_windows(self, section: FramesSection, lengths: Sequence[WindowLengths]) -> tuple[int, FramesSection]:
+        """Chooses windows and splits that suit the length of the data; see `Dataset`."""
+        return own_frames.choose_windows(section, lengths)
+
     def prepare(self, raw: epath.Path, out: epath.Path, section: FramesSection | None) -> str:
         """Prepares a user's files; see `Dataset`."""
+        if section is not None:
+            _, section = self.choose_windows(dataclasses.replace(section, root=str(raw)), _USUAL_LENGTHS)
         folder = own_frames.prepare_frames(raw, own_frames.frames_options(section or FramesSection()), out)
         return f"prepared in {folder}; --config.data.root={out} finds it"
 

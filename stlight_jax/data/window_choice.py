@@ -1,0 +1,101 @@
+"""Splits and windows that suit the length of the data: of the possible divisions, the first one with enough windows."""
+
+import contextlib
+import dataclasses
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from stlight_jax.data.splits import SPLITS, Candidate, Parts, SplitRule, chosen_way, split
+from stlight_jax.data.windows import Segment, Windows
+from stlight_jax.errors import InputError
+
+# Fractions for validation and for the test, the preferred ones first. The last ones leave little for training.
+_FRACTIONS = (((0.1, 0.2), (0.2, 0.2)), ((0.3, 0.3),))
+USUAL_FRACTIONS = _FRACTIONS[0][0]
+_ENOUGH_WINDOWS = 5  # in a stretch of time, whose windows overlap; fewer if a window is short
+
+WindowLengths = tuple[int, int]  # frames of a window: in training, and in validation and test
+
+
+class Division(NamedTuple):
+    """A division into splits.
+
+    Attributes:
+      choices: the values of config keys that lead to it.
+      segments: of each split.
+      by_time: whether it cuts stretches of time.
+    """
+
+    choices: Mapping[str, Any]
+    segments: Mapping[str, Sequence[Segment]]
+    by_time: bool
+
+
+def possible_divisions(
+    candidates: Sequence[Candidate], rule: SplitRule, cuts: Mapping[str, int], fractions: tuple[float, float]
+) -> list[list[Division]]:
+    """Divides sequences in all ways that a config permits.
+
+    Args:
+      candidates: the sequences.
+      rule: how to divide them.
+      cuts: see `split`.
+      fractions: for validation and for the test, in place of those of `rule`; 0 leaves one open.
+
+    Returns:
+      The divisions, the preferred ones first, in two stages; an impossible one is left out.
+
+    Raises:
+      InputError: data.group does not fit the sequences.
+    """
+    ways = [rule.split]
+    if rule.split == "auto" and chosen_way(candidates, rule) == "sequence":
+        ways.append("time")
+    stages = []
+    for pairs in _FRACTIONS:
+        stage = []
+        given = dict.fromkeys((fractions[0] or validation, fractions[1] or test) for validation, test in pairs)
+        for way, (validation, test) in itertools.product(ways, given):
+            choice: dict[str, Any] = {"split": way, "validation_fraction": validation, "test_fraction": test}
+            with contextlib.suppress(InputError):
+                tried = dataclasses.replace(rule, **choice)
+                parts, _ = split(candidates, tried, cuts)
+                stage.append(Division(choice, _segments(parts), chosen_way(candidates, tried) == "time"))
+        stages.append(stage)
+    return stages
+
+
+def _segments(parts: Parts) -> dict[str, list[Segment]]:
+    return {name: [segment for part in parts[name] for segment in part.segments] for name in SPLITS}
+
+
+def choose_division(
+    stages: Sequence[Sequence[Division]], lengths: Sequence[WindowLengths], section: Any
+) -> tuple[int, Division] | None:
+    """Chooses a division and the lengths of windows.
+
+    Args:
+      stages: divisions, the preferred ones first. Those of the first stage, with any lengths, come before those of the second.
+      lengths: possible lengths of windows, the preferred ones first, which come before preferred divisions.
+      section: the section `data`, whose frame_step and strides space frames and windows.
+
+    Returns:
+      The index of the lengths, and the division; None if each division has a split without any window.
+    """
+    for fewest in (_ENOUGH_WINDOWS, 1):
+        for stage in stages:
+            for index, chosen in enumerate(lengths):
+                for division in stage:
+                    if _has_windows(division, chosen, section, fewest):
+                        return index, division
+    return None
+
+
+def _has_windows(division: Division, lengths: WindowLengths, section: Any, fewest: int) -> bool:
+    strides = (section.stride, section.evaluation_stride, section.evaluation_stride)
+    for name, length, stride in zip(SPLITS, (lengths[0], lengths[1], lengths[1]), strides, strict=True):
+        enough = min(fewest, -(-length // 4)) if division.by_time else 1
+        if len(Windows(division.segments[name], length, stride, section.frame_step)) < enough:
+            return False
+    return True
