@@ -109,8 +109,8 @@ class TrainSection(Section, name="train"):
     steps: Annotated[int, Key(
         "Optimizer steps of the run; 0 for train.epochs.", least=0, recipe=True, since="0.2", absent=0)] = 0
     loss: Annotated[Literal["squared", "absolute", "both", "huber"], Key(
-        "Error whose mean is minimised: its square, its absolute value, the sum of both, or Huber's function, which is half "
-        "the square below 0.05 and grows linearly above.", recipe=True, since="0.2", absent="squared")] = "squared"
+        "Error to minimise: squared, absolute, both (root mean square plus mean absolute error) or huber (half the square "
+        "below 0.05, linear above).", recipe=True, since="0.2", absent="squared")] = "squared"
     ema_decay: Annotated[float, Key(
         "Decay of a moving average of the weights, which then predicts; 0 for none.",
         least=0, below=1, recipe=True, absent=0.0)] = 0.0

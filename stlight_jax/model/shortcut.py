@@ -7,6 +7,7 @@ shortcut ends, and the network learns the difference.
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.typing import DTypeLike
 
@@ -83,15 +84,18 @@ def copying_kernel(config: STLightConfig, shape: tuple[int, ...], dtype: DTypeLi
     return jnp.zeros(shape, dtype).at[last, output].set(1)
 
 
-def fill_from_neighbours(frames: jax.Array, valid: jax.Array, in_frames: int) -> jax.Array:
+def fill_from_neighbours(frames: jax.Array, valid: jax.Array, in_frames: int, periods: tuple[int, ...] = ()) -> jax.Array:
     """Fills missing values from other frames: by the last earlier valid value, else by the first later one.
 
-    A value that is missing in the context, which is of other times, takes the last input frame's.
+    A value that is missing in the context takes that of the same lead time and another period, of which a multiple of its own
+    period has the same phase: the shortest multiple comes first, then the longest divisor. Where all of these are missing, it
+    takes the last input frame's.
 
     Args:
       frames: `[b, context + in_frames, h, w, c]`; any number where values are missing.
       valid: bool like `frames`, False where values are missing.
       in_frames: T, the number of input frames after the context.
+      periods: Periods of the context frames, which are ordered as `plan_context` orders them.
 
     Returns:
       Like `frames`; values that are missing in all T input frames keep their number.
@@ -104,5 +108,14 @@ def fill_from_neighbours(frames: jax.Array, valid: jax.Array, in_frames: int) ->
     for time, neighbour in (*forward, *backward):
         recent[time] = jnp.where(known[time], recent[time], recent[neighbour])
         known[time] = known[time] | known[neighbour]
-    before = jnp.where(valid[:, :context], frames[:, :context], recent[-1][:, None])
-    return jnp.concatenate([before, jnp.stack(recent, axis=1)], axis=1)
+    groups = np.split(np.arange(context), len(periods) or 1)  # of each period, frames in the order of the lead times
+    before = []
+    for period, group in zip(periods or (1,), groups, strict=True):
+        multiples = sorted(other for other in periods if other > period and other % period == 0)
+        divisors = sorted((other for other in periods if other < period and period % other == 0), reverse=True)
+        filled = jnp.broadcast_to(recent[-1][:, None], (len(frames), len(group), *frames.shape[2:]))
+        for source in (*reversed(divisors), *reversed(multiples), period):  # the first choice comes last
+            index = groups[periods.index(source)] if periods else group
+            filled = jnp.where(valid[:, index], frames[:, index], filled)
+        before.append(filled)
+    return jnp.concatenate([*before, jnp.stack(recent, axis=1)], axis=1)

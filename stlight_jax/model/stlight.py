@@ -79,7 +79,7 @@ class STLight(_Part):
             raise TypeError(f"frames are {frames.dtype}; STLight takes floats in [0, 1] (uint8 frames: divide by 255)")
         skip_from, skip_to = config.skip_blocks
         if config.shortcut != "none" and valid is not None:
-            frames = fill_from_neighbours(frames, valid, config.in_frames)
+            frames = fill_from_neighbours(frames, valid, config.in_frames, config.periods)
 
         x = fold_time(frames.astype(_DTYPES[config.dtype]))  # [b, h, w, t*c]
         x = pad_to_patches(x, config.patch_size)  # h and w are multiples of p from here on

@@ -160,7 +160,7 @@ class _ShortcutAlone(STLight):
     def __call__(self, frames: jax.Array, train: bool = False, valid: jax.Array | None = None) -> jax.Array:
         """Predicts, see `STLight`."""
         del train
-        filled = frames if valid is None else fill_from_neighbours(frames, valid, self.config.in_frames)
+        filled = frames if valid is None else fill_from_neighbours(frames, valid, self.config.in_frames, self.config.periods)
         return Shortcut(self.config, name="shortcut")(filled, valid)
 
 

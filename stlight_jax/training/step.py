@@ -16,22 +16,31 @@ from stlight_jax.data.scaling import Scaling
 from stlight_jax.model.rollout import rollout_with_carry
 from stlight_jax.model.stlight import STLight, STLightConfig
 from stlight_jax.training.schedule import Hyperparameters
-from stlight_jax.training.state import TrainState, make_optimizer, moving_average
+from stlight_jax.training.state import TrainState, make_optimizer, moving_average, slow_shortcut
 
 Metrics = dict[str, jax.Array]
 TrainStep = Callable[[TrainState, jax.Array, Hyperparameters], tuple[TrainState, Metrics]]
 # A device's share of a batch, or a part of it, as from `split_frames`: inputs, float32 `[b, history + T, h, w, c]`; targets,
 # float32 `[b, horizon, h, w, c']`; a bool mask like the targets, False where values are missing, or None if no values are.
 _Batch = tuple[jax.Array, jax.Array, jax.Array | None]
+_Mean = Callable[[jax.Array], jax.Array]
 
 
-# Error functions by the name in the config; their argument is prediction minus target, in the network's range.
-LOSSES: dict[str, Callable[[jax.Array], jax.Array]] = {
-    "squared": jnp.square,
-    "absolute": jnp.abs,
-    "both": lambda error: jnp.square(error) + jnp.abs(error),
-    "huber": lambda error: optax.losses.huber_loss(error, delta=0.05),
+# Losses by the name in the config; their arguments are prediction minus target, in the network's range, the mean over valid
+# values and the mean over devices.
+LOSSES: dict[str, Callable[[jax.Array, _Mean, _Mean], jax.Array]] = {
+    "squared": lambda error, mean, _: mean(jnp.square(error)),
+    "absolute": lambda error, mean, _: mean(jnp.abs(error)),
+    "both": lambda error, mean, mean_over_devices: (
+        mean(jnp.square(error)) / _root(mean_over_devices(mean(jnp.square(error)))) + mean(jnp.abs(error))
+    ),
+    "huber": lambda error, mean, _: mean(optax.losses.huber_loss(error, delta=0.05)),
 }
+
+
+def _root(squared: jax.Array) -> jax.Array:
+    """Returns the root of a mean square as a constant: without it, the squares of small errors would not matter beside them."""
+    return jax.lax.stop_gradient(jnp.sqrt(jnp.maximum(squared, jnp.finfo(squared.dtype).tiny)))
 
 
 def configured_training(
@@ -74,7 +83,7 @@ def make_train_step(
         sequences j, j + k, ... The mean of their gradients is the gradient of the share, except that batch norms normalise
         each part (over all devices) separately and update their running averages at each part.
       ema_decay: Decay of the state's moving average, see `moving_average`; 0 for states without one.
-      error: Name of the error function, a key of `LOSSES`. The paper's is "squared" (section 4.1).
+      error: Name of the loss, a key of `LOSSES`. The paper's is "squared" (section 4.1).
 
     Returns:
       A function of a state, a device's share of the batch (stored frames `[b, history + T + horizon, h, w, c]`; a horizon
@@ -92,7 +101,8 @@ def make_train_step(
 
         inputs, targets, valid = batch
         prediction, batch_stats = rollout_with_carry(predict, batch_stats, inputs, targets.shape[1], model.config)
-        return _mean(LOSSES[error](prediction - targets), valid, valid_count), batch_stats
+        mean = functools.partial(_mean, valid=valid, valid_count=valid_count)
+        return LOSSES[error](prediction - targets, mean, functools.partial(jax.lax.pmean, axis_name=axis_name)), batch_stats
 
     def train_step(state: TrainState, frames: jax.Array, hyperparameters: Hyperparameters) -> tuple[TrainState, Metrics]:
         # 1. Loss and gradients of this device's share.
@@ -114,6 +124,7 @@ def make_train_step(
         # 3. The update, and the moving average, which are equal on all devices.
         optimizer = make_optimizer(*hyperparameters)
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+        updates = slow_shortcut(updates)
         next_state = TrainState(
             step=state.step + 1,
             params=optax.apply_updates(state.params, updates),

@@ -55,6 +55,24 @@ def test_values_are_filled_forward_then_backward_and_the_context_by_the_last_fra
     np.testing.assert_array_equal(np.ravel(filled), [4, 2, 4, 4, 4, 4])
 
 
+def test_a_missing_frame_of_a_period_is_that_of_another_period_with_its_phase():
+    # Periods 2, 4, 12 and 5, two lead times each (10 p + lead), then two input frames.
+    context = np.array([20, 21, 40, 41, 120, 121, 50, 51, 1, 2], np.float32).reshape(1, 10, 1, 1, 1)
+    cases = {
+        (0,): {0: 40},  # the next multiple
+        (0, 2): {0: 120, 2: 120},
+        (4,): {4: 40},  # the largest divisor
+        (3, 5): {3: 21, 5: 21},
+        (6, 1, 3, 5): {6: 2, 1: 2, 3: 2, 5: 2},  # no phase in common, or all missing: the last input frame
+    }
+    for missing, replaced in cases.items():
+        valid, expected = np.ones(10, bool), np.ravel(context).copy()
+        valid[list(missing)] = False
+        expected[list(replaced)] = list(replaced.values())
+        filled = fill_from_neighbours(context, valid.reshape(context.shape), in_frames=2, periods=(2, 4, 12, 5))
+        np.testing.assert_array_equal(np.ravel(filled), expected)
+
+
 def test_the_linear_shortcut_is_one_matrix_for_all_pixels():
     tree = variables()
     generator = np.random.default_rng(1)

@@ -290,14 +290,23 @@ def test_local_batch_norms_see_their_devices_share_and_average_what_they_keep(vi
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
-        ("squared", [0.0004, 0.01]),
-        ("absolute", [0.02, 0.1]),
-        ("both", [0.0204, 0.11]),
-        ("huber", [0.0002, 0.05 * (0.1 - 0.025)]),  # half the square, then 0.05 |e| - 0.05**2 / 2
+        ("squared", 0.0052),
+        ("absolute", 0.06),
+        ("both", 0.0052**0.5 + 0.06),  # root mean square and mean
+        ("huber", (0.0002 + 0.05 * (0.1 - 0.025)) / 2),  # half the square, then 0.05 |e| - 0.05**2 / 2
     ],
 )
-def test_errors_are_those_of_their_formulas(error, expected):
-    np.testing.assert_allclose(LOSSES[error](np.array([-0.02, 0.1])), expected, rtol=1e-6)
+def test_losses_are_those_of_their_formulas(error, expected):
+    loss = LOSSES[error](jnp.array([-0.02, 0.1]), jnp.mean, lambda of_device: of_device)
+    np.testing.assert_allclose(loss, expected, rtol=1e-6)
+
+
+def test_the_gradient_of_both_weighs_each_error_against_the_root_mean_square():
+    errors = jnp.array([-0.02, 0.1])
+    gradient = jax.grad(lambda error: LOSSES["both"](error, jnp.mean, lambda of_device: of_device))(errors)
+    np.testing.assert_allclose(gradient, (2 * errors / 0.0052**0.5 + jnp.sign(errors)) / 2, rtol=1e-6)
+    zero = jax.grad(lambda error: LOSSES["both"](error, jnp.mean, lambda of_device: of_device))(jnp.zeros(2))
+    assert np.isfinite(zero).all()
 
 
 def test_the_loss_of_a_step_is_that_of_its_config(video_model):
@@ -306,5 +315,9 @@ def test_the_loss_of_a_step_is_that_of_its_config(video_model):
         create_state(STLight(video_model), make_optimizer(optimizer_config()), 0, (16, 16, 1)).variables,
         frames[:, :3].astype(np.float32) / 255,
     )
+    errors = prediction - frames[:, 3:] / 255
     metrics, _ = one_step(video_model, frames, error="absolute")
-    assert metrics["loss"] == pytest.approx(float(np.mean(np.abs(prediction - frames[:, 3:] / 255))), rel=1e-5)
+    assert metrics["loss"] == pytest.approx(float(np.mean(np.abs(errors))), rel=1e-5)
+    metrics, _ = one_step(video_model, frames, error="both")  # the root of all devices' errors, not of each share's
+    expected = np.mean(np.square(errors)) ** 0.5 + np.mean(np.abs(errors))
+    assert metrics["loss"] == pytest.approx(float(expected), rel=1e-5)
