@@ -16,6 +16,7 @@ COMMANDS = {
     "predict": "forecasts the next frames of a video, pictures, an array or a netCDF variable",
     "score": "computes the metrics of saved predictions of any program",
     "prepare": "converts raw data sets, or your own frames, to files with random access",
+    "config": "lists all keys of a config, each with its value, default, permitted values and meaning",
     "inspect": "counts parameters and multiply-accumulates, part by part",
     "export": "writes a trained network to one file that predicts on CPUs, GPUs and TPUs",
     "convert": "converts PyTorch weights to a checkpoint, and back",

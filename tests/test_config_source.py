@@ -6,26 +6,29 @@ import numpy as np
 import pytest
 
 from stlight_jax import InputError
-from stlight_jax.commands import inspect, train
+from stlight_jax.commands import config, inspect, train
 from stlight_jax.commands.config_source import load_config, stored_description
+from stlight_jax.config import RunConfig
+from stlight_jax.config.sections import SECTIONS
+from stlight_jax.data.datasets.frames import FramesSection
 from stlight_jax.data.load import check_config
 
 
 @pytest.fixture
 def run(tmp_path):
     """A run with a config of own frames that has optional keys, before its first checkpoint."""
-    config = load_config("frames:tiny")
-    config.data.fill_value, config.data.value_low, config.train.seed = 255, -1.5, 7
+    own = load_config("frames:tiny")
+    own.data.fill_value, own.data.value_low, own.train.seed = 255, -1.5, 7
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "config.json").write_text(json.dumps(check_config(config).to_dict()))
+    (tmp_path / "run" / "config.json").write_text(json.dumps(check_config(own).to_dict()))
     return tmp_path / "run"
 
 
 @pytest.mark.parametrize("source", ["run", "run/config.json"])
 def test_a_run_and_its_config_json_are_configs(run, source):
-    config = load_config(str(run.parent / source))
-    assert (config.dataset, config.size, config.train.seed) == ("frames", "tiny", 7)
-    assert (config.data.fill_value, config.data.value_low, config.data.value_high) == (255, -1.5, None)
+    found = load_config(str(run.parent / source))
+    assert (found.dataset, found.size, found.train.seed) == ("frames", "tiny", 7)
+    assert (found.data.fill_value, found.data.value_low, found.data.value_high) == (255, -1.5, None)
     arguments = [f"--config={run.parent / source}", "--config.data.value_high=3", "--config.train.batch_size=5", "--workdir=x"]
     parsed = train.COMMAND.parse(["stlight train", *arguments]).config
     assert (parsed.data.value_high, parsed.train.batch_size, parsed.train.seed) == (3, 5, 7)
@@ -35,13 +38,13 @@ def test_a_config_json_of_an_older_version_gets_the_values_that_it_stands_for(ru
     content = json.loads((run / "config.json").read_text())
     del content["train"]["loss"], content["model"]["shortcut"]
     (run / "config.json").write_text(json.dumps(content))
-    config = load_config(str(run))
-    assert (config.train.loss, config.model.shortcut) == ("squared", "none")
+    found = load_config(str(run))
+    assert (found.train.loss, found.model.shortcut) == ("squared", "none")
 
 
 def test_a_shipped_network_is_a_config():
-    config = load_config("tiny")
-    assert (config.dataset, config.size, config.model.hidden_dim, config.model.depth) == ("moving_mnist", "tiny", 96, 6)
+    found = load_config("tiny")
+    assert (found.dataset, found.size, found.model.hidden_dim, found.model.depth) == ("moving_mnist", "tiny", 96, 6)
     assert stored_description("tiny")["frame_size"] == [32, 32]
     assert stored_description("moving_mnist:tiny") == {}
 
@@ -87,3 +90,16 @@ def test_inspect_counts_a_trained_network(capsys):
     for flag in ("--workdir=tiny", "--model=tiny", "--config=tiny"):
         inspect.COMMAND.run(inspect.COMMAND.parse(["stlight inspect", flag, "--json"]))
         assert json.loads(capsys.readouterr().out)["frame"] == [32, 32]
+
+
+def test_the_command_config_lists_every_key_with_value_default_and_help(run, capsys):
+    arguments = [f"--config={run}", "--config.train.batch_size=5"]
+    config.COMMAND.run(config.COMMAND.parse(["stlight config", *arguments]))
+    lines = capsys.readouterr().out.splitlines()
+    names = [line.partition(" = ")[0] for line in lines if not line.startswith(" ")]
+    sections = [RunConfig, *SECTIONS, FramesSection]
+    assert names == [key.path for section in sections for key in section.keys().values()]
+    assert "train.seed = 7  *" in lines
+    assert "data.value_high = None" in lines
+    entry = lines[lines.index("train.batch_size = 5  *") + 1]
+    assert entry == "    default 16; int, at least 1. Sequences per step, over all devices."

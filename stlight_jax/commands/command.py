@@ -13,7 +13,7 @@ from absl import flags, logging
 from stlight_jax.commands.config_source import ConfigFileError
 from stlight_jax.errors import InputError
 
-_HELP_WIDTH = 100
+HELP_WIDTH = 100
 
 # Messages of absl and of Python on a flag's value: what the value is.
 _BAD_VALUES = {
@@ -180,7 +180,7 @@ def _flag_help(flag: flags.Flag) -> str:
     text = flag.help or ""
     if flag.default:
         text += f" Default: {str(flag.default_as_str).strip(chr(39))}."
-    indented = textwrap.fill(text, _HELP_WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6, break_on_hyphens=False)
+    indented = textwrap.fill(text, HELP_WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6, break_on_hyphens=False)
     required = "  (required)" if _is_required(flag) else ""
     return f"  --{'[no]' if flag.boolean else ''}{flag.name}{required}\n{indented}"
 

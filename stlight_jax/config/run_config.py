@@ -96,6 +96,12 @@ def check(config: Mapping[str, Any] | ml_collections.ConfigDict, data: type[Sect
     return RunConfig(dataset=config["dataset"], size=config.get("size", ""), **checked)
 
 
+def key_values(config: RunConfig) -> Iterator[tuple[Key, Any]]:
+    """Yields every key of a config with its value, section by section."""
+    values = _flat(config.to_dict())
+    return ((key, values[key.path]) for key in _keys(type(config.data)))
+
+
 def course_differences(old: Mapping[str, Any], new: RunConfig) -> list[str]:
     """Lists the keys whose change would alter the course of training.
 

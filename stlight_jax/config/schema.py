@@ -78,6 +78,22 @@ class Key:
         bounds = (("at least", self.least), ("more than", self.above), ("less than", self.below))
         return " and ".join(f"{words} {bound}" for words, bound in bounds if bound is not None)
 
+    @property
+    def permitted(self) -> str:
+        """Type and permitted values in words, such as "int, at least 1"."""
+        kind = self.type.__name__ + (" or None" if self.optional else "")
+        return ", ".join(part for part in (kind, self.range) if part)
+
+    @property
+    def meaning(self) -> str:
+        """The help text, the key without which this one has no effect, and the value that a config without it stands for."""
+        text = self.help
+        if self.used_if is not None:
+            text += f" Only with {self.section}.{self.used_if[0]} = {self.used_if[1]}."
+        if self.absent is not MISSING and self.absent != self.default:
+            text += f" A config without this key stands for {self.absent!r}."
+        return text
+
     def check(self, value: Any) -> None:
         """Checks a value.
 

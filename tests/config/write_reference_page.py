@@ -13,7 +13,8 @@ PATH = ROOT / "docs" / "config.md"
 _INTRODUCTION = """# Config keys
 
 A config has seven sections. Six are the same for every data set; the keys of the section `data` depend on the data set.
-Set a key in a config file, or on the command line: `--config.train.batch_size=32`.
+Set a key in a config file, or on the command line: `--config.train.batch_size=32`. `stlight config --config=frames:tiny` lists
+the keys of one config with their values.
 
 A run can be resumed with another value of a key that may change on resuming. Other changes need `--allow_changes`.
 """
@@ -46,19 +47,13 @@ def _table(section: type[Section]) -> list[str]:
 
 
 def _row(key: Key) -> tuple[str, ...]:
-    meaning = key.help
-    if key.used_if is not None:
-        meaning += f" Only with {key.section}.{key.used_if[0]} = {key.used_if[1]}."
-    if key.absent is not MISSING and key.absent != key.default:
-        meaning += f" A config without this key stands for {key.absent!r}."
-    kind = key.type.__name__ + (" or None" if key.optional else "")
     return (
         f"`{key.path}`",
         "" if key.default is MISSING else f"`{key.default!r}`",
-        ", ".join(part for part in (kind, key.range) if part),
+        key.permitted,
         "yes" if key.resumable else "no",
         key.since,
-        meaning,
+        key.meaning,
     )
 
 
