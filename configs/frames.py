@@ -11,7 +11,7 @@ from stlight_jax.config import base_config
 from stlight_jax.data.datasets.frames import Frames
 
 # size: (hidden_dim, depth, peak learning rate)
-SIZES = {"tiny": (96, 6, 5e-3), "S": (256, 12, 3e-3), "M": (512, 16, 3e-3), "L": (1000, 16, 1e-3)}
+SIZES = {"tiny": (96, 6, 2e-3), "S": (256, 12, 1e-3), "M": (512, 16, 1e-3), "L": (1000, 16, 5e-4)}
 
 
 def get_config(size: str = "tiny") -> ml_collections.ConfigDict:
@@ -34,7 +34,8 @@ def get_config(size: str = "tiny") -> ml_collections.ConfigDict:
     config.model.patch_size = 0  # by their size
     config.model.shortcut = config.data.periods = "auto"
     config.data.clip = "auto"
-    config.train.batch_size = 8
+    config.train.batch_size = 0  # 8 to 32, by the size of the frames
+    config.train.loss = "both"
     config.train.epochs = 20
     config.train.ema_decay = 0.99
     config.train.checkpoint_every = 0  # 20 in a run

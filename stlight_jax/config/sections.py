@@ -9,6 +9,9 @@ from stlight_jax.config.schema import Key, Section
 
 MOST_FRAMES = 10  # that a network sees, and predicts, if their number is left open
 _SMALL_FRAME = 512  # pixels: patches of one pixel cost little there
+# The batch of a config that leaves its size open. Small frames train fast in larger batches, with less noisy gradients and
+# statistics: on TaxiNYC, 16 x 8, 600 steps lower the validation MSE of the linear fit by 3 % with 8 sequences, by 18 % with 32.
+_BATCH_PIXELS, _BATCH_SIZES = 32_768, (8, 32)
 _ONECYCLE = ("schedule", "onecycle")
 _COSINE = ("schedule", "cosine")
 
@@ -102,7 +105,8 @@ class OptimizerSection(Section, name="optimizer"):
 class TrainSection(Section, name="train"):
     """Section `train`: the training loop."""
 
-    batch_size: Annotated[int, Key("Sequences per step, over all devices.", least=1, recipe=True)] = 16
+    batch_size: Annotated[int, Key(
+        "Sequences per step, over all devices; 0 for 8 to 32, by the size of the frames.", least=0, recipe=True)] = 16
     accumulate: Annotated[int, Key(
         "Parts of a batch that pass the network one after the other, to save memory.", least=1, recipe=True, absent=1)] = 1
     epochs: Annotated[int, Key("Passes over the training data, if train.steps is 0.", least=1, recipe=True)] = 200
@@ -126,6 +130,18 @@ class TrainSection(Section, name="train"):
         "Workdir or checkpoint that a new run takes its initial weights from.", resumable=True, recipe=True)] = ""
     tensorboard: Annotated[bool, Key(
         "Whether to write TensorBoard events too, if the package tensorboard is installed.", resumable=True)] = True
+
+    def for_data(self, pixels: int, sequences: int, devices: int = 1) -> TrainSection:
+        """Replaces a batch size that is left open by a 0.
+
+        Args:
+          pixels: Number of pixels of a training frame.
+          sequences: Number of training sequences.
+          devices: Number of devices that share a batch.
+        """
+        parts = devices * self.accumulate
+        most = min(max(_BATCH_PIXELS // pixels, _BATCH_SIZES[0]), _BATCH_SIZES[1], sequences)
+        return dataclasses.replace(self, batch_size=self.batch_size or max(1, most // parts) * parts)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

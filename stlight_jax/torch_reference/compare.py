@@ -1,5 +1,6 @@
 """The pipeline of `compare`: every quantity of every case and the losses of a training, in both frameworks; a report out."""
 
+import math
 from typing import Any
 
 import jax
@@ -103,14 +104,15 @@ def compare_curves(config: RunConfig, total_steps: int) -> dict[str, Any]:
     model_config, optimizer = network_config(config), config.optimizer
     schedule = OneCycle.from_config(optimizer, total_steps)
     source, _ = open_training(config)
+    train = config.train.for_data(math.prod(source.shape[1:3]), len(source))
     state = create_state(STLight(model_config), make_optimizer(optimizer), config.train.seed, source.shape[1:])
     network = torch_network(model_config, jax.tree.map(np.array, state.variables))
 
-    batches = training_batches(source, config.train.batch_size, 0, total_steps)
+    batches = training_batches(source, train.batch_size, 0, total_steps)
     steps = parity.train_in_jax(model_config, optimizer, state, batches, schedule)
     ours = [loss for loss, _ in track(steps, "training in JAX", total_steps, unit="step")]
 
-    batches = map(np.array, training_batches(source, config.train.batch_size, 0, total_steps))
+    batches = map(np.array, training_batches(source, train.batch_size, 0, total_steps))
     losses = train_in_torch(network, batches, schedule, model_config.in_frames, beta2=optimizer.beta2, eps=optimizer.eps)
     theirs = list(track(losses, "training in PyTorch", total_steps, unit="step"))
     mean_ours, mean_theirs = (float(np.mean(losses[-LAST_STEPS:])) for losses in (ours, theirs))

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -49,6 +50,7 @@ _CHOICES = (
     ("model", "patch_size", 0),
     ("data", "periods", AUTO),
     ("data", "clip", AUTO),
+    ("train", "batch_size", 0),
 )
 _VALIDATIONS = 20  # of a run whose config leaves their number open
 
@@ -86,14 +88,18 @@ class TrainingSetup:
         self.launcher = make_launcher(checked.parallel.launcher)
         distributed.check_layout()
         agreement.assert_same_on_all_processes("the config", checked.to_dict())
-        self.launcher.check_batch_size("train.batch_size", checked.train.batch_size, checked.train.accumulate)
+        if checked.train.batch_size:
+            self.launcher.check_batch_size("train.batch_size", checked.train.batch_size, checked.train.accumulate)
         if started_with is None:
             checked = _reported(checked, with_windows(checked))
         self.training, self.validation = open_training(checked)
         agreement.assert_same_on_all_processes("the training data", self.training.description["sha256"])
         agreement.assert_same_on_all_processes("the validation data", functools.partial(fingerprint, self.validation))
         _, height, width, channels = self.validation.shape  # training frames may be cropped
-        config = _reported(checked, dataclasses.replace(checked, model=checked.model.for_data(channels, height * width)))
+        model = checked.model.for_data(channels, height * width)
+        pixels = math.prod(self.training.shape[1:3])
+        train = checked.train.for_data(pixels, len(self.training), len(self.launcher.devices))
+        config = _reported(checked, dataclasses.replace(checked, model=model, train=train))
         if leaves_choices(config):
             chosen, linear_fit = choose_shortcut(config, self.training, self.validation, self.launcher)
             if linear_fit is not None:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from stlight_jax.config.sections import TrainSection
 from stlight_jax.data.load import check_config, open_test
 from stlight_jax.training.setup import TrainingSetup
 from tests.conftest import load_config
@@ -19,9 +20,20 @@ def test_a_run_on_a_short_file_keeps_the_windows_that_it_has_chosen(tmp_path, ca
     shown = " ".join(capsys.readouterr().err.split())
     windows = "model.in_frames=4, model.out_frames=4, data.validation_fraction=0.2, data.test_fraction=0.2"
     assert f"chosen for the data: {windows} " in shown
-    assert "chosen for the data: model.in_channels=1, model.out_channels=1, model.patch_size=1" in shown
+    assert "chosen for the data: model.in_channels=1, model.out_channels=1, model.patch_size=1, train.batch_size=" in shown
     assert (described["model"]["in_frames"], described["model"]["out_frames"], described["model"]["patch_size"]) == (4, 4, 1)
     assert (described["data"]["validation_fraction"], described["data"]["test_fraction"]) == (0.2, 0.2)
     assert open_test(check_config(described)).shape == (8, 8, 9, 1)
     assert TrainingSetup(config, described).description["config"] == described  # as on resuming
     assert "chosen for the data" not in capsys.readouterr().err
+
+
+def test_an_open_batch_size_suits_frames_sequences_and_devices():
+    def chosen(pixels, sequences=1000, devices=1, **keys):
+        return TrainSection(batch_size=0, **keys).for_data(pixels, sequences, devices).batch_size
+
+    assert [chosen(side**2) for side in (8, 32, 45, 64, 512)] == [32, 32, 16, 8, 8]
+    assert chosen(64, sequences=5) == 5
+    assert chosen(64, sequences=29, devices=4, accumulate=2) == 24
+    assert chosen(64, sequences=5, devices=8) == 8  # too many, which the pipeline refuses by name
+    assert TrainSection(batch_size=3).for_data(64, 1000).batch_size == 3
