@@ -16,7 +16,7 @@ from absl import flags
 
 from stlight_jax.commands.command import Command
 from stlight_jax.commands.network_flags import chosen_network, define_network_flags
-from stlight_jax.commands.shared_flags import check_exists, define_value_range_flag
+from stlight_jax.commands.shared_flags import check_exists, define_value_range_flag, parse_fill_value
 from stlight_jax.errors import InputError
 
 if TYPE_CHECKING:
@@ -76,12 +76,13 @@ def _check(values: flags.FlagValues) -> None:
 
 
 def _request(values: flags.FlagValues) -> Request:
-    from stlight_jax.forecasting.request import KEYS, Request
+    from stlight_jax.data.reading_flags import KEYS
+    from stlight_jax.forecasting.request import Request
 
     given = values.flag_values_dict()
     reading = {name: given[name] for name in KEYS if given[name] is not None}
     if "fill_value" in reading:
-        reading["fill_value"] = _fill_value(reading["fill_value"])
+        reading["fill_value"] = parse_fill_value(reading["fill_value"])
     if given["value_range"] is not None:
         reading.setdefault("fill_value", None)  # that of the training is in other units
     fields = {field.name: given[field.name] for field in dataclasses.fields(Request) if field.name != "reading"}
@@ -94,15 +95,6 @@ def _run(values: flags.FlagValues) -> None:
 
     settings = {name: values.flag_values_dict()[name] for name in _NETWORK_FLAGS}
     predict(_request(values), Forecaster.load(chosen_network(values), **settings))
-
-
-def _fill_value(text: str) -> float | None:
-    if text == "none":
-        return None
-    try:
-        return float(text)
-    except ValueError:
-        raise InputError(f"--fill_value={text}: give a number, or none") from None
 
 
 COMMAND = Command(__doc__, _define_flags, _run, _check, positional="input")

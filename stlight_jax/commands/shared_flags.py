@@ -79,6 +79,16 @@ def define_value_range_flag(values: flags.FlagValues, help_text: str) -> None:
     flags.DEFINE(_ValueRangeParser(), "value_range", None, help_text, values)
 
 
+def parse_fill_value(text: str) -> float | None:
+    """Returns the number in a flag --fill_value; None for "none"."""
+    if text == "none":
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(f"--fill_value={text}: give a number, or none") from None
+
+
 def define_process_flags(values: flags.FlagValues) -> None:
     """Defines the flags; `join_processes` reads them."""
     flags.DEFINE_string("coordinator", None, "Address HOST:PORT of the first process, for several started by hand.", values)

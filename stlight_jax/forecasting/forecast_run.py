@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from stlight_jax.data.formats.types import FrameSource
+from stlight_jax.data.reading_flags import errors_name_flags
 from stlight_jax.data.suspicion import ValueSurvey, remarks_on_empty_frames
 from stlight_jax.forecasting.forecast_windows import Forecast, windows_along
 from stlight_jax.forecasting.plan import ForecastPlan
-from stlight_jax.forecasting.request import errors_name_flags
 from stlight_jax.inference.forecaster import Forecaster
 from stlight_jax.inference.output_range import OutputRange
 

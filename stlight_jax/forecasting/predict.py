@@ -7,13 +7,14 @@ from stlight_jax.console.messages import print_message
 from stlight_jax.console.progress import Progress
 from stlight_jax.data.formats.file_format import FileFormat
 from stlight_jax.data.formats.output_spec import OutputSpec
+from stlight_jax.data.reading_flags import name_flags
 from stlight_jax.errors import InputError
 from stlight_jax.evaluation.eval_steps import threshold_scores
 from stlight_jax.forecasting.forecast_results import ClipSelection, Verification, write_forecast_page
 from stlight_jax.forecasting.forecast_run import ForecastRun
 from stlight_jax.forecasting.outputs import Outputs
 from stlight_jax.forecasting.plan import ForecastPlan, make_plan
-from stlight_jax.forecasting.request import InputReader, Request, name_flags
+from stlight_jax.forecasting.request import InputReader, Request
 from stlight_jax.inference.forecaster import Forecaster
 from stlight_jax.metrics.ssim import SSIM_WINDOW
 from stlight_jax.reports.results import results_text

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
 import pathlib
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,6 +13,7 @@ import numpy as np
 from stlight_jax.data.formats import registry
 from stlight_jax.data.formats.input_files import open_sequences
 from stlight_jax.data.formats.types import FrameSource, ReadOptions
+from stlight_jax.data.reading_flags import KEYS, errors_name_flags
 from stlight_jax.errors import InputError
 from stlight_jax.forecasting.forecast_windows import SampledSource
 from stlight_jax.storage import paths
@@ -87,8 +86,6 @@ class Request:
             raise InputError(f"--dtype={self.dtype}: choose one of {', '.join(FLOAT_TYPES)}")
 
 
-# Flags of the command; in configs they are keys of the section `data`.
-KEYS = ("variable", "time", "layout", "channels", "fill_value", "mask", "frame_step", "height", "width")
 _OF_NAMED_ARRAYS = ("variable", "time", "mask")
 _DEFAULTS = {"channels": "auto", "frame_step": 1, "height": 0, "width": 0, "layout": "auto"}
 
@@ -167,22 +164,6 @@ class InputReader:
           The frames, and the index of that frame among them.
         """
         return SampledSource(original, self.frame_step, index % self.frame_step, self.size), index // self.frame_step
-
-
-@contextlib.contextmanager
-def errors_name_flags() -> Iterator[None]:
-    """Replaces config keys in the messages of readers, such as `data.variable`, by the command's flags, `--variable`."""
-    try:
-        yield
-    except InputError as error:
-        raise InputError(name_flags(str(error))) from None
-
-
-def name_flags(text: str) -> str:
-    """Replaces config keys in a message, such as `--config.data.variable`, by the command's flags, `--variable`."""
-    keys = "|".join(KEYS)
-    text = re.sub(rf"--config\.data\.({keys})\b", r"--\1", text)
-    return re.sub(rf"(?<![\w/.-])data\.({keys})\b(?!\.)", r"--\1", text)
 
 
 def _training_options(description: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,8 @@ import pytest
 
 from stlight_jax import InputError
 from stlight_jax.scoring import score as score_module
-from stlight_jax.scoring.score import score
+from stlight_jax.scoring.saved_frames import Reading
+from stlight_jax.scoring.score import score, score_files
 from tests.commands import run
 from tests.metrics import golden
 
@@ -114,3 +115,112 @@ def test_files_without_numbers_are_named_for_what_they_are(saved, tmp_path, writ
     with pytest.raises(InputError, match=f"other.npy: expected a whole .npy file with one array, found {found}") as raised:
         score(saved / "preds.npy", tmp_path / "other.npy")
     assert "pickle" not in str(raised.value)
+
+
+VALUES = np.random.default_rng(2).gamma(2, 8, (2, 3, 4, 16, 20, 1)).astype(np.float32)  # predictions and truth, in mm
+
+
+def in_file(path, values, **beside):
+    """[n, t, h, w, 1] without channels, in a format of named arrays."""
+    frames = values[..., 0]
+    if path.suffix == ".npz":
+        np.savez(path, rain=frames, **beside)
+    elif path.suffix == ".h5":
+        with pytest.importorskip("h5py").File(path, "w") as file:
+            for name, array in {"rain": frames, **beside}.items():
+                file[name] = array
+    else:
+        xarray = pytest.importorskip("xarray")
+        hours = {"standard_name": "forecast_period", "units": "hours"}
+        coordinates = {"ahead": ("ahead", np.arange(1, 5), hours), "start": np.datetime64("2020-01-01") + np.arange(3)}
+        xarray.Dataset({"rain": (("start", "ahead", "y", "x"), frames)}, coordinates).to_netcdf(path)
+    return path
+
+
+@pytest.mark.parametrize("kind", [".npz", ".h5", ".nc"])
+def test_values_in_units_are_scored_from_files_of_any_format(tmp_path, kind, capsys):
+    ours, theirs = (in_file(tmp_path / f"{name}{kind}", part) for name, part in zip("ab", VALUES, strict=True))
+    results = score_files(ours, theirs, json=tmp_path / "c.json", reading=Reading(value_range=(0, 50)))
+    error = VALUES[0].astype(np.float64) - VALUES[1]
+    np.testing.assert_allclose(results["per_lead_time"]["mse"], np.square(error / 50).sum((2, 3, 4)).mean(0), rtol=1e-5)
+    np.testing.assert_allclose(results["in_units"]["per_lead_time"]["mae"], np.abs(error).mean((0, 2, 3, 4)), rtol=1e-5)
+    assert results["in_units"]["overall"]["rmse"] == pytest.approx(np.sqrt(np.square(error).mean()), rel=1e-5)
+    assert json.loads((tmp_path / "c.json").read_text())["value_range"] == [0, 50]
+    assert f"{np.abs(error[:, 2]).mean():.4g}" in capsys.readouterr().out
+    with pytest.raises(InputError, match=r"holds values from .*; expected floats in \[0, 1\] or uint8; give the range"):
+        score(ours, theirs)
+
+
+def test_missing_values_count_nowhere(tmp_path, capsys):
+    """By NaN, by a fill value, and by masks; the second true frame of the first sequence is missing as a whole."""
+    truth = VALUES[1].copy()
+    missing = np.random.default_rng(3).random(truth.shape) < 0.1
+    missing[0, 1] = True
+    error = np.where(missing, np.nan, VALUES[0].astype(np.float64) - truth)
+    squares = np.nansum(np.square(error / 50), (2, 3, 4))
+    expected = [squares[:, lead][~missing[:, lead].all((1, 2, 3))].mean() for lead in range(4)]
+    in_file(tmp_path / "p.npz", VALUES[0])
+    in_file(tmp_path / "nan.npz", np.where(missing, np.nan, truth))
+    in_file(tmp_path / "fill.npz", np.where(missing, np.float32(-99), truth))
+    in_file(tmp_path / "mask.npz", truth, gone=missing[..., 0])
+    in_file(tmp_path / "q.npz", VALUES[0], gone=missing[..., 0])
+    in_file(tmp_path / "whole.npz", truth)
+    for pair, options in {
+        ("p", "nan"): {}, ("p", "fill"): {"fill_value": -99.0}, ("p", "mask"): {"mask": "gone", "variable": "rain"},
+        ("q", "whole"): {"mask": "gone", "variable": "rain"},
+    }.items():  # fmt: skip
+        files = (tmp_path / f"{name}.npz" for name in pair)
+        sums = score(*files, reading=Reading(value_range=(0, 50), **options))
+        np.testing.assert_allclose(sums.per_lead_time()["mse"], expected, rtol=1e-5)
+        np.testing.assert_array_equal(sums.values, (~missing).sum((0, 2, 3, 4)))
+    assert f"{missing.sum():,} true values are missing and count nowhere" in capsys.readouterr().err
+    with pytest.raises(InputError, match="--mask is 'nowhere', which it does not hold; it holds rain"):
+        score(tmp_path / "p.npz", tmp_path / "whole.npz", reading=Reading(mask="nowhere", value_range=(0, 50)))
+
+
+def test_predictions_that_are_missing_are_counted_in_a_message(tmp_path, capsys):
+    predicted = VALUES[0].copy()
+    predicted[1, 2, :2] = np.nan
+    files = (in_file(tmp_path / "a.npz", predicted), in_file(tmp_path / "b.npz", VALUES[1]))
+    score(*files, reading=Reading(value_range=(0, 50)))
+    assert "40 values have a truth and no prediction; they count nowhere, too" in capsys.readouterr().err
+
+
+def test_arrays_are_chosen_by_their_names_and_integers_by_their_range(tmp_path):
+    ours, theirs = np.rint(VALUES[..., 0]).astype(np.int32)
+    np.savez(tmp_path / "a.npz", preds=ours, trues=theirs, lat=np.arange(16))
+    with pytest.raises(InputError, match="a.npz holds several arrays; choose one with --variable: preds, trues"):
+        score(tmp_path / "a.npz", tmp_path / "a.npz")
+    reading = Reading("preds", "trues", value_range=(10, 60))
+    mse = score(tmp_path / "a.npz", tmp_path / "a.npz", reading=reading).overall()["mse"]
+    assert mse == pytest.approx(np.square((ours - theirs) / 50).sum((2, 3)).mean(), rel=1e-5)
+    with pytest.raises(InputError, match="--value_range=9,3: expected two numbers, the first one less than the second"):
+        score(tmp_path / "a.npz", tmp_path / "a.npz", reading=Reading("preds", value_range=(9, 3)))
+    with pytest.raises(InputError, match="holds int32; expected floats"):
+        score(tmp_path / "a.npz", tmp_path / "a.npz", reading=Reading("preds", "trues"))
+
+
+@pytest.mark.parametrize("layout", ["auto", "thw"])
+def test_a_single_sequence_has_no_axis_of_sequences(tmp_path, layout):
+    for name, values in zip("ab", VALUES / 1000, strict=True):
+        np.save(tmp_path / f"{name}.npy", values[0, ..., 0])
+    sums = score(tmp_path / "a.npy", tmp_path / "b.npy", layout)
+    assert (sums.count, len(sums.per_lead_time()["mse"])) == (1, 4)
+
+
+def test_rolling_forecasts_are_scored_as_the_command_writes_them(tmp_path):
+    """Latitudes in columns, two channels: the axes are known by the names of the dimensions."""
+    xarray = pytest.importorskip("xarray")
+    values = np.random.default_rng(4).random((2, 9, 12, 3, 8, 2)).astype(np.float32)
+    dims = ("latitude", "longitude", "start", "lead", "channel")
+    for name, part in zip("ab", values, strict=True):
+        variable = (dims, part.transpose(1, 0, 2, 3, 4)[:, :, :, :8])
+        xarray.Dataset({"rain": variable}, {"start": np.datetime64("2020-01-01") + np.arange(3)}).to_netcdf(
+            tmp_path / f"{name}.nc"
+        )
+    result = run("-m", "stlight_jax", "score", "--pred=a.nc", "--true=b.nc", "--json=c.json", folder=tmp_path)
+    assert result.returncode == 0, result.stderr
+    found = json.loads((tmp_path / "c.json").read_text())
+    error = values[0] - values[1]  # [longitude, latitude, start, lead, channel]
+    assert found["sequences"] == 3
+    np.testing.assert_allclose(found["per_lead_time"]["mae"], np.abs(error).sum((0, 1, 4)).mean(0), rtol=1e-5)

@@ -19,10 +19,12 @@ from stlight_jax.data.times import TimeAxis
 from stlight_jax.errors import InputError
 
 _UNCONVERTED = (np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.int16))
+FORECASTS = "forecasts"  # a layout: forecasts as programs save them
 MERGED = "e"  # letter of an axis whose entries are parts of one thing, such as ERA5's `expver`
 _AUTO_LAYOUTS = {2: "hw", 3: "thw", 4: "thwc", 5: "nthwc"}
 _ALWAYS_AVAILABLE = 2**26  # bytes that every machine has
 _MEANING = ("units", "standard_name", "long_name", "place")  # attributes that tell what values are
+_MAX_FORECAST_CHANNELS = 4  # of arrays whose axes are told apart by their sizes
 _MAX_AUTO_CHANNELS = 16
 _MIN_AUTO_ROWS = 5
 _MAX_EXACT_IN_FLOAT32 = 2**24
@@ -35,13 +37,15 @@ def resolve_layout(label: str, shape: tuple[int, ...], layout: str) -> str:
     Args:
       label: the array's name in messages.
       shape: the array's shape.
-      layout: the user's layout, or "auto".
+      layout: the user's layout, "auto" or `FORECASTS`.
 
     Raises:
       InputError: the array is empty, the layout has another number of axes, or "auto" would be a guess.
     """
     if 0 in shape:
         raise InputError(f"{label} has shape {list(shape)}; expected at least one frame and one pixel")
+    if layout == FORECASTS:
+        layout = _forecast_layout(label, shape)
     if layout == "auto":
         if len(shape) not in _AUTO_LAYOUTS:
             raise InputError(f"{label} has shape {list(shape)}; expected frames: [t, h, w], [t, h, w, c] or [n, t, h, w, c]")
@@ -62,6 +66,24 @@ def resolve_layout(label: str, shape: tuple[int, ...], layout: str) -> str:
     if len(layout) != len(shape):
         raise InputError(f"{label} has shape {list(shape)}; --config.data.layout={layout} asks for {len(layout)} axes")
     return layout
+
+
+def _forecast_layout(label: str, shape: tuple[int, ...]) -> str:
+    """Returns the axes of saved forecasts, which have their channels after time, as OpenSTL does, or last, or no such axis."""
+    last = shape[-1] <= _MAX_FORECAST_CHANNELS
+    if len(shape) == 5:
+        first = shape[2] <= _MAX_FORECAST_CHANNELS
+        if first == last:
+            raise InputError(
+                f"{label} has shape {list(shape)}; name the axis of its channels with --layout=ntchw or --layout=nthwc"
+            )
+        return "ntchw" if first else "nthwc"
+    if len(shape) not in (3, 4):
+        raise InputError(
+            f"{label} has shape {list(shape)}; expected [n, t, c, h, w], [n, t, h, w, c] or [n, t, h, w], or one forecast: "
+            "[t, h, w] or [t, h, w, c]"
+        )
+    return "thw" if len(shape) == 3 else "thwc" if last else "nthw"
 
 
 @dataclasses.dataclass(eq=False)

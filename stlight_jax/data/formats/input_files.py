@@ -12,6 +12,7 @@ from etils import epath
 
 from stlight_jax.console.messages import print_message
 from stlight_jax.data.formats import registry, types
+from stlight_jax.data.formats.array_slicing import FORECASTS
 from stlight_jax.data.formats.file_contents import advice_on_other_kinds
 from stlight_jax.data.formats.file_format import FileFormat
 from stlight_jax.data.formats.joined_files import join_files
@@ -44,7 +45,7 @@ def open_sequences(path: epath.PathLike, options: ReadOptions) -> list[FrameSour
         names the file.
     """
     for key, choices in (("layout", types.LAYOUTS), ("channels", types.CHANNELS)):
-        if getattr(options, key) not in choices:
+        if getattr(options, key) not in (*choices, FORECASTS):
             raise InputError(f"data.{key} is {getattr(options, key)!r}; choose one of {', '.join(choices)}")
     root = epath.Path(path)
     paths.require_local(root, f"{root}: frames are read from local folders; copy them to this machine first")

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from stlight_jax.data.formats.array_slicing import MERGED, ArraySlicer, resolve_layout
+from stlight_jax.data.formats.array_slicing import FORECASTS, MERGED, ArraySlicer, resolve_layout
 from stlight_jax.data.formats.cf_attributes import PACKING, ValueRules, attribute_text, read_rules
 from stlight_jax.data.formats.read_errors import read_errors
 from stlight_jax.data.formats.stored_arrays import ArrayFile, StoredArray, describe_arrays
@@ -25,6 +25,8 @@ _MAX_DIGESTED = 2**18  # values of the coordinates of a grid
 _TIME_NAMES = re.compile(r"((valid|date)_?)?times?|dates?|time_?stamps?|t|(days|hours|minutes|seconds|milliseconds)(_.*)?")
 _SPACE_NAMES = re.compile(r"x|y|z|lats?|lons?|latitudes?|longitudes?|rows?|columns?|cols?|height|width|levels?|channels?")
 _TIME_DIMENSIONS = ("time", "t", "valid_time")
+_LEADS = ("lead", "lead_time", "step", "prediction_timedelta")  # dimensions of forecasts
+_STARTS = ("start", "sequence", "init_time", "forecast_reference_time")
 _MERGED_DIMENSIONS = ("expver",)  # final and preliminary data of ERA5
 _DIRECTIONS = {
     "x": re.compile(r"x|xc|rlon|lons?|longitudes?|degrees_?e(ast)?|projection_x_coordinate|grid_longitude|west_east|easting"),
@@ -156,27 +158,43 @@ def _axes(file: ArrayFile, array: StoredArray, options: ReadOptions) -> tuple[st
       InputError: the array is empty, or its axes are not those of frames.
     """
     label = f"{file.path}#{array.key}" if array.key else str(file.path)
-    if options.layout == "auto" and any(array.dims) and 0 not in array.shape:
-        time = _time_dimension(file, array, options)
+    if options.layout in ("auto", FORECASTS) and any(array.dims) and 0 not in array.shape:
+        lead, items = _forecast_dimensions(file, array) if options.layout == FORECASTS else ("", [])
+        time = lead or _time_dimension(file, array, options)
         if time or all(array.dims):
-            return _axes_by_name(file, array, time, label)
+            return _axes_by_name(file, array, time, label, items)
     axes = resolve_layout(label, array.shape, options.layout)
     return axes, array.dims[axes.index("t")] if array.dims and "t" in axes else "", []
 
 
-def _axes_by_name(file: ArrayFile, array: StoredArray, time: str, label: str) -> tuple[str, str, list[str]]:
+def _forecast_dimensions(file: ArrayFile, array: StoredArray) -> tuple[str, list[str]]:
+    """Returns the dimension of lead times of saved forecasts, or "", and those of several forecasts."""
+    kinds = {
+        dim: [attribute_text(other.attributes.get("standard_name", "")) for other in file.along(dim)] for dim in array.dims
+    }
+    lead = next((dim for dim, names in kinds.items() if "forecast_period" in names or _base_name(dim) in _LEADS), "")
+    starts = [dim for dim, names in kinds.items() if "forecast_reference_time" in names or _base_name(dim) in _STARTS]
+    dated = [dim for dim in array.dims if lead and any(map(is_dated, file.along(dim)))]
+    return lead, [dim for dim in starts or dated if dim != lead][:1]
+
+
+def _axes_by_name(
+    file: ArrayFile, array: StoredArray, time: str, label: str, items: Sequence[str] = ()
+) -> tuple[str, str, list[str]]:
     remarks: list[str] = []
     dims = [dim or f"axis {place}" for place, dim in enumerate(array.dims, 1)]
     letters = {dim: MERGED for dim in dims if _base_name(dim) in _MERGED_DIMENSIONS}
-    if letters:
+    merged = len(letters)
+    if merged:
         remarks.append(f"the entries of its dimension {next(iter(letters))!r} are merged to one")
+    letters |= dict.fromkeys(items, "n")
     sides = {dim: _direction(file, dim) for dim in dims}
     rest = [dim for dim in dims if dim not in (time, *letters)]
     if not time and len(rest) == 3:
         time = next((dim for dim in rest if not sides[dim]), rest[0]) if {*sides.values()} >= {"x", "y"} else rest[0]
         rest.remove(time)
         remarks.append(f"no times found; dimension {time!r} is taken for time")
-    if len(rest) not in (2, 3) or len(letters) > 1 or (not time and len(rest) == 3):
+    if len(rest) not in (2, 3) or merged > 1 or (not time and len(rest) == 3):
         raise InputError(
             f"{label} has the dimensions {', '.join(dims)}; expected time and two of space, with or without channels; name "
             "them with --config.data.layout, e.g. ntchw, and --config.data.time"
