@@ -1,13 +1,14 @@
 """The network against a plain NumPy reading of the paper."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from stlight_jax import STLight
+from stlight_jax import Predictor, STLight
 from stlight_jax.model.stlight import fold_time, pixel_shuffle, unfold_time
 from tests.model import reference
 
@@ -132,12 +133,23 @@ def test_integer_frames_are_refused(small_model):
         STLight(small_model).init(jax.random.key(0), jnp.zeros((1, 3, 8, 8, 2), jnp.uint8))
 
 
-@pytest.mark.parametrize("shortcut", ["none", "linear"])
-def test_frames_are_padded_to_whole_patches_by_their_last_row_and_column(small_model, shortcut):
-    config = dataclasses.replace(small_model, patch_size=2, shortcut=shortcut)
-    assert config.hidden_dim % 4 == 0
-    model = STLight(config)
-    frames = np.random.default_rng(0).random((2, config.in_frames, 9, 11, config.in_channels), np.float32)
-    variables = model.init(jax.random.key(0), frames)
-    padded = np.pad(frames, ((0, 0), (0, 0), (0, 1), (0, 1), (0, 0)), mode="edge")
-    np.testing.assert_allclose(model.apply(variables, frames), model.apply(variables, padded)[:, :, :9, :11], atol=1e-6)
+@pytest.mark.compiled_fast
+@pytest.mark.parametrize(
+    ("patch_size", "overlap", "height", "width", "shortcut"),
+    [(2, 0, 9, 11, "none"), (2, 3, 7, 12, "linear"), (3, 0, 8, 7, "linear"), (3, 3, 10, 13, "none")],
+)
+def test_training_evaluation_and_prediction_pad_frames_alike(small_model, patch_size, overlap, height, width, shortcut):
+    """To whole patches, by their last row and column; the prediction has the frames' own size."""
+    sizes = {"patch_size": patch_size, "overlap": overlap, "hidden_dim": 36, "depth": 2}
+    config = dataclasses.replace(small_model, shortcut=shortcut, depthwise="native", **sizes)
+    frames = random_frames(config, height, width)
+    variables = random_variables(config, frames)
+    padding = ((0, 0), (0, 0), (0, -height % patch_size), (0, -width % patch_size), (0, 0))
+    padded = np.pad(frames, padding, mode="edge")
+    evaluate = jax.jit(functools.partial(STLight(config).apply, variables))
+    train = jax.jit(functools.partial(STLight(config).apply, variables, train=True, mutable=["batch_stats"]))
+    for predict in (evaluate, Predictor(config, variables), lambda given: train(given)[0]):
+        found, whole = np.asarray(predict(frames)), np.asarray(predict(padded))
+        assert found.shape[2:4] == (height, width)
+        np.testing.assert_allclose(found, whole[:, :, :height, :width], atol=1e-5)
+    np.testing.assert_allclose(Predictor(config, variables)(frames), evaluate(frames), rtol=1e-4, atol=1e-4)
