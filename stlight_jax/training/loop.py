@@ -34,6 +34,8 @@ from stlight_jax.training.step import Metrics
 from stlight_jax.training.time_limit import length_within
 from stlight_jax.training.trace import StepTrace, steps_to_trace
 
+_FEW_VALIDATIONS = 10
+
 
 def train(
     config: ml_collections.ConfigDict,
@@ -77,6 +79,12 @@ def train(
         if done >= setup.total_steps:
             print_message(f"{run_folder.path} is complete: {done} of {setup.total_steps} steps are done")
             return state
+        validations = -(-setup.total_steps // setup.checkpoint_every)
+        if validations < _FEW_VALIDATIONS <= setup.total_steps:
+            print_message(
+                f"the best checkpoint of {setup.total_steps:,} steps is chosen by {validations} validation(s), at every "
+                f"{setup.checkpoint_every:,} steps; --config.train.checkpoint_every=0 makes 20"
+            )
         if first_process:
             write_json(run_folder.config, setup.config.to_dict())
             write_json(run_folder.path / "environment.json", describe_environment())

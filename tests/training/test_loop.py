@@ -189,6 +189,16 @@ def test_a_non_finite_loss_stops_the_run_and_keeps_the_checkpoints(small_run, tm
     assert checkpoint.choose_step(tmp_path / "checkpoints", "last") == 3
 
 
+def test_few_validations_are_named_with_their_remedy(small_run, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("stlight_jax.training.loop.Trainer.run", lambda self, state, is_new: state)
+    for every, few in ((2, "8 validation"), (0, None)):  # of 15 steps
+        small_run.train.update(epochs=5, checkpoint_every=every)
+        train(small_run, tmp_path / str(every))
+        shown = " ".join(capsys.readouterr().err.split())
+        assert (f"of 15 steps is chosen by {few}(s), at every {every} steps; " in shown) == (few is not None)
+        assert ("--config.train.checkpoint_every=0 makes 20" in shown) == (few is not None)
+
+
 def test_the_log_tells_waiting_from_working(small_run, tmp_path, monkeypatch):
     small_run.train.update(epochs=5, checkpoint_every=100)
     figures = {}
