@@ -13,6 +13,7 @@ from stlight_jax.data.scaling import Scaling
 from stlight_jax.evaluation.evaluator import BaselineResult, Evaluation
 from stlight_jax.evaluation.samples import best_median_worst
 from stlight_jax.metrics import input_baselines, metric_list
+from stlight_jax.metrics.metric import SampledMetric
 from stlight_jax.metrics.metric_sums import MetricSums
 from stlight_jax.metrics.pixel_errors import MAE, MSE, RMSE
 from stlight_jax.metrics.threshold_scores import SCORES, ThresholdScores
@@ -240,14 +241,18 @@ def _as_percent(value: float) -> str:
 def _tables_per_lead_time(
     results: Mapping[str, Any], lead_times: Mapping[str, Mapping[str, Sequence[float]]]
 ) -> list[NamedTable]:
-    """A table of the MSE and one of the MAE, of the network and all baselines."""
+    """Tables of the metrics in the page's chart, of the network and all baselines that have them."""
     tables = []
-    for metric in (MSE, MAE):
+    for metric in (metric for metric in metric_list.averaged_metrics() if metric.charted):
         rows = [[name, *map(metric.format, values[metric.key])] for name, values in lead_times.items() if metric.key in values]
         if metric is MSE and "skill" in results:
             rows.append(["skill against the best", *map(_as_percent, results["skill"]["best"]["per_lead_time"])])
         if rows:
             tables.append(_per_lead_time(f"{metric.label} per lead time", rows))
+    for sampled in metric_list.metrics_of(SampledMetric):
+        if sampled.charted and sampled.key in results:
+            values = results[sampled.key]["per_lead_time"]
+            tables.append(_per_lead_time(f"{sampled.label} per lead time", [["STLight", *map(sampled.format, values)]]))
     return tables
 
 

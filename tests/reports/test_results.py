@@ -8,7 +8,11 @@ import numpy as np
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.evaluation.evaluator import BaselineResult, Evaluation
 from stlight_jax.metrics.metric_sums import MetricSums
-from stlight_jax.reports.results import as_json, results_text
+from stlight_jax.metrics.pixel_errors import MAE, MSE, PSNR
+from stlight_jax.metrics.sharpness import SHARPNESS
+from stlight_jax.metrics.ssim import SSIM
+from stlight_jax.reports.charts import lead_time_charts
+from stlight_jax.reports.results import as_json, results_text, summary
 
 TEST_SET = {"name": "generated frames", "published": False, "sequences": 10_000, "digits": "1,000 digits"}
 
@@ -63,6 +67,25 @@ def test_results_carry_both_checkpoints_baselines_and_lead_times():
     ):
         assert expected in text
     assert "It is NOT the published test set" in text
+
+
+def test_the_tables_have_every_line_of_the_charts_per_lead_time():
+    climatology = BaselineResult(sums([6.0, 6.5]), sums([1.0, 3.0]), "climatology", "the mean of the training frames")
+    results = as_json(evaluation(climatology=climatology), {"best": 5, "last": 8}, TEST_SET, Scaling(), None)
+    results["sharpness"] = {"per_lead_time": [0.875, 0.5], "sequences": 4}
+    shown = summary(results)
+    tables = {table.title: {row[0]: row[1:] for row in table.rows} for table in shown.tables}
+    views = {view.name: view for chart in lead_time_charts(shown.lead_times, results, shown.names) for view in chart.views}
+    assert len(views) == 5
+    for metric in (MSE, MAE, PSNR, SSIM, SHARPNESS):
+        table = tables[f"{metric.label} per lead time"]
+        for name, (leads, values) in views[metric.axis_label].lines.items():
+            assert leads == [1, 2]
+            assert table[name] == [metric.format(value) for value in values]
+    assert tables["MAE per lead time"]["climatology"] == ["6.000", "6.500"]
+    assert tables["MAE per lead time"]["mean of the inputs"] == ["5.000", "5.500"]
+    text = results_text(results)
+    assert all(table.title in text for table in shown.tables)
 
 
 def some(values):
