@@ -163,6 +163,9 @@ class Trainer:
                 self._stop.agree()
                 if done % self._setup.checkpoint_every == 0 or done == self._total or self._stop.requested:
                     self._settle()
+                    if not self._stop.requested:
+                        with self._clock.paused("validation"):
+                            state = self._setup.with_own_statistics(state)
                     self._save(state, done, self._validate(state, done))
                     self._stop.agree()
                 if self._stop.requested and done < self._total:

@@ -20,7 +20,7 @@ from stlight_jax.console.messages import print_message
 from stlight_jax.data.datasets.all_datasets import find_dataset
 from stlight_jax.data.load import check_config, network_config, open_training, with_history, with_windows
 from stlight_jax.data.periods import AUTO
-from stlight_jax.data.pipeline import steps_per_epoch
+from stlight_jax.data.pipeline import steps_per_epoch, training_batches
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.data.sequences import check_targets, fingerprint
 from stlight_jax.errors import InputError
@@ -32,6 +32,7 @@ from stlight_jax.parallel import agreement, distributed
 from stlight_jax.parallel.launchers import AXIS, make_launcher
 from stlight_jax.runs import checkpoint
 from stlight_jax.runs.workdir import Workdir
+from stlight_jax.training.averaged_statistics import BATCHES, make_statistics_step
 from stlight_jax.training.schedule import make_schedule
 from stlight_jax.training.shortcut_choice import choose_shortcut, fitted_linear, leaves_choices
 from stlight_jax.training.state import TrainState, create_state, make_optimizer
@@ -119,6 +120,8 @@ class TrainingSetup:
         self.model, train_step = configured_training(config, model_config, AXIS, self.training.scaling)
         self.train_step = self.launcher.compile_train_step(train_step)
         self.eval_step = self.launcher.compile_eval_step(make_eval_step(self.model, self.training.scaling))
+        statistics_step = make_statistics_step(self.model, AXIS, self.training.scaling)
+        self._statistics_step = self.launcher.compile_train_step(statistics_step)
 
     def set_length(self, steps: int, checkpoint_every: int) -> None:
         """Sets the steps of the run, and the schedule over them, also in `config`.
@@ -143,6 +146,23 @@ class TrainingSetup:
     def linear_fit(self) -> dict[str, np.ndarray]:
         """The parameters of a linear shortcut before the first step, see `fitted_linear`."""
         return fitted_linear(self.model.config, self.training, self.validation)
+
+    def with_own_statistics(self, state: TrainState) -> TrainState:
+        """Computes the batch statistics of the averaged weights, on the first batches of the training data.
+
+        Args:
+          state: On all devices; the result takes over its memory.
+
+        Returns:
+          The state with these statistics in its average; the state itself if it has none.
+        """
+        if state.ema is None:
+            return state
+        process = (self.launcher.process_index, self.launcher.process_count)
+        batches = training_batches(self.training, self.config.train.batch_size, 0, BATCHES, *process)
+        for number, batch in enumerate(self.launcher.prefetch(batches), 1):
+            state, _ = self._statistics_step(state, batch, np.float32(number))
+        return state
 
     @functools.cached_property
     def description(self) -> dict[str, Any]:

@@ -51,7 +51,12 @@ def length_within(setup: "TrainingSetup", deadline: float) -> Length:
     """
     print_message(f"measuring {_MEASURED_STEPS} steps ...")
     trial = setup.launcher.replicate(setup.fresh_state())
-    seconds_per_validation = _seconds_per_validation(setup, trial.variables) + _SECONDS_PER_CHECKPOINT
+    begun = 0.0
+    for _ in range(2):  # the first time, it is compiled
+        begun = time.monotonic()
+        trial = jax.block_until_ready(setup.with_own_statistics(trial))
+    seconds_per_validation = time.monotonic() - begun + _SECONDS_PER_CHECKPOINT
+    seconds_per_validation += _seconds_per_validation(setup, trial.variables)
     measured = [_seconds_per_step(setup, trial), seconds_per_validation]  # the steps take over the state's memory
     per_step, per_validation = agreement.broadcast_from_first(measured)
     left = agreement.broadcast_from_first((deadline - time.monotonic()) * (1 - _SPARED))

@@ -12,7 +12,7 @@ from jax.typing import DTypeLike
 
 from stlight_jax.model.ops.layers import channel_sums
 
-_MOMENTUM = 0.9  # weight of the old value in the running averages
+MOMENTUM = 0.9  # weight of the old value in the running averages
 _EPSILON = 1e-5  # added to the variance
 STATISTICS = "statistics"  # checkpoint name: they are small, and to recompute them takes a pass over the activations
 
@@ -57,7 +57,7 @@ class BatchNorm(nn.Module):
         y, mean, variance = _normalise(x, scale, bias, axis_name)
         if not self.is_initializing():
             for running, of_batch in ((running_mean, mean), (running_variance, variance)):
-                running.value = _MOMENTUM * running.value + (1 - _MOMENTUM) * lax.stop_gradient(of_batch)
+                running.value = MOMENTUM * running.value + (1 - MOMENTUM) * lax.stop_gradient(of_batch)
         return y.astype(self.dtype)
 
 
