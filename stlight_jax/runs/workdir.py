@@ -1,9 +1,11 @@
 """The folder of a run: its subfolders, and the lock that lets only one process train in it."""
 
+import json
 from contextlib import AbstractContextManager
 
 from etils import epath
 
+from stlight_jax.console.messages import print_message
 from stlight_jax.errors import InputError
 from stlight_jax.storage import paths
 from stlight_jax.storage.locks import Lock, locked
@@ -33,6 +35,26 @@ class Workdir:
         self.config = self.path / "config.json"
         self.evaluation, self.profile = self.path / "eval", self.path / "profile"
 
+    def check_contents(self) -> None:
+        """Prints a remark if the folder, which holds no run yet, holds other files. A folder in a bucket is not checked.
+
+        Raises:
+          InputError: The run would replace the `config.json` of another program.
+        """
+        if paths.is_remote(self.path) or self.checkpoints.is_dir() or not self.path.is_dir():
+            return
+        if self.config.exists():
+            if not _is_config(self.config):
+                raise InputError(f"{self.config} is of another program; name another --workdir, such as runs/my_run")
+            return
+        foreign = sorted(item.name for item in self.path.iterdir() if not item.name.startswith("."))
+        if foreign:
+            names = ", ".join([*foreign[:3], *(["..."] if len(foreign) > 3 else [])])
+            print_message(
+                f"--workdir={self.path} holds no run, but {len(foreign)} other file{'s' * (len(foreign) > 1)} or folders "
+                f"({names}), which stay as they are; name a new folder to keep the run apart, such as runs/my_run"
+            )
+
     def create(self) -> None:
         """Creates the folder.
 
@@ -48,3 +70,12 @@ class Workdir:
           InputError: On entering, if another process trains in the folder.
         """
         return locked(self.path, f"--workdir={self.path} is in use by process {{process}}, which trains in it")
+
+
+def _is_config(file: epath.Path) -> bool:
+    """Returns whether a file is the config of a run."""
+    try:
+        content = json.loads(file.read_text())
+    except (ValueError, OSError):
+        return False
+    return isinstance(content, dict) and "dataset" in content

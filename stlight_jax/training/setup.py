@@ -263,11 +263,16 @@ def started_with(workdir: Workdir) -> dict[str, Any] | None:
 
     Returns:
       The content of the run's `config.json`; None if the run has no checkpoint yet, or the file is lost or damaged.
+
+    Raises:
+      InputError: The folder belongs to another program.
     """
     content = None
-    if jax.process_index() == 0 and checkpoint.steps(workdir.checkpoints):
-        with contextlib.suppress(FileNotFoundError, ValueError):
-            content = json.loads(workdir.config.read_text())
+    if jax.process_index() == 0:
+        workdir.check_contents()
+        if checkpoint.steps(workdir.checkpoints):
+            with contextlib.suppress(FileNotFoundError, ValueError):
+                content = json.loads(workdir.config.read_text())
     return agreement.broadcast_from_first(content)
 
 
