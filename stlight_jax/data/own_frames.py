@@ -155,7 +155,10 @@ def _stored_division(prepared: epath.Path, fractions: tuple[float, float]) -> Di
 def _locate(section: Any) -> tuple[epath.Path, epath.Path | None]:
     """Returns the path of `data.root`, and the folder of prepared frames in it; None if these are files to read."""
     if not section.root:
-        raise InputError("data.root is empty; give --config.data.root=PATH, a file or folder of videos, pictures or arrays")
+        raise InputError(
+            "data.root is empty; give --config.data.root=PATH, or --data_root=PATH to an evaluation, a file or folder of "
+            "videos, pictures or arrays"
+        )
     paths.connect(section.root)
     raw = epath.Path(section.root).expanduser()
     if not raw.exists():

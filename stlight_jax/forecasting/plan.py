@@ -250,7 +250,10 @@ def _check_gap(source: SampledSource, start: int, in_frames: int) -> None:
     gap = source.gap(start - in_frames, start)
     if gap is not None:
         times, whole = source.times, source.original.times
-        time = "" if times is None else f" ({time_text(times, gap)})"
+        time = ""
+        if times is not None:
+            before, after = (time_text(times, index) for index in (gap - 1, gap))
+            time = f" ({after})" if times.dated else f" ({times.key!r} goes from {before} to {after})"
         reasons = [] if whole is None else [*assign_ticks([whole])[0].remarks]
         possible, _ = starts_along(source, in_frames, 1, in_frames, 0)
         if possible or not reasons:

@@ -187,7 +187,9 @@ def test_a_channel_that_is_constant_keeps_its_constant(raw, kept, capfd):
 
 
 def test_an_empty_root_is_refused():
-    with pytest.raises(InputError, match="data.root is empty; give --config.data.root=PATH, a file or folder of videos"):
+    with pytest.raises(
+        InputError, match="data.root is empty; give --config.data.root=PATH, or --data_root=PATH to an evaluation, a file"
+    ):
         open_training(load("frames", ""))
 
 

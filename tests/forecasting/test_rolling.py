@@ -142,6 +142,9 @@ def test_gaps_in_time_are_an_error_at_the_end_and_left_out_along_the_way(tmp_pat
     source = saved(tmp_path / "a.npz", frames, time=hours)
     with pytest.raises(InputError, match=r"they have a jump before frame 10 \(2020-01-01T12\); choose another --start"):
         run(source, start=12)
+    steps = saved(tmp_path / "steps.npz", frames, time=np.array([*range(10), *range(200, 210)]))
+    with pytest.raises(InputError, match=r"a jump before frame 10 \('time' goes from 9 to 200\); choose another --start"):
+        run(steps, start=12)
     results = run(source, rolling=True, out="b.npz")
     found = np.load("b.npz")
     starts = [s for s in range(3, 20, 2) if not s - 3 < 10 < min(s + 2, 20)]
