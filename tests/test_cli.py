@@ -183,6 +183,16 @@ def test_inspect_explains_that_the_paper_leaves_depthwise_out():
         (("-m", "stlight_jax", "prepare", "--raw=a", "kth", "b"), "unexpected argument 'b'"),
         (("benchmarks/shipped_tiny.py",), "--workdir is missing (Folder of an evaluated run)"),
         (("train.py", "--config.train.seed=3", "--workdir=x"), "--config.train.seed needs --config, which is missing ("),
+        (("eval.py", "--workdir=tests", "--horizon=0"), "--horizon=0: 0 is not a positive integer"),
+        (("eval.py",), "error: --workdir is missing (Folder of the run, as given to `stlight train`)"),
+        (
+            ("train.py", "--config=kth:S", "--workdir=x", "--config.evaluation.thresholds=a"),
+            "evaluation.thresholds is 'a'; expected",
+        ),
+        (
+            ("train.py", "--config=kth:S", "--workdir=x", "--config.train.batch_size=0"),
+            "train.batch_size is 0; it must be at least",
+        ),
         (("train.py", "--config=kth:S", "--workdir=x", "--process=a"), "--process=a is no whole number"),
         (("train.py", "--config=kth:S", "--workdir=x", "--config.optimizer.learning_rate=a"), "rate=a is no number"),
         (("train.py", "--config=kth:S", "--workdir=x", "--allow_changes=a"), "--allow_changes=a is neither true nor false"),

@@ -93,8 +93,11 @@ def help_text(description: str, own: Iterable[flags.Flag], arguments: Sequence[s
 def _check_config(config: ml_collections.ConfigDict) -> None:
     """Refuses values that are wrong whatever the data, before the libraries of a training load."""
     from stlight_jax.data.load import check_config, network_config
+    from stlight_jax.metrics.threshold_scores import parse_thresholds
 
-    network_config(check_config(config))
+    checked = check_config(config)
+    network_config(checked)
+    parse_thresholds(checked.evaluation.thresholds)
 
 
 def parse_flags(values: flags.FlagValues, arguments: Sequence[str], positional: str | None = None) -> None:
@@ -155,8 +158,8 @@ def _check_required(values: flags.FlagValues) -> None:
 
 
 def _is_required(flag: flags.Flag) -> bool:
-    """Returns whether a flag has a validator and no value yet."""
-    return bool(flag.validators) and flag.value is None
+    """Returns whether a flag has no value and a validator that demands one; other validators check bounds."""
+    return flag.value is None and not all(validator.checker(None) for validator in flag.validators)
 
 
 def _first_sentence(text: str) -> str:

@@ -18,8 +18,9 @@ def _define_flags(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     text("workdir", None, "Folder of the run, as given to `stlight train`.", required=True)
     text("checkpoint", "both", "Checkpoint: best (lowest validation MSE), last, both, or the number of a step.")
     text("data_root", None, "Folder of the data, if they have moved since the training.")
-    integer("horizon", None, "Number of frames to predict; evaluation.horizon of the config by default.")
-    integer("cycle", None, "Steps of a daily or weekly cycle that a baseline repeats; evaluation.cycle by default.")
+    integer("horizon", None, "Number of frames to predict; evaluation.horizon of the config by default.", lower_bound=1)
+    cycle = "Steps of a daily or weekly cycle that a baseline repeats, 0 for none; evaluation.cycle by default."
+    integer("cycle", None, cycle, lower_bound=0)
     text("thresholds", None, "Thresholds of forecasters' scores, such as 0.1,1,5; evaluation.thresholds by default.")
     define_process_flags(values)
 
