@@ -41,10 +41,13 @@ class Samples:
       model: the network.
       variables: {"params", "batch_stats"}.
       scaling: from stored values to the network's range.
+
+    Attributes:
+      scaling: as given.
     """
 
     def __init__(self, source: Sequences, model: STLight, variables: Any, scaling: Scaling) -> None:
-        self._source, self._model, self._scaling = source, model, scaling
+        self._source, self._model, self.scaling = source, model, scaling
         self._predictor = Predictor(model.config, variables, filling=scaling.filling)
 
     def batches(self, indices: np.ndarray) -> Iterator[Sample]:
@@ -61,12 +64,12 @@ class Samples:
 
     def _predict(self, indices: np.ndarray) -> Sample:
         stored = jnp.asarray(self._source.frames(indices))
-        seen = split_frames(stored, self._model, self._scaling)[0]
-        inputs, truth, valid = split_frames(stored, self._model, self._scaling.untransformed)
+        seen = split_frames(stored, self._model, self.scaling)[0]
+        inputs, truth, valid = split_frames(stored, self._model, self.scaling.untransformed)
         config = self._model.config
-        prediction = rollout(lambda seen: self._scaling.with_constants(self._predictor(seen)), seen, truth.shape[1], config)
+        prediction = rollout(lambda seen: self.scaling.with_constants(self._predictor(seen)), seen, truth.shape[1], config)
         recent = inputs[:, inputs.shape[1] - config.in_frames :]
-        parts = ((recent, None), (truth, valid), (self._scaling.output(prediction), valid))
+        parts = ((recent, None), (truth, valid), (self.scaling.output(prediction), valid))
         return Sample(*(np.asarray(part) if where is None else np.where(where, part, np.nan) for part, where in parts))
 
 

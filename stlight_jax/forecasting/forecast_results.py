@@ -19,6 +19,7 @@ from stlight_jax.metrics import input_baselines
 from stlight_jax.metrics.metric_sums import MetricSums, SampledSums, frame_metrics
 from stlight_jax.metrics.ssim import SSIM_WINDOW
 from stlight_jax.metrics.threshold_scores import ThresholdScores
+from stlight_jax.reports.frame_display import FrameDisplay
 from stlight_jax.reports.page import Gallery, Page, write_page
 from stlight_jax.reports.results import comparison_as_json, errors_as_json
 from stlight_jax.reports.sprites import Clip, error_note
@@ -150,11 +151,12 @@ def write_forecast_page(path: pathlib.Path, results: dict[str, Any], clips: Sequ
     """
     description, windows = forecaster.description, results["windows"]
     model, has_truth = forecaster.source, "overall" in results
+    display = display_of([part for clip in clips for part in clip.true_parts], forecaster, results["unit"])
     page = Page(
         title=f"{pathlib.Path(results['input']).name}: predicted",
         subtitle=f"STLight, {model}: {results['horizon']} frames ahead, {windows:,} forecast{'s' * (windows > 1)}",
         results=results if has_truth else None,
-        gallery=Gallery(clips, "Forecasts", [_GALLERY_REMARK] if has_truth else []),
+        gallery=Gallery(clips, "Forecasts", [_GALLERY_REMARK] if has_truth else [], display),
         config=description.get("config"),
         provenance={
             "input": results["input"],
@@ -167,6 +169,18 @@ def write_forecast_page(path: pathlib.Path, results: dict[str, Any], clips: Sequ
         },
     )
     write_page(path, page)
+
+
+def display_of(frames: Sequence[np.ndarray], forecaster: Forecaster, unit: str) -> FrameDisplay:
+    """Chooses the colours of forecasts.
+
+    Args:
+      frames: True frames in the metrics' range, `[t, h, w, c]` each, NaN where values are missing.
+      forecaster: Made the forecasts.
+      unit: Name of the data's units; "" if unknown.
+    """
+    channels = forecaster.model.out_channels
+    return FrameDisplay.of([part[..., :channels] for part in frames], channels, forecaster.scaling.untransformed, unit)
 
 
 class ClipSelection:

@@ -19,7 +19,6 @@ from stlight_jax.data.formats.output_spec import OutputSpec
 from stlight_jax.data.formats.picture_folder import FORMAT as PICTURE_FOLDER
 from stlight_jax.data.formats.types import FrameSource, ReadOptions
 from stlight_jax.data.formats.value_conversion import can_hold
-from stlight_jax.data.scaling import Scaling
 from stlight_jax.errors import InputError
 from stlight_jax.forecasting.forecast_windows import Forecast
 from stlight_jax.forecasting.plan import ForecastPlan
@@ -78,7 +77,7 @@ class Outputs:
         beside = self.path.with_name(f"{self.path.name if self.is_folder else self.path.stem}.html")
         self.page = None if request.report == "none" else pathlib.Path(request.report or beside).expanduser()
         self.json = pathlib.Path(request.json).expanduser() if request.json else None
-        self._scaling = forecaster.scaling.untransformed
+        self._forecaster = forecaster
         self.specs = [self._spec(number, forecaster) for number in range(1 if self.stacked else len(infos))]
 
     @property
@@ -169,7 +168,7 @@ class Outputs:
                 folder = stack.enter_context(atomic_output(self.path, replace=self.overwrite))
                 folder.mkdir()
                 files = [folder / name for name in self._names]
-            writer = _ForecastWriter(self, files, self._scaling)
+            writer = _ForecastWriter(self, files, self._forecaster)
             with writer.current:
                 yield writer.write
 
@@ -177,8 +176,8 @@ class Outputs:
 class _ForecastWriter:
     """Writes forecasts, one file after the other; the exit of `current` completes the last one."""
 
-    def __init__(self, outputs: Outputs, files: Sequence[pathlib.Path], scaling: Scaling):
-        self._outputs, self._files, self._scaling = outputs, files, scaling
+    def __init__(self, outputs: Outputs, files: Sequence[pathlib.Path], forecaster: Forecaster):
+        self._outputs, self._files, self._forecaster = outputs, files, forecaster
         self.current = contextlib.ExitStack()
         self._number = -1  # of the open file
         self._write: Callable[[np.ndarray], None]
@@ -194,7 +193,7 @@ class _ForecastWriter:
         path, file_format, replace = self._files[number], self._outputs.formats[number], self._outputs.overwrite
         if file_format.writer is None:  # a strip
             strip = self.current.enter_context(atomic_output(path, replace=replace))
-            return functools.partial(_draw_strip, strip, self._scaling, forecast)
+            return functools.partial(_draw_strip, strip, self._forecaster, self._outputs.plan.unit, forecast)
         spec = self._outputs.specs[number]
         write = self.current.enter_context(open_output(path, file_format, spec, replace=replace))
         if forecast.prediction.shape[1:3] == spec.shape[:2]:
@@ -310,15 +309,17 @@ def _parts_of_name(name: str) -> tuple[str, str]:
     return os.path.splitext(file)[0] if has_ending else file, name.removeprefix(file)
 
 
-def _draw_strip(path: pathlib.Path, scaling: Scaling, forecast: Forecast, prediction: np.ndarray) -> None:
-    """Draws inputs, truth and prediction in one picture."""
-    from stlight_jax.reports import pictures  # imports matplotlib, which no other output needs
+def _draw_strip(path: pathlib.Path, forecaster: Forecaster, unit: str, forecast: Forecast, prediction: np.ndarray) -> None:
+    """Draws inputs, truth and prediction in one picture, in the colours of the page."""
+    # Pictures import Pillow's fonts and the metrics, which no other output needs.
+    from stlight_jax.forecasting.forecast_results import display_of
+    from stlight_jax.reports import pictures
 
-    channels = prediction.shape[-1]
-    prediction = prediction[:_MAX_COLUMNS]
+    channels, known = prediction.shape[-1], len(forecast.truth)
+    scaling = forecaster.scaling.untransformed.for_channels(channels)
     truth = np.full(prediction.shape, np.nan, np.float32)
-    known = forecast.truth[:_MAX_COLUMNS]
-    truth[: len(known)] = known[..., :channels]
-    inputs = forecast.inputs[-_MAX_COLUMNS:, ..., :channels]
-    inputs, truth, prediction = map(scaling.for_channels(channels).to_network_on_host, (inputs, truth, prediction))
-    pictures.draw_strip(path, inputs, truth if len(known) else None, prediction)
+    truth[:known] = forecast.truth[: len(truth), ..., :channels]
+    inputs, truth, prediction = map(scaling.to_network_on_host, (forecast.inputs[..., :channels], truth, prediction))
+    display = display_of([inputs, truth], forecaster, unit)
+    inputs, truth, prediction = inputs[-_MAX_COLUMNS:], truth[:_MAX_COLUMNS], prediction[:_MAX_COLUMNS]
+    pictures.draw_strip(path, inputs, truth if known else None, prediction, display)

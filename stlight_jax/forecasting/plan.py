@@ -59,6 +59,13 @@ class ForecastPlan:
         """Names of the sequences in which no forecast is possible."""
         return [source.original.name for source, starts in zip(self.sources, self.starts, strict=True) if not starts]
 
+    @property
+    def unit(self) -> str:
+        """The name of the data's units; "" if the files name none, or several."""
+        units = {source.original.info.meaning[:1] for source in self.sources}
+        (unit,) = (units.pop() or ("",)) if len(units) == 1 else ("",)
+        return "" if unit == "1" else unit
+
     def knows_truth(self, source: int) -> bool:
         """Whether a true frame of any forecast of a source is known."""
         truth = self.truths[source]

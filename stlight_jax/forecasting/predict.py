@@ -93,6 +93,7 @@ def _facts(request: Request, plan: ForecastPlan, outputs: Outputs, run: Forecast
         "model": forecaster.source,
         "input": str(request.input_path),
         "output": str(outputs.path),
+        "unit": plan.unit,
         "sequences": len(plan.sources),
         "horizon": plan.horizon,
         "windows": run.total,

@@ -68,6 +68,14 @@
     if (clip.note) element("span", {}, caption).textContent = clip.note;
     const grid = element("div", { class: "panels" }, outer);
     grid.style.setProperty("--panels", clip.rows.length);
+    const bars = element("div", { class: "bars" }, outer);
+    for (const [kind, [low, high]] of Object.entries(clip.bars)) {
+      const label = `Colour bar of ${kind === "values" ? "values" : "differences"}, from ${low} to ${high}`;
+      const line = element("div", { role: "img", "aria-label": label }, bars);
+      element("span", {}, line).textContent = low;
+      element("i", { class: kind }, line);
+      element("span", {}, line).textContent = high;
+    }
     return clip.rows.map((row) => {
       const cell = element("div", { class: "panel" }, grid);
       const label = `${row.name}: ${clip.title}`;

@@ -18,6 +18,7 @@ from stlight_jax.metrics import metric_list
 from stlight_jax.metrics.metric import SampledMetric
 from stlight_jax.reports import comparison
 from stlight_jax.reports.charts import Chart, lead_time_charts, training_charts
+from stlight_jax.reports.frame_display import FrameDisplay
 from stlight_jax.reports.results import cells, network_rows, summary
 from stlight_jax.reports.sprites import Clip, encode_clips
 from stlight_jax.storage.atomic import finite, write_atomic
@@ -45,11 +46,13 @@ class Gallery:
       clips: in order; about 6 MB of pictures are taken, see `sprites.encode_clips`.
       title: heading.
       remarks: sentences below.
+      display: the colours of the frames; None chooses them for these clips.
     """
 
     clips: Sequence[Clip]
     title: str
     remarks: Sequence[str]
+    display: FrameDisplay | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +89,8 @@ def write_page(path: epath.PathLike, page: Page) -> None:
     Raises:
       InputError: the file cannot be written.
     """
-    clips, remarks_on_clips = encode_clips(page.gallery.clips) if page.gallery is not None else ([], [])
+    gallery = page.gallery
+    clips, remarks_on_clips = ([], []) if gallery is None else encode_clips(gallery.clips, display=gallery.display)
     charts = _Charts()
     sections = [
         _metrics_section(page.results),

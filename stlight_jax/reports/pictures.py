@@ -1,78 +1,68 @@
 """Pictures of predictions, as files."""
 
 import io
-import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from etils import epath
 from PIL import Image, ImageDraw, ImageFont
 
+from stlight_jax.reports.frame_display import ChannelDisplay, FrameDisplay, pixels
+
 _CELL = 96  # pixels, at least, per frame side
 _GAP = 4
 _LABEL_WIDTH, _HEADER = 92, 30
-_MISSING = (96, 112, 144)
-_BRIGHTEST = 99.5  # percentile of the true frames that is drawn white
-_ENOUGH_VALUES = 10**6  # to find that percentile
+_LINE, _BAR_WIDTH, _BAR_HEIGHT = 20, 90, 10  # of a line of the legend, and of a colour bar in it
 _PAPER, _INK = (250, 250, 250), (30, 30, 30)
 _MILLISECONDS = 350
 
 
-def displayed(inputs: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Brightens frames for pictures, all by the same factor, if nearly all values are small, as in traffic and rain.
-
-    Args:
-      inputs: floats in the network's range, NaN where values are missing.
-      truth: as `inputs`.
-      prediction: as `inputs`.
-
-    Returns:
-      Inputs, truth and prediction.
-    """
-    scale = brightening([inputs[..., : truth.shape[-1]], truth])
-    return inputs * scale, truth * scale, prediction * scale
-
-
-def brightening(frames: Sequence[np.ndarray]) -> float:
-    """Finds the factor by which frames are brightened in pictures: above 1 if nearly all values are small.
-
-    Args:
-      frames: floats `[..., h, w, c]`. Of very many pixels only every second, third, ... of a row and of a column is used.
-    """
-    stride = 1 + math.isqrt(sum(part.size for part in frames) // _ENOUGH_VALUES)
-    values = np.concatenate([part[..., ::stride, ::stride, :].ravel() for part in frames])
-    values = values[~np.isnan(values)]
-    brightest = float(np.percentile(values, _BRIGHTEST, overwrite_input=True)) if values.size else 0.0
-    return 1 / brightest if 0 < brightest < 0.5 else 1.0
-
-
-def draw_strip(path: epath.PathLike, inputs: np.ndarray, truth: np.ndarray | None, prediction: np.ndarray) -> None:
-    """Draws one sequence as a PNG: rows input, truth, prediction, error; a column per frame.
+def draw_strip(
+    path: epath.PathLike,
+    inputs: np.ndarray,
+    truth: np.ndarray | None,
+    prediction: np.ndarray,
+    display: FrameDisplay | None = None,
+) -> None:
+    """Draws one sequence as a PNG: rows input, truth, prediction, error for each channel; a column per frame.
 
     Args:
       path: of the PNG.
-      inputs: floats in [0, 1], `[T, h, w, c]`.
-      truth: floats in [0, 1], `[t, h, w, c]`; None leaves out its row and the error's.
-      prediction: floats in [0, 1], `[t, h, w, c]`.
+      inputs: floats in the metrics' range, `[T, h, w, c]`.
+      truth: floats, `[t, h, w, c]`; None leaves out its row and the error's.
+      prediction: floats, `[t, h, w, c]`.
+      display: the colours; None chooses them for these frames.
     """
     rows = {"input": inputs, "prediction": prediction}
     if truth is not None:
         rows = {"input": inputs, "truth": truth, "prediction": prediction, "error": prediction - truth}
+    display = display or FrameDisplay.of([inputs] if truth is None else [inputs, truth], prediction.shape[-1])
     columns = max(len(inputs), len(prediction))
-    cells = [[_picture(frames[t], name) if t < len(frames) else None for t in range(columns)] for name, frames in rows.items()]
-    header = [str(t + 1) for t in range(columns)]
-    _save(path, [_grid(cells, list(rows), header)])
+    blocks = []
+    for view in display.views:
+        cells = [
+            [_picture(frames[t], name, view) if t < len(frames) else None for t in range(columns)]
+            for name, frames in rows.items()
+        ]
+        header = [str(t + 1) for t in range(columns)]
+        blocks += [_grid(cells, list(rows), header, view.name), _legend(view, rows)]
+    _save(path, [_below_each_other(blocks, display)])
 
 
-def animate(path: epath.PathLike, inputs: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> None:
+def animate(
+    path: epath.PathLike, inputs: np.ndarray, truth: np.ndarray, prediction: np.ndarray, display: FrameDisplay | None = None
+) -> None:
     """Draws several sequences as a GIF: a column each, rows input, truth, prediction, error, all running together.
 
     Args:
       path: of the GIF.
-      inputs: floats in [0, 1], `[n, T, h, w, c]`.
-      truth: floats in [0, 1], `[n, t, h, w, c]`.
-      prediction: floats in [0, 1], `[n, t, h, w, c]`.
+      inputs: floats in the metrics' range, `[n, T, h, w, c]`.
+      truth: floats, `[n, t, h, w, c]`.
+      prediction: floats, `[n, t, h, w, c]`.
+      display: the colours; None chooses them for these frames.
     """
+    display = display or FrameDisplay.of([inputs, truth], prediction.shape[-1])
     images = []
     for time in range(max(inputs.shape[1], truth.shape[1])):
         seen, ahead = min(time, inputs.shape[1] - 1), min(time, truth.shape[1] - 1)
@@ -82,53 +72,31 @@ def animate(path: epath.PathLike, inputs: np.ndarray, truth: np.ndarray, predict
             "prediction": prediction[:, ahead],
             "error": prediction[:, ahead] - truth[:, ahead],
         }
-        cells = [[_picture(frame, name) for frame in row] for name, row in frames.items()]
         title = f"input frame {seen + 1} of {inputs.shape[1]}     lead time {ahead + 1} of {truth.shape[1]}"
-        images.append(_grid(cells, list(frames), title))
+        blocks = []
+        for view in display.views:
+            cells = [[_picture(frame, name, view) for frame in row] for name, row in frames.items()]
+            blocks += [_grid(cells, list(frames), title, view.name), _legend(view, {"error": frames["error"], "input": inputs})]
+        images.append(_below_each_other(blocks, display))
     _save(path, images)
 
 
-def pixels(frames: np.ndarray, error: bool = False) -> np.ndarray:
-    """Colours frames: three channels as they are, else the first channel in grey; missing values in slate.
-
-    Args:
-      frames: floats `[..., h, w, c]`, drawn from 0 to 1; a pixel with NaN in every channel is missing.
-      error: whether the frames are errors: red is too bright, blue too dark, black right.
-
-    Returns:
-      uint8 `[..., h, w, 3]`.
-    """
-    missing = np.isnan(frames).all(-1)
-    frames = np.nan_to_num(frames)
-    if error:
-        shown = frames if frames.shape[-1] == 3 else frames[..., :1]
-        signed = shown[..., 0]
-        if shown.shape[-1] == 3:  # a mean over colours would cancel
-            signed = np.take_along_axis(shown, np.abs(shown).argmax(-1, keepdims=True), -1)[..., 0]
-        channels = np.stack([np.maximum(signed, 0), np.maximum(np.abs(signed) - 0.5, 0), np.maximum(-signed, 0)], -1)
-    else:
-        channels = frames if frames.shape[-1] == 3 else frames[..., :1]
-    np.clip(channels, 0, 1, out=channels)  # in place: a page has frames of any size
-    channels *= 255
-    coloured = np.rint(channels, out=channels).astype(np.uint8)
-    coloured = np.repeat(coloured, 3, -1) if coloured.shape[-1] == 1 else coloured
-    coloured[missing] = _MISSING
-    return coloured
-
-
-def _picture(frame: np.ndarray, kind: str) -> Image.Image:
+def _picture(frame: np.ndarray, kind: str, view: ChannelDisplay) -> Image.Image:
     """An image of a frame `[h, w, c]`, large enough to see."""
-    image = Image.fromarray(pixels(frame, error=kind == "error"))
+    image = Image.fromarray(view.error_pixels(frame) if kind == "error" else view.pixels(frame))
     scale = max(1, -(-_CELL // max(image.size)))
     return image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
 
 
-def _grid(cells: Sequence[Sequence[Image.Image | None]], names: Sequence[str], header: str | Sequence[str]) -> Image.Image:
+def _grid(
+    cells: Sequence[Sequence[Image.Image | None]], names: Sequence[str], header: str | Sequence[str], corner: str
+) -> Image.Image:
     """Joins rows of pictures, with their names on the left and a header above: one title, or a heading per column."""
     width, height = next(picture.size for row in cells for picture in row if picture is not None)
     columns = len(cells[0])
     canvas = Image.new("RGB", (_LABEL_WIDTH + columns * (width + _GAP), _HEADER + len(cells) * (height + _GAP)), _PAPER)
     draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(15)
+    draw.text((8, _HEADER // 2), corner, _INK, font, anchor="lm")
     if isinstance(header, str):
         draw.text((_LABEL_WIDTH, _HEADER // 2), header, _INK, font, anchor="lm")
     else:
@@ -140,6 +108,57 @@ def _grid(cells: Sequence[Sequence[Image.Image | None]], names: Sequence[str], h
         for column, picture in enumerate(pictures):
             if picture is not None:
                 canvas.paste(picture, (_LABEL_WIDTH + column * (width + _GAP), top))
+    return canvas
+
+
+class _Bar(NamedTuple):
+    """A line of a legend.
+
+    Attributes:
+      name: on the left.
+      left: text before the bar.
+      colours: uint8 `[width, 3]`.
+      right: text behind it.
+    """
+
+    name: str
+    left: str
+    colours: np.ndarray
+    right: str
+
+
+def _legend(view: ChannelDisplay, rows: dict[str, np.ndarray]) -> Image.Image:
+    """Draws the colour bars of values and, if there is such a row, of errors; and the colour of missing values."""
+    ramp = np.linspace(0, 1, _BAR_WIDTH)[:, None]
+    bars = [_Bar("values", view.ends[0], pixels(ramp), view.ends[1])]
+    if "error" in rows:
+        bars.append(_Bar("error", f"-{view.span.split()[0]}", pixels(2 * ramp - 1, error=True), f"+{view.span}"))
+    if any(np.isnan(frames[..., view.channels]).any() for frames in rows.values()):
+        bars.append(_Bar("missing", "", pixels(np.full((_BAR_WIDTH, 1), np.nan)), ""))
+    font = ImageFont.load_default(12)
+    widths = [int(font.getlength(bar.left) + font.getlength(bar.right)) for bar in bars]
+    canvas = Image.new("RGB", (_LABEL_WIDTH + max(widths) + _BAR_WIDTH + 4 * _GAP, _LINE * len(bars)), _PAPER)
+    draw, at = ImageDraw.Draw(canvas), _LABEL_WIDTH + max(int(font.getlength(bar.left)) for bar in bars) + _GAP
+    for number, bar in enumerate(bars):
+        middle = number * _LINE + _LINE // 2
+        draw.text((8, middle), bar.name, _INK, font, anchor="lm")
+        draw.text((at - _GAP, middle), bar.left, _INK, font, anchor="rm")
+        canvas.paste(Image.fromarray(np.tile(bar.colours, (_BAR_HEIGHT, 1, 1))), (at, middle - _BAR_HEIGHT // 2))
+        draw.text((at + _BAR_WIDTH + _GAP, middle), bar.right, _INK, font, anchor="lm")
+    return canvas
+
+
+def _below_each_other(blocks: list[Image.Image], display: FrameDisplay) -> Image.Image:
+    """Joins blocks, and writes below how many channels are left out, if any are."""
+    left_out = [remark for remark in display.remarks() if remark.startswith("Of ")]
+    height = sum(block.height for block in blocks)
+    canvas = Image.new("RGB", (max(block.width for block in blocks), height + _LINE * len(left_out)), _PAPER)
+    top = 0
+    for block in blocks:
+        canvas.paste(block, (0, top))
+        top += block.height
+    for remark in left_out:
+        ImageDraw.Draw(canvas).text((8, top + _LINE // 2), remark, _INK, ImageFont.load_default(12), anchor="lm")
     return canvas
 
 

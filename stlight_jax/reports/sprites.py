@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from stlight_jax.evaluation.samples import evenly_spaced
-from stlight_jax.reports.pictures import brightening, pixels
+from stlight_jax.reports.frame_display import ChannelDisplay, FrameDisplay
 
 # The longest side of a frame in pixels and the most frames of a row, from the best to the least that is still of use.
 _SIZES = ((256, 48), (192, 48), (128, 48), (128, 24), (96, 24), (64, 12))
@@ -47,41 +47,50 @@ def error_note(mse: float, per_value: float) -> str:
     return f"MSE {mse:.4g}, {per_value:.3g} per value"
 
 
-def encode_clips(clips: Sequence[Clip], limit: int = _LIMIT) -> tuple[list[dict[str, Any]], list[str]]:
-    """Encodes clips for `page.js`.
+def encode_clips(
+    clips: Sequence[Clip], limit: int = _LIMIT, display: FrameDisplay | None = None
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Encodes clips for `page.js`; each channel that is shown is a clip of its own.
 
     Args:
       clips: in order.
       limit: of all pictures together, in bytes. Frames are made smaller and fewer to keep it; if even the smallest size exceeds
         it, the last clips are left out.
+      display: the colours; None chooses them for these clips.
 
     Returns:
-      JSON of each clip: "title", "note", "width" and "height" of its frames, and "rows". A row has a "name", the "source" of
+      JSON of each clip: "title", "note", "width" and "height" of its frames, "bars" and "rows". "bars" has the texts at both
+      ends of the colour bars of "values" and, with truth, of "difference". A row has a "name", the "source" of
       its PNG (a data: URI), the number of "columns" of frames in it, the number of frames "of" which these were chosen, and the
       number of each in "frames". Second, remarks: sentences about the pictures.
     """
-    scale = brightening([part[..., : clip.prediction.shape[-1]] for clip in clips for part in clip.true_parts])
-    encoded: list[dict[str, Any]] = []
+    channels = min((clip.prediction.shape[-1] for clip in clips), default=1)
+    if display is None:
+        display = FrameDisplay.of(
+            [part[..., :channels] for clip in clips for part in clip.true_parts] or [np.ones((1, 1, 1))], channels
+        )
+    encoded: list[list[dict[str, Any]]] = []
     for side, most in _SIZES:
-        encoded = _within(limit, clips, scale, side, most)
+        encoded = _within(limit, clips, display, side, most)
         if len(encoded) == len(clips):
             break
-    return encoded, _remarks(clips, encoded, scale)
+    shown = [one for of_clip in encoded for one in of_clip]
+    return shown, _remarks(clips, [of_clip[0] for of_clip in encoded], display)
 
 
-def _within(limit: int, clips: Sequence[Clip], scale: float, side: int, most: int) -> list[dict[str, Any]]:
-    """The first clips, up to a limit in bytes."""
+def _within(limit: int, clips: Sequence[Clip], display: FrameDisplay, side: int, most: int) -> list[list[dict[str, Any]]]:
+    """The first clips, up to a limit in bytes; a list for each, with an item for each channel."""
     encoded, size = [], 0
     for clip in clips:
-        shown = _encode(clip, scale, side, most)
-        size += sum(len(row["source"]) for row in shown["rows"])
+        shown = [_encode(clip, view, side, most) for view in display.views]
+        size += sum(len(row["source"]) for one in shown for row in one["rows"])
         if size > limit:
             break
         encoded.append(shown)
     return encoded
 
 
-def _encode(clip: Clip, scale: float, side: int, most: int) -> dict[str, Any]:
+def _encode(clip: Clip, view: ChannelDisplay, side: int, most: int) -> dict[str, Any]:
     height, width = clip.prediction.shape[1:3]
     factor = min(1.0, side / max(height, width))
     width, height = max(1, round(width * factor)), max(1, round(height * factor))
@@ -89,11 +98,15 @@ def _encode(clip: Clip, scale: float, side: int, most: int) -> dict[str, Any]:
     for name, count, frame in _rows(clip):
         chosen = evenly_spaced(count, most).tolist()
         # One by one: a coloured frame takes many times the memory of the frame itself.
-        coloured = (pixels(frame(number) * scale, error=name == "difference") for number in chosen)
-        source, columns = _sprite([_reduced(picture, width, height) for picture in coloured])
+        colour = view.error_pixels if name == "difference" else view.pixels
+        source, columns = _sprite([_reduced(colour(frame(number)), width, height) for number in chosen])
         numbers = [number + 1 for number in chosen]
         rows.append({"name": name, "source": source, "columns": columns, "frames": numbers, "of": count})
-    return {"title": clip.title, "note": clip.note, "width": width, "height": height, "rows": rows}
+    bars = {"values": list(view.ends)}
+    if clip.truth is not None:
+        bars["difference"] = [f"-{view.span.split()[0]}", f"+{view.span}"]
+    title = f"{clip.title}, {view.name}" if view.name else clip.title
+    return {"title": title, "note": clip.note, "width": width, "height": height, "bars": bars, "rows": rows}
 
 
 def _rows(clip: Clip) -> Iterator[tuple[str, int, Callable[[int], np.ndarray]]]:
@@ -131,16 +144,13 @@ def _sprite(images: Sequence[Image.Image]) -> tuple[str, int]:
     return f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode()}", columns
 
 
-def _remarks(clips: Sequence[Clip], encoded: Sequence[dict[str, Any]], scale: float) -> list[str]:
+def _remarks(clips: Sequence[Clip], encoded: Sequence[dict[str, Any]], display: FrameDisplay) -> list[str]:
     remarks = []
     if any(clip.truth is not None for clip in clips):
         remarks.append("Difference: red where the prediction is too bright, blue where too dark, black where right.")
     if any(np.isnan(frame).all(-1).any() for clip in clips for part in clip.true_parts for frame in part):
         remarks.append("Slate: missing values.")
-    if scale > 1:
-        remarks.append(f"Most values are small; all frames are brightened {scale:.3g} times.")
-    for channels in sorted({clip.prediction.shape[-1] for clip in clips} - {1, 3}):
-        remarks.append(f"Of {channels} channels the first one is shown.")
+    remarks += display.remarks()
     if any(len(clip.inputs) != len(clip.prediction) for clip in clips):
         remarks.append("Input and prediction run side by side; the shorter one waits at its end.")
     for name, row in (("input frames", 0), ("lead times", -1)):

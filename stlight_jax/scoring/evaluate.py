@@ -28,6 +28,7 @@ from stlight_jax.parallel.launchers import Launcher, make_launcher
 from stlight_jax.reports import pictures
 from stlight_jax.reports.comparison import EvaluatedRun, compare
 from stlight_jax.reports.figures import draw_loss_curve
+from stlight_jax.reports.frame_display import FrameDisplay
 from stlight_jax.reports.page import Gallery, Page, write_page
 from stlight_jax.reports.results import as_json, results_text
 from stlight_jax.reports.sprites import Clip, error_note
@@ -282,17 +283,19 @@ def _present(run: _Run, results: dict[str, Any], samples: Samples) -> tuple[str,
     """
     folder = run.workdir.evaluation
     shown = samples.all(evenly_spaced(results["test_set"]["sequences"], run.config.evaluation.pictures))
-    drawn = pictures.displayed(*shown)
-    pictures.draw_strip(folder / STRIP, *(part[0] for part in drawn))
-    pictures.animate(folder / ANIMATION, *drawn)
+    clips = _clips(samples, results["sequence_mse"])
+    true_frames = [*shown[:2], *(part for clip in clips for part in clip.true_parts)]
+    channels = run.network.out_channels
+    display = FrameDisplay.of([part[..., :channels] for part in true_frames], channels, samples.scaling.untransformed)
+    pictures.draw_strip(folder / STRIP, shown.inputs[0], shown.truth[0], shown.prediction[0], display)
+    pictures.animate(folder / ANIMATION, *shown, display)
     log = {kind: read_metrics(run.workdir.path, kind) for kind in ("train", "validation")}
     draw_loss_curve(folder / LOSS_CURVE, log["train"], log["validation"])
-    clips = _clips(samples, results["sequence_mse"])
     page = Page(
         title=f"{run.workdir.path.name}: {results['test_set']['name']}",
         subtitle=_subtitle(results),
         results=results,
-        gallery=Gallery(clips, "Best, median and worst sequences", [_GALLERY_REMARK]),
+        gallery=Gallery(clips, "Best, median and worst sequences", [_GALLERY_REMARK], display),
         training=log,
         config=run.config.to_dict(),
         provenance=_provenance(run, results),

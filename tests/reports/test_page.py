@@ -12,8 +12,9 @@ import pytest
 from PIL import Image
 
 from stlight_jax import InputError
+from stlight_jax.data.scaling import Scaling
+from stlight_jax.reports.frame_display import FrameDisplay, display_range, pixels
 from stlight_jax.reports.page import Gallery, Page, write_page
-from stlight_jax.reports.pictures import brightening, pixels
 from stlight_jax.reports.sprites import Clip, encode_clips
 from stlight_jax.storage.atomic import finite
 from tests.reports.pages import EVIL, clips, everything, steps
@@ -211,7 +212,7 @@ def test_brightness_is_judged_by_some_of_very_many_pixels():
     """A quarter of the 2.25 million is enough."""
     shades = np.linspace(0, 0.2, 1500, dtype=np.float32)
     frames = np.broadcast_to(shades[:, None], (1, 1500, 1500))[..., None]
-    assert brightening([frames]) == pytest.approx(1 / (0.995 * 0.2), rel=1e-3)
+    assert display_range([frames]) == pytest.approx((0, 0.995 * 0.2), rel=1e-3)
 
 
 def test_noise_without_end_keeps_to_the_limit():
@@ -228,10 +229,41 @@ def test_noise_without_end_keeps_to_the_limit():
 
 def test_small_values_are_brightened_and_channels_counted():
     frames = steps(4, 8, 0.05).repeat(2, -1)
-    (clip,), remarks = encode_clips([Clip("rain", frames, frames, frames)])
-    assert "Of 2 channels the first one is shown." in remarks
-    assert any("brightened 6.67 times" in remark for remark in remarks)
-    assert frames_of(clip["rows"][1], 8, 8)[3, 0, 0].tolist() == [255] * 3
+    frames[..., 1] *= 2
+    shown, remarks = encode_clips([Clip("rain", frames, frames, frames)])
+    assert [clip["title"] for clip in shown] == ["rain, channel 1", "rain, channel 2"]
+    assert {"brightened 6.67 times" in remark for remark in remarks if "of channel 1" in remark} == {True}
+    assert {"brightened 3.33 times" in remark for remark in remarks if "of channel 2" in remark} == {True}
+    for clip in shown:
+        assert frames_of(clip["rows"][1], 8, 8)[3, 0, 0].tolist() == [255] * 3
+    many = frames.repeat(4, -1)
+    shown, remarks = encode_clips([Clip("rain", many, many, many)])
+    assert len(shown) == 6
+    assert "Of 8 channels 1 to 6 are shown." in remarks
+
+
+def test_colour_bars_have_the_datas_units():
+    """Two channels with ranges of their own, counts up to 900 and kelvins; all counts but few are below 60."""
+    scaling = Scaling("float32", low=(0.0, 200.0), high=(900.0, 300.0))
+    counts, kelvins = np.linspace(0, 60 / 900, 64), np.linspace(0.8, 0.9, 64)
+    frames = np.stack([counts, kelvins], -1).reshape(1, 8, 8, 2).astype(np.float32)
+    display = FrameDisplay.of([frames], 2, scaling, "mm")
+    shown, remarks = encode_clips([Clip("a", frames, frames, frames)], display=display)
+    low, high = np.percentile([counts, kelvins], (0.5, 99.5), axis=1)
+    assert shown[0]["bars"]["values"] == ["0", f"{900 * high[0]:.3g} mm"]
+    assert shown[1]["bars"]["values"] == [f"{200 + 100 * low[1]:.3g}", f"{200 + 100 * high[1]:.3g} mm"]
+    assert shown[0]["bars"]["difference"] == [f"-{900 * high[0]:.3g}", f"+{900 * high[0]:.3g} mm"]
+    assert f"All frames of channel 2 are drawn black at {200 + 100 * low[1]:.3g}" in " ".join(remarks)
+    brightest = frames_of(shown[1]["rows"][1], 8, 8)[0]
+    assert (brightest[0, 0].tolist(), brightest[-1, -1].tolist()) == ([0] * 3, [255] * 3)
+
+
+def test_three_channels_are_colours_in_pictures_only():
+    frames = np.random.default_rng(0).random((2, 8, 8, 3), np.float32)
+    colours = Scaling()
+    winds = Scaling("float32", low=(-5.0,), high=(5.0,))
+    assert [view.channels for view in FrameDisplay.of([frames], 3, colours).views] == [slice(0, 3)]
+    assert [view.channels.start for view in FrameDisplay.of([frames], 3, winds).views] == [0, 1, 2]
 
 
 def test_a_page_that_cannot_be_written_is_one_clear_line(tmp_path):

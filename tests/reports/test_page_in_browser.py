@@ -4,10 +4,11 @@ import re
 import shutil
 import time
 
+import numpy as np
 import pytest
 
+from stlight_jax.reports.frame_display import pixels
 from stlight_jax.reports.page import Page, write_page
-from stlight_jax.reports.pictures import pixels
 from tests.reports.pages import LEADS, clips, everything
 
 selenium = pytest.importorskip("selenium.webdriver")
@@ -113,6 +114,19 @@ def test_keys_step_and_canvases_show_the_frames(opened):
     assert position(browser) == 2
     outline = "return getComputedStyle(document.activeElement).outlineStyle"
     assert browser.execute_script(outline) == "solid"
+
+
+def test_colour_bars_have_their_ends_and_the_colours_of_the_frames(opened):
+    browser = opened()
+    bars = browser.find_elements("css selector", ".clip .bars div")
+    assert [bar.text.split() for bar in bars] == [["0", "1"], ["-1", "+1"]] * 2
+    assert bars[1].get_attribute("aria-label") == "Colour bar of differences, from -1 to +1"
+    script = "return getComputedStyle(arguments[0].querySelector('i')).backgroundImage"
+    colours = [re.findall(r"rgb\(([^)]*)\)", browser.execute_script(script, bar)) for bar in bars[:2]]
+    ramp = [np.linspace(0, 1, 2), np.linspace(-1, 1, 5)]
+    for found, values, error in zip(colours, ramp, (False, True), strict=True):
+        expected = pixels(values[:, None, None], error=error)[:, 0]
+        np.testing.assert_allclose([[int(part) for part in colour.split(",")] for colour in found], expected, atol=1)
 
 
 def test_space_plays_and_pauses_and_motion_is_only_for_those_who_like_it(opened):

@@ -1,9 +1,13 @@
 """Sizes, timing and colours of pictures."""
 
+import base64
+import io
+
 import numpy as np
 from PIL import Image
 
 from stlight_jax.reports.pictures import animate, draw_strip
+from stlight_jax.reports.sprites import Clip, encode_clips
 
 
 def frames(*shape):
@@ -18,7 +22,8 @@ def test_strip_has_a_row_each_for_input_truth_prediction_and_error(tmp_path):
     draw_strip(tmp_path / "x.png", frames(3, 32, 32, 1), truth, prediction)
     image = np.asarray(Image.open(tmp_path / "x.png"))
     cell, gap, left, top = 96, 4, 92, 30
-    assert image.shape == (top + 4 * (cell + gap), left + 4 * (cell + gap), 3)
+    legend = 20  # the height of each of its lines: values and error
+    assert image.shape == (top + 4 * (cell + gap) + 2 * legend, left + 4 * (cell + gap), 3)
 
     def centre(row, column):
         return image[top + row * (cell + gap) + cell // 2, left + column * (cell + gap) + cell // 2].tolist()
@@ -36,4 +41,34 @@ def test_animation_runs_through_the_longer_of_input_and_prediction(tmp_path):
     image = Image.open(tmp_path / "x.gif")
     assert image.n_frames == 5
     assert image.info["loop"] == 0
-    assert image.size == (92 + 2 * 100, 30 + 4 * 100)
+    assert image.size == (92 + 2 * 100, 30 + 4 * 100 + 2 * 20)
+
+
+def test_each_channel_has_its_rows_and_its_colour_bar(tmp_path):
+    """Small counts beside values of the whole range, and a missing pixel."""
+    truth = np.stack([np.tile(np.linspace(0, 0.1, 32), (4, 32, 1)), np.tile(np.linspace(0, 1, 32), (4, 32, 1))], -1)
+    truth[0, 0, 0, 1] = np.nan
+    draw_strip(tmp_path / "x.png", truth, truth, truth.astype(np.float32))
+    image = np.asarray(Image.open(tmp_path / "x.png"))
+    cell, gap, left, top, line = 96, 4, 92, 30, 20
+    first = top + 4 * (cell + gap) + 2 * line
+    assert image.shape[0] == 2 * first + line  # the second channel has a missing value
+    for start in (0, first):
+        row = image[start + top + cell // 2, left : left + cell, 0].astype(int)
+        assert (row[0], row[-1]) == (0, 255)
+        assert (np.diff(row) >= 0).all()
+        bar = image[start + top + 4 * (cell + gap) + line // 2, left:, 0]
+        steps = np.flatnonzero(np.diff(bar.astype(int)) > 0)
+        assert len(steps) > 60  # a ramp of greys between two texts
+    assert image[first + top + 1, left + 1].tolist() == [96, 112, 144]
+
+
+def test_page_and_pictures_show_the_same_greys(tmp_path):
+    truth = np.tile(np.linspace(0, 0.2, 96, dtype=np.float32), (2, 96, 1))[..., None]
+    draw_strip(tmp_path / "x.png", truth, truth, truth)
+    (clip,), _ = encode_clips([Clip("a", truth, truth, truth)])
+    strip = np.asarray(Image.open(tmp_path / "x.png"))[30 : 30 + 96, 92 : 92 + 96]
+    content = base64.b64decode(clip["rows"][0]["source"].partition(",")[2])
+    page = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))[:96, :96]
+    np.testing.assert_array_equal(strip, page)
+    assert page.max() == 255
