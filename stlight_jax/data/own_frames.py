@@ -146,10 +146,9 @@ def _stored_division(prepared: epath.Path, fractions: tuple[float, float]) -> Di
     metadata = read_metadata(prepared)
     names = ("validation_fraction", "test_fraction")
     choices = {name: own or metadata["options"][name] for name, own in zip(names, fractions, strict=True)}
-    segments = {
-        name: [Segment(*segment) for clip in metadata["splits"][name]["clips"] for segment in clip["runs"]] for name in SPLITS
-    }
-    return Division(choices, segments, by_time=metadata["remarks"][0].startswith("divided by time"))
+    clips = {name: metadata["splits"][name]["clips"] for name in SPLITS}
+    parts = {name: [(clip["name"], [Segment(*run) for run in clip["runs"]]) for clip in own] for name, own in clips.items()}
+    return Division.of(choices, parts)
 
 
 def _locate(section: Any) -> tuple[epath.Path, epath.Path | None]:

@@ -3,17 +3,17 @@
 import contextlib
 import dataclasses
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from stlight_jax.data.splits import SPLITS, Candidate, Parts, SplitRule, chosen_way, split
+from stlight_jax.data.splits import SPLITS, Candidate, SplitRule, chosen_way, split
 from stlight_jax.data.windows import Segment, Windows
 from stlight_jax.errors import InputError
 
 # Fractions for validation and for the test, the preferred ones first. The last ones leave little for training.
 _FRACTIONS = (((0.1, 0.2), (0.2, 0.2)), ((0.3, 0.3),))
 USUAL_FRACTIONS = _FRACTIONS[0][0]
-_ENOUGH_WINDOWS = 5  # in a stretch of time, whose windows overlap; fewer if a window is short
+_ENOUGH_WINDOWS = 5  # in a stretch of a sequence; fewer if a window is short
 
 WindowLengths = tuple[int, int]  # frames of a window: in training, and in validation and test
 
@@ -24,12 +24,19 @@ class Division(NamedTuple):
     Attributes:
       choices: the values of config keys that lead to it.
       segments: of each split.
-      by_time: whether it cuts stretches of time.
+      cut: the splits that share a sequence with another one: their windows lie in a stretch of it, and overlap.
     """
 
     choices: Mapping[str, Any]
     segments: Mapping[str, Sequence[Segment]]
-    by_time: bool
+    cut: Collection[str]
+
+    @classmethod
+    def of(cls, choices: Mapping[str, Any], parts: Mapping[str, Sequence[tuple[int | str, Sequence[Segment]]]]) -> "Division":
+        """Makes a division from the number or name, and the segments, of each sequence that a split has a part of."""
+        members = {name: {sequence for sequence, _ in own} for name, own in parts.items()}
+        cut = [name for name, own in members.items() if any(own & members[other] for other in members if other != name)]
+        return cls(choices, {name: [segment for _, part in own for segment in part] for name, own in parts.items()}, cut)
 
 
 def possible_divisions(
@@ -59,15 +66,10 @@ def possible_divisions(
         for way, (validation, test) in itertools.product(ways, given):
             choice: dict[str, Any] = {"split": way, "validation_fraction": validation, "test_fraction": test}
             with contextlib.suppress(InputError):
-                tried = dataclasses.replace(rule, **choice)
-                parts, _ = split(candidates, tried, cuts)
-                stage.append(Division(choice, _segments(parts), chosen_way(candidates, tried) == "time"))
+                parts, _ = split(candidates, dataclasses.replace(rule, **choice), cuts)
+                stage.append(Division.of(choice, parts))
         stages.append(stage)
     return stages
-
-
-def _segments(parts: Parts) -> dict[str, list[Segment]]:
-    return {name: [segment for part in parts[name] for segment in part.segments] for name in SPLITS}
 
 
 def choose_division(
@@ -95,7 +97,7 @@ def choose_division(
 def _has_windows(division: Division, lengths: WindowLengths, section: Any, fewest: int) -> bool:
     strides = (section.stride, section.evaluation_stride, section.evaluation_stride)
     for name, length, stride in zip(SPLITS, (lengths[0], lengths[1], lengths[1]), strides, strict=True):
-        enough = min(fewest, -(-length // 4)) if division.by_time else 1
+        enough = min(fewest, -(-length // 4)) if name in division.cut else 1
         if len(Windows(division.segments[name], length, stride, section.frame_step)) < enough:
             return False
     return True

@@ -89,6 +89,11 @@ def test_names_of_splits_are_obeyed(config):
     assert with_windows(found).data.split == "auto"
 
 
+def test_validation_frames_that_are_cut_from_training_sequences_have_several_windows(config):
+    # A fifth of 40 frames: 3 windows of 6 frames, where 8 frames would be one window.
+    assert chosen(config(40, 15, names=["train/a.npz", "test/b.npz"])) == (3, 3, 0.2, 0.2)
+
+
 def test_frames_without_any_choice_are_refused(config):
     with pytest.raises(InputError, match=r"no frames for the split validation \(divided by time.* sequence has 5 frames"):
         open_training(with_windows(config(5)))
