@@ -21,7 +21,7 @@ from stlight_jax import Forecaster
 from stlight_jax.commands.run_command import run_script
 from stlight_jax.data.load import check_config, open_test
 from stlight_jax.inference import trained
-from stlight_jax.inference.tiles import Tile, Tiling, receptive_radius
+from stlight_jax.model.tiling import Tile, Tiling, receptive_radius
 
 _SIDE = flags.DEFINE_integer("side", 16, "Sequences along a side of the mosaic.")
 _TILE = flags.DEFINE_integer("tile", 256, "Pixels along a side of a tile.")

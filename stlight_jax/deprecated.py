@@ -55,7 +55,7 @@ MODULES = {
     "inference.predict": "forecasting.predict",
     "inference.programs": "inference.predictor",
     "inference.rollout": "model.rollout",
-    "inference.tiled": "inference.tiles",
+    "inference.tiled": "inference.tiles model.tiling",
     "inference.verification": "forecasting.forecast_results",
     "model.batch_norm": "model.ops.batch_norm",
     "model.channels": "model.ops.layers",

@@ -22,6 +22,8 @@ def _define_flags(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     cycle = "Steps of a daily or weekly cycle that a baseline repeats, 0 for none; evaluation.cycle by default."
     integer("cycle", None, cycle, lower_bound=0)
     text("thresholds", None, "Thresholds of forecasters' scores, such as 0.1,1,5; evaluation.thresholds by default.")
+    tile = "Side in pixels of the tiles of a frame, 0 for whole frames; data.crop of the run by default."
+    integer("tile", None, tile, lower_bound=0)
     define_process_flags(values)
 
 
@@ -35,7 +37,8 @@ def _run(values: flags.FlagValues) -> None:
     print_message("loading libraries ...")
     from stlight_jax.scoring.evaluate import evaluate_workdir
 
-    evaluate_workdir(values.workdir, values.checkpoint, values.data_root, values.horizon, values.cycle, values.thresholds)
+    changes = {name: values[name].value for name in ("data_root", "horizon", "cycle", "thresholds", "tile")}
+    evaluate_workdir(values.workdir, values.checkpoint, **changes)
 
 
 COMMAND = Command(__doc__, _define_flags, _run, _check)

@@ -38,7 +38,7 @@ def _define_flags(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     define_network_flags(values)
     text("checkpoint", "best", "Checkpoint of a run: best (lowest validation MSE), last, or a step.")
     choice("rollout", "blocks", ["blocks", "frames"], "Feed back whole forecasts or frames, beyond the network's horizon.")
-    integer("tile", None, "Side in pixels of the tiles that large frames are divided into; chosen automatically by default.")
+    integer("tile", None, "Side in pixels of the tiles of a frame, 0 for whole frames; data.crop of the run by default.")
     integer("overlap", None, "Pixels that neighbouring tiles share.")
     # the forecasts
     text("input", None, "Required: file or folder with the input frames; --input= may be left out.")

@@ -15,18 +15,20 @@ from stlight_jax.metrics.pixel_errors import MAE, MSE
 from stlight_jax.metrics.threshold_scores import ThresholdScores, parse_thresholds
 from stlight_jax.model.rollout import rollout
 from stlight_jax.model.stlight import STLight
+from stlight_jax.model.tiling import in_tiles
 
 # (variables, batch) -> scores [b, horizon] each
 EvalStep = Callable[[Any, Any], FrameScores]
 
 
-def make_eval_step(model: STLight, scaling: Scaling, parts: Sequence[FrameCount] = ()) -> EvalStep:
+def make_eval_step(model: STLight, scaling: Scaling, parts: Sequence[FrameCount] = (), tile: int = 0) -> EvalStep:
     """Makes the step that scores the network: it rolls out over as many frames as the batch has after the input.
 
     Args:
       model: the network.
       scaling: from stored values to the network's range.
       parts: as for `frame_metrics`.
+      tile: side in pixels of the tiles in which the network predicts, see `crop_tile`; 0 for whole frames.
 
     Returns:
       (variables, stored frames `[b, history + T + horizon, h, w, c]`) -> scores, `[b, horizon]` each.
@@ -41,7 +43,7 @@ def make_eval_step(model: STLight, scaling: Scaling, parts: Sequence[FrameCount]
             filled, seen_valid = scaling.fill_missing(seen)
             return scaling.with_constants(apply(variables, filled, valid=seen_valid))
 
-        prediction = rollout(predict, inputs, targets.shape[1], model.config)
+        prediction = rollout(in_tiles(predict, model.config, tile), inputs, targets.shape[1], model.config)
         return frame_metrics(scaling.output(prediction), targets, valid, parts=parts)
 
     return eval_step

@@ -72,13 +72,15 @@ class EvaluationSteps:
     given: EvalStep
 
     @classmethod
-    def compile(cls, launcher: Launcher, model: STLight, scaling: Scaling, parts: Sequence[FrameCount] = ()) -> EvaluationSteps:
-        """Compiles the steps of a network and of all baselines of the list; `parts` are as for `frame_metrics`."""
+    def compile(
+        cls, launcher: Launcher, model: STLight, scaling: Scaling, parts: Sequence[FrameCount] = (), tile: int = 0
+    ) -> EvaluationSteps:
+        """Compiles the steps of a network and of all baselines of the list, see `make_eval_step`."""
         baselines = {
             baseline.key: launcher.compile_eval_step(make_baseline_step(baseline.predict, model, scaling, parts))
             for baseline in input_baselines.INPUT_BASELINES
         }
-        network, given = make_eval_step(model, scaling, parts), make_given_step(model, scaling, parts)
+        network, given = make_eval_step(model, scaling, parts, tile), make_given_step(model, scaling, parts)
         return cls(launcher.compile_eval_step(network), baselines, launcher.compile_eval_step(given))
 
 

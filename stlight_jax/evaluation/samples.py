@@ -41,14 +41,15 @@ class Samples:
       model: the network.
       variables: {"params", "batch_stats"}.
       scaling: from stored values to the network's range.
+      tile: as for `make_eval_step`.
 
     Attributes:
       scaling: as given.
     """
 
-    def __init__(self, source: Sequences, model: STLight, variables: Any, scaling: Scaling) -> None:
+    def __init__(self, source: Sequences, model: STLight, variables: Any, scaling: Scaling, tile: int = 0) -> None:
         self._source, self._model, self.scaling = source, model, scaling
-        self._predictor = Predictor(model.config, variables, filling=scaling.filling)
+        self._predictor = Predictor(model.config, variables, filling=scaling.filling, tile=tile)
 
     def batches(self, indices: np.ndarray) -> Iterator[Sample]:
         """Yields the sequences of `indices`, in that order, a few at a time."""

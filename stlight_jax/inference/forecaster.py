@@ -43,8 +43,9 @@ class Forecaster:
       model: The trained network, see `load`.
       rollout: How horizons beyond T' are reached: predictions are fed back in "blocks" of T' frames, or in single "frames", the
         first one of each pass, which takes T' times the work.
-      tile: Side in pixels of the tiles that frames are cut into; None cuts only frames that do not fit into `memory`.
-      overlap: Pixels that neighbouring tiles share, see `stlight_jax.inference.tiles`. None: twice the receptive radius, where
+      tile: Side in pixels of the tiles that frames are cut into; 0 cuts only frames that do not fit into `memory`. None: the
+        side of the training's crops if the receptive field exceeds it, see `stlight_jax.model.tiling.crop_tile`, else 0.
+      overlap: Pixels that neighbouring tiles share, see `stlight_jax.model.tiling`. None: twice the receptive radius, where
         predictions equal those of whole frames, but at most half a tile; then seams are blended and a message is printed.
       memory: Bytes that one pass may take, approximately.
       value_range: The (lowest, highest) value, in the units of these frames, that correspond to the lowest and highest of the
@@ -82,7 +83,8 @@ class Forecaster:
         self.description = model.description
         self.source, self._rollout = model.source, rollout
         self._programs = Programs(model, device or jax.local_devices()[0])
-        self._pass = TiledPass(self._programs, self.model, tile, overlap, memory)
+        crop = model.description.get("config", {}).get("data", {}).get("crop", 0)
+        self._pass = TiledPass(self._programs, self.model, tile, overlap, memory, crop)
         self._input_scaling = self.scaling.for_channels(self.model.in_channels)
         self._shown: set[str] = set()
         self._has_marks = False

@@ -3,6 +3,7 @@
 `Predictor` runs the network's code on any device and takes uint8, too; `Programs` also runs an exported program.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,7 @@ from stlight_jax.errors import InputError
 from stlight_jax.inference.trained import ExportedProgram, TrainedModel
 from stlight_jax.model.ops import batch_norm
 from stlight_jax.model.stlight import STLight, STLightConfig
+from stlight_jax.model.tiling import in_tiles
 from stlight_jax.storage import caches
 
 
@@ -32,6 +34,10 @@ class Predictor:
       variables: Its variables, {"params", "batch_stats"}.
       device: JAX's default device if None.
       filling: The network's input where values are missing: one value, or one per channel.
+      tile: Side in pixels of the tiles that frames are cut into; 0 for whole frames.
+
+    Raises:
+      InputError: The tiles are impossible.
     """
 
     def __init__(
@@ -40,11 +46,17 @@ class Predictor:
         variables: dict[str, Any],
         device: jax.Device | None = None,
         filling: tuple[float, ...] = (0.0,),
+        tile: int = 0,
     ):
         device = device or jax.local_devices()[0]
         self._config, self._device = config, device
         self._variables = jax.device_put(jax.jit(batch_norm.fold)(jax.device_get(variables)), device)
-        self._predict = jax.jit(make_predict(config, filling), compiler_options=compiler_options(device))
+        predict = make_predict(config, filling)
+
+        def predict_in_tiles(variables: Any, frames: jax.Array) -> jax.Array:
+            return in_tiles(functools.partial(predict, variables), config, tile)(frames)
+
+        self._predict = jax.jit(predict_in_tiles, compiler_options=compiler_options(device))
 
     def __call__(self, frames: np.ndarray | jax.Array) -> jax.Array:
         """Predicts; returns before the frames are computed, as JAX's functions do.

@@ -2,110 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterator
-
 import numpy as np
 
 from stlight_jax.console.messages import print_message
 from stlight_jax.errors import InputError
 from stlight_jax.inference.predictor import Programs
-from stlight_jax.model.stlight import STLightConfig
+from stlight_jax.model.stlight_config import STLightConfig
+from stlight_jax.model.tiling import Tiling, crop_tile, receptive_radius
 
 _MAX_BATCH = 64  # tiles in one pass
 # Measured on programs for CPUs; `tests/inference/test_memory.py` checks them.
 _GRID_COPIES, _FRAME_COPIES = 5, 3
-
-
-def receptive_radius(config: STLightConfig) -> int:
-    """Returns the largest distance in pixels of an input that a predicted pixel depends on, a multiple of the patch."""
-    near, far = config.near_kernel // 2, config.far_kernel // 2 * config.dilation
-    encoder = -(-(config.encoder_kernel - config.patch_size) // (2 * config.patch_size))
-    return config.patch_size * (config.depth * (near + far) + encoder)
-
-
-@dataclasses.dataclass(frozen=True)
-class Tile:
-    """A part of a frame, and the weights of its prediction.
-
-    Attributes:
-      rows: Its rows in the frame.
-      columns: Its columns in the frame.
-      weights: float32 `[rows, columns]`; over all tiles of a frame they sum to 1.
-    """
-
-    rows: slice
-    columns: slice
-    weights: np.ndarray
-
-
-@dataclasses.dataclass(frozen=True)
-class Tiling:
-    """A way to cut frames.
-
-    Attributes:
-      height: Largest height of a tile.
-      width: Largest width of a tile.
-      overlap: Least number of pixels that neighbouring tiles share. With two receptive radii or more, the blended prediction
-        equals that of the whole frame.
-      margin: Pixels at a cut edge that have the weight 0, because they depend on pixels beyond the cut.
-    """
-
-    height: int
-    width: int
-    overlap: int
-    margin: int
-
-    @classmethod
-    def square(cls, config: STLightConfig, side: int, overlap: int | None = None) -> Tiling:
-        """Makes square tiles.
-
-        Args:
-          config: The network.
-          side: Side of a tile in pixels, rounded down to whole patches.
-          overlap: Overlap in pixels, rounded up to whole patches. None: two receptive radii, at most half the side, because
-            more would take more than four times the work of whole frames.
-
-        Raises:
-          InputError: The tiles are smaller than a patch, or the overlap leaves less than a patch of them.
-        """
-        for name, value in (("tile", side), ("overlap", overlap)):
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int | np.integer)):
-                raise InputError(f"{name} is {value!r}; it must be a whole number of pixels")
-        patch, radius = config.patch_size, receptive_radius(config)
-        rounded = side // patch * patch
-        if rounded < patch:
-            raise InputError(f"tile is {side}; it must be at least model.patch_size, {patch}")
-        if overlap is None:
-            overlap = min(2 * radius, rounded // 2 // patch * patch)
-        if not 0 <= overlap <= rounded - patch:
-            raise InputError(f"overlap is {overlap} with a tile of {rounded}; it must be 0 to {rounded - patch}")
-        overlap = -(-overlap // patch) * patch
-        # The inner half of a small overlap is blended; its outer quarters suffer most from the cut.
-        return cls(rounded, rounded, overlap, min(radius, overlap // 4 if overlap < 2 * radius else radius))
-
-    def tiles(self, height: int, width: int) -> Iterator[Tile]:
-        """Yields the tiles of a frame, all of one size: the last tile of a row or column overlaps more."""
-        columns = self._along(width, self.width)
-        for rows, row_weights in self._along(height, self.height):
-            for across, column_weights in columns:
-                yield Tile(rows, across, row_weights[:, None] * column_weights)
-
-    def _along(self, length: int, side: int) -> list[tuple[slice, np.ndarray]]:
-        """Returns slices and weights along one axis."""
-        if length <= side:
-            return [(slice(0, length), np.ones(length, np.float32))]
-        count = -(-(length - self.overlap) // (side - self.overlap))
-        firsts = [min(number * (side - self.overlap), length - side) for number in range(count)]
-        inside = np.arange(side) + 0.5
-        raw = np.zeros((count, length))
-        for number, first in enumerate(firsts):
-            from_left = inside if first > 0 else np.full(side, np.inf)  # the edges of the frame are not cuts
-            from_right = inside[::-1] if first + side < length else np.full(side, np.inf)
-            beyond_margin = np.minimum(from_left, from_right) - self.margin
-            raw[number, first : first + side] = np.clip(beyond_margin, 0, max(self.overlap - 2 * self.margin, 1))
-        weights = (raw / raw.sum(0)).astype(np.float32)
-        return [(slice(first, first + side), row[first : first + side]) for first, row in zip(firsts, weights, strict=True)]
 
 
 class TiledPass:
@@ -119,17 +26,22 @@ class TiledPass:
       tile: See `Forecaster`.
       overlap: See `Forecaster`.
       memory: See `Forecaster`.
+      crop: `data.crop` of the training.
 
     Raises:
       InputError: The memory is less than a MiB, or the tiles are impossible.
     """
 
-    def __init__(self, programs: Programs, model: STLightConfig, tile: int | None, overlap: int | None, memory: int):
+    def __init__(
+        self, programs: Programs, model: STLightConfig, tile: int | None, overlap: int | None, memory: int, crop: int = 0
+    ):
         self._programs, self._model, self._memory = programs, model, memory
-        self._always_tiled, self._printed = tile is not None, False
+        self._crop_tile = crop_tile(model, crop)
+        tile = self._crop_tile if tile is None else tile
+        self._always_tiled, self._printed = bool(tile), False
         if self._memory < 2**20:
             raise InputError(f"memory is {self._memory} bytes; a pass needs at least 1 MiB")
-        if tile is None:
+        if not self._always_tiled:
             tile = max(int((self._memory / _bytes_per_pixel(self._model)) ** 0.5), self._model.patch_size)
         self._tiling = Tiling.square(self._model, tile, overlap)
 
@@ -187,14 +99,15 @@ class TiledPass:
 
     def _print_cut(self, height: int, width: int, tiling: Tiling, count: int) -> None:
         exact = 2 * receptive_radius(self._model)
-        seams = (
-            "enough for the prediction of whole frames"
-            if tiling.overlap >= exact
-            else f"the prediction of whole frames needs {exact}, or one tile for all: expect seams"
-        )
+        if tiling.height == self._crop_tile:
+            remark = "the network was trained on such crops (data.crop); tile=0 predicts whole frames"
+        elif tiling.overlap >= exact:
+            remark = "enough for the prediction of whole frames"
+        else:
+            remark = f"the prediction of whole frames needs {exact}, or one tile for all: expect seams"
         print_message(
             f"frames of {height} x {width} are cut into {count:,} tiles of at most {tiling.height} x {tiling.width}, with an "
-            f"overlap of {tiling.overlap} pixels; {seams}",
+            f"overlap of {tiling.overlap} pixels; {remark}",
         )
 
 

@@ -23,6 +23,7 @@ from stlight_jax.metrics.metric_sums import SampledSums
 from stlight_jax.model.context import first_target
 from stlight_jax.model.rollout import check_horizon
 from stlight_jax.model.stlight import STLight, STLightConfig, init_variables
+from stlight_jax.model.tiling import crop_tile
 from stlight_jax.parallel import agreement, distributed
 from stlight_jax.parallel.launchers import Launcher, make_launcher
 from stlight_jax.reports import pictures
@@ -56,6 +57,7 @@ def evaluate_workdir(
     horizon: int | None = None,
     cycle: int | None = None,
     thresholds: str | None = None,
+    tile: int | None = None,
 ) -> dict[str, Any]:
     """Evaluates checkpoints on their config's test set and writes everything to `workdir/eval`.
 
@@ -66,6 +68,7 @@ def evaluate_workdir(
       horizon: frames to predict, instead of the config's `evaluation.horizon`.
       cycle: sampling steps of a cycle, instead of the config's `evaluation.cycle`.
       thresholds: of forecasters' scores, instead of the config's `evaluation.thresholds`.
+      tile: side in pixels of the tiles in which the network predicts, 0 for whole frames; that of `crop_tile` by default.
 
     Returns:
       The content of `metrics.json`.
@@ -75,20 +78,25 @@ def evaluate_workdir(
     """
     changes = {"horizon": horizon, "cycle": cycle, "thresholds": thresholds}
     run = _load_run(Workdir(workdir), which, data_root, changes)
+    if tile is None:
+        tile = crop_tile(run.network, getattr(run.config.data, "crop", 0))
+    agreement.assert_same_on_all_processes("--tile", tile)
     data, test_set = _open_test_data(run, moved=data_root is not None)
     total_steps, sequences = run.description.get("total_steps", 0), run.description["data"].get("sequences")
     comparison = compare(EvaluatedRun(run.config, run.network, test_set, run.checkpoints, total_steps, sequences))
     if run.launcher.is_first:
         create_folder(run.workdir.evaluation)
-    models, network = _load_models(run, data.source), STLight(run.network)
+    tile = tile if tile < max(data.source.shape[1:3]) else 0
+    models, network = _load_models(run, data.source, tile), STLight(run.network)
     scores = threshold_scores(run.config.evaluation.thresholds, run.config.evaluation.fss_window, data.scaling)
-    steps = EvaluationSteps.compile(run.launcher, network, data.scaling, [part for each in scores for part in each.parts])
+    parts = [part for each in scores for part in each.parts]
+    steps = EvaluationSteps.compile(run.launcher, network, data.scaling, parts, tile)
     batch_size = run.launcher.round_up_batch_size(run.config.evaluation.batch_size)
     baselines = _baselines(run.config, dataclasses.replace(data, scaling=data.scaling.untransformed))
     evaluation = evaluate_with_baselines(steps, run.launcher, models, data, batch_size, baselines)
-    samples = Samples(data.source, network, next(iter(models.values())), data.scaling)
+    samples = Samples(data.source, network, next(iter(models.values())), data.scaling, tile)
     results = as_json(evaluation, run.checkpoints, test_set, data.scaling, comparison, scores)
-    results |= _sampled(samples, len(data.source))
+    results |= _sampled(samples, len(data.source)) | {"tile": tile}
     if run.launcher.is_first:  # all processes have the same results
         _write(run, results, samples)
     return results
@@ -239,12 +247,13 @@ def _check_against_training(source: Sequences, scaling: Scaling, trained_on: dic
     return {**source.description, "remark": "The network was trained on other data than the data set of these test frames."}
 
 
-def _load_models(run: _Run, source: Sequences) -> dict[str, Any]:
+def _load_models(run: _Run, source: Sequences, tile: int) -> dict[str, Any]:
     """Loads the checkpoints: name -> variables, on all devices."""
     listed = ", ".join(f"{name} (step {step})" for name, step in run.checkpoints.items())
     decay = run.config.train.ema_decay
     averaged = f", moving averages of decay {decay}," if decay else ""
-    print_message(f"evaluating {listed} of {run.workdir.path}{averaged} on {len(source):,} sequences")
+    cut = f", in tiles of {tile} x {tile} pixels" if tile else ""
+    print_message(f"evaluating {listed} of {run.workdir.path}{averaged} on {len(source):,} sequences{cut}")
     variables = jax.eval_shape(functools.partial(init_variables, STLight(run.network), 0, source.shape[1:]))
     return {
         name: run.launcher.from_checkpoint(

@@ -28,6 +28,8 @@ from stlight_jax.evaluation.eval_steps import make_eval_step
 from stlight_jax.metrics.ssim import check_frame_size
 from stlight_jax.model.context import first_target
 from stlight_jax.model.rollout import check_horizon
+from stlight_jax.model.stlight_config import STLightConfig
+from stlight_jax.model.tiling import crop_tile, receptive_radius
 from stlight_jax.parallel import agreement, distributed
 from stlight_jax.parallel.launchers import AXIS, make_launcher
 from stlight_jax.runs import checkpoint
@@ -119,7 +121,9 @@ class TrainingSetup:
         self.set_length(config.train.steps, config.train.checkpoint_every)
         self.model, train_step = configured_training(config, model_config, AXIS, self.training.scaling)
         self.train_step = self.launcher.compile_train_step(train_step)
-        self.eval_step = self.launcher.compile_eval_step(make_eval_step(self.model, self.training.scaling))
+        tile = _validation_tile(config, model_config, (height, width))
+        eval_step = make_eval_step(self.model, self.training.scaling, tile=tile)
+        self.eval_step = self.launcher.compile_eval_step(eval_step)
         statistics_step = make_statistics_step(self.model, AXIS, self.training.scaling)
         self._statistics_step = self.launcher.compile_train_step(statistics_step)
 
@@ -214,6 +218,18 @@ def _reported(left_open: RunConfig, chosen: RunConfig) -> RunConfig:
     if changes:
         print_message(f"chosen for the data: {', '.join(changes)}")
     return chosen
+
+
+def _validation_tile(config: RunConfig, model: STLightConfig, size: tuple[int, int]) -> int:
+    """Returns the side of the tiles of validation, see `crop_tile`, and warns if frames are cut."""
+    crop = getattr(config.data, "crop", 0)
+    tile = crop_tile(model, crop)
+    if 0 < tile < max(size):
+        print_message(
+            f"data.crop is {crop}, less than the receptive field of {2 * receptive_radius(model) + 1} pixels; validation, "
+            f"evaluate and predict compute frames of {size[0]} x {size[1]} in tiles of {tile} x {tile}"
+        )
+    return tile
 
 
 def _value_range(scaling: Scaling) -> list[Any]:

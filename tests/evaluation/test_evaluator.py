@@ -11,6 +11,8 @@ from stlight_jax.data.scaling import Scaling
 from stlight_jax.evaluation.baselines import EvaluatedFrames, PeriodBaseline
 from stlight_jax.evaluation.eval_steps import make_baseline_step, make_eval_step, make_given_step
 from stlight_jax.evaluation.evaluator import BestConstantImage, EvaluationSteps, evaluate, evaluate_with_baselines
+from stlight_jax.evaluation.samples import Samples
+from stlight_jax.inference.forecaster import Forecaster
 from stlight_jax.metrics.input_baselines import INPUT_BASELINES, copy_last_frame, mean_of_inputs
 from stlight_jax.metrics.metric_sums import frame_metrics
 from stlight_jax.model.stlight import STLight, STLightConfig
@@ -170,6 +172,20 @@ def test_metrics_are_of_values_transformed_back_and_clipped():
     np.testing.assert_allclose(scores["mse"], np.square((150 - targets) / 100).sum((2, 3, 4)), rtol=1e-5)
     copied = make_baseline_step(lambda inputs, valid: inputs[:, -1:], model, scaling)({}, jnp.asarray(frames))
     np.testing.assert_allclose(copied["mse"], np.square((30 - targets) / 100).sum((2, 3, 4)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("tile", [16, 64])
+def test_the_step_and_the_samples_are_of_the_forecasts_of_a_forecaster_in_tiles(grey, tile):
+    """Four frames, of which the network predicts two at a time."""
+    frames = np.random.default_rng(1).integers(0, 256, (2, SEEN + 4, 30, 41, 1), dtype=np.uint8)
+    forecast = Forecaster(grey, tile=tile)(frames[:, :SEEN], horizon=4, dtype=np.float64)
+    model = STLight(grey.config)
+    scores = make_eval_step(model, grey.scaling, tile=tile)(grey.variables, jnp.asarray(frames))
+    expected = np.square((forecast - frames[:, SEEN:]) / 255).sum((2, 3, 4))
+    np.testing.assert_allclose(scores["mse"], expected, rtol=1e-4)
+    source = types.SimpleNamespace(frames=lambda indices: frames[indices])
+    sample = Samples(source, model, grey.variables, grey.scaling, tile).all(np.arange(2))
+    np.testing.assert_allclose(sample.prediction, forecast / 255, rtol=1e-4, atol=1e-4 * np.abs(forecast / 255).max())
 
 
 def test_baselines_use_the_valid_values():

@@ -9,7 +9,7 @@ import pytest
 from stlight_jax import Forecaster, InputError
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.inference.forecaster import ROLLOUTS
-from stlight_jax.inference.tiles import receptive_radius
+from stlight_jax.model.tiling import receptive_radius
 from tests.model import reference
 from tests.networks import trained_variables
 
@@ -195,6 +195,26 @@ def test_frames_that_are_cut_are_told_once_with_what_it_changes(grey, capsys, mo
     monkeypatch.setattr(other._pass, "_programs", programs)
     other(frames[:, :, :80])
     assert capsys.readouterr().err == ""
+
+
+def test_a_network_that_was_trained_on_crops_predicts_in_tiles_of_their_side(grey, capsys):
+    """Its receptive field is 41 pixels wide."""
+
+    def trained_on(crop):
+        return dataclasses.replace(grey, description=grey.description | {"config": {"data": {"crop": crop}}})
+
+    frames = random_frames((3, 30, 41))
+    whole, tiled = Forecaster(grey)(frames, dtype="float32"), Forecaster(grey, tile=16)(frames, dtype="float32")
+    assert np.abs(whole - tiled).max() > 1
+    capsys.readouterr()
+    np.testing.assert_array_equal(Forecaster(trained_on(16))(frames, dtype="float32"), tiled)
+    cut = "frames of 30 x 41 are cut into 15 tiles of at most 16 x 16, with an overlap of 8 pixels; the network was trained on "
+    assert capsys.readouterr().err == cut + "such crops (data.crop); tile=0 predicts whole frames\n"
+    for crop, tile in ((16, 0), (41, None), (0, None)):
+        np.testing.assert_array_equal(Forecaster(trained_on(crop), tile=tile)(frames, dtype="float32"), whole)
+    np.testing.assert_array_equal(
+        Forecaster(trained_on(16), tile=24)(frames, dtype="float32"), Forecaster(grey, tile=24)(frames, dtype="float32")
+    )
 
 
 def test_batches_of_any_size_share_a_few_programs(grey):

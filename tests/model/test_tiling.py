@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stlight_jax import InputError, STLight, STLightConfig
-from stlight_jax.inference.tiles import Tiling, receptive_radius
+from stlight_jax.model.tiling import Tiling, crop_tile, in_tiles, receptive_radius
 from tests.networks import trained_variables
 
 
@@ -78,6 +78,38 @@ def test_what_a_cut_changed_does_not_count(shallow):
     assert not first.weights[-radius:].any()
     assert not last.weights[:radius].any()
     assert (first.weights[:radius] == 1).all()  # the frame's own edge is no cut
+
+
+@pytest.mark.parametrize(("crop", "tile"), [(0, 0), (1, 2), (8, 8), (15, 16), (16, 16), (17, 0), (64, 0)])
+def test_a_receptive_field_of_17_pixels_is_cut_where_the_training_has_cut_it(shallow, crop, tile):
+    assert crop_tile(shallow, crop) == tile
+
+
+@pytest.mark.parametrize(("height", "width"), [(71, 50), (40, 90)])
+def test_a_program_in_tiles_that_overlap_by_two_radii_equals_that_of_whole_frames(shallow, height, width):
+    model, variables = STLight(shallow), trained_variables(shallow)
+    frames = np.random.default_rng(0).random((2, shallow.in_frames, height, width, 1), np.float32)
+
+    def predict(frames):
+        return model.apply(variables, frames)
+
+    whole = jax.jit(predict)(frames)
+    for tile in (40, 128):
+        cut = jax.jit(in_tiles(predict, shallow, tile))(frames)
+        np.testing.assert_allclose(cut, whole, rtol=1e-4, atol=1e-4 * np.abs(whole).max())
+
+
+def test_a_program_blends_tiles_by_their_weights(shallow):
+    frames = np.random.default_rng(0).random((1, 3, 20, 31, 1), np.float32)
+
+    def predict(frames):
+        return frames[:, :1] + frames.sum((1, 2, 3, 4), keepdims=True)  # of the whole tile
+
+    padded = np.pad(frames, ((0, 0), (0, 0), (0, 0), (0, 1), (0, 0)), mode="edge")
+    expected = np.zeros((1, 1, 20, 32, 1))
+    for tile in Tiling.square(shallow, 12).tiles(20, 32):
+        expected[:, :, tile.rows, tile.columns] += tile.weights[..., None] * predict(padded[:, :, tile.rows, tile.columns])
+    np.testing.assert_allclose(in_tiles(predict, shallow, 12)(frames), expected[:, :, :, :31], rtol=1e-5)
 
 
 @pytest.mark.parametrize(("side", "overlap"), [(64, 16), (32, 16), (28, 14), (27, 12), (2, 0)])
