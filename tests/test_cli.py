@@ -190,8 +190,8 @@ def test_inspect_explains_that_the_paper_leaves_depthwise_out():
             "evaluation.thresholds is 'a'; expected",
         ),
         (
-            ("train.py", "--config=kth:S", "--workdir=x", "--config.train.batch_size=0"),
-            "train.batch_size is 0; it must be at least",
+            ("train.py", "--config=kth:S", "--workdir=x", "--config.train.batch_size=-1"),
+            "train.batch_size is -1; it must be at least 0",
         ),
         (("train.py", "--config=kth:S", "--workdir=x", "--process=a"), "--process=a is no whole number"),
         (("train.py", "--config=kth:S", "--workdir=x", "--config.optimizer.learning_rate=a"), "rate=a is no number"),

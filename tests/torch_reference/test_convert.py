@@ -4,10 +4,13 @@ import json
 import subprocess
 import sys
 
+import chex
 import numpy as np
 import pytest
 
 from stlight_jax import InputError, STLightConfig
+from stlight_jax.commands import convert
+from stlight_jax.inference.trained import describe, load
 from stlight_jax.runs import checkpoint
 from stlight_jax.scoring.evaluate import evaluate_workdir
 from stlight_jax.torch_reference.convert import checkpoint_from_torch, torch_from_checkpoint
@@ -92,6 +95,32 @@ def test_the_command_both_ways_and_its_refusals(tmp_path):
         assert error.startswith("error: ")
         assert message in error
     assert not list(tmp_path.glob("x*"))
+
+
+def test_a_checkpoint_keeps_the_description_of_a_runs_data_or_the_lack_of_one_is_printed(small_run, tmp_path, capsys):
+    write_weights(tmp_path / "in.pt", network(small_run).state_dict())
+    checkpoint_from_torch(small_run, tmp_path / "in.pt", tmp_path / "plain")
+    assert "it has no description of its training data" in " ".join(capsys.readouterr().err.split())
+    data = {"sha256": "0123", "sequences": 5}
+    scaling = {"dtype": "uint8", "low": [0.0], "high": [255.0]}
+    training = {"data": data, "scaling": scaling, "channels": ["rain"], "total_steps": 9}
+    checkpoint_from_torch(small_run, tmp_path / "in.pt", tmp_path / "run", training=training)
+    message = " ".join(capsys.readouterr().err.split())
+    assert "no description" not in message
+    assert f"stlight evaluate --workdir={tmp_path}/run" in message
+    stored = describe(tmp_path / "run")
+    assert stored["data"].items() >= data.items()
+    assert (stored["scaling"], stored["channels"]) == (scaling, ["rain"])
+
+
+def test_a_shipped_network_goes_out_and_comes_in_again(tmp_path):
+    torch_from_checkpoint("tiny", "best", tmp_path / "tiny.safetensors")
+    arguments = ["--config=tiny", f"--weights={tmp_path}/tiny.safetensors", f"--out={tmp_path}/run"]
+    convert.COMMAND.run(convert.COMMAND.parse(["stlight convert", *arguments]))
+    again, shipped = (load(source) for source in (tmp_path / "run", "tiny"))
+    assert again.config == shipped.config
+    assert again.description["frame_size"] == [32, 32]
+    chex.assert_trees_all_equal(again.variables, shipped.variables)
 
 
 def test_a_key_map_brings_other_names(small_run, tmp_path):
