@@ -53,6 +53,7 @@ def chosen(config):
         (54, (4, 4, 0.2, 0.2)),  # 11 frames: 4 windows
         (20, (2, 2, 0.2, 0.2)),  # 4 frames: 1 window
         (10, (1, 1, 0.2, 0.2)),
+        (6, (1, 1, 0.3, 0.3)),  # 2 frames in each split
     ],
 )
 def test_short_files_have_shorter_windows_or_other_splits(config, frames, expected):

@@ -30,7 +30,7 @@ def test_channels_that_the_config_leaves_open_are_those_of_the_data():
         STLightConfig.from_section(section(in_channels=0))
 
 
-@pytest.mark.parametrize(("pixels", "patch_size"), [(None, 2), (512, 1), (513, 2), (65_536, 2), (65_537, 4)])
+@pytest.mark.parametrize(("pixels", "patch_size"), [(None, 2), (512, 1), (513, 2), (512 * 512, 2), (512 * 513, 4)])
 def test_a_patch_size_that_the_config_leaves_open_depends_on_the_frames(pixels, patch_size):
     assert section(patch_size=0, hidden_dim=96).for_data(1, pixels).patch_size == patch_size
     assert section(patch_size=0, hidden_dim=1000).for_data(1, pixels).patch_size == min(patch_size, 2)  # no multiple of 16
