@@ -114,7 +114,14 @@ class FramesSection(Section, name="data"):
             absent="",
         ),
     ] = ""
-    crop: Annotated[int, Key("Side of a random square cut from training sequences; 0 keeps whole frames.", least=0)] = 0
+    crop: Annotated[
+        int,
+        Key(
+            "Side of a random square cut from training sequences; 0 keeps whole frames. Where the network's receptive field "
+            "exceeds it, forecasts are made in tiles of this side.",
+            least=0,
+        ),
+    ] = 0
     flips: Annotated[bool, Key("Whether training sequences are mirrored at random.")] = False
     memory: Annotated[
         int,
