@@ -83,6 +83,7 @@ def test_inspect_names_what_it_assumes_of_own_frames(capsys):
     encoder, message = encoder_of(capsys, "--frame_size=32x32")
     assert encoder["parameters"] == 96 * 10 * 2 * 2 + 96  # patches of two pixels, one channel
     assert "1 channel (model.in_channels, model.out_channels)" in message
+    assert "10 frames (model.in_frames, model.out_frames)" in message
     assert "shortcut" in message
 
 
@@ -93,7 +94,7 @@ def test_inspect_counts_a_trained_network(capsys):
 
 
 def test_the_command_config_lists_every_key_with_value_default_and_help(run, capsys):
-    arguments = [f"--config={run}", "--config.train.batch_size=5"]
+    arguments = [f"--config={run}", "--config.train.epochs=5"]
     config.COMMAND.run(config.COMMAND.parse(["stlight config", *arguments]))
     lines = capsys.readouterr().out.splitlines()
     names = [line.partition(" = ")[0] for line in lines if not line.startswith(" ")]
@@ -101,5 +102,5 @@ def test_the_command_config_lists_every_key_with_value_default_and_help(run, cap
     assert names == [key.path for section in sections for key in section.keys().values()]
     assert "train.seed = 7  *" in lines
     assert "data.value_high = None" in lines
-    entry = lines[lines.index("train.batch_size = 5  *") + 1]
-    assert entry == "    default 16; int, at least 1. Sequences per step, over all devices."
+    entry = lines[lines.index("train.epochs = 5  *") + 1]
+    assert entry == "    default 200; int, at least 1. Passes over the training data, if train.steps is 0."

@@ -10,6 +10,7 @@ from ml_collections.config_flags import get_config_filename
 
 from stlight_jax.commands.config_source import load_config, stored_description
 from stlight_jax.config import RunConfig
+from stlight_jax.config.sections import MOST_FRAMES
 from stlight_jax.console.messages import print_message
 from stlight_jax.errors import InputError
 from stlight_jax.inference.shipped_networks import SUFFIX, shipped
@@ -86,7 +87,7 @@ def network_to_count(values: flags.FlagValues) -> tuple[RunConfig, tuple[int, in
       InputError: if the size is not known, or the data cannot be opened.
     """
     from stlight_jax.data.datasets.all_datasets import find_dataset
-    from stlight_jax.data.load import check_config, frame_size, open_training
+    from stlight_jax.data.load import check_config, frame_size, open_training, with_windows
 
     source = chosen_network(values) if values.config is None else get_config_filename(values["config"])
     config = check_config(load_config(source) if values.config is None else values.config)
@@ -95,6 +96,7 @@ def network_to_count(values: flags.FlagValues) -> tuple[RunConfig, tuple[int, in
     is_open = not channels and 0 in (config.model.in_channels, config.model.out_channels)
     if (size is None or is_open) and config.data.root:
         with contextlib.redirect_stdout(sys.stderr):  # the report of a first reading; the counts go to standard output
+            config = with_windows(config)
             validation = open_training(config)[1]
         _, height, width, channels = validation.shape
         size = size or (height, width)
@@ -107,7 +109,9 @@ def network_to_count(values: flags.FlagValues) -> tuple[RunConfig, tuple[int, in
 
 def _print_assumptions(config: RunConfig, one_channel: bool) -> None:
     """Prints the values that stand for keys that the config leaves to the data."""
-    assumed = ["1 channel (model.in_channels, model.out_channels)"] if one_channel else []
+    frames = f"{MOST_FRAMES} frames (model.in_frames, model.out_frames)"
+    assumed = [frames] if 0 in (config.model.in_frames, config.model.out_frames) else []
+    assumed += ["1 channel (model.in_channels, model.out_channels)"] if one_channel else []
     assumed += ["a linear shortcut (model.shortcut)"] if config.model.shortcut == "auto" else []
     assumed += ["no periods (data.periods)"] if getattr(config.data, "periods", "") == "auto" else []
     if assumed:
