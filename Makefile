@@ -13,6 +13,8 @@ WITH_LIBTPU := .venv/libtpu
 
 WITH_CUDA := .venv/.installed-cuda
 
+WITH_DOCS := .venv/.installed-docs
+
 OLDEST := .venv/oldest
 OLDEST_EXTRAS := dev,hdf5,netcdf,video,zarr
 # The extra `torch` but for torch itself, whose wheel for CUDA has 700 MB.
@@ -20,7 +22,7 @@ OLDEST_OF_TORCH := fvcore safetensors
 
 QUICK := "not long and not torch and not tpu and not gpu and not wheel and not fuzz"
 
-.PHONY: help demo test test-long test-torch test-tpu test-gpu test-wheel test-fuzz test-oldest lint install clean
+.PHONY: help demo test test-long test-torch test-tpu test-gpu test-wheel test-fuzz test-oldest docs lint install clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +61,10 @@ test-oldest: install  ## run the readers' and the network's tests with all lower
 	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check -c $(OLDEST)/constraints.txt -e ".[$(OLDEST_EXTRAS)]" $(OLDEST_OF_TORCH)
 	$(OLDEST)/bin/python -m pytest -m $(QUICK) -n 2 --dist worksteal tests/data tests/fuzz tests/model tests/torch_reference
 
+docs: $(WITH_DOCS)  ## build the documentation site, and install Sphinx; open docs/_build/index.html
+	$(BIN)/python -m sphinx --builder html --fail-on-warning --keep-going --quiet docs docs/_build
+	@echo "docs: open docs/_build/index.html in a browser"
+
 lint: install  ## run the linter, the formatter and the type checker
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -87,6 +93,10 @@ $(WITH_CUDA): $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev,gpu]"
 	@touch $@
 
+$(WITH_DOCS): $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev,docs]"
+	@touch $@
+
 # A folder of its own, because JAX looks for a TPU at every start (up to a minute) where it finds libtpu.
 $(WITH_LIBTPU): $(INSTALLED)
 	@wanted="$$($(BIN)/python -c 'import importlib.metadata as m; \
@@ -95,5 +105,5 @@ $(WITH_LIBTPU): $(INSTALLED)
 	rm -rf $@ && $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $@ "$$wanted"
 	@touch $@
 
-clean:  ## remove .venv and the run of the demo
-	rm -rf .venv runs/demo
+clean:  ## remove .venv, the site and the run of the demo
+	rm -rf .venv runs/demo docs/_build

@@ -81,7 +81,10 @@ def test_docstrings_messages_and_help_texts_name_things(path):
     assert not found, "\n" + "\n".join(found)
 
 
-@pytest.mark.parametrize("path", sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]), ids=lambda path: path.name)
+PAGES = sorted(path for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")] if "_build" not in path.parts)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_markdown_names_things(path):
     found = list(slips(path.read_text(), prose_of_markdown))
     assert not found, "\n" + "\n".join(found)

@@ -1,4 +1,4 @@
-"""Writes `docs/config.md`, the page of all config keys, from the schema: `python -m tests.config.write_reference_page`."""
+"""Writes the page of all config keys from the schema: `python -m tests.config.write_reference_page`."""
 
 from collections.abc import Mapping
 
@@ -8,7 +8,7 @@ from stlight_jax.config.sections import SECTIONS
 from stlight_jax.data.datasets.all_datasets import DATASETS, find_dataset
 from tests.commands import ROOT
 
-PATH = ROOT / "docs" / "config.md"
+PATH = ROOT / "docs" / "reference" / "config.md"
 
 _INTRODUCTION = """# Config keys
 
