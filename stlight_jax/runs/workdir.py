@@ -49,9 +49,10 @@ class Workdir:
             return
         foreign = sorted(item.name for item in self.path.iterdir() if not item.name.startswith("."))
         if foreign:
+            s = "s" * (len(foreign) > 1)
             names = ", ".join([*foreign[:3], *(["..."] if len(foreign) > 3 else [])])
             print_message(
-                f"--workdir={self.path} holds no run, but {len(foreign)} other file{'s' * (len(foreign) > 1)} or folders "
+                f"--workdir={self.path} holds no run, but {len(foreign)} other file{s} or folder{s} "
                 f"({names}), which stay as they are; name a new folder to keep the run apart, such as runs/my_run"
             )
 
