@@ -115,7 +115,7 @@ def test_the_page_and_the_metrics_know_single_sequences(trained):
     page = (workdir / "eval" / "report.html").read_text()
     assert f'<p class="verdict">{kept["verdict"]}</p>' in page
     for title in (f"Best: sequence {order[0]}", f"Best: sequence {order[1]}", f"Worst: sequence {order[-1]}"):
-        assert page.count(f'"title":"{title}"') == 1
+        assert page.count(f'"title":"{title}, channel 1"') == 1
 
 
 def test_a_longer_horizon_is_rolled_out(trained, monkeypatch, capsys):
