@@ -36,6 +36,21 @@ def test_a_new_network_with_a_shortcut_repeats_the_last_frame(shortcut):
     np.testing.assert_array_equal(prediction, np.broadcast_to(seen[:, -1:, ..., :1], (2, 3, 8, 8, 1)))
 
 
+def test_the_pixels_of_a_patch_start_with_equal_features():
+    """So a new last convolution adds the same to all pixels of a patch, and no mesh."""
+    tree = variables()
+    added = np.random.default_rng(0).normal(size=np.shape(tree["params"]["patch_reassembly"]["conv"]["kernel"]))
+    tree["params"]["patch_reassembly"]["conv"]["kernel"] = added.astype(np.float32)
+    seen, _ = frames()
+    network = np.asarray(STLight(CONFIG).apply(tree, seen) - seen[:, -1:, ..., :1])
+    patches = network.reshape(2, 3, 4, 2, 4, 2)  # [b, t', h/p, p, w/p, p]
+    assert network.std() > 0.1
+    np.testing.assert_allclose(patches, np.broadcast_to(patches[:, :, :, :1, :, :1], patches.shape), atol=1e-5)
+    plain = init_variables(STLight(dataclasses.replace(CONFIG, shortcut="none")), 0, (8, 8, 2))  # as in the paper
+    kernel = np.asarray(plain["params"]["mixers_after_skip"]["pointwise"]["kernel"])[-1]
+    assert len(np.unique(kernel)) == kernel.size
+
+
 @pytest.mark.parametrize("shortcut", ["last", "linear"])
 def test_a_missing_value_is_the_last_valid_one_whatever_stands_in_its_place(shortcut):
     config = dataclasses.replace(CONFIG, shortcut=shortcut)
