@@ -91,6 +91,8 @@ def small_config() -> ml_collections.ConfigDict:
         in_frames=3, out_frames=2, hidden_dim=16, depth=2, near_kernel=3, far_kernel=3, dilation=2, scan_unroll=1
     )
     config.data.update(image_size=16, digit_size=7, sequences_per_epoch=24, validation_sequences=5, test_sequences=5)
+    config.model.shortcut = "none"
     config.train.update(batch_size=8, epochs=2, checkpoint_every=2, log_every=1, tensorboard=False)
+    config.train.update(loss="squared", ema_decay=0.0)
     config.evaluation.update(batch_size=8, pictures=2)
     return config

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from stlight_jax.training.schedule import OneCycle
+from stlight_jax.training.state import SHORTCUT_RATE
 
 
 def train(
@@ -33,10 +34,14 @@ def train(
       The mean squared error of each step, before the step changes the weights.
     """
     dtype, device = next(model.parameters()).dtype, next(model.parameters()).device
-    optimizer = torch.optim.Adam(model.parameters(), betas=(schedule.beta1_high, beta2), eps=eps)
+    groups: dict[float, list[nn.Parameter]] = {}  # by their part of the learning rate
+    for name, parameter in model.named_parameters():
+        groups.setdefault(SHORTCUT_RATE if name.startswith("shortcut") else 1.0, []).append(parameter)
+    parameters = [{"params": group} for group in groups.values()]
+    optimizer = torch.optim.Adam(parameters, betas=(schedule.beta1_high, beta2), eps=eps)
     scheduler = torch.optim.lr_scheduler.OneCycleLR(
         optimizer,
-        schedule.peak,
+        [schedule.peak * rate for rate in groups],
         schedule.total_steps,
         pct_start=schedule.rise,
         base_momentum=schedule.beta1_low,
