@@ -62,7 +62,7 @@ test-oldest: install  ## run the readers' and the network's tests with all lower
 	$(OLDEST)/bin/python -m pytest -m $(QUICK) -n 2 --dist worksteal tests/data tests/fuzz tests/model tests/torch_reference
 
 docs: $(WITH_DOCS)  ## build the documentation site, and install Sphinx; open docs/_build/index.html
-	$(BIN)/python -m sphinx --builder html --fail-on-warning --keep-going --quiet docs docs/_build
+	$(BIN)/python -m sphinx --builder html --fail-on-warning --keep-going --fresh-env --quiet docs docs/_build
 	@echo "docs: open docs/_build/index.html in a browser"
 
 lint: install  ## run the linter, the formatter and the type checker
