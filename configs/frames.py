@@ -32,7 +32,7 @@ def get_config(size: str = "tiny") -> ml_collections.ConfigDict:
     config.data.validation_fraction = config.data.test_fraction = 0.0  # 0.1 and 0.2, or as much as windows need
     config.model.in_channels = config.model.out_channels = 0  # as many as the data have
     config.model.patch_size = 0  # by their size
-    config.model.shortcut = config.data.periods = "auto"
+    config.model.shortcut = config.model.input = config.data.periods = "auto"
     config.data.clip = "auto"
     config.train.batch_size = 0  # 8 to 32, by the size of the frames
     config.train.loss = "both"

@@ -46,6 +46,9 @@ class ModelSection(Section, name="model"):
         "Path beside the network, from the input frames to the output: the last frame, a linear map of the input frames, or "
         "the last frame carried along its motion; auto takes the one with the lowest validation MSE.",
         since="0.2", absent="none")] = "none"
+    input: Annotated[Literal["frames", "changes", "auto"], Key(
+        "What the network sees beside a shortcut: frames, or changes from each frame to the last one; auto takes changes if "
+        "shortcut=auto takes last or linear.", since="0.2", absent="frames")] = "frames"
     depthwise: Annotated[Literal["auto", "native", "phases", "taps", "cpu", "portable"], Key(
         "Implementation of the depthwise convolutions; auto takes the fastest one for the platform.")] = "auto"
     precision: Annotated[Literal["float32", "tensorfloat32", "bfloat16"], Key(

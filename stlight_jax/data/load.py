@@ -70,6 +70,8 @@ def network_config(config: RunConfig) -> STLightConfig:
     section = config.model
     if section.shortcut == "auto":
         section = dataclasses.replace(section, shortcut="linear")
+    if section.input == "auto":
+        section = dataclasses.replace(section, input="frames")
     channels = len(find_dataset(config.dataset).channels) or 1
     return STLightConfig.from_section(section, channels, _periods(config), getattr(config.data, "frame_step", 1))
 

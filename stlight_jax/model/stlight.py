@@ -81,7 +81,8 @@ class STLight(_Part):
         if config.shortcut != "none" and valid is not None:
             frames = fill_from_neighbours(frames, valid, config.in_frames, config.periods)
 
-        x = fold_time(frames.astype(_DTYPES[config.dtype]))  # [b, h, w, t*c]
+        seen = frames - frames[:, -1:] if config.input == "changes" else frames  # [b, t, h, w, c]
+        x = fold_time(seen.astype(_DTYPES[config.dtype]))  # [b, h, w, t*c]
         x = pad_to_patches(x, config.patch_size)  # h and w are multiples of p from here on
         x = PatchEncoder(config, self.axis_name, self.folded, name="patch_encoder")(x, train)  # [b, h/p, w/p, d]
         x = self._mixers("mixers_before_skip", skip_from, x, train)

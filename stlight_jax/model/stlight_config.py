@@ -27,6 +27,8 @@ class STLightConfig(ModelSection):
       dilation: Dilation of the far kernel.
       shortcut: Path beside the network: "none", "last", "linear" or "flow"; see `stlight_jax.model.shortcut`. ("auto" is
         replaced when a run starts.)
+      input: What the network sees: "frames", or "changes" from each frame to the last one, which only a network with a shortcut
+        can predict from. (As for the shortcut, "auto" is replaced.)
       depthwise: Implementation of the depthwise convolutions: "auto", "native", "phases", "taps", "cpu" or "portable"; see
         `stlight_jax.model.ops.depthwise`.
       precision: Precision of matrix products on accelerators that offer less than float32: "float32" (full), "tensorfloat32"
@@ -57,6 +59,13 @@ class STLightConfig(ModelSection):
             )
         if self.shortcut == "auto":
             raise InputError("model.shortcut is auto, which training replaces; choose none, last, linear or flow")
+        if self.input == "auto":
+            raise InputError("model.input is auto, which training replaces; choose frames or changes")
+        if self.input == "changes" and self.shortcut == "none":
+            raise InputError(
+                "model.input is changes and model.shortcut is none; expected a shortcut, which sees the frames: choose last, "
+                "linear or flow, or set model.input=frames"
+            )
         if self.shortcut != "none" and self.out_channels > self.in_channels:
             raise InputError(
                 f"model.shortcut is {self.shortcut} and model.out_channels {self.out_channels}, more than the "

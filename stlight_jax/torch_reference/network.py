@@ -29,6 +29,7 @@ class NetworkConfig:
       dilation: dilation of the far kernel.
       shortcut: path beside the network, from the input frames to the output: "none" (the paper's), "last" for the last frame,
         or "linear" for a 1x1 convolution of the input frames. With one, the last convolution starts at zero.
+      input: what the network sees: "frames", or "changes" from each frame to the last one.
     """
 
     in_frames: int
@@ -43,6 +44,7 @@ class NetworkConfig:
     far_kernel: int = 7
     dilation: int = 3
     shortcut: str = "none"
+    input: str = "frames"
 
     def __post_init__(self) -> None:
         if self.hidden_dim % self.patch_size**2 or self.near_kernel % 2 == 0 or self.far_kernel % 2 == 0 or self.depth < 2:
@@ -102,7 +104,7 @@ class STLight(nn.Module):
     def __init__(self, config: NetworkConfig):
         super().__init__()
         p, d, overlap = config.patch_size, config.hidden_dim, config.overlap
-        self.patch_size, self.out_frames = p, config.out_frames
+        self.patch_size, self.out_frames, self.input = p, config.out_frames, config.input
         self.in_channels, self.out_channels = config.in_channels, config.out_channels
         self.skip_from, self.skip_to = config.depth // 3, 2 * config.depth // 3
         padding = (overlap - 1) * p // 2 if overlap >= 2 else 0
@@ -147,10 +149,11 @@ class STLight(nn.Module):
         Returns:
           `[b, out_frames, out_channels, h, w]`, not clipped.
         """
-        frames = frames.flatten(1, 2)  # [b, T*c, h, w]
+        seen = frames - frames[:, -1:] if self.input == "changes" else frames
+        frames, seen = frames.flatten(1, 2), seen.flatten(1, 2)  # [b, T*c, h, w]
         height, width = frames.shape[-2:]
         padding = (0, -width % self.patch_size, 0, -height % self.patch_size)  # to whole patches
-        x = F.gelu(self.patch_encoder(F.pad(frames, padding, mode="replicate")))  # [b, d, h/p, w/p]
+        x = F.gelu(self.patch_encoder(F.pad(seen, padding, mode="replicate")))  # [b, d, h/p, w/p]
         for index, mixer in enumerate(self.mixers):
             if index == self.skip_from:
                 skipped = x

@@ -52,6 +52,7 @@ CASES = {
     "kth": Case(_config(10, 20, 1, far_kernel=5), 32, 32),
     "overlap": Case(_config(10, 10, 1, overlap=2), 32, 32),
     "linear": Case(_config(3, 4, 2, shortcut="linear"), 16, 16),
+    "changes": Case(_config(3, 4, 2, shortcut="last", input="changes"), 16, 16),
     "kitti": Case(_config(10, 1, 3, near_kernel=5, far_kernel=5), 16, 24),
 }
 # Largest relative deviation (see `deviation`) from float64 PyTorch that counts as rounding, by the precision of JAX.

@@ -48,6 +48,7 @@ _CHOICES = (
     ("data", "validation_fraction", 0),
     ("data", "test_fraction", 0),
     ("model", "shortcut", AUTO),
+    ("model", "input", AUTO),
     ("model", "in_channels", 0),
     ("model", "out_channels", 0),
     ("model", "patch_size", 0),

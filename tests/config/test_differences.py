@@ -33,7 +33,8 @@ OTHERS = {
     "model.depthwise": "native", "model.precision": "bfloat16", "model.dtype": "bfloat16", "model.rematerialise": "blocks",
     "optimizer.schedule": "cosine", "optimizer.batch_scaling": "sqrt", "parallel.batch_norm": "local",
     "parallel.launcher": "shard_map", "data.digits": "tfds", "data.validation": "openstl", "data.layout": "thw",
-    "model.shortcut": "last", "train.loss": "huber", "data.channels": "rgb", "data.split": "time", "data.colour_order": "rgb",
+    "model.shortcut": "last", "model.input": "changes",
+    "train.loss": "huber", "data.channels": "rgb", "data.split": "time", "data.colour_order": "rgb",
     "evaluation.baselines": "inputs", "data.periods": "24", "data.transform": "sqrt",
 }  # fmt: skip
 

@@ -130,7 +130,26 @@ def test_the_linear_shortcut_is_counted():
     assert count(dataclasses.replace(CONFIG, shortcut="last"), 8, 8).total == without
 
 
+def test_a_network_that_sees_changes_follows_a_constant_added_to_each_pixel():
+    config = dataclasses.replace(CONFIG, shortcut="last", input="changes")
+    tree = variables(config)
+    shape = np.shape(tree["params"]["patch_reassembly"]["conv"]["kernel"])
+    tree["params"]["patch_reassembly"]["conv"]["kernel"] = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    seen, _ = frames()
+    added = np.random.default_rng(1).random((2, 1, 8, 8, 2), np.float32)
+    before, after = (STLight(config).apply(tree, each) for each in (seen, seen + added))
+    assert np.abs(before - seen[:, -1:, ..., :1]).max() > 0.1
+    np.testing.assert_allclose(after, before + added[..., :1], atol=1e-5)
+    absolute = dataclasses.replace(config, input="frames")
+    moved = STLight(absolute).apply(tree, seen + added) - STLight(absolute).apply(tree, seen)
+    assert np.abs(moved - added[..., :1]).max() > 0.01
+
+
 def test_impossible_shortcuts_are_refused():
+    with pytest.raises(InputError, match="model.input is auto, which training replaces"):
+        dataclasses.replace(CONFIG, input="auto")
+    with pytest.raises(InputError, match="model.input is changes and model.shortcut is none"):
+        dataclasses.replace(CONFIG, shortcut="none", input="changes")
     with pytest.raises(InputError, match="model.shortcut is auto, which training replaces"):
         dataclasses.replace(CONFIG, shortcut="auto")
     with pytest.raises(InputError, match="model.out_channels 3, more than the 2 channels of the input"):

@@ -74,12 +74,14 @@ def test_a_new_run_begins_at_the_ridge_regression(waves, tmp_path):
 
 
 def test_auto_takes_the_better_kind_prints_the_table_and_is_not_asked_again(waves, tmp_path, capsys):
-    waves.model.shortcut = "auto"
+    waves.model.shortcut = waves.model.input = "auto"
     train(waves, tmp_path / "run")
     shown = capsys.readouterr().err
     assert "forecasts without a network, 40 validation windows" in " ".join(shown.split())
     assert "model.shortcut=auto: linear" in shown
     assert json.loads((tmp_path / "run" / "config.json").read_text())["model"]["shortcut"] == "linear"
+    assert "model.input=auto: changes" in shown
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["model"]["input"] == "changes"
     waves.train.epochs = 2
     train(waves, tmp_path / "run")
     shown = capsys.readouterr().err
@@ -90,6 +92,11 @@ def test_auto_takes_the_better_kind_prints_the_table_and_is_not_asked_again(wave
 def test_auto_has_no_shortcut_where_the_network_predicts_more_channels_than_it_sees(waves):
     waves.model.update(shortcut="auto", out_channels=2)
     assert choose_shortcut(check_config(waves), *[None] * 3).config.model.shortcut == "none"
+
+
+def test_an_open_input_is_that_of_frames_beside_a_shortcut_that_is_given(waves):
+    waves.model.update(shortcut="linear", input="auto")
+    assert choose_shortcut(check_config(waves), *[None] * 3).config.model.input == "frames"
 
 
 def test_a_run_resumes_from_the_checkpoint_before_its_first_step(waves, tmp_path, monkeypatch):
