@@ -113,7 +113,7 @@ def fill_from_neighbours(frames: jax.Array, valid: jax.Array, in_frames: int, pe
     for period, group in zip(periods or (1,), groups, strict=True):
         multiples = sorted(other for other in periods if other > period and other % period == 0)
         divisors = sorted((other for other in periods if other < period and period % other == 0), reverse=True)
-        filled = jnp.broadcast_to(recent[-1][:, None], (len(frames), len(group), *frames.shape[2:]))
+        filled = jnp.broadcast_to(recent[-1][:, None], (frames.shape[0], len(group), *frames.shape[2:]))
         for source in (*reversed(divisors), *reversed(multiples), period):  # the first choice comes last
             index = groups[periods.index(source)] if periods else group
             filled = jnp.where(valid[:, index], frames[:, index], filled)

@@ -28,7 +28,7 @@ def draw_loss_curve(path: epath.PathLike, training: Sequence[dict[str, Any]], va
     marker = "." if len(steps) < 20 else None  # a single point is no line
     left.plot(steps, losses, color="0.75", linewidth=0.8, marker=marker, label="logged steps")
     left.plot(steps, smoothed(losses), color="tab:blue", label="smoothed")
-    left.set(title="training loss (MSE per pixel)", xlabel="step", yscale="log")
+    left.set(title="training loss (in the network's range)", xlabel="step", yscale="log")
     left.legend()
     right.plot([line["step"] for line in validation], [line["mse"] for line in validation], marker="o", color="tab:orange")
     right.set(title="validation MSE (summed over pixels)", xlabel="step")

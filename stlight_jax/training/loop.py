@@ -96,7 +96,13 @@ def train(
             CheckpointWriter(run_folder.checkpoints, section.keep_checkpoints, lock) as writer,
         ):
             log.write(done, "started", {})
-            return Trainer(setup, run_folder, lock, log, writer, stop, done).run(state, is_new)
+            state = Trainer(setup, run_folder, lock, log, writer, stop, done).run(state, is_new)
+        if first_process and next(iter(checkpoint.scores(run_folder.checkpoints)), None) == 0:
+            print_message(
+                "the best checkpoint is that of step 0, the shortcut alone: the network has not improved on it; try more data, "
+                "another optimizer.learning_rate, or another number of steps"
+            )
+        return state
 
 
 class Trainer:

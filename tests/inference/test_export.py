@@ -11,6 +11,7 @@ import pytest
 
 from stlight_jax import Forecaster, InputError
 from stlight_jax.inference import export, predictor, trained
+from stlight_jax.model.stlight import STLight, init_variables
 from tests.commands import run
 from tests.conftest import ROOT
 
@@ -46,6 +47,24 @@ def test_a_fresh_process_predicts_the_same_without_the_networks_code(grey, tmp_p
     live = Forecaster(grey)(frames, horizon=5, dtype="float64")
     # In the network's range, of which 255 is the end.
     np.testing.assert_allclose(np.load(arguments[2]) / 255, live / 255, rtol=1e-6, atol=1e-6)
+
+
+def test_a_program_with_a_shortcut_fills_missing_values_as_the_network_does(grey, tmp_path):
+    config = dataclasses.replace(grey.config, shortcut="last", input="changes")
+    variables = init_variables(STLight(config), 0, (8, 12, 1))
+    kernel = variables["params"]["patch_reassembly"]["conv"]["kernel"]
+    kernel = np.random.default_rng(1).normal(size=np.shape(kernel)).astype(np.float32)
+    variables["params"]["patch_reassembly"]["conv"]["kernel"] = kernel
+    network = dataclasses.replace(grey, config=config, variables=variables)
+    trained.write(tmp_path / "model.stlight", export.export_model(network))
+    frames = np.random.default_rng(0).uniform(0, 255, (2, 3, 8, 12, 1)).astype(np.float32)
+    frames[:, 1:][np.random.default_rng(2).random((2, 2, 8, 12, 1)) < 0.2] = np.nan
+    for given in (frames, np.nan_to_num(frames)):
+        exported = Forecaster.load(tmp_path / "model.stlight")(given, horizon=5, dtype="float64")
+        live = Forecaster(network)(given, horizon=5, dtype="float64")
+        assert np.isfinite(live).all()
+        assert np.abs(live - np.nan_to_num(given[:, -1:])).max() > 10
+        np.testing.assert_allclose(exported / 255, live / 255, rtol=1e-5, atol=1e-5)
 
 
 def test_the_program_is_for_all_platforms_and_any_batch(grey):

@@ -99,6 +99,14 @@ def test_an_open_input_is_that_of_frames_beside_a_shortcut_that_is_given(waves):
     assert choose_shortcut(check_config(waves), *[None] * 3).config.model.input == "frames"
 
 
+def test_a_run_that_does_not_improve_on_its_shortcut_ends_with_a_message(waves, tmp_path, capsys):
+    waves.model.shortcut = "linear"
+    waves.optimizer.learning_rate = 1.0  # too high
+    train(waves, tmp_path / "run")
+    assert min(checkpoint.scores(tmp_path / "run" / "checkpoints").items(), key=lambda item: item[1])[0] == 0
+    assert "the network has not improved on it" in " ".join(capsys.readouterr().err.split())
+
+
 def test_a_run_resumes_from_the_checkpoint_before_its_first_step(waves, tmp_path, monkeypatch):
     waves.model.shortcut = "last"
 
