@@ -59,19 +59,20 @@ class ModelSection(Section, name="model"):
         "Activations that training recomputes instead of storing them.", resumable=True, absent="elementwise")] = "elementwise"
     scan_unroll: Annotated[int, Key("Mixer blocks per iteration of the compiled loop over blocks.", least=1)] = 1
 
-    def for_data(self, channels: int, pixels: int | None = None) -> ModelSection:
+    def for_data(self, channels: int, pixels: int | None = None, covariates: int = 0) -> ModelSection:
         """Replaces the values that are left open by a 0.
 
         Args:
-          channels: Number of channels of the data.
+          channels: Number of channels of the data, with covariates.
           pixels: Number of pixels of a frame; None if it is not known.
+          covariates: Number of the last channels that are covariates, which no network predicts.
         """
         return dataclasses.replace(
             self,
             in_frames=self.in_frames or MOST_FRAMES,
             out_frames=self.out_frames or MOST_FRAMES,
             in_channels=self.in_channels or channels,
-            out_channels=self.out_channels or channels,
+            out_channels=self.out_channels or channels - covariates,
             patch_size=self.patch_size or self._patch_for(pixels),
         )
 

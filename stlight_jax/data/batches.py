@@ -33,3 +33,17 @@ def split_frames(
     channels = model.config.out_channels
     valid_targets = None if valid is None else valid[:, first:, ..., :channels]  # [b, horizon, h, w, c']
     return inputs, values[:, first:, ..., :channels], valid_targets
+
+
+def target_covariates(frames: jax.Array, model: STLight, scaling: Scaling) -> jax.Array | None:
+    """Returns the covariates of the targets of a batch, for `rollout`.
+
+    Args:
+      frames: as for `split_frames`.
+      model: the network.
+      scaling: from stored values to the network's range.
+
+    Returns:
+      float32 `[b, horizon, h, w, n]`; None without covariates.
+    """
+    return frames[:, first_target(model.config, frames.shape[1]) :, ..., -scaling.covariates :] if scaling.covariates else None

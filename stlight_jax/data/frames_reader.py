@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
+from stlight_jax.data.covariates import packed
 from stlight_jax.data.formats.input_files import open_sequences
 from stlight_jax.data.formats.types import FrameSource, ReadOptions
 from stlight_jax.data.moments import moment_on_axis
@@ -114,9 +115,23 @@ class FramesReader(ClipReader):
             "value_range": None if declared is None else list(declared),
             "fill": first.fill,
             "step": first.step,
+            "sizes": sorted({sequence.shape[:2] for sequence in self._sequences}),
+            "times": self._times(),
             "options": self._options.as_json(),
             "remarks": [self._division, *remarks],
         }
+
+    def _times(self) -> dict[str, str] | None:
+        """Returns the moments of the stored frames of each split, see `packed`; None if a sequence has no dates."""
+        if not all(sequence.times is not None and sequence.times.dated for sequence in self._sequences):
+            return None
+        packed_times = {}
+        for name, parts in self._parts.items():
+            runs = [np.arange(run.first, run.first + run.frames) for part in parts for run in part.segments]
+            sources = [self._sequences[part.sequence].times for part in parts for _ in part.segments]
+            moments = [times.values[run] for times, run in zip(sources, runs, strict=True) if times is not None]
+            packed_times[name] = packed(np.concatenate([np.zeros(0, np.int64), *moments]))
+        return packed_times
 
     def open_raw(self, root: epath.Path, remarks: list[str]) -> dict[str, RawSplit]:
         """Returns the splits, and adds remarks on their values once all are read.

@@ -7,15 +7,20 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from etils import epath
 
 from stlight_jax.console.messages import print_message
+from stlight_jax.data.covariates import Covariates, parse_clock
 from stlight_jax.data.formats import registry
 from stlight_jax.data.formats.input_files import open_sequences, visible_files
+from stlight_jax.data.formats.types import ReadOptions
 from stlight_jax.data.frames_reader import FramesOptions, FramesReader, candidates
 from stlight_jax.data.prepare import prepare, refuse_remote
 from stlight_jax.data.prepared import find_prepared, read_metadata
+from stlight_jax.data.resize import resize_valid
 from stlight_jax.data.splits import SPLITS
+from stlight_jax.data.statistics import with_nan
 from stlight_jax.data.window_choice import USUAL_FRACTIONS, Division, WindowLengths, choose_division, possible_divisions
 from stlight_jax.data.windows import Segment
 from stlight_jax.errors import InputError
@@ -23,7 +28,7 @@ from stlight_jax.storage import caches, paths
 
 # Changes with the values or the sequences that are read from the same files, so that kept frames are prepared anew.
 # A file .npy is read as in version 0.1, whose kept frames stay valid.
-_READING = 4
+_READING = 5
 
 
 def frames_options(section: Any) -> FramesOptions:
@@ -108,6 +113,69 @@ def find_or_prepare(section: Any) -> epath.Path:
         return found
     print_message(f"reading {raw} once; the frames are kept in {out}")
     return prepare_frames(raw, options, out, wait=True)
+
+
+def open_covariates(section: Any, prepared: epath.Path) -> Covariates | None:
+    """Opens the covariates of a config.
+
+    Args:
+      section: the config's section `data`.
+      prepared: the folder of its prepared frames.
+
+    Returns:
+      The covariates; None if the config asks for none.
+
+    Raises:
+      InputError: frames have no dates, or the static field cannot be read or does not fit them.
+    """
+    clock = parse_clock(section.clock)
+    if not clock and not section.static:
+        return None
+    metadata = read_metadata(prepared)
+    if clock and metadata.get("times") is None:
+        raise InputError(
+            f"data.clock is {section.clock!r}, and the frames in {prepared} have no dates; expected frames with dates in the "
+            "standard calendar; set it to '', or prepare frames anew that an earlier version prepared"
+        )
+    height, width, _ = metadata["frame_shape"]
+    covariates = Covariates(clock, fill=metadata["fill"])
+    if section.static:
+        sizes = [tuple(size) for size in metadata.get("sizes", [(height, width)])]
+        static = resize_valid(_static_field(section.static, sizes)[None], None, height, width)[0]
+        covariates = dataclasses.replace(covariates, static=static)
+    return covariates
+
+
+def _static_field(path: str, sizes: list[tuple[int, int]]) -> np.ndarray:
+    """Reads a static field, float32 `[h, w, c]`, each channel scaled to [0, 1].
+
+    Args:
+      path: of the file, an array `[h, w]` or `[h, w, c]`, or a picture.
+      sizes: (height, width) of the sequences' frames before they are resized.
+    """
+    paths.require_local(path, f"data.static is {path}: fields are read from local files; copy it to this machine first")
+    file, found = epath.Path(path).expanduser(), ""
+    if not file.exists():
+        raise InputError(f"data.static is {path!r}: no such file")
+    for layout in ("hw", "hwc", "thw"):  # files can have a time axis of 1
+        try:
+            sources = open_sequences(file, ReadOptions(layout=layout, time="none"))
+        except InputError as error:
+            found = found or str(error)
+            continue
+        if len(sources) == sources[0].frames == 1 and sizes == [sources[0].shape[:2]]:
+            (field,) = next(sources[0].blocks())
+            field = with_nan(field, sources[0].fill).astype(np.float32)
+            if not np.isfinite(field).all():
+                raise InputError(f"data.static is {path!r}, which lacks values; expected one for every pixel; fill them in")
+            low, high = field.min((0, 1)), field.max((0, 1))
+            return (field - low) / np.where(high > low, high - low, 1)
+        found = f"{sources[0].frames * len(sources)} frame(s) of {' x '.join(map(str, sources[0].shape))}"
+    wanted = " or ".join(f"{height} x {width}" for height, width in sizes)
+    raise InputError(
+        f"data.static is {path!r}, {found}; expected one field [h, w] or [h, w, c] of the frames' size before data.height and "
+        f"data.width, {wanted}"
+    )
 
 
 def choose_windows(section: Any, lengths: Sequence[WindowLengths]) -> tuple[int, Any]:

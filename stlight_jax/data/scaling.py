@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,8 @@ class Scaling:
       offset: of the transform `log`; as many as `low`.
       clip_low: least value of the output, in the data's units; one for all channels, or one per channel; None for no bound.
       clip_high: largest value of the output; as many as `clip_low`.
+      covariates: number of the last channels that are covariates, which are stored in the network's range; `filling` has a
+        value for each channel then.
     """
 
     dtype: str = "uint8"
@@ -71,6 +74,7 @@ class Scaling:
     offset: tuple[float, ...] = (0.0,)
     clip_low: tuple[float | None, ...] = (None,)
     clip_high: tuple[float | None, ...] = (None,)
+    covariates: int = 0
 
     def __post_init__(self) -> None:
         """Checks the range."""
@@ -118,7 +122,7 @@ class Scaling:
 
         Fields that 0.1 does not have are left out if they have their default, so that 0.1 reads the result.
         """
-        later = ("transform", "offset", "clip_low", "clip_high")
+        later = ("transform", "offset", "clip_low", "clip_high", "covariates")
         defaults = {field.name: field.default for field in dataclasses.fields(self) if field.name in later}
         return {key: value for key, value in dataclasses.asdict(self).items() if key not in defaults or value != defaults[key]}
 
@@ -143,7 +147,11 @@ class Scaling:
         """The scaling from stored values to the metrics' range."""
         if self.transform == "none":
             return self
-        filling = self._to_metrics(self.from_network(np.asarray(self.filling), np.float64))
+
+        def to_metrics(own: Scaling, filling: np.ndarray) -> np.ndarray:
+            return np.asarray(own._to_metrics(own.from_network(filling, np.float64)))
+
+        filling = self._of_data(np.asarray(self.filling), to_metrics)
         return dataclasses.replace(self, transform="none", offset=(0.0,), filling=tuple(filling.tolist()))
 
     def to_network(self, frames: jax.Array) -> tuple[jax.Array, jax.Array | None]:
@@ -156,11 +164,7 @@ class Scaling:
           float32 `[..., c]` in the network's range, and a bool mask of the same shape, False where values are missing. The
           mask is None if no value can be missing.
         """
-        if self.dtype in ("uint8", "int16") and self._is_bytes:  # int16 as of `with_mark`
-            values = to_unit_range(frames)
-        else:
-            low, divisor = self._low_and_divisor(np.float32)
-            values = (self._transformed(frames.astype(jnp.float32)) - low) / divisor
+        values = self._of_data(frames, Scaling._scaled_on_device)
         if not self.missing:
             return values, None
         if self.fill is not None:
@@ -168,6 +172,20 @@ class Scaling:
         else:  # transforms make a finite value of -inf
             valid = jnp.isfinite(values if self.transform == "none" else frames)
         return jnp.where(valid, values, jnp.asarray(self.filling, jnp.float32)), valid
+
+    def _scaled_on_device(self, frames: jax.Array) -> jax.Array:
+        if self.dtype in ("uint8", "int16") and self._is_bytes:  # int16 as of `with_mark`
+            return to_unit_range(frames)
+        low, divisor = self._low_and_divisor(np.float32)
+        return (self._transformed(frames.astype(jnp.float32)) - low) / divisor
+
+    def _of_data(self, values: Any, function: Callable[[Scaling, Any], Any]) -> Any:
+        """Applies a function to the channels of the data, with their scaling, and keeps the covariates `[..., c]`."""
+        if not self.covariates:
+            return function(self, values)
+        count = values.shape[-1] - self.covariates
+        data = function(self.for_channels(count), values[..., :count])
+        return data.__array_namespace__().concatenate([data, values[..., count:].astype(data.dtype)], axis=-1)
 
     def fill_missing(self, values: jax.Array) -> tuple[jax.Array, jax.Array | None]:
         """Fills the missing values of frames that enter the network.
@@ -194,7 +212,9 @@ class Scaling:
           The scaling of these channels.
         """
         fields = ("low", "high", "filling", "offset", "clip_low", "clip_high")
-        chosen = {name: getattr(self, name)[:channels] for name in fields if len(getattr(self, name)) > 1}
+        chosen: dict[str, Any] = {name: getattr(self, name)[:channels] for name in fields if len(getattr(self, name)) > 1}
+        if self.covariates:
+            chosen["covariates"] = max(0, channels - len(self.filling) + self.covariates)
         return dataclasses.replace(self, **chosen)
 
     def in_other_units(self, low: float, high: float) -> Scaling:
@@ -243,9 +263,13 @@ class Scaling:
         Returns:
           float64 `[..., c]` in the network's range, and a mask as from `to_network`.
         """
-        low, divisor = self._low_and_divisor(np.float64)
+
+        def scaled(own: Scaling, frames: np.ndarray) -> np.ndarray:
+            low, divisor = own._low_and_divisor(np.float64)
+            return np.asarray((own._transformed(frames.astype(np.float64)) - low) / divisor)
+
         missing = is_missing(frames, self.fill) if self.missing else None
-        return (self._transformed(frames.astype(np.float64)) - low) / divisor, None if missing is None else ~missing
+        return self._of_data(frames, scaled), None if missing is None else ~missing
 
     def from_network(self, values: np.ndarray, dtype: np.dtype | type = np.float32) -> np.ndarray:
         """Scales the network's values back to the data's units.

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
+from stlight_jax.data.covariates import MEAN, Covariates, unpacked
 from stlight_jax.data.prepared import open_prepared, read_metadata
 from stlight_jax.data.scaling import Scaling, is_constant
 from stlight_jax.data.value_transforms import TransformName
@@ -29,17 +30,18 @@ class StoredFrames:
       split: name of the split.
       metadata: of the data set.
       table: of the split: "frames", "sha256", "statistics" and "clips".
-      shape: of a frame, `[h, w, c]`.
-      dtype: of a stored value.
+      shape: of a frame, `[h, w, c]`, with its covariates.
+      dtype: of a value.
     """
 
-    def __init__(self, folder: epath.Path, split: str, memory: int):
+    def __init__(self, folder: epath.Path, split: str, memory: int, covariates: Covariates | None = None):
         """Opens a split.
 
         Args:
           folder: of the prepared data set; the split's files are fetched first from a bucket, once per machine.
           split: name of the split.
           memory: largest number of bytes to keep in memory; larger splits are read from disk, frame by frame.
+          covariates: channels to append to the frames; None for none.
 
         Raises:
           InputError: the data have no such split, or are damaged.
@@ -48,8 +50,12 @@ class StoredFrames:
         if split not in self.metadata.get("splits", {}):
             raise InputError(f"{folder} has no split {split}; prepare the data anew")
         self.table: dict[str, Any] = self.metadata["splits"][split]
-        self.shape: tuple[int, int, int] = tuple(self.metadata["frame_shape"])
-        self.dtype = np.dtype(self.metadata["dtype"])
+        self._stored = tuple(self.metadata["frame_shape"]), np.dtype(self.metadata["dtype"])
+        self.shape: tuple[int, int, int]
+        self.shape, self.dtype = self._stored
+        self._covariates = covariates
+        if covariates is not None:
+            self.shape, self.dtype = (*self.shape[:2], self.shape[2] + len(covariates.names)), np.dtype(np.float32)
         self._memory = memory
         self._reading = threading.Lock()
         self._source = open_prepared(folder, split).as_data_source(split)
@@ -66,13 +72,23 @@ class StoredFrames:
         """Reads frames by their indices, int `[n]`: `[n, h, w, c]`."""
         with self._reading:  # several threads make batches, and only one of them may fill the memory
             in_memory = self._in_memory
-        return self._read(indices) if in_memory is None else in_memory[indices]
+        frames = self._read(indices) if in_memory is None else in_memory[indices]
+        return frames if self._covariates is None else self._covariates.beside(frames, self._moments[indices])
+
+    @functools.cached_property
+    def _moments(self) -> np.ndarray:
+        """The moments of all frames, datetime64 `[frames]`; NaT where they are unknown."""
+        times = self.metadata.get("times")
+        if times is None:
+            return np.full(len(self), np.datetime64("NaT"), "M8[us]")
+        return unpacked(times[self.split], np.dtype(np.int64)).astype("M8[us]")
 
     @functools.cached_property
     def _in_memory(self) -> np.ndarray | None:
-        if len(self) * math.prod(self.shape) * self.dtype.itemsize > self._memory:
+        shape, dtype = self._stored
+        if len(self) * math.prod(shape) * dtype.itemsize > self._memory:
             return None
-        frames = np.empty((len(self), *self.shape), self.dtype)
+        frames = np.empty((len(self), *shape), dtype)
         for first in range(0, len(self), _FRAMES_AT_A_TIME):
             indices = np.arange(first, min(first + _FRAMES_AT_A_TIME, len(self)))
             frames[indices] = self._read(indices)
@@ -114,10 +130,12 @@ class PreparedData:
     Attributes:
       folder: of the data set, local or remote.
       memory: MiB of frames to keep in memory per split; larger splits are read from disk.
+      covariates: channels to append to the frames; None for none.
     """
 
     folder: epath.Path
     memory: int
+    covariates: Covariates | None = None
 
     def clips(self, split: str) -> StoredClips:
         """Returns all clips of a split, as they were prepared. The split is opened once.
@@ -132,7 +150,7 @@ class PreparedData:
           InputError: the data have no such split, or are damaged.
         """
         if split not in self._opened:
-            self._opened[split] = StoredFrames(self.folder, split, self.memory * _MIB)
+            self._opened[split] = StoredFrames(self.folder, split, self.memory * _MIB, self.covariates)
         frames = self._opened[split]
         return StoredClips(frames, frames.table["clips"])
 
@@ -154,9 +172,10 @@ class PreparedData:
           The facts, as JSON.
         """
         table, metadata = clips.frames.table, clips.frames.metadata
+        digest = "" if self.covariates is None else self.covariates.digest
         return {
-            "sha256": _checksum(table),
-            "training_sha256": _checksum(self.clips("train").frames.table),
+            "sha256": _checksum(table, digest),
+            "training_sha256": _checksum(self.clips("train").frames.table, digest),
             "statistics": table["statistics"],
             "raw": epath.Path(metadata.get("raw", self.folder)).name,
             "folder": str(self.folder),
@@ -206,7 +225,12 @@ class PreparedData:
             raise InputError(f"{self.folder}: {error}") from None
         filling = scaling.to_network_float64(np.asarray(statistics["mean"]))[0]
         # Stored even if no value is missing: other data that the network is evaluated on can lack some.
-        return dataclasses.replace(scaling, filling=tuple(filling.tolist()))
+        scaling = dataclasses.replace(scaling, filling=tuple(filling.tolist()))
+        if self.covariates is None:
+            return scaling
+        count = len(self.covariates.names)
+        filled = (*scaling.filling, *(MEAN,) * count)
+        return dataclasses.replace(scaling, dtype="float32", fill=None, filling=filled, covariates=count)
 
 
 def _value_range(
@@ -250,6 +274,6 @@ def _clip_ends(clip: str, lowest: float) -> tuple[float | None, float | None]:
     return (low if math.isfinite(low) else None), (high if math.isfinite(high) else None)
 
 
-def _checksum(table: dict[str, Any]) -> str:
-    """Returns a SHA-256 of a split's frames, and of the indices where its clips begin and jump."""
-    return hashlib.sha256((table["sha256"] + json.dumps(table["clips"])).encode()).hexdigest()
+def _checksum(table: dict[str, Any], digest: str) -> str:
+    """Returns a SHA-256 of a split's frames, of the indices where its clips begin and jump, and of its covariates."""
+    return hashlib.sha256((table["sha256"] + json.dumps(table["clips"]) + digest).encode()).hexdigest()

@@ -171,8 +171,9 @@ class FlowBaseline:
         @jax.jit
         def predict(frames: jax.Array) -> jax.Array:
             inputs, valid = data.scaling.to_network(data.inputs(frames))
-            prediction = flow_forecast(inputs, valid, data.horizon)[..., : data.out_channels]
-            return data.scaling.with_constants(prediction)
+            channels = slice(data.out_channels)
+            valid = None if valid is None else valid[..., channels]
+            return data.scaling.with_constants(flow_forecast(inputs[..., channels], valid, data.horizon))
 
         self._predict: Callable[[np.ndarray], jax.Array] = predict
 

@@ -1,5 +1,6 @@
 """The evaluation steps of one device: variables and a batch in, the metrics of every predicted frame out."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -7,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from stlight_jax.data.batches import split_frames
+from stlight_jax.data.batches import split_frames, target_covariates
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.metrics.metric import FrameCount
 from stlight_jax.metrics.metric_sums import FrameScores, frame_metrics
@@ -43,7 +44,8 @@ def make_eval_step(model: STLight, scaling: Scaling, parts: Sequence[FrameCount]
             filled, seen_valid = scaling.fill_missing(seen)
             return scaling.with_constants(apply(variables, filled, valid=seen_valid))
 
-        prediction = rollout(in_tiles(predict, model.config, tile), inputs, targets.shape[1], model.config)
+        known = target_covariates(frames, model, scaling)
+        prediction = rollout(in_tiles(predict, model.config, tile), inputs, targets.shape[1], model.config, known)
         return frame_metrics(scaling.output(prediction), targets, valid, parts=parts)
 
     return eval_step
@@ -115,6 +117,7 @@ def threshold_scores(thresholds: str, window: int, scaling: Scaling) -> list[Thr
     Raises:
       InputError: the text is no list of numbers.
     """
+    scaling = dataclasses.replace(scaling, covariates=0)
     low, high = np.array(scaling.low), np.array(scaling.high)
     spans = np.where(high > low, high - low, 1)
     # Scaled in float32, a value that equals the threshold can be less than the threshold's level.

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from stlight_jax.data.batches import split_frames
+from stlight_jax.data.batches import split_frames, target_covariates
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.data.sequences import Sequences
 from stlight_jax.inference.predictor import Predictor
@@ -23,7 +23,7 @@ class Sample(NamedTuple):
     The prediction is NaN where the truth is missing, too, since it cannot be judged there.
 
     Attributes:
-      inputs: `[n, T, h, w, c]`.
+      inputs: `[n, T, h, w, c]`, without covariates.
       truth: `[n, horizon, h, w, c']`.
       prediction: `[n, horizon, h, w, c']`.
     """
@@ -68,8 +68,11 @@ class Samples:
         seen = split_frames(stored, self._model, self.scaling)[0]
         inputs, truth, valid = split_frames(stored, self._model, self.scaling.untransformed)
         config = self._model.config
-        prediction = rollout(lambda seen: self.scaling.with_constants(self._predictor(seen)), seen, truth.shape[1], config)
-        recent = inputs[:, inputs.shape[1] - config.in_frames :]
+        known = target_covariates(stored, self._model, self.scaling)
+        prediction = rollout(
+            lambda seen: self.scaling.with_constants(self._predictor(seen)), seen, truth.shape[1], config, known
+        )
+        recent = inputs[:, inputs.shape[1] - config.in_frames :, ..., : inputs.shape[-1] - self.scaling.covariates]
         parts = ((recent, None), (truth, valid), (self.scaling.output(prediction), valid))
         return Sample(*(np.asarray(part) if where is None else np.where(where, part, np.nan) for part, where in parts))
 

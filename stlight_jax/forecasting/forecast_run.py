@@ -57,7 +57,7 @@ class ForecastRun:
         for survey in self._surveys.values():
             remarks += survey.remarks("--fill_value")
             constant = survey.constant_channels()
-            if len(constant) < self._forecaster.model.in_channels:
+            if len(constant) < self._forecaster.channels:
                 remarks += [
                     f"channel {number + 1} is {value:g} everywhere"
                     for number, value in constant.items()
@@ -83,14 +83,16 @@ class ForecastRun:
             observe = functools.partial(self._survey(source.original).add, source.original.name) if observed else None
             with errors_name_flags():
                 windows = windows_along(source, number, own, in_frames, self._plan.horizon, observe)
-                histories = source.read(self._plan.earlier(number, own))
-                for window, history in zip(windows, histories, strict=True):
-                    yield window._replace(history=history, truth=window.truth if truth is None else truth)
+                earlier = self._plan.earlier(number, own)
+                for window, before, history in zip(windows, earlier, source.read(earlier), strict=True):
+                    moments = self._plan.moments(number, window.start, before)
+                    true_frames = window.truth if truth is None else truth
+                    yield window._replace(history=history, truth=true_frames, moments=moments)
 
     def _survey(self, original: FrameSource) -> ValueSurvey:
         key = original.dtype, original.fill
         if key not in self._surveys:
-            self._surveys[key] = ValueSurvey(self._forecaster.model.in_channels, *key)
+            self._surveys[key] = ValueSurvey(self._forecaster.channels, *key)
         return self._surveys[key]
 
     def _predicted(self, windows: Iterator[Forecast]) -> Iterator[Forecast]:
@@ -100,12 +102,14 @@ class ForecastRun:
                 # A batch of another size would need another compiled program.
                 whole = batch + [batch[-1]] * (self._batch_size - len(batch))
                 inputs, history = (np.stack([getattr(window, part) for window in whole]) for part in ("inputs", "history"))
-                predictions = self._predict(inputs, history)
+                moments = [window.moments for window in whole]
+                times = None if any(each is None for each in moments) else np.stack(moments)
+                predictions = self._predict(inputs, history, times)
                 for window, prediction in zip(batch, predictions, strict=False):
                     yield window._replace(prediction=prediction)
 
-    def _predict(self, inputs: np.ndarray, history: np.ndarray) -> np.ndarray:
-        """`[b, in_frames, h, w, c]` and `[b, history, h, w, c]` -> float32 `[b, horizon, h, w, c']`."""
+    def _predict(self, inputs: np.ndarray, history: np.ndarray, times: np.ndarray | None) -> np.ndarray:
+        """`[b, in_frames, h, w, c]`, `[b, history, h, w, c]` and moments -> float32 `[b, horizon, h, w, c']`."""
         empty = np.isnan(inputs).all(axis=(1, 2, 3, 4))
         if empty.all():
             shape = (len(inputs), self._plan.horizon, *inputs.shape[2:4], self._forecaster.model.out_channels)
@@ -115,7 +119,7 @@ class ForecastRun:
         frames = np.concatenate([history, inputs], axis=1, dtype=np.float32)
         # The remarks name suspicious numbers of input and output, with their share of all frames.
         prediction = self._forecaster(
-            frames, self._plan.horizon, dtype="float32", ready=self._ready, survey=False, history_first=True
+            frames, self._plan.horizon, dtype="float32", ready=self._ready, survey=False, history_first=True, times=times
         )
         prediction = np.ma.filled(prediction, np.nan)
         return np.where(empty[:, None, None, None, None], np.float32(np.nan), prediction) if empty.any() else prediction

@@ -178,6 +178,8 @@ class Forecast(NamedTuple):
       inputs: `[in_frames, h, w, c]` in the data's units, NaN where values are missing.
       truth: `[k, h, w, c]`, the true frames as far as they are known, k from 0 to the horizon.
       history: float32 `[n, h, w, c]`, the earlier frames that a network with periods sees, NaN where values are missing.
+      moments: datetime64 `[n + in_frames + horizon]` of the history, the input frames and the predicted frames, NaT where they
+        are unknown; None if the source has no dates.
       prediction: float32 `[horizon, h, w, c']` in the data's units, NaN where values are missing.
       error: None where the truth is unknown.
     """
@@ -187,6 +189,7 @@ class Forecast(NamedTuple):
     inputs: np.ndarray
     truth: np.ndarray
     history: np.ndarray = _NOT_PREDICTED
+    moments: np.ndarray | None = None
     prediction: np.ndarray = _NOT_PREDICTED
     error: ForecastError | None = None
 

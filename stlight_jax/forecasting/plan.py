@@ -20,7 +20,6 @@ from stlight_jax.forecasting.forecast_windows import SampledSource, known_after,
 from stlight_jax.forecasting.request import InputReader, Request
 from stlight_jax.inference.forecaster import Forecaster
 from stlight_jax.model.rollout import check_horizon
-from stlight_jax.model.stlight import STLightConfig
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -38,6 +37,7 @@ class ForecastPlan:
       joined: Whether the forecasts of a source follow each other without gap or overlap and are written as one sequence.
       skipped: Number of forecasts that gaps in time rule out.
       read_paths: The files of all frames.
+      in_frames: Frames that the network sees, without its history.
       history: For each earlier frame that the network sees beside its input frames, the sampling steps of the file from it to
         the last input frame; None for a time between two steps of the file.
     """
@@ -52,6 +52,7 @@ class ForecastPlan:
     joined: bool
     skipped: int
     read_paths: list[pathlib.Path]
+    in_frames: int
     history: tuple[int | None, ...] = ()
 
     @property
@@ -78,6 +79,28 @@ class ForecastPlan:
         steps = [0 if step is None else step for step in self.history]
         exists = np.array([step is not None for step in self.history], bool)
         return [np.where(exists, self.sources[source].earlier(start, steps), -1) for start in starts]
+
+    def moments(self, source: int, start: int, earlier: np.ndarray) -> np.ndarray | None:
+        """Returns the moments of all frames of a forecast: its history, its input frames and the predicted ones.
+
+        Args:
+          source: Index of the source.
+          start: Index of the first predicted frame.
+          earlier: The history, as from `earlier`.
+
+        Returns:
+          datetime64 `[history + in_frames + horizon]`, NaT where a moment is unknown; None if the source has no dates.
+        """
+        sampled = self.sources[source]
+        times, original = sampled.times, sampled.original.times
+        if times is None or original is None or not times.dated:
+            return None
+        end = start + known_after(sampled, start, self.horizon)
+        further = start + self.horizon - end
+        continued = continue_times(times, np.zeros(0, np.int64), end - 1, further) if further else None
+        ahead = np.full(further, np.datetime64("NaT")) if continued is None else continued.values.astype("M8[us]")
+        past = np.where(earlier < 0, np.datetime64("NaT"), original.values[earlier].astype("M8[us]"))
+        return np.concatenate([past, times.values[start - self.in_frames : end].astype("M8[us]"), ahead])
 
     def frames_written(self, source: int, start: int) -> int:
         """Returns the number of frames of a forecast that are written: a joined sequence ends where its input does."""
@@ -128,12 +151,12 @@ def make_plan(request: Request, reader: InputReader, forecaster: Forecaster) -> 
     """
     originals, model = reader.open(request.input_path), forecaster.model
     horizon = model.out_frames if request.horizon is None else request.horizon
-    check_horizon("--horizon", horizon, model)
+    check_horizon("--horizon", horizon, model, model.in_channels - forecaster.channels)
     every = request.every or horizon
     history = tuple(_steps_of_file(-time, reader.frame_step, model.frame_step) for time in forecaster.history(horizon))
     sources, starts, skipped = [], [], 0
     for original in originals:
-        _check_channels(original, model)
+        _check_channels(original, forecaster)
         before = _Before(model.in_frames, reader.frame_step, max(filter(None, history), default=0), model.periods)
         source, first = _find_start(original, reader, before, request)
         if request.rolling:
@@ -167,17 +190,24 @@ def make_plan(request: Request, reader: InputReader, forecaster: Forecaster) -> 
         rolling=request.rolling,
         joined=request.rolling and every == horizon,
         skipped=skipped,
+        in_frames=model.in_frames,
         history=history,
         read_paths=[*map(pathlib.Path, paths), *([pathlib.Path(request.truth).expanduser()] if request.truth else [])],
     )
 
 
-def _check_channels(original: FrameSource, model: STLightConfig) -> None:
-    channels = original.shape[-1]
-    if channels != model.in_channels:
+def _check_channels(original: FrameSource, forecaster: Forecaster) -> None:
+    channels, covariates = original.shape[-1], forecaster.covariates
+    if channels != forecaster.channels:
+        beside = "" if covariates is None else f" beside {', '.join(covariates.names)}, which predict makes"
         raise InputError(
             f"{original.name} has frames of shape {list(original.shape)}, {channels} channel{'s' * (channels > 1)}; the "
-            f"model sees {model.in_channels}; choose another model or --variable, or name the axes with --layout"
+            f"model sees {forecaster.channels}{beside}; choose another model or --variable, or name the axes with --layout"
+        )
+    if covariates is not None and covariates.clock and (original.times is None or not original.times.dated):
+        raise InputError(
+            f"{original.name} has no dates, and the model sees the time (data.clock={','.join(covariates.clock)}); expected "
+            "frames with dates; name their coordinate with --time"
         )
 
 

@@ -37,7 +37,7 @@ def predict(request: Request, forecaster: Forecaster) -> dict[str, Any]:
     # 1. The plan: which frames, which forecasts, which files.
     request.check()
     model = forecaster.model
-    reader = InputReader.for_model(request.input_path, request.reading, forecaster.description, model.in_channels)
+    reader = InputReader.for_model(request.input_path, request.reading, forecaster.description, forecaster.channels)
     plan = make_plan(request, reader, forecaster)
     outputs = Outputs(request, plan, forecaster)
     outputs.check()

@@ -86,17 +86,19 @@ def compare_with_live(model: TrainedModel, path: epath.Path) -> str:
     """
     forecasters = {"live, weights": Forecaster(model), "file": Forecaster.load(path)}
     height, width = model.description.get("frame_size") or (64, 64)
-    shape = (1, forecasters["file"].frames_needed(), height, width, model.config.in_channels)
+    of_file = forecasters["file"]
+    shape = (1, of_file.frames_needed(), height, width, of_file.channels)
     unit = np.random.default_rng(0).random(shape, np.float32)
-    frames = model.scaling.for_channels(model.config.in_channels).from_network(unit)
+    frames = of_file.scaling.for_channels(of_file.channels).from_network(unit)
+    times = np.datetime64("2000-01-01T00") + np.arange(shape[1])
     # In the network's range, where 1e-6 means the same for grey levels and for kelvins.
     span = np.max(np.subtract(model.scaling.high, model.scaling.low))
-    live, exported = (forecaster(frames, dtype="float32") for forecaster in forecasters.values())  # compiles, too
+    live, exported = (forecaster(frames, dtype="float32", times=times) for forecaster in forecasters.values())  # compiles, too
     seconds: dict[str, list[float]] = {name: [] for name in forecasters}
     for _ in range(_REPETITIONS):  # in turns, because the machine may do other work as well
         for name, forecaster in forecasters.items():
             begin = time.perf_counter()
-            forecaster(frames)
+            forecaster(frames, times=times)
             seconds[name].append(time.perf_counter() - begin)
     weights = sum(np.asarray(value).nbytes for value in jax.tree.leaves(model.variables))
     differences = "", f"{np.abs(live - exported).max() / span:.1e}"

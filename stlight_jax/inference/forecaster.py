@@ -12,12 +12,14 @@ from absl import logging
 from etils import epath
 
 from stlight_jax.console.messages import print_message
+from stlight_jax.data.covariates import Covariates
 from stlight_jax.data.formats.value_conversion import can_hold, to_dtype
 from stlight_jax.data.missing_marks import Mark
 from stlight_jax.data.scaling import Scaling, is_constant, is_wide
 from stlight_jax.data.suspicion import ValueSurvey
 from stlight_jax.errors import InputError
 from stlight_jax.inference import trained
+from stlight_jax.inference.covariate_input import covariate_frames
 from stlight_jax.inference.frame_input import FrameInput, check_shape
 from stlight_jax.inference.output_range import FAR, OutputRange
 from stlight_jax.inference.predictor import Programs
@@ -55,6 +57,8 @@ class Forecaster:
 
     Attributes:
       model: The network's `STLightConfig`.
+      channels: Number of channels of the frames of a call: those that the network sees, without covariates.
+      covariates: Makes the other channels that the network sees; None if there are none.
       scaling: From the units of frames to the network's range.
       description: The description of its checkpoint, see `TrainedModel`.
       source: Where it was loaded from, for messages.
@@ -79,13 +83,19 @@ class Forecaster:
         if device is not None and not isinstance(device, jax.Device):
             raise InputError(f"device is {device!r}; expected one of jax.devices(), such as {jax.local_devices()[0]!r}")
         self.model: STLightConfig = model.config
-        self.scaling: Scaling = model.scaling if value_range is None else _with_range(model.scaling, value_range)
+        data_scaling = _of_data(model)
+        self.scaling: Scaling = data_scaling if value_range is None else _with_range(data_scaling, value_range)
         self.description = model.description
         self.source, self._rollout = model.source, rollout
         self._programs = Programs(model, device or jax.local_devices()[0])
         crop = model.description.get("config", {}).get("data", {}).get("crop", 0)
         self._pass = TiledPass(self._programs, self.model, tile, overlap, memory, crop)
-        self._input_scaling = self.scaling.for_channels(self.model.in_channels)
+        stored = model.description.get("covariates")
+        self.covariates: Covariates | None = None if stored is None else Covariates.from_json(stored)
+        # Frames are given with the channels of the data alone.
+        self.channels = self.model.in_channels - model.scaling.covariates
+        self._data_model = dataclasses.replace(self.model, in_channels=self.channels)
+        self._input_scaling = self.scaling.for_channels(self.channels)
         self._shown: set[str] = set()
         self._has_marks = False
 
@@ -145,6 +155,7 @@ class Forecaster:
         ready: Callable[[int], None] | None = None,
         survey: bool = True,
         history_first: bool = False,
+        times: Any = None,
     ) -> np.ndarray | np.ma.MaskedArray:
         """Predicts the frames that follow.
 
@@ -161,6 +172,8 @@ class Forecaster:
             False for a caller that does so itself.
           history_first: Whether `frames` are the frames of `history` followed by the T input frames; False for frames at equal
             steps.
+          times: Moments of the frames, `[t]` or `[b, t]`, datetime64 or text, for a network with `data.clock`; beyond T', the
+            step between the last two leads to the predicted frames, unless their moments follow.
 
         Returns:
           `[horizon, h, w]` if frames have no axis of channels and c' is 1, `[horizon, h, w, c']` or `[b, horizon, h, w, c']`.
@@ -171,13 +184,18 @@ class Forecaster:
           InputError: Frames are too few, have another number of channels or only missing values, or predictions are not finite.
         """
         horizon = self._checked_horizon(horizon)
-        network = self.model, self._input_scaling, self.source, self._programs.dtype
-        given = FrameInput.from_array(frames, *network, self.history(horizon), history_first)
+        network = self._data_model, self._input_scaling, self._source_of_frames, self._programs.dtype
+        history = self.history(horizon)
+        given = FrameInput.from_array(frames, *network, history, history_first)
+        covariates = None
+        if self.covariates is not None:
+            listed = None if history_first else history
+            covariates = covariate_frames(self.covariates, times, given, self._data_model, listed, horizon)
         result_dtype = given.dtype if dtype is None else _checked_dtype(dtype)
         self._remark_on_count(given, horizon, history_first)
         # Suspicious input is the cause of suspicious output.
         warn_of_output = survey and not self._warn_of_values(given, frames, survey)
-        return self._to_units(self._predict(given, horizon, ready), given, result_dtype, warn_of_output)
+        return self._to_units(self._predict(given, covariates, horizon, ready), given, result_dtype, warn_of_output)
 
     def history(self, horizon: int | None = None) -> tuple[int, ...]:
         """Returns the times of the frames that a network with periods sees beside its T input frames.
@@ -211,7 +229,7 @@ class Forecaster:
         """
         if not isinstance(shape, tuple | list) or not all(isinstance(side, int | np.integer) and side >= 0 for side in shape):
             raise InputError(f"shape is {shape!r}; expected a shape of frames, such as (10, 64, 64)")
-        batch, height, width = check_shape(tuple(shape), self.model, self.source)
+        batch, height, width = check_shape(tuple(shape), self._data_model, self._source_of_frames)
         self._checked_horizon(horizon)
         for tiled in self._pass.shapes(batch, height, width):
             self._programs.compiled(tiled)
@@ -236,12 +254,28 @@ class Forecaster:
                 f"before the predicted ones) are not among the {given.count} frames and count as missing{advice}"
             )
 
-    def _predict(self, given: FrameInput, horizon: int, ready: Callable[[int], None] | None) -> np.ndarray:
-        """Returns `[b, horizon, h, w, c']` in the network's range."""
+    @property
+    def _source_of_frames(self) -> str:
+        """The name of the network for messages about frames, with the channels that are no part of these."""
+        if self.covariates is None:
+            return self.source
+        return f"{self.source}, which makes {', '.join(self.covariates.names)} itself (data.clock, data.static),"
+
+    def _predict(
+        self, given: FrameInput, covariates: np.ndarray | None, horizon: int, ready: Callable[[int], None] | None
+    ) -> np.ndarray:
+        """Returns `[b, horizon, h, w, c']` in the network's range; `covariates` as from `covariate_frames`."""
         lost = given.lost
         plan = self._plan(horizon)
         known = given.values if given.valid is None else np.where(given.valid, given.values, given.values.dtype.type(np.nan))
-        seen = SeenFrames(plan, known)
+        first = known.shape[1]  # predicted frame
+
+        def with_covariates(frames: np.ndarray, number: int) -> np.ndarray:
+            if covariates is None:
+                return frames
+            return np.concatenate([frames, covariates[:, number : number + frames.shape[1]]], axis=-1, dtype=known.dtype)
+
+        seen = SeenFrames(plan, with_covariates(known, 0))
         blocks: list[np.ndarray] = []
         count = 0
         for number in range(len(plan.passes)):
@@ -254,7 +288,8 @@ class Forecaster:
             if ready is not None:
                 ready(min(count, horizon))
             if count < horizon:
-                seen.append(block if lost is None else np.where(lost, block.dtype.type(np.nan), block))
+                shown = block if lost is None else np.where(lost, block.dtype.type(np.nan), block)
+                seen.append(with_covariates(shown, first + count - block.shape[1]))
         return np.concatenate(blocks, axis=1)[:, :horizon]
 
     def _to_units(
@@ -282,7 +317,7 @@ class Forecaster:
             return self.model.out_frames
         if isinstance(horizon, bool) or not isinstance(horizon, int | np.integer) or horizon < 1:
             raise InputError(f"horizon is {horizon!r}; it must be a whole number, at least 1")
-        check_horizon("horizon", int(horizon), self.model)
+        check_horizon("horizon", int(horizon), self._data_model)
         return int(horizon)
 
     def _warn_of_values(self, given: FrameInput, frames: np.ndarray, survey: bool) -> bool:
@@ -333,7 +368,7 @@ class Forecaster:
         values, fill = frames if isinstance(frames, np.ma.MaskedArray) else np.asarray(frames), self.scaling.fill
         if values.dtype.kind == "f" or isinstance(values, np.ma.MaskedArray):
             values, fill = np.ma.filled(values.astype(np.float32), np.nan), None
-        survey = ValueSurvey(self.model.in_channels, values.dtype, fill)
+        survey = ValueSurvey(self.channels, values.dtype, fill)
         values = values[..., None] if values.ndim == 3 else values
         for number, sequence in enumerate(values if values.ndim == 5 else [values]):
             survey.add(str(number), sequence)  # [t, h, w, c]
@@ -363,6 +398,14 @@ def _missing_again(given: FrameInput, shape: tuple[int, ...]) -> np.ndarray | No
         return None
     lost = lost[..., : shape[-1]] if shape[-1] <= lost.shape[-1] else np.asarray(lost.all(-1, keepdims=True))
     return np.broadcast_to(lost, shape) if lost.any() else None
+
+
+def _of_data(model: TrainedModel) -> Scaling:
+    """Returns the scaling of a network's data, without its covariates; integers of the data may have a fill value."""
+    scaling, stored = model.scaling, model.description.get("covariates")
+    if stored is None:
+        return scaling
+    return dataclasses.replace(scaling.for_channels(len(scaling.filling) - scaling.covariates), fill=stored["fill"])
 
 
 def _with_range(scaling: Scaling, value_range: tuple[float, float]) -> Scaling:

@@ -74,7 +74,7 @@ class FrameInput:
         array = array.reshape(batch, -1, height, width, model.in_channels)
         count = array.shape[1]
         if not history_first:
-            array, known = _with_history(array, history, model)
+            array, known = with_history(array, history, model)
         elif count == len(history) + model.in_frames:
             known = np.ones(count, bool)
         else:
@@ -100,11 +100,16 @@ class FrameInput:
         return None if self.valid is None else np.logical_not(self.valid[:, self.history :].any(axis=1, keepdims=True))
 
 
-def _with_history(frames: Any, history: Sequence[int], model: STLightConfig) -> tuple[Any, np.ndarray]:
-    """Takes history and input frames from frames `[b, t, h, w, c]`, which are `frame_step` apart.
+def with_history(frames: Any, history: Sequence[int], model: STLightConfig) -> tuple[Any, np.ndarray]:
+    """Takes history and input frames from frames that are `frame_step` apart.
+
+    Args:
+      frames: The frames `[b, t, ...]`.
+      history: As for `FrameInput.from_array`.
+      model: The network.
 
     Returns:
-      `[b, history + T, h, w, c]`, and bool `[history + T]`, False where a history frame is not among the frames.
+      `[b, history + T, ...]`, and bool `[history + T]`, False where a history frame is not among the frames.
     """
     count, times = frames.shape[1], np.asarray(history, np.int64)
     wanted = count - 1 + times // model.frame_step

@@ -11,18 +11,19 @@ from stlight_jax.model.context import MISSING, ContextPlan, plan_context
 from stlight_jax.model.stlight_config import STLightConfig
 
 
-def check_horizon(key: str, horizon: int, config: STLightConfig) -> None:
+def check_horizon(key: str, horizon: int, config: STLightConfig, covariates: int = 0) -> None:
     """Checks that a network can predict a horizon, which beyond T' requires that it takes its own predictions as input.
 
     Args:
       key: Name of the key or flag of the horizon, for the message.
       horizon: Number of frames to predict.
       config: The network's shape.
+      covariates: Number of its input channels that are known for predicted frames, too.
 
     Raises:
       InputError: The network would have to take its own predictions, but predicts another number of channels.
     """
-    if horizon > config.out_frames and config.in_channels != config.out_channels:
+    if horizon > config.out_frames and config.in_channels - covariates != config.out_channels:
         raise InputError(
             f"{key} is {horizon}, more than model.out_frames {config.out_frames}, so predictions are fed back; but the network "
             f"predicts {config.out_channels} channels and sees {config.in_channels}"
@@ -61,7 +62,13 @@ class SeenFrames:
         self._frames += [frames[:, time : time + 1] for time in range(frames.shape[1])]
 
 
-def rollout(predict: Callable[[jax.Array], jax.Array], inputs: jax.Array, horizon: int, config: STLightConfig) -> jax.Array:
+def rollout(
+    predict: Callable[[jax.Array], jax.Array],
+    inputs: jax.Array,
+    horizon: int,
+    config: STLightConfig,
+    covariates: jax.Array | None = None,
+) -> jax.Array:
     """Predicts `horizon` frames with a network that gives T' at a time.
 
     Each pass sees the last T frames: the inputs first, then the network's own predictions, unclipped; and before them the
@@ -72,11 +79,12 @@ def rollout(predict: Callable[[jax.Array], jax.Array], inputs: jax.Array, horizo
       inputs: `[b, history + T, h, w, c]`; see `plan_context` for the history.
       horizon: Frames to predict, at least 1.
       config: The network's shape.
+      covariates: Further channels of the predicted frames, `[b, horizon, h, w, n]`, which predictions are fed back with.
 
     Returns:
       `[b, horizon, h, w, c]`.
     """
-    return rollout_with_carry(lambda carry, seen: (predict(seen), carry), None, inputs, horizon, config)[0]
+    return rollout_with_carry(lambda carry, seen: (predict(seen), carry), None, inputs, horizon, config, covariates)[0]
 
 
 def rollout_with_carry(
@@ -85,6 +93,7 @@ def rollout_with_carry(
     inputs: jax.Array,
     horizon: int,
     config: STLightConfig,
+    covariates: jax.Array | None = None,
 ) -> tuple[jax.Array, Any]:
     """Predicts as `rollout`, and hands a value, such as batch statistics, from each pass to the next.
 
@@ -94,6 +103,7 @@ def rollout_with_carry(
       inputs: `[b, history + T, h, w, c]`.
       horizon: Frames to predict, at least 1.
       config: The network's shape.
+      covariates: As for `rollout`.
 
     Returns:
       `[b, horizon, h, w, c]` and the carry after the last pass.
@@ -103,7 +113,11 @@ def rollout_with_carry(
     blocks: list[jax.Array] = []
     for number in range(len(plan.passes)):
         if number:
-            frames.append(blocks[-1])
+            fed_back = [blocks[-1]]
+            if covariates is not None:
+                first = (number - 1) * config.out_frames
+                fed_back.append(covariates[:, first : first + config.out_frames])
+            frames.append(jnp.concatenate(fed_back, axis=-1))
         block, carry = predict(carry, frames.of_pass(number))
         blocks.append(block)
     return (jnp.concatenate(blocks, axis=1) if len(blocks) > 1 else blocks[0])[:, :horizon], carry

@@ -57,12 +57,13 @@ class Shortcut(nn.Module):
             x = x.reshape(batch, height, width, config.out_frames, config.out_channels)  # [b, h, w, t', c']
             return x.transpose(0, 3, 1, 2, 4)  # [b, t', h, w, c']
         if config.shortcut == "flow":
-            recent, seen = frames[:, -config.in_frames :], None if valid is None else valid[:, -config.in_frames :]
+            recent = frames[:, -config.in_frames :, ..., : config.out_channels]  # a static field would hold the motion back
+            seen = None if valid is None else valid[:, -config.in_frames :, ..., : config.out_channels]
             known = None if seen is None else seen.any(axis=1)  # [b, h, w, c]; other values have been filled in
             forecast, _ = optical_flow.extrapolate(
                 recent[:, -1], optical_flow.motion(recent, seen), config.out_frames, known
             )  # [b, t', h, w, c]
-            return lax.stop_gradient(forecast[..., : config.out_channels]).astype(dtype)  # [b, t', h, w, c']
+            return lax.stop_gradient(forecast).astype(dtype)  # [b, t', h, w, c']
         last = frames[:, -1:, ..., : config.out_channels]  # [b, 1, h, w, c']
         return jnp.broadcast_to(last, (last.shape[0], config.out_frames, *last.shape[2:]))  # [b, t', h, w, c']
 

@@ -146,7 +146,8 @@ def _load_run(workdir: Workdir, which: str, data_root: str | None, changes: dict
     sections["evaluation"] = sections["evaluation"] | {key: value for key, value in changes.items() if value is not None}
     config = check_config(sections)
     network = network_config(config)
-    check_horizon("evaluation.horizon", config.evaluation.horizon, network)
+    covariates = description.get("scaling", {}).get("covariates", 0)
+    check_horizon("evaluation.horizon", config.evaluation.horizon, network, covariates)
     return _Run(workdir, checkpoints, description, config, network, make_launcher(config.parallel.launcher))
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from stlight_jax.data.batches import split_frames
+from stlight_jax.data.batches import split_frames, target_covariates
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.model.ops.batch_norm import MOMENTUM
 from stlight_jax.model.rollout import rollout_with_carry
@@ -47,7 +47,8 @@ def make_statistics_step(model: STLight, axis_name: str, scaling: Scaling) -> St
 
         # From zeros, n passes leave the part 1 - momentum**n of their statistics.
         zeros = jax.tree.map(jnp.zeros_like, state.ema["batch_stats"])
-        _, sums = rollout_with_carry(predict, zeros, inputs, targets.shape[1], model.config)
+        known = target_covariates(frames, model, scaling)
+        _, sums = rollout_with_carry(predict, zeros, inputs, targets.shape[1], model.config, known)
         if model.axis_name is None:  # batch norms saw this device's share only
             sums = jax.lax.pmean(sums, axis_name)
         whole = 1 - MOMENTUM**passes

@@ -100,7 +100,13 @@ class TrainingSetup:
         agreement.assert_same_on_all_processes("the training data", self.training.description["sha256"])
         agreement.assert_same_on_all_processes("the validation data", functools.partial(fingerprint, self.validation))
         _, height, width, channels = self.validation.shape  # training frames may be cropped
-        model = checked.model.for_data(channels, height * width)
+        covariates = self.training.scaling.covariates
+        model = checked.model.for_data(channels, height * width, covariates)
+        if covariates and model.out_channels > channels - covariates:
+            raise InputError(
+                f"model.out_channels is {model.out_channels}; expected at most {channels - covariates}, the channels of the "
+                "data without those of data.clock and data.static, which no network predicts"
+            )
         pixels = math.prod(self.training.shape[1:3])
         train = checked.train.for_data(pixels, len(self.training), len(self.launcher.devices))
         config = _reported(checked, dataclasses.replace(checked, model=model, train=train))
@@ -113,8 +119,8 @@ class TrainingSetup:
             config = chosen
         self.config = config
         model_config = network_config(config)
-        check_horizon("train.horizon", config.train.horizon, model_config)
-        check_horizon("evaluation.horizon", config.evaluation.horizon, model_config)
+        for section, horizon in (("train", config.train.horizon), ("evaluation", config.evaluation.horizon)):
+            check_horizon(f"{section}.horizon", horizon, model_config, covariates)
         for label, sequences in (("training", self.training), ("validation", self.validation)):
             model_config.check_sequence(sequences.shape)
             check_targets(sequences, first_target(model_config, sequences.shape[0]), model_config.out_channels, label)
@@ -172,6 +178,9 @@ class TrainingSetup:
     @functools.cached_property
     def description(self) -> dict[str, Any]:
         """The plain data that each checkpoint stores with the weights."""
+        dataset = find_dataset(self.config.dataset)
+        covariates = dataset.covariates(self.config.data)
+        names = [] if covariates is None else covariates.names
         return {
             "config": self.config.to_dict(),
             "data": self.training.description,
@@ -179,7 +188,8 @@ class TrainingSetup:
             "value_range": {"stored": _value_range(self.training.scaling), "network": [0.0, 1.0]},
             "scaling": self.training.scaling.as_json(),
             "frame_size": list(self.validation.shape[1:3]),
-            "channels": find_dataset(self.config.dataset).channel_names(self.training.shape[-1]),
+            "channels": [*dataset.channel_names(self.training.shape[-1] - len(names)), *names],
+            **({} if covariates is None else {"covariates": covariates.as_json()}),
         }
 
     @property

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from stlight_jax.config import RunConfig
-from stlight_jax.data.batches import split_frames
+from stlight_jax.data.batches import split_frames, target_covariates
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.model.rollout import rollout_with_carry
 from stlight_jax.model.stlight import STLight, STLightConfig
@@ -21,8 +21,9 @@ from stlight_jax.training.state import TrainState, make_optimizer, moving_averag
 Metrics = dict[str, jax.Array]
 TrainStep = Callable[[TrainState, jax.Array, Hyperparameters], tuple[TrainState, Metrics]]
 # A device's share of a batch, or a part of it, as from `split_frames`: inputs, float32 `[b, history + T, h, w, c]`; targets,
-# float32 `[b, horizon, h, w, c']`; a bool mask like the targets, False where values are missing, or None if no values are.
-_Batch = tuple[jax.Array, jax.Array, jax.Array | None]
+# float32 `[b, horizon, h, w, c']`; a bool mask like the targets, False where values are missing, or None if no values are; and
+# the targets' covariates, or None without.
+_Batch = tuple[jax.Array, jax.Array, jax.Array | None, jax.Array | None]
 _Mean = Callable[[jax.Array], jax.Array]
 
 
@@ -99,15 +100,15 @@ def make_train_step(
             prediction, updates = model.apply(variables, filled, train=True, valid=seen_valid, mutable=["batch_stats"])
             return scaling.with_constants(prediction), updates["batch_stats"]
 
-        inputs, targets, valid = batch
-        prediction, batch_stats = rollout_with_carry(predict, batch_stats, inputs, targets.shape[1], model.config)
+        inputs, targets, valid, known = batch
+        prediction, batch_stats = rollout_with_carry(predict, batch_stats, inputs, targets.shape[1], model.config, known)
         mean = functools.partial(_mean, valid=valid, valid_count=valid_count)
         return LOSSES[error](prediction - targets, mean, functools.partial(jax.lax.pmean, axis_name=axis_name)), batch_stats
 
     def train_step(state: TrainState, frames: jax.Array, hyperparameters: Hyperparameters) -> tuple[TrainState, Metrics]:
         # 1. Loss and gradients of this device's share.
-        batch = split_frames(frames, model, scaling)
-        valid, valid_count = batch[-1], None
+        inputs, targets, valid = split_frames(frames, model, scaling)
+        batch, valid_count = (inputs, targets, valid, target_covariates(frames, model, scaling)), None
         if valid is not None:  # per part, averaged over devices
             valid_count = jax.lax.pmean(jnp.sum(valid, dtype=jnp.float32), axis_name) / accumulate
         value_and_grad = functools.partial(jax.value_and_grad(loss_of, has_aux=True), state.params)

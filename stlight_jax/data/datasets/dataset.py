@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from etils import epath, epy
 
 from stlight_jax.config.schema import Section
+from stlight_jax.data.covariates import Covariates
 from stlight_jax.data.datasets.published_tables import PublishedTable
 from stlight_jax.data.pipeline import MAX_PARALLEL_BATCHES
 from stlight_jax.data.raw_clips import ClipReader
@@ -83,6 +84,21 @@ class Dataset(abc.ABC):
         Raises:
           InputError: data are missing, not prepared or not as expected.
         """
+
+    def covariates(self, section: Any) -> Covariates | None:
+        """Opens the covariates that the network sees beside the data's channels.
+
+        Args:
+          section: the config's section `data`.
+
+        Returns:
+          The covariates; None if there are none.
+
+        Raises:
+          InputError: data are missing or not as expected.
+        """
+        del section
+        return None
 
     def choose_windows(self, section: Any, lengths: Sequence[WindowLengths]) -> tuple[int, Any]:
         """Chooses the lengths of windows and the keys of the section that a config leaves to the data.

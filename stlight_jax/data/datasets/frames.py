@@ -9,6 +9,7 @@ from etils import epath, epy
 from stlight_jax.config.schema import Key, Section
 from stlight_jax.data.augmentation import AugmentedSequences
 from stlight_jax.data.clip_windows import ClipWindows
+from stlight_jax.data.covariates import Covariates, parse_clock
 from stlight_jax.data.datasets.dataset import Dataset
 from stlight_jax.data.periods import parse_periods
 from stlight_jax.data.sequences import Sequences
@@ -114,6 +115,23 @@ class FramesSection(Section, name="data"):
             absent="",
         ),
     ] = ""
+    clock: Annotated[
+        str,
+        Key(
+            "Cycles of the calendar, such as day,week or year: for each, the network also sees sine and cosine of the phase of "
+            "a frame's moment, as further channels.",
+            **_NEW,
+        ),
+    ] = ""
+    static: Annotated[
+        str,
+        Key(
+            "File with a field [h, w] or [h, w, c] of the frames' size before they are resized, which the network also sees, "
+            "as further channels.",
+            resumable=True,
+            **_NEW,
+        ),
+    ] = ""
     crop: Annotated[
         int,
         Key(
@@ -132,6 +150,7 @@ class FramesSection(Section, name="data"):
         """Checks the values."""
         super().__post_init__()
         parse_periods(self.periods)
+        parse_clock(self.clock)
 
 
 class Frames(Dataset):
@@ -149,7 +168,7 @@ class Frames(Dataset):
         self, section: FramesSection, length: int, validation_length: int, seed: int
     ) -> tuple[Sequences, Sequences]:
         """Opens windows of the training and the validation frames; see `Dataset`."""
-        data = PreparedData(own_frames.find_or_prepare(section), section.memory)
+        data = _open(section)
         training: Sequences = self._windows(data, section, "train", length, seed)
         if section.crop or section.flips:
             training = AugmentedSequences(training, section.crop, section.flips, seed)
@@ -157,8 +176,11 @@ class Frames(Dataset):
 
     def open_test(self, section: FramesSection, length: int) -> Sequences:
         """Opens windows of the test frames; see `Dataset`."""
-        data = PreparedData(own_frames.find_or_prepare(section), section.memory)
-        return self._windows(data, section, "test", length)
+        return self._windows(_open(section), section, "test", length)
+
+    def covariates(self, section: FramesSection) -> Covariates | None:
+        """Opens the covariates of the frames; see `Dataset`."""
+        return own_frames.open_covariates(section, own_frames.find_or_prepare(section))
 
     def choose_windows(self, section: FramesSection, lengths: Sequence[WindowLengths]) -> tuple[int, FramesSection]:
         """Chooses windows and splits that suit the length of the data; see `Dataset`."""
@@ -185,3 +207,8 @@ class Frames(Dataset):
             seed,
             past=data.all_clips,
         )
+
+
+def _open(section: FramesSection) -> PreparedData:
+    folder = own_frames.find_or_prepare(section)
+    return PreparedData(folder, section.memory, own_frames.open_covariates(section, folder))
