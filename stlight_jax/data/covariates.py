@@ -118,7 +118,7 @@ def _waves(moments: np.ndarray, cycle: str) -> tuple[np.ndarray, np.ndarray]:
     moments = moments.astype("M8[us]")
     if cycle == "year":
         year = moments.astype("M8[Y]")
-        first, following = year.astype("M8[us]"), (year + 1).astype("M8[us]")
+        first, following = year.astype("M8[us]"), (year + np.timedelta64(1, "Y")).astype("M8[us]")
         phase = (moments - first) / (following - first)
     else:
         length = _DAY if cycle == "day" else 7 * _DAY

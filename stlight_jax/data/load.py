@@ -73,7 +73,8 @@ def network_config(config: RunConfig) -> STLightConfig:
     if section.input == "auto":
         section = dataclasses.replace(section, input="frames")
     channels = len(find_dataset(config.dataset).channels) or 1
-    return STLightConfig.from_section(section, channels, _periods(config), getattr(config.data, "frame_step", 1))
+    covariates = any(getattr(config.data, key, "") for key in ("clock", "static"))
+    return STLightConfig.from_section(section, channels, _periods(config), getattr(config.data, "frame_step", 1), covariates)
 
 
 def frame_size(config: RunConfig) -> tuple[int, int] | None:

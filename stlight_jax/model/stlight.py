@@ -81,7 +81,10 @@ class STLight(_Part):
         if config.shortcut != "none" and valid is not None:
             frames = fill_from_neighbours(frames, valid, config.in_frames, config.periods)
 
-        seen = frames - frames[:, -1:] if config.input == "changes" else frames  # [b, t, h, w, c]
+        seen = frames
+        if config.input == "changes":  # covariates stay: a static field does not change
+            last = frames[:, -1:, ..., : config.in_channels - config.covariates]
+            seen = frames - jnp.pad(last, [(0, 0)] * 4 + [(0, config.covariates)])  # [b, t, h, w, c]
         x = fold_time(seen.astype(_DTYPES[config.dtype]))  # [b, h, w, t*c]
         x = pad_to_patches(x, config.patch_size)  # h and w are multiples of p from here on
         x = PatchEncoder(config, self.axis_name, self.folded, name="patch_encoder")(x, train)  # [b, h/p, w/p, d]

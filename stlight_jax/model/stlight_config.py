@@ -28,7 +28,7 @@ class STLightConfig(ModelSection):
       shortcut: Path beside the network: "none", "last", "linear" or "flow"; see `stlight_jax.model.shortcut`. ("auto" is
         replaced when a run starts.)
       input: What the network sees: "frames", or "changes" from each frame to the last one, which only a network with a shortcut
-        can predict from. (As for the shortcut, "auto" is replaced.)
+        can predict from; covariates stay as they are. (As for the shortcut, "auto" is replaced.)
       depthwise: Implementation of the depthwise convolutions: "auto", "native", "phases", "taps", "cpu" or "portable"; see
         `stlight_jax.model.ops.depthwise`.
       precision: Precision of matrix products on accelerators that offer less than float32: "float32" (full), "tensorfloat32"
@@ -42,6 +42,7 @@ class STLightConfig(ModelSection):
       periods: Periods in sampling steps. For each, the network sees an earlier frame for every lead time, before the input
         frames; see `stlight_jax.model.context`. It is no key of the section `model`: data.periods has it.
       frame_step: Sampling steps from one input frame to the next, as data.frame_step has it.
+      covariates: Number of the last input channels that data.clock and data.static make, beside the data's own.
 
     Raises:
       InputError: A value is not permitted. The message names the key, its value and the permitted values.
@@ -49,6 +50,7 @@ class STLightConfig(ModelSection):
 
     periods: tuple[int, ...] = ()
     frame_step: int = 1
+    covariates: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -91,7 +93,12 @@ class STLightConfig(ModelSection):
 
     @classmethod
     def from_section(
-        cls, section: ModelSection, channels: int | None = None, periods: tuple[int, ...] = (), frame_step: int = 1
+        cls,
+        section: ModelSection,
+        channels: int | None = None,
+        periods: tuple[int, ...] = (),
+        frame_step: int = 1,
+        covariates: bool = False,
     ) -> Self:
         """Makes the network's shape from a config.
 
@@ -100,6 +107,7 @@ class STLightConfig(ModelSection):
           channels: Channels of the data, for the keys that are 0 in the section; None if they are not known.
           periods: The periods of data.periods, in sampling steps.
           frame_step: The config's data.frame_step.
+          covariates: Whether the channels that the network does not predict are covariates.
 
         Returns:
           The network's shape.
@@ -108,7 +116,8 @@ class STLightConfig(ModelSection):
           InputError: A value is not permitted, or JAX does not offer the type of the activations.
         """
         values = dataclasses.asdict(section if channels is None else section.for_data(channels))
-        config = cls(**values, periods=periods, frame_step=frame_step)
+        further = max(0, values["in_channels"] - values["out_channels"]) if covariates else 0
+        config = cls(**values, periods=periods, frame_step=frame_step, covariates=further)
         if config.dtype == "float64" and not jax.config.read("jax_enable_x64"):
             raise InputError("model.dtype is float64, which JAX offers only with JAX_ENABLE_X64=1 in the environment")
         return config

@@ -30,6 +30,7 @@ class NetworkConfig:
       shortcut: path beside the network, from the input frames to the output: "none" (the paper's), "last" for the last frame,
         or "linear" for a 1x1 convolution of the input frames. With one, the last convolution starts at zero.
       input: what the network sees: "frames", or "changes" from each frame to the last one.
+      covariates: number of the last input channels that "changes" leave as they are.
     """
 
     in_frames: int
@@ -45,6 +46,7 @@ class NetworkConfig:
     dilation: int = 3
     shortcut: str = "none"
     input: str = "frames"
+    covariates: int = 0
 
     def __post_init__(self) -> None:
         if self.hidden_dim % self.patch_size**2 or self.near_kernel % 2 == 0 or self.far_kernel % 2 == 0 or self.depth < 2:
@@ -105,7 +107,7 @@ class STLight(nn.Module):
         super().__init__()
         p, d, overlap = config.patch_size, config.hidden_dim, config.overlap
         self.patch_size, self.out_frames, self.input = p, config.out_frames, config.input
-        self.in_channels, self.out_channels = config.in_channels, config.out_channels
+        self.in_channels, self.out_channels, self.covariates = config.in_channels, config.out_channels, config.covariates
         self.skip_from, self.skip_to = config.depth // 3, 2 * config.depth // 3
         padding = (overlap - 1) * p // 2 if overlap >= 2 else 0
         conv = nn.Conv2d(config.in_frames * config.in_channels, d, p * max(1, overlap), stride=p, padding=padding)
@@ -149,7 +151,11 @@ class STLight(nn.Module):
         Returns:
           `[b, out_frames, out_channels, h, w]`, not clipped.
         """
-        seen = frames - frames[:, -1:] if self.input == "changes" else frames
+        seen = frames
+        if self.input == "changes":
+            last = frames[:, -1:].clone()
+            last[:, :, self.in_channels - self.covariates :] = 0
+            seen = frames - last
         frames, seen = frames.flatten(1, 2), seen.flatten(1, 2)  # [b, T*c, h, w]
         height, width = frames.shape[-2:]
         padding = (0, -width % self.patch_size, 0, -height % self.patch_size)  # to whole patches

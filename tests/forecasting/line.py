@@ -22,6 +22,7 @@ class Line:
             in_frames=in_frames, out_frames=out_frames, in_channels=in_channels, out_channels=out_channels,
             hidden_dim=8, depth=2, patch_size=2,
         )  # fmt: skip
+        self.channels, self.covariates = in_channels, None
         self.scaling = scaling or Scaling()
         self.description = {"name": "line", **description}
         self.source = "line"
@@ -31,7 +32,7 @@ class Line:
         """It has no periods."""
         return ()
 
-    def __call__(self, frames, horizon=None, dtype=None, ready=None, survey=True, history_first=False):
+    def __call__(self, frames, horizon=None, dtype=None, ready=None, survey=True, history_first=False, times=None):
         self.calls.append(frames.shape)
         if ready is not None:
             ready(horizon)

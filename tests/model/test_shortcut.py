@@ -154,3 +154,15 @@ def test_impossible_shortcuts_are_refused():
         dataclasses.replace(CONFIG, shortcut="auto")
     with pytest.raises(InputError, match="model.out_channels 3, more than the 2 channels of the input"):
         dataclasses.replace(CONFIG, out_channels=3)
+
+
+def test_a_network_that_sees_changes_sees_covariates_as_they_are():
+    config = dataclasses.replace(CONFIG, shortcut="last", input="changes", covariates=1)
+    tree = variables(config)
+    shape = np.shape(tree["params"]["patch_reassembly"]["conv"]["kernel"])
+    tree["params"]["patch_reassembly"]["conv"]["kernel"] = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    seen, _ = frames()
+    added = np.stack([np.full((2, 1, 8, 8), 0.5), np.zeros((2, 1, 8, 8))], axis=-1).astype(np.float32)
+    before, data, static = (STLight(config).apply(tree, each) for each in (seen, seen + added, seen + added[..., ::-1]))
+    np.testing.assert_allclose(data, before + 0.5, atol=1e-5)
+    assert np.abs(static - before).max() > 0.01
