@@ -80,7 +80,7 @@ class StoredFrames:
         """The moments of all frames, datetime64 `[frames]`; NaT where they are unknown."""
         times = self.metadata.get("times")
         if times is None:
-            return np.full(len(self), np.datetime64("NaT"), "M8[us]")
+            return np.full(len(self), np.datetime64("NaT", "us"))
         return unpacked(times[self.split], np.dtype(np.int64)).astype("M8[us]")
 
     @functools.cached_property

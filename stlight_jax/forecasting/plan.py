@@ -98,8 +98,8 @@ class ForecastPlan:
         end = start + known_after(sampled, start, self.horizon)
         further = start + self.horizon - end
         continued = continue_times(times, np.zeros(0, np.int64), end - 1, further) if further else None
-        ahead = np.full(further, np.datetime64("NaT")) if continued is None else continued.values.astype("M8[us]")
-        past = np.where(earlier < 0, np.datetime64("NaT"), original.values[earlier].astype("M8[us]"))
+        ahead = np.full(further, np.datetime64("NaT", "us")) if continued is None else continued.values.astype("M8[us]")
+        past = np.where(earlier < 0, np.datetime64("NaT", "us"), original.values[earlier].astype("M8[us]"))
         return np.concatenate([past, times.values[start - self.in_frames : end].astype("M8[us]"), ahead])
 
     def frames_written(self, source: int, start: int) -> int:

@@ -24,7 +24,7 @@ def covariate_frames(
     """Returns the covariates of the frames that a network sees and predicts.
 
     Args:
-      covariates: Of the network.
+      covariates: The covariates of the network.
       times: Moments of the given frames, `[t]` or `[b, t]`, such as datetime64; those of the predicted frames may follow.
         Without a clock they are ignored.
       given: The frames.
@@ -45,7 +45,7 @@ def covariate_frames(
             f"frames are {height} x {width}; the network sees a static field of {static.shape[0]} x {static.shape[1]} "
             "(data.static); give frames of that size"
         )
-    moments = np.full((batch, given.count + horizon), np.datetime64("NaT"), "M8[us]")
+    moments = np.full((batch, given.count + horizon), np.datetime64("NaT", "us"))
     if covariates.clock:
         rows = np.atleast_2d(_as_moments(times, covariates))
         if rows.ndim > 2 or len(rows) not in (1, batch) or rows.shape[1] not in (given.count, given.count + horizon):
@@ -59,7 +59,7 @@ def covariate_frames(
     seen, predicted = moments[:, : given.count], moments[:, given.count :]
     if history is not None:
         seen, known = with_history(seen, history, model)
-        seen = np.where(known, seen, np.datetime64("NaT"))
+        seen = np.where(known, seen, np.datetime64("NaT", "us"))
     values = covariates.at(np.concatenate([seen, predicted], axis=1), height, width)
     if given.valid is not None:
         values[:, : given.history][~given.valid[:, : given.history].any(axis=(2, 3, 4))] = np.nan
@@ -81,7 +81,7 @@ def _as_moments(times: Any, covariates: Covariates) -> np.ndarray:
 
 def _continued(moments: np.ndarray, further: int, length: int) -> np.ndarray:
     """Returns moments `[t]` and `length` more, of which the first `further` continue them and others are unknown."""
-    unknown = np.full(length, np.datetime64("NaT"), "M8[us]")
+    unknown = np.full(length, np.datetime64("NaT", "us"))
     if not further:
         return np.append(moments, unknown)
     numbers = moments.astype(np.int64)

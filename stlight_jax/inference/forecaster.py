@@ -57,7 +57,7 @@ class Forecaster:
 
     Attributes:
       model: The network's `STLightConfig`.
-      channels: Number of channels of the frames of a call: those that the network sees, without covariates.
+      channels: Number of channels of the frames of a call: all that the network sees but the covariates.
       covariates: Makes the other channels that the network sees; None if there are none.
       scaling: From the units of frames to the network's range.
       description: The description of its checkpoint, see `TrainedModel`.
@@ -256,7 +256,7 @@ class Forecaster:
 
     @property
     def _source_of_frames(self) -> str:
-        """The name of the network for messages about frames, with the channels that are no part of these."""
+        """The name of the network for messages about frames, with the channels that they lack."""
         if self.covariates is None:
             return self.source
         return f"{self.source}, which makes {', '.join(self.covariates.names)} itself (data.clock, data.static),"
