@@ -13,8 +13,8 @@ from tests.conftest import load_config
 
 # As version 0.1 has it (commit 2fb036a): keys that may change on the way, and keys of the published recipe.
 RESUMABLE = {
-    "data.digits", "data.memory", "data.prepared", "data.root", "evaluation.baselines", "evaluation.batch_size",
-    "evaluation.cycle", "evaluation.fss_window", "evaluation.pysteps", "evaluation.pictures", "evaluation.thresholds",
+    "data.digits", "data.memory", "data.prepared", "data.root", "data.static", "evaluation.baselines",
+    "evaluation.batch_size", "evaluation.cycle", "evaluation.fss_window", "evaluation.pysteps", "evaluation.pictures", "evaluation.thresholds",
     "model.rematerialise", "parallel.launcher", "profile.first", "profile.steps", "train.checkpoint_every", "train.init_from",
     "train.keep_checkpoints", "train.log_every", "train.tensorboard",
 }  # fmt: skip
@@ -35,7 +35,7 @@ OTHERS = {
     "parallel.launcher": "shard_map", "data.digits": "tfds", "data.validation": "openstl", "data.layout": "thw",
     "model.shortcut": "last", "model.input": "changes",
     "train.loss": "huber", "data.channels": "rgb", "data.split": "time", "data.colour_order": "rgb",
-    "evaluation.baselines": "inputs", "data.periods": "24", "data.transform": "sqrt",
+    "evaluation.baselines": "inputs", "data.periods": "24", "data.transform": "sqrt", "data.clock": "day",
 }  # fmt: skip
 
 
