@@ -14,9 +14,9 @@ from tests.conftest import load_config
 # As version 0.1 has it (commit 2fb036a): keys that may change on the way, and keys of the published recipe.
 RESUMABLE = {
     "data.digits", "data.memory", "data.prepared", "data.root", "data.static", "evaluation.baselines",
-    "evaluation.batch_size", "evaluation.cycle", "evaluation.fss_window", "evaluation.pysteps", "evaluation.pictures", "evaluation.thresholds",
-    "model.rematerialise", "parallel.launcher", "profile.first", "profile.steps", "train.checkpoint_every", "train.init_from",
-    "train.keep_checkpoints", "train.log_every", "train.tensorboard",
+    "evaluation.batch_size", "evaluation.cycle", "evaluation.fss_window", "evaluation.pictures", "evaluation.pysteps",
+    "evaluation.thresholds", "model.rematerialise", "parallel.launcher", "profile.first", "profile.steps",
+    "train.checkpoint_every", "train.init_from", "train.keep_checkpoints", "train.log_every", "train.tensorboard",
 }  # fmt: skip
 RECIPE = {
     "train.epochs", "train.batch_size", "train.accumulate", "train.ema_decay", "train.horizon", "train.init_from",
