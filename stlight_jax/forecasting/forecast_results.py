@@ -151,7 +151,9 @@ def write_forecast_page(path: pathlib.Path, results: dict[str, Any], clips: Sequ
     """
     description, windows = forecaster.description, results["windows"]
     model, has_truth = forecaster.source, "overall" in results
-    display = display_of([part for clip in clips for part in clip.true_parts], forecaster, results["unit"])
+    true_frames = [part for clip in clips for part in clip.true_parts]
+    errors = [part for clip in clips for part in clip.errors]
+    display = display_of(true_frames, errors, forecaster, results["unit"])
     page = Page(
         title=f"{pathlib.Path(results['input']).name}: predicted",
         subtitle=f"STLight, {model}: {results['horizon']} frames ahead, {windows:,} forecast{'s' * (windows > 1)}",
@@ -171,16 +173,17 @@ def write_forecast_page(path: pathlib.Path, results: dict[str, Any], clips: Sequ
     write_page(path, page)
 
 
-def display_of(frames: Sequence[np.ndarray], forecaster: Forecaster, unit: str) -> FrameDisplay:
+def display_of(frames: Sequence[np.ndarray], errors: Sequence[np.ndarray], forecaster: Forecaster, unit: str) -> FrameDisplay:
     """Chooses the colours of forecasts.
 
     Args:
       frames: True frames in the metrics' range, `[t, h, w, c]` each, NaN where values are missing.
+      errors: Errors of the forecasts, likewise.
       forecaster: Made the forecasts.
       unit: Name of the data's units; "" if unknown.
     """
     channels = forecaster.model.out_channels
-    return FrameDisplay.of([part[..., :channels] for part in frames], channels, forecaster.scaling.untransformed, unit)
+    return FrameDisplay.of([part[..., :channels] for part in frames], channels, forecaster.scaling.untransformed, unit, errors)
 
 
 class ClipSelection:

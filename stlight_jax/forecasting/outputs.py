@@ -320,6 +320,6 @@ def _draw_strip(path: pathlib.Path, forecaster: Forecaster, unit: str, forecast:
     truth = np.full(prediction.shape, np.nan, np.float32)
     truth[:known] = forecast.truth[: len(truth), ..., :channels]
     inputs, truth, prediction = map(scaling.to_network_on_host, (forecast.inputs[..., :channels], truth, prediction))
-    display = display_of([inputs, truth], forecaster, unit)
+    display = display_of([inputs, truth], [prediction - truth], forecaster, unit)
     inputs, truth, prediction = inputs[-_MAX_COLUMNS:], truth[:_MAX_COLUMNS], prediction[:_MAX_COLUMNS]
     pictures.draw_strip(path, inputs, truth if known else None, prediction, display)

@@ -26,7 +26,8 @@ class ChannelDisplay:
       low: the value that is drawn black, in the metrics' range.
       high: the value that is drawn white.
       ends: both in the data's units, as text.
-      span: the difference that is drawn in full colour, in the data's units, as text.
+      span: the error that is drawn in full colour, in the data's units, as text.
+      full_error: this error, in the metrics' range.
     """
 
     channels: slice
@@ -35,6 +36,7 @@ class ChannelDisplay:
     high: float = 1.0
     ends: tuple[str, str] = ("0", "1")
     span: str = "1"
+    full_error: float = 1.0
 
     def pixels(self, frames: np.ndarray) -> np.ndarray:
         """Colours frames `[..., h, w, c]`; returns uint8 `[..., h, w, 3]`."""
@@ -43,7 +45,7 @@ class ChannelDisplay:
 
     def error_pixels(self, errors: np.ndarray) -> np.ndarray:
         """Colours errors of frames, `[..., h, w, c]`; returns uint8 `[..., h, w, 3]`."""
-        return pixels(errors[..., self.channels] / (self.high - self.low), error=True)
+        return pixels(errors[..., self.channels] / self.full_error, error=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +61,14 @@ class FrameDisplay:
     channels: int
 
     @classmethod
-    def of(cls, frames: Sequence[np.ndarray], channels: int, scaling: Scaling | None = None, unit: str = "") -> FrameDisplay:
+    def of(
+        cls,
+        frames: Sequence[np.ndarray],
+        channels: int,
+        scaling: Scaling | None = None,
+        unit: str = "",
+        errors: Sequence[np.ndarray] = (),
+    ) -> FrameDisplay:
         """Chooses colours for frames and for predictions of them.
 
         Args:
@@ -67,6 +76,7 @@ class FrameDisplay:
           channels: number of channels to predict, the first ones of the frames.
           scaling: from the data's units to the metrics' range; None for frames in [0, 1].
           unit: name of the data's units; "" if unknown.
+          errors: errors of predictions, like `frames`. Where nearly all are small, smaller ones have the full colours.
         """
         if channels == 3 and (scaling is None or _is_coloured(scaling)):
             groups = [(slice(0, 3), "")]
@@ -76,12 +86,14 @@ class FrameDisplay:
         views = []
         for place, name in groups:
             low, high = display_range([part[..., place] for part in frames])
-            ends = np.array([low, high])
+            full_error = min(high - low, _range_of([np.abs(part[..., place]) for part in errors])[1]) or high - low
+            ends = np.array([low, high, low + full_error])
             if scaling is not None:
                 own = scaling.for_channels(channels)
                 ends = own.from_network(np.repeat(ends[:, None], channels, 1), np.float64)[:, place.start]
             texts = (f"{ends[0]:.3g}", f"{ends[1]:.3g} {unit}".strip())
-            views.append(ChannelDisplay(place, name, low, high, texts, f"{ends[1] - ends[0]:.3g} {unit}".strip()))
+            span = f"{ends[2] - ends[0]:.3g} {unit}".strip()
+            views.append(ChannelDisplay(place, name, low, high, texts, span, full_error))
         return cls(tuple(views), channels)
 
     def remarks(self) -> list[str]:
@@ -112,14 +124,20 @@ def display_range(frames: Sequence[np.ndarray]) -> tuple[float, float]:
     Args:
       frames: floats `[..., h, w, c]`. Of very many pixels only every second, third, ... of a row and of a column is used.
     """
+    darkest, brightest = _range_of(frames)
+    low = darkest if darkest > brightest / 2 else 0.0
+    return (low, brightest) if 0 < brightest - low < 0.5 else (0.0, 1.0)
+
+
+def _range_of(frames: Sequence[np.ndarray]) -> tuple[float, float]:
+    """Returns the least and the greatest value, but for the rarest ones; 0 and 1 if all values are missing."""
     stride = 1 + math.isqrt(sum(part.size for part in frames) // _ENOUGH_VALUES)
-    values = np.concatenate([part[..., ::stride, ::stride, :].ravel() for part in frames])
+    values = np.concatenate([np.empty(0), *(part[..., ::stride, ::stride, :].ravel() for part in frames)])
     values = values[~np.isnan(values)]
     if not values.size:
         return 0.0, 1.0
     darkest, brightest = np.percentile(values, (_DARKEST, _BRIGHTEST), overwrite_input=True).tolist()
-    low = darkest if darkest > brightest / 2 else 0.0
-    return (low, brightest) if 0 < brightest - low < 0.5 else (0.0, 1.0)
+    return darkest, brightest
 
 
 def pixels(frames: np.ndarray, error: bool = False) -> np.ndarray:

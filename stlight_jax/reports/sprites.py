@@ -16,6 +16,7 @@ from stlight_jax.reports.frame_display import ChannelDisplay, FrameDisplay
 # The longest side of a frame in pixels and the most frames of a row, from the best to the least that is still of use.
 _SIZES = ((256, 48), (192, 48), (128, 48), (128, 24), (96, 24), (64, 12))
 _LIMIT = 6_000_000  # bytes as base64
+_ENOUGH_ERRORS = 10**5  # of a clip, to choose their colours
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +41,16 @@ class Clip:
     def true_parts(self) -> list[np.ndarray]:
         """The input, and the truth if it is known."""
         return [self.inputs] if self.truth is None else [self.inputs, self.truth]
+
+    @property
+    def errors(self) -> list[np.ndarray]:
+        """The errors of the predicted frames whose truth is known; of large frames not those of all pixels."""
+        if self.truth is None:
+            return []
+        known = min(len(self.truth), len(self.prediction))
+        stride = 1 + math.isqrt(self.prediction.size // _ENOUGH_ERRORS)
+        chosen = slice(known), slice(None, None, stride), slice(None, None, stride)
+        return [self.prediction[chosen] - self.truth[chosen][..., : self.prediction.shape[-1]]]
 
 
 def error_note(mse: float, per_value: float) -> str:
@@ -67,7 +78,9 @@ def encode_clips(
     channels = min((clip.prediction.shape[-1] for clip in clips), default=1)
     if display is None:
         display = FrameDisplay.of(
-            [part[..., :channels] for clip in clips for part in clip.true_parts] or [np.ones((1, 1, 1))], channels
+            [part[..., :channels] for clip in clips for part in clip.true_parts] or [np.ones((1, 1, 1))],
+            channels,
+            errors=[errors for clip in clips for errors in clip.errors],
         )
     encoded: list[list[dict[str, Any]]] = []
     for side, most in _SIZES:

@@ -296,7 +296,9 @@ def _present(run: _Run, results: dict[str, Any], samples: Samples) -> tuple[str,
     clips = _clips(samples, results["sequence_mse"])
     true_frames = [*shown[:2], *(part for clip in clips for part in clip.true_parts)]
     channels = run.network.out_channels
-    display = FrameDisplay.of([part[..., :channels] for part in true_frames], channels, samples.scaling.untransformed)
+    errors = [shown.prediction - shown.truth, *(part for clip in clips for part in clip.errors)]
+    true_frames = [part[..., :channels] for part in true_frames]
+    display = FrameDisplay.of(true_frames, channels, samples.scaling.untransformed, errors=errors)
     pictures.draw_strip(folder / STRIP, shown.inputs[0], shown.truth[0], shown.prediction[0], display)
     pictures.animate(folder / ANIMATION, *shown, display)
     log = {kind: read_metrics(run.workdir.path, kind) for kind in ("train", "validation")}

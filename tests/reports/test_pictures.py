@@ -6,6 +6,8 @@ import io
 import numpy as np
 from PIL import Image
 
+from stlight_jax.data.scaling import Scaling
+from stlight_jax.reports.frame_display import FrameDisplay
 from stlight_jax.reports.pictures import animate, draw_strip
 from stlight_jax.reports.sprites import Clip, encode_clips
 
@@ -72,3 +74,16 @@ def test_page_and_pictures_show_the_same_greys(tmp_path):
     page = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))[:96, :96]
     np.testing.assert_array_equal(strip, page)
     assert page.max() == 255
+
+
+def test_small_errors_have_the_full_colours_at_the_greatest_error_and_its_value_beside_the_bar():
+    truth = np.broadcast_to(np.linspace(0, 1, 16).reshape(4, 4, 1), (3, 4, 4, 1))
+    errors = np.where(np.arange(48).reshape(truth.shape) % 2, 0.05, -0.05)
+    scaling = Scaling("float32", low=(100.0,), high=(300.0,))
+    (view,) = FrameDisplay.of([truth], 1, scaling, "K", [errors]).views
+    assert (view.ends, view.span) == (("100", "300 K"), "10 K")
+    np.testing.assert_array_equal(view.error_pixels(errors)[..., 0], np.where(errors[..., 0] > 0, 255, 0))  # red
+    (plain,) = FrameDisplay.of([truth], 1, scaling, "K").views
+    assert plain.span == "200 K"
+    (large,) = FrameDisplay.of([truth], 1, scaling, "K", [40 * errors]).views
+    assert large.span == "200 K"  # never more than the values' own range
