@@ -167,9 +167,10 @@ class Trainer:
                 self._checkpoints.check()
                 self._lock.check()
                 self._stop.agree()
-                if done % self._setup.checkpoint_every == 0 or done == self._total or self._stop.requested:
+                is_planned = done % self._setup.checkpoint_every == 0 or done == self._total
+                if is_planned or self._stop.requested:
                     self._settle()
-                    if not self._stop.requested:
+                    if is_planned:  # also after a request to stop, so that the state depends on the step alone
                         with self._clock.paused("validation"):
                             state = self._setup.with_own_statistics(state)
                     self._save(state, done, self._validate(state, done))

@@ -122,6 +122,25 @@ def test_a_moving_average_resumes_bit_for_bit_and_is_what_is_evaluated(averaged,
 
 
 @pytest.mark.long
+def test_a_stop_at_a_planned_checkpoint_changes_no_moving_average(averaged, tmp_path, monkeypatch):
+    workdir, state = averaged
+    step = loop.Trainer._step
+
+    def interrupted(trainer, state, number, batch):
+        if number == 4:  # a multiple of train.checkpoint_every
+            signal.raise_signal(signal.SIGTERM)
+        return step(trainer, state, number, batch)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop.Trainer, "_step", interrupted)
+        with pytest.raises(PreemptedError, match="stopped on request at step 4, saved"):
+            train(averaging(), tmp_path)
+    found, expected = (raw_trees(folder, 4)["model"] for folder in (tmp_path, workdir))
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
+    assert_same_state(train(averaging(), tmp_path), state)
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("launcher", ["pmap", "shard_map"])
 def test_a_moving_average_can_be_switched_on_and_off_on_the_way(small_run, tmp_path, launcher):
     small_run.parallel.launcher = launcher
