@@ -157,7 +157,15 @@ def _open(path: epath.PathLike, options: ReadOptions) -> list[FrameSource]:
     keys = dict.fromkeys(source.info.key for source in sources)
     if len(keys) > 1:
         raise InputError(f"{path} holds several arrays; choose one with --variable: {', '.join(keys)}")
+    first = sources[0]
+    for source in sources:
+        if (source.frames, source.shape, source.info.dtype) != (first.frames, first.shape, first.info.dtype):
+            raise InputError(f"{_described(source)}, {_described(first)}; expected sequences of one length, size and type")
     return sources
+
+
+def _described(source: FrameSource) -> str:
+    return f"{source.name} holds {source.frames} frames of shape {list(source.shape)} and type {source.info.dtype}"
 
 
 def _scaling(path: epath.PathLike, source: FrameSource, reading: Reading) -> Scaling:

@@ -99,6 +99,13 @@ def test_unusable_files_are_refused(saved):
         score(saved / "small.npy", saved / "small.npy")
 
 
+def test_a_folder_of_sequences_of_several_lengths_is_refused(tmp_path):
+    for frames, name in ((4, "a"), (5, "b")):
+        np.save(tmp_path / f"{name}.npy", np.zeros((frames, 16, 16), np.float32))
+    with pytest.raises(InputError, match="b.npy holds 5 frames of shape .* a.npy holds 4 frames .* expected sequences of one"):
+        score(tmp_path, tmp_path)
+
+
 @pytest.mark.parametrize(
     ("write", "found"),
     [
