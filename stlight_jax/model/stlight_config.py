@@ -63,10 +63,10 @@ class STLightConfig(ModelSection):
             raise InputError("model.shortcut is auto, which training replaces; choose none, last, linear or flow")
         if self.input == "auto":
             raise InputError("model.input is auto, which training replaces; choose frames or changes")
-        if self.input == "changes" and self.shortcut == "none":
+        if self.input == "changes" and (self.shortcut == "none" or self.seen_frames == 1):
             raise InputError(
-                "model.input is changes and model.shortcut is none; expected a shortcut, which sees the frames: choose last, "
-                "linear or flow, or set model.input=frames"
+                f"model.input is changes, model.shortcut {self.shortcut} and model.in_frames {self.in_frames}; expected a "
+                "shortcut, which sees the frames, and more than one frame; change these, or set model.input=frames"
             )
         if self.shortcut != "none" and self.out_channels > self.in_channels:
             raise InputError(

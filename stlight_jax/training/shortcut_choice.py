@@ -131,7 +131,8 @@ def _with_choice(config: RunConfig, shortcut: Any, periods: str) -> RunConfig:
     model = config.model
     if model.input == AUTO:
         still = model.shortcut == AUTO and shortcut in ("last", "linear")
-        model = dataclasses.replace(model, input="changes" if still else "frames")
+        sees_changes = still and (model.in_frames > 1 or bool(periods))
+        model = dataclasses.replace(model, input="changes" if sees_changes else "frames")
     return dataclasses.replace(config, model=dataclasses.replace(model, shortcut=shortcut), data=data)
 
 

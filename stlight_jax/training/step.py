@@ -82,7 +82,8 @@ def make_train_step(
       scaling: From stored values to the network's range; None for uint8 frames 0..255.
       accumulate: Number k of parts in which a device's share passes through the network, one after the other; part j has the
         sequences j, j + k, ... The mean of their gradients is the gradient of the share, except that batch norms normalise
-        each part (over all devices) separately and update their running averages at each part.
+        each part (over all devices) separately and update their running averages at each part, and that the loss "both"
+        takes the root of each part.
       ema_decay: Decay of the state's moving average, see `moving_average`; 0 for states without one.
       error: Name of the loss, a key of `LOSSES`. The paper's is "squared" (section 4.1).
 

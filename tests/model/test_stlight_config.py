@@ -69,6 +69,7 @@ def test_the_choices_of_the_config_are_those_of_the_network():
         ({"depthwise": "fast"}, "model.depthwise is 'fast'; choose one of auto, native, phases, taps"),
         ({"dtype": "float8"}, "model.dtype is 'float8'"),
         ({"precision": 32}, "model.precision is 32"),
+        ({"in_frames": 1, "shortcut": "last", "input": "changes"}, "changes, .* model.in_frames 1; .* more than one frame"),
         ({"in_channels": 0}, "model.in_channels is 0; it must be at least 1"),
         ({"out_channels": 0}, "model.out_channels is 0; it must be at least 1"),
     ],

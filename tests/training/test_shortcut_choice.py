@@ -107,6 +107,13 @@ def test_a_run_that_does_not_improve_on_its_shortcut_ends_with_a_message(waves, 
     assert "the network has not improved on it" in " ".join(capsys.readouterr().err.split())
 
 
+def test_an_open_input_is_a_frame_where_the_network_sees_a_single_one(waves):
+    waves.model.update(shortcut="auto", input="auto", in_frames=1)
+    setup = TrainingSetup(waves)
+    assert setup.config.model.shortcut in ("last", "linear")
+    assert setup.config.model.input == "frames"
+
+
 def test_a_run_resumes_from_the_checkpoint_before_its_first_step(waves, tmp_path, monkeypatch):
     waves.model.shortcut = "last"
 
