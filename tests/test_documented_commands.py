@@ -86,7 +86,7 @@ def flag_names(command):
 
 def unknown_flags(code):
     """The flags in a piece of code that its command does not have; if it names no command, no command or benchmark."""
-    command = re.match(r"stlight (\w+)", code)
+    command = re.match(r"stlight ([a-z]+)", code)
     known = flag_names(command[1]) if command else BENCHMARK_FLAGS.union(*map(flag_names, COMMANDS))
     return [name for name in re.findall(r"(?<!\S)--([\w.]+)", code) if name not in known]
 
