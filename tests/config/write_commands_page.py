@@ -13,7 +13,7 @@ PATH = ROOT / "docs" / "reference" / "commands.md"
 
 _INTRODUCTION = """# Commands
 
-`stlight COMMAND --flag=VALUE` runs a command. `stlight COMMAND --help` prints the text of this page. `python -m stlight_jax`
+`stlight COMMAND --FLAG=VALUE` runs a command. `stlight COMMAND --help` prints the text of this page. `python -m stlight_jax`
 is the same program. A switch is set by `--rolling` and cleared by `--norolling`. Every command with `--config` takes each
 [key of the config](config.md) as a flag, too: `--config.SECTION.KEY=VALUE`.
 """
