@@ -102,8 +102,8 @@ class ForecastRun:
                 # A batch of another size would need another compiled program.
                 whole = batch + [batch[-1]] * (self._batch_size - len(batch))
                 inputs, history = (np.stack([getattr(window, part) for window in whole]) for part in ("inputs", "history"))
-                moments = [window.moments for window in whole]
-                times = None if any(each is None for each in moments) else np.stack(moments)
+                moments = [window.moments for window in whole if window.moments is not None]
+                times = np.stack(moments) if len(moments) == len(whole) else None
                 predictions = self._predict(inputs, history, times)
                 for window, prediction in zip(batch, predictions, strict=False):
                     yield window._replace(prediction=prediction)

@@ -37,7 +37,7 @@ from stlight_jax.version import __version__
 
 _FORMAT = 1
 _DESCRIPTION, _WEIGHTS, _PROGRAM = "model.json", "weights.npz", "program.bin"
-_MAX_DESCRIPTION_BYTES, _MAX_PROGRAM_BYTES = 16 * 2**20, 64 * 2**20
+_MAX_DESCRIPTION_BYTES, _MAX_PROGRAM_BYTES = 64 * 2**20, 64 * 2**20  # a description can hold a static field
 
 
 @dataclasses.dataclass(frozen=True)

@@ -179,7 +179,7 @@ class TrainingSetup:
     def description(self) -> dict[str, Any]:
         """The plain data that each checkpoint stores with the weights."""
         dataset = find_dataset(self.config.dataset)
-        covariates = dataset.covariates(self.config.data)
+        covariates = dataset.covariates(self.config.data) if self.training.scaling.covariates else None
         names = [] if covariates is None else covariates.names
         return {
             "config": self.config.to_dict(),
