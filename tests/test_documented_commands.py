@@ -85,7 +85,7 @@ def flag_names(command):
 
 
 def unknown_flags(code):
-    """The flags, not those in capitals, that the command of a piece of code lacks; without its name, all commands and benchmarks."""
+    """The flags in a piece of code that its command lacks, or all commands and benchmarks; placeholders are in capitals."""
     command = re.match(r"stlight ([a-z]+)", code)
     known = flag_names(command[1]) if command else BENCHMARK_FLAGS.union(*map(flag_names, COMMANDS))
     return [name for name in re.findall(r"(?<!\S)--([\w.]+)", code) if name.islower() and name not in known]
