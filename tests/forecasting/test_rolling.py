@@ -186,7 +186,7 @@ def test_a_sequence_without_forecasts_is_named(tmp_path, capsys, torn):
         times = hours + np.arange(12) // 3 * 5 * (number == torn)  # never four frames without a gap
         saved(folder / f"{number}.npz", movie(), time=times)
     results = run(folder, rolling=True, out="b", json="b.json")
-    assert [item.name for item in pathlib.Path("b").glob("*.npz")] == [f"{1 - torn}.npz_rain.npz"]
+    assert [item.name for item in pathlib.Path("b").glob("*.npz")] == [f"{1 - torn}.npz"]
     told = f"no forecast, and no file, of {torn}.npz#rain: no 3 frames, with the frames to predict, are without a gap in time"
     assert told in capsys.readouterr().err
     assert results["sequences_without_forecasts"] == [f"{torn}.npz#rain"]
