@@ -153,8 +153,8 @@ def absurd_header(parts):
         (absurd_header, r"is damaged: params.npy declares float32 \[1000000000000000\], has another size"),
         (lambda parts: {**parts, "program.bin": b"x"}, "it has no 'created'"),
         (
-            lambda parts: {**parts, "model.json": b"\0" * (17 * 2**20)},
-            "its model.json would unpack to 17,825,792 bytes, more than",
+            lambda parts: {**parts, "model.json": b"\0" * (65 * 2**20)},
+            "its model.json would unpack to 68,157,440 bytes, more than",
         ),
         (lambda parts: {**parts, "model.json": b"{"}, "damaged, or no .stlight file: JSONDecodeError"),
         (
