@@ -31,6 +31,12 @@ ADDED_LATER = {
     "evaluation": ("horizon", "cycle"),
 }  # fmt: skip
 
+# The recipes of version 0.1 where those of `tiny` are others now.
+MOVING_MNIST = (
+    *make_fixtures.MOVING_MNIST, "--config.model.shortcut=none", "--config.train.ema_decay=0.0", "--config.train.loss=squared",
+)  # fmt: skip
+FRAMES = (*make_fixtures.FRAMES, "--config.optimizer.learning_rate=0.005", "--config.train.loss=squared")
+
 pytestmark = pytest.mark.compiled_fast
 
 
@@ -112,7 +118,10 @@ def check_training(folder, name, flags):
     last = [line for line in lines if line["kind"] == "validation"][-1]
     assert last["step"] == expected["total_steps"]
     final = expected["final_validation"]
-    assert {metric: last[metric] for metric in final} == pytest.approx(final, rel=TOLERANCE)
+    if name == "frames":  # 0.1 averaged the statistics of averaged weights, which is worse than their own
+        assert 0.95 * final["mse"] < last["mse"] < final["mse"]
+    else:
+        assert {metric: last[metric] for metric in final} == pytest.approx(final, rel=TOLERANCE)
     assert (folder / "run" / "checkpoints" / str(expected["total_steps"]) / "checksums.json").exists()
     return said
 
@@ -142,7 +151,7 @@ def test_a_run_is_evaluated(moving_mnist):
 
 
 def test_a_run_goes_on_to_its_end(moving_mnist):
-    check_training(moving_mnist, "moving_mnist", make_fixtures.MOVING_MNIST)
+    check_training(moving_mnist, "moving_mnist", MOVING_MNIST)
 
 
 @pytest.mark.parametrize(("model", "expected"), [("run", "predicted.npy"), ("model.stlight", "predicted_by_file.npy")])
@@ -164,7 +173,7 @@ def test_a_checkpoint_of_the_first_versions_predicts(old):
 def test_keys_that_a_checkpoint_lacks_are_no_changes_of_the_config(old):
     """Of fewer epochs the run has all steps, so that no step is compiled."""
     flags = ("--config.train.epochs=20", "--allow_changes", "--workdir=run")
-    said = run("train.py", *make_fixtures.MOVING_MNIST, *flags, folder=old)
+    said = run("train.py", *MOVING_MNIST, *flags, folder=old)
     assert "continuing with a changed config: train.epochs: 24 -> 20\n" in said
     assert f"run is complete: {STEP} of {STEP} steps are done" in said
 
@@ -172,7 +181,7 @@ def test_keys_that_a_checkpoint_lacks_are_no_changes_of_the_config(old):
 @pytest.mark.long
 def test_a_run_of_the_first_versions_is_evaluated_and_goes_on_to_its_end(old):
     check_evaluation(old, "moving_mnist")
-    check_training(old, "moving_mnist", make_fixtures.MOVING_MNIST)
+    check_training(old, "moving_mnist", MOVING_MNIST)
 
 
 def test_own_frames_that_were_prepared_are_found(frames):
@@ -205,19 +214,19 @@ def test_a_run_with_a_moving_average_predicts(frames):
 
 
 def test_a_run_on_own_frames_goes_on_to_its_end(frames):
-    check_training(frames, "frames", make_fixtures.FRAMES)
+    check_training(frames, "frames", FRAMES)
 
 
 @pytest.mark.long
 def test_a_run_goes_on_with_frames_that_are_read_anew(frames):
-    said = check_training(frames, "frames", (*make_fixtures.FRAMES, "--config.data.root=frames.npy"))
+    said = check_training(frames, "frames", (*FRAMES, "--config.data.root=frames.npy"))
     assert READING in said
 
 
 @pytest.mark.long
 def test_a_new_run_starts_from_the_weights(moving_mnist):
     flags = ("--config.train.epochs=1", "--config.train.init_from=run", "--workdir=new")
-    said = run("train.py", *make_fixtures.MOVING_MNIST, *flags, folder=moving_mnist)
+    said = run("train.py", *MOVING_MNIST, *flags, folder=moving_mnist)
     assert f"starting from the weights of run/checkpoints/{STEP}\n" in said
     assert (moving_mnist / "new" / "checkpoints" / "5" / "checksums.json").exists()
 
