@@ -81,11 +81,13 @@ class STLight(_Part):
         if config.shortcut != "none" and valid is not None:
             frames = fill_from_neighbours(frames, valid, config.in_frames, config.periods)
 
+        dtype = _DTYPES[config.dtype]
         seen = frames
         if config.input == "changes":  # covariates stay: a static field does not change
-            last = frames[:, -1:, ..., : config.in_channels - config.covariates]
-            seen = frames - jnp.pad(last, [(0, 0)] * 4 + [(0, config.covariates)])  # [b, t, h, w, c]
-        x = fold_time(seen.astype(_DTYPES[config.dtype]))  # [b, h, w, t*c]
+            seen = frames.astype(jnp.promote_types(frames.dtype, dtype))  # the wider type, which rounds no difference
+            last = seen[:, -1:, ..., : config.in_channels - config.covariates]
+            seen = seen - jnp.pad(last, [(0, 0)] * 4 + [(0, config.covariates)])  # [b, t, h, w, c]
+        x = fold_time(seen.astype(dtype))  # [b, h, w, t*c]
         x = pad_to_patches(x, config.patch_size)  # h and w are multiples of p from here on
         x = PatchEncoder(config, self.axis_name, self.folded, name="patch_encoder")(x, train)  # [b, h/p, w/p, d]
         x = self._mixers("mixers_before_skip", skip_from, x, train)
