@@ -109,14 +109,30 @@ def fill_from_neighbours(frames: jax.Array, valid: jax.Array, in_frames: int, pe
     for time, neighbour in (*forward, *backward):
         recent[time] = jnp.where(known[time], recent[time], recent[neighbour])
         known[time] = known[time] | known[neighbour]
-    groups = np.split(np.arange(context), len(periods) or 1)  # of each period, frames in the order of the lead times
-    before = []
-    for period, group in zip(periods or (1,), groups, strict=True):
-        multiples = sorted(other for other in periods if other > period and other % period == 0)
-        divisors = sorted((other for other in periods if other < period and period % other == 0), reverse=True)
-        filled = jnp.broadcast_to(recent[-1][:, None], (frames.shape[0], len(group), *frames.shape[2:]))
-        for source in (*reversed(divisors), *reversed(multiples), period):  # the first choice comes last
-            index = groups[periods.index(source)] if periods else group
-            filled = jnp.where(valid[:, index], frames[:, index], filled)
-        before.append(filled)
+    if not periods:
+        before = [jnp.where(valid[:, :context], frames[:, :context], recent[-1][:, None])]
+    else:
+        leads = np.split(np.arange(context), len(periods))  # of each period
+        of_period = dict(zip(periods, leads, strict=True))
+        before = [_fill_period(frames, valid, recent[-1], period, of_period) for period in periods]
     return jnp.concatenate([*before, jnp.stack(recent, axis=1)], axis=1)
+
+
+def _fill_period(
+    frames: jax.Array, valid: jax.Array, last: jax.Array, period: int, of_period: dict[int, np.ndarray]
+) -> jax.Array:
+    """Returns the context frames of a period, filled as `fill_from_neighbours` describes.
+
+    Args:
+      frames: As for `fill_from_neighbours`.
+      valid: As for `fill_from_neighbours`.
+      last: The last input frame, filled, `[b, h, w, c]`.
+      period: The period.
+      of_period: For each period the indices of its frames, in the order of the lead times.
+    """
+    divisors = sorted(other for other in of_period if other < period and period % other == 0)
+    multiples = sorted((other for other in of_period if other > period and other % period == 0), reverse=True)
+    filled = last[:, None]
+    for source in (*divisors, *multiples, period):  # the first choice comes last
+        filled = jnp.where(valid[:, of_period[source]], frames[:, of_period[source]], filled)
+    return filled  # [b, lead times, h, w, c]
