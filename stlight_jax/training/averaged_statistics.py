@@ -16,6 +16,7 @@ from stlight_jax.model.ops.batch_norm import MOMENTUM
 from stlight_jax.model.rollout import rollout_with_carry
 from stlight_jax.model.stlight import STLight
 from stlight_jax.training.state import TrainState
+from stlight_jax.training.step import training_pass
 
 BATCHES = 8  # whose mean the statistics are
 
@@ -38,13 +39,7 @@ def make_statistics_step(model: STLight, axis_name: str, scaling: Scaling) -> St
     def statistics_step(state: TrainState, frames: jax.Array, number: jax.Array) -> tuple[TrainState, None]:
         inputs, targets, _ = split_frames(frames, model, scaling)
         passes = -(-targets.shape[1] // model.config.out_frames)
-
-        def predict(batch_stats: object, seen: jax.Array) -> tuple[jax.Array, object]:
-            filled, valid = scaling.fill_missing(seen)
-            variables = {"params": state.ema["params"], "batch_stats": batch_stats}
-            prediction, updates = model.apply(variables, filled, train=True, valid=valid, mutable=["batch_stats"])
-            return scaling.with_constants(prediction), updates["batch_stats"]
-
+        predict = training_pass(model, scaling, state.ema["params"])
         # From zeros, n passes leave the part 1 - momentum**n of their statistics.
         zeros = jax.tree.map(jnp.zeros_like, state.ema["batch_stats"])
         known = target_covariates(frames, model, scaling)

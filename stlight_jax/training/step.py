@@ -27,21 +27,24 @@ _Batch = tuple[jax.Array, jax.Array, jax.Array | None, jax.Array | None]
 _Mean = Callable[[jax.Array], jax.Array]
 
 
+def _both(error: jax.Array, mean: _Mean, mean_over_devices: _Mean) -> jax.Array:
+    """Returns the root mean square plus the mean absolute error.
+
+    The root is that of all devices, and a constant in the gradient: the mean square over it has the value of the root.
+    """
+    squared = mean(jnp.square(error))
+    root = jnp.sqrt(jnp.maximum(mean_over_devices(squared), jnp.finfo(squared.dtype).tiny))
+    return squared / jax.lax.stop_gradient(root) + mean(jnp.abs(error))
+
+
 # Losses by the name in the config; their arguments are prediction minus target, in the network's range, the mean over valid
 # values and the mean over devices.
 LOSSES: dict[str, Callable[[jax.Array, _Mean, _Mean], jax.Array]] = {
     "squared": lambda error, mean, _: mean(jnp.square(error)),
     "absolute": lambda error, mean, _: mean(jnp.abs(error)),
-    "both": lambda error, mean, mean_over_devices: (
-        mean(jnp.square(error)) / _root(mean_over_devices(mean(jnp.square(error)))) + mean(jnp.abs(error))
-    ),
+    "both": _both,
     "huber": lambda error, mean, _: mean(optax.losses.huber_loss(error, delta=0.05)),
 }
-
-
-def _root(squared: jax.Array) -> jax.Array:
-    """Returns the root of a mean square as a constant: without it, the squares of small errors would not matter beside them."""
-    return jax.lax.stop_gradient(jnp.sqrt(jnp.maximum(squared, jnp.finfo(squared.dtype).tiny)))
 
 
 def configured_training(
@@ -95,13 +98,8 @@ def make_train_step(
     scaling = scaling or Scaling()
 
     def loss_of(params: Any, batch_stats: Any, batch: _Batch, valid_count: jax.Array | None) -> tuple[jax.Array, Any]:
-        def predict(batch_stats: Any, seen: jax.Array) -> tuple[jax.Array, Any]:
-            variables = {"params": params, "batch_stats": batch_stats}
-            filled, seen_valid = scaling.fill_missing(seen)
-            prediction, updates = model.apply(variables, filled, train=True, valid=seen_valid, mutable=["batch_stats"])
-            return scaling.with_constants(prediction), updates["batch_stats"]
-
         inputs, targets, valid, known = batch
+        predict = training_pass(model, scaling, params)
         prediction, batch_stats = rollout_with_carry(predict, batch_stats, inputs, targets.shape[1], model.config, known)
         mean = functools.partial(_mean, valid=valid, valid_count=valid_count)
         return LOSSES[error](prediction - targets, mean, functools.partial(jax.lax.pmean, axis_name=axis_name)), batch_stats
@@ -139,6 +137,28 @@ def make_train_step(
         return next_state, {"loss": loss, "gradient_norm": optax.tree.norm(gradients)}
 
     return train_step
+
+
+def training_pass(model: STLight, scaling: Scaling, params: Any) -> Callable[[Any, jax.Array], tuple[jax.Array, Any]]:
+    """Makes the pass of `rollout_with_carry` in which batch norms normalise by the batch.
+
+    Args:
+      model: The network.
+      scaling: From stored values to the network's range.
+      params: The network's parameters.
+
+    Returns:
+      A function of the running statistics and of the seen frames, `[b, context_frames + T, h, w, c]`, NaN where values are
+      missing. It returns `[b, T', h, w, c']` and the next running statistics.
+    """
+
+    def predict(batch_stats: Any, seen: jax.Array) -> tuple[jax.Array, Any]:
+        variables = {"params": params, "batch_stats": batch_stats}
+        filled, seen_valid = scaling.fill_missing(seen)
+        prediction, updates = model.apply(variables, filled, train=True, valid=seen_valid, mutable=["batch_stats"])
+        return scaling.with_constants(prediction), updates["batch_stats"]
+
+    return predict
 
 
 def _accumulated(
