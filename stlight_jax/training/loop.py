@@ -12,7 +12,6 @@ from etils import epath
 from stlight_jax.console.messages import print_message
 from stlight_jax.console.progress import Progress
 from stlight_jax.data.datasets.all_datasets import find_dataset
-from stlight_jax.data.pipeline import training_batches
 from stlight_jax.errors import NonFiniteLossError, PreemptedError
 from stlight_jax.evaluation.evaluator import evaluate
 from stlight_jax.metrics.pixel_errors import MSE
@@ -156,13 +155,12 @@ class Trainer:
           PreemptedError: The run was asked to stop; its state is saved.
         """
         print_message(f"compiling the training step for {len(self._launcher.devices)} device(s) ...")
-        process = (self._launcher.process_index, self._launcher.process_count)
-        batches = training_batches(self._setup.training, self._config.batch_size, self._first, self._total, *process)
+        batches = self._setup.batches(self._first, self._total)
         with self._progress, self._clock, self._trace:
             if is_new and self._setup.config.model.shortcut != "none":
                 # The shortcut alone, which stays the best checkpoint if the network does not improve on it.
                 self._save(state, 0, self._validate(state, 0))
-            for done, batch in enumerate(self._clock.batches(self._launcher.prefetch(batches)), self._first + 1):
+            for done, batch in enumerate(self._clock.batches(batches), self._first + 1):
                 state = self._step(state, done, batch)
                 self._checkpoints.check()
                 self._lock.check()

@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import flax.serialization
@@ -158,6 +158,11 @@ class TrainingSetup:
         """The parameters of a linear shortcut before the first step, see `fitted_linear`."""
         return fitted_linear(self.model.config, self.training, self.validation)
 
+    def batches(self, first: int, total: int) -> Iterator[Any]:
+        """Yields the training batches of the steps from `first` to `total - 1`, on the devices."""
+        process = (self.launcher.process_index, self.launcher.process_count)
+        return self.launcher.prefetch(training_batches(self.training, self.config.train.batch_size, first, total, *process))
+
     def with_own_statistics(self, state: TrainState) -> TrainState:
         """Computes the batch statistics of the averaged weights, on the first batches of the training data.
 
@@ -169,9 +174,7 @@ class TrainingSetup:
         """
         if state.ema is None:
             return state
-        process = (self.launcher.process_index, self.launcher.process_count)
-        batches = training_batches(self.training, self.config.train.batch_size, 0, BATCHES, *process)
-        for number, batch in enumerate(self.launcher.prefetch(batches), 1):
+        for number, batch in enumerate(self.batches(0, BATCHES), 1):
             state, _ = self._statistics_step(state, batch, np.float32(number))
         return state
 

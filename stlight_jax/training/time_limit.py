@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 
 from stlight_jax.console.messages import print_message
-from stlight_jax.data.pipeline import training_batches
 from stlight_jax.data.sequences import EvenlySpaced
 from stlight_jax.errors import InputError
 from stlight_jax.evaluation.evaluator import evaluate
@@ -51,10 +50,9 @@ def length_within(setup: "TrainingSetup", deadline: float) -> Length:
     """
     print_message(f"measuring {_MEASURED_STEPS} steps ...")
     trial = setup.launcher.replicate(setup.fresh_state())
-    begun = 0.0
-    for _ in range(2):  # the first time, it is compiled
-        begun = time.monotonic()
-        trial = jax.block_until_ready(setup.with_own_statistics(trial))
+    trial = jax.block_until_ready(setup.with_own_statistics(trial))  # compiles
+    begun = time.monotonic()
+    trial = jax.block_until_ready(setup.with_own_statistics(trial))
     seconds_per_validation = time.monotonic() - begun + _SECONDS_PER_CHECKPOINT
     seconds_per_validation += _seconds_per_validation(setup, trial.variables)
     measured = [_seconds_per_step(setup, trial), seconds_per_validation]  # the steps take over the state's memory
@@ -78,11 +76,9 @@ def length_within(setup: "TrainingSetup", deadline: float) -> Length:
 
 
 def _seconds_per_step(setup: "TrainingSetup", state: TrainState) -> float:
-    process = (setup.launcher.process_index, setup.launcher.process_count)
-    batches = training_batches(setup.training, setup.config.train.batch_size, 0, _MEASURED_STEPS + 1, *process)
     rates = Hyperparameters(0.0, 0.9)
     begun = 0.0
-    for number, batch in enumerate(setup.launcher.prefetch(batches)):
+    for number, batch in enumerate(setup.batches(0, _MEASURED_STEPS + 1)):
         state, metrics = setup.train_step(state, batch, rates)
         if number == 0:  # compilation
             jax.block_until_ready(metrics)

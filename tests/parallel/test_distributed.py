@@ -231,9 +231,9 @@ import runpy
 import sys
 
 sys.path[0] = "."
-from stlight_jax.training import loop
+from stlight_jax.training import setup
 
-original = loop.training_batches
+original = setup.training_batches
 
 def failing(*arguments):
     for number, batch in enumerate(original(*arguments)):
@@ -241,7 +241,7 @@ def failing(*arguments):
             raise RuntimeError("a defect in one of them")
         yield batch
 
-loop.training_batches = failing
+setup.training_batches = failing
 runpy.run_path("train.py", run_name="__main__")
 """
 

@@ -45,7 +45,7 @@ def train(config, workdir, devices, monkeypatch):
             yield batch
 
     with monkeypatch.context() as patched:
-        patched.setattr(loop, "training_batches", recorded)
+        patched.setattr(setup, "training_batches", recorded)
         patched.setattr(setup, "make_launcher", functools.partial(make_launcher, devices=jax.devices()[:devices]))
         state = loop.train(config, workdir)
     assert {len(leaf.sharding.device_set) for leaf in jax.tree.leaves(state)} == {devices}

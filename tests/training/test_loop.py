@@ -23,7 +23,7 @@ from stlight_jax.evaluation import evaluator
 from stlight_jax.runs import checkpoint, checkpoint_writer
 from stlight_jax.runs.metrics_log import read_metrics
 from stlight_jax.scoring.evaluate import evaluate_workdir
-from stlight_jax.training import loop
+from stlight_jax.training import loop, setup
 from stlight_jax.training.loop import train
 from tests.conftest import ROOT, small_config
 from tests.training.runs import (
@@ -228,7 +228,7 @@ def test_the_log_tells_waiting_from_working(small_run, tmp_path, monkeypatch):
                 time.sleep(seconds)
                 yield batch
 
-        monkeypatch.setattr(loop, "training_batches", batches)
+        monkeypatch.setattr(setup, "training_batches", batches)
         train(small_run, tmp_path / name)
         # The first step is the compilation; the last two batches are there before their steps, read ahead.
         lines = read_metrics(tmp_path / name, "train")[1:-2]
@@ -295,7 +295,7 @@ def test_a_signal_saves_between_two_saves_and_ends_a_validation(small_run, tmp_p
 
     with monkeypatch.context() as patched:
         if within == "training":
-            patched.setattr(loop, "training_batches", interrupted(training_batches))
+            patched.setattr(setup, "training_batches", interrupted(training_batches))
         else:
             patched.setattr(evaluator, "evaluation_batches", interrupted(evaluation_batches))
         with pytest.raises(

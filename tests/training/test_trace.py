@@ -14,7 +14,7 @@ import jax
 import ml_collections
 import pytest
 
-from stlight_jax.training import loop, trace
+from stlight_jax.training import setup, trace
 from stlight_jax.training.loop import train
 from tests.conftest import ROOT
 from tests.training.runs import command, losses
@@ -84,7 +84,7 @@ def test_a_trace_that_would_begin_after_the_end_is_said(said):
 
 def test_an_error_closes_the_trace(small_run, tmp_path, monkeypatch, said):
     small_run.profile.update(steps=100, first=0)
-    training_batches = loop.training_batches
+    training_batches = setup.training_batches
 
     def batches(*arguments):
         for number, batch in enumerate(training_batches(*arguments)):
@@ -92,7 +92,7 @@ def test_an_error_closes_the_trace(small_run, tmp_path, monkeypatch, said):
                 raise OSError("the disk is gone")
             yield batch
 
-    monkeypatch.setattr(loop, "training_batches", batches)
+    monkeypatch.setattr(setup, "training_batches", batches)
     with pytest.raises(OSError, match="the disk is gone"):
         train(small_run, tmp_path / "broken")
     assert steps_in(tmp_path / "broken" / "profile") == [2, 3]
