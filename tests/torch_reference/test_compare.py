@@ -35,7 +35,8 @@ def test_the_whole_comparison_as_a_user_runs_it(tmp_path):
     ours, theirs = (np.array(results["curves"][name]) for name in ("jax", "torch"))
     assert len(ours) == len(theirs) == 500
     assert ours[0] == pytest.approx(theirs[0], rel=1e-5)
-    assert ours[0] > 3 * ours[-50:].mean()  # it has learnt something
+    # Both learn: the start is the last frame, the end beats the best constant image (28.72 a frame of 32 x 32, see `eval.py`).
+    assert ours[-50:].mean() < 28.72 / 32**2 < ours[0]
     assert ours[-50:].mean() == pytest.approx(theirs[-50:].mean(), rel=compare.CURVE_TOLERANCE)
     assert "gradients" in result.stdout
     assert (tmp_path / "parity.png").stat().st_size > 10_000

@@ -21,7 +21,12 @@ from safetensors.torch import save_file  # noqa: E402
 from stlight_jax.torch_reference.network import NetworkConfig, STLight  # noqa: E402
 
 NETWORK = NetworkConfig(10, 10, 1, 1, hidden_dim=8, depth=2, patch_size=2, near_kernel=3, far_kernel=5)
-FLAGS = ("--config=configs/moving_mnist.py:tiny", "--config.model.hidden_dim=8", "--config.model.depth=2")
+FLAGS = (
+    "--config=configs/moving_mnist.py:tiny",
+    "--config.model.hidden_dim=8",
+    "--config.model.depth=2",
+    "--config.model.shortcut=none",
+)
 FIRST = "patch_encoder.conv.weight"
 
 
