@@ -11,6 +11,7 @@ from etils import epath
 from stlight_jax.data.covariates import packed
 from stlight_jax.data.formats.input_files import open_sequences
 from stlight_jax.data.formats.types import FrameSource, ReadOptions
+from stlight_jax.data.formats.unlike_quantities import common_units
 from stlight_jax.data.moments import moment_on_axis
 from stlight_jax.data.raw_clips import ClipReader, RawClip, RawSplit
 from stlight_jax.data.resize import resize_valid
@@ -115,6 +116,7 @@ class FramesReader(ClipReader):
             "value_range": None if declared is None else list(declared),
             "fill": first.fill,
             "step": first.step,
+            "units": common_units(self._sequences),
             "sizes": sorted({sequence.shape[:2] for sequence in self._sequences}),
             "times": self._times(),
             "options": self._options.as_json(),

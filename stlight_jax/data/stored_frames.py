@@ -178,6 +178,7 @@ class PreparedData:
             "training_sha256": _checksum(self.clips("train").frames.table, digest),
             "statistics": table["statistics"],
             "raw": epath.Path(metadata.get("raw", self.folder)).name,
+            "units": metadata.get("units", ""),  # unknown in frames kept by earlier versions
             "folder": str(self.folder),
         }
 

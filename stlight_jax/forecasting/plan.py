@@ -12,6 +12,7 @@ from stlight_jax.data.available_memory import memory_available
 from stlight_jax.data.continued_times import continue_times
 from stlight_jax.data.formats.joined_files import NOT_JOINED
 from stlight_jax.data.formats.types import FrameSource
+from stlight_jax.data.formats.unlike_quantities import common_units
 from stlight_jax.data.suspicion import ValueSurvey
 from stlight_jax.data.ticks import assign_ticks, format_duration, sampling_step
 from stlight_jax.data.times import TimeAxis, time_text
@@ -63,9 +64,7 @@ class ForecastPlan:
     @property
     def unit(self) -> str:
         """The name of the data's units; "" if the files name none, or several."""
-        units = {source.original.info.meaning[:1] for source in self.sources}
-        (unit,) = (units.pop() or ("",)) if len(units) == 1 else ("",)
-        return "" if unit == "1" else unit
+        return common_units([source.original for source in self.sources])
 
     def knows_truth(self, source: int) -> bool:
         """Whether a true frame of any forecast of a source is known."""

@@ -3,10 +3,13 @@
 from collections.abc import Iterable
 from typing import Any
 
+from absl import logging
+
 from stlight_jax.console.messages import print_message
 from stlight_jax.console.progress import Progress
 from stlight_jax.data.formats.file_format import FileFormat
 from stlight_jax.data.formats.output_spec import OutputSpec
+from stlight_jax.data.formats.unlike_quantities import remark_on_units
 from stlight_jax.data.reading_flags import name_flags
 from stlight_jax.errors import InputError
 from stlight_jax.evaluation.eval_steps import threshold_scores
@@ -42,6 +45,9 @@ def predict(request: Request, forecaster: Forecaster) -> dict[str, Any]:
     outputs = Outputs(request, plan, forecaster)
     outputs.check()
     print_plan(plan, outputs, model.in_frames)
+    units = remark_on_units(plan.unit, forecaster.description.get("data", {}).get("units", ""))
+    if units:
+        logging.warning("%s", units)
 
     # 2. The forecasts.
     total = sum(map(len, plan.starts))

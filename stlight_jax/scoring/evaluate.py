@@ -6,10 +6,12 @@ from typing import Any
 
 import jax
 import numpy as np
+from absl import logging
 from etils import epath
 
 from stlight_jax.config import RunConfig
 from stlight_jax.console.messages import print_message
+from stlight_jax.data.formats.unlike_quantities import remark_on_units
 from stlight_jax.data.load import check_config, network_config, open_test, open_training
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.data.sequences import Sequences, check_targets, fingerprint
@@ -245,6 +247,9 @@ def _check_against_training(source: Sequences, scaling: Scaling, trained_on: dic
             f"{name}: the data have changed since training, so that test frames may be among the training frames; restore the "
             "old data, or give --data_root to evaluate on the new ones"
         )
+    units = remark_on_units(source.description.get("units", ""), trained_on.get("units", ""))
+    if units:
+        logging.warning("%s: %s", name, units)
     return {**source.description, "remark": "The network was trained on other data than the data set of these test frames."}
 
 
@@ -298,7 +303,8 @@ def _present(run: _Run, results: dict[str, Any], samples: Samples) -> tuple[str,
     channels = run.network.out_channels
     errors = [shown.prediction - shown.truth, *(part for clip in clips for part in clip.errors)]
     true_frames = [part[..., :channels] for part in true_frames]
-    display = FrameDisplay.of(true_frames, channels, samples.scaling.untransformed, errors=errors)
+    unit = results["test_set"].get("units", "")
+    display = FrameDisplay.of(true_frames, channels, samples.scaling.untransformed, unit, errors)
     pictures.draw_strip(folder / STRIP, shown.inputs[0], shown.truth[0], shown.prediction[0], display)
     pictures.animate(folder / ANIMATION, *shown, display)
     log = {kind: read_metrics(run.workdir.path, kind) for kind in ("train", "validation")}

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from stlight_jax import InputError
+from stlight_jax.data.load import open_training
 from stlight_jax.data.scaling import Scaling
 from tests.data.test_suspicion import field, in_corner
+from tests.data.window_arrays import load
 from tests.forecasting.line import Line, movie, run, saved
 
 FLOATS = Scaling("float32", (0.0,), (255.0,), missing=True, filling=(0.5,))
@@ -116,3 +118,33 @@ def test_predictions_far_outside_the_trained_range_are_counted(tmp_path, capsys)
     start = "20 of 160 predicted values (12.5 %) are far outside 0 to 255, the range of the training data"
     assert remark.startswith(f"{start}; the lowest is 0, the highest 400;")
     assert json.loads(pathlib.Path("a.json").read_text())["values_far_outside"] == 20
+
+
+@pytest.mark.parametrize(
+    ("trained", "found", "warns"),
+    [
+        ("K", "degC", True), ("degrees_Celsius", "kelvin", True), ("m/s", "km h-1", True),
+        ("degC", "celsius", False), ("m/s", "m s**-1", False), ("K", "", False), ("", "degC", False),
+    ],
+)  # fmt: skip
+def test_units_that_differ_from_those_of_training_are_named_before_the_first_forecast(
+    tmp_path, caplog, monkeypatch, trained, found, warns
+):
+    """Also where the values themselves would not show it."""
+    xarray = pytest.importorskip("xarray")
+    frames = np.random.default_rng(0).random((6, 8, 10), np.float32)
+    xarray.Dataset({"t2m": (("time", "lat", "lon"), frames, {"units": found})}).to_netcdf(tmp_path / "a.nc")
+    model = Line(scaling=FLOATS, data={"units": trained})
+    warnings_before = []
+    monkeypatch.setattr(model, "of", lambda *args: warnings_before.append(list(caplog.messages)) or Line.of(model, *args))
+    run(tmp_path / "a.nc", model)
+    expected = f"the frames have units {found!r}, and the network was trained on {trained!r}; convert the frames"
+    assert [message.startswith(expected) for message in warnings_before[0]] == [True] * warns
+
+
+def test_the_units_of_training_frames_are_stored_with_the_training(tmp_path):
+    xarray = pytest.importorskip("xarray")
+    frames = np.random.default_rng(0).random((60, 6, 5))
+    xarray.Dataset({"t2m": (("time", "lat", "lon"), frames, {"units": "K"})}).to_netcdf(tmp_path / "a.nc")
+    training, validation = open_training(load("frames", tmp_path / "a.nc", prepared=str(tmp_path / "kept")))
+    assert (training.description["units"], validation.description["units"]) == ("K", "K")

@@ -40,6 +40,30 @@ def check_quantities(sources: Sequence[FrameSource]) -> list[FrameSource]:
     return list(sources)
 
 
+def common_units(sources: Sequence[FrameSource]) -> str:
+    """Returns the units of sequences as their files name them; "" if they name none, several or "1"."""
+    first, *others = {source.info.meaning[0].strip() if source.info.meaning else "" for source in sources}
+    return "" if others or first == "1" else first
+
+
+def remark_on_units(found: str, trained: str) -> str:
+    """Compares the units of frames with those of the training data.
+
+    Args:
+      found: of the frames; "" if unknown.
+      trained: of the training data; "" if unknown.
+
+    Returns:
+      A warning that names both; "" if they are the same, or one is unknown.
+    """
+    if not found or not trained or _canonical(found) == _canonical(trained):
+        return ""
+    return (
+        f"the frames have units {found!r}, and the network was trained on {trained!r}; convert the frames, or correct their "
+        "attribute units; the prediction may be meaningless"
+    )
+
+
 def _variable(source: FrameSource) -> str:
     """Returns the standard name, or else the array's name without numbers."""
     name = source.info.meaning[1] if len(source.info.meaning) > 1 else ""
@@ -47,7 +71,11 @@ def _variable(source: FrameSource) -> str:
 
 
 def _units(source: FrameSource) -> str:
-    """Returns the units in one spelling: "mm/h", "mm h**-1" and "mm h^-1" are "mm h-1"."""
-    text = source.info.meaning[0].strip() if source.info.meaning else ""
-    text = re.sub(r"\s*/\s*([A-Za-z]+)", r" \1-1", re.sub(r"\*\*|\^", "", text))
+    """Returns the units in one spelling."""
+    return _canonical(source.info.meaning[0] if source.info.meaning else "")
+
+
+def _canonical(text: str) -> str:
+    """Returns units in one spelling: "mm/h", "mm h**-1" and "mm h^-1" are "mm h-1"."""
+    text = re.sub(r"\s*/\s*([A-Za-z]+)", r" \1-1", re.sub(r"\*\*|\^", "", text.strip()))
     return _CANONICAL.get(text.lower(), re.sub(r"\bhr\b", "h", " ".join(text.split())))
