@@ -35,6 +35,7 @@ from stlight_jax.parallel.launchers import AXIS, make_launcher
 from stlight_jax.runs import checkpoint
 from stlight_jax.runs.workdir import Workdir
 from stlight_jax.training.averaged_statistics import BATCHES, make_statistics_step
+from stlight_jax.training.crop_choice import OPEN, choose_crop
 from stlight_jax.training.schedule import make_schedule
 from stlight_jax.training.shortcut_choice import choose_shortcut, fitted_linear, leaves_choices
 from stlight_jax.training.state import TrainState, create_state, make_optimizer
@@ -54,6 +55,7 @@ _CHOICES = (
     ("model", "patch_size", 0),
     ("data", "periods", AUTO),
     ("data", "clip", AUTO),
+    ("data", "crop", OPEN),
     ("train", "batch_size", 0),
 )
 _VALIDATIONS = 20  # of a run whose config leaves their number open
@@ -107,9 +109,7 @@ class TrainingSetup:
                 f"model.out_channels is {model.out_channels}; expected at most {channels - covariates}, the channels of the "
                 "data without those of data.clock and data.static, which no network predicts"
             )
-        pixels = math.prod(self.training.shape[1:3])
-        train = checked.train.for_data(pixels, len(self.training), len(self.launcher.devices))
-        config = _reported(checked, dataclasses.replace(checked, model=model, train=train))
+        config = _reported(checked, dataclasses.replace(checked, model=model))
         if leaves_choices(config):
             chosen, linear_fit = choose_shortcut(config, self.training, self.validation, self.launcher)
             if linear_fit is not None:
@@ -117,7 +117,12 @@ class TrainingSetup:
             if chosen.data != config.data:
                 self.training, self.validation = with_history(chosen, self.training, self.validation)
             config = chosen
-        self.config = config
+        with_crop = choose_crop(config, self.training, self.validation, self.launcher)
+        if getattr(with_crop.data, "crop", 0) > 0 and with_crop.data != config.data:
+            self.training, _ = open_training(with_crop)
+        pixels = math.prod(self.training.shape[1:3])
+        train = with_crop.train.for_data(pixels, len(self.training), len(self.launcher.devices))
+        self.config = config = _reported(config, dataclasses.replace(with_crop, train=train))
         model_config = network_config(config)
         for section, horizon in (("train", config.train.horizon), ("evaluation", config.evaluation.horizon)):
             check_horizon(f"{section}.horizon", horizon, model_config, covariates)

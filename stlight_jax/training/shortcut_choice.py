@@ -70,18 +70,16 @@ def choose_shortcut(config: RunConfig, training: Sequences, validation: Sequence
     kinds = KINDS if config.model.shortcut == AUTO else ("linear",)
     choices = [(kind, periods) for kind in kinds for periods in _periods_to_try(config, kind, training)]
     errors, fits, windows = {}, {}, 0
+    params: dict[str, Any]
     for kind, periods in choices:
         candidate = _with_choice(config, kind, periods)
         sequences = with_history(candidate, training, validation) if _is_open(config) else (training, validation)
-        model = network_config(candidate)
-        length = sequences[1].shape[0]
-        kept = shorter_sequence(model, length, min(model.out_frames, horizon_of(model, length)))
-        sample = EvenlySpaced(sequences[1], _MOST_WINDOWS, kept)
-        params: dict[str, Any] = {}
+        model, params = network_config(candidate), {}
         if kind == "linear":
             fits[periods] = fitted_linear(model, *sequences)
             params = {"shortcut": {"linear": fits[periods]}}
-        errors[kind, periods], windows = _errors(model, params, sample, launcher), len(sample)
+        sample = sampled(model, sequences[1])
+        errors[kind, periods], windows = shortcut_errors(model, params, sample, launcher), len(sample)
     kind, periods = min(choices, key=lambda choice: errors[choice][MSE.key])
     rows = [(*choice, *(metric.format(of_choice[metric.key]) for metric in (MSE, MAE))) for choice, of_choice in errors.items()]
     title = f"forecasts without a network, {windows:,} validation windows"
@@ -181,9 +179,29 @@ class _ShortcutAlone(STLight):
         return Shortcut(self.config, name="shortcut")(filled, valid)
 
 
-def _errors(model: STLightConfig, params: dict[str, Any], windows: Sequences, launcher: Launcher) -> dict[str, float]:
-    """Returns the metrics of a shortcut's forecasts."""
-    step = launcher.compile_eval_step(make_eval_step(_ShortcutAlone(model), windows.scaling))
+def sampled(model: STLightConfig, validation: Sequences) -> Sequences:
+    """Returns evenly spaced validation sequences, no longer than one pass of a network needs."""
+    length = validation.shape[0]
+    kept = shorter_sequence(model, length, min(model.out_frames, horizon_of(model, length)))
+    return EvenlySpaced(validation, _MOST_WINDOWS, kept)
+
+
+def shortcut_errors(
+    model: STLightConfig, params: dict[str, Any], windows: Sequences, launcher: Launcher, tile: int = 0
+) -> dict[str, float]:
+    """Computes the metrics of a shortcut's forecasts without a network.
+
+    Args:
+      model: The network.
+      params: The parameters of the shortcut.
+      windows: The sequences.
+      launcher: Runs the forecasts on all devices.
+      tile: Side in pixels of the tiles in which it predicts; 0 for whole frames.
+
+    Returns:
+      Key of a metric -> mean over all predicted frames.
+    """
+    step = launcher.compile_eval_step(make_eval_step(_ShortcutAlone(model), windows.scaling, tile=tile))
     title, batch_size = f"shortcut {model.shortcut}", launcher.round_up_batch_size(_BATCH_SIZE)
     sums = evaluate(step, launcher, {"params": params}, windows, batch_size, title)
     assert sums is not None  # nothing abandons it

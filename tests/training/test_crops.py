@@ -7,7 +7,9 @@ from stlight_jax import Forecaster
 from stlight_jax.data.load import check_config, open_test, open_training
 from stlight_jax.runs.metrics_log import read_metrics
 from stlight_jax.scoring.evaluate import evaluate_workdir
+from stlight_jax.training import crop_choice
 from stlight_jax.training.loop import train
+from stlight_jax.training.setup import TrainingSetup
 from tests.data.window_arrays import load
 
 pytestmark = pytest.mark.compiled_fast
@@ -50,3 +52,51 @@ def test_validation_evaluation_and_forecasts_are_in_tiles_unless_whole_frames_ar
         forecaster = Forecaster.load(tmp_path / "run", checkpoint="last", tile=given)
         assert results["overall"]["stlight"]["mse"] == pytest.approx(mse(forecaster, test_set), rel=1e-4)
         assert results["tile"] == shown
+
+
+def drifting(path, height, width, speed):
+    """Smooth shapes that drift to the right in a noisy film, as 60 frames of uint8."""
+    random = np.random.default_rng(1)
+    noise = random.normal(size=(height, width + 60 * speed))
+    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(noise.shape[1])[None])
+    smooth = np.fft.ifft2(np.fft.fft2(noise) * np.exp(-((frequency * 50) ** 2))).real
+    scene = 128 + 40 * smooth / smooth.std()
+    frames = np.stack([scene[:, 60 * speed - speed * t :][:, :width] for t in range(60)])
+    path.mkdir()
+    np.save(path / "a.npy", np.clip(frames + random.normal(size=frames.shape, scale=4), 0, 255).astype(np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("height", "speed", "shortcut", "sees", "crop"),
+    [
+        (96, 1, "flow", "frames", 48),
+        (96, 16, "flow", "frames", 0),
+        (96, 1, "linear", "frames", 48),
+        (96, 1, "linear", "changes", 0),
+        (96, 1, "none", "frames", 0),
+        (94, 1, "flow", "frames", 0),
+    ],
+    ids=["slow", "fast", "fit", "changes", "no shortcut", "small"],
+)
+def test_own_frames_are_cropped_if_they_are_large_and_move_and_tiles_show_the_motion(
+    tmp_path, capsys, height, speed, shortcut, sees, crop
+):
+    drifting(tmp_path / "raw", height, 128, speed)
+    config = load("frames", tmp_path / "raw", prepared=str(tmp_path / "kept"), clip="none", periods="")
+    config.model.update(hidden_dim=8, depth=6, patch_size=2, shortcut=shortcut, input=sees)
+    config.train.batch_size = 8
+    setup = TrainingSetup(config)
+    assert setup.config.data.crop == crop
+    assert setup.training.shape[1:3] == ((crop, crop) if crop else (height, 128))
+    assert ("motion goes beyond tiles of 48 x 48" in capsys.readouterr().err) == (speed == 16)
+
+
+def test_a_given_crop_and_many_windows_are_left_alone(tmp_path, monkeypatch):
+    drifting(tmp_path / "raw", 96, 96, 1)
+    config = load("frames", tmp_path / "raw", prepared=str(tmp_path / "kept"), clip="none", periods="", crop=0)
+    config.model.update(hidden_dim=8, depth=2, patch_size=2, shortcut="linear", input="frames")
+    config.train.batch_size = 8
+    assert TrainingSetup(config).config.data.crop == 0
+    config.data.crop = -1
+    monkeypatch.setattr(crop_choice, "_FEW_WINDOWS", 38)  # windows of 5 in the 42 frames of training
+    assert TrainingSetup(config).config.data.crop == 0

@@ -20,7 +20,8 @@ def test_a_run_on_a_short_file_keeps_the_windows_that_it_has_chosen(tmp_path, ca
     shown = " ".join(capsys.readouterr().err.split())
     windows = "model.in_frames=4, model.out_frames=4, data.validation_fraction=0.2, data.test_fraction=0.2"
     assert f"chosen for the data: {windows} " in shown
-    assert "chosen for the data: model.in_channels=1, model.out_channels=1, model.patch_size=1, train.batch_size=" in shown
+    assert "chosen for the data: model.in_channels=1, model.out_channels=1, model.patch_size=1 " in shown
+    assert "chosen for the data: data.crop=0, train.batch_size=" in shown
     assert (described["model"]["in_frames"], described["model"]["out_frames"], described["model"]["patch_size"]) == (4, 4, 1)
     assert (described["data"]["validation_fraction"], described["data"]["test_fraction"]) == (0.2, 0.2)
     assert open_test(check_config(described)).shape == (8, 8, 9, 1)

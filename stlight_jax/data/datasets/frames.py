@@ -135,9 +135,9 @@ class FramesSection(Section, name="data"):
     crop: Annotated[
         int,
         Key(
-            "Side of a random square cut from training sequences; 0 keeps whole frames. Where the network's receptive field "
-            "exceeds it, forecasts are made in tiles of this side.",
-            least=0,
+            "Side of a random square cut from training sequences; 0 keeps whole frames, -1 chooses by the number and the size "
+            "of the frames. Where the network's receptive field exceeds it, forecasts are made in tiles of this side.",
+            least=-1,
         ),
     ] = 0
     flips: Annotated[bool, Key("Whether training sequences are mirrored at random.")] = False
@@ -170,8 +170,8 @@ class Frames(Dataset):
         """Opens windows of the training and the validation frames; see `Dataset`."""
         data = _open(section)
         training: Sequences = self._windows(data, section, "train", length, seed)
-        if section.crop or section.flips:
-            training = AugmentedSequences(training, section.crop, section.flips, seed)
+        if section.crop > 0 or section.flips:
+            training = AugmentedSequences(training, max(section.crop, 0), section.flips, seed)
         return training, self._windows(data, section, "validation", validation_length)
 
     def open_test(self, section: FramesSection, length: int) -> Sequences:

@@ -1,0 +1,51 @@
+"""The side of training crops where a config leaves it to the data."""
+
+import dataclasses
+
+from stlight_jax.config.run_config import RunConfig
+from stlight_jax.console.messages import print_message
+from stlight_jax.data.load import network_config
+from stlight_jax.data.sequences import Sequences
+from stlight_jax.metrics.pixel_errors import MSE
+from stlight_jax.model.tiling import crop_tile
+from stlight_jax.parallel.launchers import Launcher
+from stlight_jax.training.shortcut_choice import sampled, shortcut_errors
+
+OPEN = -1  # the value of data.crop that leaves the choice to the start of a run
+_SIDE = 48
+_FEW_WINDOWS = 2000
+_MOST_LOSS = 1.01  # of the flow in tiles, relative to its MSE in whole frames
+
+
+def choose_crop(config: RunConfig, training: Sequences, validation: Sequences, launcher: Launcher) -> RunConfig:
+    """Replaces an open `data.crop`: crops where large frames are few and something moves in them, else whole frames.
+
+    On a night of radar (104 windows of 104 x 104 pixels), crops of 48 pixels lowered the test MSE of the linear shortcut
+    and its network from 11.2 to 9.6, and that of the flow and its network from 6.6 to 6.3. A network that sees changes, or
+    frames of one scene at rest, may learn what happens where, and keeps whole frames.
+
+    Args:
+      config: The config, with the shortcut and the input of the network.
+      training: Training sequences.
+      validation: Validation sequences.
+      launcher: Runs the flow's forecasts on all devices.
+
+    Returns:
+      The config with `data.crop`; the same if the key is given, or the data set has none.
+    """
+    if getattr(config.data, "crop", 0) != OPEN:
+        return config
+    model = network_config(config)
+    moves = model.shortcut == "flow" or (model.shortcut != "none" and model.input == "frames")
+    crop = _SIDE if moves and len(training) < _FEW_WINDOWS and min(training.shape[1:3]) >= 2 * _SIDE else 0
+    tile = crop_tile(model, crop)
+    if tile and model.shortcut == "flow":
+        windows = sampled(model, validation)
+        whole, tiled = (shortcut_errors(model, {}, windows, launcher, side)[MSE.key] for side in (0, tile))
+        if not tiled <= _MOST_LOSS * whole:
+            print_message(
+                f"motion goes beyond tiles of {tile} x {tile}: in them, the MSE of the flow is {MSE.format(tiled)}, in whole "
+                f"frames {MSE.format(whole)}; the network trains on whole frames"
+            )
+            crop = 0
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, crop=crop))
