@@ -19,7 +19,6 @@ from stlight_jax.config.run_config import RunConfig, course_differences
 from stlight_jax.console.messages import print_message
 from stlight_jax.data.datasets.all_datasets import find_dataset
 from stlight_jax.data.load import check_config, network_config, open_training, with_history, with_windows
-from stlight_jax.data.periods import AUTO
 from stlight_jax.data.pipeline import steps_per_epoch, training_batches
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.data.sequences import check_targets, fingerprint
@@ -35,29 +34,13 @@ from stlight_jax.parallel.launchers import AXIS, make_launcher
 from stlight_jax.runs import checkpoint
 from stlight_jax.runs.workdir import Workdir
 from stlight_jax.training.averaged_statistics import BATCHES, make_statistics_step
-from stlight_jax.training.crop_choice import OPEN, choose_crop
+from stlight_jax.training.crop_choice import choose_crop
+from stlight_jax.training.open_keys import with_earlier_choices, with_report
 from stlight_jax.training.schedule import make_schedule
 from stlight_jax.training.shortcut_choice import choose_shortcut, fitted_linear, leaves_choices
 from stlight_jax.training.state import TrainState, create_state, make_optimizer
 from stlight_jax.training.step import configured_training
 
-# Section, key and the value that leaves the choice to the start of a run.
-_CHOICES = (
-    ("model", "in_frames", 0),
-    ("model", "out_frames", 0),
-    ("data", "split", AUTO),
-    ("data", "validation_fraction", 0),
-    ("data", "test_fraction", 0),
-    ("model", "shortcut", AUTO),
-    ("model", "input", AUTO),
-    ("model", "in_channels", 0),
-    ("model", "out_channels", 0),
-    ("model", "patch_size", 0),
-    ("data", "periods", AUTO),
-    ("data", "clip", AUTO),
-    ("data", "crop", OPEN),
-    ("train", "batch_size", 0),
-)
 _VALIDATIONS = 20  # of a run whose config leaves their number open
 
 
@@ -88,7 +71,7 @@ class TrainingSetup:
     def __init__(
         self, config: ml_collections.ConfigDict, started_with: Mapping[str, Any] | None = None, keep_length: bool = False
     ):
-        checked = _with_earlier_choices(check_config(config), started_with, keep_length)
+        checked = with_earlier_choices(check_config(config), started_with, keep_length)
         # Before the data are opened: a misspelt key should be reported at once.
         network_config(checked)
         self.launcher = make_launcher(checked.parallel.launcher)
@@ -97,7 +80,7 @@ class TrainingSetup:
         if checked.train.batch_size:
             self.launcher.check_batch_size("train.batch_size", checked.train.batch_size, checked.train.accumulate)
         if started_with is None:
-            checked = _reported(checked, with_windows(checked))
+            checked = with_report(checked, with_windows(checked))
         self.training, self.validation = open_training(checked)
         agreement.assert_same_on_all_processes("the training data", self.training.description["sha256"])
         agreement.assert_same_on_all_processes("the validation data", functools.partial(fingerprint, self.validation))
@@ -109,7 +92,7 @@ class TrainingSetup:
                 f"model.out_channels is {model.out_channels}; expected at most {channels - covariates}, the channels of the "
                 "data without those of data.clock and data.static, which no network predicts"
             )
-        config = _reported(checked, dataclasses.replace(checked, model=model))
+        config = with_report(checked, dataclasses.replace(checked, model=model))
         if leaves_choices(config):
             chosen, linear_fit = choose_shortcut(config, self.training, self.validation, self.launcher)
             if linear_fit is not None:
@@ -122,7 +105,7 @@ class TrainingSetup:
             self.training, _ = open_training(with_crop)
         pixels = math.prod(self.training.shape[1:3])
         train = with_crop.train.for_data(pixels, len(self.training), len(self.launcher.devices))
-        self.config = config = _reported(config, dataclasses.replace(with_crop, train=train))
+        self.config = config = with_report(config, dataclasses.replace(with_crop, train=train))
         model_config = network_config(config)
         for section, horizon in (("train", config.train.horizon), ("evaluation", config.evaluation.horizon)):
             check_horizon(f"{section}.horizon", horizon, model_config, covariates)
@@ -209,34 +192,6 @@ class TrainingSetup:
         """Returns the state before the first step, with random weights that depend on `train.seed` alone."""
         optimizer = make_optimizer(self.config.optimizer)
         return create_state(self.model, optimizer, self.config.train.seed, self.training.shape[1:], self.keeps_average)
-
-
-def _with_earlier_choices(config: RunConfig, started_with: Mapping[str, Any] | None, keep_length: bool) -> RunConfig:
-    """Replaces keys that leave a choice to the start of the run by what a resumed run has chosen."""
-    if started_with is None:
-        return config
-    earlier = check_config(started_with)
-    chosen: dict[str, dict[str, Any]] = {"train": {}}
-    for section, key, left_open in _CHOICES:
-        if getattr(getattr(config, section), key, None) == left_open:
-            chosen.setdefault(section, {})[key] = getattr(getattr(earlier, section), key)
-    if keep_length:
-        chosen["train"] = {key: getattr(earlier.train, key) for key in ("steps", "checkpoint_every")}
-    sections = {name: dataclasses.replace(getattr(config, name), **values) for name, values in chosen.items()}
-    return dataclasses.replace(config, **sections)
-
-
-def _reported(left_open: RunConfig, chosen: RunConfig) -> RunConfig:
-    """Prints the keys that are chosen from the data, and returns the config with them."""
-    before, after = left_open.to_dict(), chosen.to_dict()
-    changes = [
-        f"{section}.{key}={after[section][key]}"
-        for section, key, _ in _CHOICES
-        if after[section].get(key) != before[section].get(key)
-    ]
-    if changes:
-        print_message(f"chosen for the data: {', '.join(changes)}")
-    return chosen
 
 
 def _validation_tile(config: RunConfig, model: STLightConfig, size: tuple[int, int]) -> int:
