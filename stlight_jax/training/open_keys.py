@@ -1,4 +1,4 @@
-"""Config keys that leave a choice to the start of a run: which there are, what was chosen, and that a resumed run keeps it."""
+"""Config keys that leave a choice to the start of a run: their list, the report of a choice, and its reuse on resuming."""
 
 import dataclasses
 from collections.abc import Mapping
