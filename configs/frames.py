@@ -34,7 +34,7 @@ def get_config(size: str = "tiny") -> ml_collections.ConfigDict:
     config.model.patch_size = 0  # by their size
     config.model.shortcut = config.model.input = config.data.periods = "auto"
     config.data.clip = "auto"
-    config.data.crop = -1  # 48 pixels of few, large frames with motion, else whole frames
+    config.data.crop = -1  # 32 pixels of few, large frames with motion, else whole frames
     config.train.batch_size = 0  # 8 to 32, by the size of the frames
     config.train.loss = "both"
     config.train.epochs = 20

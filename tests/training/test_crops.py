@@ -69,9 +69,9 @@ def drifting(path, height, width, speed):
 @pytest.mark.parametrize(
     ("height", "speed", "shortcut", "sees", "crop"),
     [
-        (96, 1, "flow", "frames", 48),
+        (96, 1, "flow", "frames", 32),
         (96, 16, "flow", "frames", 0),
-        (96, 1, "linear", "frames", 48),
+        (96, 1, "linear", "frames", 32),
         (96, 1, "linear", "changes", 0),
         (96, 1, "none", "frames", 0),
         (94, 1, "flow", "frames", 0),
@@ -88,7 +88,7 @@ def test_own_frames_are_cropped_if_they_are_large_and_move_and_tiles_show_the_mo
     setup = TrainingSetup(config)
     assert setup.config.data.crop == crop
     assert setup.training.shape[1:3] == ((crop, crop) if crop else (height, 128))
-    assert ("motion goes beyond tiles of 48 x 48" in capsys.readouterr().err) == (speed == 16)
+    assert ("motion goes beyond tiles of 32 x 32" in capsys.readouterr().err) == (speed == 16)
 
 
 def test_a_given_crop_and_many_windows_are_left_alone(tmp_path, monkeypatch):
