@@ -22,7 +22,7 @@ _FILES = (
 
 def copy_sources(folder: pathlib.Path) -> pathlib.Path:
     """Copies what is packed to a folder, in which building leaves its own folders."""
-    for name in ("stlight_jax", "configs"):
+    for name in ("stlight_jax", "configs", "examples"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
     for name in _FILES:
         if (ROOT / name).exists():

@@ -20,7 +20,7 @@ def test_setup_cfg_lists_all_packages():
     parser = configparser.ConfigParser()
     parser.read(ROOT / "setup.cfg")
     folders = {path.parent.relative_to(ROOT) for path in PACKAGE.rglob("*.py")}
-    wanted = {".".join(folder.parts) for folder in folders} | {"stlight_jax.configs"}
+    wanted = {".".join(folder.parts) for folder in folders} | {"stlight_jax.configs", "stlight_jax.examples"}
     assert parser["options"]["packages"].split() == sorted(wanted)
 
 
@@ -32,19 +32,22 @@ def sources(tmp_path_factory):
 def packed_files(sources):
     """The files of an archive, data included, under the names that they have in a wheel."""
     files = {path.relative_to(sources).as_posix() for path in (sources / "stlight_jax").rglob("*") if path.is_file()}
-    return files | {f"stlight_jax/configs/{path.name}" for path in (sources / "configs").glob("*.py")}
+    beside = [*(sources / "configs").glob("*.py"), *(sources / "examples").glob("*.py"), *(sources / "examples/data").iterdir()]
+    return files | {f"stlight_jax/{path.relative_to(sources).as_posix()}" for path in beside}
 
 
 def test_the_wheel_has_all_files_of_the_package_and_no_others(sources, tmp_path):
     expected = packed_files(sources)
     assert {"stlight_jax/py.typed", "stlight_jax/inference/shipped/tiny.stlight", "stlight_jax/configs/kth.py"} < expected
+    assert {"stlight_jax/examples/data/knmi_radar.npz", "stlight_jax/examples/data/README.md"} < expected
     names = zipfile.ZipFile(build(sources, "wheel", tmp_path)).namelist()
     assert {name for name in names if ".dist-info/" not in name} == expected
     assert any(name.endswith("licenses/stlight_jax/data/digits/LICENSE") for name in names)
 
 
 def test_the_sdist_has_all_files_of_the_package_and_the_entry_points(sources, tmp_path):
-    expected = {name.replace("stlight_jax/configs/", "configs/") for name in packed_files(sources)}
+    beside = ("stlight_jax/configs/", "stlight_jax/examples/")
+    expected = {name.removeprefix("stlight_jax/") if name.startswith(beside) else name for name in packed_files(sources)}
     with tarfile.open(build(sources, "sdist", tmp_path)) as archive:
         names = {member.name.partition("/")[2] for member in archive.getmembers() if member.isfile()}
     assert expected | {"train.py", "eval.py", "setup.cfg", "pyproject.toml", "LICENSE"} <= names
