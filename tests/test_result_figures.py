@@ -1,0 +1,91 @@
+"""Figures on pages are those of recorded results."""
+
+import importlib.util
+import json
+import re
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.test_documented_commands import check, commands_of
+from tests.test_real_data import real_data
+
+spec = importlib.util.spec_from_file_location("gallery", ROOT / "benchmarks" / "gallery.py")
+gallery = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(gallery)
+PAGES_OF_RUNS = {
+    "fmi_radar": "fmi_2017", "kitti": "kitti", "knmi_radar": "knmi_flow", "kth": "kth", "taxinyc": "taxinyc",
+    "taxinyc_raw": "taxinyc_raw", "temperature": "climate",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", sorted(gallery.pages()), ids=lambda path: path.stem)
+def test_pages_of_results_are_as_written_by_the_benchmark(path):
+    assert path.read_text() == gallery.pages()[path], "run: python benchmarks/gallery.py"
+
+
+@pytest.mark.parametrize(("page", "run"), PAGES_OF_RUNS.items())
+def test_a_page_of_the_gallery_has_the_command_of_the_benchmark(page, run):
+    text = (ROOT / "benchmarks" / "gallery" / f"{page}.md").read_text()
+    train, evaluate = commands_of(re.search(r"```sh\n(.*?)```", text, re.DOTALL)[1])
+    expected = real_data.RUNS[run]
+    config = check(train).config
+    for key, value in expected.keys.items():
+        section, name = key.split(".")
+        assert config[section][name] == value, key
+    assert {word.split("=")[0] for word in train if word.startswith("--config.")} == {
+        "--config.data.root", *(f"--config.{key}" for key in expected.keys)
+    }  # fmt: skip
+    assert set(evaluate[3:]) == {"--checkpoint=best", *expected.evaluation}
+
+
+def cells(page, label):
+    """The cells of the rows of a page's table that begin with a label."""
+    rows = [line.strip("| ").split(" | ") for line in (ROOT / page).read_text().splitlines() if line.startswith(f"| {label} |")]
+    assert rows, label
+    return rows
+
+
+def number(text):
+    return float(re.match(r"[\d.,]+", text)[0].replace(",", ""))
+
+
+@pytest.mark.parametrize(("row", "size", "phase"), [
+    ("training step, d 256, depth 16, batch 4", "d256", "train"),
+    ("prediction, batch 4", "d256", "throughput"),
+    ("prediction, batch 1", "d256", "latency"),
+    ("training step, `XS` (d 800, depth 16), batch 2", "XS", "train"),
+    ("prediction, batch 2", "XS", "throughput"),
+    ("prediction, batch 1", "XS", "latency"),
+])  # fmt: skip
+def test_speeds_are_recorded_medians(row, size, phase):
+    summary = json.loads((ROOT / "benchmarks" / "results" / "speed" / f"speed_{size}.json").read_text())["summary"]
+    medians = {mode: 1000 * figures["median"] for mode, figures in summary["seconds"][phase].items()}
+    torch = min(value for mode, value in medians.items() if mode.startswith("torch:"))
+    ours, best, ratio = map(number, cells("docs/explanation/speed.md", row)[size == "XS" and phase == "latency"][1:4])
+    assert (ours, best) == (round(medians["jax:auto"]), round(torch))
+    assert ratio == round(torch / medians["jax:auto"], 1)
+
+
+@pytest.mark.parametrize(("row", "program"), [
+    ("MMNIST L, bfloat16, v5e 4x4", "MMNIST L, bfloat16, v5e 4x4, 16 per chip"),
+    ("on v5e 16x16, 256 chips", "v5e 16x16"),
+    ("on v4 2x2x4, 16 chips", "v4 2x2x4"),
+    ("on v6e 4x4", "v6e 4x4"),
+    ("float32", "float32"),
+    ("depthwise convolutions as sums of taps", "depthwise as tap sums"),
+    ("`rematerialise=blocks`", "blocks rematerialised"),
+    ("XS", "XS"),
+    ("KTH L, 4 per chip", "KTH L, 4 per chip"),
+])  # fmt: skip
+def test_bounds_on_tpus_are_recorded_ones(row, program):
+    record = json.loads((ROOT / "benchmarks" / "results" / "tpu" / "tpu.json").read_text())["programs"][program]
+    bound = record["bound_not_a_measurement"]
+    ((_, memory, tera, giga, least, most),) = cells("docs/explanation/tpu_bounds.md", row)
+    recorded = (
+        (memory, record["memory"]["total"] / 2**30), (tera, record["flops"] / 1e12), (giga, record["bytes_moved"] / 1e9),
+        (least, 1000 * bound["seconds_per_step"]), (most, bound["sequences_per_second"]),
+    )  # fmt: skip
+    for shown, value in recorded:
+        assert number(shown) == pytest.approx(value, rel=0.03), shown
+    assert {"memory": "main memory", "products": "matrix units"}[bound["limited_by"]] in least
