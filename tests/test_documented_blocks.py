@@ -23,7 +23,10 @@ STLIGHT = f"""#!{sys.executable}
 import sys
 from stlight_jax.__main__ import main
 if sys.argv[1] == "train":
-    sys.argv[1:] = [word for word in sys.argv[1:] if not word.startswith("--minutes=")] + ["--config.train.steps=4"]
+    few = ["--config.train.steps=4", "--config.train.checkpoint_every=4"]
+    if "--config=moving_mnist:tiny" in sys.argv:
+        few += ["--config.data.validation_sequences=16", "--config.data.test_sequences=40"]
+    sys.argv[1:] = [word for word in sys.argv[1:] if not word.startswith("--minutes=")] + few
 sys.exit(main())
 """
 SHELL_TOO = {
