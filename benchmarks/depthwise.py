@@ -10,6 +10,7 @@ import functools
 import statistics
 import time
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -33,88 +34,116 @@ _IMPLEMENTATIONS = flags.DEFINE_list(
     f"A selection of {', '.join(IMPLEMENTATIONS)}; on a CPU the gradients of native take minutes.",
 )
 _ROUNDS = flags.DEFINE_integer("rounds", 15, "Turns of each implementation.", lower_bound=1)
-_TORCH = ("torch:nchw", "torch:channels_last")
+TORCH = ("torch:nchw", "torch:channels_last")
+TASKS = ("forward", "input gradient", "filter gradient")
 _CALLS = 5  # per turn, one after the other, so that a GPU does not wait for the next call
-_KERNELS = ((7, 3), (5, 3), (3, 1))  # side, dilation
+KERNELS = ((7, 3), (5, 3), (3, 1))  # side, dilation
 
 
 def main() -> None:
     """Times all implementations in turns and prints their table."""
     if len(_SHAPE.value) != 4 or not all(side.isdigit() and int(side) for side in _SHAPE.value):
         raise InputError(f"--shape is {','.join(_SHAPE.value)}; it must be four whole numbers: batch,height,width,channels")
-    known = (*IMPLEMENTATIONS, *_TORCH)
+    known = (*IMPLEMENTATIONS, *TORCH)
     if unknown := set(_IMPLEMENTATIONS.value) - set(known):
         raise InputError(f"--implementations names {', '.join(sorted(unknown))}; choose among {', '.join(known)}")
     shape = tuple(int(side) for side in _SHAPE.value)
-    random = np.random.default_rng(0)
-    x, cotangent = (jnp.asarray(random.standard_normal(shape), _DTYPE.value) for _ in range(2))
     names = list(_IMPLEMENTATIONS.value)
     if "cpu" in names and (reason := cpu_kernels.why_unavailable()):
         print_message(f"leaving out the CPU kernels: {reason}")
         names.remove("cpu")
     table = Table("", *names, title=f"milliseconds, {list(shape)} {_DTYPE.value}")
-    for side, dilation in _KERNELS:
-        kernel = jnp.asarray(random.standard_normal((side, side, 1, shape[-1])), _DTYPE.value)
-        calls: dict[str, dict[str, Callable]] = {"forward": {}, "input gradient": {}, "filter gradient": {}}
-        for name in names:
-            if name in _TORCH:
-                for task, call in torch_calls(name, shape, side, dilation).items():
-                    calls[task][name] = call
-                continue
-            op = functools.partial(depthwise_conv, dilation=dilation, implementation=name, precision=jax.lax.Precision.HIGHEST)
-            calls["forward"][name] = functools.partial(jax.jit(op), x, kernel)
-            of_input = jax.jit(lambda x, kernel, cotangent, op=op: jax.vjp(lambda x: op(x, kernel), x)[1](cotangent))
-            of_kernel = jax.jit(lambda x, kernel, cotangent, op=op: jax.vjp(lambda k: op(x, k), kernel)[1](cotangent))
-            calls["input gradient"][name] = functools.partial(of_input, x, kernel, cotangent)
-            calls["filter gradient"][name] = functools.partial(of_kernel, x, kernel, cotangent)
-        for task, by_name in calls.items():
-            times = in_turns(by_name, _ROUNDS.value)
+    for side, dilation in KERNELS:
+        arrays = random_arrays(shape, side)
+        by_name = {name: make_calls(name, arrays, _DTYPE.value, dilation) for name in names}
+        for task in TASKS:
+            times = in_turns({name: calls[task] for name, calls in by_name.items()}, _ROUNDS.value)
             table.add_row(f"{side}x{side}, dilation {dilation}: {task}", *(f"{1e3 * times[name]:.2f}" for name in names))
     Console(width=110).print(table, f"{describe_environment()['devices'][0]}, jax {jax.__version__}", highlight=False)
 
 
-def torch_calls(name: str, shape: tuple[int, ...], side: int, dilation: int) -> dict[str, Callable]:
-    """Makes calls of PyTorch's convolution and of its gradients on random arrays, on the GPU if the machine has one.
+def random_arrays(shape: tuple[int, ...], side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Makes an input, a kernel and an output's cotangent.
 
     Args:
-      name: "torch:nchw" or "torch:channels_last".
       shape: batch, height, width, channels.
       side: side of the kernel.
+
+    Returns:
+      float32 `[b, h, w, d]`, `[side, side, 1, d]` and `[b, h, w, d]`.
+    """
+    random = np.random.default_rng(0)
+    shapes = (shape, (side, side, 1, shape[-1]), shape)
+    x, kernel, cotangent = (random.standard_normal(each, np.float32) for each in shapes)
+    return x, kernel, cotangent
+
+
+def make_calls(name: str, arrays: tuple[np.ndarray, ...], dtype: str, dilation: int) -> dict[str, Callable[[], Any]]:
+    """Makes the calls of an implementation.
+
+    Args:
+      name: an implementation, or "torch:nchw", "torch:channels_last".
+      arrays: as from `random_arrays`.
+      dtype: "float32" or "bfloat16".
       dilation: dilation of the kernel.
 
     Returns:
-      {"forward", "input gradient", "filter gradient"}: functions that return when the device is done.
+      Task -> a function that returns its result on the device: output, input gradient or filter gradient.
     """
+    if name in TORCH:
+        return _torch_calls(name, arrays, dtype, dilation)
+    op = functools.partial(depthwise_conv, dilation=dilation, implementation=name, precision=jax.lax.Precision.HIGHEST)
+    x, kernel, cotangent = (jnp.asarray(array, dtype) for array in arrays)
+    of_input = jax.jit(lambda x, kernel, cotangent: jax.vjp(lambda x: op(x, kernel), x)[1](cotangent)[0])
+    of_kernel = jax.jit(lambda x, kernel, cotangent: jax.vjp(lambda kernel: op(x, kernel), kernel)[1](cotangent)[0])
+    return {
+        "forward": functools.partial(jax.jit(op), x, kernel),
+        "input gradient": functools.partial(of_input, x, kernel, cotangent),
+        "filter gradient": functools.partial(of_kernel, x, kernel, cotangent),
+    }
+
+
+def _torch_calls(name: str, arrays: tuple[np.ndarray, ...], dtype: str, dilation: int) -> dict[str, Callable[[], Any]]:
+    """Makes calls of PyTorch's convolution and of its gradients, on the GPU if the machine has one; see `make_calls`."""
     import torch
     import torch.nn.functional as F
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.backends.cudnn.benchmark, torch.backends.cudnn.allow_tf32 = True, False
-    batch, height, width, channels = shape
     layout = torch.channels_last if name == "torch:channels_last" else torch.contiguous_format
-    kinds = {"device": device, "dtype": getattr(torch, _DTYPE.value)}
-    x, cotangent = (torch.randn(batch, channels, height, width, **kinds).to(memory_format=layout) for _ in range(2))
-    kernel = torch.randn(channels, 1, side, side, **kinds)
+    tensors = [torch.from_numpy(array).to(device, getattr(torch, dtype)) for array in arrays]
+    x, cotangent = (tensors[index].permute(0, 3, 1, 2).contiguous(memory_format=layout) for index in (0, 2))
+    kernel = tensors[1].permute(3, 2, 0, 1).contiguous()
 
     def convolved(x: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
-        return F.conv2d(x, kernel, padding=side // 2 * dilation, dilation=dilation, groups=channels)
+        padding = kernel.shape[-1] // 2 * dilation
+        return F.conv2d(x, kernel, padding=padding, dilation=dilation, groups=x.shape[1])
 
-    def gradient(index: int) -> Callable:
+    def gradient(index: int) -> Callable[[], Any]:
         arguments = [x, kernel]
         arguments[index] = arguments[index].detach().requires_grad_()
         y = convolved(*arguments)
-        return lambda: torch.autograd.grad(y, [arguments[index]], cotangent, retain_graph=True)
+        return lambda: torch.autograd.grad(y, [arguments[index]], cotangent, retain_graph=True)[0]
 
-    def synchronised(call: Callable) -> Callable:
-        def wait() -> None:
-            call()
-            if device == "cuda":
-                torch.cuda.synchronize()
+    return {"forward": lambda: convolved(x, kernel), "input gradient": gradient(0), "filter gradient": gradient(1)}
 
-        return wait
 
-    calls = {"forward": lambda: convolved(x, kernel), "input gradient": gradient(0), "filter gradient": gradient(1)}
-    return {name: synchronised(call) for name, call in calls.items()}
+def as_numpy(name: str, task: str, result: Any) -> np.ndarray:
+    """Returns a result of `make_calls` as float32 in the layout of `random_arrays`."""
+    if name not in TORCH:
+        return np.asarray(result, np.float32)
+    axes = (2, 3, 1, 0) if task == "filter gradient" else (0, 2, 3, 1)
+    return result.float().permute(*axes).cpu().numpy()
+
+
+def wait(results: list[Any]) -> None:
+    """Waits until the device has computed results of `make_calls`."""
+    if isinstance(results[0], jax.Array):
+        jax.block_until_ready(results)
+    elif results[0].device.type == "cuda":
+        import torch
+
+        torch.cuda.synchronize()
 
 
 def in_turns(calls: dict[str, Callable], rounds: int) -> dict[str, float]:
@@ -123,7 +152,7 @@ def in_turns(calls: dict[str, Callable], rounds: int) -> dict[str, float]:
     for turn in range(rounds + 1):
         for name, call in calls.items():
             begun = time.perf_counter()
-            jax.block_until_ready([call() for _ in range(_CALLS)])
+            wait([call() for _ in range(_CALLS)])
             if turn:
                 times[name].append((time.perf_counter() - begun) / _CALLS)
     return {name: statistics.median(found) for name, found in times.items()}

@@ -7,21 +7,18 @@ the machine affects all of them alike. Figures are medians over all calls, with 
 
 from __future__ import annotations
 
-import json
-import os
 import pathlib
 import platform
 import statistics
 import subprocess
 import sys
-import time
 from typing import Any
 
 from absl import flags
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
-from speed_worker import NETWORKS, PRECISIONS
+from speed_worker import ENVIRONMENTS, NETWORKS, PRECISIONS, Contestant
 
 from stlight_jax import STLightConfig
 from stlight_jax.commands.run_command import run_script
@@ -30,23 +27,18 @@ from stlight_jax.errors import InputError
 from stlight_jax.model.count import count
 from stlight_jax.storage.atomic import write_json
 
-MODES = ["jax:auto", "jax:native", "jax:phases", "jax:taps", "torch:eager", "torch:channels_last", "torch:compile"]
+MODES = [f"jax:{mode}" for mode in ("auto", "native", "phases", "taps")]
+MODES += [f"torch:{mode}" for mode in ("eager", "channels_last", "compile", "max-autotune")]
 TASKS = ("train", "throughput", "latency")
-# Large pages for large arrays save a tenth of a training step on a CPU; PyTorch gets them, too. All contestants share a GPU.
-_ENVIRONMENT = {
-    "cpu": {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1", "JAX_PLATFORMS": "cpu"},
-    "gpu": {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "JAX_PLATFORMS": "cuda"},
-}
-_WORKER = pathlib.Path(__file__).with_name("speed_worker.py")
 
 _NETWORK = flags.DEFINE_enum("network", "d256", list(NETWORKS), "Network of `speed_worker.py`.")
-_DEVICE = flags.DEFINE_enum("device", "cpu", list(_ENVIRONMENT), "Device.")
+_DEVICE = flags.DEFINE_enum("device", "cpu", list(ENVIRONMENTS), "Device.")
 _PRECISION = flags.DEFINE_enum(
     "precision", "float32", list(PRECISIONS), "float32; on a GPU also with TF32 products, or bfloat16 with float32 parameters."
 )
 _MODES = flags.DEFINE_list(
     "modes",
-    [mode for mode in MODES if mode not in ("jax:phases", "jax:taps")],
+    [mode for mode in MODES if mode not in ("jax:phases", "jax:taps", "torch:max-autotune")],
     f"Contestants; a selection of {', '.join(MODES)}.",
 )
 _TASKS = flags.DEFINE_list("tasks", list(TASKS), "Tasks to time.")
@@ -54,38 +46,6 @@ _ROUNDS = flags.DEFINE_integer("rounds", 5, "Turns of each contestant.", lower_b
 _SECONDS = flags.DEFINE_float("seconds", 4.0, "Approximate length of a turn, in seconds.")
 _TORCH_PYTHON = flags.DEFINE_string("torch_python", sys.executable, "Python interpreter with PyTorch.")
 _OUT = flags.DEFINE_string("out", "runs/speed", "Folder for the table, the chart and the figures.")
-
-
-class Contestant:
-    """A worker process.
-
-    Args:
-      name: framework and mode, such as "jax:auto".
-      spec: the network and its frames, see `speed_worker.NETWORKS`.
-    """
-
-    def __init__(self, name: str, spec: dict[str, Any]):
-        framework, _, mode = name.partition(":")
-        python = _TORCH_PYTHON.value if framework == "torch" else sys.executable
-        command = [python, str(_WORKER), framework, mode, json.dumps(spec)]
-        self.name = name
-        environment = os.environ | _ENVIRONMENT[_DEVICE.value]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
-
-    def order(self, **order: Any) -> dict[str, Any]:
-        """Sends an order and returns its answer."""
-        self._process.stdin.write(json.dumps(order) + "\n")
-        self._process.stdin.flush()
-        answer = self._process.stdout.readline()
-        if not answer:
-            raise InputError(f"{self.name} stopped with status {self._process.wait()}; leave it out of --modes")
-        time.sleep(0.3)  # until its threads sleep
-        return json.loads(answer)
-
-    def close(self) -> None:
-        """Ends the process."""
-        self._process.stdin.close()
-        self._process.wait()
 
 
 def main() -> None:
@@ -101,17 +61,23 @@ def main() -> None:
         "precision": _PRECISION.value,
         "device": _DEVICE.value,
         "cpu": _cpu_model(),
-        "environment": _ENVIRONMENT[_DEVICE.value],
+        "environment": ENVIRONMENTS[_DEVICE.value],
         "timings": {},
         "contestants": {},
     }
     _check_modes()
-    contestants = [Contestant(name, spec) for name in _MODES.value]
-    for task in _TASKS.value:
-        _contest(task, contestants, results)
-        if task == "train":
-            _memory(contestants, results)
-        _write(results)
+    pythons = {"jax": sys.executable, "torch": _TORCH_PYTHON.value}
+    contestants = [
+        Contestant(name, spec, pythons[name.partition(":")[0]], ENVIRONMENTS[_DEVICE.value]) for name in _MODES.value
+    ]
+    try:
+        for task in _TASKS.value:
+            _contest(task, contestants, results)
+            if task == "train":
+                _memory(contestants, results)
+            _write(results)
+    except ChildProcessError as error:
+        raise InputError(f"{error}; leave it out of --modes") from None
     for contestant in contestants:
         contestant.close()
     print(as_text(results))

@@ -117,11 +117,23 @@ class GeneratedSequences(Sequences):
 
     def frames(self, indices: np.ndarray, epoch: int = 0) -> np.ndarray:
         """Draws the sequences `indices` of `epoch`: uint8 `[n, t, side, side, 1]`."""
+        corners, chosen = self.placements(indices, epoch)
+        return render(corners, self.digits.images[chosen], self.side)
+
+    def placements(self, indices: np.ndarray, epoch: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """Chooses the images of the sequences `indices` of `epoch`, and their places in every frame.
+
+        Args:
+          indices: `[n]`, from 0.
+          epoch: number of the epoch.
+
+        Returns:
+          Top-left corners, int `[n, digits, t, 2]`, (row, column); and the images' numbers, int `[n, digits]`.
+        """
         draws = self._uniform(np.asarray(indices), epoch)  # [n, digits, 4]
         side = self.digits.images.shape[-1]
         corners = tracks(draws[..., :2], 2 * np.pi * draws[..., 2], self.length, self.side - side)  # [n, digits, t, 2]
-        chosen = (draws[..., 3] * len(self.digits.images)).astype(np.int64)  # [n, digits]
-        return render(corners, self.digits.images[chosen], self.side)
+        return corners, (draws[..., 3] * len(self.digits.images)).astype(np.int64)
 
     def _uniform(self, indices: np.ndarray, epoch: int) -> np.ndarray:
         """Draws float64 in [0, 1), `[n, digits, 4]`; neighbouring indices in one call."""
