@@ -28,6 +28,14 @@ def test_links_lead_to_files_and_headings_of_the_repository(path):
         assert not anchor or anchor in anchors(target.read_text()), link
 
 
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_no_line_of_a_paragraph_is_a_comment_or_a_list_by_accident(path):
+    """MyST hides lines that begin with a percent sign, and "0. " begins a list."""
+    assert not re.findall(
+        r"^ {0,3}(?:%|0+\. ).*$", re.sub(r"^```.*?^```", "", path.read_text(), flags=re.DOTALL | re.MULTILINE), re.MULTILINE
+    )
+
+
 def test_the_readme_is_short():
     assert len((ROOT / "README.md").read_text().splitlines()) <= 120
 
