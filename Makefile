@@ -16,7 +16,7 @@ WITH_CUDA := .venv/.installed-cuda
 WITH_DOCS := .venv/.installed-docs
 
 OLDEST := .venv/oldest
-OLDEST_EXTRAS := dev,hdf5,netcdf,video,zarr
+OLDEST_EXTRAS := dev,hdf5,netcdf,onnx,video,zarr
 # The extra `torch` but for torch itself, whose wheel for CUDA has 700 MB.
 OLDEST_OF_TORCH := fvcore safetensors
 

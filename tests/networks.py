@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from stlight_jax import STLight, STLightConfig
-from stlight_jax.inference.trained import TrainedModel
+from stlight_jax.inference.trained_model import TrainedModel
 from stlight_jax.model.stlight import init_variables
 
 

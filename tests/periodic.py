@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from stlight_jax import STLight, STLightConfig
-from stlight_jax.inference.trained import TrainedModel
+from stlight_jax.inference.trained_model import TrainedModel
 from stlight_jax.model.stlight import init_variables
 
 PERIOD = 24

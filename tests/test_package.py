@@ -140,6 +140,8 @@ def test_names_of_public_classes_are_unique():
         ("torch", ("torch_reference",)),
         ("orbax", ("runs.checkpoint", "runs.checkpoint_writer")),
         ("matplotlib", ("reports",)),
+        ("onnx", ("inference",)),
+        ("onnxruntime", ("inference.onnx_file",)),
         ("absl.flags", ("commands",)),
         ("ml_collections.config_flags", ("commands",)),
         ("jax.experimental.multihost_utils", ("parallel",)),

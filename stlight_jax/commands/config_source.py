@@ -13,7 +13,7 @@ from absl import flags
 from etils import epath
 
 from stlight_jax.errors import InputError, StlightError
-from stlight_jax.inference.shipped_networks import SUFFIX, shipped
+from stlight_jax.inference.shipped_networks import ONNX_SUFFIX, SUFFIX, shipped
 from stlight_jax.storage.paths import is_remote
 
 _PACKAGE = "stlight_jax.configs"
@@ -95,14 +95,14 @@ def _is_stored(name: str) -> bool:
     if name in shipped() or is_remote(name):
         return True
     path = pathlib.Path(name).expanduser()
-    return path.is_dir() or (path.suffix in (".json", SUFFIX) and path.exists())
+    return path.is_dir() or (path.suffix in (".json", SUFFIX, ONNX_SUFFIX) and path.exists())
 
 
 def _stored_config(name: str) -> ml_collections.ConfigDict:
     from stlight_jax.data.load import check_config
 
     path = epath.Path(name).expanduser()
-    if name not in shipped() and path.suffix != SUFFIX:
+    if name not in shipped() and path.suffix not in (SUFFIX, ONNX_SUFFIX):
         path = path if path.suffix == ".json" else path / _STORED
     try:
         content = _read_json(path) if path.suffix == ".json" and path.exists() else _described_config(name)

@@ -91,7 +91,7 @@ class Scaling:
                     f"the values go from {min(self.low):g} to {max(self.high):g}; data.transform={self.transform} expects "
                     "values of at least 0; set data.transform=none"
                 )
-            _, span = self._low_and_span(np.float64)
+            _, span = self.low_and_span(np.float64)
             if not span.any():
                 raise InputError(
                     f"the values go from {min(self.low):g} to {max(self.high):g}; data.transform={self.transform} expects "
@@ -236,7 +236,7 @@ class Scaling:
         ends = [(low, high) if own_low < own_high else (own_low, own_high) for own_low, own_high in ends]
         lows, highs = zip(*ends, strict=True)
         scale = np.where(np.less(lows, highs), np.subtract(highs, lows), 1.0)
-        bounds = (self._to_metrics(bound) * scale + np.array(lows) for bound in self._clip_ends)
+        bounds = (self._to_metrics(bound) * scale + np.array(lows) for bound in self.clip_ends)
         clip_low, clip_high = (tuple(float(end) if np.isfinite(end) else None for end in ends) for ends in bounds)
         return dataclasses.replace(self, low=lows, high=highs, fill=None, clip_low=clip_low, clip_high=clip_high)
 
@@ -281,7 +281,7 @@ class Scaling:
         Returns:
           `[..., c]` of `dtype`, in the data's units.
         """
-        low, span = self._low_and_span(dtype)
+        low, span = self.low_and_span(dtype)
         return restored(self.transform, np.asarray(values, dtype) * span + low, np.asarray(self.offset))
 
     def output(self, prediction: Any) -> Any:
@@ -298,7 +298,7 @@ class Scaling:
         scaling = self.for_channels(prediction.shape[-1])
         prediction = scaling.with_constants(prediction)
         if scaling.transform != "none":
-            low, span = scaling._low_and_span(prediction.dtype)
+            low, span = scaling.low_and_span(prediction.dtype)
             values = restored(scaling.transform, prediction * span + low, np.asarray(scaling.offset))
             prediction = scaling._to_metrics(values)
         return scaling.clipped(prediction)
@@ -315,7 +315,7 @@ class Scaling:
         """
         scaling = self.for_channels(prediction.shape[-1])
         values = scaling.from_network(scaling.with_constants(prediction), dtype)
-        lowest, highest = scaling._clip_ends
+        lowest, highest = scaling.clip_ends
         return np.minimum(np.maximum(values, lowest.astype(dtype)), highest.astype(dtype)) if scaling._clips else values
 
     def clipped(self, values: Any) -> Any:
@@ -330,7 +330,7 @@ class Scaling:
         if not self._clips:
             return values
         scaling, xp = self.for_channels(values.shape[-1]), np if isinstance(values, np.ndarray) else jnp
-        lowest, highest = (scaling._to_metrics(ends).astype(values.dtype) for ends in scaling._clip_ends)
+        lowest, highest = (scaling._to_metrics(ends).astype(values.dtype) for ends in scaling.clip_ends)
         return xp.minimum(xp.maximum(values, lowest), highest)
 
     def with_constants(self, prediction: Any) -> Any:
@@ -363,18 +363,16 @@ class Scaling:
         return any(end is not None for end in (*self.clip_low, *self.clip_high))
 
     @property
-    def _clip_ends(self) -> tuple[np.ndarray, np.ndarray]:
+    def clip_ends(self) -> tuple[np.ndarray, np.ndarray]:
         """The bounds of the output in the data's units, infinite where an output has no bound."""
         lowest = np.array([-np.inf if end is None else end for end in self.clip_low])
         return lowest, np.array([np.inf if end is None else end for end in self.clip_high])
 
     def _transformed(self, values: Any) -> Any:
-        """Transforms values in the data's units, NumPy or JAX; `log` without an offset has `low` as its floor."""
+        """Transforms values in the data's units, NumPy or JAX."""
         if self.transform == "none":
             return values
-        offset, low = np.asarray(self.offset), np.asarray(self.low)
-        no_floor = (self.transform != "log") | (offset > 0)
-        return transformed(self.transform, values, offset, np.where(no_floor, 0.0, low))
+        return transformed(self.transform, values, np.asarray(self.offset), self.floor)
 
     def _to_metrics(self, values: Any) -> Any:
         """Scales values in the data's units, NumPy or JAX, to the metrics' range."""
@@ -382,13 +380,19 @@ class Scaling:
         divisor = np.where(high > low, high - low, 1.0)
         return (values - low.astype(values.dtype)) / divisor.astype(values.dtype)
 
-    def _low_and_span(self, dtype: np.dtype | type) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the transformed `low`, and the transformed `high` minus it."""
+    @property
+    def floor(self) -> np.ndarray:
+        """The least value that the transform takes: 0, or `low` for `log` without an offset."""
+        offset, low = np.asarray(self.offset), np.asarray(self.low)
+        return np.where((self.transform != "log") | (offset > 0), 0.0, low)
+
+    def low_and_span(self, dtype: np.dtype | type) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the transformed `low`, and the transformed `high` minus it, of type `dtype`."""
         low, high = (self._transformed(np.asarray(values, np.float64)) for values in (self.low, self.high))
         return low.astype(dtype), (high - low).astype(dtype)
 
     def _low_and_divisor(self, dtype: np.dtype | type) -> tuple[np.ndarray, np.ndarray]:
-        low, span = self._low_and_span(dtype)
+        low, span = self.low_and_span(dtype)
         return low, np.where(span > 0, span, span.dtype.type(1))
 
 

@@ -20,8 +20,8 @@ with epy.lazy_imports():
 
 TransformName = Literal["none", "log", "sqrt", "dbz"]
 TRANSFORMS: tuple[TransformName, ...] = get_args(TransformName)
-_DECIBELS = 16.0  # 10 * 1.6, per factor 10 of the rain rate
-_DRY = 200 ** (-1 / 1.6)  # rain rate of 0 dBZ
+DECIBELS = 16.0  # 10 * 1.6, per factor 10 of the rain rate
+DRY = 200 ** (-1 / 1.6)  # rain rate of 0 dBZ
 
 
 def transformed(name: TransformName, values: Any, offset: np.ndarray, floor: np.ndarray) -> Any:
@@ -40,7 +40,7 @@ def transformed(name: TransformName, values: Any, offset: np.ndarray, floor: np.
         return values
     xp: Any = np if isinstance(values, np.ndarray) else jnp
     if name == "dbz":
-        return _DECIBELS * xp.log10(xp.maximum(values, _DRY) / _DRY)
+        return DECIBELS * xp.log10(xp.maximum(values, DRY) / DRY)
     values = xp.maximum(values, floor.astype(values.dtype))
     return xp.sqrt(values) if name == "sqrt" else xp.log(values + offset.astype(values.dtype))
 
@@ -60,7 +60,7 @@ def restored(name: TransformName, values: Any, offset: np.ndarray) -> Any:
         return values
     xp: Any = np if isinstance(values, np.ndarray) else jnp
     if name == "dbz":
-        return xp.where(values <= 0, 0, _DRY * 10 ** (values / _DECIBELS)).astype(values.dtype)
+        return xp.where(values <= 0, 0, DRY * 10 ** (values / DECIBELS)).astype(values.dtype)
     if name == "sqrt":
         return xp.square(xp.maximum(values, 0))
     return xp.maximum(xp.exp(values) - offset.astype(values.dtype), 0)

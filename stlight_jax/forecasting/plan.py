@@ -20,7 +20,7 @@ from stlight_jax.errors import InputError
 from stlight_jax.forecasting.forecast_windows import SampledSource, known_after, starts_along
 from stlight_jax.forecasting.request import InputReader, Request
 from stlight_jax.inference.forecaster import Forecaster
-from stlight_jax.model.rollout import check_horizon
+from stlight_jax.model.context import check_horizon
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

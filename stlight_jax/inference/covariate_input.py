@@ -10,7 +10,7 @@ from stlight_jax.data.covariates import Covariates
 from stlight_jax.data.times import TimeAxis
 from stlight_jax.errors import InputError
 from stlight_jax.inference.frame_input import FrameInput, with_history
-from stlight_jax.model.stlight import STLightConfig
+from stlight_jax.model.stlight_config import STLightConfig
 
 
 def covariate_frames(

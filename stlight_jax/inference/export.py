@@ -1,10 +1,10 @@
-"""Exports a trained network as one program for several platforms."""
+"""Exports a trained network as one program for several platforms, or as an ONNX file."""
 
 import dataclasses
 import datetime
 import statistics
 import time
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import jax
 import numpy as np
@@ -16,11 +16,16 @@ from stlight_jax.console.text_table import text_table
 from stlight_jax.errors import InputError
 from stlight_jax.inference import trained
 from stlight_jax.inference.forecaster import Forecaster
+from stlight_jax.inference.onnx_file import require_packages
 from stlight_jax.inference.predictor import make_predict
-from stlight_jax.inference.shipped_networks import SUFFIX
-from stlight_jax.inference.trained import ExportedProgram, TrainedModel
+from stlight_jax.inference.shipped_networks import ONNX_SUFFIX, SUFFIX
+from stlight_jax.inference.trained_model import ExportedProgram, TrainedModel
 from stlight_jax.model.ops import batch_norm
 from stlight_jax.storage import paths
+from stlight_jax.storage.atomic import write_atomic
+
+if TYPE_CHECKING:
+    from stlight_jax.inference.onnx_graph import InputType
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 # JAX guarantees to read a program for six months after it was made (docs.jax.dev, "Exporting and serializing").
@@ -75,7 +80,7 @@ def export_model(model: TrainedModel, platforms: tuple[str, ...] = PLATFORMS) ->
 
 
 def compare_with_live(model: TrainedModel, path: epath.Path) -> str:
-    """Compares size, predictions and speed of a `.stlight` file with those of the live network.
+    """Compares size, predictions and speed of an exported file with those of the live network.
 
     Args:
       model: The live network.
@@ -114,38 +119,51 @@ def export_file(
     network: epath.PathLike,
     out: epath.PathLike,
     *,
+    file_format: Literal["stlight", "onnx"] = "stlight",
     checkpoint: str = "best",
     dtype: Literal["float32", "bfloat16"] | None = None,
+    input_dtype: "InputType" = "float32",
     overwrite: bool = False,
 ) -> None:
-    """Writes a trained network with a program for several platforms, and prints a table.
+    """Writes a trained network with a program for several platforms or as an ONNX file, and prints a table.
 
     Args:
       network: Folder of a run or of a checkpoint, or the name of a shipped network.
-      out: The file to write; its name ends in .stlight.
+      out: The file to write; its name ends in .stlight or .onnx.
+      file_format: Format of the file.
       checkpoint: Checkpoint of a run: "best" (lowest validation MSE), "last" or a step.
-      dtype: Type of the activations; None for the config's.
+      dtype: Type of the activations; None for the config's. An ONNX file computes in float32.
+      input_dtype: Type of the frames that an ONNX file takes.
       overwrite: Whether to replace the file if it exists.
 
     Raises:
       InputError: The network cannot be loaded, or the file cannot be written.
     """
     paths.connect(out)
-    file = epath.Path(out).expanduser()
-    if file.suffix != SUFFIX or file.is_dir():
-        raise InputError(f"--out={out}: expected the name of a file that ends in {SUFFIX}")
+    file, suffix = epath.Path(out).expanduser(), ONNX_SUFFIX if file_format == "onnx" else SUFFIX
+    if file.suffix != suffix or file.is_dir():
+        raise InputError(f"--out={out}: expected the name of a file that ends in {suffix} (--format={file_format})")
     if file.exists() and not overwrite:
         raise InputError(f"--out={out} exists; name another file, or give --overwrite")
+    if file_format == "onnx":
+        require_packages()
+        dtype = "float32"
     model = trained.load(network, checkpoint)
     if dtype:
         model = dataclasses.replace(model, config=dataclasses.replace(model.config, dtype=dtype))
     paths.create_folder(file.parent)
     print_message(f"exporting {model.source} ...")
+    if file_format == "onnx":
+        from stlight_jax.inference.onnx_graph import make_onnx  # needs an extra
+
+        write_atomic(file, make_onnx(model, input_dtype))
+        print(compare_with_live(model, file))
+        return
     exported = export_model(model)
     trained.write(file, exported)
     print(compare_with_live(model, file))
     program = exported.program
-    assert program is not None  # `export_model` makes it
+    assert isinstance(program, ExportedProgram)  # `export_model` makes it
     print(
         f"{file} was made by JAX {program.jax} for {', '.join(program.platforms)}. JAX promises to read it until "
         f"{program.expires}; after that, export it again. Its weights do not expire."

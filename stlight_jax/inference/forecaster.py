@@ -4,35 +4,31 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jax
 import numpy as np
-from absl import logging
 from etils import epath
 
-from stlight_jax.console.messages import print_message
 from stlight_jax.data.covariates import Covariates
 from stlight_jax.data.formats.value_conversion import can_hold, to_dtype
-from stlight_jax.data.missing_marks import Mark
-from stlight_jax.data.scaling import Scaling, is_constant, is_wide
-from stlight_jax.data.suspicion import ValueSurvey
+from stlight_jax.data.scaling import Scaling, is_wide
 from stlight_jax.errors import InputError
-from stlight_jax.inference import trained
 from stlight_jax.inference.covariate_input import covariate_frames
 from stlight_jax.inference.frame_input import FrameInput, check_shape
-from stlight_jax.inference.output_range import FAR, OutputRange
-from stlight_jax.inference.predictor import Programs
+from stlight_jax.inference.frame_remarks import FrameRemarks
+from stlight_jax.inference.shipped_networks import ONNX_SUFFIX
 from stlight_jax.inference.tiles import TiledPass
-from stlight_jax.inference.trained import TrainedModel
-from stlight_jax.model.context import ContextPlan, plan_context
-from stlight_jax.model.rollout import SeenFrames, check_horizon
-from stlight_jax.model.stlight import STLightConfig
+from stlight_jax.inference.trained_model import OnnxProgram, TrainedModel
+from stlight_jax.model.context import ContextPlan, SeenFrames, check_horizon, plan_context
+from stlight_jax.model.stlight_config import STLightConfig
+
+if TYPE_CHECKING:
+    import jax
+
+    from stlight_jax.inference.onnx_file import OnnxSession
+    from stlight_jax.inference.predictor import Programs
 
 ROLLOUTS = ("blocks", "frames")
-_SCALED_ALREADY = 0.02  # widths of the trained range; values that fill less of it cause a warning
-_FAR_OUTSIDE = "far outside, the prediction may be meaningless; are the units the same?"
-_SCALED = "they look scaled already; if they are, pass their range: --value_range=0,1, or value_range=(0, 1) in Python"
 
 
 class Forecaster:
@@ -53,7 +49,7 @@ class Forecaster:
       value_range: The (lowest, highest) value, in the units of these frames, that correspond to the lowest and highest of the
         trained range, of each channel that has a range of its own; None if the units are those of the training data. Channels
         that were constant in training keep their constant. In other units, no fill value marks missing values.
-      device: JAX's default device if None.
+      device: JAX's default device if None. ONNX Runtime runs on the CPU.
 
     Attributes:
       model: The network's `STLightConfig`.
@@ -80,14 +76,11 @@ class Forecaster:
     ):
         if rollout not in ROLLOUTS:
             raise InputError(f"rollout is {rollout!r}; choose one of {', '.join(ROLLOUTS)}")
-        if device is not None and not isinstance(device, jax.Device):
-            raise InputError(f"device is {device!r}; expected one of jax.devices(), such as {jax.local_devices()[0]!r}")
         self.model: STLightConfig = model.config
-        data_scaling = _of_data(model)
-        self.scaling: Scaling = data_scaling if value_range is None else _with_range(data_scaling, value_range)
+        self.scaling: Scaling = model.data_scaling if value_range is None else _with_range(model.data_scaling, value_range)
         self.description = model.description
         self.source, self._rollout = model.source, rollout
-        self._programs = Programs(model, device or jax.local_devices()[0])
+        self._programs = _programs(model, device)
         crop = model.description.get("config", {}).get("data", {}).get("crop", 0)
         self._pass = TiledPass(self._programs, self.model, tile, overlap, memory, crop)
         stored = model.description.get("covariates")
@@ -96,8 +89,7 @@ class Forecaster:
         self.channels = self.model.in_channels - model.scaling.covariates
         self._data_model = dataclasses.replace(self.model, in_channels=self.channels)
         self._input_scaling = self.scaling.for_channels(self.channels)
-        self._shown: set[str] = set()
-        self._has_marks = False
+        self._remarks = FrameRemarks(self.source, self.model, self.scaling, self.channels)
 
     @classmethod
     def load(
@@ -112,7 +104,8 @@ class Forecaster:
         """Loads a trained network.
 
         Args:
-          path: A workdir, the folder of one of its checkpoints, a `.stlight` file, or the name of a shipped network.
+          path: A workdir, the folder of one of its checkpoints, a `.stlight` file, an ONNX file of `export`, which ONNX Runtime
+            runs without JAX, or the name of a shipped network.
           checkpoint: Checkpoint of a workdir: "best" (lowest validation MSE), "last" or a step.
           compute_dtype: Type of activations, "float32", "bfloat16" or, with JAX's `jax_enable_x64`, "float64"; None for the
             type of the training, or of the export.
@@ -122,6 +115,12 @@ class Forecaster:
         Raises:
           InputError: The network does not exist, is damaged, expired, or was written by an unknown version.
         """
+        if str(path).endswith(ONNX_SUFFIX):
+            from stlight_jax.inference import onnx_file
+
+            return cls(onnx_file.load(path, checkpoint, compute_dtype, use_program), **settings)
+        from stlight_jax.inference import trained
+
         model = trained.load(path, checkpoint)
         if not use_program:
             model = model.without_program()
@@ -192,9 +191,10 @@ class Forecaster:
             listed = None if history_first else history
             covariates = covariate_frames(self.covariates, times, given, self._data_model, listed, horizon)
         result_dtype = given.dtype if dtype is None else _checked_dtype(dtype)
-        self._remark_on_count(given, horizon, history_first)
+        if not history_first:
+            self._remarks.on_count(given, self.frames_needed(horizon))
         # Suspicious input is the cause of suspicious output.
-        warn_of_output = survey and not self._warn_of_values(given, frames, survey)
+        warn_of_output = survey and not self._remarks.on_values(given, frames, survey)
         return self._to_units(self._predict(given, covariates, horizon, ready), given, result_dtype, warn_of_output)
 
     def history(self, horizon: int | None = None) -> tuple[int, ...]:
@@ -232,27 +232,12 @@ class Forecaster:
         batch, height, width = check_shape(tuple(shape), self._data_model, self._source_of_frames)
         self._checked_horizon(horizon)
         for tiled in self._pass.shapes(batch, height, width):
-            self._programs.compiled(tiled)
+            self._programs.compile(tiled)
 
     def _plan(self, horizon: int) -> ContextPlan:
         """Returns the passes of a forecast."""
         single = self._rollout == "frames" and horizon > self.model.out_frames
         return plan_context(self.model, horizon, 1 if single else self.model.out_frames)
-
-    def _remark_on_count(self, given: FrameInput, horizon: int, history_first: bool) -> None:
-        """Prints once that frames are not used, or that earlier frames are missing."""
-        needed = self.frames_needed(horizon)
-        if history_first:
-            return
-        if given.count > needed and self._is_new("frames"):
-            print_message(f"{given.count} frames are given; the last {needed} are used")
-        if given.unknown and self._is_new("history"):
-            periods = ", ".join(map(str, self.model.periods))
-            advice = f"; give the last {needed} frames" if given.count < needed else ""
-            print_message(
-                f"{given.unknown} of the {given.history} earlier frames that {self.source} sees (data.periods, {periods} steps "
-                f"before the predicted ones) are not among the {given.count} frames and count as missing{advice}"
-            )
 
     @property
     def _source_of_frames(self) -> str:
@@ -302,7 +287,7 @@ class Forecaster:
             self._check_finite(values, 0)  # the inverse of a logarithm can overflow
         missing = _missing_again(given, values.shape)
         if warn_of_output:
-            self._warn_of_output(values if missing is None else np.where(missing, np.nan, values))
+            self._remarks.on_output(values if missing is None else np.where(missing, np.nan, values))
         has_mark = dtype.kind == "f" or (fill is not None and can_hold(dtype, fill))
         if missing is not None:
             values = np.where(missing, np.nan if has_mark else 0, values)
@@ -319,66 +304,6 @@ class Forecaster:
             raise InputError(f"horizon is {horizon!r}; it must be a whole number, at least 1")
         check_horizon("horizon", int(horizon), self._data_model)
         return int(horizon)
-
-    def _warn_of_values(self, given: FrameInput, frames: np.ndarray, survey: bool) -> bool:
-        """Warns once of numbers that seem to mean "missing", else of values that seem to have other units.
-
-        Returns whether there are such numbers, in these frames or in earlier ones, or such values.
-        """
-        units = self._remarks_on_units(given)
-        is_first = survey and self._is_new("marks")
-        marks = self._marks(frames) if is_first or any(_FAR_OUTSIDE in remark for remark in units) else []
-        remarks = [f"the frames: {mark} missing, pass np.ma.masked_values(frames, {mark.text})" for mark in marks]
-        for remark in remarks if marks and survey else () if marks else units:
-            if self._is_new(remark.rpartition(": ")[2]):  # the same of other values
-                logging.warning("%s", remark)
-        self._has_marks |= bool(marks)
-        return self._has_marks or bool(units)
-
-    def _warn_of_output(self, values: np.ndarray) -> None:
-        """Warns once of predictions far outside the trained range."""
-        output = OutputRange(self.scaling, self.model.out_channels)
-        output.add(values)
-        for remark in output.remarks() if output.far and self._is_new("output") else ():
-            logging.warning("%s", remark)
-
-    def _remarks_on_units(self, given: FrameInput) -> list[str]:
-        """Compares the values of all channels, or of each that has a range of its own, with those of the training."""
-        lows, highs = self._input_scaling.low, self._input_scaling.high
-        ends, remarks = np.array(given.ranges), []
-        for number, (low, high) in enumerate(zip(lows, highs, strict=True)):
-            own = ends[number] if len(lows) > 1 else ends
-            if np.isnan(own).all():
-                continue
-            lowest, highest, span, remark = float(np.nanmin(own)), float(np.nanmax(own)), high - low, ""
-            is_outside = lowest < low - FAR * span or highest > high + FAR * span
-            if is_outside and not is_constant(min(lowest, low), max(highest, high)):
-                remark = _FAR_OUTSIDE
-            elif lowest >= 0 and 0 < highest <= 1 and span * _SCALED_ALREADY >= 1:
-                is_small = highest < _SCALED_ALREADY
-                remark = "they fill little of it; are the units the same?" if is_small else _SCALED
-            if remark:
-                label = f"channel {number + 1} of the frames has values" if len(lows) > 1 else "the frames' values are"
-                trained_on = f"{self.source} was trained on {low:g} to {high:g}"
-                remarks.append(f"{label} {lowest:g} to {highest:g}; {trained_on}: {remark}")
-        return remarks
-
-    def _marks(self, frames: np.ndarray) -> list[Mark]:
-        """Returns numbers that seem to mean "missing"."""
-        values, fill = frames if isinstance(frames, np.ma.MaskedArray) else np.asarray(frames), self.scaling.fill
-        if values.dtype.kind == "f" or isinstance(values, np.ma.MaskedArray):
-            values, fill = np.ma.filled(values.astype(np.float32), np.nan), None
-        survey = ValueSurvey(self.channels, values.dtype, fill)
-        values = values[..., None] if values.ndim == 3 else values
-        for number, sequence in enumerate(values if values.ndim == 5 else [values]):
-            survey.add(str(number), sequence)  # [t, h, w, c]
-        return survey.marks()
-
-    def _is_new(self, message: str) -> bool:
-        """Whether a message is shown for the first time."""
-        known = message in self._shown
-        self._shown.add(message)
-        return not known
 
     def _check_finite(self, block: np.ndarray, before: int) -> None:
         """Checks predictions `[b, t, h, w, c]`, which follow `before` predicted frames."""
@@ -400,12 +325,17 @@ def _missing_again(given: FrameInput, shape: tuple[int, ...]) -> np.ndarray | No
     return np.broadcast_to(lost, shape) if lost.any() else None
 
 
-def _of_data(model: TrainedModel) -> Scaling:
-    """Returns the scaling of a network's data, without its covariates; integers of the data may have a fill value."""
-    scaling, stored = model.scaling, model.description.get("covariates")
-    if stored is None:
-        return scaling
-    return dataclasses.replace(scaling.for_channels(len(scaling.filling) - scaling.covariates), fill=stored["fill"])
+def _programs(model: TrainedModel, device: jax.Device | None) -> Programs | OnnxSession:
+    """Makes what runs one pass of a network; of JAX and ONNX Runtime, only the one that is needed is imported."""
+    if not isinstance(model.program, OnnxProgram):
+        from stlight_jax.inference.predictor import Programs
+
+        return Programs(model, device)
+    from stlight_jax.inference.onnx_file import OnnxSession
+
+    if device is not None:
+        raise InputError(f"device is {device!r}; ONNX Runtime runs {model.source} on the CPU: leave device out")
+    return OnnxSession(model.program, model.source)
 
 
 def _with_range(scaling: Scaling, value_range: tuple[float, float]) -> Scaling:

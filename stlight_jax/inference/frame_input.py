@@ -10,7 +10,7 @@ import numpy as np
 
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.errors import InputError
-from stlight_jax.model.stlight import STLightConfig
+from stlight_jax.model.stlight_config import STLightConfig
 
 
 @dataclasses.dataclass(frozen=True)

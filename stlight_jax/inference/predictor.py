@@ -16,7 +16,7 @@ from jax import export
 from stlight_jax.console.messages import one_line
 from stlight_jax.data.scaling import to_unit_range
 from stlight_jax.errors import InputError
-from stlight_jax.inference.trained import ExportedProgram, TrainedModel
+from stlight_jax.inference.trained_model import ExportedProgram, TrainedModel
 from stlight_jax.model.ops import batch_norm
 from stlight_jax.model.stlight import STLight, STLightConfig
 from stlight_jax.model.tiling import in_tiles
@@ -85,21 +85,24 @@ class Programs:
 
     Args:
       model: The network; its exported program is run if it has one, else the network's code.
-      device: Where it runs.
+      device: Where it runs; JAX's default device if None.
 
     Attributes:
       dtype: Float type of the frames.
 
     Raises:
-      InputError: The program has expired or is for other platforms, or JAX's float64 is not enabled.
+      InputError: The device is none of JAX's, the program has expired or is for other platforms, or JAX's float64 is not
+        enabled.
     """
 
-    def __init__(self, model: TrainedModel, device: jax.Device):
-        self._device = device
+    def __init__(self, model: TrainedModel, device: jax.Device | None = None):
+        if device is not None and not isinstance(device, jax.Device):
+            raise InputError(f"device is {device!r}; expected one of jax.devices(), such as {jax.local_devices()[0]!r}")
+        self._device = device = device or jax.local_devices()[0]
         self.dtype = np.dtype(np.float64 if model.config.dtype == "float64" else np.float32)
         function: Callable[[Any, jax.Array], jax.Array]
         filling = model.scaling.for_channels(model.config.in_channels).filling
-        if model.program is None:
+        if not isinstance(model.program, ExportedProgram):
             variables = jax.jit(batch_norm.fold)(jax.device_get(model.variables))
             function = make_predict(model.config, filling)
         else:
@@ -116,7 +119,7 @@ class Programs:
         """Number of compiled programs."""
         return len(self._compiled)
 
-    def compiled(self, shape: tuple[int, ...]) -> jax.stages.Compiled:
+    def compile(self, shape: tuple[int, ...]) -> jax.stages.Compiled:
         """Returns the program for frames `[b, context_frames + T, h, w, c]`, compiled at its first use."""
         if shape not in self._compiled:
             device = jax.sharding.SingleDeviceSharding(self._device)
@@ -126,7 +129,7 @@ class Programs:
 
     def __call__(self, frames: np.ndarray) -> jax.Array:
         """Runs one pass; returns before it is computed."""
-        return self.compiled(frames.shape)(self._variables, jax.device_put(frames, self._device))
+        return self.compile(frames.shape)(self._variables, jax.device_put(frames, self._device))
 
 
 def make_predict(config: STLightConfig, filling: tuple[float, ...] = (0.0,)) -> Callable[[Any, jax.Array], jax.Array]:

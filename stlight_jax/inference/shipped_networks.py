@@ -3,6 +3,7 @@
 import pathlib
 
 SUFFIX = ".stlight"
+ONNX_SUFFIX = ".onnx"
 FOLDER = pathlib.Path(__file__).parent / "shipped"
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from stlight_jax.console.messages import print_message
 from stlight_jax.errors import InputError
-from stlight_jax.inference.predictor import Programs
 from stlight_jax.model.stlight_config import STLightConfig
 from stlight_jax.model.tiling import Tiling, crop_tile, receptive_radius
 
@@ -21,7 +23,7 @@ class TiledPass:
     Prints one message when frames are cut for the first time.
 
     Args:
-      programs: Run the network.
+      programs: Run the network on tiles that fit, `[n, context_frames + T, h, w, c]`.
       model: The network.
       tile: See `Forecaster`.
       overlap: See `Forecaster`.
@@ -33,7 +35,13 @@ class TiledPass:
     """
 
     def __init__(
-        self, programs: Programs, model: STLightConfig, tile: int | None, overlap: int | None, memory: int, crop: int = 0
+        self,
+        programs: Callable[[np.ndarray], Any],
+        model: STLightConfig,
+        tile: int | None,
+        overlap: int | None,
+        memory: int,
+        crop: int = 0,
     ):
         self._programs, self._model, self._memory = programs, model, memory
         self._crop_tile = crop_tile(model, crop)
@@ -49,7 +57,7 @@ class TiledPass:
         """Runs the pass.
 
         Args:
-          frames: `[b, context_frames + T, h, w, c]` of the programs' dtype.
+          frames: `[b, context_frames + T, h, w, c]` of the network's dtype.
 
         Returns:
           `[b, T', h, w, c']`.

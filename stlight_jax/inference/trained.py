@@ -8,7 +8,6 @@ part), `weights.npz` (float32, {"params", "batch_stats"} with "/" between the na
 from __future__ import annotations
 
 import dataclasses
-import functools
 import hashlib
 import io
 import json
@@ -26,77 +25,24 @@ from flax import traverse_util
 from stlight_jax.data.available_memory import memory_available
 from stlight_jax.data.formats.npy import read_npy_header
 from stlight_jax.data.load import check_config, network_config
-from stlight_jax.data.scaling import Scaling
 from stlight_jax.errors import InputError
-from stlight_jax.inference import shipped_networks
-from stlight_jax.inference.shipped_networks import SUFFIX, shipped
-from stlight_jax.model.stlight import STLight, STLightConfig, init_variables
+from stlight_jax.inference import onnx_file, shipped_networks
+from stlight_jax.inference.shipped_networks import ONNX_SUFFIX, SUFFIX, shipped
+from stlight_jax.inference.trained_model import (
+    FORMAT,
+    ExportedProgram,
+    TrainedModel,
+    abstract_variables,
+    check_variables,
+    described_network,
+)
+from stlight_jax.model.stlight_config import STLightConfig
 from stlight_jax.storage import paths
 from stlight_jax.storage.atomic import write_atomic
 from stlight_jax.version import __version__
 
-_FORMAT = 1
 _DESCRIPTION, _WEIGHTS, _PROGRAM = "model.json", "weights.npz", "program.bin"
 _MAX_DESCRIPTION_BYTES, _MAX_PROGRAM_BYTES = 64 * 2**20, 64 * 2**20  # a description can hold a static field
-
-
-@dataclasses.dataclass(frozen=True)
-class ExportedProgram:
-    """A program of a network, serialised by `jax.export`.
-
-    Attributes:
-      content: The serialised program.
-      created: Date of the export, in ISO 8601.
-      expires: Date until which JAX guarantees to read it.
-      jax: Version of JAX that made it.
-      platforms: Platforms that it runs on, such as "cpu".
-    """
-
-    content: bytes
-    created: str
-    expires: str
-    jax: str
-    platforms: tuple[str, ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainedModel:
-    """A network and the description of its training.
-
-    Attributes:
-      config: The network's sizes.
-      variables: {"params", "batch_stats"}, NumPy or JAX arrays.
-      description: The checkpoint's description: "config", "data", "scaling", "frame_size", "channels" and more, as far as they
-        are known.
-      source: Where the network was loaded from, for messages.
-      program: The exported program; None unless the model was exported.
-    """
-
-    config: STLightConfig
-    variables: dict[str, Any]
-    description: dict[str, Any]
-    source: str = ""
-    program: ExportedProgram | None = None
-
-    @functools.cached_property
-    def scaling(self) -> Scaling:
-        """From values in the data's units to the network's range."""
-        if "scaling" in self.description:
-            return Scaling.from_json(self.description["scaling"])
-        # Weights from elsewhere have a value range only, or not even that.
-        low, high = self.description.get("value_range", {"stored": (0, 255)})["stored"]
-        low, high = (tuple(value) if isinstance(value, list) else (float(value),) for value in (low, high))
-        return Scaling("uint8" if (low, high) == ((0.0,), (255.0,)) else "float32", low, high)
-
-    def without_program(self) -> TrainedModel:
-        """Returns the same weights, to be run by this package's network.
-
-        Raises:
-          InputError: The weights do not fit the network.
-        """
-        model = dataclasses.replace(self, program=None, config=dataclasses.replace(self.config, depthwise="auto"))
-        _check_fit(model.source, model.config, traverse_util.flatten_dict(model.variables, sep="/"))
-        return model
 
 
 def load(path: epath.PathLike, which: str = "best") -> TrainedModel:
@@ -111,6 +57,11 @@ def load(path: epath.PathLike, which: str = "best") -> TrainedModel:
       InputError: The network does not exist, is damaged, or was written by an unknown version.
     """
     found = _find(path, which)
+    if found.suffix == ONNX_SUFFIX:
+        raise InputError(
+            f"{path} is an ONNX file, which predict and Forecaster.load can run only; name the run or the {SUFFIX} file that "
+            "it was exported from"
+        )
     return _read(found, str(path)) if found.suffix == SUFFIX else _from_checkpoint(found, which)
 
 
@@ -118,13 +69,15 @@ def describe(path: epath.PathLike, which: str = "best") -> dict[str, Any]:
     """Returns the description of a trained network, see `TrainedModel`; of a checkpoint it reads no weights.
 
     Args:
-      path: As for `load`.
+      path: As for `load`, or an ONNX file.
       which: As for `load`.
 
     Raises:
       InputError: The network does not exist, is damaged, or was written by an unknown version.
     """
     found = _find(path, which)
+    if found.suffix == ONNX_SUFFIX:
+        return onnx_file.load(found).description
     return _read(found, str(path)).description if found.suffix == SUFFIX else _checkpoint(found, which)[2]
 
 
@@ -133,13 +86,13 @@ def _find(path: epath.PathLike, which: str) -> epath.Path:
     if not isinstance(path, str | os.PathLike) or not os.fspath(path):
         raise InputError(f"expected a run's folder, a {SUFFIX} file or the name of a shipped network, got {path!r}")
     is_shipped = str(path) in shipped()
-    if (is_shipped or epath.Path(path).suffix == SUFFIX) and which != "best":
+    if (is_shipped or epath.Path(path).suffix in (SUFFIX, ONNX_SUFFIX)) and which != "best":
         raise InputError(f"{path} holds one checkpoint; {which!r} cannot be chosen from it")
     if is_shipped:
         return epath.Path(shipped_networks.FOLDER / f"{path}{SUFFIX}")
     paths.connect(path, checkpoints=True)
     found = epath.Path(path).expanduser()
-    if found.suffix == SUFFIX:
+    if found.suffix in (SUFFIX, ONNX_SUFFIX):
         return found
     if not found.exists():
         names = f", or the name of a shipped network ({', '.join(shipped())})" if "/" not in str(path) else ""
@@ -167,7 +120,7 @@ def write(path: epath.PathLike, model: TrainedModel) -> None:
         exported = dataclasses.asdict(model.program)
         parts[_PROGRAM] = exported.pop("content")
     content = {
-        "format": _FORMAT,
+        "format": FORMAT,
         "stlight_jax": __version__,
         "model": dataclasses.asdict(model.config),
         "description": model.description,
@@ -202,16 +155,10 @@ def _from_checkpoint(folder: epath.Path, which: str) -> TrainedModel:
     except InputError as error:
         raise InputError(f"{directory / str(step)}: {error}; was it written by another version of stlight_jax?") from None
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), _abstract(config))
+    like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), abstract_variables(config))
     variables = checkpoint.load_variables(directory, step, like)
     description |= {"step": step, "averaged": checked.train.ema_decay > 0}
     return TrainedModel(config, variables, description, f"{folder}, step {step}")
-
-
-def _abstract(config: STLightConfig) -> dict[str, Any]:
-    """Returns shapes and types of a network's variables."""
-    side = config.patch_size
-    return jax.eval_shape(functools.partial(init_variables, STLight(config), 0, (side, side, config.in_channels)))
 
 
 def _read(path: epath.Path, source: str) -> TrainedModel:
@@ -238,7 +185,7 @@ def _unpack(path: epath.Path, source: str) -> TrainedModel:
             return file.read(name)  # raises an error if the part is larger than declared
 
         content = json.loads(part(_DESCRIPTION, _MAX_DESCRIPTION_BYTES))
-        config = _model_config(path, content)
+        config = described_network(path, content)
         limit = _max_weight_bytes(config)
         parts = {_WEIGHTS: part(_WEIGHTS, limit)}
         if _PROGRAM in file.namelist():
@@ -252,25 +199,10 @@ def _unpack(path: epath.Path, source: str) -> TrainedModel:
         facts = {key: exported[key] for key in ("created", "expires", "jax")}
         program = ExportedProgram(parts[_PROGRAM], platforms=tuple(exported["platforms"]), **facts)
     else:
-        _check_fit(source, config, shapes)
+        check_variables(source, config, shapes)
     with np.load(io.BytesIO(parts[_WEIGHTS]), allow_pickle=False) as arrays:
         variables = traverse_util.unflatten_dict(dict(arrays.items()), sep="/")
     return TrainedModel(config, variables, content["description"], source, program)
-
-
-def _model_config(path: epath.Path, content: dict[str, Any]) -> STLightConfig:
-    if content["format"] != _FORMAT:
-        raise InputError(
-            f"{path} has format {content['format']}, written by stlight_jax {content.get('stlight_jax', '?')}; this is "
-            f"{__version__}, which reads format {_FORMAT}: install a newer stlight_jax, or export the model again"
-        )
-    unknown = sorted(content["model"].keys() - {field.name for field in dataclasses.fields(STLightConfig)})
-    if unknown:
-        raise InputError(f"{path} has unknown model keys ({', '.join(unknown)}); install a newer stlight_jax")
-    try:
-        return STLightConfig(**content["model"])
-    except InputError as error:
-        raise InputError(f"{path}: {error}; the file is damaged, or from a newer stlight_jax") from None
 
 
 def _check_size(path: epath.Path, name: str, size: int, limit: int) -> None:
@@ -310,12 +242,3 @@ def _max_weight_bytes(config: STLightConfig) -> int:
     encoder = hidden * (seen * config.encoder_kernel**2 + vectors)
     block = hidden * (config.near_kernel**2 + config.far_kernel**2 + hidden + vectors)
     return 8 * (encoder + config.depth * block + predicted * (hidden + seen + 2)) + 2**20
-
-
-def _check_fit(source: str, config: STLightConfig, found: dict[str, Any]) -> None:
-    """Compares names, shapes and types of weights, or of arrays that stand for them, with those of a network."""
-    wanted = traverse_util.flatten_dict(_abstract(config), sep="/")
-    for name in sorted(wanted.keys() | found.keys()):
-        expected, actual = (f"{of[name].dtype} {list(of[name].shape)}" if name in of else "nothing" for of in (wanted, found))
-        if expected != actual:
-            raise InputError(f"{source} is damaged: {name} should be {expected}, it is {actual}")

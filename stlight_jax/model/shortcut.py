@@ -130,9 +130,14 @@ def _fill_period(
       period: The period.
       of_period: For each period the indices of its frames, in the order of the lead times.
     """
-    divisors = sorted(other for other in of_period if other < period and period % other == 0)
-    multiples = sorted((other for other in of_period if other > period and other % period == 0), reverse=True)
     filled = last[:, None]
-    for source in (*divisors, *multiples, period):  # the first choice comes last
+    for source in filling_order(period, tuple(of_period)):
         filled = jnp.where(valid[:, of_period[source]], frames[:, of_period[source]], filled)
     return filled  # [b, lead times, h, w, c]
+
+
+def filling_order(period: int, periods: tuple[int, ...]) -> tuple[int, ...]:
+    """Returns the periods whose frames fill those of a period, see `fill_from_neighbours`; the first choice comes last."""
+    divisors = sorted(other for other in periods if other < period and period % other == 0)
+    multiples = sorted((other for other in periods if other > period and other % period == 0), reverse=True)
+    return (*divisors, *multiples, period)

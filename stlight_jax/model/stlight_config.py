@@ -3,10 +3,13 @@
 import dataclasses
 from typing import Self
 
-import jax
+from etils import epy
 
 from stlight_jax.config.sections import ModelSection
 from stlight_jax.errors import InputError
+
+with epy.lazy_imports():  # an ONNX file is run without JAX
+    import jax
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import lax
+from etils import epy
 
 from stlight_jax.errors import InputError
 from stlight_jax.model.stlight_config import STLightConfig
+
+with epy.lazy_imports():  # an ONNX file is run without JAX
+    import jax
+    import jax.numpy as jnp
+    from jax import lax
 
 
 def receptive_radius(config: STLightConfig) -> int:

@@ -22,8 +22,7 @@ from stlight_jax.evaluation.evaluator import EvaluationSteps, evaluate_with_base
 from stlight_jax.evaluation.nowcasting import PystepsBaseline
 from stlight_jax.evaluation.samples import Samples, evenly_spaced
 from stlight_jax.metrics.metric_sums import SampledSums
-from stlight_jax.model.context import first_target
-from stlight_jax.model.rollout import check_horizon
+from stlight_jax.model.context import check_horizon, first_target
 from stlight_jax.model.stlight import STLight, STLightConfig, init_variables
 from stlight_jax.model.tiling import crop_tile
 from stlight_jax.parallel import agreement, distributed

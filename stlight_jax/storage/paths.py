@@ -5,6 +5,7 @@ Most operations of `etils.epath.Path` work for both. This module has the other o
 
 import contextlib
 import os
+import pathlib
 import shutil
 from collections.abc import Iterator
 
@@ -117,7 +118,7 @@ def files_below(path: epath.PathLike) -> list[str]:
 
 def read_bytes(path: epath.PathLike) -> bytes:
     """Returns the content of a file; in a bucket, with one request."""
-    return bucket.filesystem().cat_file(os.fspath(path)) if is_remote(path) else epath.Path(path).read_bytes()
+    return bucket.filesystem().cat_file(os.fspath(path)) if is_remote(path) else pathlib.Path(path).read_bytes()
 
 
 def move_folder(path: epath.PathLike, target: epath.PathLike) -> None:

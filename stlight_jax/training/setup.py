@@ -25,8 +25,7 @@ from stlight_jax.data.sequences import check_targets, fingerprint
 from stlight_jax.errors import InputError
 from stlight_jax.evaluation.eval_steps import make_eval_step
 from stlight_jax.metrics.ssim import check_frame_size
-from stlight_jax.model.context import first_target
-from stlight_jax.model.rollout import check_horizon
+from stlight_jax.model.context import check_horizon, first_target
 from stlight_jax.model.stlight_config import STLightConfig
 from stlight_jax.model.tiling import crop_tile, receptive_radius
 from stlight_jax.parallel import agreement, distributed

@@ -11,7 +11,7 @@ from stlight_jax.data.covariates import Covariates
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.forecasting.predict import Request, predict
 from stlight_jax.inference import trained
-from stlight_jax.inference.trained import TrainedModel
+from stlight_jax.inference.trained_model import TrainedModel
 from stlight_jax.model.stlight import init_variables
 
 CONFIG = STLightConfig(

@@ -8,6 +8,7 @@ import pytest
 from stlight_jax import InputError, STLightConfig
 from stlight_jax.model.context import (
     MISSING,
+    SeenFrames,
     first_pass,
     horizon_of,
     plan_context,
@@ -15,7 +16,7 @@ from stlight_jax.model.context import (
     shorter_sequence,
 )
 from stlight_jax.model.count import count
-from stlight_jax.model.rollout import SeenFrames, rollout
+from stlight_jax.model.rollout import rollout
 
 SIZES = {"in_channels": 1, "out_channels": 1, "hidden_dim": 8, "depth": 2, "patch_size": 2, "far_kernel": 3}
 

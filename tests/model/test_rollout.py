@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from stlight_jax import InputError, STLightConfig
-from stlight_jax.model.rollout import check_horizon, rollout
+from stlight_jax.model.context import check_horizon
+from stlight_jax.model.rollout import rollout
 
 CONFIG = STLightConfig(
     in_frames=4, out_frames=4, in_channels=3, out_channels=1, hidden_dim=8, depth=2, patch_size=2, far_kernel=3

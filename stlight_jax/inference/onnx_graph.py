@@ -1,0 +1,338 @@
+"""Writes a trained network as an ONNX graph of standard operators, from and to values in the data's units.
+
+| value | shape | |
+|---|---|---|
+| `frames` | `[batch, T, height, width, c]` | input frames in the data's units, float32 or uint8 |
+| `context` | `[batch, context_frames, height, width, c]` | alike; the earlier frames of a network with periods |
+| `covariates` | `[batch, context_frames + T, height, width, n]` | float32 in [0, 1], if the network has covariates |
+| `predictions` | `[batch, T', height, width, c']` | output in the data's units, float32 |
+
+NaN marks missing values, in uint8 the data's fill value. A `Forecaster` runs the nodes between `NETWORK_INPUT` and
+`NETWORK_OUTPUT`, which are in the network's range.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any, Literal
+
+import jax
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from stlight_jax.data.scaling import Scaling
+from stlight_jax.data.value_transforms import DECIBELS, DRY
+from stlight_jax.errors import InputError
+from stlight_jax.inference.onnx_file import NETWORK_INPUT, NETWORK_OUTPUT, graph_digest
+from stlight_jax.inference.trained_model import FORMAT, TrainedModel
+from stlight_jax.model.ops import batch_norm
+from stlight_jax.model.shortcut import filling_order
+from stlight_jax.model.stlight_config import STLightConfig
+from stlight_jax.version import __version__
+
+_OPSET, _IR_VERSION = 20, 9  # 20 is the first with Gelu; 9 is the file format of its time, which older runtimes read, too
+_MOST_BYTES = 2**31 - 2**20  # of a serialised protocol buffer
+
+InputType = Literal["float32", "uint8"]
+
+
+def make_onnx(model: TrainedModel, input_dtype: InputType = "float32") -> bytes:
+    """Writes a network as an ONNX file, which computes in float32.
+
+    Args:
+      model: The network.
+      input_dtype: Type of `frames` and `context`.
+
+    Returns:
+      The content of the file.
+
+    Raises:
+      InputError: The network has the shortcut `flow`, or more weights than a file can hold.
+    """
+    config = dataclasses.replace(model.config, dtype="float32")
+    if config.shortcut == "flow":
+        raise InputError(
+            f"{model.source} has model.shortcut=flow, which --format=onnx does not export; expected none, last or linear: "
+            "predict from the run itself, or train with model.shortcut=linear"
+        )
+    description = {
+        "stlight_jax": __version__,
+        "format": FORMAT,
+        "model": dataclasses.asdict(config),
+        "description": model.description,
+    }
+    variables = jax.device_get(batch_norm.fold(model.variables))["params"]
+    size = sum(leaf.size * 4 for leaf in jax.tree.leaves(variables)) + len(json.dumps(description))
+    if size > _MOST_BYTES:
+        raise InputError(f"{model.source} has {size:,} bytes of weights; an ONNX file holds 2 GiB; leave --format=onnx out")
+    nodes = _Nodes()
+    inputs, lost = _scaled_input(nodes, model, input_dtype)
+    _Network(nodes, config, variables).add(model.scaling.for_channels(config.in_channels).filling)
+    output = _output_in_units(nodes, model.data_scaling.for_channels(config.out_channels))
+    if lost:
+        seen = config.in_channels - model.scaling.covariates
+        if config.out_channels < seen:
+            lost = nodes.slice(lost, 0, config.out_channels, axis=-1)
+        elif config.out_channels > seen:  # a prediction is missing where all channels are
+            lost = nodes.add("ReduceMin", nodes.cast(lost, TensorProto.INT32), nodes.integers([-1]), keepdims=1)
+            lost = nodes.cast(lost, TensorProto.BOOL)
+        output = nodes.add("Where", lost, nodes.constant(np.nan), output)
+    nodes.add("Identity", output, name="predictions")
+    outputs = [_described("predictions", config.out_frames, config.out_channels, "predicted frames in the data's units")]
+    between = [
+        _described(NETWORK_INPUT, config.seen_frames, config.in_channels, "what the network sees, NaN where missing"),
+        _described(NETWORK_OUTPUT, config.out_frames, config.out_channels, "what the network predicts, in its range"),
+    ]
+    graph = helper.make_graph(nodes.nodes, "stlight", inputs, outputs, nodes.constants, value_info=between)
+    opsets = [helper.make_opsetid("", _OPSET)]
+    made = helper.make_model(graph, producer_name="stlight_jax", ir_version=_IR_VERSION, opset_imports=opsets)
+    made.producer_version = __version__
+    helper.set_model_props(made, {"stlight_jax": json.dumps(description), "sha256": graph_digest(made)})
+    onnx.checker.check_model(made, full_check=True)
+    return made.SerializeToString()
+
+
+class _Nodes:
+    """A graph that grows node by node. A value is represented by its name."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[onnx.TensorProto] = []
+
+    def constant(self, value: Any, dtype: Any = np.float32) -> str:
+        """Adds a constant."""
+        name = f"constant_{len(self.constants)}"
+        self.constants.append(numpy_helper.from_array(np.array(value, dtype, order="C"), name))
+        return name
+
+    def integers(self, values: list[int]) -> str:
+        """Adds a constant of int64."""
+        return self.constant(values, np.int64)
+
+    def add(self, operator: str, *inputs: str, name: str = "", **attributes: Any) -> str:
+        """Adds a node with one output."""
+        name = name or f"{operator.lower()}_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(operator, inputs, [name], name=name, **attributes))
+        return name
+
+    def cast(self, value: str, dtype: int) -> str:
+        """Adds a conversion to a type of `TensorProto`."""
+        return self.add("Cast", value, to=dtype)
+
+    def slice(self, value: str, start: int, end: int, axis: int) -> str:
+        """Adds a slice along one axis."""
+        return self.add("Slice", value, *(self.integers([number]) for number in (start, end, axis)))
+
+    def parts(self, value: str, lengths: list[int]) -> list[str]:
+        """Cuts `[b, t, ...]` into parts of some lengths."""
+        if len(lengths) == 1:
+            return [value]
+        names = [f"{value}_{number}" for number in range(len(lengths))]
+        self.nodes.append(helper.make_node("Split", [value, self.integers(lengths)], names, name=f"{value}_split", axis=1))
+        return names
+
+    def folded(self, value: str, frames: int, channels: int) -> str:
+        """Folds time into channels: `[b, t, h, w, c]` to `[b, t*c, h, w]`."""
+        x = self.add("Transpose", value, perm=[0, 1, 4, 2, 3])  # [b, t, c, h, w]
+        shape = self.add("Concat", self.integers([0, frames * channels]), self.add("Shape", x, start=3), axis=0)
+        return self.add("Reshape", x, shape)  # [b, t*c, h, w]
+
+    def unfolded(self, value: str, frames: int, channels: int) -> str:
+        """Inverts `folded`: `[b, t*c, h, w]` to `[b, t, h, w, c]`."""
+        shape = self.add("Concat", self.integers([0, frames, channels]), self.add("Shape", value, start=2), axis=0)
+        return self.add("Transpose", self.add("Reshape", value, shape), perm=[0, 1, 3, 4, 2])
+
+    def convolution(self, value: str, kernel: np.ndarray, bias: np.ndarray, **attributes: Any) -> str:
+        """Adds a convolution with Flax's kernel `[rows, columns, c, d]` of `[b, c, h, w]`."""
+        return self.add("Conv", value, self.constant(kernel.transpose(3, 2, 0, 1)), self.constant(bias), **attributes)
+
+
+def _described(name: str, frames: int, channels: int, text: str, dtype: int = TensorProto.FLOAT) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, dtype, ["batch", frames, "height", "width", channels], text)
+
+
+def _scaled_input(nodes: _Nodes, model: TrainedModel, input_dtype: InputType) -> tuple[list[onnx.ValueInfoProto], str]:
+    """Adds the nodes before the network.
+
+    Returns:
+      The graph's inputs, and bool `[b, 1, h, w, c]`, where a value is missing in all input frames; "" if none can be missing.
+    """
+    config, count = model.config, model.scaling.covariates
+    scaling, channels = model.data_scaling.for_channels(config.in_channels - count), config.in_channels - count
+    dtype = TensorProto.FLOAT if input_dtype == "float32" else TensorProto.UINT8
+    text = "in the data's units" + (", NaN where missing" if input_dtype == "float32" else "")
+    inputs = [_described("frames", config.in_frames, channels, f"input frames {text}", dtype)]
+    given = "frames"
+    if config.periods:
+        periods = ", ".join(map(str, config.periods))
+        text = f"frames {periods} steps before the predicted ones {text}"
+        inputs.append(_described("context", config.context_frames, channels, text, dtype))
+        given = nodes.add("Concat", "context", "frames", axis=1)
+    values = nodes.cast(given, TensorProto.FLOAT) if input_dtype == "uint8" else given
+    missing, fill = "", scaling.fill
+    if input_dtype == "float32":
+        missing = nodes.add("Or", nodes.add("IsNaN", given), nodes.add("IsInf", given))
+    elif fill is not None and fill in range(256):
+        missing = nodes.add("Equal", given, nodes.constant(fill, np.uint8))
+    seen, lost = _to_network(nodes, values, scaling), ""
+    if missing:
+        seen = nodes.add("Where", missing, nodes.constant(np.nan), seen)
+        recent = nodes.parts(missing, [config.context_frames, config.in_frames])[1] if config.periods else missing
+        lost = nodes.add("ReduceMin", nodes.cast(recent, TensorProto.INT32), nodes.integers([1]), keepdims=1)
+        lost = nodes.cast(lost, TensorProto.BOOL)
+    if count:
+        names = "time of day, week or year, then the static field; see stlight_jax.data.covariates"
+        inputs.append(_described("covariates", config.seen_frames, count, names))
+        seen = nodes.add("Concat", seen, "covariates", axis=-1)
+    nodes.add("Identity", seen, name=NETWORK_INPUT)
+    return inputs, lost
+
+
+def _to_network(nodes: _Nodes, values: str, scaling: Scaling) -> str:
+    """Adds `Scaling.to_network_on_host`."""
+    if scaling.transform == "dbz":
+        values = nodes.add("Div", nodes.add("Max", values, nodes.constant(DRY)), nodes.constant(DRY))
+        values = nodes.add("Mul", nodes.add("Log", values), nodes.constant(DECIBELS / np.log(10)))
+    elif scaling.transform != "none":
+        values = nodes.add("Max", values, nodes.constant(scaling.floor))
+        if scaling.transform == "sqrt":
+            values = nodes.add("Sqrt", values)
+        else:
+            values = nodes.add("Log", nodes.add("Add", values, nodes.constant(scaling.offset)))
+    low, span = scaling.low_and_span(np.float32)
+    values = nodes.add("Sub", values, nodes.constant(low)) if low.any() else values
+    return nodes.add("Div", values, nodes.constant(np.where(span > 0, span, 1)))
+
+
+def _output_in_units(nodes: _Nodes, scaling: Scaling) -> str:
+    """Adds `Scaling.output_in_units`; returns its result."""
+    low, span = scaling.low_and_span(np.float32)  # a constant channel has no span
+    values = nodes.add("Add", nodes.add("Mul", NETWORK_OUTPUT, nodes.constant(span)), nodes.constant(low))
+    zero = nodes.constant(0) if scaling.transform != "none" else ""
+    if scaling.transform == "dbz":
+        exponential = nodes.add("Exp", nodes.add("Mul", values, nodes.constant(np.log(10) / DECIBELS)))
+        is_dry = nodes.add("LessOrEqual", values, zero)
+        values = nodes.add("Where", is_dry, zero, nodes.add("Mul", exponential, nodes.constant(DRY)))
+    elif scaling.transform == "sqrt":
+        positive = nodes.add("Max", values, zero)
+        values = nodes.add("Mul", positive, positive)
+    elif scaling.transform == "log":
+        values = nodes.add("Max", nodes.add("Sub", nodes.add("Exp", values), nodes.constant(scaling.offset)), zero)
+    for operator, ends in zip(("Max", "Min"), scaling.clip_ends, strict=True):
+        if np.isfinite(ends).any():
+            values = nodes.add(operator, values, nodes.constant(ends))
+    return values
+
+
+@dataclasses.dataclass
+class _Network:
+    """Adds the nodes of the network, part by part as `stlight_jax.model.stlight` has them, from `[b, t, h, w, c]`.
+
+    Attributes:
+      nodes: The graph.
+      config: The network's shape.
+      params: Its parameters with folded batch norms.
+    """
+
+    nodes: _Nodes
+    config: STLightConfig
+    params: Any
+
+    def add(self, filling: tuple[float, ...]) -> None:
+        """Adds the network.
+
+        Args:
+          filling: Its input where values are missing: one value, or one per channel.
+        """
+        nodes, config = self.nodes, self.config
+        valid = nodes.add("Not", nodes.add("IsNaN", NETWORK_INPUT))
+        frames = nodes.add("Where", valid, NETWORK_INPUT, nodes.constant(filling))
+        if config.shortcut != "none":
+            frames = self._fill_from_neighbours(frames, valid)
+        seen = frames
+        if config.input == "changes":  # covariates stay
+            changing = np.arange(config.in_channels) < config.in_channels - config.covariates
+            seen = nodes.add("Sub", frames, nodes.add("Mul", self._last(frames), nodes.constant(changing)))
+        x = nodes.folded(seen, config.seen_frames, config.in_channels)  # [b, t*c, h, w]
+        sides = nodes.add("Shape", x, start=2)
+        if config.patch_size > 1:
+            further = nodes.add("Mod", nodes.add("Neg", sides), nodes.integers([config.patch_size]))
+            x = nodes.add("Pad", x, nodes.add("Concat", nodes.integers([0] * 6), further, axis=0), mode="edge")
+        x = self._encoder(x)  # [b, d, h/p, w/p]
+        for name in ("mixers_before_skip", "mixers_across_skip", "mixers_after_skip"):
+            skipped, x = x, self._mixers(name, x)
+            if name == "mixers_across_skip":
+                x = nodes.add("Add", x, skipped)
+        if config.patch_size > 1:
+            x = nodes.add("DepthToSpace", x, blocksize=config.patch_size, mode="CRD")  # [b, d/p**2, h, w]
+        conv = self.params["patch_reassembly"]["conv"]
+        x = nodes.convolution(x, conv["kernel"][None, None], conv["bias"])  # [b, t'*c', h, w]
+        if config.patch_size > 1:  # without the padding
+            x = nodes.add("Slice", x, nodes.integers([0, 0]), sides, nodes.integers([2, 3]))
+        if config.shortcut == "linear":
+            linear = self.params["shortcut"]["linear"]
+            folded = nodes.folded(frames, config.seen_frames, config.in_channels)
+            x = nodes.add("Add", x, nodes.convolution(folded, linear["kernel"][None, None], linear["bias"]))
+        x = nodes.unfolded(x, config.out_frames, config.out_channels)  # [b, t', h, w, c']
+        if config.shortcut == "last":
+            x = nodes.add("Add", x, nodes.slice(self._last(frames), 0, config.out_channels, axis=-1))
+        nodes.add("Identity", x, name=NETWORK_OUTPUT)
+
+    def _last(self, frames: str) -> str:
+        """Adds the last frame, `[b, 1, h, w, c]`."""
+        return self.nodes.slice(frames, self.config.seen_frames - 1, self.config.seen_frames, axis=1)
+
+    def _fill_from_neighbours(self, frames: str, valid: str) -> str:
+        """Adds `shortcut.fill_from_neighbours`."""
+        nodes, config, count = self.nodes, self.config, self.config.in_frames
+        lengths, first = [config.out_frames + 1] * len(config.periods) + [1] * count, len(config.periods)
+        given, is_valid = nodes.parts(frames, lengths), nodes.parts(valid, lengths)
+        recent, known = given[first:], is_valid[first:]
+        forward = [(time, time - 1) for time in range(1, count)]
+        backward = [(time, time + 1) for time in range(count - 2, -1, -1)]
+        for time, neighbour in (*forward, *backward):
+            recent[time] = nodes.add("Where", known[time], recent[time], recent[neighbour])
+            known[time] = nodes.add("Or", known[time], known[neighbour])
+        before = []
+        for period in config.periods:
+            filled = recent[-1]
+            for source in filling_order(period, config.periods):
+                number = config.periods.index(source)
+                filled = nodes.add("Where", is_valid[number], given[number], filled)
+            before.append(filled)
+        return nodes.add("Concat", *before, *recent, axis=1)
+
+    def _encoder(self, x: str) -> str:
+        """Adds the patch encoder, with its batch norm in the convolution."""
+        config, params = self.config, self.params["patch_encoder"]
+        norm = params["norm"]
+        kernel, bias = params["conv"]["kernel"] * norm["factor"], params["bias"] * norm["factor"] + norm["summand"]
+        strides, pads = [config.patch_size] * 2, [config.encoder_padding] * 4
+        return self.nodes.add("Gelu", self.nodes.convolution(x, kernel, bias, strides=strides, pads=pads))
+
+    def _mixers(self, name: str, x: str) -> str:
+        """Adds the mixer blocks of a segment, whose parameters are stacked."""
+        nodes = self.nodes
+        blocks = self.params.get(name, {})
+        for number in range(len(blocks["near"]["bias"]) if blocks else 0):
+            block = jax.tree.map(lambda leaf, number=number: leaf[number], blocks)
+            spatial, product, norm = block["spatial_norm"], block["pointwise"], block["pointwise_norm"]
+            residual = x
+            x = self._depthwise(x, block["near"], dilation=1)
+            x = self._depthwise(x, block["far"], self.config.dilation)
+            x = nodes.add("Gelu", x)
+            x = nodes.add("Add", residual, self._per_channel("Mul", x, spatial["factor"]))
+            bias = product["bias"] + spatial["summand"] @ product["kernel"]  # the norm's summand passes through the product
+            x = nodes.add("Gelu", nodes.convolution(x, product["kernel"][None, None], bias))
+            x = self._per_channel("Add", self._per_channel("Mul", x, norm["factor"]), norm["summand"])
+        return x
+
+    def _per_channel(self, operator: str, x: str, values: np.ndarray) -> str:
+        return self.nodes.add(operator, x, self.nodes.constant(values[:, None, None]))
+
+    def _depthwise(self, x: str, params: Any, dilation: int) -> str:
+        kernel = params["kernel"]  # [rows, columns, 1, d]
+        pads = [dilation * (side // 2) for side in kernel.shape[:2]] * 2
+        return self.nodes.convolution(x, kernel, params["bias"], group=kernel.shape[-1], pads=pads, dilations=[dilation] * 2)
