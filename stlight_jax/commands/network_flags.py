@@ -13,13 +13,16 @@ from stlight_jax.config import RunConfig
 from stlight_jax.config.sections import MOST_FRAMES
 from stlight_jax.console.messages import print_message
 from stlight_jax.errors import InputError
-from stlight_jax.inference.shipped_networks import SUFFIX, shipped
+from stlight_jax.inference.shipped_networks import ONNX_SUFFIX, SUFFIX, shipped
 from stlight_jax.storage.paths import is_remote
 
 
 def define_network_flags(values: flags.FlagValues) -> None:
     """Defines --workdir and --model, of which `chosen_network` takes one."""
-    text = f"The network: folder of a run or of a checkpoint, a {SUFFIX} file, or the name of a shipped network such as tiny."
+    text = (
+        f"The network: folder of a run or of a checkpoint, a {SUFFIX} file, or the name of a shipped network such as tiny; "
+        f"predict also runs an {ONNX_SUFFIX} file."
+    )
     flags.DEFINE_string("workdir", None, text, values)
     flags.DEFINE_string("model", None, "The network; the same as --workdir, for the name of a shipped one.", values)
 

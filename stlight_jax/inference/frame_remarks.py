@@ -103,6 +103,7 @@ class FrameRemarks:
         values, fill = frames if isinstance(frames, np.ma.MaskedArray) else np.asarray(frames), self._scaling.fill
         if values.dtype.kind == "f" or isinstance(values, np.ma.MaskedArray):
             values, fill = np.ma.filled(values.astype(np.float32), np.nan), None
+            values = np.where(np.isfinite(values), values, np.float32(np.nan))
         survey = ValueSurvey(self._channels, values.dtype, fill)
         values = values[..., None] if values.ndim == 3 else values
         for number, sequence in enumerate(values if values.ndim == 5 else [values]):

@@ -27,6 +27,7 @@ from stlight_jax.data.value_transforms import DECIBELS, DRY
 from stlight_jax.errors import InputError
 from stlight_jax.inference.onnx_file import NETWORK_INPUT, NETWORK_OUTPUT, graph_digest
 from stlight_jax.inference.trained_model import FORMAT, TrainedModel
+from stlight_jax.model.context import context_times
 from stlight_jax.model.ops import batch_norm
 from stlight_jax.model.shortcut import filling_order
 from stlight_jax.model.stlight_config import STLightConfig
@@ -166,8 +167,8 @@ def _scaled_input(nodes: _Nodes, model: TrainedModel, input_dtype: InputType) ->
     inputs = [_described("frames", config.in_frames, channels, f"input frames {text}", dtype)]
     given = "frames"
     if config.periods:
-        periods = ", ".join(map(str, config.periods))
-        text = f"frames {periods} steps before the predicted ones {text}"
+        times = ", ".join(map(str, context_times(config)))
+        text = f"frames at the times {times}, in sampling steps since the last input frame; {text}"
         inputs.append(_described("context", config.context_frames, channels, text, dtype))
         given = nodes.add("Concat", "context", "frames", axis=1)
     values = nodes.cast(given, TensorProto.FLOAT) if input_dtype == "uint8" else given
