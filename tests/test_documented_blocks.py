@@ -51,6 +51,7 @@ def folder(tmp_path, monkeypatch):
             file["time"][:] = np.arange(len(frames))
             file.createVariable("value", "f4", ("time", "y", "x"))[:] = frames
     np.save(tmp_path / "orography.npy", np.arange(256.0).reshape(16, 16))
+    np.save(tmp_path / "frames.npy", np.random.default_rng(0).integers(0, 256, (2, 10, 32, 32, 1), np.uint8))
     command = tmp_path / "bin" / "stlight"
     command.parent.mkdir()
     command.write_text(STLIGHT)
