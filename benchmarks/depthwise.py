@@ -36,7 +36,6 @@ _IMPLEMENTATIONS = flags.DEFINE_list(
 _ROUNDS = flags.DEFINE_integer("rounds", 15, "Turns of each implementation.", lower_bound=1)
 TORCH = ("torch:nchw", "torch:channels_last")
 TASKS = ("forward", "input gradient", "filter gradient")
-_CALLS = 5  # per turn, one after the other, so that a GPU does not wait for the next call
 KERNELS = ((7, 3), (5, 3), (3, 1))  # side, dilation
 
 
@@ -146,15 +145,21 @@ def wait(results: list[Any]) -> None:
         torch.cuda.synchronize()
 
 
-def in_turns(calls: dict[str, Callable], rounds: int) -> dict[str, float]:
-    """Returns the median seconds of each call, after one turn to warm up."""
+def in_turns(calls: dict[str, Callable], rounds: int, calls_in_turn: int = 5) -> dict[str, float]:
+    """Returns the median seconds of each call, after one turn to warm up.
+
+    Args:
+      calls: name -> a function that starts the work.
+      rounds: turns of each function.
+      calls_in_turn: calls one after the other, so that a GPU does not wait for the next one.
+    """
     times: dict[str, list[float]] = {name: [] for name in calls}
     for turn in range(rounds + 1):
         for name, call in calls.items():
             begun = time.perf_counter()
-            wait([call() for _ in range(_CALLS)])
+            wait([call() for _ in range(calls_in_turn)])
             if turn:
-                times[name].append((time.perf_counter() - begun) / _CALLS)
+                times[name].append((time.perf_counter() - begun) / calls_in_turn)
     return {name: statistics.median(found) for name, found in times.items()}
 
 

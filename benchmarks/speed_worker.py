@@ -3,8 +3,8 @@
 Orders: {"task": TASK, "prepare": true} builds and warms up; {"task": TASK, "seconds": S} times calls for about S seconds.
 Tasks: train (forward, backward, Adam), throughput (forward, whole batch), latency (forward, batch 1), memory (of training: on
 a CPU the growth of the peak resident size over ten steps, on a GPU the peak of allocated memory); JAX also matmul_inference and
-matmul_train, the network's matrix products alone. Inputs are on the device before the clock starts. {"task": "numbers", "path":
-FILE} writes numbers that the programs of train, throughput and latency compute, see `sampled`.
+matmul_train, the network's matrix products alone. Inputs are on the device before the clock starts. {"task": "numbers", "of":
+[TASK, ...], "path": FILE} writes numbers that the programs of train, throughput and latency compute, see `sampled`.
 """
 
 from __future__ import annotations
@@ -77,7 +77,8 @@ def main() -> None:
         elif task == "memory":
             answer = contestant.device_memory() or {"growth_mib": _memory_growth(ready["train"]), "peak_mib": _peak_mib()}
         elif task == "numbers":
-            np.savez(order["path"], **contestant.numbers())
+            numbers = [contestant.numbers(each) for each in order["of"]]
+            np.savez(order["path"], **{name: values for found in numbers for name, values in found.items()})
             answer = {}
         else:
             answer = {"seconds": _timed(ready[task], order["seconds"])}
@@ -196,26 +197,19 @@ def fixed_frames(spec: Mapping[str, Any]) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 
 
-def sampled(
-    loss: Any, prediction: np.ndarray, of_one: np.ndarray, gradients: Any, statistics: Any, most: int = 512
-) -> dict[str, np.ndarray]:
-    """Chooses values of the numbers that the timed programs compute.
+def sampled(trees: dict[str, Any], most: int = 512) -> dict[str, np.ndarray]:
+    """Chooses values of arrays.
 
     Args:
-      loss: of a training step.
-      prediction: of the batch's inputs, `[b, t, h, w, c]`.
-      of_one: the same for the first sequence only, `[1, t, h, w, c]`.
-      gradients: of the training step, a tree like the parameters.
-      statistics: running statistics after the training step, a tree.
+      trees: name -> array, or nested dicts of arrays.
       most: values of an array, at most; the same places in every call.
 
     Returns:
-      Name -> values.
+      Path of each array -> its values.
     """
     import jax
 
-    trees = {"prediction": prediction, "prediction of one": of_one, "gradient": gradients, "statistics": statistics}
-    chosen = {"loss": np.float64(loss)}
+    chosen = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(trees):
         values = np.asarray(leaf).reshape(-1)
         places = np.sort(np.random.default_rng(1).choice(values.size, min(values.size, most), replace=False))
@@ -268,16 +262,17 @@ class JaxContestant:
             return lambda: self._predict(frames).block_until_ready()
         return self._matmuls(training=task == "matmul_train")
 
-    def numbers(self) -> dict[str, np.ndarray]:
-        """Computes numbers of the programs for training and prediction, see `sampled`."""
+    def numbers(self, task: str) -> dict[str, np.ndarray]:
+        """Computes numbers of the program of a task, see `sampled`: train, throughput or latency."""
         import jax
         import optax
 
-        predictions = (np.asarray(self._predict(frames)) for frames in (self._inputs, self._inputs[:1]))
+        if task != "train":
+            return sampled({task: np.asarray(self._predict(self._inputs[: self.batch if task == "throughput" else 1]))})
         state, metrics = self._step(self._state())
         # After the first step, the first moment is the gradient times one minus beta1.
         gradients = jax.tree.map(lambda moment: np.asarray(moment) / np.float32(0.1), optax.tree.get(state.opt_state, "mu"))
-        return sampled(metrics["loss"], *predictions, gradients, state.batch_stats)
+        return sampled({"loss": metrics["loss"], "gradient": gradients, "statistics": state.batch_stats})
 
     @functools.cached_property
     def _inputs(self) -> np.ndarray:
@@ -404,22 +399,21 @@ class TorchContestant:
 
         return call
 
-    def numbers(self) -> dict[str, np.ndarray]:
-        """Computes numbers of the programs for training and prediction, see `sampled`; needs JAX."""
+    def numbers(self, task: str) -> dict[str, np.ndarray]:
+        """Computes numbers of the program of a task, see `sampled`: train, throughput or latency; needs JAX."""
         from stlight_jax import STLightConfig
         from stlight_jax.torch_reference.weights import stacked_variables, torch_from_variables
 
         config = STLightConfig(**self.network)
         self.model.load_state_dict(torch_from_variables(config, fixed_variables(config)))
-        inputs, targets = self._tensors(self.batch)
-        predictions = []
-        for frames in (inputs, inputs[:1]):
-            predicted = self._predict(frames).float().cpu().numpy()  # [b, t, c, h, w]
-            predictions.append(predicted.transpose(0, 1, 3, 4, 2))
+        inputs, targets = self._tensors(1 if task == "latency" else self.batch)
+        if task != "train":
+            predicted = self._predict(inputs).float().cpu().numpy()  # [b, t, c, h, w]
+            return sampled({task: predicted.transpose(0, 1, 3, 4, 2)})
         loss = float(self._step(inputs, targets))
         gradients = {name: parameter.grad for name, parameter in self.model.named_parameters()}
         found = stacked_variables(config, self.model.state_dict() | gradients)
-        return sampled(loss, *predictions, found["params"], found["batch_stats"])
+        return sampled({"loss": loss, "gradient": found["params"], "statistics": found["batch_stats"]})
 
     def _tensors(self, batch: int) -> tuple[Any, Any]:
         """Returns inputs and targets on the device, `[b, t, c, h, w]` each."""

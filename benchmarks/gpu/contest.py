@@ -18,7 +18,8 @@ STAGE = "contest"
 OURS = "jax:auto"
 TASKS = {"train": "matmul_train", "throughput": "matmul_inference", "latency": None}  # with the products alone
 _BEST_TORCH = ("torch:eager", "torch:channels_last", "torch:compile")
-_FIRST_CALL_SECONDS = 90.0  # more for compiling, and a contestant is left out
+_FIRST_CALL_SECONDS = {"torch:max-autotune": 90.0}  # more, and a contestant is left out
+_OTHER_FIRST_CALL_SECONDS = 180.0
 
 
 class Match(NamedTuple):
@@ -68,7 +69,7 @@ class _Team:
         self.match, self.deadline = match, deadline
         self._processes: dict[str, Contestant] = {}
         self.left_out: dict[str, str] = {}
-        self.errors: dict[str, Any] = {}
+        self.errors: dict[str, dict[str, Any]] = {}
 
     def members(self) -> Iterator[Contestant]:
         """Yields the contestants that run."""
@@ -83,18 +84,19 @@ class _Team:
                 yield self._processes[name]
 
     def prepare(self, contestant: Contestant, part: str) -> dict[str, Any] | None:
-        """Compiles a part, and compares the contestant's numbers with a CPU's once; None if it is left out from now on."""
-        seconds = min(_FIRST_CALL_SECONDS, self.deadline.left()) + 1
+        """Compiles a part, and compares a task's numbers with a CPU's; None if the contestant is left out from now on."""
+        name = contestant.name
+        seconds = min(_FIRST_CALL_SECONDS.get(name, _OTHER_FIRST_CALL_SECONDS), self.deadline.left()) + 1
         try:
             answer = contestant.order(seconds, task=part, prepare=True)
-            if contestant.name not in self.errors:
-                network, precision = self.match.network, self.match.precision
-                self.errors[contestant.name] = compare_numbers(contestant, network, precision, self.deadline)
+            if part in TASKS:
+                numbers = compare_numbers(contestant, self.match.network, self.match.precision, (part,), self.deadline)
+                self.errors.setdefault(part, {})[name] = numbers
         except (ChildProcessError, ParityError) as error:
             if not self.deadline.left():
                 raise TimeoutError("the stage's time ended") from None
-            self.left_out[contestant.name] = one_line(error)
-            print_message(f"{STAGE}: {contestant.name} is left out: {one_line(error)}")
+            self.left_out[name] = one_line(error)
+            print_message(f"{STAGE}: {name} is left out: {one_line(error)}")
             return None
         return answer
 
@@ -140,7 +142,7 @@ def _measure(records: Records, team: _Team, task: str, rounds: int, seconds: flo
         "seconds": {},
         "first_call_seconds": {},
         "versions": {},
-        "errors": team.errors,
+        "errors": team.errors.setdefault(task, {}),
         "left_out": team.left_out,
     }
     entries = []

@@ -14,7 +14,6 @@ import re
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 
@@ -30,8 +29,8 @@ _MOMENT = re.compile(r"\.opt_state.*\.(mu|nu)\b")
 def as_arrays(state: TrainState) -> dict[str, np.ndarray]:
     """Returns the arrays of a state by their paths, the moments in bfloat16; all else is unchanged."""
     leaves = {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(state)}
-    rounded = {path: leaf.astype(jnp.bfloat16) if is_moment(path) else leaf for path, leaf in leaves.items()}
-    return {path: np.asarray(leaf) for path, leaf in jax.device_get(rounded).items()}
+    arrays = {path: np.asarray(leaf) for path, leaf in jax.device_get(leaves).items()}
+    return {path: array.astype(ml_dtypes.bfloat16) if is_moment(path) else array for path, array in arrays.items()}
 
 
 def is_moment(path: str) -> bool:

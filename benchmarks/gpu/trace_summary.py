@@ -44,7 +44,7 @@ def summarise(call: Callable[[], Any], calls: int, program: str = "", steps: int
     kernels, parts = collections.Counter(), collections.Counter()
     launches = collections.Counter()
     for kernel, instruction, _, nanoseconds in events:
-        part = part_of(names.get(instruction, ""))
+        part = part_of(names.get(instruction) or names.get(kernel, ""))
         parts[part] += nanoseconds
         key = f"{part} | {instruction or '-'} | {kernel[:100]}"
         kernels[key] += nanoseconds
@@ -61,8 +61,9 @@ def summarise(call: Callable[[], Any], calls: int, program: str = "", steps: int
 
 
 def operation_names(program: str) -> dict[str, str]:
-    """Returns the names of the operations that the instructions of a compiled program come from, by instruction."""
-    return dict(_INSTRUCTION.findall(program))
+    """Returns the names of the operations that a compiled program comes from, by instruction and by kernel."""
+    names = dict(_INSTRUCTION.findall(program))
+    return {re.sub(r"[.-]", "_", instruction): name for instruction, name in names.items()} | names
 
 
 def part_of(operation: str) -> str:
