@@ -28,6 +28,7 @@ from stlight_jax.storage import paths
 from stlight_jax.storage.atomic import write_atomic
 from stlight_jax.storage.locks import Lock
 
+SCORE = "score"  # of the metrics that are saved with a checkpoint
 _CHECKSUMS = "checksums.json"
 _UNSEALED = "it is incomplete (it was never sealed)"
 
@@ -72,7 +73,7 @@ def choose_step(directory: epath.PathLike, which: str) -> int:
 
     Args:
       directory: Folder of the checkpoints.
-      which: "best" (lowest validation MSE), "last" or a step number.
+      which: "best" (lowest score, see `scores`), "last" or a step number.
 
     Raises:
       InputError: No such checkpoint exists, or that of a step number is damaged.
@@ -156,17 +157,21 @@ def load_variables(directory: epath.PathLike, step: int, like: dict[str, Any]) -
 
 
 def scores(directory: epath.PathLike) -> dict[int, float]:
-    """Returns {step: validation MSE} of the checkpoints that were saved with a finite one, the best first."""
+    """Returns {step: score} of the checkpoints that were saved with a finite one, the best first.
+
+    The score is the validation MSE, less `train.least_gain` for the shortcut alone.
+    """
     found = {}
     for step in steps(directory):
         try:
-            mse = float(json.loads((epath.Path(directory) / str(step) / "metrics" / "metrics").read_text())["mse"])
+            metrics = json.loads((epath.Path(directory) / str(step) / "metrics" / "metrics").read_text())
+            score = float(metrics[SCORE] if SCORE in metrics else metrics["mse"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             if paths.is_bucket_error(error):
                 raise
             continue
-        if math.isfinite(mse):
-            found[step] = mse
+        if math.isfinite(score):
+            found[step] = score
     return dict(sorted(found.items(), key=lambda item: item[1]))
 
 

@@ -62,7 +62,7 @@ class CheckpointWriter:
           step: Number of optimizer steps done.
           trees: {"model": ..., "optimizer": ...}, nested dictionaries of arrays.
           description: JSON; everything beside the weights that prediction needs.
-          metrics: "mse" decides which checkpoint is the best; None without a validation.
+          metrics: `checkpoint.SCORE`, or else "mse", decides which checkpoint is the best; None without a validation.
         """
         self.wait()
         if not paths.folder_exists(self._directory):  # Orbax would wait many minutes for it

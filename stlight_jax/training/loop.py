@@ -97,9 +97,11 @@ def train(
             log.write(done, "started", {})
             state = Trainer(setup, run_folder, lock, log, writer, stop, done).run(state, is_new)
         if first_process and next(iter(checkpoint.scores(run_folder.checkpoints)), None) == 0:
+            gain = section.least_gain
             print_message(
-                "the best checkpoint is that of step 0, the shortcut alone: the network has not improved on it; try more data, "
-                "another optimizer.learning_rate, or another number of steps"
+                "the best checkpoint is that of step 0, the shortcut alone: the network has not improved on it"
+                + (f" by the fraction train.least_gain={gain:g}; on so few data, a smaller gain may be chance" if gain else "")
+                + "; try more data, another optimizer.learning_rate, or another number of steps"
             )
         return state
 
@@ -159,7 +161,9 @@ class Trainer:
         with self._progress, self._clock, self._trace:
             if is_new and self._setup.config.model.shortcut != "none":
                 # The shortcut alone, which stays the best checkpoint if the network does not improve on it.
-                self._save(state, 0, self._validate(state, 0))
+                score = self._validate(state, 0)
+                gain = self._config.least_gain
+                self._save(state, 0, score and {**score, checkpoint.SCORE: score[MSE.key] * (1 - gain)})
             for done, batch in enumerate(self._clock.batches(batches), self._first + 1):
                 state = self._step(state, done, batch)
                 self._checkpoints.check()

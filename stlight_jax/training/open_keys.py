@@ -26,6 +26,7 @@ _CHOICES = (
     ("data", "clip", AUTO),
     ("data", "crop", OPEN),
     ("train", "batch_size", 0),
+    ("train", "least_gain", -1),
 )
 
 

@@ -38,3 +38,24 @@ def test_an_open_batch_size_suits_frames_sequences_and_devices():
     assert chosen(64, sequences=29, devices=4, accumulate=2) == 24
     assert chosen(64, sequences=5, devices=8) == 8  # too many, which the pipeline refuses by name
     assert TrainSection(batch_size=3).for_data(64, 1000).batch_size == 3
+
+
+def test_an_open_least_gain_is_a_fifth_where_training_windows_are_nearly_one():
+    def chosen(independent, given=-1.0):
+        return TrainSection(least_gain=given).for_data(64, 20, independent=independent).least_gain
+
+    assert [chosen(count) for count in (1.25, 1.99, 2, 100)] == [0.2, 0.2, 0, 0]
+    assert chosen(1.25, given=0.05) == 0.05
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_overlapping_windows_are_counted_as_one(tmp_path, stride):
+    chosen = {}
+    for frames in (54, 90):  # 32 and 54 for training, in windows of 16
+        np.save(tmp_path / f"{frames}.npy", np.random.default_rng(0).normal(size=(frames, 8, 9)).astype(np.float32))
+        config = load_config("tiny", "frames")
+        config.data.update(root=str(tmp_path / f"{frames}.npy"), prepared=str(tmp_path / "kept"), periods="", stride=stride)
+        config.data.update(validation_fraction=0.3, test_fraction=0.1)
+        config.model.update(shortcut="none", in_frames=8, out_frames=8)
+        chosen[frames] = TrainingSetup(config).config.train.least_gain
+    assert chosen == {54: 0.2, 90: 0.0}

@@ -12,6 +12,7 @@ from stlight_jax.data.sequences import EvenlySpaced, Sequences
 from stlight_jax.evaluation.evaluator import evaluate
 from stlight_jax.evaluation.ridge import fit_linear
 from stlight_jax.runs import checkpoint
+from stlight_jax.runs.metrics_log import read_metrics
 from stlight_jax.runs.workdir import Workdir
 from stlight_jax.training.loop import train
 from stlight_jax.training.setup import TrainingSetup, starting_state
@@ -105,6 +106,20 @@ def test_a_run_that_does_not_improve_on_its_shortcut_ends_with_a_message(waves, 
     train(waves, tmp_path / "run")
     assert min(checkpoint.scores(tmp_path / "run" / "checkpoints").items(), key=lambda item: item[1])[0] == 0
     assert "the network has not improved on it" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("gain", [0.0, 0.9])
+def test_a_network_is_the_best_checkpoint_if_it_gains_as_much_as_is_asked(waves, tmp_path, capsys, gain):
+    waves.model.shortcut = "last"
+    waves.train.update(epochs=3, least_gain=gain)
+    train(waves, tmp_path / "run")
+    measured = {line["step"]: line["mse"] for line in read_metrics(tmp_path / "run", "validation")}
+    lowest = min(measured, key=measured.get)
+    assert lowest > 0
+    assert measured[lowest] > 0.1 * measured[0]
+    assert checkpoint.choose_step(tmp_path / "run" / "checkpoints", "best") == (0 if gain else lowest)
+    shown = " ".join(capsys.readouterr().err.split())
+    assert ("by the fraction train.least_gain=0.9" in shown) == bool(gain)
 
 
 def test_an_open_input_is_a_frame_where_the_network_sees_a_single_one(waves):
