@@ -14,6 +14,7 @@ from jax import lax
 from jax.ad_checkpoint import checkpoint_name
 from jax.typing import DTypeLike
 
+from stlight_jax.model.ops import cpu_kernels
 from stlight_jax.model.ops.batch_norm import STATISTICS, BatchNorm, FoldedBatchNorm
 from stlight_jax.model.ops.depthwise import as_conv_general_dilated
 from stlight_jax.model.ops.layers import Conv, Dense, gelu, pointwise_product
@@ -107,15 +108,24 @@ class STLight(_Part):
         """Applies `length` mixer blocks; stacked parameters (leading axis = block) keep compile time independent of depth."""
         if length == 0:
             return x
+        config = self.config
         blocks = nn.scan(
-            _rematerialising(MixerBlock, self.config.rematerialise),
+            _rematerialising(MixerBlock, config.rematerialise),
             variable_axes={"params": 0, "batch_stats": 0},
             split_rngs={"params": True},
             in_axes=nn.broadcast,
             length=length,
-            unroll=min(self.config.scan_unroll, length),
+            unroll=min(config.scan_unroll, length),
         )
-        x, _ = blocks(self.config, self.axis_name, self.folded, name=name)(x, train)
+        if self.folded and _is_fused(config, x):
+            by_layers = blocks(config, self.axis_name, self.folded, parent=None)
+            return lax.platform_dependent(
+                self.variables["params"][name],
+                x,
+                cpu=lambda params, x: cpu_kernels.mixers(x, params, config.dilation),
+                default=lambda params, x: by_layers.apply({"params": params}, x, False)[0],
+            )
+        x, _ = blocks(config, self.axis_name, self.folded, name=name)(x, train)
         return x
 
 
@@ -277,6 +287,12 @@ def _smooth(variables: dict[str, Any], patch_size: int) -> dict[str, Any]:
     mixers = variables["params"]["mixers_after_skip"]
     pointwise = {**mixers["pointwise"], "kernel": kernel}
     return {**variables, "params": {**variables["params"], "mixers_after_skip": {**mixers, "pointwise": pointwise}}}
+
+
+def _is_fused(config: STLightConfig, x: jax.Array) -> bool:
+    """Returns whether CPUs predict with one kernel for all mixer blocks of a stack."""
+    supported = cpu_kernels.supports_mixers(x.dtype, config.hidden_dim, (config.near_kernel, config.far_kernel))
+    return supported and config.depthwise in ("auto", "cpu") and cpu_kernels.available()
 
 
 def _rematerialising(block: type[nn.Module], rematerialise: str) -> type[nn.Module]:

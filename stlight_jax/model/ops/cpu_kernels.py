@@ -1,4 +1,4 @@
-"""The hand-written CPU kernels of `cpu_kernels.cc`: compiled on first use, stored in the user's cache, called by XLA."""
+"""The hand-written CPU kernels (`cpu_*.cc`): compiled on first use, stored in the user's cache, called by XLA."""
 
 import ctypes
 import functools
@@ -11,11 +11,15 @@ import shutil
 import subprocess
 import tempfile
 import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import jaxlib
 import numpy as np
 from absl import logging
+from jax.typing import DTypeLike
 
 from stlight_jax.console.messages import one_line, print_message
 from stlight_jax.errors import InputError
@@ -24,8 +28,16 @@ from stlight_jax.storage.atomic import write_atomic
 
 WIDTHS = (1, 3, 5, 7, 9, 11)  # of depthwise kernels
 MIN_CHANNELS = 16  # the widest vector holds so many
-_SOURCE = pathlib.Path(__file__).with_name("cpu_kernels.cc")
-_TARGETS = ("stlight_convolve", "stlight_filter_gradient", "stlight_channel_sums")
+_TILE_CHANNELS = 32  # the widest tile of a product holds so many
+_FOLDER = pathlib.Path(__file__).parent
+_SOURCES = [_FOLDER / name for name in ("cpu_kernels.cc", "cpu_mixers.cc")]
+_TARGETS = (
+    "stlight_convolve",
+    "stlight_filter_gradient",
+    "stlight_channel_sums",
+    "stlight_mixers_float32",
+    "stlight_mixers_bfloat16",
+)
 _COMPILER_SECONDS = 300
 _REGISTRATION_LOCK = threading.Lock()
 
@@ -98,6 +110,33 @@ def channel_sums(a: jax.Array, b: jax.Array, center: jax.Array) -> tuple[jax.Arr
     return sums, products
 
 
+def mixers(x: jax.Array, params: Mapping[str, Any], dilation: int) -> jax.Array:
+    """Applies a stack of mixer blocks with folded batch norms.
+
+    Args:
+      x: float32 or bfloat16 `[b, h, w, d]`.
+      params: float32 parameters of `MixerBlock`, stacked: the first axis is the block.
+      dilation: Of the far convolution, in pixels.
+
+    Returns:
+      `[b, h, w, d]` of the same type.
+    """
+    channels = x.shape[-1]
+    panels = -(-channels // _TILE_CHANNELS) * _TILE_CHANNELS  # room for the weights of a block, in the order of the product
+    like = jax.ShapeDtypeStruct(x.shape, x.dtype)
+    shapes = (like, like, jax.ShapeDtypeStruct((channels * panels,), jnp.float32))
+    layers = [params[name] for name in ("near", "far", "spatial_norm", "pointwise", "pointwise_norm")]
+    arguments = [layer[name] for layer in layers for name in ("kernel", "bias", "factor", "summand") if name in layer]
+    call = jax.ffi.ffi_call(f"stlight_mixers_{x.dtype.name}", shapes, vmap_method="sequential")
+    return call(x, *arguments, dilation=np.int64(dilation))[0]
+
+
+def supports_mixers(dtype: DTypeLike, channels: int, widths: Sequence[int]) -> bool:
+    """Returns whether `mixers` supports a type, a number of channels and widths of depthwise kernels."""
+    fits = channels >= _TILE_CHANNELS and set(widths) <= set(WIDTHS)
+    return fits and (dtype == jnp.float32 or (dtype == jnp.bfloat16 and channels % 2 == 0))
+
+
 @functools.cache
 def _warn_once(reason: str) -> str:
     if reason:
@@ -129,7 +168,8 @@ def _loaded(compiler: list[str]) -> ctypes.CDLL:
     tune = "-mcpu=native" if platform.machine() in ("arm64", "aarch64") else "-march=native"
     options = ["-std=c++17", "-O3", tune, "-ffp-contract=fast", "-fPIC", "-shared", "-isystem", jax.ffi.include_dir()]
     version = subprocess.run([*compiler, "--version"], check=True, capture_output=True, timeout=_COMPILER_SECONDS).stdout
-    recipe = f"{_SOURCE.read_bytes()!r} {compiler} {version!r} {options} {jaxlib.__version__} {caches.processor()}"
+    contents = [path.read_bytes() for path in (*_SOURCES, *sorted(_FOLDER.glob("cpu_*.h")))]
+    recipe = f"{contents!r} {compiler} {version!r} {options} {jaxlib.__version__} {caches.processor()}"
     name = f"kernels-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}"
     folder = caches.folder() / "kernels"
     for library in sorted(folder.glob(f"{name}-*.so")):
@@ -141,7 +181,7 @@ def _loaded(compiler: list[str]) -> ctypes.CDLL:
     print_message("compiling the CPU kernels for this processor, once ...")
     with tempfile.TemporaryDirectory(prefix="stlight_kernels_") as temporary:
         compiled = pathlib.Path(temporary) / "kernels.so"
-        command = [*compiler, *options, str(_SOURCE), "-o", str(compiled)]
+        command = [*compiler, *options, *map(str, _SOURCES), "-o", str(compiled)]
         subprocess.run(command, check=True, capture_output=True, timeout=_COMPILER_SECONDS)
         content = compiled.read_bytes()
         library = folder / f"{name}-{_checksum(content)}.so"

@@ -1,0 +1,111 @@
+// One run of outputs of a depthwise convolution, for the kernels that convolve.
+//
+// XLA's own loops for a depthwise convolution read an input and a weight from memory for every multiplication. These keep
+// a row of weights (or of sums) and a run of neighbouring outputs in registers, so that one load serves up to
+// kernel-width multiplications. Arrays are channels-last; a vector holds neighbouring channels, which never mix.
+#ifndef STLIGHT_CPU_CONVOLUTION_H_
+#define STLIGHT_CPU_CONVOLUTION_H_
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+#include "cpu_vectors.h"
+#include "xla/ffi/api/ffi.h"
+
+namespace stlight {
+
+struct Shape {
+  int64_t batch, height, width, channels, kernel_height, kernel_width, dilation;
+
+  int64_t taps() const { return kernel_height * kernel_width; }
+  int64_t input_row(int64_t y, int64_t i) const { return y + (i - kernel_height / 2) * dilation; }
+  int64_t input_column(int64_t x, int64_t j) const { return x + (j - kernel_width / 2) * dilation; }
+  int64_t pixel(int64_t b, int64_t y, int64_t x) const { return ((b * height + y) * width + x) * channels; }
+
+  int64_t vectors() const { return (channels + kLanes - 1) / kLanes; }
+  // Where lanes do not divide the channels, the last vector overlaps the one before it, which is in the same block.
+  int64_t first_channel(int64_t vector) const { return std::min(vector * kLanes, channels - kLanes); }
+  int64_t blocks() const { return std::max<int64_t>(1, vectors() / kBlockVectors); }
+  int64_t block_begin(int64_t block) const { return block * vectors() / blocks(); }
+};
+
+// Splits a row into runs of outputs `dilation` apart: f(run length as a constant, first column, columns that exist).
+template <typename F>
+inline __attribute__((always_inline)) void ForEachRun(const Shape& s, F&& f) {
+  for (int64_t phase = 0; phase < std::min(s.dilation, s.width); ++phase) {
+    for (int64_t x = phase; x < s.width;) {
+      const int64_t left = (s.width - x + s.dilation - 1) / s.dilation;
+      if (left > kShortRun) {
+        f(std::integral_constant<int, kLongRun>{}, x, std::min<int64_t>(left, kLongRun));
+        x += kLongRun * s.dilation;
+      } else {
+        f(std::integral_constant<int, kShortRun>{}, x, left);
+        x += kShortRun * s.dilation;
+      }
+    }
+  }
+}
+
+// One run and one vector of channels. `weights` are [kernel_height, width, lanes]. `row_at(row)` points to the first pixel of
+// an input row, and `stride` floats lie between neighbouring pixels. `finish(column, sum)` takes the results.
+template <int width, int run, typename RowAt, typename Finish>
+inline __attribute__((always_inline)) void ConvolveRun(const Shape& s, const RowAt& row_at, int64_t stride,
+                                                       const float* weights, int64_t y, int64_t x, int64_t count,
+                                                       const Finish& finish) {
+  Vector sums[run] = {};
+  for (int64_t i = 0; i < s.kernel_height; ++i) {
+    const int64_t row = s.input_row(y, i);
+    if (row < 0 || row >= s.height) continue;
+    Vector w[width];
+    Unrolled<width>([&](auto j) { w[j] = Load(weights + (i * width + j) * kLanes); });
+    const auto* inputs = row_at(row);
+    const int64_t first = s.input_column(x, 0);
+    Unrolled<run + width - 1>([&](auto c) {
+      const int64_t column = first + c * s.dilation;
+      if (column < 0 || column >= s.width) return;
+      const Vector input = Load(inputs + column * stride);
+      Unrolled<width>([&](auto j) {
+        constexpr int output = decltype(c)::value - decltype(j)::value;
+        if constexpr (output >= 0 && output < run) sums[output] += input * w[j];
+      });
+    });
+  }
+  Unrolled<run>([&](auto o) {
+    if (o < count) finish(x + o * s.dilation, sums[o]);
+  });
+}
+
+// The weights of the vectors from `begin` to `end`, [vectors, kernel_height, kernel_width, lanes]; `kernel` is
+// [kernel_height, kernel_width, channels], rotated by 180 degrees if `flip`.
+inline std::vector<float> WeightsOfBlock(const Shape& s, const float* kernel, int64_t begin, int64_t end, bool flip) {
+  std::vector<float> weights;
+  weights.reserve((end - begin) * s.taps() * kLanes);
+  for (int64_t vector = begin; vector < end; ++vector) {
+    for (int64_t tap = 0; tap < s.taps(); ++tap) {
+      const float* from = kernel + (flip ? s.taps() - 1 - tap : tap) * s.channels + s.first_channel(vector);
+      weights.insert(weights.end(), from, from + kLanes);
+    }
+  }
+  return weights;
+}
+
+// Calls f with the kernel's width as a constant.
+template <typename F>
+xla::ffi::Error WithWidth(const Shape& s, F&& f) {
+  if (s.channels < kLanes) return xla::ffi::Error::InvalidArgument("there are fewer channels than a vector holds");
+  switch (s.kernel_width) {
+    case 1: f(std::integral_constant<int, 1>{}); break;
+    case 3: f(std::integral_constant<int, 3>{}); break;
+    case 5: f(std::integral_constant<int, 5>{}); break;
+    case 7: f(std::integral_constant<int, 7>{}); break;
+    case 9: f(std::integral_constant<int, 9>{}); break;
+    case 11: f(std::integral_constant<int, 11>{}); break;
+    default: return xla::ffi::Error::InvalidArgument("the kernel's width is not an odd number up to 11");
+  }
+  return xla::ffi::Error::Success();
+}
+
+}  // namespace stlight
+
+#endif  // STLIGHT_CPU_CONVOLUTION_H_

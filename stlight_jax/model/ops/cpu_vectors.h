@@ -1,0 +1,63 @@
+// Vectors of neighbouring channels, and loops that are unrolled over registers.
+#ifndef STLIGHT_CPU_VECTORS_H_
+#define STLIGHT_CPU_VECTORS_H_
+
+#include <cstdint>
+#include <type_traits>
+#include <utility>
+
+namespace stlight {
+
+#if defined(__AVX512F__)
+constexpr int kVectorBytes = 64;
+constexpr int kLongRun = 12;  // 32 registers: 12 outputs, up to 11 weights, an input
+#elif defined(__AVX__)
+constexpr int kVectorBytes = 32;
+constexpr int kLongRun = 8;
+#else
+constexpr int kVectorBytes = 16;
+constexpr int kLongRun = 8;
+#endif
+constexpr int kShortRun = 4;
+constexpr int64_t kLanes = kVectorBytes / sizeof(float);
+constexpr int64_t kBlockVectors = 64 / kLanes;  // a task's share of the channels: four cache lines side by side
+
+typedef float Vector __attribute__((vector_size(kVectorBytes), aligned(alignof(float)), may_alias));
+
+inline Vector Load(const float* from) { return *reinterpret_cast<const Vector*>(from); }
+inline void Store(float* to, Vector value) { *reinterpret_cast<Vector*>(to) = value; }
+
+inline Vector Broadcast(float value) { return Vector{} + value; }
+
+typedef int32_t IntVector __attribute__((vector_size(kVectorBytes)));
+typedef uint32_t BitVector __attribute__((vector_size(kVectorBytes)));
+typedef uint16_t HalfVector __attribute__((vector_size(kVectorBytes / 2), aligned(alignof(uint16_t)), may_alias));
+
+// The upper half of a float32.
+struct BFloat16 {
+  uint16_t bits;
+};
+
+inline Vector Load(const BFloat16* from) {
+  return (Vector)(__builtin_convertvector(*reinterpret_cast<const HalfVector*>(from), BitVector) << 16);
+}
+// Rounds to nearest, ties to even; NaN stays NaN.
+inline void Store(BFloat16* to, Vector value) {
+  const BitVector bits = (BitVector)value;
+  const BitVector rounded = value == value ? bits + 0x7fff + (bits >> 16 & 1) : bits | 0x400000;
+  *reinterpret_cast<HalfVector*>(to) = __builtin_convertvector(rounded >> 16, HalfVector);
+}
+
+// Calls f(0), ..., f(n - 1) with compile-time constants: arrays indexed by them live in registers.
+template <int... i, typename F>
+inline __attribute__((always_inline)) void Unrolled(std::integer_sequence<int, i...>, F&& f) {
+  (f(std::integral_constant<int, i>{}), ...);
+}
+template <int n, typename F>
+inline __attribute__((always_inline)) void Unrolled(F&& f) {
+  Unrolled(std::make_integer_sequence<int, n>{}, f);
+}
+
+}  // namespace stlight
+
+#endif  // STLIGHT_CPU_VECTORS_H_
