@@ -116,7 +116,7 @@ def mixers(x: jax.Array, params: Mapping[str, Any], dilation: int) -> jax.Array:
     Args:
       x: float32 or bfloat16 `[b, h, w, d]`.
       params: float32 parameters of `MixerBlock`, stacked: the first axis is the block.
-      dilation: Of the far convolution, in pixels.
+      dilation: Distance between neighbouring taps of the far convolution, in pixels.
 
     Returns:
       `[b, h, w, d]` of the same type.
