@@ -12,9 +12,18 @@ class StlightError(Exception):
 
 
 class InputError(StlightError, ValueError):
-    """Bad input or a bad config. The message names the key or file, the value found, the values expected, and the remedy."""
+    """Bad input or a bad config. The message names the key or file, the value found, the values expected, and the remedy.
+
+    Args:
+      message: the message.
+      key: option of reading files that does not fit, such as "layout"; "" for other errors.
+    """
 
     exit_status = 2
+
+    def __init__(self, message: str = "", *, key: str = ""):
+        super().__init__(message)
+        self.key = key
 
 
 class NonFiniteLossError(StlightError, ArithmeticError):

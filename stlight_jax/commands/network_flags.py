@@ -87,10 +87,11 @@ def network_to_count(values: flags.FlagValues) -> tuple[RunConfig, tuple[int, in
       The config with its channels and its patch size, and (height, width) of the frames in pixels.
 
     Raises:
-      InputError: if the size is not known, or the data cannot be opened.
+      InputError: if the size is not known or too small for the training, or the data cannot be opened.
     """
     from stlight_jax.data.datasets.all_datasets import find_dataset
     from stlight_jax.data.load import check_config, frame_size, open_training, with_windows
+    from stlight_jax.metrics.ssim import check_frame_size
 
     source = chosen_network(values) if values.config is None else get_config_filename(values["config"])
     config = check_config(load_config(source) if values.config is None else values.config)
@@ -105,6 +106,7 @@ def network_to_count(values: flags.FlagValues) -> tuple[RunConfig, tuple[int, in
         size = size or (height, width)
     if size is None:
         raise InputError("the config does not fix the size of the frames; give --frame_size=HEIGHTxWIDTH")
+    check_frame_size(*size)  # as the training does
     _print_assumptions(config, is_open and not channels)
     height, width = size
     return dataclasses.replace(config, model=config.model.for_data(channels or 1, height * width)), (height, width)

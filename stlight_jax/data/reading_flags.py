@@ -15,7 +15,7 @@ def errors_name_flags() -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        raise InputError(name_flags(str(error))) from None
+        raise InputError(name_flags(str(error)), key=error.key) from None
 
 
 def name_flags(text: str) -> str:

@@ -150,8 +150,9 @@ class InputReader:
             with errors_name_flags():
                 return open_sequences(path, self.options)
         except InputError as error:
-            key = next((key for key in self.from_training if f"--{key} is " in str(error)), None)
-            raise InputError(f"{error}; --{key} comes from the training") if key else error from None
+            if error.key not in self.from_training:
+                raise
+            raise InputError(f"{error}; --{error.key} comes from the training") from None
 
     def sampled(self, original: FrameSource, index: int) -> tuple[SampledSource, int]:
         """Chooses the frames of a sequence that the network sees.

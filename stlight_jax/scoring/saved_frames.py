@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from etils import epath
 
+from stlight_jax.console.messages import print_message
 from stlight_jax.data.formats import registry
 from stlight_jax.data.formats.array_slicing import FORECASTS
 from stlight_jax.data.formats.input_files import open_sequences
@@ -15,7 +16,9 @@ from stlight_jax.data.formats.types import FrameSource, ReadOptions
 from stlight_jax.data.reading_flags import errors_name_flags
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.data.statistics import with_nan
+from stlight_jax.data.times import TimeAxis, time_text
 from stlight_jax.errors import InputError
+from stlight_jax.scoring.matched_times import Match, frame_times, match_times
 from stlight_jax.storage import paths
 from stlight_jax.storage.copies import local_file
 
@@ -35,6 +38,7 @@ class Reading:
       fill_value: the number that marks missing values, besides NaN.
       mask: name of an array that is not 0 where values are missing, in the file of true frames or of predictions.
       value_range: the values that become 0 and 1; None for floats in [0, 1] and uint8.
+      time: name of the time coordinate in files of named arrays; "" finds it, "none" compares frames in their order.
     """
 
     variable: str = ""
@@ -42,6 +46,7 @@ class Reading:
     fill_value: float | None = None
     mask: str = ""
     value_range: tuple[float, float] | None = None
+    time: str = ""
 
 
 class SavedFrames(NamedTuple):
@@ -52,17 +57,21 @@ class SavedFrames(NamedTuple):
       sources: the sequences.
       scaling: from stored values to [0, 1].
       limits: smallest and largest scaled value that is taken for one in [0, 1].
+      matches: the sequences and frames to score; empty for all, in their order.
     """
 
     path: epath.PathLike
     sources: Sequence[FrameSource]
     scaling: Scaling
     limits: tuple[float, float]
+    matches: Sequence[Match] = ()
 
     @property
     def shape(self) -> tuple[int, int, int, int, int]:
         """(sequences, frames, height, width, channels)."""
         first = self.sources[0]
+        if self.matches:
+            return (len(self.matches), len(self.matches[0].frames), *first.shape)
         return (len(self.sources), first.frames, *first.shape)
 
     def read(self, index: int) -> np.ndarray:
@@ -71,9 +80,30 @@ class SavedFrames(NamedTuple):
         Raises:
           InputError: values are outside the range.
         """
-        source = self.sources[index]
-        blocks = [self.scaling.to_network_on_host(block) for block in self._blocks(source)]
-        frames = np.concatenate(blocks)
+        if not self.matches:
+            source = self.sources[index]
+            return self._checked(np.concatenate([self._scaled(source, block) for block in source.blocks()]))
+        sequence, wanted = self.matches[index]
+        source, frames = self.sources[sequence], np.full(self.shape[1:], np.nan, np.float32)
+        first, last = int(wanted[wanted >= 0].min()), int(wanted.max())
+        for block in source.blocks(first):
+            here = np.flatnonzero((wanted >= first) & (wanted < first + len(block)))
+            frames[here] = self._scaled(source, block[wanted[here] - first])
+            first += len(block)
+            if first > last:
+                break
+        return self._checked(frames)
+
+    def has_frames(self, indices: np.ndarray) -> np.ndarray:
+        """Returns which frames of sequences the file has, bool `[n, t]`."""
+        if not self.matches:
+            return np.ones((len(indices), self.shape[1]), bool)
+        return np.stack([self.matches[index].frames >= 0 for index in indices.tolist()])
+
+    def _scaled(self, source: FrameSource, block: np.ndarray) -> np.ndarray:
+        return self.scaling.to_network_on_host(with_nan(block, source.fill))
+
+    def _checked(self, frames: np.ndarray) -> np.ndarray:
         if np.isnan(frames).all():
             return frames
         lowest, highest = float(np.nanmin(frames)), float(np.nanmax(frames))
@@ -83,10 +113,6 @@ class SavedFrames(NamedTuple):
                 "of other values with --value_range=LOW,HIGH"
             )
         return frames
-
-    @staticmethod
-    def _blocks(source: FrameSource) -> list[np.ndarray]:
-        return [with_nan(block, source.fill) for block in source.blocks()]
 
 
 def open_saved(
@@ -115,17 +141,20 @@ def open_saved(
         try:
             true = _open(truth, true_options)
         except InputError as error:
-            if "data.mask is " not in str(error):
+            if error.key != "mask":
                 raise
-            true, options = (
-                _open(truth, dataclasses.replace(true_options, mask="")),
-                dataclasses.replace(options, mask=reading.mask),
-            )
+            true_options, options = dataclasses.replace(true_options, mask=""), dataclasses.replace(options, mask=reading.mask)
+            true = _open(truth, true_options)
         predicted = _open(prediction, options)
-    saved = (
-        SavedFrames(prediction, predicted, _scaling(prediction, predicted[0], reading), _limits(_PREDICTED_RANGE, reading)),
-        SavedFrames(truth, true, _scaling(truth, true[0], reading), _limits(_TRUE_RANGE, reading)),
-    )
+        saved = (
+            SavedFrames(prediction, predicted, _scaling(prediction, predicted[0], reading), _limits(_PREDICTED_RANGE, reading)),
+            SavedFrames(truth, true, _scaling(truth, true[0], reading), _limits(_TRUE_RANGE, reading)),
+        )
+        matched = None if reading.time == "none" else _by_times(*saved, options, true_options, reading.time)
+    if matched is not None:
+        return matched
+    _check_alike(predicted)
+    _check_alike(true)
     if saved[0].shape != saved[1].shape:
         ours, theirs = map(_shape_as_stored, saved)
         if len(ours) != len(theirs):
@@ -133,6 +162,82 @@ def open_saved(
             raise InputError(f"{prediction} has shape {ours}; expected [{axes}], as {truth} with shape {theirs}")
         raise InputError(f"{prediction} has shape {ours}, {truth} {theirs}; they must be equal")
     return saved
+
+
+def _by_times(
+    predicted: SavedFrames, true: SavedFrames, options: ReadOptions, true_options: ReadOptions, time: str
+) -> tuple[SavedFrames, SavedFrames] | None:
+    """Pairs predicted and true frames by their times.
+
+    Args:
+      predicted: the predictions, in their order.
+      true: the true frames.
+      options: how the predictions are read.
+      true_options: how the true frames are read.
+      time: as in `Reading`.
+
+    Returns:
+      Predictions and truth; None if not both have times that can be compared.
+
+    Raises:
+      InputError: no true frame has the time of a predicted one, or frames differ in their size.
+    """
+    try:
+        sources = _with_times(predicted, dataclasses.replace(options, time=time))
+        # Files that follow each other in time are one sequence of true frames.
+        true_sources = _open(true.path, dataclasses.replace(true_options, time=time))
+        times, true_times = frame_times(sources), frame_times(true_sources)
+    except InputError as error:
+        if time:
+            raise
+        print_message(f"frames are compared in their order, not by their times: {error}")
+        return None
+    if len(sources) != len(predicted.sources) or times is None or true_times is None:
+        return None
+    of_one_array = len({(source.info.path, source.info.key) for source in true_sources}) == 1
+    matches = match_times(times, true_times, of_one_array)
+    if matches is None:
+        print_message("frames are compared in their order: the times of predictions and truth cannot be compared")
+        return None
+    _check_alike(sources)
+    if {source.shape for source in true_sources} != {sources[0].shape}:
+        shapes = [list(source[0].shape) for source in (sources, true_sources)]
+        raise InputError(f"{predicted.path} has frames of shape {shapes[0]}, {true.path} {shapes[1]}; they must be equal")
+    places = [np.flatnonzero(match.frames >= 0) for match in matches]
+    found, total = sum(map(len, places)), sum(source.frames for source in sources)
+    if not found:
+        ours, theirs = map(_range_of_times, (times, true_times))
+        raise InputError(
+            f"{predicted.path} has frames of {ours}, {true.path} of {theirs}, and none of one time; expected the true frames "
+            "of the predicted times; give them, or compare frames in their order with --time=none"
+        )
+    others = "" if found == total else "; the others count nowhere"
+    print_message(f"{found:,} of {total:,} predicted frames have a true frame of their time{others}")
+    frames = 1 + max(int(own[-1]) for own in places if len(own))
+    chosen = [number for number, own in enumerate(places) if len(own)]
+    return (
+        predicted._replace(sources=sources, matches=[Match(number, np.arange(frames)) for number in chosen]),
+        true._replace(
+            sources=true_sources,
+            matches=[Match(matches[number].sequence, matches[number].frames[:frames]) for number in chosen],
+        ),
+    )
+
+
+def _with_times(saved: SavedFrames, options: ReadOptions) -> list[FrameSource]:
+    """Opens the same sequences with their times: forecasts that follow each other in time stay apart."""
+    sources = _open(saved.path, options)
+    if len(sources) == len(saved.sources):
+        return sources
+    files = dict.fromkeys(source.info.path for source in saved.sources)
+    return [source for file in files for source in _open(file, options)]
+
+
+def _range_of_times(axes: Sequence[TimeAxis]) -> str:
+    ends = [
+        (axis.values[index], time_text(axis, index)) for axis in axes for index in (axis.values.argmin(), axis.values.argmax())
+    ]
+    return f"{min(ends)[1]} to {max(ends)[1]}"
 
 
 def _open(path: epath.PathLike, options: ReadOptions) -> list[FrameSource]:
@@ -146,22 +251,25 @@ def _open(path: epath.PathLike, options: ReadOptions) -> list[FrameSource]:
     if not local.exists():
         raise InputError(f"{path}: there is no such file")
     if file_format is not None and not file_format.has_named_arrays:
-        options = dataclasses.replace(options, variable="")
+        options = dataclasses.replace(options, variable="", time=options.time if options.time == "none" else "")
     try:
         sources = open_sequences(local, options)
     except InputError as error:
         one = {long: short for short, long in _LAYOUTS_WITH_ITEMS.items()}.get(options.layout)
-        if one is None or "asks for " not in str(error):
+        if one is None or error.key != "layout":
             raise
         sources = open_sequences(local, dataclasses.replace(options, layout=one))
     keys = dict.fromkeys(source.info.key for source in sources)
     if len(keys) > 1:
         raise InputError(f"{path} holds several arrays; choose one with --variable: {', '.join(keys)}")
+    return sources
+
+
+def _check_alike(sources: Sequence[FrameSource]) -> None:
     first = sources[0]
     for source in sources:
         if (source.frames, source.shape, source.info.dtype) != (first.frames, first.shape, first.info.dtype):
             raise InputError(f"{_described(source)}, {_described(first)}; expected sequences of one length, size and type")
-    return sources
 
 
 def _described(source: FrameSource) -> str:

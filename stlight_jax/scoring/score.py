@@ -77,13 +77,14 @@ def score(
 ) -> MetricSums:
     """Scores saved predictions, a few sequences at a time.
 
-    Missing values, NaN in floats, count nowhere.
+    Missing values, NaN in floats, count nowhere. If predictions and true frames both have times, frames of one time are
+    compared, and other predicted frames count nowhere; else frames are compared in their order.
 
     Args:
       prediction: a file of any format that `predict` reads, of `[n, t, c, h, w]`, `[n, t, h, w, c]` or `[n, t, h, w]`, or of
         one sequence: floats in [0, 1] except for overshoots, uint8, or values with a range. (OpenSTL's metrics of weather
         data, in physical units, have other definitions.)
-      truth: a file with as many frames of the same size.
+      truth: a file with frames of the same size; without times, as many.
       layout: one of `LAYOUTS`; "auto" finds the axes by the names of dimensions and by their sizes.
       reading: how the files are read.
 
@@ -91,7 +92,8 @@ def score(
       The sums over all sequences.
 
     Raises:
-      InputError: a file is missing, damaged, of another shape or type, or has values outside the range.
+      InputError: a file is missing, damaged, of another shape or type, has values outside the range, or has no frame of a
+        predicted time.
     """
     predicted, true = open_saved(prediction, truth, layout, reading or Reading())
     count, frames, height, width, channels = predicted.shape
@@ -113,7 +115,8 @@ def score(
             raise InputError(
                 f"{prediction}: sequence {index} holds values that are not finite, and no others where the truth is known"
             )
-        missing, not_predicted = missing + int((~known)[counted].sum()), not_predicted + int(lost[counted].sum())
+        has_truth = true.has_frames(indices)[:, :, None, None, None]
+        missing, not_predicted = missing + int((~known & has_truth)[counted].sum()), not_predicted + int(lost[counted].sum())
         valid = known & has_value
         arrays = (ours, theirs) if valid.all() else (*(np.where(valid, part, np.float32(0)) for part in (ours, theirs)), valid)
         add_batch(sums, {"predictions": step(*arrays)}, counted)

@@ -64,7 +64,9 @@ def resolve_layout(label: str, shape: tuple[int, ...], layout: str) -> str:
                 "axes, e.g. --config.data.layout=hwc for one frame with channels, or thw"
             )
     if len(layout) != len(shape):
-        raise InputError(f"{label} has shape {list(shape)}; --config.data.layout={layout} asks for {len(layout)} axes")
+        raise InputError(
+            f"{label} has shape {list(shape)}; --config.data.layout={layout} asks for {len(layout)} axes", key="layout"
+        )
     return layout
 
 

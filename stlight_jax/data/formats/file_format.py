@@ -110,7 +110,8 @@ class FileFormat:
             value = getattr(options, key)
             if value and (key, value) != ("time", "none"):
                 raise InputError(
-                    f"{path}: data.{key} is {value!r}, but {self.title} has no named arrays; leave data.{key} empty"
+                    f"{path}: data.{key} is {value!r}, but {self.title} has no named arrays; leave data.{key} empty",
+                    key=key,
                 )
         self.require_packages(path, self.packages + self.reader_packages)
         if self.reader is None:

@@ -46,7 +46,7 @@ def open_sequences(path: epath.PathLike, options: ReadOptions) -> list[FrameSour
     """
     for key, choices in (("layout", types.LAYOUTS), ("channels", types.CHANNELS)):
         if getattr(options, key) not in (*choices, FORECASTS):
-            raise InputError(f"data.{key} is {getattr(options, key)!r}; choose one of {', '.join(choices)}")
+            raise InputError(f"data.{key} is {getattr(options, key)!r}; choose one of {', '.join(choices)}", key=key)
     root = epath.Path(path)
     paths.require_local(root, f"{root}: frames are read from local folders; copy them to this machine first")
     with read_errors(root):

@@ -91,7 +91,8 @@ class ArrayFile:
         if key.strip("/") in self.broken:
             raise InputError(f"{self.path}: {self.broken[key.strip('/')]}")
         raise InputError(
-            f"{self.path}: data.{option} is {key!r}, which it does not hold; it holds {describe_arrays(self.arrays)}"
+            f"{self.path}: data.{option} is {key!r}, which it does not hold; it holds {describe_arrays(self.arrays)}",
+            key=option,
         )
 
     def along(self, dim: str) -> list[StoredArray]:

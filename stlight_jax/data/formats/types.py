@@ -118,7 +118,8 @@ def integer_fill(path: epath.PathLike, fill_value: float | None, dtype: np.dtype
     if fill_value != fill_value or fill_value % 1 or not limits.min <= fill_value <= limits.max:
         raise InputError(
             f"{path}: data.fill_value is {fill_value:g}, which {dtype} cannot hold; "
-            f"give a whole number from {limits.min} to {limits.max}, or none"
+            f"give a whole number from {limits.min} to {limits.max}, or none",
+            key="fill_value",
         )
     return float(fill_value)
 
