@@ -1,7 +1,8 @@
 """Computes OpenSTL's metrics of saved predictions of any program: `stlight score --pred=preds.npy --true=trues.npy`.
 
 The files are of any format that `predict` reads and writes (.npy, .npz, .nc, ...). They are read a few sequences at a time, so
-they may be larger than the memory. Frames are compared by their times if both files have them, else in their order. Missing values (NaN, --fill_value, --mask) count nowhere.
+they may be larger than the memory. Frames are compared by their times if both files have them, else in their order. Missing
+values (NaN, --fill_value, --mask) count nowhere.
 """
 
 import functools

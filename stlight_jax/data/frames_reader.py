@@ -117,6 +117,7 @@ class FramesReader(ClipReader):
             "fill": first.fill,
             "step": first.step,
             "units": common_units(self._sequences),
+            "rows_go_north": all(sequence.info.rows_go_north for sequence in self._sequences),
             "sizes": sorted({sequence.shape[:2] for sequence in self._sequences}),
             "times": self._times(),
             "options": self._options.as_json(),

@@ -178,7 +178,9 @@ class PreparedData:
             "training_sha256": _checksum(self.clips("train").frames.table, digest),
             "statistics": table["statistics"],
             "raw": epath.Path(metadata.get("raw", self.folder)).name,
-            "units": metadata.get("units", ""),  # unknown in frames kept by earlier versions
+            # Unknown in frames that earlier versions have kept.
+            "units": metadata.get("units", ""),
+            "rows_go_north": metadata.get("rows_go_north", False),
             "folder": str(self.folder),
         }
 

@@ -14,6 +14,7 @@ from stlight_jax.evaluation.evaluator import BaselineResult
 from stlight_jax.evaluation.samples import best_median_worst
 from stlight_jax.forecasting.forecast_run import ForecastRun
 from stlight_jax.forecasting.forecast_windows import Forecast, ForecastError
+from stlight_jax.forecasting.plan import ForecastPlan
 from stlight_jax.inference.forecaster import Forecaster
 from stlight_jax.metrics import input_baselines
 from stlight_jax.metrics.metric_sums import MetricSums, SampledSums, frame_metrics
@@ -140,7 +141,9 @@ _GALLERY_REMARK = (
 )
 
 
-def write_forecast_page(path: pathlib.Path, results: dict[str, Any], clips: Sequence[Clip], forecaster: Forecaster) -> None:
+def write_forecast_page(
+    path: pathlib.Path, results: dict[str, Any], clips: Sequence[Clip], forecaster: Forecaster, plan: ForecastPlan
+) -> None:
     """Writes the page.
 
     Args:
@@ -148,12 +151,13 @@ def write_forecast_page(path: pathlib.Path, results: dict[str, Any], clips: Sequ
       results: As `predict` returns them.
       clips: Forecasts to show.
       forecaster: Made the forecasts; its source and description are named.
+      plan: The forecasts.
     """
     description, windows = forecaster.description, results["windows"]
     model, has_truth = forecaster.source, "overall" in results
     true_frames = [part for clip in clips for part in clip.true_parts]
     errors = [part for clip in clips for part in clip.errors]
-    display = display_of(true_frames, errors, forecaster, results["unit"])
+    display = display_of(true_frames, errors, forecaster, plan)
     page = Page(
         title=f"{pathlib.Path(results['input']).name}: predicted",
         subtitle=f"STLight, {model}: {results['horizon']} frames ahead, {windows:,} forecast{'s' * (windows > 1)}",
@@ -173,17 +177,20 @@ def write_forecast_page(path: pathlib.Path, results: dict[str, Any], clips: Sequ
     write_page(path, page)
 
 
-def display_of(frames: Sequence[np.ndarray], errors: Sequence[np.ndarray], forecaster: Forecaster, unit: str) -> FrameDisplay:
+def display_of(
+    frames: Sequence[np.ndarray], errors: Sequence[np.ndarray], forecaster: Forecaster, plan: ForecastPlan
+) -> FrameDisplay:
     """Chooses the colours of forecasts.
 
     Args:
       frames: True frames in the metrics' range, `[t, h, w, c]` each, NaN where values are missing.
       errors: Errors of the forecasts, likewise.
       forecaster: Made the forecasts.
-      unit: Name of the data's units; "" if unknown.
+      plan: The forecasts; it has the units and the orientation of the frames.
     """
     channels = forecaster.model.out_channels
-    return FrameDisplay.of([part[..., :channels] for part in frames], channels, forecaster.scaling.untransformed, unit, errors)
+    frames = [part[..., :channels] for part in frames]
+    return FrameDisplay.of(frames, channels, forecaster.scaling.untransformed, plan.unit, errors, plan.rows_go_north)
 
 
 class ClipSelection:

@@ -193,7 +193,7 @@ class _ForecastWriter:
         path, file_format, replace = self._files[number], self._outputs.formats[number], self._outputs.overwrite
         if file_format.writer is None:  # a strip
             strip = self.current.enter_context(atomic_output(path, replace=replace))
-            return functools.partial(_draw_strip, strip, self._forecaster, self._outputs.plan.unit, forecast)
+            return functools.partial(_draw_strip, strip, self._forecaster, self._outputs.plan, forecast)
         spec = self._outputs.specs[number]
         write = self.current.enter_context(open_output(path, file_format, spec, replace=replace))
         if forecast.prediction.shape[1:3] == spec.shape[:2]:
@@ -309,7 +309,9 @@ def _parts_of_name(name: str) -> tuple[str, str]:
     return os.path.splitext(file)[0] if has_ending else file, name.removeprefix(file)
 
 
-def _draw_strip(path: pathlib.Path, forecaster: Forecaster, unit: str, forecast: Forecast, prediction: np.ndarray) -> None:
+def _draw_strip(
+    path: pathlib.Path, forecaster: Forecaster, plan: ForecastPlan, forecast: Forecast, prediction: np.ndarray
+) -> None:
     """Draws inputs, truth and prediction in one picture, in the colours of the page."""
     # Pictures import Pillow's fonts and the metrics, which no other output needs.
     from stlight_jax.forecasting.forecast_results import display_of
@@ -320,6 +322,6 @@ def _draw_strip(path: pathlib.Path, forecaster: Forecaster, unit: str, forecast:
     truth = np.full(prediction.shape, np.nan, np.float32)
     truth[:known] = forecast.truth[: len(truth), ..., :channels]
     inputs, truth, prediction = map(scaling.to_network_on_host, (forecast.inputs[..., :channels], truth, prediction))
-    display = display_of([inputs, truth], [prediction - truth], forecaster, unit)
+    display = display_of([inputs, truth], [prediction - truth], forecaster, plan)
     inputs, truth, prediction = inputs[-_MAX_COLUMNS:], truth[:_MAX_COLUMNS], prediction[:_MAX_COLUMNS]
     pictures.draw_strip(path, inputs, truth if known else None, prediction, display)

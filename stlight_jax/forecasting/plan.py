@@ -66,6 +66,11 @@ class ForecastPlan:
         """The name of the data's units; "" if the files name none, or several."""
         return common_units([source.original for source in self.sources])
 
+    @property
+    def rows_go_north(self) -> bool:
+        """Whether the first row of the frames is the southernmost."""
+        return all(source.original.info.rows_go_north for source in self.sources)
+
     def knows_truth(self, source: int) -> bool:
         """Whether a true frame of any forecast of a source is known."""
         truth = self.truths[source]

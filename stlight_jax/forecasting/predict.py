@@ -80,7 +80,7 @@ def predict(request: Request, forecaster: Forecaster) -> dict[str, Any]:
     if outputs.page is not None:
         clips = selection.clips(ForecastRun(forecaster, plan), forecaster.scaling.untransformed)
         with atomic_output(outputs.page, replace=request.overwrite) as temporary:
-            write_forecast_page(temporary, results, clips, forecaster)
+            write_forecast_page(temporary, results, clips, forecaster, plan)
         print_message(f"wrote {outputs.page}, a page to look at")
     if "overall" in results:
         print(results_text(results))
@@ -152,6 +152,8 @@ def print_plan(plan: ForecastPlan, outputs: Outputs, in_frames: int) -> None:
             "predict, are without a gap in time"
         )
     _print_once(map(_remark_on_pictures, outputs.specs, outputs.formats), indent="")
+    if plan.rows_go_north and outputs.formats[0].is_pictures:
+        print_message("rows of pictures go from north to south, those of the input from south to north")
 
 
 def _plan_summary(plan: ForecastPlan, outputs: Outputs, in_frames: int) -> str:

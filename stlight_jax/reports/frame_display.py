@@ -28,6 +28,7 @@ class ChannelDisplay:
       ends: both in the data's units, as text.
       span: the error that is drawn in full colour, in the data's units, as text.
       full_error: this error, in the metrics' range.
+      rows_go_north: whether the first row of a frame is the southernmost, which is drawn at the bottom.
     """
 
     channels: slice
@@ -37,15 +38,19 @@ class ChannelDisplay:
     ends: tuple[str, str] = ("0", "1")
     span: str = "1"
     full_error: float = 1.0
+    rows_go_north: bool = False
 
     def pixels(self, frames: np.ndarray) -> np.ndarray:
-        """Colours frames `[..., h, w, c]`; returns uint8 `[..., h, w, 3]`."""
-        shown = frames[..., self.channels]
+        """Colours frames `[..., h, w, c]`; returns uint8 `[..., h, w, 3]`, north up."""
+        shown = self._chosen(frames)
         return pixels(shown if (self.low, self.high) == (0, 1) else (shown - self.low) / (self.high - self.low))
 
     def error_pixels(self, errors: np.ndarray) -> np.ndarray:
-        """Colours errors of frames, `[..., h, w, c]`; returns uint8 `[..., h, w, 3]`."""
-        return pixels(errors[..., self.channels] / self.full_error, error=True)
+        """Colours errors of frames, `[..., h, w, c]`; returns uint8 `[..., h, w, 3]`, north up."""
+        return pixels(self._chosen(errors) / self.full_error, error=True)
+
+    def _chosen(self, frames: np.ndarray) -> np.ndarray:
+        return frames[..., :: -1 if self.rows_go_north else 1, :, self.channels]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +73,7 @@ class FrameDisplay:
         scaling: Scaling | None = None,
         unit: str = "",
         errors: Sequence[np.ndarray] = (),
+        rows_go_north: bool = False,
     ) -> FrameDisplay:
         """Chooses colours for frames and for predictions of them.
 
@@ -77,6 +83,7 @@ class FrameDisplay:
           scaling: from the data's units to the metrics' range; None for frames in [0, 1].
           unit: name of the data's units; "" if unknown.
           errors: errors of predictions, like `frames`. Where nearly all are small, smaller ones have the full colours.
+          rows_go_north: whether the first row of a frame is the southernmost.
         """
         if channels == 3 and (scaling is None or _is_coloured(scaling)):
             groups = [(slice(0, 3), "")]
@@ -93,7 +100,7 @@ class FrameDisplay:
                 ends = own.from_network(np.repeat(ends[:, None], channels, 1), np.float64)[:, place.start]
             texts = (f"{ends[0]:.3g}", f"{ends[1]:.3g} {unit}".strip())
             span = f"{ends[2] - ends[0]:.3g} {unit}".strip()
-            views.append(ChannelDisplay(place, name, low, high, texts, span, full_error))
+            views.append(ChannelDisplay(place, name, low, high, texts, span, full_error, rows_go_north))
         return cls(tuple(views), channels)
 
     def remarks(self) -> list[str]:

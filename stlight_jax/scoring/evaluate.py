@@ -302,8 +302,8 @@ def _present(run: _Run, results: dict[str, Any], samples: Samples) -> tuple[str,
     channels = run.network.out_channels
     errors = [shown.prediction - shown.truth, *(part for clip in clips for part in clip.errors)]
     true_frames = [part[..., :channels] for part in true_frames]
-    unit = results["test_set"].get("units", "")
-    display = FrameDisplay.of(true_frames, channels, samples.scaling.untransformed, unit, errors)
+    unit, go_north = (results["test_set"].get(key, default) for key, default in (("units", ""), ("rows_go_north", False)))
+    display = FrameDisplay.of(true_frames, channels, samples.scaling.untransformed, unit, errors, go_north)
     pictures.draw_strip(folder / STRIP, shown.inputs[0], shown.truth[0], shown.prediction[0], display)
     pictures.animate(folder / ANIMATION, *shown, display)
     log = {kind: read_metrics(run.workdir.path, kind) for kind in ("train", "validation")}

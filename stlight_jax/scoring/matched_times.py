@@ -48,7 +48,8 @@ def frame_times(sources: Sequence[FrameSource]) -> list[TimeAxis] | None:
             array = source.info.array
             if id(array) not in of_arrays:
                 of_arrays[id(array)] = _times_of_forecasts(source.info.file, array, source.info.axes)
-            own = (of_arrays[id(array)] or [None] * (item + 1))[item]
+            axes = of_arrays[id(array)]
+            own = None if axes is None else axes[item]
         elif item is not None and not (own and own.dated):
             own = None
         if own is None:

@@ -234,9 +234,8 @@ def _with_times(saved: SavedFrames, options: ReadOptions) -> list[FrameSource]:
 
 
 def _range_of_times(axes: Sequence[TimeAxis]) -> str:
-    ends = [
-        (axis.values[index], time_text(axis, index)) for axis in axes for index in (axis.values.argmin(), axis.values.argmax())
-    ]
+    places = [(axis, int(find(axis.values))) for axis in axes for find in (np.argmin, np.argmax)]
+    ends = [(axis.values[index], time_text(axis, index)) for axis, index in places]
     return f"{min(ends)[1]} to {max(ends)[1]}"
 
 

@@ -145,7 +145,7 @@ def test_clips_for_a_page(tmp_path, monkeypatch):
     frames[21:23, 0] += 25
     pages = kept_pages(monkeypatch)
     results = run(saved(tmp_path / "a.npy", frames), rolling=True, out="b.npy", report="")
-    ((_, of, shown, _),) = pages
+    ((_, of, shown, *_),) = pages
     assert (tmp_path / "here" / "b.html").is_file()
     assert of is results
     errors, per_value = {}, {}

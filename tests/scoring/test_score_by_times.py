@@ -1,4 +1,4 @@
-"""Saved predictions and true frames with times are compared by them; each expected error is NumPy's of frames chosen by hand."""
+"""Saved predictions and true frames with times are compared by them; expected errors are NumPy's of frames chosen by hand."""
 
 import numpy as np
 import pytest

@@ -103,6 +103,7 @@ class ArraySlicer:
       file: the file that names it, if it has named arrays.
       remarks: messages for the user.
       grid: a digest of the coordinates of the pixels, see `SourceInfo`.
+      rows_go_north: whether the rows go from south to north.
 
     Raises:
       InputError: frames cannot have the array's element type or shape, or the mask has another shape.
@@ -118,6 +119,7 @@ class ArraySlicer:
     file: ArrayFile | None = None
     remarks: Sequence[str] = ()
     grid: str = ""
+    rows_go_north: bool = False
 
     def __post_init__(self) -> None:
         self.axes = self.axes or resolve_layout(self.label, self.array.shape, self.options.layout)
@@ -205,6 +207,7 @@ class ArraySlicer:
             array=self.array if self.file else None,
             file=self.file,
             grid=self.grid,
+            rows_go_north=self.rows_go_north,
             meaning=tuple(attribute_text(self.array.attributes.get(key, "")) for key in _MEANING),
         )
         return [

@@ -7,14 +7,13 @@ import itertools
 import os
 import re
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 
 import numpy as np
 from etils import epath
 
 from stlight_jax.data.dates_in_names import with_plain_dates, with_year_first
-from stlight_jax.data.formats.named_arrays import grid_coordinates
-from stlight_jax.data.formats.read_errors import read_errors
+from stlight_jax.data.formats.frame_grids import by_grid, grid_of, unlike_coordinate
 from stlight_jax.data.formats.types import FrameSource, ReadOptions, frames_per_block
 from stlight_jax.data.joined_times import join_times, time_kind, with_units_of
 from stlight_jax.data.numbers_in_names import (
@@ -35,10 +34,7 @@ _NUMBERS = re.compile("([0-9]+)")
 NOT_JOINED = "are not joined to one sequence"  # in remarks
 _MAX_STEP_RATIO = 1.25  # months have 28 to 31 days
 
-_GRID_ROUNDING = 0.01  # of the distance of pixels
-
 _Key = Callable[[FrameSource], Hashable]
-_Grid = Mapping[str, np.ndarray]
 
 
 def join_files(sources: Sequence[FrameSource], options: ReadOptions) -> list[FrameSource]:
@@ -159,57 +155,9 @@ def _successions(group: list[FrameSource]) -> Iterator[list[FrameSource]]:
             yield from (parts for parts in _counted(alike) if len(parts) > 1)
         return
     for near in _grouped(group, _dated_folder):
-        for same_grid in _with_one_grid(near):
+        for same_grid in by_grid(near):
             for same_step in _with_one_step(same_grid):
                 yield from _in_time(same_step, [_folder, _name_pattern])
-
-
-def _with_one_grid(group: list[FrameSource]) -> list[list[FrameSource]]:
-    """Divides sources by the coordinates of their pixels."""
-    if len(group) == 1:
-        return [group]
-    grids: list[tuple[_Grid, list[FrameSource]]] = []
-    by_digest: dict[str, list[FrameSource]] = {}
-    for source in group:
-        if source.info.grid in by_digest:  # no need to open the file again
-            by_digest[source.info.grid].append(source)
-            continue
-        grid = _grid(source)
-        members = next((members for other, members in grids if not _unlike_coordinate(grid, other)), None)
-        if members is None:
-            members = []
-            grids.append((grid, members))
-        members.append(source)
-        if source.info.grid:
-            by_digest[source.info.grid] = members
-    return [members for _, members in grids]
-
-
-def _grid(source: FrameSource) -> _Grid:
-    """Returns the coordinates of rows, of columns and of pixels by their names, as far as the file has them."""
-    info = source.info
-    grid = {}
-    for coordinate in grid_coordinates(info.file, info.array, info.axes):
-        with read_errors(info.path), coordinate.opened() as values:
-            grid[coordinate.key] = np.asarray(values[...])
-    return grid
-
-
-def _unlike_coordinate(grid: _Grid, other: _Grid) -> str:
-    """Returns the name of a coordinate that differs by more than rounding, or that one grid lacks; else ""."""
-    for key in sorted({*grid, *other}):
-        values, others = grid.get(key), other.get(key)
-        if values is None or others is None or values.shape != others.shape:
-            return key
-        if values.dtype.kind not in "iuf" or others.dtype.kind not in "iuf":
-            same = np.array_equal(values, others)
-        else:
-            steps = np.abs(np.diff(values.astype(np.float64), axis=-1))
-            cell = np.nanmedian(steps).item() if steps.size else 0.0
-            same = np.allclose(values, others, rtol=1e-6, atol=_GRID_ROUNDING * cell, equal_nan=True)
-        if not same:
-            return key
-    return ""
 
 
 def _counted(alike: list[FrameSource]) -> list[list[FrameSource]]:
@@ -298,7 +246,7 @@ def _unlike_grids(group: list[FrameSource]) -> str:
         for earlier, later in itertools.pairwise(sorted(near, key=_span)):
             if _span(earlier)[1] >= _span(later)[0] or (earlier.info.grid and earlier.info.grid == later.info.grid):
                 continue
-            if key := _unlike_coordinate(_grid(earlier), _grid(later)):
+            if key := unlike_coordinate(grid_of(earlier), grid_of(later)):
                 return f"the coordinate {key!r} of {later.name} differs from that of {earlier.name}; bring them to one grid"
     return ""
 

@@ -4,8 +4,6 @@ import collections
 import contextlib
 import dataclasses
 import functools
-import hashlib
-import math
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -14,6 +12,7 @@ import numpy as np
 
 from stlight_jax.data.formats.array_slicing import FORECASTS, MERGED, ArraySlicer, resolve_layout
 from stlight_jax.data.formats.cf_attributes import PACKING, ValueRules, attribute_text, read_rules
+from stlight_jax.data.formats.frame_grids import grid_coordinates, grid_digest, rows_go_north
 from stlight_jax.data.formats.read_errors import read_errors
 from stlight_jax.data.formats.stored_arrays import ArrayFile, StoredArray, describe_arrays
 from stlight_jax.data.formats.types import FrameSource, ReadOptions
@@ -21,7 +20,6 @@ from stlight_jax.data.times import TimeAxis, counts_since, decode_times, is_abso
 from stlight_jax.errors import InputError
 
 _MAX_COUNTED = 2**27  # values; counting those of larger files would take longer than many forecasts
-_MAX_DIGESTED = 2**18  # values of the coordinates of a grid
 _TIME_NAMES = re.compile(r"((valid|date)_?)?times?|dates?|time_?stamps?|t|(days|hours|minutes|seconds|milliseconds)(_.*)?")
 _SPACE_NAMES = re.compile(r"x|y|z|lats?|lons?|latitudes?|longitudes?|rows?|columns?|cols?|height|width|levels?|channels?")
 _TIME_DIMENSIONS = ("time", "t", "valid_time")
@@ -70,44 +68,13 @@ def open_arrays(file: ArrayFile, options: ReadOptions) -> list[FrameSource]:
     shared = {id(axis) for axis, count in collections.Counter(time_axes).items() if count > 1}
     digests: dict[tuple[str, ...], str] = {}
     for slicer in slicers:
-        slicer.grid = _grid_digest(file, grid_coordinates(file, slicer.array, slicer.axes), digests)
+        slicer.grid = grid_digest(file, grid_coordinates(file, slicer.array, slicer.axes), digests)
+        slicer.rows_go_north = rows_go_north(file, slicer.array, slicer.axes)
     return [
         sequence
         for slicer, axis in zip(slicers, time_axes, strict=True)
         for sequence in slicer.sequences(None if id(axis) in shared and "t" not in slicer.axes else axis)
     ]
-
-
-def grid_coordinates(file: ArrayFile | None, array: StoredArray | None, axes: str) -> list[StoredArray]:
-    """Returns the coordinates of the rows, of the columns and of the pixels of an array, as far as its file has them."""
-    if array is None or file is None or not array.dims:
-        return []
-    dims = {dim for dim, letter in zip(array.dims, axes, strict=True) if letter in "hw"}
-    found = [coordinate for dim in sorted(dims) for coordinate in file.along(dim)[:1]]
-    named = attribute_text(array.attributes.get("coordinates", "")).split()
-    return found + [other for other in file.arrays if other.key in named and len(other.shape) == 2 and {*other.dims} == dims]
-
-
-def _grid_digest(file: ArrayFile, coordinates: list[StoredArray], digests: dict[tuple[str, ...], str]) -> str:
-    """Returns a digest of the names and values of coordinates, read as long as the file is open; "" if they are large.
-
-    Args:
-      file: the file.
-      coordinates: the coordinates of a grid.
-      digests: those of other grids of this file by the names of their coordinates; gets this one.
-    """
-    keys = tuple(coordinate.key for coordinate in coordinates)
-    if keys not in digests:
-        digests[keys], digest = "", hashlib.sha256()
-        if sum(math.prod(coordinate.shape) for coordinate in coordinates) <= _MAX_DIGESTED:
-            with contextlib.suppress(InputError), read_errors(file.path):  # damage matters where grids are compared only
-                for coordinate in coordinates:
-                    with coordinate.opened() as stored:
-                        values = np.asarray(stored[...])
-                    digest.update(repr((coordinate.key, values.dtype.str, values.shape)).encode())
-                    digest.update(values.tobytes() if values.dtype.kind != "O" else repr(values.tolist()).encode())
-                digests[keys] = digest.hexdigest()
-    return digests[keys]
 
 
 def _candidates(file: ArrayFile, options: ReadOptions) -> list[StoredArray]:

@@ -50,6 +50,7 @@ class _CheckedOutput:
         self._path, self._spec, self._write = path, spec, write
         self._has_grey_levels = file_format.is_pictures and not (file_format.is_folder and spec.keeps_values)
         self._marks_missing = file_format.limits.marks_missing or (spec.is_eight_bit and spec.fill is not None)
+        self._rows = -1 if file_format.is_pictures and spec.source.rows_go_north else 1  # north is up in pictures
         self.frames = self._saturated = self._black = 0
 
     def __call__(self, frames: np.ndarray) -> None:
@@ -57,7 +58,7 @@ class _CheckedOutput:
             self._saturated += count_saturated(frame, self._spec) if self._has_grey_levels else 0
             self._black += 0 if self._marks_missing else int(np.isnan(frame).any(axis=-1).sum())
             with write_errors(self._path, RuntimeError):
-                self._write(frame, self.frames)
+                self._write(frame[:: self._rows], self.frames)
             self.frames += 1
 
     def remarks(self) -> list[str]:

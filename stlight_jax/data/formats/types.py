@@ -56,6 +56,7 @@ class SourceInfo:
       array: the array, if its file names arrays.
       file: all arrays of this file.
       grid: a digest of the coordinates of the pixels; "" if they are large, or cannot be read.
+      rows_go_north: whether the first row is the southernmost, by a coordinate of latitudes.
       meaning: units, name and place of the values, as far as the file has them; files that differ in them are not joined.
     """
 
@@ -68,6 +69,7 @@ class SourceInfo:
     frame_rate: float | None = None
     is_pictures: bool = False
     grid: str = ""
+    rows_go_north: bool = False
     meaning: tuple[str, ...] = ()
     array: StoredArray | None = None
     file: ArrayFile | None = None
