@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from absl import flags
 
 from stlight_jax.commands.command import Command
-from stlight_jax.commands.shared_flags import check_exists, define_process_flags, join_processes
+from stlight_jax.commands.shared_flags import check_exists, check_folder, define_process_flags, join_processes
 from stlight_jax.console.messages import print_message
 
 
@@ -30,6 +30,11 @@ def _define_flags(values: flags.FlagValues, arguments: Sequence[str]) -> None:
 def _check(values: flags.FlagValues) -> None:
     check_exists(values.workdir, "workdir")
     check_exists(values.data_root, "data_root")
+    check_folder(values.workdir, "workdir")
+    if values.thresholds:
+        from stlight_jax.metrics.threshold_scores import parse_thresholds
+
+        parse_thresholds(values.thresholds, "--thresholds")
 
 
 def _run(values: flags.FlagValues) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from absl import flags
 
 from stlight_jax.commands.command import Command
-from stlight_jax.commands.shared_flags import check_exists, define_config_flag
+from stlight_jax.commands.shared_flags import check_exists, check_folder, define_config_flag
 from stlight_jax.console.messages import print_message
 from stlight_jax.data.datasets.all_datasets import DATASETS, find_dataset
 from stlight_jax.errors import InputError
@@ -28,6 +28,7 @@ def _define_flags(values: flags.FlagValues, arguments: Sequence[str]) -> None:
 
 def _check(values: flags.FlagValues) -> None:
     check_exists(values.raw, "raw")
+    check_folder(values.out, "out")
     if values.config is None:
         return
     if values.dataset != "frames":

@@ -4,6 +4,7 @@ The checks need no large library, so that a typo is reported at once.
 """
 
 import math
+import os
 import pathlib
 from collections.abc import Sequence
 
@@ -58,6 +59,28 @@ def check_exists(path: str | None, flag: str) -> None:
 
     if path and not is_remote(path) and not pathlib.Path(path).expanduser().exists():
         raise InputError(f"--{flag}={path}: no such file or folder")
+
+
+def check_folder(path: str | None, flag: str) -> None:
+    """Refuses a local path at which there can be no folder to write to. Paths in a bucket are tried when they are opened.
+
+    Args:
+      path: the value of the flag, or None.
+      flag: name of the flag.
+
+    Raises:
+      InputError: if the path, or a folder above it, is a file, or cannot be written to.
+    """
+    from stlight_jax.storage.paths import is_remote
+
+    if not path or is_remote(path):
+        return
+    folder = pathlib.Path(path)
+    existing = next((item for item in (folder, *folder.parents) if item.exists()), folder)
+    if existing.exists() and not existing.is_dir():
+        raise InputError(f"--{flag}={path}: {existing} is a file; expected a folder")
+    if not os.access(existing, os.W_OK):
+        raise InputError(f"--{flag}={path}: {existing} cannot be written to: permission denied; get the right to write to it")
 
 
 class _ValueRangeParser(flags.ArgumentParser):

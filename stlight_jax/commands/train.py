@@ -3,13 +3,20 @@
 Every key of the config is a flag, such as --config.train.batch_size=32. The same command on the same workdir resumes the run.
 """
 
+import pathlib
 import time
 from collections.abc import Sequence
 
 from absl import flags
 
 from stlight_jax.commands.command import Command
-from stlight_jax.commands.shared_flags import check_exists, define_config_flag, define_process_flags, join_processes
+from stlight_jax.commands.shared_flags import (
+    check_exists,
+    check_folder,
+    define_config_flag,
+    define_process_flags,
+    join_processes,
+)
 from stlight_jax.console.messages import print_message
 
 _STARTED = time.monotonic()  # about a fifth of a second after the process
@@ -25,7 +32,12 @@ def _define_flags(values: flags.FlagValues, arguments: Sequence[str]) -> None:
 
 
 def _check(values: flags.FlagValues) -> None:
-    check_exists(values.config.get("data", {}).get("root"), "config.data.root")
+    data = values.config.get("data", {})
+    check_exists(data.get("root"), "config.data.root")
+    check_exists(data.get("static"), "config.data.static")
+    check_folder(values.workdir, "workdir")
+    if not pathlib.Path(values.workdir, "checkpoints").is_dir():  # else the run resumes
+        check_exists(values.config.get("train", {}).get("init_from"), "config.train.init_from")
 
 
 def _run(values: flags.FlagValues) -> None:

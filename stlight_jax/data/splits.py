@@ -165,13 +165,22 @@ def hash_order(names: Iterable[str]) -> list[str]:
     return sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
 
 
+def parse_group(pattern: str) -> re.Pattern[str]:
+    """Reads the key `data.group`.
+
+    Raises:
+      InputError: the text is no regular expression.
+    """
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise InputError(f"data.group is {pattern!r}, which is no regular expression ({error})") from None
+
+
 def _groups(candidates: Sequence[Candidate], pattern: str) -> list[str]:
     if not pattern:
         return [candidate.name for candidate in candidates]
-    try:
-        compiled = re.compile(pattern)
-    except re.error as error:
-        raise InputError(f"data.group is {pattern!r}, which is no regular expression ({error})") from None
+    compiled = parse_group(pattern)
     groups = []
     for candidate in candidates:
         match = compiled.search(candidate.name)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
+from stlight_jax.data.clip_bounds import parse_clip
 from stlight_jax.data.covariates import MEAN, Covariates, unpacked
 from stlight_jax.data.prepared import open_prepared, read_metadata
 from stlight_jax.data.scaling import Scaling, is_constant
@@ -211,7 +212,7 @@ class PreparedData:
                 f"{self.folder}: values go down to {lowest:g}; data.transform={transform} expects values of at least 0; set "
                 "data.transform=none"
             )
-        clip_low, clip_high = _clip_ends(clip, min(statistics["min"]))
+        clip_low, clip_high = parse_clip(clip) or (0.0 if min(statistics["min"]) == 0 else None, None)
         try:
             scaling = Scaling(
                 metadata["dtype"],
@@ -260,21 +261,6 @@ def _offset(low: tuple[float, ...], means: list[float]) -> tuple[float, ...]:
     """Returns the offset of the transform `log`: 0 where all values are positive, else the mean of the training values."""
     own = means if len(low) > 1 else [sum(means) / len(means)]
     return tuple(0.0 if least > 0 else mean if mean > 0 else 1.0 for least, mean in zip(low, own, strict=True))
-
-
-def _clip_ends(clip: str, lowest: float) -> tuple[float | None, float | None]:
-    """Reads `data.clip`; `lowest` is the least training value."""
-    if clip == "none":
-        return None, None
-    if clip == "auto":
-        return (0.0 if lowest == 0 else None), None
-    try:
-        low, high = map(float, clip.split(","))
-    except ValueError:
-        low, high = math.nan, math.nan
-    if not low < high:
-        raise InputError(f"data.clip is {clip!r}; expected none, auto, or two numbers LOW,HIGH, such as 0,100 or 0,inf")
-    return (low if math.isfinite(low) else None), (high if math.isfinite(high) else None)
 
 
 def _checksum(table: dict[str, Any], digest: str) -> str:

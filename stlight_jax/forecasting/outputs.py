@@ -19,17 +19,19 @@ from stlight_jax.data.formats.output_spec import OutputSpec
 from stlight_jax.data.formats.picture_folder import FORMAT as PICTURE_FOLDER
 from stlight_jax.data.formats.types import FrameSource, ReadOptions
 from stlight_jax.data.formats.value_conversion import can_hold
+from stlight_jax.data.times_in_names import name_of_time
 from stlight_jax.errors import InputError
 from stlight_jax.forecasting.forecast_windows import Forecast
 from stlight_jax.forecasting.plan import ForecastPlan
 from stlight_jax.forecasting.request import Request
 from stlight_jax.inference.forecaster import Forecaster
-from stlight_jax.storage import paths
 from stlight_jax.storage.atomic import atomic_output, foreign_file_in
 from stlight_jax.storage.paths import create_folder
 
 _DEFAULT_RATE = 10.0  # frames per second, if the input has none
 _MAX_COLUMNS = 40  # of a strip
+# The parts of a date that all files of a sequence share, such as 2026- in 2026-01-01..02-01.
+_DATE_BEFORE, _CLOCK_AFTER = re.compile(r"(19|20)\d\d([-_.:T]?\d\d)*[-_.:T]?$"), re.compile(r"^([-_.:]\d\d)+Z?(?!\d)")
 
 
 class Outputs:
@@ -56,9 +58,7 @@ class Outputs:
 
     def __init__(self, request: Request, plan: ForecastPlan, forecaster: Forecaster):
         self._request, self.plan, self.overwrite = request, plan, request.overwrite
-        paths.require_local(request.out, f"--out={request.out}: predictions are written to local disks; copy them from there")
-        named = pathlib.Path(request.out).expanduser() if request.out else None
-        requested = _requested_format(request, named)
+        named, requested = request.named_output, request.requested_format()
         infos = [source.original.info for source in plan.sources]
         self.formats = [requested or registry.continuation_format(info.format) for info in infos]
         one_array = len({(info.path, info.key) for info in infos}) == 1 and infos[0].item is not None
@@ -73,9 +73,8 @@ class Outputs:
         source = request.input_path
         name = source.resolve().name if source.is_dir() else source.stem
         self.path = named or pathlib.Path(f"{name}_predicted{ending}")
-        self._names = _file_names([source.original for source in plan.sources], self.formats)
-        beside = self.path.with_name(f"{self.path.name if self.is_folder else self.path.stem}.html")
-        self.page = None if request.report == "none" else pathlib.Path(request.report or beside).expanduser()
+        self._names = _file_names([_output_name(plan, number) for number in range(len(plan.sources))], self.formats)
+        self.page = None if request.report == "none" else pathlib.Path(request.report or self._page_beside()).expanduser()
         self.json = pathlib.Path(request.json).expanduser() if request.json else None
         self._forecaster = forecaster
         self.specs = [self._spec(number, forecaster) for number in range(1 if self.stacked else len(infos))]
@@ -84,6 +83,13 @@ class Outputs:
     def is_folder(self) -> bool:
         """Whether `path` is a folder of several files."""
         return self._in_folder or self.formats[0].writes_folders
+
+    def _page_beside(self) -> pathlib.Path:
+        """Returns the page beside the output: `a.html` of `a.nc`, but `a_nc.html` if `a.html` is the page of another output."""
+        if self.is_folder:
+            return self.path.with_name(f"{self.path.name}.html")
+        page, longer = (self.path.with_name(f"{self.path.stem}{end}.html") for end in ("", self.path.suffix.replace(".", "_")))
+        return longer if longer.exists() or (page.exists() and not self.path.exists()) else page
 
     def _check_ending(self, named: pathlib.Path, requested: FileFormat | None, channels: int) -> None:
         """Checks that a name with an ending is that of one file, and a name without one that of a folder.
@@ -214,31 +220,6 @@ def _dtype(original: FrameSource, options: ReadOptions) -> np.dtype:
     return info.dtype
 
 
-def _requested_format(request: Request, named: pathlib.Path | None) -> FileFormat | None:
-    """Returns the format that the ending of `--out` or `--kind` names; None if neither does."""
-    requested = registry.output_format(request.kind)
-    if request.kind and requested is None:
-        names = ", ".join(file_format.name for file_format in registry.output_formats())
-        raise InputError(f"--kind={request.kind}: choose one of {names}{_advice_on_pictures(f'.{request.kind}')}")
-    if named is None or not named.suffix:
-        return requested
-    by_ending = registry.output_format_of(named.suffix)
-    if by_ending is None:
-        endings = ", ".join(ending for item in registry.output_formats() for ending in item.output_endings or ())
-        raise InputError(
-            f"--out={request.out}: no format ends in {named.suffix}; choose one of {endings}, or a folder"
-            f"{_advice_on_pictures(named.suffix)}"
-        )
-    if requested not in (None, by_ending):
-        raise InputError(f"--out={request.out} and --kind={request.kind} are of different kinds; leave one of them out")
-    return by_ending
-
-
-def _advice_on_pictures(ending: str) -> str:
-    is_picture = ending.lower() in PICTURE_FOLDER.endings
-    return f"; pictures are written to a folder: --kind={PICTURE_FOLDER.name} --out=FOLDER" if is_picture else ""
-
-
 def check_free(
     path: pathlib.Path, read_paths: Sequence[pathlib.Path], overwrite: bool, *, folder: bool = False, option: str = "--out"
 ) -> None:
@@ -285,12 +266,27 @@ def _is_same(path: os.PathLike, other: pathlib.Path) -> bool:
     return os.path.exists(path) and os.path.samefile(path, other)
 
 
-def _file_names(sequences: Sequence[FrameSource], formats: Sequence[FileFormat]) -> list[str]:
+def _output_name(plan: ForecastPlan, number: int) -> str:
+    """Returns the name of a sequence; if that names its first and last file, with the times of its forecasts in their place."""
+    original = plan.sources[number].original
+    times = plan.window_times(number) or plan.times(number)
+    if not original.info.span or times is None or not times.dated:
+        return original.name
+    ends = dict.fromkeys(name_of_time(times.values, index) for index in (0, len(times.values) - 1))
+    before, _, after = original.name.partition(original.info.span)
+    return f"{_DATE_BEFORE.sub('', before)}{'..'.join(ends)}{_CLOCK_AFTER.sub('', after)}"
+
+
+def _file_names(sequences: Sequence[str], formats: Sequence[FileFormat]) -> list[str]:
     """Returns unique file names, one for each sequence, without folders, old endings or special characters.
 
     The name of an array is part of the name only if sequences of one file need it.
+
+    Args:
+      sequences: the names of the sequences.
+      formats: the formats of their files.
     """
-    files, arrays = zip(*(_parts_of_name(sequence.name) for sequence in sequences), strict=True)
+    files, arrays = zip(*map(_parts_of_name, sequences), strict=True)
     counts, results = collections.Counter(files), dict[str, None]()
     for file, array, file_format in zip(files, arrays, formats, strict=True):
         whole = f"{file}{array}" if counts[file] > 1 else file

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from stlight_jax.data.formats import registry
+from stlight_jax.data.formats.file_format import FileFormat
 from stlight_jax.data.formats.input_files import open_sequences
+from stlight_jax.data.formats.picture_folder import FORMAT as PICTURE_FOLDER
 from stlight_jax.data.formats.types import FrameSource, ReadOptions
 from stlight_jax.data.reading_flags import KEYS, errors_name_flags
 from stlight_jax.errors import InputError
@@ -60,11 +62,39 @@ class Request:
         """Path of `input`."""
         return pathlib.Path(self.input).expanduser()
 
-    def check(self) -> None:
-        """Checks the options that no file is needed for.
+    @property
+    def named_output(self) -> pathlib.Path | None:
+        """Path of `out`; None if the user names none."""
+        return pathlib.Path(self.out).expanduser() if self.out else None
+
+    def requested_format(self) -> FileFormat | None:
+        """Returns the format that the ending of `out` or `kind` names; None if neither does.
 
         Raises:
-          InputError: The input does not exist, or an option is impossible.
+          InputError: There is no such format, or they name two.
+        """
+        requested, named = registry.output_format(self.kind), self.named_output
+        if self.kind and requested is None:
+            names = ", ".join(file_format.name for file_format in registry.output_formats())
+            raise InputError(f"--kind={self.kind}: choose one of {names}{_advice_on_pictures(f'.{self.kind}')}")
+        if named is None or not named.suffix:
+            return requested
+        by_ending = registry.output_format_of(named.suffix)
+        if by_ending is None:
+            endings = ", ".join(ending for item in registry.output_formats() for ending in item.output_endings or ())
+            raise InputError(
+                f"--out={self.out}: no format ends in {named.suffix}; choose one of {endings}, or a folder"
+                f"{_advice_on_pictures(named.suffix)}"
+            )
+        if requested not in (None, by_ending):
+            raise InputError(f"--out={self.out} and --kind={self.kind} are of different kinds; leave one of them out")
+        return by_ending
+
+    def check(self) -> None:
+        """Checks all that needs neither the network nor the frames.
+
+        Raises:
+          InputError: The input does not exist, an output exists and is to be kept, or an option is impossible.
         """
         paths.require_local(self.input, f"{self.input}: frames are read from local folders; copy them to this machine first")
         if not self.input_path.exists():
@@ -75,15 +105,26 @@ class Request:
             raise InputError(f"--every={self.every}: " + ("give at least 1" if self.rolling else "use it with --rolling"))
         if self.truth and (self.rolling or self.start is not None):
             raise InputError("--truth is for a forecast from the end of INPUT; with --start and --rolling INPUT has the truth")
+        paths.require_local(self.out, f"--out={self.out}: predictions are written to local disks; copy them from there")
+        self.requested_format()
         for key, value, ending in (("json", self.json, ".json"), ("report", self.report, ".html")):
             if value and value != "none" and pathlib.Path(value).suffix != ending:
                 raise InputError(f"--{key}={value}: expected the name of a file that ends in {ending}")
             paths.require_local(value or "", f"--{key}={value}: it is written to local disks; copy it from there")
+        for key in ("out", "json", "report"):
+            file = pathlib.Path(getattr(self, key) or "").expanduser()
+            if file.suffix and file.is_file() and not self.overwrite and not file.samefile(self.input_path):
+                raise InputError(f"{file} exists; choose another name (--{key}=NAME), or pass --overwrite to replace it")
         fill = self.reading.get("fill_value")
         if fill is not None and not np.isfinite(fill):
             raise InputError(f"--fill_value={fill:g}: give a number, or none; NaN in floats is always missing")
         if self.dtype not in (None, *FLOAT_TYPES):
             raise InputError(f"--dtype={self.dtype}: choose one of {', '.join(FLOAT_TYPES)}")
+
+
+def _advice_on_pictures(ending: str) -> str:
+    is_picture = ending.lower() in PICTURE_FOLDER.endings
+    return f"; pictures are written to a folder: --kind={PICTURE_FOLDER.name} --out=FOLDER" if is_picture else ""
 
 
 _OF_NAMED_ARRAYS = ("variable", "time", "mask")

@@ -20,11 +20,12 @@ from stlight_jax.errors import InputError
 from stlight_jax.metrics.metric import FrameCount, FramePair, PooledMetric
 
 
-def parse_thresholds(text: str) -> tuple[float, ...]:
+def parse_thresholds(text: str, key: str = "evaluation.thresholds") -> tuple[float, ...]:
     """Reads the key `evaluation.thresholds`.
 
     Args:
       text: numbers, separated by commas; "" for none.
+      key: the key or flag, for messages.
 
     Returns:
       The numbers in ascending order.
@@ -37,7 +38,7 @@ def parse_thresholds(text: str) -> tuple[float, ...]:
     except ValueError:
         values = [math.nan]
     if not all(map(math.isfinite, values)):
-        raise InputError(f"evaluation.thresholds is {text!r}; expected numbers in the data's units, such as 0.1,1,5")
+        raise InputError(f"{key} is {text!r}; expected numbers in the data's units, such as 0.1,1,5")
     return tuple(values)
 
 

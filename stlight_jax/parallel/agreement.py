@@ -7,7 +7,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -18,6 +18,8 @@ from stlight_jax.console.messages import print_message
 from stlight_jax.console.signals import call_on_first_signal
 from stlight_jax.errors import InputError
 from stlight_jax.storage import paths
+
+Result = TypeVar("Result")
 
 # Network disks may report for half a minute that a new file does not exist.
 _SECONDS_TO_APPEAR = 40
@@ -58,6 +60,32 @@ def broadcast_from_first(value: Any) -> Any:
     length = int(multihost_utils.broadcast_one_to_all(np.int32(len(text))))  # all processes must give arrays of one size
     text = multihost_utils.broadcast_one_to_all(np.resize(text, length))
     return json.loads(np.asarray(text, np.uint8).tobytes())
+
+
+def call_in_first(function: Callable[[], Result]) -> Result | None:
+    """Calls a function in the first process, while the others wait.
+
+    Args:
+      function: Called without arguments.
+
+    Returns:
+      Its result; None on the other processes.
+
+    Raises:
+      InputError: On all processes, if the function raises it.
+    """
+    result, failure, message = None, None, None
+    if jax.process_index() == 0:
+        try:
+            result = function()
+        except InputError as error:
+            failure, message = error, str(error)
+    message = broadcast_from_first(message)
+    if failure is not None:
+        raise failure
+    if message is not None:
+        raise InputError(message)
+    return result
 
 
 def assert_shared_folder(folder: epath.Path) -> None:

@@ -85,8 +85,7 @@ def evaluate_workdir(
     data, test_set = _open_test_data(run, moved=data_root is not None)
     total_steps, sequences = run.description.get("total_steps", 0), run.description["data"].get("sequences")
     comparison = compare(EvaluatedRun(run.config, run.network, test_set, run.checkpoints, total_steps, sequences))
-    if run.launcher.is_first:
-        create_folder(run.workdir.evaluation)
+    agreement.call_in_first(functools.partial(create_folder, run.workdir.evaluation))
     tile = tile if tile < max(data.source.shape[1:3]) else 0
     models, network = _load_models(run, data.source, tile), STLight(run.network)
     scores = threshold_scores(run.config.evaluation.thresholds, run.config.evaluation.fss_window, data.scaling)
@@ -137,7 +136,7 @@ def _load_run(workdir: Workdir, which: str, data_root: str | None, changes: dict
     for flag, value in {"checkpoint": which, "data_root": data_root, **changes}.items():
         agreement.assert_same_on_all_processes(f"--{flag}", value)
     # In the workdir of a run that still trains, each process might find other checkpoints.
-    checkpoints = agreement.broadcast_from_first(_choose(workdir, which) if jax.process_index() == 0 else None)
+    checkpoints = agreement.broadcast_from_first(agreement.call_in_first(functools.partial(_choose, workdir, which)))
     agreement.assert_shared_folder(workdir.path)
     description = checkpoint.load_description(workdir.checkpoints, next(iter(checkpoints.values())))
 

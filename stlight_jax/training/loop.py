@@ -66,10 +66,10 @@ def train(
     setup = TrainingSetup(config, earlier, keep_length=deadline is not None)
     check_init_from(setup, run_folder)
     first_process = setup.launcher.is_first
-    if first_process:
-        run_folder.create()
+    agreement.call_in_first(run_folder.create)
     agreement.assert_shared_folder(run_folder.path)
-    with run_folder.locked() if first_process else contextlib.nullcontext(Lock()) as lock:
+    with contextlib.ExitStack() as stack:
+        lock = agreement.call_in_first(lambda: stack.enter_context(run_folder.locked())) or Lock()
         state = starting_state(setup, run_folder, allow_changes)
         done = int(state.step)
         is_new = agreement.broadcast_from_first(not checkpoint.steps(run_folder.checkpoints))

@@ -228,10 +228,8 @@ def starting_state(setup: TrainingSetup, workdir: Workdir, allow_changes: bool) 
     Raises:
       InputError: All checkpoints are damaged, a checkpoint does not fit the network, or config or data have changed.
     """
-    step = None
-    if setup.launcher.is_first:
-        step = checkpoint.latest_valid_step(workdir.checkpoints, move_damaged_to=workdir.rejected)
-    step = agreement.broadcast_from_first(step)
+    latest = functools.partial(checkpoint.latest_valid_step, workdir.checkpoints, move_damaged_to=workdir.rejected)
+    step = agreement.broadcast_from_first(agreement.call_in_first(latest))
     if step is not None:
         _check_changes(setup, checkpoint.load_description(workdir.checkpoints, step), workdir, allow_changes)
         print_message(f"resuming {workdir.path} at step {step} of {setup.total_steps}")
@@ -256,15 +254,17 @@ def started_with(workdir: Workdir) -> dict[str, Any] | None:
       The content of the run's `config.json`; None if the run has no checkpoint yet, or the file is lost or damaged.
 
     Raises:
-      InputError: The folder belongs to another program.
+      InputError: On all processes, if the folder belongs to another program.
     """
-    content = None
-    if jax.process_index() == 0:
+
+    def read() -> dict[str, Any] | None:
         workdir.check_contents()
         if checkpoint.steps(workdir.checkpoints):
             with contextlib.suppress(FileNotFoundError, ValueError):
-                content = json.loads(workdir.config.read_text())
-    return agreement.broadcast_from_first(content)
+                return json.loads(workdir.config.read_text())
+        return None
+
+    return agreement.broadcast_from_first(agreement.call_in_first(read))
 
 
 def check_init_from(setup: TrainingSetup, workdir: Workdir) -> None:

@@ -13,7 +13,7 @@ from jax.experimental import multihost_utils
 
 from stlight_jax import InputError
 from stlight_jax.errors import LostProcessError
-from stlight_jax.parallel import distributed
+from stlight_jax.parallel import agreement, distributed
 from stlight_jax.parallel.agreement import StopRequests
 from stlight_jax.runs import checkpoint
 from stlight_jax.runs.metrics_log import read_metrics
@@ -215,15 +215,32 @@ def test_a_death_takes_the_run_down_within_a_minute(small_run, tmp_path, victim)
     assert_told_of_a_loss(results[1 - victim][0], results[1 - victim][2])
 
 
-def test_what_only_the_first_process_meets_ends_all(small_run, tmp_path):
-    (tmp_path / "file").write_text("")  # the others do not look at the workdir before they are told where to start
+def test_what_only_the_first_process_meets_is_refused_by_all(small_run, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text("{}")  # the others do not look at the workdir
     begun = time.monotonic()
-    first, second = finish(start("train.py", train_arguments(small_run, tmp_path / "file" / "run"), 2), 120)
-    assert first[0] == 2
-    assert "error: " in first[2]
-    assert "cannot be written to: [Errno 20] Not a directory" in first[2]
-    assert_told_of_a_loss(second[0], second[2])
+    for status, _, error in finish(start("train.py", train_arguments(small_run, tmp_path / "run"), 2), 120):
+        assert status == 2
+        assert f"error: {tmp_path}/run/config.json is of another program; name another --workdir" in error
     assert time.monotonic() - begun < 90
+
+
+@pytest.mark.parametrize("process", [0, 1])
+def test_an_error_of_the_first_process_is_raised_on_all(monkeypatch, process):
+    """The broadcast of the first process is simulated; the other one does not call the function."""
+    calls, sent = [], "no such run" if process else None
+
+    def refuse():
+        calls.append(process)
+        raise InputError("no such run")
+
+    monkeypatch.setattr(jax, "process_index", lambda: process)
+    monkeypatch.setattr(agreement, "broadcast_from_first", lambda message: sent or message)
+    with pytest.raises(InputError, match="^no such run$"):
+        agreement.call_in_first(refuse)
+    assert calls == [0] * (1 - process)
+    sent = None
+    assert agreement.call_in_first(lambda: "run") == (None if process else "run")
 
 
 FAILING = """

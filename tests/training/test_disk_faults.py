@@ -105,7 +105,7 @@ def test_a_workdir_that_cannot_be_made_is_told_in_one_line(small_run, tmp_path):
     (tmp_path / "file").write_text("")
     workdir = tmp_path / "file" / "run"
     error = Started(small_run, workdir).error()
-    assert error == f"error: {workdir} cannot be written to: [Errno 20] Not a directory: '{workdir}'"
+    assert error == f"error: --workdir={workdir}: {tmp_path}/file is a file; expected a folder"
 
 
 @pytest.mark.long
@@ -181,7 +181,7 @@ def test_a_folder_that_is_not_or_no_longer_writable(whole, tmp_path, immutable):
     immutable(workdir / "checkpoints")
     assert f"the checkpoint in {workdir}/checkpoints could not be written: " in started.error()
     immutable(workdir)
-    assert f"error: {workdir} cannot be written to: [Errno 1] Operation not permitted" in Started(run_config(), workdir).error()
+    assert f"{workdir} cannot be written to: permission denied" in Started(run_config(), workdir).error()
     for folder in (workdir, workdir / "checkpoints"):
         subprocess.run(["chattr", "-i", folder], check=True)
     # An old one may have been on its way out: emptied, but not removed.

@@ -8,11 +8,13 @@ from etils import epath, epy
 
 from stlight_jax.config.schema import Key, Section
 from stlight_jax.data.augmentation import AugmentedSequences
+from stlight_jax.data.clip_bounds import parse_clip
 from stlight_jax.data.clip_windows import ClipWindows
 from stlight_jax.data.covariates import Covariates, parse_clock
 from stlight_jax.data.datasets.dataset import Dataset
 from stlight_jax.data.periods import parse_periods
 from stlight_jax.data.sequences import Sequences
+from stlight_jax.data.splits import parse_group
 from stlight_jax.data.stored_frames import PreparedData
 from stlight_jax.data.value_transforms import TransformName
 from stlight_jax.data.window_choice import WindowLengths
@@ -151,6 +153,8 @@ class FramesSection(Section, name="data"):
         super().__post_init__()
         parse_periods(self.periods)
         parse_clock(self.clock)
+        parse_clip(self.clip)
+        parse_group(self.group)
 
 
 class Frames(Dataset):

@@ -295,9 +295,11 @@ class _Succession:
         number = f"{len(self.parts):,} {_parts_word(self.parts)}"
         remark = f"{number} with {frames:,} frames are one sequence, in the order of their {order}"
         ticks, remarks = self._ticks()
+        prefix, span, suffix = _joined_name([part.name for part in self.parts])
         return dataclasses.replace(
             like,
-            name=_joined_name([part.name for part in self.parts]),
+            name=f"{prefix}{span}{suffix}",
+            info=dataclasses.replace(like.info, span=span),
             frames=frames,
             blocks=self._blocks,
             ticks=ticks,
@@ -339,13 +341,13 @@ class _Succession:
             yield np.concatenate(waiting)
 
 
-def _joined_name(names: Sequence[str]) -> str:
-    """Returns a name such as rain_000..023.nc for rain_000.nc to rain_023.nc."""
+def _joined_name(names: Sequence[str]) -> tuple[str, str, str]:
+    """Returns the parts of a name such as rain_000..023.nc, for rain_000.nc to rain_023.nc; the second is 000..023."""
     low, high = names[0], names[-1]
     prefix = re.sub("[0-9]+$", "", _common_start(low, high))
     tails = low[len(prefix) :], high[len(prefix) :]
     suffix = re.sub("^[0-9]+", "", _common_start(*(tail[::-1] for tail in tails))[::-1])
-    return prefix + "..".join(tail[: len(tail) - len(suffix)] for tail in tails) + suffix
+    return prefix, "..".join(tail[: len(tail) - len(suffix)] for tail in tails), suffix
 
 
 def _common_start(first: str, second: str) -> str:

@@ -55,6 +55,7 @@ class SourceInfo:
       is_pictures: whether values are grey levels or colours of pictures.
       array: the array, if its file names arrays.
       file: all arrays of this file.
+      span: the part of the sequence's name that names its first and last file, such as 000..023, if it has several.
       grid: a digest of the coordinates of the pixels; "" if they are large, or cannot be read.
       rows_go_north: whether the first row is the southernmost, by a coordinate of latitudes.
       meaning: units, name and place of the values, as far as the file has them; files that differ in them are not joined.
@@ -73,6 +74,7 @@ class SourceInfo:
     meaning: tuple[str, ...] = ()
     array: StoredArray | None = None
     file: ArrayFile | None = None
+    span: str = ""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
