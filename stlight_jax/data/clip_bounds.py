@@ -15,7 +15,7 @@ def parse_clip(text: str) -> tuple[float | None, float | None] | None:
       Lower and upper bound, None without one; None for "auto".
 
     Raises:
-      InputError: the text is none of these.
+      InputError: the text has another form.
     """
     if text == "none":
         return None, None
