@@ -263,7 +263,7 @@ def init_variables(model: STLight, seed: int, frame_shape: tuple[int, int, int])
       frame_shape: `[h, w, c]` of an input frame; the variables do not depend on h and w.
 
     Returns:
-      {"params", "batch_stats"}. With a shortcut, the pixels of a patch start with equal features (see `_smooth`).
+      {"params", "batch_stats"}. With a shortcut, the pixels of a patch start with equal features (see `repeat_over_patches`).
     """
     key, frames = jax.random.key(seed), jnp.zeros((1, model.config.seen_frames, *frame_shape), jnp.float32)
     # Random numbers compile to long, straight code, which LLVM optimises for seconds although it runs once. (tiny, Zen 4: 4 s
@@ -272,14 +272,21 @@ def init_variables(model: STLight, seed: int, frame_shape: tuple[int, int, int])
     on_cpu = not traced and all(device.platform == "cpu" for device in key.devices())
     options = {"xla_backend_optimization_level": 1} if on_cpu else None
     variables = dict(jax.jit(model.init, compiler_options=options)(key, frames))
-    return variables if model.config.shortcut == "none" else _smooth(variables, model.config.patch_size)
+    return variables if model.config.shortcut == "none" else repeat_over_patches(variables, model.config.patch_size)
 
 
-def _smooth(variables: dict[str, Any], patch_size: int) -> dict[str, Any]:
+def repeat_over_patches(variables: dict[str, Any], patch_size: int) -> dict[str, Any]:
     """Repeats the last pointwise weights over the pixels of a patch, as Aitken et al. (2017) do before a pixel shuffle.
 
     With independent weights, short trainings leave a mesh of patches on the forecasts: on radar, 200 steps gave 1.5 times the
     energy of the neighbouring frequencies at the mesh's, with repeated weights 1.0 times (the truth has 0.8).
+
+    Args:
+      variables: {"params", "batch_stats"} of a network.
+      patch_size: Side p of its patches.
+
+    Returns:
+      The variables with other weights.
     """
     last = variables["params"]["mixers_after_skip"]["pointwise"]["kernel"]  # [block, d, d]
     of_patches = last[-1, :, :: patch_size**2]  # [d, d/p**2]

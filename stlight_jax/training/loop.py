@@ -3,6 +3,7 @@
 import contextlib
 import math
 import time
+from collections.abc import Callable
 from typing import Any
 
 import ml_collections
@@ -16,6 +17,7 @@ from stlight_jax.errors import NonFiniteLossError, PreemptedError
 from stlight_jax.evaluation.evaluator import evaluate
 from stlight_jax.metrics.pixel_errors import MSE
 from stlight_jax.metrics.ssim import SSIM
+from stlight_jax.model.stlight import STLight
 from stlight_jax.parallel import agreement, distributed
 from stlight_jax.parallel.agreement import StopRequests, stop_requests
 from stlight_jax.runs import checkpoint
@@ -41,6 +43,7 @@ def train(
     workdir: epath.PathLike,
     allow_changes: bool = False,
     deadline: float | None = None,
+    network: Callable[..., STLight] = STLight,
 ) -> TrainState:
     """Trains to the end of the schedule, resuming from the newest valid checkpoint in `workdir` if it has one.
 
@@ -50,6 +53,7 @@ def train(
       allow_changes: Whether to resume although the config differs from the one that the run was started with.
       deadline: When a new run shall end, in seconds of `time.monotonic`, instead of the length that the config states; None
         for the config's. A resumed run keeps its length.
+      network: Makes the network, see `configured_training`. Checkpoints do not name it.
 
     Returns:
       The final state.
@@ -63,7 +67,7 @@ def train(
     run_folder = Workdir(workdir)
     distributed.check_layout()  # before the processes exchange anything
     earlier = started_with(run_folder)
-    setup = TrainingSetup(config, earlier, keep_length=deadline is not None)
+    setup = TrainingSetup(config, earlier, deadline is not None, network)
     check_init_from(setup, run_folder)
     first_process = setup.launcher.is_first
     agreement.call_in_first(run_folder.create)

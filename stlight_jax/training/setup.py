@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import flax.serialization
@@ -26,6 +26,7 @@ from stlight_jax.errors import InputError
 from stlight_jax.evaluation.eval_steps import make_eval_step
 from stlight_jax.metrics.ssim import check_frame_size
 from stlight_jax.model.context import check_horizon, first_target
+from stlight_jax.model.stlight import STLight
 from stlight_jax.model.stlight_config import STLightConfig
 from stlight_jax.model.tiling import crop_tile, receptive_radius
 from stlight_jax.parallel import agreement, distributed
@@ -50,6 +51,7 @@ class TrainingSetup:
       config: A whole config, as `configs/` returns it.
       started_with: The config that the run was started with, if it is resumed: choices that it made are kept.
       keep_length: Whether a resumed run also keeps its number of steps.
+      network: Makes the network, see `configured_training`.
 
     Attributes:
       config: The checked config, with the number of channels of the data and all choices that were left open.
@@ -68,7 +70,11 @@ class TrainingSetup:
     """
 
     def __init__(
-        self, config: ml_collections.ConfigDict, started_with: Mapping[str, Any] | None = None, keep_length: bool = False
+        self,
+        config: ml_collections.ConfigDict,
+        started_with: Mapping[str, Any] | None = None,
+        keep_length: bool = False,
+        network: Callable[..., STLight] = STLight,
     ):
         checked = with_earlier_choices(check_config(config), started_with, keep_length)
         # Before the data are opened: a misspelt key should be reported at once.
@@ -115,7 +121,7 @@ class TrainingSetup:
             check_targets(sequences, first_target(model_config, sequences.shape[0]), model_config.out_channels, label)
         check_frame_size(*self.validation.shape[1:3])
         self.set_length(config.train.steps, config.train.checkpoint_every)
-        self.model, train_step = configured_training(config, model_config, AXIS, self.training.scaling)
+        self.model, train_step = configured_training(config, model_config, AXIS, self.training.scaling, network)
         self.train_step = self.launcher.compile_train_step(train_step)
         tile = _validation_tile(config, model_config, (height, width))
         eval_step = make_eval_step(self.model, self.training.scaling, tile=tile)

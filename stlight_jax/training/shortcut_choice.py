@@ -168,7 +168,7 @@ def fitted_linear(model: STLightConfig, training: Sequences, validation: Sequenc
     return {"kernel": kernel, "bias": bias}
 
 
-class _ShortcutAlone(STLight):
+class ShortcutAlone(STLight):
     """The forecast of the shortcut, without the network."""
 
     @nn.compact
@@ -201,7 +201,7 @@ def shortcut_errors(
     Returns:
       Key of a metric -> mean over all predicted frames.
     """
-    step = launcher.compile_eval_step(make_eval_step(_ShortcutAlone(model), windows.scaling, tile=tile))
+    step = launcher.compile_eval_step(make_eval_step(ShortcutAlone(model), windows.scaling, tile=tile))
     title, batch_size = f"shortcut {model.shortcut}", launcher.round_up_batch_size(_BATCH_SIZE)
     sums = evaluate(step, launcher, {"params": params}, windows, batch_size, title)
     assert sums is not None  # nothing abandons it

@@ -48,20 +48,25 @@ LOSSES: dict[str, Callable[[jax.Array, _Mean, _Mean], jax.Array]] = {
 
 
 def configured_training(
-    config: RunConfig, model_config: STLightConfig, axis_name: str, scaling: Scaling | None
+    config: RunConfig,
+    model_config: STLightConfig,
+    axis_name: str,
+    scaling: Scaling | None,
+    network: Callable[..., STLight] = STLight,
 ) -> tuple[STLight, TrainStep]:
     """Makes the network that a config trains, and its training step.
 
     Args:
       config: The whole config; its sections optimizer, train and parallel are used.
-      model_config: The network.
+      model_config: The network's shape.
       axis_name: Name of the axis of devices.
       scaling: From stored values to the network's range; None for uint8 frames 0..255.
+      network: Makes the network from its shape and the axis over which batch statistics are averaged, or None.
 
     Returns:
       The network and its step.
     """
-    model = STLight(model_config, axis_name if config.parallel.batch_norm == "synchronised" else None)
+    model = network(model_config, axis_name if config.parallel.batch_norm == "synchronised" else None)
     optimizer = functools.partial(make_optimizer, config.optimizer)
     train = config.train
     return model, make_train_step(model, optimizer, axis_name, scaling, train.accumulate, train.ema_decay, train.loss)
