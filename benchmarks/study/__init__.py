@@ -1,1 +1,1 @@
-"""The study: which of the paper's claims hold at a scale that two cores carry, and what is better at equal cost."""
+"""The study: which of the paper's claims hold at a scale that two cores carry, and which changes help at equal cost."""

@@ -31,7 +31,7 @@ CHART = "differences.png"
 
 Records = Mapping[str, dict[str, Any]]
 
-_INTRODUCTION = """# Does the paper hold, and what is better?
+_INTRODUCTION = """# Does the paper hold, and which changes help?
 
 Short trainings on two cores, at a small scale: they compare designs under equal conditions, and their errors are no results
 of the published sizes. `python -m benchmarks.study run --data=FOLDER` carries out all runs that have no record yet,
@@ -54,7 +54,7 @@ of the published sizes. `python -m benchmarks.study run --data=FOLDER` carries o
 _PARTS = {
     "a": "Does the paper hold?",
     "b": "Against other networks at equal cost",
-    "c": "What is better at equal cost?",
+    "c": "Which changes help at equal cost?",
 }
 _NOTES = {
     "others": (
@@ -63,7 +63,10 @@ _NOTES = {
     ),
     "block": "The designs with one kernel are narrower, for equal cost. On a grid of 16 x 16 patches, 11 x 11 is large.",
     "shuffle": "The measure is the standard deviation of the changes of the validation MSE between {validations} validations.",
-    "initialisation": '"PyTorch\'s default" is uniform within one over the root of the fan-in; biases are zero in all designs.',
+    "initialisation": (
+        '"PyTorch\'s default" is uniform within one over the root of the fan-in. Biases of encoder and blocks are zero in all '
+        "designs."
+    ),
 }
 
 

@@ -268,7 +268,7 @@ _PLUS_DESIGNS = ("plus_tiny", "plus_squared", "plus_residual", "plus_scale")
 QUESTIONS: dict[str, Question] = {
     "plus": Question(
         "c", "Do several improvements together beat the paper's design at equal cost?", "", "mnist32", "paper",
-        ("paper", *_PLUS_DESIGNS),
+        ("paper", "rate_0.01", *_PLUS_DESIGNS),
     ),
     "others": Question(
         "b", "Is STLight better than other networks at equal cost?",

@@ -108,6 +108,7 @@ def test_multiply_accumulates_of_convlstm_are_those_of_its_formula():
     assert cost.multiply_accumulates(network, config, 32, 32) == cells * (steps * taps * layers + 10 * 12 * 16)
 
 
+@pytest.mark.torch
 def test_a_cell_of_convlstm_is_pytorchs_lstm_cell_at_one_pixel():
     """With kernels of 1 x 1, each pixel is an LSTM; PyTorch orders the gates alike: input, forget, candidate, output."""
     torch = pytest.importorskip("torch")
