@@ -1,12 +1,16 @@
-"""Compares the speed with PyTorch: `python benchmarks/speed.py --network=d256 [--device=gpu]`. Writes table, chart and JSON.
+"""Compares the speed with others: `python benchmarks/speed.py --network=d256 [--device=gpu]`. Writes table, chart and JSON.
 
 Every contestant runs in its own process, one at a time: JAX with the project's kernels and with XLA's grouped convolution, and
-the PyTorch reference in eager mode, in channels_last and compiled. They take turns for several rounds, so that other load of
-the machine affects all of them alike. Figures are medians over all calls, with quartiles.
+the PyTorch reference in eager mode, in channels_last and compiled; on a CPU, ONNX Runtime and OpenVINO predict with the
+exported network. They take turns for several rounds, so that other load of the machine affects all of them alike. Figures are
+medians over all calls, with quartiles. Load affects them unequally all the same: the matrix products alone are timed before and
+after each task, and where they differ by more than 15 %, or the quartiles of a contestant by more than 25 %, the files are
+named `..._busy`, and the exit status is 1.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import pathlib
 import platform
 import statistics
@@ -15,6 +19,7 @@ import sys
 from typing import Any
 
 from absl import flags
+from busy_machine import name_of_record, signs_of_load
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
@@ -23,18 +28,20 @@ from speed_worker import ENVIRONMENTS, NETWORKS, PRECISIONS, Contestant
 from stlight_jax import STLightConfig
 from stlight_jax.commands.run_command import run_script
 from stlight_jax.console.messages import print_message
-from stlight_jax.errors import InputError
+from stlight_jax.errors import InputError, StlightError
 from stlight_jax.model.count import count
 from stlight_jax.storage.atomic import write_json
 
 MODES = [f"jax:{mode}" for mode in ("auto", "native", "phases", "taps")]
 MODES += [f"torch:{mode}" for mode in ("eager", "channels_last", "compile", "max-autotune")]
+RUNTIMES = ["onnxruntime", "openvino"]  # which predict only, on CPUs only
+MODES += RUNTIMES
 TASKS = ("train", "throughput", "latency")
 
 _NETWORK = flags.DEFINE_enum("network", "d256", list(NETWORKS), "Network of `speed_worker.py`.")
 _DEVICE = flags.DEFINE_enum("device", "cpu", list(ENVIRONMENTS), "Device.")
 _PRECISION = flags.DEFINE_enum(
-    "precision", "float32", list(PRECISIONS), "float32; on a GPU also with TF32 products, or bfloat16 with float32 parameters."
+    "precision", "float32", list(PRECISIONS), "float32, bfloat16 with float32 parameters, or on a GPU TF32 products."
 )
 _MODES = flags.DEFINE_list(
     "modes",
@@ -50,8 +57,8 @@ _OUT = flags.DEFINE_string("out", "runs/speed", "Folder for the table, the chart
 
 def main() -> None:
     """Times all contestants and writes the table, the chart and the figures."""
-    if _DEVICE.value == "cpu" and _PRECISION.value != "float32":
-        raise InputError(f"--precision={_PRECISION.value} is for --device=gpu; CPUs are timed in float32")
+    if _DEVICE.value == "cpu" and _PRECISION.value == "tensorfloat32":
+        raise InputError("--precision=tensorfloat32 is for --device=gpu; CPUs are timed in float32 and bfloat16")
     spec = NETWORKS[_NETWORK.value] | {"device": _DEVICE.value, "precision": _PRECISION.value}
     results: dict[str, Any] = {
         "network": _NETWORK.value,
@@ -63,45 +70,76 @@ def main() -> None:
         "cpu": _cpu_model(),
         "environment": ENVIRONMENTS[_DEVICE.value],
         "timings": {},
+        "products": {},
         "contestants": {},
     }
     _check_modes()
-    pythons = {"jax": sys.executable, "torch": _TORCH_PYTHON.value}
-    contestants = [
-        Contestant(name, spec, pythons[name.partition(":")[0]], ENVIRONMENTS[_DEVICE.value]) for name in _MODES.value
-    ]
+    contestants = []
+    for name in filter(_takes_part, _MODES.value):
+        python = _TORCH_PYTHON.value if name.startswith("torch:") else sys.executable
+        contestants.append(Contestant(name, spec, python, ENVIRONMENTS[_DEVICE.value]))
+    written = ""
     try:
         for task in _TASKS.value:
             _contest(task, contestants, results)
             if task == "train":
                 _memory(contestants, results)
-            _write(results)
+            written = _write(results, written)
     except ChildProcessError as error:
         raise InputError(f"{error}; leave it out of --modes") from None
     for contestant in contestants:
         contestant.close()
     print(as_text(results))
-    print_message(f"wrote {_name()}.txt, .json and .png to {_OUT.value}")
+    print_message(f"wrote {written}.txt, .json and .png to {_OUT.value}")
+    if results["summary"]["busy"]:
+        raise StlightError("the machine is busy, as the table shows; run it again on a quiet one")
 
 
-def _write(results: dict[str, Any]) -> None:
-    """Writes the results so far: the script takes long and may be interrupted."""
+def _write(results: dict[str, Any], written: str) -> str:
+    """Writes the results so far: the script takes long and may be interrupted.
+
+    Args:
+      results: of the tasks so far.
+      written: name of the files that this run has written before; "" for none.
+
+    Returns:
+      The name of the files.
+    """
     results["summary"] = summary(results)
-    out = pathlib.Path(_OUT.value)
+    out, name = pathlib.Path(_OUT.value), name_of_record(_name(), results)
     out.mkdir(parents=True, exist_ok=True)
-    write_json(out / f"{_name()}.json", results)
-    (out / f"{_name()}.txt").write_text(as_text(results))
-    draw(out / f"{_name()}.png", results)
+    if written not in ("", name):
+        for ending in ("json", "txt", "png"):
+            (out / f"{written}.{ending}").unlink(missing_ok=True)
+    write_json(out / f"{name}.json", results)
+    (out / f"{name}.txt").write_text(as_text(results))
+    draw(out / f"{name}.png", results)
+    return name
 
 
 def _name() -> str:
-    return f"speed_{_NETWORK.value}" + (f"_gpu_{_PRECISION.value}" if _DEVICE.value == "gpu" else "")
+    precision = "" if _DEVICE.value == "cpu" and _PRECISION.value == "float32" else f"_{_PRECISION.value}"
+    return f"speed_{_NETWORK.value}{'_gpu' if _DEVICE.value == 'gpu' else ''}{precision}"
+
+
+def _takes_part(name: str) -> bool:
+    """Whether a contestant runs on the device in the precision; prints if it does not."""
+    if name in RUNTIMES and (_DEVICE.value != "cpu" or (name == "onnxruntime" and _PRECISION.value != "float32")):
+        print_message(f"{name} is left out: here it does not run on {_DEVICE.value} in {_PRECISION.value}")
+        return False
+    return True
 
 
 def _check_modes() -> None:
     unknown = set(_MODES.value) - set(MODES)
     if unknown:
         raise InputError(f"--modes names {', '.join(sorted(unknown))}; choose among {', '.join(MODES)}")
+    if "jax:auto" not in _MODES.value:
+        raise InputError("--modes lacks jax:auto, which times the matrix products alone; add it")
+    runtimes = [name for name in RUNTIMES if name in _MODES.value]
+    for name in ["onnx", *runtimes] if runtimes else []:
+        if importlib.util.find_spec(name) is None:
+            raise InputError(f"{name} is not installed; pip install {name}, or leave {', '.join(runtimes)} out of --modes")
     if any(name.startswith("torch:") for name in _MODES.value):
         try:
             subprocess.run([_TORCH_PYTHON.value, "-c", "import torch"], check=True, capture_output=True)
@@ -113,17 +151,18 @@ def _check_modes() -> None:
 
 
 def _contest(task: str, contestants: list[Contestant], results: dict[str, Any]) -> None:
-    matmuls = {"train": "matmul_train", "throughput": "matmul_inference"}.get(task)
-    entries = [(contestant, task) for contestant in contestants]
-    ours = next((contestant for contestant in contestants if contestant.name == "jax:auto"), None)
-    if matmuls and ours:
-        entries.append((ours, matmuls))
+    matmuls = "matmul_train" if task == "train" else "matmul_inference"
+    entries = [(contestant, task) for contestant in contestants if task != "train" or contestant.name not in RUNTIMES]
+    (ours,) = (contestant for contestant in contestants if contestant.name == "jax:auto")
+    entries.append((ours, matmuls))
     for contestant, part in entries:
         print_message(f"{part}: preparing {contestant.name} ...")
         answer = contestant.order(task=part, prepare=True)
         record = results["contestants"].setdefault(contestant.name, {})
         record["versions"] = answer["versions"]
         record.setdefault("first_call_seconds", {})[part] = answer["first_call_seconds"]
+    products = results["products"].setdefault(task, [])
+    products.append(ours.order(task=matmuls, seconds=_SECONDS.value)["seconds"])
     for turn in range(_ROUNDS.value):
         print_message(f"{task}: round {turn + 1} of {_ROUNDS.value}")
         for contestant, part in entries:
@@ -131,32 +170,36 @@ def _contest(task: str, contestants: list[Contestant], results: dict[str, Any]) 
             if turns and turns[-1][-1] > 5 * _SECONDS.value:
                 continue  # a single call takes longer than the turns of all others
             turns.append(contestant.order(task=part, seconds=_SECONDS.value)["seconds"])
+    products.append(ours.order(task=matmuls, seconds=_SECONDS.value)["seconds"])
 
 
 def _memory(contestants: list[Contestant], results: dict[str, Any]) -> None:
     """Measures the memory of training, for contestants whose steps are quick enough to have warmed up."""
     for contestant in contestants:
-        if results["timings"]["train"][contestant.name][-1][-1] < _SECONDS.value:
+        if contestant.name not in RUNTIMES and results["timings"]["train"][contestant.name][-1][-1] < _SECONDS.value:
             print_message(f"memory of {contestant.name} ...")
             results["contestants"][contestant.name]["memory"] = contestant.order(task="memory")
 
 
 def summary(results: dict[str, Any]) -> dict[str, Any]:
     """Computes medians and quartiles in seconds, and ratios."""
-    found: dict[str, Any] = {"seconds": {}, "against_best_torch": {}, "over_matmuls": {}}
+    found: dict[str, Any] = {"seconds": {}, "against_best_torch": {}, "against_best_runtime": {}, "over_matmuls": {}}
     for task, by_name in results["timings"].items():
         found["seconds"][task] = {name: _spread([t for turn in turns for t in turn]) for name, turns in by_name.items()}
     for task in (task for task in TASKS if task in found["seconds"]):
         medians = {name: spread["median"] for name, spread in found["seconds"][task].items()}
         torch = [value for name, value in medians.items() if name.startswith("torch:")]
-        if torch and "jax:auto" in medians:
-            found["against_best_torch"][task] = min(torch) / medians["jax:auto"]
+        runtimes = [value for name, value in medians.items() if name in RUNTIMES]
+        for key, others in (("against_best_torch", torch), ("against_best_runtime", runtimes)):
+            if others:
+                found[key][task] = min(others) / medians["jax:auto"]
     for task, matmuls in (("train", "matmul_train"), ("throughput", "matmul_inference")):
         if matmuls in found["seconds"]:
             alone = found["seconds"][matmuls]["jax:auto"]["median"]
             found["over_matmuls"][task] = found["seconds"][task]["jax:auto"]["median"] / alone
             found.setdefault("gflops", {})[matmuls] = _gflop(results, matmuls) / alone
             found["gflops"][task] = _gflop(results, task) / found["seconds"][task]["jax:auto"]["median"]
+    found["busy"] = signs_of_load(results["products"], found["seconds"])
     return found
 
 
@@ -196,7 +239,7 @@ def as_text(results: dict[str, Any]) -> str:
             table.add_row(task, *(_milliseconds(by_name.get(name)) for name in names))
             if task == "latency":
                 table.add_row("latency, p99", *(f"{1e3 * by_name[name]['p99']:.1f}" for name in names))
-        for task in found["against_best_torch"]:
+        for task in (task for task in TASKS if task in found["seconds"]):
             calls = [record["first_call_seconds"].get(task) for record in results["contestants"].values()]
             table.add_row(f"first {task} call, s", *("-" if value is None else f"{value:.1f}" for value in calls))
         memory = [record.get("memory") for record in results["contestants"].values()]
@@ -205,9 +248,15 @@ def as_text(results: dict[str, Any]) -> str:
                 if any(value and key in value for value in memory):
                     table.add_row(row, *(f"{value[key]:.0f}" if value and key in value else "-" for value in memory))
         console.print(table)
-    lines = [capture.get()]
-    for task, ratio in found["against_best_torch"].items():
-        lines.append(f"{task}: {ratio:.2f} times as fast as the best PyTorch mode")
+    return "\n".join([*(f"busy: {sign}" for sign in found["busy"]), capture.get(), *_facts(results)]) + "\n"
+
+
+def _facts(results: dict[str, Any]) -> list[str]:
+    """Returns the lines below the tables."""
+    found, lines = results["summary"], []
+    for key, others in (("against_best_torch", "PyTorch mode"), ("against_best_runtime", "of ONNX Runtime and OpenVINO")):
+        for task, ratio in found[key].items():
+            lines.append(f"{task}: {ratio:.2f} times as fast as the best {others}")
     for task, ratio in found["over_matmuls"].items():
         lines.append(f"{task}: {ratio:.2f} times the time of its matrix products alone")
     for task, rate in found.get("gflops", {}).items():
@@ -216,7 +265,7 @@ def as_text(results: dict[str, Any]) -> str:
     for versions in frameworks.values():
         lines.append(", ".join(f"{name} {value}" for name, value in versions.items()))
     lines.append(results["cpu"])
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def draw(path: pathlib.Path, results: dict[str, Any]) -> None:

@@ -3,8 +3,9 @@
 Orders: {"task": TASK, "prepare": true} builds and warms up; {"task": TASK, "seconds": S} times calls for about S seconds.
 Tasks: train (forward, backward, Adam), throughput (forward, whole batch), latency (forward, batch 1), memory (of training: on
 a CPU the growth of the peak resident size over ten steps, on a GPU the peak of allocated memory); JAX also matmul_inference and
-matmul_train, the network's matrix products alone. Inputs are on the device before the clock starts. {"task": "numbers", "of":
-[TASK, ...], "path": FILE} writes numbers that the programs of train, throughput and latency compute, see `sampled`.
+matmul_train, the network's matrix products alone. The runtimes of `speed_runtimes.py` do throughput and latency only. Inputs
+are on the device before the clock starts. {"task": "numbers", "of": [TASK, ...], "path": FILE} writes numbers that the programs
+of train, throughput and latency compute, see `sampled`.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def main() -> None:
         print(__doc__)
         return
     framework, mode, spec = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
-    contestant = JaxContestant(mode, spec) if framework == "jax" else TorchContestant(mode, spec)
+    contestant = _contestant(framework, mode, spec)
     ready: dict[str, Callable[[], None]] = {}
     for line in sys.stdin:
         order = json.loads(line)
@@ -83,6 +84,16 @@ def main() -> None:
         else:
             answer = {"seconds": _timed(ready[task], order["seconds"])}
         print(json.dumps(answer), flush=True)
+
+
+def _contestant(framework: str, mode: str, spec: dict[str, Any]) -> Any:
+    if framework == "jax":
+        return JaxContestant(mode, spec)
+    if framework == "torch":
+        return TorchContestant(mode, spec)
+    from speed_runtimes import RuntimeContestant
+
+    return RuntimeContestant(framework, spec)
 
 
 def _timed(call: Callable[[], None], seconds: float) -> list[float]:
@@ -357,7 +368,9 @@ class TorchContestant:
         import torch
 
         self.device = torch.device("cuda" if spec["device"] == "gpu" else "cpu")
-        self.autocast = functools.partial(torch.autocast, "cuda", torch.bfloat16, enabled=spec["precision"] == "bfloat16")
+        self.autocast = functools.partial(
+            torch.autocast, self.device.type, torch.bfloat16, enabled=spec["precision"] == "bfloat16"
+        )
         for switch in (torch.backends.cuda.matmul, torch.backends.cudnn):
             switch.allow_tf32 = spec["precision"] != "float32"
         torch.backends.cudnn.benchmark = True  # tries several algorithms, as XLA does
