@@ -57,7 +57,8 @@ def pack(parcel: pathlib.Path, results: pathlib.Path, mnist: str = "") -> None:
         for path, name in _code():
             archive.write(path, name)
     images = _images(mnist) if mnist else []
-    earlier = [*flat_state.find(results), *results.glob("results.json")]
+    flat_state.copy_compressed(flat_state.find(results), parcel)
+    earlier = results.glob("results.json")
     for path in (pathlib.Path(__file__).with_name("start.py"), *images, *earlier):
         shutil.copyfile(path, parcel / path.name)
     check_sizes(parcel)
@@ -81,7 +82,7 @@ def _code() -> Iterator[tuple[pathlib.Path, str]]:
     """Yields files and their names in the archive."""
     for pattern in _CODE:
         for path in sorted(_ROOT.glob(pattern)):
-            if path.is_file() and "__pycache__" not in path.parts:
+            if path.is_file() and not {"__pycache__", "shipped"} & set(path.parts):
                 yield path, str(path.relative_to(_ROOT))
     for package in _PURE_PYTHON:
         for file in importlib.metadata.files(package) or ():

@@ -24,7 +24,7 @@ from stlight_jax.inference import trained
 from stlight_jax.model.stlight import STLight
 from stlight_jax.training.state import TrainState, create_state, make_optimizer
 
-_VISIT = flags.DEFINE_string("visit", "", "Folder with the files of a visit.", required=True)
+_VISIT = flags.DEFINE_string("visit", None, "Folder with the files of a visit.", required=True)
 _RESULTS = flags.DEFINE_string("results", "runs/gpu/results", "Folder of the results of all visits.")
 
 

@@ -73,7 +73,11 @@ def test_a_packed_state_changes_only_in_the_rounding_of_the_moments(tmp_path, mo
     parts = flat_state.find(tmp_path)
     assert len(parts) > 2
     assert flat_state.read_header(parts)["position"] == 2.5
-    loaded = flat_state.load(parts, jax.eval_shape(lambda: state))
+    (tmp_path / "sent").mkdir()
+    flat_state.copy_compressed(parts, tmp_path / "sent")
+    sent = flat_state.find(tmp_path / "sent")
+    assert sum(path.stat().st_size for path in sent) < sum(path.stat().st_size for path in parts)
+    loaded = flat_state.load(sent, jax.eval_shape(lambda: state))
     moments = 0
     for (path, before), after in zip(jax.tree_util.tree_leaves_with_path(state), jax.tree.leaves(loaded), strict=True):
         name = jax.tree_util.keystr(path)
