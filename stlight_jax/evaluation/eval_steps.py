@@ -14,6 +14,7 @@ from stlight_jax.metrics.metric import FrameCount
 from stlight_jax.metrics.metric_sums import FrameScores, frame_metrics
 from stlight_jax.metrics.pixel_errors import MAE, MSE
 from stlight_jax.metrics.threshold_scores import ThresholdScores, parse_thresholds
+from stlight_jax.model.ops import batch_norm
 from stlight_jax.model.rollout import rollout
 from stlight_jax.model.stlight import STLight
 from stlight_jax.model.tiling import in_tiles
@@ -34,9 +35,12 @@ def make_eval_step(model: STLight, scaling: Scaling, parts: Sequence[FrameCount]
     Returns:
       (variables, stored frames `[b, history + T + horizon, h, w, c]`) -> scores, `[b, horizon]` each.
     """
-    apply: Callable[..., Any] = model.apply
 
     def eval_step(variables: Any, frames: jax.Array) -> FrameScores:
+        folds = type(model) is STLight and "batch_stats" in variables  # predictions with folded norms are faster
+        apply: Callable[..., Any] = (model.clone(folded=True) if folds else model).apply
+        if folds:
+            variables = batch_norm.fold(variables)
         inputs = split_frames(frames, model, scaling)[0]
         _, targets, valid = split_frames(frames, model, scaling.untransformed)
 
