@@ -38,6 +38,7 @@ def test_a_variant_without_changes_is_the_papers_network():
     np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("network", "keys"),
     [

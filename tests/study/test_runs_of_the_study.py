@@ -40,6 +40,7 @@ def multiply_accumulates_of(network, shape, side):
     return cost.multiply_accumulates(runs.NETWORKS[network], shape, side, side)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", [name for name, each in QUESTIONS.items() if each.task == "mnist32"])
 def test_designs_of_equal_cost_have_equal_multiply_accumulates_within_3_percent(name):
     question = QUESTIONS[name]
