@@ -124,7 +124,8 @@ def contest(records: Records, deadline: Deadline, matches: tuple[Match, ...], ro
                 def measure(team: _Team = team, task: str = task) -> dict[str, Any]:
                     return _measure(records, team, task, rounds, seconds)
 
-                records.measure(STAGE, f"{match.name} {task}", deadline, measure)
+                if not records.measure(STAGE, f"{match.name} {task}", deadline, measure) and not deadline.left():
+                    return
         finally:
             team.close()
 

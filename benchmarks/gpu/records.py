@@ -74,7 +74,8 @@ class Records:
         try:
             record = call()
         except Exception as error:  # the other items can be measured anyway
-            record = {"error": f"{type(error).__name__}: {one_line(error)}"}
+            so_far = self.content.get(stage, {}).get(item, {})
+            record = {**so_far, "error": f"{type(error).__name__}: {one_line(error)}"}
         record["wall_seconds"] = round(time.monotonic() - begun, 1)
         self.write(stage, item, record)
         failed = "error" in record
