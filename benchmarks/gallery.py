@@ -58,7 +58,7 @@ def fill(template: str) -> str:
         if condition and not _files(condition[1]):
             if number == 0:
                 return ""
-        elif not condition or line[condition.end() :].strip():
+        elif number or not condition:
             lines.append(line[condition.end() :] if condition else line)
     return re.sub(r"\{\{(\S+) ([^}]+)\}\}", lambda found: _field(*found.groups()), "".join(lines))
 
@@ -131,7 +131,7 @@ def _table(records: list[dict[str, Any]]) -> str:
         label = known[key]["label"] if first.get("baselines") else known[key]
         mse, mae = errors[key]["mse"], errors[key].get("mae")
         skill = statistics.fmean(_skill(record, key) for record in records)
-        rows.append([label, digits(mse), "" if mae is None else digits(mae), f"{100 * skill:.0f} %"])
+        rows.append([label, digits(mse), "" if mae is None else digits(mae), f"{round(100 * skill)} %"])
     lines = [["forecast", "MSE", "MAE", "skill"], ["---"] * 4, *rows]
     return "\n".join(f"| {' | '.join(cells)} |".replace("|  |", "| |") for cells in lines)
 

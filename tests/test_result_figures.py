@@ -89,3 +89,14 @@ def test_bounds_on_tpus_are_recorded_ones(row, program):
     for shown, value in recorded:
         assert number(shown) == pytest.approx(value, rel=0.03), shown
     assert {"memory": "main memory", "products": "matrix units"}[bound["limited_by"]] in least
+
+
+def test_conditional_lines_of_a_template_keep_their_blank_lines():
+    template = "b\n{{if real_data/none}}a\n{{if real_data/kth}}\n{{if real_data/kth}}c\n"
+    assert gallery.fill(template) == "b\n\nc\n"
+    assert gallery.fill("{{if real_data/none}}\na\n") == ""
+    assert gallery.fill("{{if real_data/kth}}\na\n") == "a\n"
+
+
+def test_figures_have_three_digits():
+    assert [gallery.digits(value) for value in (0.0034905, 6.578, 26.36, 623.9)] == ["0.00349", "6.58", "26.4", "624"]
