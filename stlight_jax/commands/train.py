@@ -26,7 +26,10 @@ def _define_flags(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     define_config_flag(values, arguments, required=True)
     flags.DEFINE_string("workdir", None, "Folder of the run, for all that it writes; local or gs://.", values, required=True)
     flags.DEFINE_bool("allow_changes", False, "Resume the run even if keys of the config have changed.", values)
-    minutes = "Wall time of the whole command: sets train.steps of a new run by measuring 20 steps; 0 keeps its length."
+    minutes = (
+        "Wall time of the whole command: sets train.steps of a new run by measuring 20 steps, to at most 300 passes over the "
+        "training data; 0 keeps its length."
+    )
     flags.DEFINE_float("minutes", 0, minutes, lower_bound=0, flag_values=values)
     define_process_flags(values)
 

