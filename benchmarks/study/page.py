@@ -35,7 +35,7 @@ _INTRODUCTION = """# Does the paper hold, and which changes help?
 
 Short trainings on two cores, at a small scale: they compare designs under equal conditions, and their errors are no results
 of the published sizes. `python -m benchmarks.study run --data=FOLDER` carries out all runs that have no record yet,
-`python -m benchmarks.study page` writes this page from the [records](../../benchmarks/results/study).
+`python -m benchmarks.study page` writes this page from the records in `benchmarks/results/study/`.
 
 - The paper's design has {width} channels and {depth} blocks here, and otherwise the paper's values: kernels 3 and 7, dilation
   3, patches of 2, a long skip from 1/3 to 2/3 of the depth, batch 16, Adam, OneCycle to 0.003, squared error.
