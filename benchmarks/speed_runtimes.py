@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import sys
 from collections.abc import Callable
@@ -30,7 +31,7 @@ class RuntimeContestant:
         self._load = self._onnx_runtime if framework == "onnxruntime" else self._openvino
         self._precision = spec["precision"]
         self.frames = (fixed_frames(spec)[:, : config.in_frames] / 255).astype(np.float32)
-        self.versions = {"python": sys.version.split()[0], framework: sys.modules[framework].__version__}
+        self.versions = {"python": sys.version.split()[0], framework: importlib.metadata.version(framework)}
 
     def device_memory(self) -> None:
         """Returns None, as for a CPU."""
