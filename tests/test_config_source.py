@@ -49,6 +49,24 @@ def test_a_shipped_network_is_a_config():
     assert stored_description("moving_mnist:tiny") == {}
 
 
+@pytest.mark.parametrize("source", ["run", "run/config.json"])
+def test_a_damaged_checkpoint_is_named_and_a_run_before_its_first_one_has_no_description(run, source):
+    source = str(run.parent / source)
+    assert stored_description(source) == {}
+    saved = run / "checkpoints" / "5"
+    saved.mkdir(parents=True)
+    assert stored_description(source) == {}  # the first save was interrupted
+    (saved / "checksums.json").write_text('{"weights": "0"}')
+    with pytest.raises(InputError, match=r"no valid checkpoint is left \(damaged: 5\)"):
+        stored_description(source)
+
+
+def test_a_damaged_file_of_a_network_is_named(tmp_path):
+    (tmp_path / "a.stlight").write_bytes(b"PK")
+    with pytest.raises(InputError, match="a.stlight is damaged, or no .stlight file"):
+        stored_description(str(tmp_path / "a.stlight"))
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -74,17 +74,26 @@ def stored_description(source: str) -> dict[str, Any]:
       source: see `load_config`.
 
     Returns:
-      The description of its best checkpoint, see `TrainedModel`; {} for a run without a checkpoint.
+      The description of its best checkpoint, see `TrainedModel`; {} for a run without a complete checkpoint.
+
+    Raises:
+      InputError: if a checkpoint or a file of a network is damaged.
     """
     if source.split(":", 1)[0] in _shipped_configs() or not _is_stored(source):
         return {}
+    path = epath.Path(source).expanduser()
+    if path.suffix == ".json" and path.name != _STORED:
+        return {}
     from stlight_jax.inference.trained import describe
 
-    path = epath.Path(source).expanduser()
-    try:
-        return describe(path.parent if path.name == _STORED else source)
-    except InputError:
-        return {}
+    run = path.parent if path.name == _STORED else path
+    is_checkpoint = run.name.isdigit() and not (run / "checkpoints").exists()
+    if source not in shipped() and run.suffix != SUFFIX and not is_checkpoint:
+        from stlight_jax.runs import checkpoint
+
+        if checkpoint.latest_valid_step(run / "checkpoints") is None:
+            return {}
+    return describe(source if run is path else run)
 
 
 def _shipped_configs() -> dict[str, pathlib.Path]:

@@ -182,7 +182,7 @@ def choose_windows(section: Any, lengths: Sequence[WindowLengths]) -> tuple[int,
     """Chooses the lengths of windows and the keys of the division that the config leaves open, from the lengths of sequences.
 
     Args:
-      section: the config's section `data`. A fraction of 0 is open; so is data.split=auto, if a fraction is.
+      section: the config's section `data`. A fraction of 0 is open; so is data.split=auto, also with given fractions.
       lengths: possible lengths of windows, the preferred ones first.
 
     Returns:

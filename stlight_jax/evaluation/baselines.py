@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -16,9 +16,11 @@ from stlight_jax.data.scaling import Scaling
 from stlight_jax.data.sequences import EvenlySpaced, Sequences
 from stlight_jax.errors import InputError
 from stlight_jax.evaluation.ridge import LinearFit, fit_linear_and_pixels, known_frames
+from stlight_jax.model.context import first_pass
 from stlight_jax.model.ops import optical_flow
 from stlight_jax.model.shortcut import fill_from_neighbours
 from stlight_jax.model.stlight import fold_time, unfold_time
+from stlight_jax.model.stlight_config import STLightConfig
 
 _VALUES_AT_A_TIME, _SEQUENCES_AT_A_TIME = 2**21, 4
 _LEAST_VALUES, _MOST_VALUES = 10_000_000, 160_000_000  # of the training sequences that are read
@@ -62,6 +64,7 @@ class EvaluatedFrames:
       out_channels: the number of predicted channels, the first ones.
       frame_step: sampling steps between two frames of a sequence.
       history: frames of a sequence before the input frames, which only linear regressions see.
+      network: the network whose sequences these are; None for others.
     """
 
     source: Sequences
@@ -70,6 +73,7 @@ class EvaluatedFrames:
     out_channels: int
     frame_step: int = 1
     history: int = 0
+    network: STLightConfig | None = None
 
     @property
     def horizon(self) -> int:
@@ -84,10 +88,10 @@ class EvaluatedFrames:
         """Returns the last valid input values of stored sequences in the network's range: float32 `[b, h, w, c']`."""
         return np.asarray(self.filled(self.inputs(frames))[:, -1, ..., : self.out_channels])
 
-    def filled(self, frames: np.ndarray | jax.Array) -> jax.Array:
-        """Scales stored frames that end with the T input frames, and fills missing values from neighbouring frames."""
+    def filled(self, frames: np.ndarray | jax.Array, periods: tuple[int, ...] = ()) -> jax.Array:
+        """Scales stored frames that end with the T input frames, and fills missing values, see `fill_from_neighbours`."""
         inputs, valid = self.scaling.to_network(jnp.asarray(frames))
-        return inputs if valid is None else fill_from_neighbours(inputs, valid, self.in_frames)
+        return inputs if valid is None else fill_from_neighbours(inputs, valid, self.in_frames, periods)
 
 
 class PeriodBaseline:
@@ -128,6 +132,36 @@ class PeriodBaseline:
         return prediction, np.asarray(known.all(1))
 
 
+class RegressionInputs(NamedTuple):
+    """The frames of a sequence that a linear regression sees.
+
+    Attributes:
+      frames: indices of earlier frames and of the T input frames, in the order in which the network sees them.
+      periods: of the earlier frames, which fill each other's missing values.
+      seen: indices among `frames` of those that the fit uses.
+    """
+
+    frames: list[int]
+    periods: tuple[int, ...]
+    seen: list[int]
+
+    @classmethod
+    def of(cls, training: Sequences, data: EvaluatedFrames) -> RegressionInputs:
+        """Returns the frames that the linear shortcut of a network sees, if one pass of it gives the forecast.
+
+        Args:
+          training: sequences as long as those of `data`.
+          data: the sequences to predict.
+        """
+        network, context = data.network, data.history
+        frames, periods = list(range(data.history + data.in_frames)), tuple[int, ...]()
+        if network is not None and data.horizon <= network.out_frames:
+            frames = first_pass(network, training.shape[0], data.horizon)[: network.seen_frames]
+            context, periods = network.context_frames, network.periods
+        known = known_frames(EvenlySpaced(training, len(training), frames[:context]), context)
+        return cls(frames, periods, [*known, *range(context, context + data.in_frames)])
+
+
 class LinearBaseline:
     """A linear regression on the input frames, and on earlier frames of the history.
 
@@ -135,18 +169,18 @@ class LinearBaseline:
       names: key, label and name, see `Baseline`.
       data: the sequences to predict.
       fit: the weights.
-      earlier: indices of the frames of the history that come before the input frames in the fit.
+      inputs: the frames that the fit uses.
     """
 
-    def __init__(self, names: tuple[str, str, str], data: EvaluatedFrames, fit: LinearFit, earlier: Sequence[int] = ()) -> None:
+    def __init__(self, names: tuple[str, str, str], data: EvaluatedFrames, fit: LinearFit, inputs: RegressionInputs) -> None:
         self.key, self.label, self.name = names
-        seen = np.array([*earlier, *range(data.history, data.history + data.in_frames)])
+        among, periods, seen = np.array(inputs.frames), inputs.periods, np.array(inputs.seen)
         kernel, bias = (jnp.asarray(array, jnp.float32) for array in (fit.kernel, fit.bias))
         product = "bhwn,nm->bhwm" if kernel.ndim == 2 else "bhwn,hwnm->bhwm"
 
         @jax.jit
         def predict(frames: jax.Array) -> jax.Array:
-            inputs = fold_time(data.filled(frames[:, seen]))  # [b, h, w, t*c]
+            inputs = fold_time(data.filled(frames[:, among], periods)[:, seen])  # [b, h, w, t*c]
             outputs = jnp.einsum(product, inputs, kernel, precision=jax.lax.Precision.HIGHEST) + bias  # [b, h, w, t'*c']
             return data.scaling.with_constants(unfold_time(outputs, data.horizon))  # [b, t', h, w, c']
 
@@ -261,13 +295,12 @@ def trained_baselines(
         made.append(ClimatologyBaseline(data, images))
         if len(images) > 1:
             made.append(ClimatologyBaseline(data, images, anomaly=True))
-    earlier = known_frames(training, data.history)
-    chosen = [*earlier, *range(data.history, training.shape[0])]
+    inputs = RegressionInputs.of(training, data)
+    chosen = [*(inputs.frames[index] for index in inputs.seen), *range(data.history + data.in_frames, training.shape[0])]
     for_weights, for_strength = (EvenlySpaced(sequences, len(sequences), chosen) for sequences in (training, validation))
-    in_frames = len(earlier) + data.in_frames
-    fits = fit_linear_and_pixels(for_weights, for_strength, in_frames, data.horizon, data.out_channels, most_values)
+    fits = fit_linear_and_pixels(for_weights, for_strength, len(inputs.seen), data.horizon, data.out_channels, most_values)
     names = ("linear_fit", "linear fit", "the linear fit"), ("pixel_ridge", "ridge per pixel", "the ridge regression per pixel")
-    return [*made, *(LinearBaseline(each, data, fit, earlier) for each, fit in zip(names, fits, strict=True))]
+    return [*made, *(LinearBaseline(each, data, fit, inputs) for each, fit in zip(names, fits, strict=True))]
 
 
 def _climatologies(

@@ -62,6 +62,11 @@ class STLightConfig(ModelSection):
             raise InputError(
                 f"periods are {list(self.periods)} and frame_step is {self.frame_step}; expected whole numbers of at least 1"
             )
+        self._check_shortcut()
+        self._check_sizes()
+
+    def _check_shortcut(self) -> None:
+        """Checks the shortcut, and what the network sees beside it."""
         if self.shortcut == "auto":
             raise InputError("model.shortcut is auto, which training replaces; choose none, last, linear or flow")
         if self.input == "auto":
@@ -76,6 +81,9 @@ class STLightConfig(ModelSection):
                 f"model.shortcut is {self.shortcut} and model.out_channels {self.out_channels}, more than the "
                 f"{self.in_channels} channels of the input frames; a shortcut continues input channels: set it to none"
             )
+
+    def _check_sizes(self) -> None:
+        """Checks the numbers of frames and channels, and the sides of patches and kernels."""
         for key in ("in_frames", "out_frames", "in_channels", "out_channels", "patch_size"):
             if getattr(self, key) < 1:
                 raise InputError(f"model.{key} is {getattr(self, key)}; it must be at least 1")

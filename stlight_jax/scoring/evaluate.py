@@ -184,6 +184,7 @@ def _open_test_data(run: _Run, moved: bool) -> tuple[EvaluatedFrames, dict[str, 
         out_channels=run.network.out_channels,
         frame_step=run.network.frame_step,
         history=history,
+        network=run.network,
     )
     return data, description
 

@@ -67,7 +67,7 @@ def train(
     run_folder = Workdir(workdir)
     distributed.check_layout()  # before the processes exchange anything
     earlier = started_with(run_folder)
-    setup = TrainingSetup(config, earlier, deadline is not None, network)
+    setup = TrainingSetup(config, earlier, deadline, network)
     check_init_from(setup, run_folder)
     first_process = setup.launcher.is_first
     agreement.call_in_first(run_folder.create)

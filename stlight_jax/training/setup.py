@@ -73,10 +73,10 @@ class TrainingSetup:
         self,
         config: ml_collections.ConfigDict,
         started_with: Mapping[str, Any] | None = None,
-        keep_length: bool = False,
+        deadline: float | None = None,
         network: Callable[..., STLight] = STLight,
     ):
-        checked = with_earlier_choices(check_config(config), started_with, keep_length)
+        checked = with_earlier_choices(check_config(config), started_with, keep_length=deadline is not None)
         # Before the data are opened: a misspelt key should be reported at once.
         network_config(checked)
         self.launcher = make_launcher(checked.parallel.launcher)
@@ -99,7 +99,7 @@ class TrainingSetup:
             )
         config = with_report(checked, dataclasses.replace(checked, model=model))
         if leaves_choices(config):
-            chosen, linear_fit = choose_shortcut(config, self.training, self.validation, self.launcher)
+            chosen, linear_fit = choose_shortcut(config, self.training, self.validation, self.launcher, deadline)
             if linear_fit is not None:
                 self.linear_fit = linear_fit
             if chosen.data != config.data:

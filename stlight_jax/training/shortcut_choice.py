@@ -1,7 +1,9 @@
 """The shortcut before the first step: its linear map fitted to the training data, and what `auto` chooses for it."""
 
 import dataclasses
-from collections.abc import Sequence
+import math
+import time
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -28,6 +30,7 @@ from stlight_jax.parallel.launchers import Launcher
 KINDS: tuple[Literal["last", "linear", "flow"], ...] = ("last", "linear", "flow")  # of equal errors, the earlier one is chosen
 _MOST_WINDOWS = 200  # of the validation data
 _BATCH_SIZE = 8
+_SHARE_OF_TIME = 0.25  # of a run of limited time
 
 
 def leaves_choices(config: RunConfig) -> bool:
@@ -47,7 +50,9 @@ class ShortcutChoice(NamedTuple):
     linear: dict[str, np.ndarray] | None = None
 
 
-def choose_shortcut(config: RunConfig, training: Sequences, validation: Sequences, launcher: Launcher) -> ShortcutChoice:
+def choose_shortcut(
+    config: RunConfig, training: Sequences, validation: Sequences, launcher: Launcher, deadline: float | None = None
+) -> ShortcutChoice:
     """Replaces "auto" in `model.shortcut`, `model.input` and `data.periods` by the best choice on the validation windows.
 
     The best choice has the lowest MSE of the shortcut's forecasts without a network; periods are judged by the linear shortcut.
@@ -58,6 +63,8 @@ def choose_shortcut(config: RunConfig, training: Sequences, validation: Sequence
       training: Training sequences, without earlier frames for periods that are still to be chosen.
       validation: Validation sequences, likewise.
       launcher: Runs the forecasts on all devices.
+      deadline: When the run shall end, in seconds of `time.monotonic`: after a quarter of the time until then, no further
+        choice is tried, and a message names the choices that are left out.
 
     Returns:
       The choice: no shortcut if the network predicts more channels than it sees.
@@ -71,7 +78,7 @@ def choose_shortcut(config: RunConfig, training: Sequences, validation: Sequence
     choices = [(kind, periods) for kind in kinds for periods in _periods_to_try(config, kind, training)]
     errors, fits, windows = {}, {}, 0
     params: dict[str, Any]
-    for kind, periods in choices:
+    for kind, periods in _in_time(choices, deadline):
         candidate = _with_choice(config, kind, periods)
         sequences = with_history(candidate, training, validation) if _is_open(config) else (training, validation)
         model, params = network_config(candidate), {}
@@ -80,7 +87,7 @@ def choose_shortcut(config: RunConfig, training: Sequences, validation: Sequence
             params = {"shortcut": {"linear": fits[periods]}}
         sample = sampled(model, sequences[1])
         errors[kind, periods], windows = shortcut_errors(model, params, sample, launcher), len(sample)
-    kind, periods = min(choices, key=lambda choice: errors[choice][MSE.key])
+    kind, periods = min(errors, key=lambda choice: errors[choice][MSE.key])
     rows = [(*choice, *(metric.format(of_choice[metric.key]) for metric in (MSE, MAE))) for choice, of_choice in errors.items()]
     title = f"forecasts without a network, {windows:,} validation windows"
     print_message(text_table(("model.shortcut", "data.periods", MSE.label, MAE.label), rows, title))
@@ -93,6 +100,18 @@ def choose_shortcut(config: RunConfig, training: Sequences, validation: Sequence
     if _is_open(config):
         print_message(f"data.periods=auto: {periods or 'none'}")
     return ShortcutChoice(chosen, fits[periods] if shortcut == "linear" else None)
+
+
+def _in_time(choices: Sequence[tuple[Any, str]], deadline: float | None) -> Iterator[tuple[Any, str]]:
+    """Yields shortcuts with their periods, as long as a share of the time until the deadline lasts; the first in any case."""
+    begun = time.monotonic()
+    limit = math.inf if deadline is None else begun + _SHARE_OF_TIME * (deadline - begun)
+    for number, choice in enumerate(choices):
+        if number and agreement.broadcast_from_first(time.monotonic() > limit):
+            names = [f"{kind} with data.periods={periods}" if periods else kind for kind, periods in choices[number:]]
+            print_message(f"the time of --minutes is too short to try all shortcuts; left out: {', '.join(names)}")
+            return
+        yield choice
 
 
 def _is_open(config: RunConfig) -> bool:

@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 
 from stlight_jax import Forecaster
+from stlight_jax.evaluation.baselines import EvaluatedFrames, trained_baselines
 from stlight_jax.evaluation.evaluator import evaluate
 from stlight_jax.forecasting.predict import Request, predict
+from stlight_jax.model.context import first_pass, first_target
+from stlight_jax.model.shortcut import Shortcut, fill_from_neighbours
 from stlight_jax.model.stlight import STLight, init_variables
 from stlight_jax.runs.workdir import Workdir
 from stlight_jax.scoring.evaluate import evaluate_workdir
@@ -68,6 +71,22 @@ def test_a_new_run_starts_from_a_fit_that_knows_the_period(tmp_path):
     result = evaluate(setup.eval_step, setup.launcher, state.variables, setup.validation, 8, "").overall()
     # A mean of 9 days would have an error of 1.1 / 255**2 for each of the 192 pixels, yesterday's frame one of 2.
     assert result["mse"] < 2.3 * 192 / 255**2
+
+
+def test_the_linear_fit_of_an_evaluation_is_the_shortcut_before_the_first_step(tmp_path):
+    """Also where a frame of one period is missing, whose place that of another period takes."""
+    setup = TrainingSetup(hourly(tmp_path, np.float32, noise=9.0, periods="24,48", validation_fraction=0.3))
+    model, validation, scaling = setup.model.config, setup.validation, setup.training.scaling
+    indices = np.arange(len(validation))
+    frames = validation.frames(indices)
+    history = first_target(model, frames.shape[1]) - 3
+    frames[:, [0, history - 1]] = np.nan  # the first frame of the longer period, the last of the shorter
+    data = EvaluatedFrames(validation, scaling, 3, 1, history=history, network=model)
+    found = {baseline.key: baseline for baseline in trained_baselines(setup.training, validation, data, [])}
+    inputs, valid = scaling.to_network(frames[:, first_pass(model, frames.shape[1], 2)[: model.seen_frames]])
+    filled = fill_from_neighbours(inputs, valid, 3, model.periods)
+    expected = Shortcut(model).apply({"params": {"linear": setup.linear_fit}}, filled, valid)
+    np.testing.assert_allclose(found["linear_fit"].predict(indices, frames)[0], expected, atol=1e-5)
 
 
 def test_a_period_that_no_training_window_knows_has_no_weight_in_the_fit(tmp_path):

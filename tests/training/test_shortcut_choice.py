@@ -90,6 +90,18 @@ def test_auto_takes_the_better_kind_prints_the_table_and_is_not_asked_again(wave
     assert "model.shortcut=auto" not in shown
 
 
+def test_a_search_without_time_left_ends_after_the_first_shortcut_and_names_the_others(waves, monkeypatch, capsys):
+    """A quarter of the time until the deadline is for the search, by a clock on which each try takes a minute."""
+    waves.model.shortcut = waves.model.input = "auto"
+    clock = iter(range(0, 10**6, 60))
+    monkeypatch.setattr("stlight_jax.training.shortcut_choice.time.monotonic", lambda: next(clock))
+    for minutes, kinds, left_out in ((3, 1, "left out: linear, flow"), (7, 2, "left out: flow"), (60, 3, "")):
+        setup = TrainingSetup(waves, deadline=60.0 * minutes + next(clock) + 60)
+        shown = " ".join(capsys.readouterr().err.split())
+        assert ("the time of --minutes is too short to try all shortcuts; " + left_out in shown) == bool(left_out)
+        assert setup.config.model.shortcut == ("last" if kinds == 1 else "linear")
+
+
 def test_auto_has_no_shortcut_where_the_network_predicts_more_channels_than_it_sees(waves):
     waves.model.update(shortcut="auto", out_channels=2)
     assert choose_shortcut(check_config(waves), *[None] * 3).config.model.shortcut == "none"
