@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,14 @@ if TYPE_CHECKING:
     from stlight_jax.forecasting.request import Request
 
 _NETWORK_FLAGS = ("checkpoint", "rollout", "tile", "overlap", "value_range")
+
+
+class _StartParser(flags.ArgumentParser):
+    """Parses an index, or a moment."""
+
+    def parse(self, text: str | int) -> int | str:
+        """Returns the index; another text is a moment of the calendar of the input's times."""
+        return int(text) if re.fullmatch(r"[+-]?\d+", str(text)) else str(text)
 
 
 def _define_flags(values: flags.FlagValues, arguments: Sequence[str]) -> None:
@@ -43,7 +52,8 @@ def _define_flags(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     # the forecasts
     text("input", None, "Required: file or folder with the input frames; --input= may be left out.")
     integer("horizon", None, "Number of frames to predict; the network's own by default.")
-    integer("start", None, "Index of the first frame to predict, from the end if negative; after the last frame by default.")
+    start = "First frame to predict: its index, from the end if negative, or its time, such as 2019-03-20T06:00; by default"
+    flags.DEFINE(_StartParser(), "start", None, f"{start} the one after the last frame.", values)
     text("truth", None, "File or folder of the true frames, which follow the last frame of INPUT.")
     switch("rolling", False, "Make many forecasts along INPUT, from --start or the first possible frame on.")
     integer("every", None, "With --rolling: frames from one forecast to the next; the horizon by default.")

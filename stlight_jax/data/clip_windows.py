@@ -42,8 +42,9 @@ class ClipWindows(Sequences):
         """
         if not len(windows):
             longest = max((segment.frames for segment in clips.segments), default=0)
+            files = description.get("raw", description["folder"])
             raise InputError(
-                f"{description['name']}, in {description['folder']}: a window spans {windows.span} frames (model.in_frames, "
+                f"{description['name']}, in {files}: a window spans {windows.span} frames (model.in_frames, "
                 f"and those to predict), but the longest stretch without a jump has {longest}; lower these, or divide the "
                 "data otherwise (data.validation_fraction, data.test_fraction, data.split)"
             )

@@ -202,14 +202,15 @@ class PreparedData:
         """
         train = self.clips("train").frames
         metadata, statistics = train.metadata, train.table["statistics"]
+        files = metadata.get("raw", self.folder)
         if None in statistics["mean"]:
-            raise InputError(f"{self.folder}: a channel of the training frames has no values, all are missing")
+            raise InputError(f"{files}: a channel of the training frames has no values, all are missing")
         low, high = _value_range(metadata, statistics, per_channel)
         missing = any(fraction > 0 for split in metadata["splits"].values() for fraction in split["statistics"]["missing"])
         lowest = _lowest(metadata["splits"])
         if transform != "none" and lowest < 0:
             raise InputError(
-                f"{self.folder}: values go down to {lowest:g}; data.transform={transform} expects values of at least 0; set "
+                f"{files}: values go down to {lowest:g}; data.transform={transform} expects values of at least 0; set "
                 "data.transform=none"
             )
         clip_low, clip_high = parse_clip(clip) or (0.0 if min(statistics["min"]) == 0 else None, None)
@@ -226,7 +227,7 @@ class PreparedData:
                 clip_high=(clip_high,),
             )
         except InputError as error:
-            raise InputError(f"{self.folder}: {error}") from None
+            raise InputError(f"{files}: {error}") from None
         filling = scaling.to_network_float64(np.asarray(statistics["mean"]))[0]
         # Stored even if no value is missing: other data that the network is evaluated on can lack some.
         scaling = dataclasses.replace(scaling, filling=tuple(filling.tolist()))

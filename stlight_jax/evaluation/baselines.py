@@ -138,7 +138,7 @@ class RegressionInputs(NamedTuple):
     Attributes:
       frames: indices of earlier frames and of the T input frames, in the order in which the network sees them.
       periods: of the earlier frames, which fill each other's missing values.
-      seen: indices among `frames` of those that the fit uses.
+      seen: the part of `frames` that the fit uses, as indices in `frames`.
     """
 
     frames: list[int]

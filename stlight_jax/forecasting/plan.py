@@ -13,6 +13,7 @@ from stlight_jax.data.continued_times import continue_times
 from stlight_jax.data.formats.joined_files import NOT_JOINED
 from stlight_jax.data.formats.types import FrameSource
 from stlight_jax.data.formats.unlike_quantities import common_units
+from stlight_jax.data.moments import moment_on_axis
 from stlight_jax.data.suspicion import ValueSurvey
 from stlight_jax.data.ticks import assign_ticks, format_duration, sampling_step
 from stlight_jax.data.times import TimeAxis, time_text
@@ -21,6 +22,8 @@ from stlight_jax.forecasting.forecast_windows import SampledSource, known_after,
 from stlight_jax.forecasting.request import InputReader, Request
 from stlight_jax.inference.forecaster import Forecaster
 from stlight_jax.model.context import check_horizon
+
+_LATEST_START = 1.25  # sampling steps after the last frame
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -264,7 +267,8 @@ class _Before(NamedTuple):
 
 def _find_start(original: FrameSource, reader: InputReader, before: _Before, request: Request) -> tuple[SampledSource, int]:
     """Returns the frames that the network sees, and the index of the first predicted frame among them."""
-    count, step, start, rolling = original.frames, reader.frame_step, request.start, request.rolling
+    count, step, rolling = original.frames, reader.frame_step, request.rolling
+    start = _index_of_moment(original, request.start) if isinstance(request.start, str) else request.start
     least = before.least(original.ticks)
     index = least if rolling else count - 1 + step
     if start is not None:
@@ -279,12 +283,28 @@ def _find_start(original: FrameSource, reader: InputReader, before: _Before, req
                 f"needed{''.join(f'; {remark}' for remark in original.remarks if NOT_JOINED in remark)}"
             )
         raise InputError(
-            f"--start={start}: {original.name} has {count} frames, and {before} must come before; "
+            f"--start={request.start}: {original.name} has {count} frames, and {before} must come before; "
             + (f"give {least} to {count - 1 if rolling else count}" if least <= count else "they are too few")
         )
     if first > source.frames:
-        raise InputError(f"--start={start}: {original.name} has {count} frames; give {least} to {count}")
+        raise InputError(f"--start={request.start}: {original.name} has {count} frames; give {least} to {count}")
     return source, first
+
+
+def _index_of_moment(original: FrameSource, moment: str) -> int:
+    """Returns the index of the first frame from a moment on; that after the last frame, if the moment is one step later."""
+    times, option = original.times, f"--start={moment}"
+    if times is None:
+        raise InputError(f"{option}: {original.name} has no times; expected the index of a frame")
+    found = moment_on_axis(times, moment, "--start", original.name)
+    later = np.flatnonzero(times.values >= found)
+    step = sampling_step([times.values]) or 0
+    if len(later) and found > times.values.min() - step:
+        return int(later[0])
+    if len(later) or found > times.values.max() + _LATEST_START * step:
+        first, last = (time_text(times, index) for index in (0, -1))
+        raise InputError(f"{option}: {original.name} has frames from {first} to {last}; expected a time until the step after")
+    return original.frames
 
 
 def _check_gap(source: SampledSource, start: int, in_frames: int) -> None:

@@ -1,6 +1,6 @@
 """The pipeline of `stlight predict`: request, plan and its announcement, forecasts, output files."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from absl import logging
@@ -45,6 +45,7 @@ def predict(request: Request, forecaster: Forecaster) -> dict[str, Any]:
     outputs = Outputs(request, plan, forecaster)
     outputs.check()
     print_plan(plan, outputs, model.in_frames)
+    _print_once(_remarks_on_sizes(plan, forecaster.description.get("frame_size")))
     units = remark_on_units(plan.unit, forecaster.description.get("data", {}).get("units", ""))
     if units:
         logging.warning("%s", units)
@@ -83,7 +84,10 @@ def predict(request: Request, forecaster: Forecaster) -> dict[str, Any]:
             write_forecast_page(temporary, results, clips, forecaster, plan)
         print_message(f"wrote {outputs.page}, a page to look at")
     if "overall" in results:
-        print(results_text(results))
+        print(results_text(results, more_in=str(outputs.page or "")))
+        print_message(
+            "baselines that need training data (climatology, linear fit, ridge per pixel) are in stlight evaluate only"
+        )
     return results
 
 
@@ -169,6 +173,18 @@ def _plan_summary(plan: ForecastPlan, outputs: Outputs, in_frames: int) -> str:
         f"{name}: {original.frames:,} frames of {height} x {width}, {channels} channel{'s' * (channels > 1)}, {original.dtype}"
         f"{step}; predicting {frames}, {where}, to {outputs.path}"
     )
+
+
+def _remarks_on_sizes(plan: ForecastPlan, trained: Sequence[int] | None) -> list[str]:
+    """Names frames with sides of less than half, or more than twice, the side of the training's frames."""
+    if trained is None:
+        return []
+    return [
+        f"frames are {size[0]} x {size[1]}, those of the training {trained[0]} x {trained[1]}; the network takes any size, but "
+        "knows objects of the size that they have in pixels there; if the resolution differs, give --height and --width"
+        for size in dict.fromkeys(source.shape[:2] for source in plan.sources)
+        if any(not own / 2 <= side <= 2 * own for side, own in zip(size, trained, strict=True))
+    ]
 
 
 def _remarks_on_values(spec: OutputSpec, file_format: FileFormat, fill: float | None) -> list[str]:

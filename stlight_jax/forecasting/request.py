@@ -32,7 +32,8 @@ class Request:
       out: Output file or folder; "" for the input's name with `_predicted`, in the current folder.
       kind: Kind of the output files; "" for the input's kind.
       horizon: Frames to predict; None for T'.
-      start: Index of the first predicted frame, negative from the end; None for the frame after the last one.
+      start: Index of the first predicted frame, negative from the end; or its time, such as 2019-03-20T06:00; None for the
+        frame after the last one.
       truth: File or folder of the true frames, if `input` does not have them.
       rolling: Whether to forecast all along the input.
       every: Frames from one forecast to the next, with `rolling`; None for the horizon.
@@ -47,7 +48,7 @@ class Request:
     out: str = ""
     kind: str = ""
     horizon: int | None = None
-    start: int | None = None
+    start: int | str | None = None
     truth: str | None = None
     rolling: bool = False
     every: int | None = None

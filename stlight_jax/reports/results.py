@@ -337,13 +337,32 @@ def _errors_in_units(results: Mapping[str, Any], names: Mapping[str, str]) -> li
     return []
 
 
-def results_text(results: Mapping[str, Any]) -> str:
-    """Formats the results of an evaluation, or of forecasts with truth: tables, published results, and last the verdict."""
+def results_text(results: Mapping[str, Any], more_in: str = "") -> str:
+    """Formats the results of an evaluation, or of forecasts with truth: tables, published results, and last the verdict.
+
+    Args:
+      results: as from `as_json`.
+      more_in: name of the file with all tables, so that a screen of the results is enough; "" returns all.
+    """
     shown = summary(results)
+    if more_in:
+        return _on_one_screen(results, shown) + f"all tables, and their definitions: {more_in}\n"
     text = metric_tables(shown.title, shown.rows, next(iter(shown.lead_times.values())), [], shown.further)
     text += "".join(_table_in_parts(table) for table in shown.tables) + "\n".join(shown.remarks) + "\n"
     if results.get("published") is not None:
         text += "\n" + comparison.as_text(results["published"], network_rows(results))
+    return text + (f"\n{results['verdict']}\n" if results.get("verdict") else "")
+
+
+def _on_one_screen(results: Mapping[str, Any], shown: Summary) -> str:
+    """Formats the overall metrics; published results, or the MSE for each of a few lead times; and the verdict."""
+    headings, overall = cells(shown.rows, shown.further)
+    text = text_table(["", *headings], overall, shown.title, _WIDTH)
+    per_lead_time = [table for table in shown.tables if table.title.startswith(f"{MSE.label} ")]
+    if results.get("published") is not None:
+        text += "\n" + comparison.as_text(results["published"], network_rows(results))
+    elif per_lead_time and len(per_lead_time[0].headings) <= 2 * _MOST_COLUMNS:
+        text += _table_in_parts(per_lead_time[0])
     return text + (f"\n{results['verdict']}\n" if results.get("verdict") else "")
 
 

@@ -8,6 +8,7 @@ from etils import epath
 from stlight_jax.console.messages import print_message
 from stlight_jax.errors import InputError
 from stlight_jax.storage import paths
+from stlight_jax.storage.atomic import write_atomic
 from stlight_jax.storage.locks import Lock, locked
 
 
@@ -63,6 +64,20 @@ class Workdir:
           InputError: It cannot be created or written to.
         """
         paths.create_folder(self.path)
+
+    def static_field(self, path: str) -> epath.Path:
+        """Returns the path of the run's own copy of a file of `data.static`."""
+        return self.path / f"static_field{epath.Path(path).suffix}"
+
+    def keep_static_field(self, path: str) -> None:
+        """Copies the file of `data.static`, so that the run can be evaluated on another machine.
+
+        Args:
+          path: The file; "" for none. A folder is not copied.
+        """
+        source, copy = epath.Path(path).expanduser(), self.static_field(path)
+        if path and source.is_file() and not copy.exists():
+            write_atomic(copy, source.read_bytes())
 
     def locked(self) -> AbstractContextManager[Lock]:
         """Returns a context manager that keeps a second process from training in the folder.

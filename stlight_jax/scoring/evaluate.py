@@ -39,6 +39,7 @@ from stlight_jax.runs.environment import provenance
 from stlight_jax.runs.metrics_log import read_metrics
 from stlight_jax.runs.workdir import Workdir
 from stlight_jax.storage.atomic import write_json
+from stlight_jax.storage.copies import local_file
 from stlight_jax.storage.paths import create_folder
 
 TABLE, METRICS = "table.txt", "metrics.json"
@@ -143,6 +144,9 @@ def _load_run(workdir: Workdir, which: str, data_root: str | None, changes: dict
     sections = dict(description["config"])
     if data_root is not None:
         sections["data"] = {**sections["data"], "root": data_root}
+    static = sections["data"].get("static")
+    if static and not epath.Path(static).expanduser().exists() and workdir.static_field(static).exists():
+        sections["data"] = {**sections["data"], "static": str(local_file(workdir.static_field(static)))}
     sections["evaluation"] = sections["evaluation"] | {key: value for key, value in changes.items() if value is not None}
     config = check_config(sections)
     network = network_config(config)
@@ -278,13 +282,13 @@ def _sampled(samples: Samples, count: int) -> dict[str, Any]:
 
 def _write(run: _Run, results: dict[str, Any], samples: Samples) -> None:
     """Writes tables, JSON, pictures and the page, and prints the tables."""
-    folder, text = run.workdir.evaluation, results_text(results)
+    folder = run.workdir.evaluation
     write_json(folder / METRICS, results)
-    (folder / TABLE).write_text(text)
+    (folder / TABLE).write_text(results_text(results))
     print_message("drawing pictures ...")
     drawn = _present(run, results, samples)
     print_message(f"tables and pictures are in {folder}: {', '.join((TABLE, METRICS, *drawn))}")
-    print(text)
+    print(results_text(results, more_in=str(folder / TABLE)))
 
 
 def _present(run: _Run, results: dict[str, Any], samples: Samples) -> tuple[str, ...]:

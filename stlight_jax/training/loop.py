@@ -91,6 +91,7 @@ def train(
         if first_process:
             write_json(run_folder.config, setup.config.to_dict())
             write_json(run_folder.path / "environment.json", describe_environment())
+            run_folder.keep_static_field(getattr(setup.config.data, "static", ""))
         section = setup.config.train
         log = MetricsLog(run_folder.path, section.tensorboard, lock) if first_process else NullLog()
         with (

@@ -104,5 +104,5 @@ def test_the_offset_of_a_logarithm_is_the_mean_where_there_are_zeros(folder, tmp
 def test_transforms_of_negative_values_are_refused(folder, tmp_path):
     target = copied(folder, tmp_path)
     change_metadata(target, lambda content: content["splits"]["test"]["statistics"].update(min=[-2.0, 0.0, 0.0]))
-    with pytest.raises(InputError, match="values go down to -2; data.transform=log expects values of at least 0"):
+    with pytest.raises(InputError, match="raw: values go down to -2; data.transform=log expects values of at least 0"):
         PreparedData(epath.Path(target), LARGE).scaling(transform="log")

@@ -12,6 +12,7 @@ import pytest
 from stlight_jax import InputError
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.forecasting import predict as predict_module
+from stlight_jax.reports.results import results_text
 from tests.forecasting.line import RNG, Line, movie, run, saved
 
 
@@ -102,7 +103,11 @@ def test_a_page_and_the_terminal_say_the_same_of_channels_with_ranges_of_their_o
         each = np.sqrt(np.square(guess - frames[10:].astype(float)).mean((0, 1, 2)))
         listed.append(f"{name} {each[0]:.4g}, {each[1]:.4g}")
     remark = f"RMSE of a single value in each channel's units: {'; '.join(listed)}; optical flow"
-    assert remark in capsys.readouterr().out
+    assert remark in results_text(results)
+    shown = capsys.readouterr()
+    assert remark not in shown.out
+    assert "all tables, and their definitions: b.html" in shown.out
+    assert "baselines that need training data (climatology, linear fit, ridge per pixel) are in stlight evaluate" in shown.err
     assert remark in html.unescape(pathlib.Path("b.html").read_text())
 
 

@@ -13,6 +13,7 @@ from stlight_jax.metrics import input_baselines, metric_list
 from stlight_jax.metrics.input_baselines import InputBaseline
 from stlight_jax.parallel.launchers import make_launcher
 from stlight_jax.reports import comparison
+from stlight_jax.reports.results import results_text
 from stlight_jax.runs.checkpoint_writer import CheckpointWriter
 from stlight_jax.scoring import evaluate
 from stlight_jax.scoring.score import score_files
@@ -63,9 +64,14 @@ def test_an_evaluation_has_the_metric_in_json_tables_and_page(small_run, tmp_pat
     assert kept["per_lead_time"]["stlight"]["largest"] == results["per_lead_time"]["stlight"]["largest"]
     assert kept["brightness"] == results["brightness"]
     assert kept["brightness"]["sequences"] == 5
-    table = capsys.readouterr().out
+    table = (tmp_path / "run" / "eval" / "table.txt").read_text()
     assert "the first frame" in table
     assert f"{expected.mean():.5f}"[:6] in table
+    shown = capsys.readouterr().out
+    assert f"all tables, and their definitions: {tmp_path}/run/eval/table.txt" in shown
+    assert "SSIM per lead time" in table
+    assert "SSIM per lead time" not in shown
+    assert len(shown.splitlines()) < 45 < len(table.splitlines())
     assert_shown(table, (tmp_path / "run" / "eval" / "report.html").read_text())
 
 
@@ -92,7 +98,10 @@ def test_a_forecast_with_truth_has_the_metric_in_json_tables_and_page(tmp_path, 
     kept = json.loads((tmp_path / "b.json").read_text())
     assert kept["overall"]["stlight"]["largest"] == pytest.approx(expected.mean(), rel=1e-5)
     np.testing.assert_allclose(kept["brightness"]["per_lead_time"], np.load(tmp_path / "b.npy").mean((1, 2)) / 255, rtol=1e-5)
-    assert_shown(capsys.readouterr().out, (tmp_path / "b.html").read_text())
+    assert_shown(results_text(results), (tmp_path / "b.html").read_text())
+    shown = capsys.readouterr().out
+    assert "all tables, and their definitions: b.html" in shown
+    assert "SSIM per lead time" not in shown
 
 
 def test_scores_of_saved_predictions_have_the_metric(tmp_path, capsys):
