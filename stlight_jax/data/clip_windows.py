@@ -45,8 +45,8 @@ class ClipWindows(Sequences):
             files = description.get("raw", description["folder"])
             raise InputError(
                 f"{description['name']}, in {files}: a window spans {windows.span} frames (model.in_frames, "
-                f"and those to predict), but the longest stretch without a jump has {longest}; lower these, or divide the "
-                "data otherwise (data.validation_fraction, data.test_fraction, data.split)"
+                f"and those to predict), but the longest stretch without a jump has {longest}; give more frames, lower "
+                "these, or divide the data otherwise (data.validation_fraction, data.test_fraction, data.split)"
             )
         self.shape, self.scaling = (windows.length, *clips.frames.shape), scaling
         self.description = {**description, "sequences": len(windows), "shape": list(self.shape)}

@@ -129,7 +129,7 @@ def split(candidates: Sequence[Candidate], rule: SplitRule, cuts: Mapping[str, i
             longest = max((sum(segment.frames for segment in candidate.segments) for candidate in candidates), default=0)
             raise InputError(
                 f"there are no frames for the split {name} (divided {label}; the longest sequence has {longest:,} frames); "
-                "change data.split, data.validation_fraction, data.test_fraction or data.gap"
+                "give more frames, or change data.split, data.validation_fraction, data.test_fraction or data.gap"
             )
     counts = {name: sum(segment.frames for part in parts[name] for segment in part.segments) for name in SPLITS}
     return parts, f"divided {label}: " + ", ".join(f"{name} {count:,} frames" for name, count in counts.items())

@@ -262,7 +262,9 @@ def test_three_channels_are_colours_in_pictures_only():
     frames = np.random.default_rng(0).random((2, 8, 8, 3), np.float32)
     colours = Scaling()
     winds = Scaling("float32", low=(-5.0,), high=(5.0,))
-    assert [view.channels for view in FrameDisplay.of([frames], 3, colours).views] == [slice(0, 3)]
+    beside_the_time = Scaling("float32", high=(255.0,), filling=(0.5,) * 5, covariates=2)
+    for scaling in (colours, beside_the_time):
+        assert [view.channels for view in FrameDisplay.of([frames], 3, scaling).views] == [slice(0, 3)]
     assert [view.channels.start for view in FrameDisplay.of([frames], 3, winds).views] == [0, 1, 2]
 
 

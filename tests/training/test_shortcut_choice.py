@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import types
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from stlight_jax.evaluation.ridge import fit_linear
 from stlight_jax.runs import checkpoint
 from stlight_jax.runs.metrics_log import read_metrics
 from stlight_jax.runs.workdir import Workdir
+from stlight_jax.training import shortcut_choice
 from stlight_jax.training.loop import train
 from stlight_jax.training.setup import TrainingSetup, starting_state
 from stlight_jax.training.shortcut_choice import choose_shortcut, fitted_linear
@@ -90,16 +92,20 @@ def test_auto_takes_the_better_kind_prints_the_table_and_is_not_asked_again(wave
     assert "model.shortcut=auto" not in shown
 
 
-def test_a_search_without_time_left_ends_after_the_first_shortcut_and_names_the_others(waves, monkeypatch, capsys):
-    """A quarter of the time until the deadline is for the search, by a clock on which each try takes a minute."""
-    waves.model.shortcut = waves.model.input = "auto"
+@pytest.mark.parametrize(
+    ("deadline", "tried", "left_out"),
+    [(60.0, 1, "linear, linear with data.periods=24, flow"), (480.0, 3, "flow"), (3600.0, 4, ""), (None, 4, "")],
+)
+def test_the_search_takes_a_quarter_of_the_time_and_names_the_shortcuts_it_leaves_out(
+    monkeypatch, capsys, deadline, tried, left_out
+):
+    """By a clock on which each try takes a minute."""
     clock = iter(range(0, 10**6, 60))
-    monkeypatch.setattr("stlight_jax.training.shortcut_choice.time.monotonic", lambda: next(clock))
-    for minutes, kinds, left_out in ((3, 1, "left out: linear, flow"), (7, 2, "left out: flow"), (60, 3, "")):
-        setup = TrainingSetup(waves, deadline=60.0 * minutes + next(clock) + 60)
-        shown = " ".join(capsys.readouterr().err.split())
-        assert ("the time of --minutes is too short to try all shortcuts; " + left_out in shown) == bool(left_out)
-        assert setup.config.model.shortcut == ("last" if kinds == 1 else "linear")
+    monkeypatch.setattr(shortcut_choice, "time", types.SimpleNamespace(monotonic=lambda: next(clock)))
+    choices = [("last", ""), ("linear", ""), ("linear", "24"), ("flow", "")]
+    assert list(shortcut_choice._in_time(choices, deadline)) == choices[:tried]
+    shown = " ".join(capsys.readouterr().err.split())
+    assert shown == (f"the time of --minutes is too short to try all shortcuts; left out: {left_out}" if left_out else "")
 
 
 def test_auto_has_no_shortcut_where_the_network_predicts_more_channels_than_it_sees(waves):

@@ -125,15 +125,6 @@ def test_two_stations_in_one_folder_are_two_sequences(tmp_path):
     assert names(tmp_path) == ["north_20200101..20200102.npz#rain", "south_20200101..20200102.npz#rain"]
 
 
-@pytest.mark.parametrize(("longitudes", "sequences"), [((0, 0), 1), ((0, 90), 2)])
-def test_files_of_two_places_are_two_sequences(tmp_path, longitudes, sequences):
-    for place, (name, west) in enumerate(zip(("north", "south"), longitudes, strict=True)):
-        write_netcdf(tmp_path / f"{name}.nc", np.arange(6 * place, 6 * place + 6), "hours since 2020-01-01")
-        with netCDF4.Dataset(tmp_path / f"{name}.nc", "r+") as file:
-            file.createVariable("x", "f4", ("x",))[:] = west + np.arange(5)
-    assert len(open_all(tmp_path)) == sequences
-
-
 def test_members_with_the_same_times_are_sequences_of_their_own(tmp_path):
     for member in (1, 2):
         for step in range(3):
@@ -277,34 +268,6 @@ def test_files_of_other_units_stay_apart(tmp_path):
         open_all(tmp_path)
 
 
-def quantity(path, name, units, first=0, **attributes):
-    write_netcdf(path, np.arange(first, first + 3), "hours since 2020-01-01", frames=FRAMES[:3])
-    with netCDF4.Dataset(path, "a") as file:
-        if name != "rain":
-            file.renameVariable("rain", name)
-        file[name].setncatts({"units": units, **attributes})
-
-
-def test_spellings_of_one_unit_are_the_same(tmp_path):
-    for number, units in enumerate(("mm/h", "mm h-1", "mm hr**-1")):
-        quantity(tmp_path / f"{number}.nc", "rain", units, 3 * number)
-    assert all("variables" not in remark for sequence in open_all(tmp_path) for remark in sequence.remarks)
-
-
-def test_kelvin_beside_degrees_is_refused(tmp_path):
-    quantity(tmp_path / "a.nc", "tas", "degC")
-    quantity(tmp_path / "b.nc", "tas", "Kelvin")
-    with pytest.raises(InputError, match="^b.nc#tas has units 'Kelvin', a.nc#tas 'degC'; expected one unit"):
-        open_all(tmp_path)
-
-
-def test_two_variables_get_a_remark(tmp_path):
-    quantity(tmp_path / "pr.nc", "pr", "mm")
-    quantity(tmp_path / "tas.nc", "tas", "K")
-    first, _ = open_all(tmp_path)
-    assert "pr.nc#pr (mm) and tas.nc#tas (K) are different variables; one network sees both; " in first.remarks[0]
-
-
 def test_more_files_than_a_process_may_open(tmp_path):
     for number in range(60):
         save(tmp_path / f"{number:02}.npz", [number])
@@ -413,48 +376,6 @@ def test_files_whose_times_overlap_in_part_are_named(tmp_path):
     for number in range(3):
         save(tmp_path / f"h{number}.npz", np.arange(4 + number))  # simulations that all begin at the same time
     assert not any("joined" in remark for sequence in open_all(tmp_path) for remark in sequence.remarks)
-
-
-@pytest.mark.parametrize("rows", [np.arange(6.0)[::-1], np.arange(6.0) + 5], ids=["reversed", "shifted"])
-def test_files_on_different_grids_stay_apart_with_a_remark(tmp_path, rows):
-    for number in range(3):
-        write_netcdf(tmp_path / f"{number}.nc", np.arange(10) + 10 * number, "hours since 2020-01-01", frames=FRAMES[:10])
-        with netCDF4.Dataset(tmp_path / f"{number}.nc", "a") as file:
-            file.createVariable("y", "f8", ("y",))[:] = np.arange(6) if number < 2 else rows
-    first, second = open_all(tmp_path)
-    assert (first.frames, second.frames) == (20, 10)
-    assert (
-        "2 files are not joined to one sequence: the coordinate 'y' of 2.nc#rain differs from that of 0..1.nc#rain; bring them "
-        "to one grid"
-    ) in first.remarks
-
-
-def test_a_grid_that_differs_by_rounding_is_the_same(tmp_path):
-    for number, dtype in enumerate(("f4", "f8")):
-        write_netcdf(tmp_path / f"{number}.nc", [number], "hours since 2020-01-01", frames=FRAMES[:1])
-        with netCDF4.Dataset(tmp_path / f"{number}.nc", "a") as file:
-            file.createVariable("y", dtype, ("y",))[:] = 47.1 + np.arange(6) / 3
-    assert open_one(tmp_path).frames == 2
-
-
-@pytest.mark.parametrize("pixels", [False, True], ids=["rows and columns", "pixels"])
-def test_each_file_of_one_grid_is_opened_once(tmp_path, monkeypatch, pixels):
-    rows, columns = np.meshgrid(np.linspace(47, 48, 6), np.linspace(5, 6, 5), indexing="ij")
-    for number in range(5):
-        write_netcdf(tmp_path / f"{number}.nc", [number], "hours since 2020-01-01", frames=FRAMES[[number]])
-        with netCDF4.Dataset(tmp_path / f"{number}.nc", "a") as file:
-            if pixels:
-                file["rain"].coordinates = "lat lon"
-                file.createVariable("lat", "f8", ("y", "x"))[:] = rows + (number == 4)
-                file.createVariable("lon", "f8", ("y", "x"))[:] = columns
-            else:
-                file.createVariable("y", "f8", ("y",))[:] = rows[:, 0] + (number == 4)
-                file.createVariable("x", "f8", ("x",))[:] = columns[0]
-    opened: list[str] = []
-    dataset = netCDF4.Dataset
-    monkeypatch.setattr(netCDF4, "Dataset", lambda path: opened.append(os.path.basename(path)) or dataset(path))
-    assert [sequence.frames for sequence in open_all(tmp_path)] == [4, 1]
-    assert [opened.count(f"{number}.nc") for number in (1, 2)] == [1, 1]
 
 
 def test_the_file_with_a_repeated_time_is_named(tmp_path):
