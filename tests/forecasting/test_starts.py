@@ -30,7 +30,7 @@ def test_a_forecast_starts_at_the_first_frame_from_a_time_on(tmp_path, start, in
     run(source, start=index, out="b.npz")
     with np.load("a.npz") as found, np.load("b.npz") as expected:
         np.testing.assert_array_equal(found["rain"], expected["rain"])
-        assert found["time"][0] == HOURS[0] + index
+        assert found["time"][0] == HOURS[0] + np.timedelta64(index, "h")
 
 
 @pytest.mark.parametrize(
