@@ -50,7 +50,8 @@ class TrainingSetup:
     Args:
       config: A whole config, as `configs/` returns it.
       started_with: The config that the run was started with, if it is resumed: choices that it made are kept.
-      keep_length: Whether a resumed run also keeps its number of steps.
+      deadline: When a new run shall end, in seconds of `time.monotonic`; None for the config's length. With a deadline, a
+        resumed run keeps its number of steps.
       network: Makes the network, see `configured_training`.
 
     Attributes:
