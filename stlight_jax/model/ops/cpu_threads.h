@@ -15,7 +15,7 @@
 
 namespace stlight {
 
-constexpr int kTurns = 20000;  // of a waiting loop, about as long as a task
+constexpr int kTurns = 2000;  // of a waiting loop, about 0.1 ms
 
 inline void Pause() {
 #if defined(__x86_64__) || defined(__i386__)
