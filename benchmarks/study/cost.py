@@ -58,12 +58,12 @@ def _equations(program: Any, times: int) -> Iterator[tuple[Any, int]]:
 
 
 def _products(equation: Any) -> int:
+    if equation.primitive.name not in ("dot_general", "conv_general_dilated"):
+        return 0
     shapes = [value.aval.shape for value in equation.invars]
     outputs = math.prod(equation.outvars[0].aval.shape)
     if equation.primitive.name == "dot_general":
         contracted = equation.params["dimension_numbers"][0][0]
         return outputs * math.prod(shapes[0][axis] for axis in contracted)
-    if equation.primitive.name == "conv_general_dilated":
-        rhs = equation.params["dimension_numbers"].rhs_spec  # (output features, input features, sides ...)
-        return outputs * math.prod(shapes[1][axis] for axis in rhs[1:])
-    return 0
+    rhs = equation.params["dimension_numbers"].rhs_spec  # (output features, input features, sides ...)
+    return outputs * math.prod(shapes[1][axis] for axis in rhs[1:])

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from benchmarks import speed_worker
-from benchmarks.gpu import flat_state, pack, program_check, training_run
+from benchmarks.gpu import flat_state, parcel, program_check, training_run
 from benchmarks.gpu.bounds import fused_bytes
 from benchmarks.gpu.device_sequences import Placements, draw, plan_steps
 from benchmarks.gpu.records import Deadline, Records
@@ -120,13 +120,13 @@ def test_the_state_of_the_published_network_fits_into_three_files():
 
 def test_a_parcel_that_is_too_large_is_refused(tmp_path, monkeypatch):
     (tmp_path / "large").write_bytes(bytes(101))
-    monkeypatch.setattr(pack, "FILE_BYTES", 100)
+    monkeypatch.setattr(parcel, "FILE_BYTES", 100)
     with pytest.raises(InputError, match="large has 101 bytes; expected at most 100"):
-        pack.check_sizes(tmp_path)
-    monkeypatch.setattr(pack, "FILE_BYTES", 1000)
-    monkeypatch.setattr(pack, "ALL_BYTES", 100)
+        parcel.check_sizes(tmp_path)
+    monkeypatch.setattr(parcel, "FILE_BYTES", 1000)
+    monkeypatch.setattr(parcel, "ALL_BYTES", 100)
     with pytest.raises(InputError, match="has 101 bytes; expected at most 100; leave out --mnist"):
-        pack.check_sizes(tmp_path)
+        parcel.check_sizes(tmp_path)
 
 
 def test_records_keep_results_and_try_errors_again(tmp_path):
@@ -267,8 +267,8 @@ def test_contestants_of_both_frameworks_compute_the_same_numbers():
 @pytest.mark.long
 def test_all_stages_run_from_a_parcel_on_a_bare_machine(tmp_path):
     """Everything that the machine has is JAX, Flax and their own packages; optax and ml_collections come along."""
-    parcel, out, results = tmp_path / "parcel", tmp_path / "out", tmp_path / "results"
-    pack.pack(parcel, results)
+    folder, out, results = tmp_path / "parcel", tmp_path / "out", tmp_path / "results"
+    parcel.pack(folder, results)
     blocked = tmp_path / "blocked"
     blocked.mkdir()
     (blocked / "sitecustomize.py").write_text(BLOCKED.format(names=MISSING))
@@ -276,7 +276,7 @@ def test_all_stages_run_from_a_parcel_on_a_bare_machine(tmp_path):
     stages = "--stages=check:15,kernels:15,contest:15,train:15"
 
     def start():
-        command = [sys.executable, str(parcel / "start.py"), "--toy", stages, f"--out={out}"]
+        command = [sys.executable, str(folder / "start.py"), "--toy", stages, f"--out={out}"]
         return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=3600)
 
     first = start()
@@ -293,9 +293,9 @@ def test_all_stages_run_from_a_parcel_on_a_bare_machine(tmp_path):
     assert content["train"]["run"]["losses"][-1][1] < 0.5 * content["train"]["run"]["losses"][0][1]
     assert trained.load(results / "network.stlight").description["frame_size"] == [32, 32]
     assert (results / "curve.png").exists()
-    pack.pack(parcel, results)  # for the next visit
-    assert {path.name for path in parcel.iterdir()} == {"code.zip", "start.py", "results.json", "state-100-0-of-1"}
-    shutil.rmtree(parcel)
+    parcel.pack(folder, results)  # for the next visit
+    assert {path.name for path in folder.iterdir()} == {"code.zip", "start.py", "results.json", "state-100-0-of-1"}
+    shutil.rmtree(folder)
 
 
 def test_messages_of_the_command_line_name_the_problem():

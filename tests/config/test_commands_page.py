@@ -17,7 +17,7 @@ def test_every_command_has_a_section_and_every_row_four_cells():
 
 
 def test_a_row_has_default_values_and_meaning():
-    assert "| `--start` |  | integer | Index of the first frame to predict" in section("predict")
+    assert "| `--start` |  | text | First frame to predict: its index" in section("predict")
     assert "| `--rollout` | `blocks` | blocks, frames | Feed back whole forecasts" in section("predict")
     assert "| `--rolling` | `false` | switch |" in section("predict")
     assert "| `--workdir` | required | text | Folder of the run, as given to `stlight train`. |" in section("evaluate")
