@@ -18,7 +18,7 @@ _LARGE_FRAME = 262_144
 _BATCH_PIXELS, _BATCH_SIZES = 32_768, (8, 32)
 # From 15 windows of one rainfall, networks learnt that rainfall: on 3 windows of its end they were 2 and 11 % better than the
 # flow alone, on another event 4 and 35 % worse (FMI radar, both ways). Such gains are no evidence.
-_FEW_SEQUENCES, _LEAST_GAIN = 2, 0.2
+_FEW_SEQUENCES, _LEAST_GAIN = 3, 0.2
 _ONECYCLE = ("schedule", "onecycle")
 _COSINE = ("schedule", "cosine")
 
@@ -141,7 +141,7 @@ class TrainSection(Section, name="train"):
         least=0, resumable=True)] = 625
     least_gain: Annotated[float, Key(
         "Fraction by which the validation MSE must fall below that of the shortcut alone, before a checkpoint with a trained "
-        "network is the best; -1 for 0.2 if the training data have less than two windows without overlap, else 0.",
+        "network is the best; -1 for 0.2 if the training data have fewer than three windows without overlap, else 0.",
         least=-1, below=1, since="0.2", absent=0.0)] = 0.0
     keep_checkpoints: Annotated[int, Key(
         "Newest checkpoints to keep beside the best; two, in case one is damaged.", least=2, resumable=True)] = 3
@@ -151,21 +151,21 @@ class TrainSection(Section, name="train"):
     tensorboard: Annotated[bool, Key(
         "Whether to write TensorBoard events too, if the package tensorboard is installed.", resumable=True)] = True
 
-    def for_data(self, pixels: int, sequences: int, devices: int = 1, independent: float = math.inf) -> TrainSection:
+    def for_data(self, pixels: int, sequences: int, devices: int = 1, separate: float = math.inf) -> TrainSection:
         """Replaces a batch size that is left open by a 0, and a least gain that is left open by a -1.
 
         Args:
           pixels: Number of pixels of a training frame.
           sequences: Number of training sequences.
           devices: Number of devices that share a batch.
-          independent: Number of training sequences without overlap.
+          separate: Number of training sequences without overlap.
         """
         parts = devices * self.accumulate
         most = min(max(_BATCH_PIXELS // pixels, _BATCH_SIZES[0]), _BATCH_SIZES[1], sequences)
         return dataclasses.replace(
             self,
             batch_size=self.batch_size or max(1, most // parts) * parts,
-            least_gain=self.least_gain if self.least_gain >= 0 else _LEAST_GAIN if independent < _FEW_SEQUENCES else 0.0,
+            least_gain=self.least_gain if self.least_gain >= 0 else _LEAST_GAIN if separate < _FEW_SEQUENCES else 0.0,
         )
 
 

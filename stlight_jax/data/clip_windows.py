@@ -49,7 +49,8 @@ class ClipWindows(Sequences):
                 "these, or divide the data otherwise (data.validation_fraction, data.test_fraction, data.split)"
             )
         self.shape, self.scaling = (windows.length, *clips.frames.shape), scaling
-        self.description = {**description, "sequences": len(windows), "shape": list(self.shape)}
+        counts = {"sequences": len(windows), "separate": windows.separate}
+        self.description = {**description, **counts, "shape": list(self.shape)}
         self._clips, self._windows, self._seed = clips, windows, seed
         self._channels = slice(None, None, -1 if reverse_channels else None)
         self._past = past

@@ -49,6 +49,7 @@ class Windows:
     Attributes:
       length: frames in a window.
       span: sampling steps from a window's first frame to its last frame, both included.
+      separate: number of windows that fit into the segments without overlap.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class Windows:
         self.length, self.span = length, (length - 1) * frame_step + 1
         self._steps = np.arange(length) * frame_step  # of a window's frames after its first one
         stored = np.asarray([tuple(segment) for segment in segments], np.int64).reshape(-1, 3)
+        self.separate = int((stored[:, 1] // self.span).sum())
         room = stored[:, 1] - self.span
         shift = room % self._strides if anchor == "end" else 0
         self._firsts, self._ticks = stored[:, 0] + shift, stored[:, 2] + shift

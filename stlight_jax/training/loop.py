@@ -102,9 +102,11 @@ def train(
             log.write(done, "started", {})
             state = Trainer(setup, run_folder, lock, log, writer, stop, done).run(state, is_new)
         if first_process and next(iter(checkpoint.scores(run_folder.checkpoints)), None) == 0:
-            gain = section.least_gain
+            gain, first = section.least_gain, "the shortcut alone"
+            if section.init_from:
+                gain, first = 0.0, "the weights of train.init_from"
             print_message(
-                "the best checkpoint is that of step 0, the shortcut alone: the network has not improved on it"
+                f"the best checkpoint is that of step 0, {first}: the network has not improved on it"
                 + (f" by the fraction train.least_gain={gain:g}; on so few data, a smaller gain may be chance" if gain else "")
                 + "; try more data, another optimizer.learning_rate, or another number of steps"
             )
@@ -165,9 +167,9 @@ class Trainer:
         batches = self._setup.batches(self._first, self._total)
         with self._progress, self._clock, self._trace:
             if is_new and self._setup.config.model.shortcut != "none":
-                # The shortcut alone, which stays the best checkpoint if the network does not improve on it.
+                # The shortcut alone, which stays the best checkpoint if the network does not improve on it; or given weights.
                 score = self._validate(state, 0)
-                gain = self._config.least_gain
+                gain = 0.0 if self._config.init_from else self._config.least_gain
                 self._save(state, 0, score and {**score, checkpoint.SCORE: score[MSE.key] * (1 - gain)})
             for done, batch in enumerate(self._clock.batches(batches), self._first + 1):
                 state = self._step(state, done, batch)

@@ -49,10 +49,11 @@ def with_earlier_choices(config: RunConfig, started_with: Mapping[str, Any] | No
     earlier = check_config(started_with)
     chosen: dict[str, dict[str, Any]] = {"train": {}}
     for section, key, left_open in _CHOICES:
-        if getattr(getattr(config, section), key, None) == left_open:
+        known = hasattr(getattr(earlier, section), key)  # another data set, which is refused later, has other keys
+        if known and getattr(getattr(config, section), key, None) == left_open:
             chosen.setdefault(section, {})[key] = getattr(getattr(earlier, section), key)
     if keep_length:
-        chosen["train"] = {key: getattr(earlier.train, key) for key in ("steps", "checkpoint_every")}
+        chosen["train"] |= {key: getattr(earlier.train, key) for key in ("steps", "checkpoint_every")}
     sections = {name: dataclasses.replace(getattr(config, name), **values) for name, values in chosen.items()}
     return dataclasses.replace(config, **sections)
 

@@ -110,9 +110,9 @@ class TrainingSetup:
         if getattr(with_crop.data, "crop", 0) > 0 and with_crop.data != config.data:
             self.training, _ = open_training(with_crop)
         pixels = math.prod(self.training.shape[1:3])
-        count, length = len(self.training), self.validation.shape[0]
-        independent = count * min(1.0, getattr(config.data, "stride", length) / length)
-        train = with_crop.train.for_data(pixels, count, len(self.launcher.devices), independent)
+        count = len(self.training)
+        separate = self.training.description.get("separate", count)
+        train = with_crop.train.for_data(pixels, count, len(self.launcher.devices), separate)
         self.config = config = with_report(config, dataclasses.replace(with_crop, train=train))
         model_config = network_config(config)
         for section, horizon in (("train", config.train.horizon), ("evaluation", config.evaluation.horizon)):

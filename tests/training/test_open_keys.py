@@ -5,6 +5,7 @@ import pytest
 
 from stlight_jax.config.sections import TrainSection
 from stlight_jax.data.load import check_config, open_test
+from stlight_jax.training.open_keys import with_earlier_choices
 from stlight_jax.training.setup import TrainingSetup
 from tests.conftest import load_config
 
@@ -27,6 +28,11 @@ def test_a_run_on_a_short_file_keeps_the_windows_that_it_has_chosen(tmp_path, ca
     assert open_test(check_config(described)).shape == (8, 8, 9, 1)
     assert TrainingSetup(config, described).description["config"] == described  # as on resuming
     assert "chosen for the data" not in capsys.readouterr().err
+    kept = with_earlier_choices(
+        check_config(config), {**described, "train": described["train"] | {"steps": 7}}, keep_length=True
+    )
+    assert (kept.train.steps, kept.train.batch_size) == (7, described["train"]["batch_size"])
+    assert kept.train.least_gain == described["train"]["least_gain"] >= 0
 
 
 def test_an_open_batch_size_suits_frames_sequences_and_devices():
@@ -41,17 +47,17 @@ def test_an_open_batch_size_suits_frames_sequences_and_devices():
 
 
 def test_an_open_least_gain_is_a_fifth_where_training_windows_are_nearly_one():
-    def chosen(independent, given=-1.0):
-        return TrainSection(least_gain=given).for_data(64, 20, independent=independent).least_gain
+    def chosen(separate, given=-1.0):
+        return TrainSection(least_gain=given).for_data(64, 20, separate=separate).least_gain
 
-    assert [chosen(count) for count in (1.25, 1.99, 2, 100)] == [0.2, 0.2, 0, 0]
-    assert chosen(1.25, given=0.05) == 0.05
+    assert [chosen(count) for count in (1, 2, 3, 100)] == [0.2, 0.2, 0, 0]
+    assert chosen(1, given=0.05) == 0.05
 
 
 @pytest.mark.parametrize("stride", [1, 2])
 def test_overlapping_windows_are_counted_as_one(tmp_path, stride):
     chosen = {}
-    for frames in (54, 90):  # 32 and 54 for training, in windows of 16
+    for frames in (54, 90):  # 32 and 54 for training, so two and three windows of 16
         np.save(tmp_path / f"{frames}.npy", np.random.default_rng(0).normal(size=(frames, 8, 9)).astype(np.float32))
         config = load_config("tiny", "frames")
         config.data.update(root=str(tmp_path / f"{frames}.npy"), prepared=str(tmp_path / "kept"), periods="", stride=stride)

@@ -24,7 +24,8 @@ struct Shape {
   int64_t pixel(int64_t b, int64_t y, int64_t x) const { return ((b * height + y) * width + x) * channels; }
 
   int64_t vectors() const { return (channels + kLanes - 1) / kLanes; }
-  // Where lanes do not divide the channels, the last vector overlaps the one before it, which is in the same block.
+  // Where lanes do not divide the channels, the last vector overlaps the one before it. They store the same numbers where
+  // they overlap.
   int64_t first_channel(int64_t vector) const { return std::min(vector * kLanes, channels - kLanes); }
   int64_t blocks() const { return std::max<int64_t>(1, vectors() / kBlockVectors); }
   int64_t block_begin(int64_t block) const { return block * vectors() / blocks(); }

@@ -122,9 +122,9 @@ def mixers(x: jax.Array, params: Mapping[str, Any], dilation: int) -> jax.Array:
       `[b, h, w, d]` of the same type.
     """
     channels = x.shape[-1]
-    panels = -(-channels // _TILE_CHANNELS) * _TILE_CHANNELS  # room for the weights of a block, in the order of the product
+    padded = -(-channels // _TILE_CHANNELS) * _TILE_CHANNELS  # room for the weights of a block, in the order of the product
     like = jax.ShapeDtypeStruct(x.shape, x.dtype)
-    shapes = (like, like, jax.ShapeDtypeStruct((channels * panels,), jnp.float32))
+    shapes = (like, like, jax.ShapeDtypeStruct((channels * padded,), jnp.float32))
     layers = [params[name] for name in ("near", "far", "spatial_norm", "pointwise", "pointwise_norm")]
     arguments = [layer[name] for layer in layers for name in ("kernel", "bias", "factor", "summand") if name in layer]
     call = jax.ffi.ffi_call(f"stlight_mixers_{x.dtype.name}", shapes, vmap_method="sequential")

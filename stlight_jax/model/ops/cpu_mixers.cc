@@ -245,6 +245,8 @@ ffi::Error MixersHandler(ffi::ThreadPool pool, Images<type> x, Kernels near, Vec
   const Shape far_shape{sides[0], sides[1], sides[2], channels, of_far[1], of_far[2], dilation};
   if (channels < kTileChannels) return ffi::Error::InvalidArgument("there are fewer channels than a tile holds");
   if (channels % Product<T>::depth) return ffi::Error::InvalidArgument("bfloat16 needs an even number of channels");
+  const size_t needed = Panels(channels) * channels * kTileChannels / Product<T>::depth;
+  if (packed->element_count() < needed) return ffi::Error::InvalidArgument("there is no room for the weights of a block");
   const T* images = reinterpret_cast<const T*>(x.typed_data());
   T* spatial = reinterpret_cast<T*>(between->typed_data());
   T* mixed = reinterpret_cast<T*>(output->typed_data());
