@@ -24,7 +24,8 @@ pytestmark = pytest.mark.tpu
 
 def small(**changes):
     config = load_config("tiny")
-    config.model.update(hidden_dim=128, depth=6, scan_unroll=1, dtype="bfloat16")
+    config.model.update(hidden_dim=128, depth=6, scan_unroll=1, dtype="bfloat16", shortcut="none")
+    config.train.loss = "squared"
     for key, value in changes.items():
         config.model[key] = value
     return check_config(config)
