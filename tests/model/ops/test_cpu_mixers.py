@@ -7,7 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from stlight_jax.model.ops import cpu_kernels
+from stlight_jax.model.ops import batch_norm, cpu_kernels
+from stlight_jax.model.stlight import STLight, init_variables
+from stlight_jax.model.stlight_config import STLightConfig
 from tests.model import reference
 
 
@@ -120,3 +122,18 @@ def test_a_value_that_is_not_a_number_stays_one(dtype):
 def test_other_types_and_numbers_of_channels_are_left_to_the_layers(dtype, channels):
     assert not cpu_kernels.supports_mixers(dtype, channels, (3, 7))
     assert not cpu_kernels.supports_mixers(np.float32, 64, (3, 13))
+
+
+@pytest.mark.parametrize(
+    ("changes", "target"), [({}, "float32"), ({"dtype": "bfloat16"}, "bfloat16"), ({"depthwise": "taps"}, "")]
+)
+def test_a_network_with_folded_norms_predicts_with_the_kernel(changes, target):
+    if not cpu_kernels.available():
+        pytest.skip("the default platform is not the CPU")
+    frames = {"in_frames": 2, "out_frames": 1, "in_channels": 1, "out_channels": 1, "patch_size": 2}
+    config = STLightConfig(hidden_dim=32, depth=4, near_kernel=3, far_kernel=7, dilation=3, **frames, **changes)
+    variables = batch_norm.fold(init_variables(STLight(config), 0, (8, 10, 1)))
+    apply = jax.jit(STLight(config, folded=True).apply)
+    program = apply.lower(variables, jnp.zeros((3, 2, 8, 10, 1))).compile().as_text()
+    assert ("stlight_mixers" in program) == bool(target)
+    assert f"stlight_mixers_{target}" in program or not target
