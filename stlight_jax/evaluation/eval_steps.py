@@ -37,10 +37,10 @@ def make_eval_step(model: STLight, scaling: Scaling, parts: Sequence[FrameCount]
     """
 
     def eval_step(variables: Any, frames: jax.Array) -> FrameScores:
-        folds = type(model) is STLight and "batch_stats" in variables  # predictions with folded norms are faster
-        apply: Callable[..., Any] = (model.clone(folded=True) if folds else model).apply
-        if folds:
-            variables = batch_norm.fold(variables)
+        network = model
+        if type(model) is STLight and "batch_stats" in variables:  # predictions with folded norms are faster
+            network, variables = model.clone(folded=True), batch_norm.fold(variables)
+        apply: Callable[..., Any] = network.apply
         inputs = split_frames(frames, model, scaling)[0]
         _, targets, valid = split_frames(frames, model, scaling.untransformed)
 

@@ -194,7 +194,7 @@ class Forecaster:
         if not history_first:
             self._remarks.on_count(given, self.frames_needed(horizon))
         # Suspicious input is the cause of suspicious output.
-        warn_of_output = survey and not self._remarks.on_values(given, frames, survey)
+        warn_of_output = survey and not self._remarks.on_values(given, frames)
         return self._to_units(self._predict(given, covariates, horizon, ready), given, result_dtype, warn_of_output)
 
     def history(self, horizon: int | None = None) -> tuple[int, ...]:

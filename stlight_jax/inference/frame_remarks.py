@@ -49,22 +49,21 @@ class FrameRemarks:
                 f"steps before the predicted ones) are not among the {given.count} frames and count as missing{advice}"
             )
 
-    def on_values(self, given: FrameInput, frames: np.ndarray, survey: bool) -> bool:
+    def on_values(self, given: FrameInput, frames: np.ndarray) -> bool:
         """Warns once of numbers that seem to mean "missing", else of values that seem to have other units.
 
         Args:
           given: The frames.
           frames: The same as they were given.
-          survey: Whether to look for such numbers in frames whose units are not suspicious, too.
 
         Returns:
           Whether there are such numbers, in these frames or in earlier ones, or such values.
         """
         units = self._remarks_on_units(given)
-        is_first = survey and self._is_new("marks")
+        is_first = self._is_new("marks")
         marks = self._marks(frames) if is_first or any(_FAR_OUTSIDE in remark for remark in units) else []
         remarks = [f"the frames: {mark} missing, pass np.ma.masked_values(frames, {mark.text})" for mark in marks]
-        for remark in remarks if marks and survey else () if marks else units:
+        for remark in remarks if marks else units:
             if self._is_new(remark.rpartition(": ")[2]):  # the same of other values
                 logging.warning("%s", remark)
         self._has_marks |= bool(marks)

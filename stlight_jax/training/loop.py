@@ -102,9 +102,7 @@ def train(
             log.write(done, "started", {})
             state = Trainer(setup, run_folder, lock, log, writer, stop, done).run(state, is_new)
         if first_process and next(iter(checkpoint.scores(run_folder.checkpoints)), None) == 0:
-            gain, first = section.least_gain, "the shortcut alone"
-            if section.init_from:
-                gain, first = 0.0, "the weights of train.init_from"
+            gain, first = setup.least_gain, "the weights of train.init_from" if section.init_from else "the shortcut alone"
             print_message(
                 f"the best checkpoint is that of step 0, {first}: the network has not improved on it"
                 + (f" by the fraction train.least_gain={gain:g}; on so few data, a smaller gain may be chance" if gain else "")
@@ -169,8 +167,7 @@ class Trainer:
             if is_new and self._setup.config.model.shortcut != "none":
                 # The shortcut alone, which stays the best checkpoint if the network does not improve on it; or given weights.
                 score = self._validate(state, 0)
-                gain = 0.0 if self._config.init_from else self._config.least_gain
-                self._save(state, 0, score and {**score, checkpoint.SCORE: score[MSE.key] * (1 - gain)})
+                self._save(state, 0, score and {**score, checkpoint.SCORE: score[MSE.key] * (1 - self._setup.least_gain)})
             for done, batch in enumerate(self._clock.batches(batches), self._first + 1):
                 state = self._step(state, done, batch)
                 self._checkpoints.check()

@@ -192,6 +192,11 @@ class TrainingSetup:
         }
 
     @property
+    def least_gain(self) -> float:
+        """The gain over step 0 that makes a later checkpoint the best: none over the weights of `train.init_from`."""
+        return 0.0 if self.config.train.init_from else self.config.train.least_gain
+
+    @property
     def keeps_average(self) -> bool:
         """Whether the run keeps a moving average of its weights."""
         return self.config.train.ema_decay > 0
