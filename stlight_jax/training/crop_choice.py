@@ -10,6 +10,7 @@ from stlight_jax.metrics.pixel_errors import MSE
 from stlight_jax.model.tiling import crop_tile
 from stlight_jax.parallel.launchers import Launcher
 from stlight_jax.training.shortcut_choice import sampled, shortcut_errors
+from stlight_jax.training.time_for_choices import TimeForChoices
 
 OPEN = -1  # the value of data.crop that leaves the choice to the start of a run
 _SIDE = 32
@@ -17,7 +18,14 @@ _FEW_WINDOWS = 2000
 _MOST_LOSS = 1.02  # of the flow in tiles, relative to its MSE in whole frames
 
 
-def choose_crop(config: RunConfig, training: Sequences, validation: Sequences, launcher: Launcher) -> RunConfig:
+def choose_crop(
+    config: RunConfig,
+    training: Sequences,
+    validation: Sequences,
+    launcher: Launcher,
+    time: TimeForChoices,
+    whole: float | None = None,
+) -> RunConfig:
     """Replaces an open `data.crop`: crops where large frames are few and something moves in them, else whole frames.
 
     On a night of radar (40 windows of 104 x 104 pixels), the test MSE of flow and network was 6.58 with whole frames, 6.20
@@ -29,6 +37,8 @@ def choose_crop(config: RunConfig, training: Sequences, validation: Sequences, l
       training: Training sequences.
       validation: Validation sequences.
       launcher: Runs the flow's forecasts on all devices.
+      time: When it is over, the flow is not tried in tiles, and the network trains on whole frames.
+      whole: MSE of the flow in whole frames; None if it is not known.
 
     Returns:
       The config with `data.crop`; the same if the key is given, or the data set has none.
@@ -40,12 +50,21 @@ def choose_crop(config: RunConfig, training: Sequences, validation: Sequences, l
     crop = _SIDE if moves and len(training) < _FEW_WINDOWS and min(training.shape[1:3]) >= 3 * _SIDE else 0
     tile = crop_tile(model, crop)
     if tile and model.shortcut == "flow":
+        if time.is_over():
+            print_message("the time of --minutes is too short to try crops; the network trains on whole frames")
+            return _with_crop(config, 0)
         windows = sampled(model, validation)
-        whole, tiled = (shortcut_errors(model, {}, windows, launcher, side)[MSE.key] for side in (0, tile))
+        if whole is None:
+            whole = shortcut_errors(model, {}, windows, launcher)[MSE.key]
+        tiled = shortcut_errors(model, {}, windows, launcher, tile)[MSE.key]
         if not tiled <= _MOST_LOSS * whole:
             print_message(
                 f"motion goes beyond tiles of {tile} x {tile}: in them, the MSE of the flow is {MSE.format(tiled)}, in whole "
                 f"frames {MSE.format(whole)}; the network trains on whole frames"
             )
             crop = 0
+    return _with_crop(config, crop)
+
+
+def _with_crop(config: RunConfig, crop: int) -> RunConfig:
     return dataclasses.replace(config, data=dataclasses.replace(config.data, crop=crop))

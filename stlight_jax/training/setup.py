@@ -40,6 +40,7 @@ from stlight_jax.training.schedule import make_schedule
 from stlight_jax.training.shortcut_choice import choose_shortcut, fitted_linear, leaves_choices
 from stlight_jax.training.state import TrainState, create_state, make_optimizer
 from stlight_jax.training.step import configured_training
+from stlight_jax.training.time_for_choices import TimeForChoices
 
 _VALIDATIONS = 20  # of a run whose config leaves their number open
 
@@ -99,14 +100,15 @@ class TrainingSetup:
                 "data without those of data.clock and data.static, which no network predicts"
             )
         config = with_report(checked, dataclasses.replace(checked, model=model))
+        time, shortcut_mse = TimeForChoices(deadline), None
         if leaves_choices(config):
-            chosen, linear_fit = choose_shortcut(config, self.training, self.validation, self.launcher, deadline)
+            chosen, linear_fit, shortcut_mse = choose_shortcut(config, self.training, self.validation, self.launcher, time)
             if linear_fit is not None:
                 self.linear_fit = linear_fit
             if chosen.data != config.data:
                 self.training, self.validation = with_history(chosen, self.training, self.validation)
             config = chosen
-        with_crop = choose_crop(config, self.training, self.validation, self.launcher)
+        with_crop = choose_crop(config, self.training, self.validation, self.launcher, time, shortcut_mse)
         if getattr(with_crop.data, "crop", 0) > 0 and with_crop.data != config.data:
             self.training, _ = open_training(with_crop)
         pixels = math.prod(self.training.shape[1:3])

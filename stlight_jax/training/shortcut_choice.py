@@ -1,8 +1,6 @@
 """The shortcut before the first step: its linear map fitted to the training data, and what `auto` chooses for it."""
 
 import dataclasses
-import math
-import time
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -26,11 +24,11 @@ from stlight_jax.model.stlight import STLight
 from stlight_jax.model.stlight_config import STLightConfig
 from stlight_jax.parallel import agreement
 from stlight_jax.parallel.launchers import Launcher
+from stlight_jax.training.time_for_choices import TimeForChoices
 
 KINDS: tuple[Literal["last", "linear", "flow"], ...] = ("last", "linear", "flow")  # of equal errors, the earlier one is chosen
 _MOST_WINDOWS = 200  # of the validation data
 _BATCH_SIZE = 8
-_SHARE_OF_TIME = 0.25  # of a run of limited time
 
 
 def leaves_choices(config: RunConfig) -> bool:
@@ -44,14 +42,16 @@ class ShortcutChoice(NamedTuple):
     Attributes:
       config: The run's config with the choice.
       linear: The parameters of the linear shortcut, as from `fitted_linear`; None if another one is chosen.
+      mse: The validation MSE of the shortcut alone; None if no trial was made.
     """
 
     config: RunConfig
     linear: dict[str, np.ndarray] | None = None
+    mse: float | None = None
 
 
 def choose_shortcut(
-    config: RunConfig, training: Sequences, validation: Sequences, launcher: Launcher, deadline: float | None = None
+    config: RunConfig, training: Sequences, validation: Sequences, launcher: Launcher, time: TimeForChoices
 ) -> ShortcutChoice:
     """Replaces "auto" in `model.shortcut`, `model.input` and `data.periods` by the best choice on the validation windows.
 
@@ -63,8 +63,8 @@ def choose_shortcut(
       training: Training sequences, without earlier frames for periods that are still to be chosen.
       validation: Validation sequences, likewise.
       launcher: Runs the forecasts on all devices.
-      deadline: When the run shall end, in seconds of `time.monotonic`: after a quarter of the time until then, no further
-        choice is tried, and a message names the choices that are left out.
+      time: When it is over, no further choice is tried, and a message names the choices that are left out: those with
+        periods come last.
 
     Returns:
       The choice: no shortcut if the network predicts more channels than it sees.
@@ -76,9 +76,10 @@ def choose_shortcut(
         return ShortcutChoice(_with_choice(config, config.model.shortcut, getattr(config.data, "periods", "")))
     kinds = KINDS if config.model.shortcut == AUTO else ("linear",)
     choices = [(kind, periods) for kind in kinds for periods in _periods_to_try(config, kind, training)]
+    choices.sort(key=lambda choice: choice[1] != "")
     errors, fits, windows = {}, {}, 0
     params: dict[str, Any]
-    for kind, periods in _in_time(choices, deadline):
+    for kind, periods in _in_time(choices, time):
         candidate = _with_choice(config, kind, periods)
         sequences = with_history(candidate, training, validation) if _is_open(config) else (training, validation)
         model, params = network_config(candidate), {}
@@ -99,15 +100,14 @@ def choose_shortcut(
         print_message(f"model.input=auto: {chosen.model.input}")
     if _is_open(config):
         print_message(f"data.periods=auto: {periods or 'none'}")
-    return ShortcutChoice(chosen, fits[periods] if shortcut == "linear" else None)
+    mse = errors[kind, periods][MSE.key] if shortcut == kind else None
+    return ShortcutChoice(chosen, fits[periods] if shortcut == "linear" else None, mse)
 
 
-def _in_time(choices: Sequence[tuple[Any, str]], deadline: float | None) -> Iterator[tuple[Any, str]]:
-    """Yields shortcuts with their periods, as long as a share of the time until the deadline lasts; the first in any case."""
-    begun = time.monotonic()
-    limit = math.inf if deadline is None else begun + _SHARE_OF_TIME * (deadline - begun)
+def _in_time(choices: Sequence[tuple[Any, str]], time: TimeForChoices) -> Iterator[tuple[Any, str]]:
+    """Yields shortcuts with their periods, as long as there is time; the first in any case."""
     for number, choice in enumerate(choices):
-        if number and agreement.broadcast_from_first(time.monotonic() > limit):
+        if number and time.is_over():
             names = [f"{kind} with data.periods={periods}" if periods else kind for kind, periods in choices[number:]]
             print_message(f"the time of --minutes is too short to try all shortcuts; left out: {', '.join(names)}")
             return

@@ -1,15 +1,20 @@
 """Runs on crops that are less than the receptive field: validation, evaluation and forecasts are made in tiles."""
 
+import time
+
 import numpy as np
 import pytest
 
 from stlight_jax import Forecaster
 from stlight_jax.data.load import check_config, open_test, open_training
+from stlight_jax.parallel.launchers import make_launcher
 from stlight_jax.runs.metrics_log import read_metrics
 from stlight_jax.scoring.evaluate import evaluate_workdir
 from stlight_jax.training import crop_choice
+from stlight_jax.training.crop_choice import choose_crop
 from stlight_jax.training.loop import train
 from stlight_jax.training.setup import TrainingSetup
+from stlight_jax.training.time_for_choices import TimeForChoices
 from tests.data.window_arrays import load
 
 pytestmark = pytest.mark.compiled_fast
@@ -89,6 +94,16 @@ def test_own_frames_are_cropped_if_they_are_large_and_move_and_tiles_show_the_mo
     assert setup.config.data.crop == crop
     assert setup.training.shape[1:3] == ((crop, crop) if crop else (height, 128))
     assert ("motion goes beyond tiles of 32 x 32" in capsys.readouterr().err) == (speed == 16)
+
+
+def test_crops_are_not_tried_when_the_time_for_choices_is_over(tmp_path, capsys):
+    drifting(tmp_path / "raw", 96, 128, 1)
+    config = load("frames", tmp_path / "raw", prepared=str(tmp_path / "kept"), clip="none", periods="")
+    config.model.update(hidden_dim=8, depth=6, patch_size=2, shortcut="flow", input="frames", in_channels=1, out_channels=1)
+    checked = check_config(config)
+    over = TimeForChoices(deadline=time.monotonic() - 100)
+    assert choose_crop(checked, *open_training(checked), make_launcher("pmap"), over).data.crop == 0
+    assert "the time of --minutes is too short to try crops" in capsys.readouterr().err
 
 
 def test_a_given_crop_and_many_windows_are_left_alone(tmp_path, monkeypatch):
