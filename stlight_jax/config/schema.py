@@ -36,6 +36,7 @@ class Key:
       least: The smallest value; None for no bound.
       above: A number that every value exceeds; None for no bound.
       below: A number that every value stays below; None for no bound, but whole numbers stay below 2**31.
+      special: A value outside these bounds that is permitted, too; None for none.
       resumable: Whether a run may be resumed with another value, since the key does not affect the course of training.
       recipe: Whether the key belongs to a training recipe, so that results with another value are not as published.
       used_if: A key of the same section and its value; the key has no effect otherwise. None if it always has one.
@@ -53,6 +54,7 @@ class Key:
     least: float | None = None
     above: float | None = None
     below: float | None = None
+    special: float | None = None
     resumable: bool = False
     recipe: bool = False
     used_if: tuple[str, str] | None = None
@@ -72,11 +74,12 @@ class Key:
 
     @property
     def range(self) -> str:
-        """The permitted values in words, such as "at least 0 and less than 1"; empty for no restriction."""
+        """The permitted values in words, such as "-1, or at least 0 and less than 1"; empty for no restriction."""
         if self.choices:
             return f"one of {', '.join(self.choices)}"
         bounds = (("at least", self.least), ("more than", self.above), ("less than", self.below))
-        return " and ".join(f"{words} {bound}" for words, bound in bounds if bound is not None)
+        special = "" if self.special is None else f"{self.special}, or "
+        return special + " and ".join(f"{words} {bound}" for words, bound in bounds if bound is not None)
 
     @property
     def permitted(self) -> str:
@@ -123,7 +126,8 @@ class Key:
 
     def _is_in_range(self, value: Any) -> bool:
         bounds = ((operator.ge, self.least), (operator.gt, self.above), (operator.lt, self.below))
-        return all(bound is None or (math.isfinite(value) and holds(value, bound)) for holds, bound in bounds)
+        is_within = all(bound is None or (math.isfinite(value) and holds(value, bound)) for holds, bound in bounds)
+        return is_within or value == self.special
 
 
 class Section:

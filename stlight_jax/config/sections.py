@@ -142,7 +142,7 @@ class TrainSection(Section, name="train"):
     least_gain: Annotated[float, Key(
         "Fraction by which the validation MSE must fall below that of the shortcut alone, before a checkpoint with a trained "
         "network is the best; -1 for 0.2 if the training data have fewer than three windows without overlap, else 0.",
-        least=-1, below=1, since="0.2", absent=0.0)] = 0.0
+        least=0, below=1, special=-1, since="0.2", absent=0.0)] = 0.0
     keep_checkpoints: Annotated[int, Key(
         "Newest checkpoints to keep beside the best; two, in case one is damaged.", least=2, resumable=True)] = 3
     log_every: Annotated[int, Key("Steps between lines in metrics.jsonl.", least=1, resumable=True)] = 25

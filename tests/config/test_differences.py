@@ -28,7 +28,7 @@ RECIPE = {
 }  # fmt: skip
 DATA_RECIPE = {"moving_mnist": {"data.sequences_per_epoch"}, "kth": {"data.stride"}, "frames": set()}
 SECTIONS = ("model", "optimizer", "train", "parallel", "evaluation", "profile", "data")
-# Another permitted value of each key whose value is text.
+# Another permitted value of each key whose value is text or can be special.
 OTHERS = {
     "model.depthwise": "native", "model.precision": "bfloat16", "model.dtype": "bfloat16", "model.rematerialise": "blocks",
     "optimizer.schedule": "cosine", "optimizer.batch_scaling": "sqrt", "parallel.batch_norm": "local",
@@ -36,7 +36,7 @@ OTHERS = {
     "model.shortcut": "last", "model.input": "changes",
     "train.loss": "huber", "data.channels": "rgb", "data.split": "time", "data.colour_order": "rgb",
     "evaluation.baselines": "inputs", "data.periods": "24", "data.transform": "sqrt", "data.clock": "day",
-    "data.clip": "0,inf",
+    "data.clip": "0,inf", "train.least_gain": 0.5,
 }  # fmt: skip
 
 

@@ -61,6 +61,9 @@ def test_keys_have_the_facts_of_their_fields():
         (TrainSection, {"epochs": True}, "train.epochs is True; it must be a whole number"),
         (TrainSection, {"epochs": 2**31}, "train.epochs is 2147483648; it must be less than 2**31"),
         (TrainSection, {"init_from": 3}, "train.init_from is 3; it must be text"),
+        (TrainSection, {"least_gain": -0.5}, "train.least_gain is -0.5; it must be -1, or at least 0 and less than 1"),
+        (TrainSection, {"least_gain": 1}, "train.least_gain is 1; it must be -1, or at least 0 and less than 1"),
+        (TrainSection, {"least_gain": math.nan}, "train.least_gain is nan; it must be -1, or at least 0 and less than 1"),
         (TrainSection, {"tensorboard": 1}, "train.tensorboard is 1; it must be True or False"),
         (TrainSection, {"ema_decay": "0.9"}, "train.ema_decay is '0.9'; it must be a number"),
         (OptimizerSection, {"eps": 0.0}, "optimizer.eps is 0.0; it must be more than 0"),
@@ -80,6 +83,10 @@ def test_impossible_values_are_refused_when_a_section_is_made(section, values, m
 def test_numbers_of_other_types_are_taken():
     assert TrainSection(epochs=np.int64(3), ema_decay=0).epochs == 3
     assert ToyData(low=math.nan, stride=np.int32(4)).stride == 4
+
+
+def test_a_special_value_and_values_within_the_bounds_are_taken():
+    assert [TrainSection(least_gain=gain).least_gain for gain in (-1, 0, 0.2, 0.99)] == [-1, 0, 0.2, 0.99]
 
 
 def test_a_value_without_bounds_may_be_anything_of_its_type():
