@@ -14,7 +14,7 @@ from ml_collections.config_flags import get_config_filename
 from stlight_jax.commands.command import Command
 from stlight_jax.commands.config_source import stored_description
 from stlight_jax.commands.network_flags import chosen_network, define_frame_size_flag, define_network_flags, network_to_count
-from stlight_jax.commands.shared_flags import check_exists, define_config_flag, define_value_range_flag
+from stlight_jax.commands.shared_flags import BEST, check_exists, define_config_flag, define_value_range_flag
 from stlight_jax.errors import InputError
 
 _OF_WEIGHTS = ("config", "key_map", "weights_key", "ignore_unexpected", "frame_size", "value_range")
@@ -42,7 +42,7 @@ def _define_flags(values: flags.FlagValues, arguments: Sequence[str]) -> None:
         values, "With --weights: LOW,HIGH, the stored values taken as 0 and 1; the run's or 0,255 by default."
     )
     define_network_flags(values)
-    text("checkpoint", "best", "With --workdir: best (lowest validation MSE), last, or a step.")
+    text("checkpoint", "best", f"With --workdir: {BEST}, last, or a step.")
     text("out", None, "Where to write: a new workdir, or with --workdir a file of PyTorch weights.", required=True)
 
 

@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from absl import flags
 
 from stlight_jax.commands.command import Command
-from stlight_jax.commands.shared_flags import check_exists, check_folder, define_process_flags, join_processes
+from stlight_jax.commands.shared_flags import BEST, check_exists, check_folder, define_process_flags, join_processes
 from stlight_jax.console.messages import print_message
 
 
 def _define_flags(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     text, integer = (functools.partial(define, flag_values=values) for define in (flags.DEFINE_string, flags.DEFINE_integer))
     text("workdir", None, "Folder of the run, as given to `stlight train`.", required=True)
-    text("checkpoint", "both", "Checkpoint: best (lowest validation MSE), last, both, or the number of a step.")
+    text("checkpoint", "both", f"Checkpoint: {BEST}, last, both, or the number of a step.")
     text("data_root", None, "Folder of the data, if they have moved since the training.")
     integer("horizon", None, "Number of frames to predict; evaluation.horizon of the config by default.", lower_bound=1)
     cycle = "Steps of a daily or weekly cycle that a baseline repeats, 0 for none; evaluation.cycle by default."

@@ -12,6 +12,7 @@ from absl import flags
 
 from stlight_jax.commands.command import Command
 from stlight_jax.commands.network_flags import chosen_network, define_network_flags
+from stlight_jax.commands.shared_flags import BEST
 from stlight_jax.errors import InputError
 from stlight_jax.inference.shipped_networks import ONNX_SUFFIX, SUFFIX
 
@@ -19,7 +20,7 @@ from stlight_jax.inference.shipped_networks import ONNX_SUFFIX, SUFFIX
 def _define_flags(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     text = functools.partial(flags.DEFINE_string, flag_values=values)
     define_network_flags(values)
-    text("checkpoint", "best", "Checkpoint of a run: best (lowest validation MSE), last, or a step.")
+    text("checkpoint", "best", f"Checkpoint of a run: {BEST}, last, or a step.")
     text("out", None, f"File to write; its name ends in {SUFFIX}, or in {ONNX_SUFFIX} with --format=onnx.", required=True)
     flags.DEFINE_enum("format", "stlight", ["stlight", "onnx"], "Format of the file.", values)
     flags.DEFINE_enum("dtype", None, ["float32", "bfloat16"], "Type of the activations; model.dtype by default.", values)

@@ -17,7 +17,7 @@ from absl import flags
 
 from stlight_jax.commands.command import Command
 from stlight_jax.commands.network_flags import chosen_network, define_network_flags
-from stlight_jax.commands.shared_flags import check_exists, define_value_range_flag, parse_fill_value
+from stlight_jax.commands.shared_flags import BEST, check_exists, define_value_range_flag, parse_fill_value
 from stlight_jax.errors import InputError
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def _define_flags(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     )
     # the network
     define_network_flags(values)
-    text("checkpoint", "best", "Checkpoint of a run: best (lowest validation MSE), last, or a step.")
+    text("checkpoint", "best", f"Checkpoint of a run: {BEST}, last, or a step.")
     choice("rollout", "blocks", ["blocks", "frames"], "Feed back whole forecasts or frames, beyond the network's horizon.")
     integer("tile", None, "Side in pixels of the tiles of a frame, 0 for whole frames; data.crop of the run by default.")
     integer("overlap", None, "Pixels that neighbouring tiles share.")

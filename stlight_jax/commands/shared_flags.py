@@ -14,6 +14,7 @@ from ml_collections import config_flags
 from stlight_jax.commands.config_source import ConfigParser
 from stlight_jax.errors import InputError
 
+BEST = "best (lowest validation MSE; see train.least_gain)"  # for help texts of flags that choose a checkpoint
 _HELP = (
     "The config: the name of a shipped one with a size, such as moving_mnist:L, the path of a file, such as ./mine.py:L, or a "
     "run, whose config is taken. --config.SECTION.KEY=VALUE replaces the value of one key; stlight config lists all keys."

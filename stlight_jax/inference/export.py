@@ -131,7 +131,7 @@ def export_file(
       network: Folder of a run or of a checkpoint, or the name of a shipped network.
       out: The file to write; its name ends in .stlight or .onnx.
       file_format: Format of the file.
-      checkpoint: Checkpoint of a run: "best" (lowest validation MSE), "last" or a step.
+      checkpoint: Checkpoint of a run: "best" (lowest validation MSE; see `train.least_gain`), "last" or a step.
       dtype: Type of the activations; None for the config's. An ONNX file computes in float32.
       input_dtype: Type of the frames that an ONNX file takes.
       overwrite: Whether to replace the file if it exists.

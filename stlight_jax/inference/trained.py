@@ -51,7 +51,7 @@ def load(path: epath.PathLike, which: str = "best") -> TrainedModel:
     Args:
       path: A workdir, the folder of one of its checkpoints, a `.stlight` file, or the name of a shipped network; the name has
         precedence over a folder of the same name ("./tiny" is the folder).
-      which: Checkpoint of a workdir: "best" (lowest validation MSE), "last" or a step.
+      which: Checkpoint of a workdir: "best" (lowest validation MSE; see `train.least_gain`), "last" or a step.
 
     Raises:
       InputError: The network does not exist, is damaged, or was written by an unknown version.

@@ -30,7 +30,7 @@ class CheckpointWriter:
 
     Args:
       directory: Folder of the checkpoints; each gets a subfolder.
-      keep: Number of newest checkpoints to keep, in addition to the one with the lowest validation MSE. The others are
+      keep: Number of newest checkpoints to keep, in addition to the one with the lowest score. The others are
         deleted when the newest is sealed.
       lock: Lock of the workdir; checked before every seal and deletion, because a process that was paused during a save may
         have lost it.

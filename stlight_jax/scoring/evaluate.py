@@ -65,7 +65,8 @@ def evaluate_workdir(
 
     Args:
       workdir: folder of a run.
-      which: "both" (best and last), "best" (lowest validation MSE), "last" or a step. Pictures show the first one.
+      which: "both" (best and last), "best" (lowest validation MSE; see `train.least_gain`), "last" or a step. Pictures show the
+        first one.
       data_root: folder of the data, if they have moved since training.
       horizon: frames to predict, instead of the config's `evaluation.horizon`.
       cycle: sampling steps of a cycle, instead of the config's `evaluation.cycle`.
