@@ -4,6 +4,7 @@ import hashlib
 import importlib
 import json
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,18 +13,19 @@ from etils import epath
 from stlight_jax.console.messages import one_line
 from stlight_jax.errors import InputError
 from stlight_jax.inference.trained_model import OnnxProgram, TrainedModel, described_network
+from stlight_jax.model.stlight_config import STLightConfig
 from stlight_jax.storage import paths
 
 NETWORK_INPUT, NETWORK_OUTPUT = "network_input", "network_output"  # in the network's range, NaN where values are missing
 
 
-def require_packages() -> None:
-    """Checks that the packages of the extra `onnx` are installed.
+def require_packages(packages: Sequence[str] = ("onnx", "onnxruntime")) -> None:
+    """Checks that packages of the extra `onnx` are installed.
 
     Raises:
       InputError: One of them is not.
     """
-    for package in ("onnx", "onnxruntime"):
+    for package in packages:
         try:
             importlib.import_module(package)
         except ImportError:
@@ -55,6 +57,28 @@ def load(
         )
     require_packages()
     import onnx
+
+    model, config, description = _read(path)
+    part = onnx.utils.Extractor(model).extract_model([NETWORK_INPUT], [NETWORK_OUTPUT])
+    return TrainedModel(config, {}, description, str(path), OnnxProgram(part.SerializeToString()))
+
+
+def read_description(path: epath.PathLike) -> dict[str, Any]:
+    """Returns the description of the network of an ONNX file, see `TrainedModel`, without ONNX Runtime.
+
+    Args:
+      path: The file.
+
+    Raises:
+      InputError: As for `load`.
+    """
+    return _read(path)[2]
+
+
+def _read(path: epath.PathLike) -> tuple[Any, STLightConfig, dict[str, Any]]:
+    """Returns the `onnx.ModelProto` of a file, its network and the network's description."""
+    require_packages(["onnx"])
+    import onnx
     from google.protobuf.message import DecodeError
 
     paths.connect(path)
@@ -77,8 +101,7 @@ def load(
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path} is damaged: its description is incomplete ({one_line(error)}); get a complete copy") from None
-    part = onnx.utils.Extractor(model).extract_model([NETWORK_INPUT], [NETWORK_OUTPUT])
-    return TrainedModel(config, {}, description, str(path), OnnxProgram(part.SerializeToString()))
+    return model, config, description
 
 
 def graph_digest(model: Any) -> str:

@@ -77,7 +77,7 @@ def describe(path: epath.PathLike, which: str = "best") -> dict[str, Any]:
     """
     found = _find(path, which)
     if found.suffix == ONNX_SUFFIX:
-        return onnx_file.load(found).description
+        return onnx_file.read_description(found)
     return _read(found, str(path)).description if found.suffix == SUFFIX else _checkpoint(found, which)[2]
 
 

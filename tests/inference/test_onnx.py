@@ -245,6 +245,10 @@ def test_other_files_are_refused(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(InputError, match="onnxruntime is not installed; an ONNX file needs pip install"):
         onnx_file.load(folder / "model.onnx")
+    assert trained.describe(folder / "model.onnx")["frame_size"] == [8, 12]  # which no program needs
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(InputError, match="onnx is not installed; an ONNX file needs pip install"):
+        trained.describe(folder / "model.onnx")
 
 
 def test_commands_write_a_file_and_predict_with_it(tmp_path):
