@@ -2,8 +2,10 @@
 
 import dataclasses
 import datetime
+import functools
 import statistics
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 import jax
@@ -13,10 +15,11 @@ from jax import export
 
 from stlight_jax.console.messages import print_message
 from stlight_jax.console.text_table import text_table
+from stlight_jax.data.formats.value_conversion import to_dtype
 from stlight_jax.errors import InputError
 from stlight_jax.inference import trained
 from stlight_jax.inference.forecaster import Forecaster
-from stlight_jax.inference.onnx_file import require_packages
+from stlight_jax.inference.onnx_file import OnnxGraph, require_packages
 from stlight_jax.inference.predictor import make_predict
 from stlight_jax.inference.shipped_networks import ONNX_SUFFIX, SUFFIX
 from stlight_jax.inference.trained_model import ExportedProgram, TrainedModel
@@ -80,7 +83,9 @@ def export_model(model: TrainedModel, platforms: tuple[str, ...] = PLATFORMS) ->
 
 
 def compare_with_live(model: TrainedModel, path: epath.Path) -> str:
-    """Compares size, predictions and speed of an exported file with those of the live network.
+    """Compares size, predictions and speed of an exported file with those of the live network, all in the data's units.
+
+    An ONNX file is run whole, by ONNX Runtime alone, so that its scaling is compared, too.
 
     Args:
       model: The live network.
@@ -89,26 +94,33 @@ def compare_with_live(model: TrainedModel, path: epath.Path) -> str:
     Returns:
       A table.
     """
-    forecasters = {"live, weights": Forecaster(model), "file": Forecaster.load(path)}
+    live, graph = Forecaster(model), OnnxGraph(path, model.config) if path.suffix == ONNX_SUFFIX else None
     height, width = model.description.get("frame_size") or (64, 64)
-    of_file = forecasters["file"]
-    shape = (1, of_file.frames_needed(), height, width, of_file.channels)
-    unit = np.random.default_rng(0).random(shape, np.float32)
-    frames = of_file.scaling.for_channels(of_file.channels).from_network(unit)
+    shape = (1, len(live.history()) + model.config.in_frames, height, width, live.channels)
+    frames = live.scaling.for_channels(live.channels).from_network(np.random.default_rng(0).random(shape, np.float32))
+    if graph is not None:
+        frames = to_dtype(frames, graph.dtype, None)
     times = np.datetime64("2000-01-01T00") + np.arange(shape[1])
+    settings: dict[str, Any] = {"dtype": "float32", "history_first": True, "survey": False, "times": times}
+    predict: dict[str, Callable[[], np.ndarray]] = {"live, weights": functools.partial(live, frames, **settings)}
+    if graph is None:
+        predict["file"] = functools.partial(Forecaster.load(path), frames, **settings)
+    else:
+        covariates = None if live.covariates is None else live.covariates.at(times, height, width)[None]
+        predict["file"] = functools.partial(graph, frames, covariates)
+    expected, exported = (np.nan_to_num(function()) for function in predict.values())  # compiles, too
     # In the network's range, where 1e-6 means the same for grey levels and for kelvins.
     span = np.max(np.subtract(model.scaling.high, model.scaling.low))
-    live, exported = (forecaster(frames, dtype="float32", times=times) for forecaster in forecasters.values())  # compiles, too
-    seconds: dict[str, list[float]] = {name: [] for name in forecasters}
+    seconds: dict[str, list[float]] = {name: [] for name in predict}
     for _ in range(_REPETITIONS):  # in turns, because the machine may do other work as well
-        for name, forecaster in forecasters.items():
+        for name, function in predict.items():
             begin = time.perf_counter()
-            forecaster(frames, times=times)
+            function()
             seconds[name].append(time.perf_counter() - begin)
     weights = sum(np.asarray(value).nbytes for value in jax.tree.leaves(model.variables))
-    differences = "", f"{np.abs(live - exported).max() / span:.1e}"
+    differences = "", f"{np.abs(expected - exported).max() / span:.1e}"
     rows = []
-    for name, size, difference in zip(forecasters, (weights, len(path.read_bytes())), differences, strict=True):
+    for name, size, difference in zip(predict, (weights, len(path.read_bytes())), differences, strict=True):
         low, middle, high = (1e3 * value for value in statistics.quantiles(seconds[name]))
         rows.append((name, f"{size / 1e6:.2f}", f"{middle:.1f}", f"{low:.1f} to {high:.1f}", difference))
     title = f"one sequence of {height} x {width} frames, on {jax.local_devices()[0].device_kind}"

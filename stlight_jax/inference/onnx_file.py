@@ -13,6 +13,7 @@ from etils import epath
 from stlight_jax.console.messages import one_line
 from stlight_jax.errors import InputError
 from stlight_jax.inference.trained_model import OnnxProgram, TrainedModel, described_network
+from stlight_jax.model.context import plan_context
 from stlight_jax.model.stlight_config import STLightConfig
 from stlight_jax.storage import paths
 
@@ -107,6 +108,44 @@ def _read(path: epath.PathLike) -> tuple[Any, STLightConfig, dict[str, Any]]:
 def graph_digest(model: Any) -> str:
     """Returns the SHA-256 of the graph of an `onnx.ModelProto`."""
     return hashlib.sha256(model.graph.SerializeToString(deterministic=True)).hexdigest()
+
+
+class OnnxGraph:
+    """Runs a whole file as other programs do: frames and predictions are in the data's units.
+
+    Args:
+      path: The file.
+      config: The network.
+
+    Attributes:
+      dtype: Type of the frames that the file takes.
+    """
+
+    def __init__(self, path: epath.Path, config: STLightConfig):
+        import onnxruntime
+
+        self._session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
+        self._plan, self._context_frames = plan_context(config, config.out_frames), config.context_frames
+        is_float = self._session.get_inputs()[0].type == "tensor(float)"
+        self.dtype = np.dtype(np.float32 if is_float else np.uint8)
+
+    def __call__(self, frames: np.ndarray, covariates: np.ndarray | None) -> np.ndarray:
+        """Predicts T' frames.
+
+        Args:
+          frames: `[b, history + T, h, w, c]`.
+          covariates: float32 `[b, history + T, h, w, n]`; None if the network has none.
+
+        Returns:
+          float32 `[b, T', h, w, c']`.
+        """
+        count, seen = self._context_frames, list(self._plan.passes[0])
+        inputs = {"frames": frames[:, seen[count:]]}
+        if count:
+            inputs["context"] = frames[:, seen[:count]]
+        if covariates is not None:
+            inputs["covariates"] = covariates[:, seen]
+        return self._session.run(["predictions"], inputs)[0]
 
 
 class OnnxSession:

@@ -51,7 +51,8 @@ def make_onnx(model: TrainedModel, input_dtype: InputType = "float32") -> bytes:
       The content of the file.
 
     Raises:
-      InputError: The network has the shortcut `flow`, or more weights than a file can hold.
+      InputError: The network has the shortcut `flow`, or more weights than a file can hold; or its input can be missing, and
+        `input_dtype` has no mark for that.
     """
     config = dataclasses.replace(model.config, dtype="float32")
     if config.shortcut == "flow":
@@ -59,6 +60,8 @@ def make_onnx(model: TrainedModel, input_dtype: InputType = "float32") -> bytes:
             f"{model.source} has model.shortcut=flow, which --format=onnx does not export; expected none, last or linear: "
             "predict from the run itself, or train with model.shortcut=linear"
         )
+    if input_dtype == "uint8":
+        _check_mark(model)
     description = {
         "stlight_jax": __version__,
         "format": FORMAT,
@@ -96,6 +99,25 @@ def make_onnx(model: TrainedModel, input_dtype: InputType = "float32") -> bytes:
     return made.SerializeToString()
 
 
+def _check_mark(model: TrainedModel) -> None:
+    """Refuses uint8 for a network whose input can be missing, if no fill value of its data is a uint8."""
+    if _byte_mark(model) is not None or not (model.scaling.missing or model.config.periods):
+        return
+    cause = (
+        "sees earlier frames (data.periods), any of which" if model.config.periods else "was trained on values of which some"
+    )
+    raise InputError(
+        f"--input_dtype is uint8, and {model.source} {cause} can be missing; expected data with a fill value of 0 to 255 "
+        "(data.fill_value) to mark them: leave --input_dtype out, in float32 NaN marks them"
+    )
+
+
+def _byte_mark(model: TrainedModel) -> float | None:
+    """Returns the fill value of a network's data if it is a uint8; else None."""
+    fill = model.data_scaling.fill
+    return fill if fill in range(256) else None
+
+
 def _described(name: str, frames: int, channels: int, text: str, dtype: int = TensorProto.FLOAT) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, dtype, ["batch", frames, "height", "width", channels], text)
 
@@ -109,7 +131,9 @@ def _scaled_input(nodes: GraphNodes, model: TrainedModel, input_dtype: InputType
     config, count = model.config, model.scaling.covariates
     scaling, channels = model.data_scaling.for_channels(config.in_channels - count), config.in_channels - count
     dtype = TensorProto.FLOAT if input_dtype == "float32" else TensorProto.UINT8
-    text = "in the data's units" + (", NaN where missing" if input_dtype == "float32" else "")
+    mark = _byte_mark(model)
+    marked = "NaN" if input_dtype == "float32" else "" if mark is None else f"{mark:g}"
+    text = "in the data's units" + (f", {marked} where missing" if marked else "")
     inputs = [_described("frames", config.in_frames, channels, f"input frames {text}", dtype)]
     given = "frames"
     if config.periods:
@@ -118,11 +142,11 @@ def _scaled_input(nodes: GraphNodes, model: TrainedModel, input_dtype: InputType
         inputs.append(_described("context", config.context_frames, channels, text, dtype))
         given = nodes.add("Concat", "context", "frames", axis=1)
     values = nodes.cast(given, TensorProto.FLOAT) if input_dtype == "uint8" else given
-    missing, fill = "", scaling.fill
+    missing = ""
     if input_dtype == "float32":
         missing = nodes.add("Or", nodes.add("IsNaN", given), nodes.add("IsInf", given))
-    elif fill is not None and fill in range(256):
-        missing = nodes.add("Equal", given, nodes.constant(fill, np.uint8))
+    elif mark is not None:
+        missing = nodes.add("Equal", given, nodes.constant(mark, np.uint8))
     seen, lost = _to_network(nodes, values, scaling), ""
     if missing:
         seen = nodes.add("Where", missing, nodes.constant(np.nan), seen)

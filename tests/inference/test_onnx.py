@@ -9,11 +9,12 @@ import sys
 import jax
 import numpy as np
 import pytest
+from etils import epath
 
 from stlight_jax import Forecaster, InputError, STLightConfig
 from stlight_jax.data.covariates import Covariates
 from stlight_jax.data.scaling import Scaling
-from stlight_jax.inference import trained
+from stlight_jax.inference import export, trained
 from stlight_jax.inference.trained_model import TrainedModel
 from stlight_jax.model.context import context_times, plan_context
 from tests.commands import run
@@ -158,15 +159,41 @@ def test_the_clock_and_static_fields_are_an_input_in_the_networks_range():
     np.testing.assert_allclose(found / 10, live / 10, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("fill", [None, 255.0, 65535.0])
-def test_bytes_are_taken_in_the_datas_units(grey, fill):
-    scaling = {**grey.description["scaling"], "missing": fill is not None, "fill": fill}
-    model = dataclasses.replace(grey, description={**grey.description, "scaling": scaling})
+def with_fill(model, fill, missing):
+    scaling = {**model.description["scaling"], "missing": missing, "fill": fill}
+    return dataclasses.replace(model, description={**model.description, "scaling": scaling})
+
+
+@pytest.mark.parametrize(("fill", "missing"), [(None, False), (255.0, True), (65535.0, False)])
+def test_bytes_are_taken_in_the_datas_units(grey, fill, missing):
+    model = with_fill(grey, fill, missing)
     frames = np.random.default_rng(0).integers(0, 255, (2, 3, 7, 9, 1), np.uint8)
     frames[:, :, 2, 2] = 255
     live = Forecaster(model)(frames, dtype="float32")
     assert np.isnan(live).any() == (fill == 255)
     found = by_runtime(onnx_graph.make_onnx(model, "uint8"), frames=frames)
+    np.testing.assert_allclose(found / 255, live / 255, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("fill", [None, -1.0, 65535.0])
+def test_bytes_without_a_mark_are_refused_where_values_can_be_missing(grey, fill):
+    message = "--input_dtype is uint8, and {} can be missing; expected data with a fill value of 0 to 255"
+    gaps = message.format("the grey network was trained on values of which some")
+    with pytest.raises(InputError, match=gaps):
+        onnx_graph.make_onnx(with_fill(grey, fill, missing=True), "uint8")
+    earlier = message.format(r"the small network sees earlier frames .data.periods., any of which")
+    with pytest.raises(InputError, match=earlier):
+        onnx_graph.make_onnx(with_fill(network(periods=(6,)), fill, missing=False), "uint8")
+
+
+def test_bytes_mark_missing_earlier_frames_by_the_fill_value():
+    scaling = Scaling("uint8", (0.0,), (255.0,), missing=True, fill=255.0, filling=(0.25,))
+    model = network(scaling, shortcut="linear", periods=(6,))
+    forecaster = Forecaster(model)
+    frames = np.random.default_rng(0).integers(0, 255, (2, 3, 8, 6, 1), np.uint8)
+    live = forecaster(frames, dtype="float32")  # no frame of the history is known
+    context = np.full((2, model.config.context_frames, 8, 6, 1), 255, np.uint8)
+    found = by_runtime(onnx_graph.make_onnx(model, "uint8"), context=context, frames=frames)
     np.testing.assert_allclose(found / 255, live / 255, rtol=0, atol=1e-5)
 
 
@@ -249,6 +276,49 @@ def test_other_files_are_refused(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(InputError, match="onnx is not installed; an ONNX file needs pip install"):
         trained.describe(folder / "model.onnx")
+
+
+def difference(model, content, folder):
+    """The largest difference in the table of `export`, as a fraction of the trained range."""
+    (folder / "compared.onnx").write_bytes(content)
+    table = export.compare_with_live(model, epath.Path(folder / "compared.onnx"))
+    (row,) = [line for line in table.splitlines() if line.startswith("│ file")]
+    return float(row.split("│")[-2])
+
+
+def of_clock_and_periods():
+    config = dataclasses.replace(network(periods=(2, 6)).config, in_channels=3, covariates=2, shortcut="linear")
+    scaling = Scaling("float32", (200.0,), (300.0,), filling=(0.5,) * 3, covariates=2)
+    description = {"scaling": scaling.as_json(), "covariates": Covariates(("day",)).as_json(), "frame_size": [8, 6]}
+    return TrainedModel(config, trained_variables(config), description, "clock and periods")
+
+
+@pytest.mark.parametrize(
+    "model",
+    [network(), network(RAIN, shortcut="last"), of_clock_and_periods()],
+    ids=["kelvins", "logarithms", "clock and periods"],
+)
+def test_the_table_compares_files_from_units_to_units(model, tmp_path):
+    content = onnx_graph.make_onnx(model)
+    assert difference(model, content, tmp_path) < 1e-5
+    for end in ("input", "output"):  # a hundredth of the range too low
+        scaled = onnx.load_model_from_string(content)
+        nodes = scaled.graph.node
+        if end == "input":
+            nodes.insert(0, onnx.helper.make_node("Sub", ["frames", "wrong"], ["lower"]))
+            for node in list(nodes)[1:]:
+                node.input[:] = ["lower" if name == "frames" else name for name in node.input]
+        else:
+            (last,) = [node for node in nodes if "predictions" in node.output]
+            last.output[:] = ["higher"]
+            nodes.append(onnx.helper.make_node("Sub", ["higher", "wrong"], ["predictions"]))
+        wrong = np.float32((model.scaling.high[0] - model.scaling.low[0]) / 100)
+        scaled.graph.initializer.append(onnx.numpy_helper.from_array(wrong, "wrong"))
+        assert difference(model, scaled.SerializeToString(), tmp_path) > 1e-3
+
+
+def test_the_table_compares_files_of_bytes(grey, tmp_path):
+    assert difference(grey, onnx_graph.make_onnx(grey, "uint8"), tmp_path) < 1e-5
 
 
 def test_commands_write_a_file_and_predict_with_it(tmp_path):
