@@ -1,5 +1,6 @@
 """Both launchers on 1, 2, 4 and 8 devices: one course of training, one reduction of gradients, nothing gathered."""
 
+import dataclasses
 import functools
 import re
 
@@ -10,10 +11,12 @@ import pytest
 from stlight_jax import InputError, STLight, STLightConfig
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.evaluation.eval_steps import make_eval_step
+from stlight_jax.model.ops import batch_norm, cpu_kernels
 from stlight_jax.parallel.launchers import AXIS, LAUNCHERS, make_launcher
 from stlight_jax.training.schedule import Hyperparameters
 from stlight_jax.training.state import create_state, make_optimizer
 from stlight_jax.training.step import make_train_step
+from tests.networks import trained_variables
 from tests.training.test_step import optimizer_config
 
 CONFIG = STLightConfig(
@@ -93,6 +96,23 @@ def test_the_compiled_step_reduces_gradients_once_and_gathers_nothing(name, ema_
     (of_gradients,) = [line for line in reductions if line not in of_statistics]
     entries = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     assert f"= f32[{entries + 1}]" in of_gradients  # and the loss
+
+
+@pytest.mark.parametrize("name", LAUNCHERS)
+def test_devices_with_the_kernel_of_all_blocks_predict_what_the_layers_predict(name):
+    if reason := cpu_kernels.why_unavailable():
+        pytest.skip(reason)
+    config = dataclasses.replace(CONFIG, hidden_dim=32)  # the least width of the kernel
+    variables, model = trained_variables(config), STLight(config)
+    inputs = np.random.default_rng(0).random((8, 3, 16, 16, 1), np.float32)
+    launcher = make_launcher(name, jax.devices()[:4])
+    step = launcher.compile_eval_step(
+        lambda variables, frames: model.clone(folded=True).apply(batch_norm.fold(variables), frames)
+    )
+    given = launcher.replicate(variables), launcher.split(inputs)
+    assert "stlight_mixers_float32" in step.lower(*given).compile().as_text()
+    by_layers = np.asarray(model.apply(variables, inputs))
+    np.testing.assert_allclose(launcher.join(step(*given)), by_layers, rtol=0, atol=1e-5 * np.ptp(by_layers))
 
 
 def test_an_unknown_launcher_is_refused():
