@@ -12,42 +12,15 @@
 #include <vector>
 
 #include "cpu_convolution.h"
+#include "cpu_gelu.h"
 #include "cpu_threads.h"
 #include "cpu_vectors.h"
 #include "xla/ffi/api/ffi.h"
-
-#if defined(__AVX512BF16__)
-#include <immintrin.h>
-#endif
 
 namespace ffi = xla::ffi;
 
 namespace stlight {
 namespace {
-
-// x * Phi(x), with the error of rounding Phi to float32.
-//
-// Phi(-|x|) = erfc(|x| / sqrt(2)) / 2 = exp(-|x| * p(|x|)) / 2. The polynomial was fitted to -log(erfc(a / sqrt(2))) / a
-// for a from 0 to 9 by reweighted least squares, so that Phi is off by less than 2e-8.
-inline Vector Gelu(Vector x) {
-  constexpr float p[] = {7.97885418e-1f, 3.18298906e-1f, 3.63822319e-2f,  -4.87383688e-3f, 5.78013787e-5f,
-                         1.60418684e-4f, -4.14819988e-5f, 5.30820671e-6f, -3.54491931e-7f, 9.75263781e-9f};
-  const Vector magnitude = x < 0.0f ? -x : x;
-  const Vector a = magnitude > 9.0f ? Broadcast(9.0f) : magnitude;
-  Vector sum = Broadcast(p[9]);
-  for (int i = 8; i >= 0; --i) sum = sum * a + p[i];
-  const Vector exponent = -(a * sum);  // from -45 to 0
-  // exp(exponent) = 2**k * exp(r): adding 1.5 * 2**23 rounds, and leaves k in the lowest bits.
-  const Vector shifted = exponent * 1.44269504f + 12582912.0f;
-  const Vector k = shifted - 12582912.0f;
-  const Vector r = (exponent - k * 0.693359375f) - k * -2.12194440e-4f;
-  constexpr float e[] = {1.0f, 1.0f, 1.0f / 2, 1.0f / 6, 1.0f / 24, 1.0f / 120, 1.0f / 720};
-  Vector power = Broadcast(e[6]);
-  for (int i = 5; i >= 0; --i) power = power * r + e[i];
-  const IntVector scaled = (IntVector)power + ((IntVector)shifted << 23);
-  const Vector tail = (Vector)scaled * 0.5f;
-  return x * (x < 0.0f ? tail : 1.0f - tail);
-}
 
 struct Weights {
   const float *near, *near_bias, *far, *far_bias, *spatial_factor, *spatial_summand;
@@ -55,7 +28,7 @@ struct Weights {
 };
 
 // What a task of the spatial phase needs: the images `x` and `y`, and its channels of one image, of which the near
-// convolution's rows are in `ring`, [rows, width, vectors, lanes], a row at its number modulo `rows`.
+// convolution's rows are in `ring`, [vectors, rows, width, lanes], a row at its number modulo `rows`.
 template <typename T>
 struct Strip {
   const Shape &near, &far;
@@ -66,8 +39,7 @@ struct Strip {
   std::vector<float> near_weights, far_weights, ring;
   int64_t rows;
 
-  int64_t lanes() const { return vectors * kLanes; }
-  float* ring_row(int64_t row) { return ring.data() + row % rows * far.width * lanes(); }
+  float* ring_row(int64_t vector, int64_t row) { return ring.data() + (vector * rows + row % rows) * far.width * kLanes; }
 };
 
 // A row of the near convolution.
@@ -77,11 +49,11 @@ void NearRow(Strip<T>& strip, int64_t row) {
   for (int64_t vector = 0; vector < strip.vectors; ++vector) {
     const int64_t channel = s.first_channel(strip.begin + vector);
     const T* image = strip.x + s.pixel(strip.image, 0, 0) + channel;
-    float* to = strip.ring_row(row) + vector * kLanes;
+    float* to = strip.ring_row(vector, row);
     const float* weights = strip.near_weights.data() + vector * s.taps() * kLanes;
     const Vector bias = Load(strip.w.near_bias + channel);
     const auto row_at = [&](int64_t from) { return image + from * s.width * s.channels; };
-    const auto finish = [&](int64_t column, Vector sum) { Store(to + column * strip.lanes(), sum + bias); };
+    const auto finish = [&](int64_t column, Vector sum) { Store(to + column * kLanes, sum + bias); };
     ForEachRun(s, [&](auto run, int64_t column, int64_t count) {
       ConvolveRun<width, decltype(run)::value>(s, row_at, s.channels, weights, row, column, count, finish);
     });
@@ -99,13 +71,13 @@ void FarRow(Strip<T>& strip, int64_t row) {
     const float* weights = strip.far_weights.data() + vector * s.taps() * kLanes;
     const Vector bias = Load(strip.w.far_bias + channel), factor = Load(strip.w.spatial_factor + channel);
     const Vector summand = Load(strip.w.spatial_summand + channel);
-    const auto row_at = [&](int64_t from) { return strip.ring_row(from) + vector * kLanes; };
+    const auto row_at = [&](int64_t from) { return strip.ring_row(vector, from); };
     const auto finish = [&](int64_t column, Vector sum) {
       const int64_t at = column * s.channels;
       Store(to + at, Load(residual + at) + (Gelu(sum + bias) * factor + summand));
     };
     ForEachRun(s, [&](auto run, int64_t column, int64_t count) {
-      ConvolveRun<width, decltype(run)::value>(s, row_at, strip.lanes(), weights, row, column, count, finish);
+      ConvolveRun<width, decltype(run)::value>(s, row_at, kLanes, weights, row, column, count, finish);
     });
   }
 }
@@ -120,7 +92,7 @@ void Spatial(const Shape& near, const Shape& far, Row<T> near_row, Row<T> far_ro
   const int64_t reach = far.kernel_height / 2 * far.dilation;
   Strip<T> strip{near, far, w, x, y, image, begin, end - begin, WeightsOfBlock(near, w.near, begin, end, false),
               WeightsOfBlock(far, w.far, begin, end, false), {}, std::min(2 * reach + 1, far.height)};
-  strip.ring.resize(strip.rows * far.width * strip.lanes());
+  strip.ring.resize(strip.vectors * strip.rows * far.width * kLanes);
   for (int64_t row = 0, known = 0; row < far.height; ++row) {
     for (; known < std::min(row + reach + 1, far.height); ++known) near_row(strip, known);
     far_row(strip, row);

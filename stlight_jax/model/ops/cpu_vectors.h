@@ -6,6 +6,10 @@
 #include <type_traits>
 #include <utility>
 
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
+
 namespace stlight {
 
 #if defined(__AVX512F__)
@@ -43,9 +47,13 @@ inline Vector Load(const BFloat16* from) {
 }
 // Rounds to nearest, ties to even; NaN stays NaN.
 inline void Store(BFloat16* to, Vector value) {
+#if defined(__AVX512BF16__)
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), (__m256i)_mm512_cvtneps_pbh((__m512)value));
+#else
   const BitVector bits = (BitVector)value;
   const BitVector rounded = value == value ? bits + 0x7fff + (bits >> 16 & 1) : bits | 0x400000;
   *reinterpret_cast<HalfVector*>(to) = __builtin_convertvector(rounded >> 16, HalfVector);
+#endif
 }
 
 // Calls f(0), ..., f(n - 1) with compile-time constants: arrays indexed by them live in registers.
