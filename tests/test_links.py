@@ -1,4 +1,4 @@
-"""Links between Markdown files, and the length of the README. `make docs` checks the links within docs/ as well."""
+"""Links between Markdown files, and the length of lines and of the README. `make docs` checks links within docs/ as well."""
 
 import re
 
@@ -35,6 +35,14 @@ def test_no_line_of_a_paragraph_is_a_comment_or_a_list_by_accident(path):
     assert not re.findall(
         r"^ {0,3}(?:%|0+\. ).*$", re.sub(r"^```.*?^```", "", path.read_text(), flags=re.DOTALL | re.MULTILINE), re.MULTILINE
     )
+
+
+@pytest.mark.parametrize("path", [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")], ids=lambda path: path.stem)
+def test_lines_of_text_have_at_most_120_characters(path):
+    text = re.sub(r"^```.*?^```", "", path.read_text(), flags=re.DOTALL | re.MULTILINE)
+    lines = [line for line in text.splitlines() if not re.match(r"\||\[?!\[|<", line)]
+    if path.stem != "study":  # written by benchmarks/study/page.py
+        assert [line for line in lines if len(line) > 120] == []
 
 
 def test_the_readme_is_short():

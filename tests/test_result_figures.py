@@ -52,18 +52,19 @@ def number(text):
 
 @pytest.mark.parametrize(("row", "size", "phase"), [
     ("training step, d 256, depth 16, batch 4", "d256", "train"),
-    ("prediction, batch 4", "d256", "throughput"),
-    ("prediction, batch 1", "d256", "latency"),
+    ("prediction, d 256, depth 16, batch 4", "d256", "throughput"),
+    ("prediction, d 256, depth 16, batch 1", "d256", "latency"),
     ("training step, `XS` (d 800, depth 16), batch 2", "XS", "train"),
-    ("prediction, batch 2", "XS", "throughput"),
-    ("prediction, batch 1", "XS", "latency"),
+    ("prediction, `XS` (d 800, depth 16), batch 2", "XS", "throughput"),
+    ("prediction, `XS` (d 800, depth 16), batch 1", "XS", "latency"),
 ])  # fmt: skip
 def test_speeds_are_recorded_medians(row, size, phase):
     summary = json.loads((ROOT / "benchmarks" / "results" / "speed" / f"speed_{size}.json").read_text())["summary"]
     medians = {mode: 1000 * figures["median"] for mode, figures in summary["seconds"][phase].items()}
     torch = min(value for mode, value in medians.items() if mode.startswith("torch:"))
-    ours, best, ratio = map(number, cells("docs/explanation/speed.md", row)[size == "XS" and phase == "latency"][1:4])
-    assert (ours, best) == (round(medians["jax:auto"]), round(torch))
+    ((_, *shown),) = cells("docs/explanation/speed.md", row)
+    ours, best, ratio = map(number, shown[:3])
+    assert (round(ours), round(best)) == (round(medians["jax:auto"]), round(torch))
     assert ratio == round(torch / medians["jax:auto"], 1)
 
 
@@ -91,6 +92,20 @@ def test_bounds_on_tpus_are_recorded_ones(row, program):
     assert {"memory": "main memory", "products": "matrix units"}[bound["limited_by"]] in least
 
 
+def test_the_agreement_with_pytorch_is_the_recorded_one():
+    page = (ROOT / "docs/tutorials/from_openstl_and_pytorch.md").read_text()
+    record = json.loads((ROOT / "benchmarks" / "results" / "parity" / "parity.json").read_text())
+    cases = record["cases"].values()
+    limit, predictions, gradients, loss = map(float, re.search(
+        r"with PyTorch to (\S+) or better.*predictions agree to (\S+) and gradients to (\S+)\. .*mean loss to (\S+)",
+        page.replace("\n", " "),
+    ).groups())  # fmt: skip
+    assert max(deviations["float64"] for case in cases for deviations in case.values()) < limit
+    assert max(case["prediction"]["float32"] for case in cases) < predictions
+    assert max(case["gradients"]["float32"] for case in cases) < gradients
+    assert abs(record["curves"]["difference"]) < loss
+
+
 def test_conditional_lines_of_a_template_keep_their_blank_lines():
     template = "b\n{{if real_data/none}}a\n{{if real_data/kth}}\n{{if real_data/kth}}c\n"
     assert gallery.fill(template) == "b\n\nc\n"
@@ -100,3 +115,11 @@ def test_conditional_lines_of_a_template_keep_their_blank_lines():
 
 def test_figures_have_three_digits():
     assert [gallery.digits(value) for value in (0.0034905, 6.578, 26.36, 623.9)] == ["0.00349", "6.58", "26.4", "624"]
+    assert [gallery.digits(value) for value in (9527.4, 19_988)] == ["9527", "20,000"]
+
+
+def test_filled_paragraphs_are_wrapped_and_tables_are_not():
+    long = "word " * 60
+    filled = gallery.fill(f"{long}\n- {long}\n> {long}\n\n| {long}|\n```text\n{long}\n```\n").split("\n")
+    assert [len(line) > 120 for line in filled] == [False] * 9 + [False, True, False, True, False, False]
+    assert [line[:2] for line in filled[3:9]] == ["- ", "  ", "  ", "> ", "> ", "> "]

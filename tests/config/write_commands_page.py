@@ -2,6 +2,7 @@
 
 import importlib
 import re
+import textwrap
 
 from absl import flags
 
@@ -13,9 +14,9 @@ PATH = ROOT / "docs" / "reference" / "commands.md"
 
 _INTRODUCTION = """# Commands
 
-`stlight COMMAND --FLAG=VALUE` runs a command. `stlight COMMAND --help` prints the text of this page. `python -m stlight_jax`
-is the same program. A switch is set by `--rolling` and cleared by `--norolling`. Every command with `--config` takes each
-[key of the config](config.md) as a flag, too: `--config.SECTION.KEY=VALUE`.
+`stlight COMMAND --FLAG=VALUE` runs a command. `stlight COMMAND --help` prints the text of this page. `python -m
+stlight_jax` is the same program. A switch is set by `--rolling` and cleared by `--norolling`. Every command with
+`--config` takes each [key of the config](config.md) as a flag, too: `--config.SECTION.KEY=VALUE`.
 """
 _HEADINGS = ("Flag", "Default", "Values", "Meaning")
 
@@ -28,8 +29,13 @@ def page() -> str:
         values = flags.FlagValues()
         command.define_flags(values, [f"stlight {name}"])
         rows = [_row(flag) for of_module in values.flags_by_module_dict().values() for flag in of_module]
-        parts += [f"## {name}", "", _with_code(command.description.strip()), "", *_table(rows), ""]
+        parts += [f"## {name}", "", _description(command.description), "", *_table(rows), ""]
     return "\n".join(parts)
+
+
+def _description(text: str) -> str:
+    """Wraps the paragraphs of a description, whose lines have 128 characters."""
+    return "\n\n".join(textwrap.fill(part, 120, break_on_hyphens=False) for part in _with_code(text.strip()).split("\n\n"))
 
 
 def _table(rows: list[tuple[str, ...]]) -> list[str]:

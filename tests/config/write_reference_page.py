@@ -13,8 +13,8 @@ PATH = ROOT / "docs" / "reference" / "config.md"
 _INTRODUCTION = """# Config keys
 
 A config has seven sections. Six are the same for every data set; the keys of the section `data` depend on the data set.
-Set a key in a config file, or on the command line: `--config.train.batch_size=32`. `stlight config --config=frames:tiny` lists
-the keys of one config with their values.
+Set a key in a config file or on the command line: `--config.train.batch_size=32`. `stlight config --config=frames:tiny`
+lists the keys of one config with their values.
 
 A run can be resumed with another value of a key that may change on resuming. Other changes need `--allow_changes`.
 """
