@@ -19,7 +19,7 @@ from stlight_jax.data.scaling import is_constant
 from stlight_jax.data.splits import MOMENT_KEYS, SPLITS, Candidate, SplitPart, SplitRule, split
 from stlight_jax.data.statistics import is_missing
 from stlight_jax.data.suspicion import FILL_OPTION, ValueSurvey, remarks_on_empty_frames
-from stlight_jax.data.times import TimeAxis, time_text
+from stlight_jax.data.times import TimeAxis, other_calendar, time_text
 from stlight_jax.data.windows import Segment, split_at_jumps
 from stlight_jax.errors import InputError
 
@@ -120,6 +120,7 @@ class FramesReader(ClipReader):
             "rows_go_north": all(sequence.info.rows_go_north for sequence in self._sequences),
             "sizes": sorted({sequence.shape[:2] for sequence in self._sequences}),
             "times": self._times(),
+            "calendar": next(filter(None, (other_calendar(sequence.times) for sequence in self._sequences)), ""),
             "options": self._options.as_json(),
             "remarks": [self._division, *remarks],
         }

@@ -133,9 +133,12 @@ def open_covariates(section: Any, prepared: epath.Path) -> Covariates | None:
         return None
     metadata = read_metadata(prepared)
     if clock and metadata.get("times") is None:
+        calendar = metadata.get("calendar", "")
+        found = f"dates of the calendar {calendar}" if calendar else "no dates"
         raise InputError(
-            f"data.clock is {section.clock!r}, and the frames in {prepared} have no dates; expected frames with dates in the "
-            "standard calendar; set it to '', or prepare frames anew that an earlier version prepared"
+            f"data.clock is {section.clock!r}, and the frames in {prepared} have {found}; expected frames with dates in the "
+            "standard calendar; set it to ''"
+            + ("" if calendar else ", or prepare frames anew that an earlier version prepared")
         )
     height, width, _ = metadata["frame_shape"]
     covariates = Covariates(clock, fill=metadata["fill"])

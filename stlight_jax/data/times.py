@@ -69,6 +69,14 @@ def is_absolute(attributes: Mapping[str, Any]) -> bool:
     return _ABSOLUTE_UNITS.fullmatch(time_units(attributes)) is not None
 
 
+def other_calendar(times: TimeAxis | None) -> str:
+    """Returns the calendar of times that datetime64 cannot express, such as noleap; "" for others."""
+    if times is None or times.dated or not (counts_since(times.attributes) or is_absolute(times.attributes)):
+        return ""
+    calendar = calendar_name(times.attributes)
+    return "" if calendar in _REAL_CALENDARS else calendar
+
+
 def decode_times(values: np.ndarray, key: str, attributes: Mapping[str, Any], source: str) -> TimeAxis:
     """Reads a time coordinate with attributes.
 

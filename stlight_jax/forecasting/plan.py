@@ -16,7 +16,7 @@ from stlight_jax.data.formats.unlike_quantities import common_units
 from stlight_jax.data.moments import moment_on_axis
 from stlight_jax.data.suspicion import ValueSurvey
 from stlight_jax.data.ticks import assign_ticks, format_duration, sampling_step
-from stlight_jax.data.times import TimeAxis, time_text
+from stlight_jax.data.times import TimeAxis, other_calendar, time_text
 from stlight_jax.errors import InputError
 from stlight_jax.forecasting.forecast_windows import SampledSource, known_after, starts_along
 from stlight_jax.forecasting.request import InputReader, Request
@@ -212,9 +212,11 @@ def _check_channels(original: FrameSource, forecaster: Forecaster) -> None:
             f"model sees {forecaster.channels}{beside}; choose another model or --variable, or name the axes with --layout"
         )
     if covariates is not None and covariates.clock and (original.times is None or not original.times.dated):
+        calendar = other_calendar(original.times)
+        found = f"dates of the calendar {calendar}" if calendar else "no dates"
         raise InputError(
-            f"{original.name} has no dates, and the model sees the time (data.clock={','.join(covariates.clock)}); expected "
-            "frames with dates; name their coordinate with --time"
+            f"{original.name} has {found}, and the model sees the time (data.clock={','.join(covariates.clock)}); expected "
+            "frames with dates in the standard calendar; name their coordinate with --time"
         )
 
 

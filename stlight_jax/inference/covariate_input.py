@@ -1,5 +1,6 @@
 """The covariates of one call of a forecaster, made from the moments of the frames."""
 
+import datetime
 from collections.abc import Sequence
 from typing import Any
 
@@ -73,10 +74,15 @@ def _as_moments(times: Any, covariates: Covariates) -> np.ndarray:
             f"times are None, and the network sees the time (data.clock={','.join(covariates.clock)}); give times=, the "
             "moments of the frames"
         )
+    given, expected = np.asarray(times), "expected datetime64 or text such as 2019-03-20T06:00"
+    # NumPy takes numbers for microseconds since 1970, and dates of any calendar for those of the standard one.
+    other = next((each for each in given.flat if not isinstance(each, str | bytes | datetime.date | np.datetime64)), None)
+    if other is not None:
+        raise InputError(f"times are {type(other).__name__}; {expected}, in the standard calendar")
     try:
-        return np.asarray(times, "M8[us]")
+        return given.astype("M8[us]")
     except (TypeError, ValueError) as error:
-        raise InputError(f"times are no dates ({error}); expected datetime64 or text such as 2019-03-20T06:00") from None
+        raise InputError(f"times are no dates ({error}); {expected}") from None
 
 
 def _continued(moments: np.ndarray, further: int, length: int) -> np.ndarray:

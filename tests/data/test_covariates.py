@@ -10,6 +10,7 @@ from stlight_jax.data.covariates import Covariates, parse_clock
 from stlight_jax.data.load import check_config, open_test, open_training
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.evaluation.ridge import fit_linear
+from tests.data.formats.test_joined_files import write_netcdf
 from tests.data.window_arrays import IN, OUT, load
 
 SIDES = (8, 6)
@@ -142,3 +143,14 @@ def test_fields_and_frames_that_do_not_fit_are_refused(tmp_path, make, data, mes
     config, _ = opened(tmp_path, static=str(tmp_path / "static.npy"), **data)
     with pytest.raises(InputError, match=message):
         open_test(config)
+
+
+@pytest.mark.parametrize("calendar", ["noleap", "360_day"])
+def test_the_clock_of_another_calendar_is_refused_by_its_name(tmp_path, calendar):
+    (tmp_path / "raw").mkdir()
+    frames = np.random.default_rng(0).random((120, 6, 5))
+    write_netcdf(tmp_path / "raw" / "a.nc", 6 * np.arange(120), "hours since 2001-02-20", calendar, frames)
+    config = load("frames", tmp_path / "raw", prepared=str(tmp_path / "kept"), split="time", clock="year")
+    config.data.validation_fraction = 0.2
+    with pytest.raises(InputError, match=f"data.clock is 'year', .* have dates of the calendar {calendar}; .* standard"):
+        open_test(check_config(config))

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import cftime
 import jax
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from stlight_jax.forecasting.predict import Request, predict
 from stlight_jax.inference import trained
 from stlight_jax.inference.trained_model import TrainedModel
 from stlight_jax.model.stlight import init_variables
+from tests.data.formats.test_joined_files import write_netcdf
 
 CONFIG = STLightConfig(
     in_frames=1, out_frames=2, in_channels=4, out_channels=1, hidden_dim=8, depth=2, patch_size=2, far_kernel=3,
@@ -72,6 +74,9 @@ def test_each_sequence_has_its_own_times(forecaster):
         ((1, 8, 6), {}, "times are None, .*data.clock=day.*give times="),
         ((1, 8, 6), {"times": TIMES[:2]}, r"times have shape \[2\]; expected \[1\]"),
         ((1, 8, 6), {"times": ["noon"]}, "times are no dates"),
+        ((1, 8, 6), {"times": [3]}, "times are int64; expected datetime64 or text"),
+        ((1, 8, 6), {"times": [3.5]}, "times are float64; expected datetime64 or text"),
+        ((1, 8, 6), {"times": [cftime.DatetimeNoLeap(2001, 2, 28)]}, "times are DatetimeNoLeap; .* in the standard calendar"),
         ((1, 8, 6), {"times": TIMES[:1], "horizon": 3}, "times do not show the step"),
         ((1, 8, 8), {"times": TIMES[:1]}, "frames are 8 x 8; the network sees a static field of 8 x 6"),
         ((1, 8, 6, 4), {"times": TIMES[:1]}, "4 channel.* makes sine of the day, cosine of the day, static field 1 itself.* 1"),
@@ -114,3 +119,10 @@ def test_predict_makes_the_channels_from_the_times_of_a_file(tmp_path, forecaste
     np.save(tmp_path / "d.npy", np.zeros((4, 8, 6), np.float32))
     with pytest.raises(InputError, match="has no dates, and the model sees the time"):
         predict(Request(str(tmp_path / "d.npy"), out=str(tmp_path / "e.npy"), report="none"), forecaster)
+
+
+@pytest.mark.parametrize("calendar", ["noleap", "360_day"])
+def test_predict_refuses_the_times_of_another_calendar_by_its_name(tmp_path, forecaster, calendar):
+    write_netcdf(tmp_path / "a.nc", 6 * np.arange(4), "hours since 2001-02-27", calendar, np.zeros((4, 6, 5)))
+    with pytest.raises(InputError, match=f"a.nc.* has dates of the calendar {calendar}, and the model sees the time"):
+        predict(Request(str(tmp_path / "a.nc"), out=str(tmp_path / "b.nc"), report="none"), forecaster)
