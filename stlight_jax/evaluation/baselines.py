@@ -107,8 +107,19 @@ class PeriodBaseline:
     """
 
     def __init__(self, data: EvaluatedFrames, period: int, setting: str) -> None:
-        self.key, self.label, self.name = f"period_{period}", f"{period} steps before", f"the frame {period} steps before"
+        self.key, self.label, self.name = self.names(period)
         self._data, self._period, self._setting = data, period, setting
+
+    @staticmethod
+    def names(period: int) -> tuple[str, str, str]:
+        """Returns key, label and name, see `Baseline`."""
+        return f"period_{period}", f"{period} steps before", f"the frame {period} steps before"
+
+    @staticmethod
+    def times(period: int, horizon: int, frame_step: int) -> np.ndarray:
+        """Returns the times of the frames that stand for the predicted ones, in sampling steps since the last input frame."""
+        leads = np.arange(1, horizon + 1) * frame_step
+        return leads - -(-leads // period) * period
 
     def predict(self, indices: np.ndarray, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Reads the earlier frames; see `Baseline`.
@@ -117,8 +128,7 @@ class PeriodBaseline:
           InputError: the data set keeps no frames from before its sequences.
         """
         data = self._data
-        leads = np.arange(1, data.horizon + 1) * data.frame_step
-        before_last = leads[-1] - leads + -(-leads // self._period) * self._period
+        before_last = data.horizon * data.frame_step - self.times(self._period, data.horizon, data.frame_step)
         past = data.source.frames_before(indices, before_last.tolist())
         if past is None:
             name = data.source.description["name"]

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from stlight_jax.data.scaling import Scaling
-from stlight_jax.evaluation.baselines import FlowBaseline, flow_forecast
+from stlight_jax.evaluation.baselines import FlowBaseline, PeriodBaseline, flow_forecast
 from stlight_jax.evaluation.evaluator import BaselineResult
 from stlight_jax.evaluation.samples import best_median_worst
 from stlight_jax.forecasting.forecast_run import ForecastRun
@@ -33,21 +33,27 @@ class Verification:
     """Sums of metrics over forecasts; their truth may end before the horizon.
 
     Args:
-      scaling: From the data's units to the metrics' range.
+      forecaster: Makes the forecasts.
       horizon: Predicted frames of each forecast.
-      out_channels: Channels that the network predicts.
       thresholds: Scores of events to compute.
     """
 
-    def __init__(self, scaling: Scaling, horizon: int, out_channels: int, thresholds: Sequence[ThresholdScores] = ()):
-        self._scaling, self._channels, self._thresholds = scaling.for_channels(out_channels), out_channels, thresholds
+    def __init__(self, forecaster: Forecaster, horizon: int, thresholds: Sequence[ThresholdScores] = ()):
+        self._channels, self._thresholds = forecaster.model.out_channels, thresholds
+        self._scaling = forecaster.scaling.untransformed.for_channels(self._channels)
         self._baselines = {baseline.key: jax.jit(baseline.predict) for baseline in input_baselines.INPUT_BASELINES}
         self._baselines[FlowBaseline.key] = jax.jit(functools.partial(flow_forecast, horizon=horizon))
+        self._names = {each.key: (each.label, each.name) for each in input_baselines.INPUT_BASELINES}
+        self._names[FlowBaseline.key] = FlowBaseline.label, FlowBaseline.name
+        self._names |= {key: (label, name) for key, label, name in map(PeriodBaseline.names, forecaster.model.periods)}
+        # For each period, the indices of the frames that stand for the predicted ones, among history and input frames.
+        self._periods = _period_frames(forecaster, horizon)
         self._sums: dict[str, MetricSums] = {}
+        self._network: dict[str, MetricSums] = {}  # of the network, on the forecasts that a baseline makes, too
         self._sampled = SampledSums()
         # Squared errors in the data's units, and numbers of valid values, [horizon, out_channels].
-        self._squares = {name: np.zeros((horizon, out_channels)) for name in (_NETWORK, *self._baselines)}
-        self._counts = np.zeros((horizon, out_channels))
+        names = (_NETWORK, *self._baselines, *self._periods)
+        self._squares, self._counts = ({name: np.zeros((horizon, self._channels)) for name in names} for _ in range(2))
         parts = [part for scores in thresholds for part in scores.parts]
         self._frame_metrics = jax.jit(functools.partial(frame_metrics, parts=parts))
         self._windows = 0
@@ -65,8 +71,7 @@ class Verification:
         if not valid.any():
             return None
         self._windows += 1
-        self._counts += valid.sum((1, 2))
-        predictions = {_NETWORK: prediction, **self._by_baselines(forecast.inputs[..., : self._channels], prediction.shape)}
+        predictions = {_NETWORK: prediction, **self._by_baselines(forecast)}
 
         # Frames smaller than SSIM's window are padded with invalid values, so that the other metrics can be computed.
         padding = [(0, 0), *((0, max(0, SSIM_WINDOW - side)) for side in valid.shape[1:3]), (0, 0)]
@@ -80,8 +85,11 @@ class Verification:
         for name, frames in predictions.items():
             error = np.where(valid, frames.astype(np.float64) - truth, 0)
             self._squares[name] += np.square(error).sum((1, 2))
+            self._counts[name] += valid.sum((1, 2))
             sums[name] = MetricSums.from_batch(self._frame_metrics(padded(frames), target, mask), np.array([True]))
-        self._sums = {name: self._sums[name] + own if name in self._sums else own for name, own in sums.items()}
+        for name, own in sums.items():
+            for totals, new in ((self._sums, own), (self._network, sums[_NETWORK])):
+                totals[name] = totals[name] + new if name in totals else new
         return ForecastError(sums[_NETWORK].overall()["mse"], sums[_NETWORK].rmse_per_value() ** 2)
 
     def results(self) -> dict[str, Any] | None:
@@ -95,43 +103,66 @@ class Verification:
         """
         if not self._sums:
             return None
-        names = {each.key: (each.label, each.name) for each in input_baselines.INPUT_BASELINES}
-        names[FlowBaseline.key] = (FlowBaseline.label, FlowBaseline.name)
-        baselines = {key: BaselineResult(self._sums[key], self._sums[_NETWORK], *each) for key, each in names.items()}
+        baselines = {
+            key: BaselineResult(self._sums[key], self._network[key], *names)
+            for key, names in self._names.items()
+            if key in self._sums
+        }
         return {
             "windows_with_truth": self._windows,
             **errors_as_json(self._sums, self._scaling, self._thresholds),
             **comparison_as_json(baselines),
-            "rmse_in_units": {name: self._rmse_in_units(squares) for name, squares in self._squares.items()},
+            "rmse_in_units": {name: self._rmse_in_units(name) for name in self._sums},
             **self._sampled.as_json(windows=self._windows),
         }
 
-    def _by_baselines(self, inputs: np.ndarray, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
+    def _by_baselines(self, forecast: Forecast) -> dict[str, np.ndarray]:
         """Returns the forecasts of the baselines in the data's units, float64 `[horizon, h, w, c']` each.
 
-        Args:
-          inputs: `[t, h, w, c']` in the data's units, NaN where values are missing.
-          shape: of a forecast.
+        A baseline of a period is left out if one of its frames has no value.
         """
-        valid = ~np.isnan(inputs)
-        filled = np.where(valid, self._scaling.to_network_on_host(inputs), np.asarray(self._scaling.filling, np.float32))
-        predictions = {key: predict(filled[None], valid[None])[0] for key, predict in self._baselines.items()}
+        seen = np.concatenate([forecast.history, forecast.inputs])[..., : self._channels]  # [history + T, h, w, c']
+        valid = ~np.isnan(seen)
+        filled = np.where(valid, self._scaling.to_network_on_host(seen), np.asarray(self._scaling.filling, np.float32))
+        inputs = [part[None, len(forecast.history) :] for part in (filled, valid)]
+        made = {key: np.asarray(predict(*inputs)[0]) for key, predict in self._baselines.items()}
+        for key, indices in self._periods.items():
+            if valid[indices].any(axis=(1, 2, 3)).all():
+                made[key] = np.where(valid[indices], filled[indices], input_baselines.copy_last_frame(*inputs)[0])
+        shape = forecast.prediction.shape
         return {
-            key: np.broadcast_to(self._scaling.from_network(self._scaling.clipped(np.asarray(prediction)), np.float64), shape)
-            for key, prediction in predictions.items()
+            key: np.broadcast_to(self._scaling.from_network(self._scaling.clipped(prediction), np.float64), shape)
+            for key, prediction in made.items()
         }
 
-    def _rmse_in_units(self, squares: np.ndarray) -> dict[str, Any]:
+    def _rmse_in_units(self, name: str) -> dict[str, Any]:
         def root(squares: np.ndarray, counts: np.ndarray) -> list[Any]:
             with np.errstate(invalid="ignore", divide="ignore"):
                 return np.sqrt(squares / counts).tolist()
 
-        counts, common = self._counts, self._scaling.common_span is not None
+        squares, counts, common = self._squares[name], self._counts[name], self._scaling.common_span is not None
         return {
             "overall": root(squares.sum(keepdims=True), counts.sum(keepdims=True))[0][0] if common else None,
             "per_channel": root(squares.sum(0), counts.sum(0)),
             "per_lead_time": root(squares.sum(1), counts.sum(1)) if common else None,
         }
+
+
+def _period_frames(forecaster: Forecaster, horizon: int) -> dict[str, np.ndarray]:
+    """Finds the frames of the baselines of a network's periods, if the network sees them.
+
+    Returns:
+      Key of the baseline -> for each predicted frame, the index of the one that stands for it among history and input frames.
+    """
+    model = forecaster.model
+    inputs = [-number * model.frame_step for number in reversed(range(model.in_frames))]
+    index = {time: number for number, time in enumerate([*forecaster.history(horizon), *inputs])}
+    wanted = {period: PeriodBaseline.times(period, horizon, model.frame_step).tolist() for period in model.periods}
+    return {
+        PeriodBaseline.names(period)[0]: np.array([index[time] for time in times])
+        for period, times in wanted.items()
+        if index.keys() >= {*times}
+    }
 
 
 _CLIPS = 4

@@ -95,7 +95,7 @@ def _verification(forecaster: Forecaster, horizon: int) -> Verification:
     """Makes the empty sums, with the scores of the thresholds of the training's config."""
     section = (forecaster.description.get("config") or {}).get("evaluation") or {}
     scores = threshold_scores(section.get("thresholds", ""), section.get("fss_window", 1), forecaster.scaling)
-    return Verification(forecaster.scaling.untransformed, horizon, forecaster.model.out_channels, scores)
+    return Verification(forecaster, horizon, scores)
 
 
 def _facts(request: Request, plan: ForecastPlan, outputs: Outputs, run: ForecastRun, forecaster: Forecaster) -> dict[str, Any]:

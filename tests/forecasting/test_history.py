@@ -51,6 +51,26 @@ def test_forecasts_along_a_file_begin_where_the_history_is_known(tmp_path, forec
         np.testing.assert_array_equal(found["data"], frames_at(np.arange(25, 60))[..., 0])
 
 
+def test_the_frame_of_a_period_before_is_a_baseline_where_it_exists(tmp_path, forecaster):
+    hours = [*range(30), *range(31, 70)]  # without 30, the frame of 54 has no frame of a day before
+    _, results = forecast(saved(tmp_path / "a.npz", hours, np.uint8), forecaster, tmp_path / "b.npz", rolling=True)
+    starts = [hour for hour in hours if hour >= 25 and not {hour - 3, hour - 2, hour - 1, hour, hour + 1} & {30}]
+    known = [hour for hour in starts if not {hour - 24, hour - 23} & {30}]
+    before = results["baselines"]["period_24"]
+    assert (before["label"], before["sequences"]) == ("24 steps before", len(known[::2]))
+    assert results["overall"]["period_24"]["mse"] < 1e-9
+    assert results["rmse_in_units"]["period_24"]["overall"] < 1e-3
+
+
+def test_earlier_frames_that_change_give_the_error_of_their_change(tmp_path, forecaster):
+    hours = np.arange(60)
+    np.savez(tmp_path / "a.npz", data=(frames_at(hours)[..., 0] / 2 + hours[:, None, None]).astype(np.float32))
+    _, results = forecast(tmp_path / "a.npz", forecaster, tmp_path / "b.npz", rolling=True, horizon=4)
+    # A day before, all values are 24 less; of a range of 255, on 48 pixels.
+    np.testing.assert_allclose(results["per_lead_time"]["period_24"]["mse"], 48 * (24 / 255) ** 2, rtol=1e-5)
+    assert results["rmse_in_units"]["period_24"]["overall"] == pytest.approx(24)
+
+
 def test_a_start_in_the_middle_and_frames_two_steps_apart(tmp_path):
     forecaster = Forecaster(copying(with_step(2, period=5)))
     times = np.arange(60)
