@@ -98,8 +98,8 @@ class FrameDisplay:
             if scaling is not None:
                 own = scaling.for_channels(channels)
                 ends = own.from_network(np.repeat(ends[:, None], channels, 1), np.float64)[:, place.start]
-            texts = (f"{ends[0]:.3g}", f"{ends[1]:.3g} {unit}".strip())
-            span = f"{ends[2] - ends[0]:.3g} {unit}".strip()
+            texts = (_three_digits(ends[0]), f"{_three_digits(ends[1])} {unit}".strip())
+            span = f"{_three_digits(ends[2] - ends[0])} {unit}".strip()
             views.append(ChannelDisplay(place, name, low, high, texts, span, full_error, rows_go_north))
         return cls(tuple(views), channels)
 
@@ -171,3 +171,9 @@ def pixels(frames: np.ndarray, error: bool = False) -> np.ndarray:
     coloured = np.repeat(coloured, 3, -1) if coloured.shape[-1] == 1 else coloured
     coloured[missing] = _MISSING
     return coloured
+
+
+def _three_digits(number: float) -> str:
+    """Rounds to three digits, and writes large numbers as people do: 5,190 for 5.19e+03."""
+    rounded = float(f"{number:.3g}")
+    return f"{rounded:,.0f}" if 1_000 <= abs(rounded) < 1_000_000 else f"{rounded:.3g}"

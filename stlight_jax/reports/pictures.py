@@ -136,9 +136,11 @@ def _legend(view: ChannelDisplay, rows: dict[str, np.ndarray]) -> Image.Image:
     if any(np.isnan(frames[..., view.channels]).any() for frames in rows.values()):
         bars.append(_Bar("missing", "", pixels(np.full((_BAR_WIDTH, 1), np.nan)), ""))
     font = ImageFont.load_default(12)
-    widths = [int(font.getlength(bar.left) + font.getlength(bar.right)) for bar in bars]
-    canvas = Image.new("RGB", (_LABEL_WIDTH + max(widths) + _BAR_WIDTH + 4 * _GAP, _LINE * len(bars)), _PAPER)
-    draw, at = ImageDraw.Draw(canvas), _LABEL_WIDTH + max(int(font.getlength(bar.left)) for bar in bars) + _GAP
+    before, behind = (
+        max(int(font.getlength(text)) for text in texts) for texts in ([bar.left for bar in bars], [bar.right for bar in bars])
+    )
+    canvas = Image.new("RGB", (_LABEL_WIDTH + before + _BAR_WIDTH + behind + 4 * _GAP, _LINE * len(bars)), _PAPER)
+    draw, at = ImageDraw.Draw(canvas), _LABEL_WIDTH + before + _GAP
     for number, bar in enumerate(bars):
         middle = number * _LINE + _LINE // 2
         draw.text((8, middle), bar.name, _INK, font, anchor="lm")

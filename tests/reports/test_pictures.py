@@ -87,3 +87,15 @@ def test_small_errors_have_the_full_colours_at_the_greatest_error_and_its_value_
     assert plain.span == "200 K"
     (large,) = FrameDisplay.of([truth], 1, scaling, "K", [40 * errors]).views
     assert large.span == "200 K"  # never more than the values' own range
+
+
+def test_legends_are_as_wide_as_their_texts_and_large_numbers_are_written_out(tmp_path):
+    """Counts up to 5,190 with a small greatest error: the texts before and behind the bar are longest on different lines."""
+    truth = np.linspace(0, 1, 2 * 8 * 8, dtype=np.float32).reshape(2, 8, 8, 1)
+    prediction = truth + np.float32(0.18)
+    scaling = Scaling("float32", low=(0.0,), high=(5190.0,))
+    display = FrameDisplay.of([truth], 1, scaling, "", [prediction - truth])
+    assert display.views[0].ends == ("0", "5,190")
+    draw_strip(tmp_path / "x.png", truth, truth, prediction, display)
+    image = np.asarray(Image.open(tmp_path / "x.png"))
+    assert (image[:, -4:] == 250).all()  # the paper; nothing is cut off
