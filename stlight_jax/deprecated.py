@@ -44,7 +44,7 @@ MODULES = {
     "evaluation.pictures": "reports.pictures reports.figures",
     "evaluation.presentation": "scoring.evaluate",
     "evaluation.published": "data.datasets.published_tables",
-    "evaluation.report": "reports.results",
+    "evaluation.report": "reports.results reports.results_summary reports.results_text",
     "evaluation.run": "scoring.evaluate",
     "evaluation.score": "scoring.score",
     "evaluation.sharpness": "metrics.sharpness",

@@ -20,7 +20,7 @@ from stlight_jax.forecasting.plan import ForecastPlan, make_plan
 from stlight_jax.forecasting.request import InputReader, Request
 from stlight_jax.inference.forecaster import Forecaster
 from stlight_jax.metrics.ssim import SSIM_WINDOW
-from stlight_jax.reports.results import results_text
+from stlight_jax.reports.results_text import results_text
 from stlight_jax.storage.atomic import atomic_output, write_json
 
 

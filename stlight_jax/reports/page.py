@@ -19,7 +19,8 @@ from stlight_jax.metrics.metric import SampledMetric
 from stlight_jax.reports import comparison
 from stlight_jax.reports.charts import Chart, lead_time_charts, training_charts
 from stlight_jax.reports.frame_display import FrameDisplay
-from stlight_jax.reports.results import cells, network_rows, summary
+from stlight_jax.reports.results_summary import network_rows, summary
+from stlight_jax.reports.results_text import cells
 from stlight_jax.reports.sprites import Clip, encode_clips
 from stlight_jax.storage.atomic import finite, write_atomic
 

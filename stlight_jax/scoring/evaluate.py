@@ -32,7 +32,8 @@ from stlight_jax.reports.comparison import EvaluatedRun, compare
 from stlight_jax.reports.figures import draw_loss_curve
 from stlight_jax.reports.frame_display import FrameDisplay
 from stlight_jax.reports.page import Gallery, Page, write_page
-from stlight_jax.reports.results import as_json, results_text
+from stlight_jax.reports.results import as_json
+from stlight_jax.reports.results_text import results_text
 from stlight_jax.reports.sprites import Clip, error_note
 from stlight_jax.runs import checkpoint
 from stlight_jax.runs.environment import provenance

@@ -12,7 +12,8 @@ from stlight_jax.console.progress import track
 from stlight_jax.console.text_table import text_table
 from stlight_jax.errors import InputError
 from stlight_jax.metrics.metric_sums import MetricSums, add_batch, frame_metrics
-from stlight_jax.reports.results import definitions, metric_tables
+from stlight_jax.reports.results_summary import definitions
+from stlight_jax.reports.results_text import metric_tables
 from stlight_jax.scoring.saved_frames import Reading, open_saved
 from stlight_jax.storage import paths
 from stlight_jax.storage.atomic import write_json

@@ -12,7 +12,7 @@ import pytest
 from stlight_jax import InputError
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.forecasting import predict as predict_module
-from stlight_jax.reports.results import results_text
+from stlight_jax.reports.results_text import results_text
 from tests.forecasting.line import RNG, Line, movie, run, saved
 
 

@@ -12,7 +12,9 @@ from stlight_jax.metrics.pixel_errors import MAE, MSE, PSNR
 from stlight_jax.metrics.sharpness import SHARPNESS
 from stlight_jax.metrics.ssim import SSIM
 from stlight_jax.reports.charts import lead_time_charts
-from stlight_jax.reports.results import as_json, results_text, summary
+from stlight_jax.reports.results import as_json
+from stlight_jax.reports.results_summary import summary
+from stlight_jax.reports.results_text import results_text
 
 TEST_SET = {"name": "generated frames", "published": False, "sequences": 10_000, "digits": "1,000 digits"}
 

@@ -13,7 +13,7 @@ from stlight_jax.metrics import input_baselines, metric_list
 from stlight_jax.metrics.input_baselines import InputBaseline
 from stlight_jax.parallel.launchers import make_launcher
 from stlight_jax.reports import comparison
-from stlight_jax.reports.results import results_text
+from stlight_jax.reports.results_text import results_text
 from stlight_jax.runs.checkpoint_writer import CheckpointWriter
 from stlight_jax.scoring import evaluate
 from stlight_jax.scoring.score import score_files
