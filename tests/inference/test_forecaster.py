@@ -9,7 +9,6 @@ import pytest
 from stlight_jax import Forecaster, InputError
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.inference.forecaster import ROLLOUTS
-from stlight_jax.model.tiling import receptive_radius
 from tests.model import reference
 from tests.networks import trained_variables
 
@@ -154,94 +153,6 @@ def test_a_short_horizon_is_cut_from_one_pass(grey):
     np.testing.assert_array_equal(Forecaster(grey, rollout="frames")(frames), Forecaster(grey)(frames))
 
 
-def test_tiles_equal_whole_frames_where_they_overlap_enough(grey):
-    radius = receptive_radius(grey.config)
-    frames = random_frames((2, 3, 71, 90, 1))
-    whole = Forecaster(grey)(frames, dtype="float32")
-    tiled = Forecaster(grey, tile=3 * radius + 10, overlap=2 * radius)
-    np.testing.assert_allclose(tiled(frames, dtype="float32"), whole, rtol=1e-5, atol=1e-3)
-    assert len([1 for _ in tiled._pass._tiling.tiles(72, 90)]) > 1
-
-
-def test_seams_of_small_overlaps_stay_near_the_cuts(grey):
-    """Where a tile alone counts, and no cut is within the receptive radius, nothing has changed."""
-    radius = receptive_radius(grey.config)
-    side = 4 * radius
-    frames = random_frames((1, 3, side, 2 * side, 1))
-    whole = Forecaster(grey)(frames, dtype="float32")
-    difference = np.abs(Forecaster(grey, tile=side + 4, overlap=8)(frames, dtype="float32") - whole).max(axis=(0, 1, 2, 4))
-    near = np.abs(np.arange(2 * side) - side) < radius + 8
-    assert difference[~near].max() < 1e-3
-    assert difference[near].max() > 0.1
-
-
-def test_frames_that_are_cut_are_told_once_with_what_it_changes(grey, capsys, monkeypatch):
-    """The network of these tests sees 20 pixels far."""
-
-    def programs(frames):
-        return np.zeros((len(frames), 2, *frames.shape[2:]), np.float32)
-
-    wide, narrow = Forecaster(grey, tile=80), Forecaster(grey, tile=60)
-    frames = random_frames((3, 80, 200))
-    for forecaster in (wide, narrow, narrow):
-        monkeypatch.setattr(forecaster._pass, "_programs", programs)
-        forecaster(frames)
-    exact, seams = capsys.readouterr().err.splitlines()
-    cut = "frames of 80 x 200 are cut into {} tiles of at most {}, with an overlap of {} pixels; "
-    assert exact == cut.format(4, "80 x 80", 40) + "enough for the prediction of whole frames"
-    needs = "the prediction of whole frames needs 40, or one tile for all: expect seams"
-    assert seams == cut.format(12, "60 x 60", 30) + needs
-    other = Forecaster(grey, tile=80)
-    monkeypatch.setattr(other._pass, "_programs", programs)
-    other(frames[:, :, :80])
-    assert capsys.readouterr().err == ""
-
-
-def test_a_network_that_was_trained_on_crops_predicts_in_tiles_of_their_side(grey, capsys):
-    """Its receptive field is 41 pixels wide."""
-
-    def trained_on(crop):
-        return dataclasses.replace(grey, description=grey.description | {"config": {"data": {"crop": crop}}})
-
-    frames = random_frames((3, 30, 41))
-    whole, tiled = Forecaster(grey)(frames, dtype="float32"), Forecaster(grey, tile=16)(frames, dtype="float32")
-    assert np.abs(whole - tiled).max() > 1
-    capsys.readouterr()
-    np.testing.assert_array_equal(Forecaster(trained_on(16))(frames, dtype="float32"), tiled)
-    cut = "frames of 30 x 41 are cut into 15 tiles of at most 16 x 16, with an overlap of 8 pixels; the network was trained on "
-    assert capsys.readouterr().err == cut + "such crops (data.crop); tile=0 predicts whole frames\n"
-    for crop, tile in ((16, 0), (41, None), (0, None)):
-        np.testing.assert_array_equal(Forecaster(trained_on(crop), tile=tile)(frames, dtype="float32"), whole)
-    np.testing.assert_array_equal(
-        Forecaster(trained_on(16), tile=24)(frames, dtype="float32"), Forecaster(grey, tile=24)(frames, dtype="float32")
-    )
-
-
-def test_batches_of_any_size_share_a_few_programs(grey):
-    forecaster = Forecaster(grey)
-    one_by_one = np.concatenate([forecaster(random_frames((1, 3, 8, 12, 1), seed=n)) for n in range(20)])
-    assert forecaster.compilations == 1
-    for batch in range(1, 20):
-        frames = np.concatenate([random_frames((1, 3, 8, 12, 1), seed=n) for n in range(batch)])
-        np.testing.assert_allclose(forecaster(frames).astype(int), one_by_one[:batch], atol=1)
-    assert forecaster.compilations == 6  # 1, 2, 4, 8, 16, 32
-    forecaster(random_frames((200, 3, 8, 12, 1)))
-    assert forecaster.compilations == 7  # 64, three times, and 8 again
-
-
-def test_warming_up_leaves_nothing_to_compile(grey):
-    forecaster = Forecaster(grey, tile=16, overlap=4)
-    for shape in ((3, 8, 12), (5, 3, 9, 12, 1), (3, 3, 50, 70, 1)):
-        forecaster.warmup(shape, horizon=5)
-        before = forecaster.compilations
-        forecaster(random_frames(shape), horizon=5)
-        assert forecaster.compilations == before > 0
-    with pytest.raises(InputError, match="2 frame"):
-        forecaster.warmup((2, 8, 12))
-    with pytest.raises(InputError, match="shape is 64; expected a shape of frames"):
-        forecaster.warmup(64)
-
-
 def test_bfloat16_is_near_float32(grey):
     frames = random_frames((3, 8, 12))
     wide = Forecaster(grey)(frames, dtype="float32")
@@ -286,36 +197,6 @@ def test_float64_is_computed_or_refused(grey):
     np.testing.assert_allclose(prediction, 255 * in_numpy(grey, frames / 255), rtol=1e-5, atol=1e-4)
 
 
-def on_input(caplog):
-    """The warnings, without those of the predictions of an untrained network."""
-    return [message for message in caplog.messages if " predicted values " not in message]
-
-
-def test_values_out_of_range_are_told_once_with_both_ranges(grey, caplog):
-    forecaster = Forecaster(grey)
-    for _ in range(2):
-        forecaster(random_frames((3, 8, 12), -500, 400, np.int16))
-        forecaster(np.random.default_rng(0).random((3, 8, 12)) > 0.5)
-        forecaster(np.random.default_rng(0).random((3, 8, 12)) * 3e-5)
-    far, scaled, small = on_input(caplog)
-    assert far.startswith("the frames' values are -")
-    assert "trained on 0 to 255: far outside" in far
-    assert "if they are, pass their range: --value_range=0,1, or value_range=(0, 1) in Python" in scaled
-    assert "trained on 0 to 255: they fill little of it; are the units the same?" in small
-
-
-def test_a_number_that_seems_to_mean_missing_is_named_as_the_cause(grey, caplog):
-    frames = random_frames((3, 8, 12), 0, 200, np.int16)
-    frames[:, :2, :6] = -9999
-    Forecaster(grey)(frames)
-    frames[:, 2:] *= 5  # other units, too
-    Forecaster(grey)(np.ma.masked_equal(frames, -9999))
-    cause, units = on_input(caplog)
-    advice = "pass np.ma.masked_values(frames, -9999)"
-    assert cause == f"the frames: 12.5 % of the values are -9999, far from all others; if they mean missing, {advice}"
-    assert "far outside" in units
-
-
 def test_a_channel_that_was_constant_in_training_is_predicted_as_it_was(fields):
     config = dataclasses.replace(fields.config, out_channels=2, out_frames=2)
     description = {
@@ -336,46 +217,6 @@ def test_a_channel_that_was_constant_in_training_is_predicted_as_it_was(fields):
     in_others = Forecaster(model, value_range=(0, 1))(others, 4)
     np.testing.assert_allclose(1 + 8 * in_others[..., 0], prediction[..., 0], rtol=1e-4, atol=1e-4)
     np.testing.assert_array_equal(in_others[..., 1], 4)
-
-
-def test_each_channel_is_compared_with_its_own_range_of_the_training(fields, caplog):
-    model = dataclasses.replace(
-        fields, description={"scaling": {"dtype": "float32", "low": [250.0, 4.0], "high": [300.0, 4.0]}}
-    )
-    forecaster = Forecaster(model)
-    frames = np.random.default_rng(0).uniform(250, 300, (3, 8, 12, 2)).astype(np.float32)
-    frames[..., 1] = 4
-    forecaster(frames)
-    assert not on_input(caplog)
-    frames[..., 1] = 280  # inside the other's range
-    forecaster(frames)
-    (warning,) = on_input(caplog)
-    assert "channel 2 of the frames has values 280 to 280; " in warning
-    assert "trained on 4 to 4: far outside" in warning
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("number", [-999.0, 9.969209968386869e36, 1e20, -9.99e8])
-def test_the_mask_that_a_warning_names_mends_it(fields, caplog, number, dtype):
-    frames = np.random.default_rng(0).uniform((1000, 5), (1100, 9), (3, 8, 12, 2)).astype(dtype)
-    frames[:, :2, :6, 0] = number
-    Forecaster(fields)(frames)
-    (warning,) = on_input(caplog)
-    assert "channel 1: 12.5 % of the values are " in warning
-    masked = eval(warning.partition("pass ")[2], {"np": np, "frames": frames})
-    assert masked.mask.sum() == 3 * 12
-    Forecaster(fields)(masked)
-    assert len(on_input(caplog)) == 1
-
-
-def test_a_mask_inside_bytes_is_named_though_it_is_in_range(grey, caplog):
-    frames = random_frames((3, 8, 12), 0, 180, np.uint8)
-    frames[:, :2, :6] = 255
-    Forecaster(grey)(frames)
-    (warning,) = on_input(caplog)
-    assert "255 fills the same 12 pixels in all frames" in warning
-    Forecaster(grey)(eval(warning.partition("pass ")[2], {"np": np, "frames": frames}))
-    assert len(on_input(caplog)) == 1
 
 
 @pytest.mark.parametrize(
@@ -421,19 +262,6 @@ def test_settings_that_cannot_be_are_refused(grey, settings, call, message):
 def test_a_network_that_sees_more_channels_than_it_predicts_cannot_be_rolled_out(fields):
     with pytest.raises(InputError, match="horizon is 5, more than model.out_frames 4"):
         Forecaster(fields)(np.full((3, 8, 12, 2), 100.0), horizon=5)
-
-
-def test_predictions_far_outside_the_trained_range_are_warned_of_once(grey, caplog):
-    scaling = grey.description["scaling"] | {"dtype": "float32", "low": [100.0], "high": [101.0]}
-    forecaster = Forecaster(dataclasses.replace(grey, description={"scaling": scaling}))
-    frames = (100 + np.random.default_rng(0).random((3, 8, 12))).astype(np.float32)
-    unit = in_numpy(grey, (frames[None, ..., None] - 100))
-    far = np.count_nonzero((unit < -0.5) | (unit > 1.5))
-    assert far
-    forecaster(frames)
-    forecaster(frames)
-    (message,) = [record.message for record in caplog.records if "predicted values" in record.message]
-    assert message.startswith(f"{far:,} of {unit.size:,} predicted values")
 
 
 @pytest.mark.parametrize("transform", ["log", "sqrt", "dbz"])
