@@ -143,86 +143,10 @@ def test_a_frame_that_is_there_twice_is_explained(tmp_path):
     )
 
 
-@pytest.mark.parametrize("shape", [(1, 6, 5), (6, 5)])
-def test_arrays_of_one_frame_without_times_follow_in_natural_order(tmp_path, shape):
-    for number in range(7, 13):
-        np.save(tmp_path / f"frame{number}.npy", FRAMES[number].reshape(shape))
-    sequence = open_one(tmp_path)
-    assert sequence.name == "frame7..12.npy"
-    assert sequence.ticks is None
-    assert "6 files with 6 frames are one sequence, in the order of their names" in sequence.remarks
-    np.testing.assert_array_equal(read_frames(sequence)[..., 0], FRAMES[7:13])
-
-
-def test_a_number_that_is_missing_is_a_gap(tmp_path):
-    for number in (0, 1, 2, 9, 10, 11):
-        np.save(tmp_path / f"frame{number}.npy", FRAMES[number])
-    sequence = open_one(tmp_path)
-    assert sequence.ticks.tolist() == [0, 1, 2, 9, 10, 11]
-    assert sequence.times is None
-    assert (
-        "1 gap in the numbers of the names, the longest of 6 steps (frame2.npy is followed by frame9.npy); "
-        "--config.data.time=none ignores gaps"
-    ) in sequence.remarks
-    np.testing.assert_array_equal(read_frames(sequence)[..., 0], FRAMES[[0, 1, 2, 9, 10, 11]])
-    assert open_one(tmp_path, time="none").ticks is None
-
-
-@pytest.mark.parametrize(
-    "written", [("t0.0", "t0.25", "t0.5", "t0.75", "t1.0", "t10.0"), ("t0", "t0.25", "t0.5", "t0.75", "t1", "t10")]
-)
-def test_decimals_in_names_are_numbers(tmp_path, written):
-    for place, name in enumerate(written):
-        np.save(tmp_path / f"{name}.npy", FRAMES[place])
-    sequence = open_one(tmp_path)
-    assert sequence.ticks.tolist() == [0, 1, 2, 3, 4, 40]
-    np.testing.assert_array_equal(read_frames(sequence)[..., 0], FRAMES[:6])
-
-
-@pytest.mark.parametrize("pattern", ["r_{:%Y-%m-%d_%H}", "r_{:%Y%m%dT%H}Z", "{:%Y_%m}"])
-def test_an_hour_belongs_to_its_date_and_a_month_to_its_year(tmp_path, pattern):
-    unit = "h" if "%H" in pattern else "M"
-    moments = np.datetime64("2026-12-31T23" if unit == "h" else "2026-12", unit) + np.array([0, 1, 2, 4])
-    for place, moment in enumerate(moments.astype("M8[us]").tolist()):
-        np.save(tmp_path / f"{pattern.format(moment)}.npy", FRAMES[place])
-    sequence = open_one(tmp_path)
-    assert (sequence.frames, sequence.ticks.tolist()) == (4, [0, 1, 2, 4])
-
-
-def test_arrays_of_many_frames_without_times_stay_apart(tmp_path):
-    for number in range(3):
-        np.save(tmp_path / f"clip{number}.npy", FRAMES[:4])
-    assert names(tmp_path) == ["clip0.npy", "clip1.npy", "clip2.npy"]
-
-
-def test_without_times_two_cameras_are_two_sequences(tmp_path):
-    for camera in (1, 2):
-        for number in range(3):
-            np.save(tmp_path / f"cam{camera}_{number}.npy", FRAMES[:1])
-    assert names(tmp_path) == ["cam1_0..2.npy", "cam2_0..2.npy"]
-
-
-def test_without_times_names_decide(tmp_path):
-    for name in ("sea", "land", "ice"):
-        np.save(tmp_path / f"{name}.npy", FRAMES[:1])
-    remark = "3 files of one frame are not joined to one sequence: their names differ in more than a number"
-    assert [any(remark in text for text in sequence.remarks) for sequence in open_all(tmp_path)] == [True, False, False]
-
-
 def test_times_can_be_ignored(tmp_path):
     for day in (0, 1):
         save(tmp_path / f"{day}.npz", np.arange(6 * day, 6 * day + 6))
     assert names(tmp_path, time="none") == ["0.npz#rain", "1.npz#rain"]
-
-
-def test_without_times_the_names_can_give_them(tmp_path):
-    for number, clock in enumerate(("1200", "1205", "1215")):
-        np.save(tmp_path / f"rain_20260601{clock}.npy", FRAMES[number])
-    sequence = open_one(tmp_path)
-    assert (sequence.step, sequence.ticks.tolist()) == ("5 min", [0, 1, 3])
-    assert sequence.times.values.astype("M8[us]")[2] == np.datetime64("2026-06-01T12:15")
-    assert "the names of its files give their times; --config.data.time=none ignores them" in sequence.remarks
-    assert open_one(tmp_path, time="none").ticks is None
 
 
 @pytest.mark.parametrize("ending", ["h5", "nc"])
@@ -326,45 +250,6 @@ def test_colours_are_not_taken_for_columns(tmp_path):
     with pytest.raises(InputError, match=r"a.npy has shape \[64, 64, 3\]; read as .* frames are 64 x 3; .*layout=hwc for one"):
         open_all(tmp_path)
     assert open_one(tmp_path, layout="thw").shape == (64, 3, 1)
-
-
-def test_an_array_for_each_frame_is_one_sequence_in_natural_order(tmp_path):
-    with h5py.File(tmp_path / "named.h5", "w") as file:
-        for number in range(14):
-            file[f"frame_{number}"] = FRAMES[number]
-    np.savez(tmp_path / "a.npz", *FRAMES[:14])
-    for name in ("named.h5", "a.npz"):
-        np.testing.assert_array_equal(read_frames(open_one(tmp_path / name))[..., 0], FRAMES[:14])
-    with h5py.File(tmp_path / "runs.h5", "w") as file:
-        for run in range(2):
-            for number in range(7):
-                file[f"run{run}/{number}/rain"] = FRAMES[7 * run + number]
-    for run, sequence in enumerate(open_all(tmp_path / "runs.h5")):
-        np.testing.assert_array_equal(read_frames(sequence)[..., 0], FRAMES[7 * run : 7 * run + 7])
-
-
-@pytest.mark.parametrize("kind", ["attribute of the frame", "attribute of the group", "array", "name"])
-def test_frames_in_arrays_of_their_own_are_in_the_order_of_their_times(tmp_path, kind):
-    with h5py.File(tmp_path / "a.h5", "w") as file:
-        for hour in (0, 1, 2, 5, 6):
-            time = f"{HOURS[hour]}:00"
-            group = file.create_group(time if kind == "name" else f"t{9 - hour}")
-            group["rain"] = FRAMES[hour]
-            if kind == "array":
-                group["time"] = time
-            elif kind != "name":
-                (group if kind.endswith("group") else group["rain"]).attrs["timestamp"] = time
-    sequence = open_one(tmp_path / "a.h5")
-    assert (sequence.step, sequence.ticks.tolist()) == ("1 h", [0, 1, 2, 5, 6])
-    np.testing.assert_array_equal(read_frames(sequence)[..., 0], FRAMES[[0, 1, 2, 5, 6]])
-
-
-def test_one_time_for_a_file_of_many_frames_is_not_the_time_of_each(tmp_path):
-    with h5py.File(tmp_path / "a.h5", "w") as file:
-        file["time"] = 3.0
-        for number in range(4):
-            file[f"{number}"] = FRAMES[number]
-    assert open_one(tmp_path / "a.h5").times is None
 
 
 def test_files_whose_times_overlap_in_part_are_named(tmp_path):
