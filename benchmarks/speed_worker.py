@@ -34,6 +34,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
         "batch": 8,
         "options": {"scan_unroll": 6},
     },
+    "d96": {"network": {**_FRAMES, "hidden_dim": 96, "depth": 16, "far_kernel": 7}, "side": 64, "batch": 16},
     "d256": {"network": {**_FRAMES, "hidden_dim": 256, "depth": 16, "far_kernel": 7}, "side": 64, "batch": 4},
     "d544": {"network": {**_FRAMES, "hidden_dim": 544, "depth": 16, "far_kernel": 7}, "side": 64, "batch": 16},
     "XS": {"network": {**_FRAMES, "hidden_dim": 800, "depth": 16, "far_kernel": 7}, "side": 64, "batch": 2},
