@@ -173,8 +173,8 @@ def _bounds(program: str) -> str:
 
 
 def _runs(records: list[dict[str, Any]]) -> str:
-    seeds = f"the mean of {len(records)} seeds" if len(records) > 1 else "one seed"
-    return f"{records[0]['minutes']:g} minutes of training on two cores, {seeds}"
+    seeds = f"the errors are means of {len(records)} seeds" if len(records) > 1 else "the errors are of one seed"
+    return f"{records[0]['minutes']:g} minutes on two cores; {seeds}"
 
 
 def _steps(records: list[dict[str, Any]]) -> str:

@@ -7,6 +7,7 @@ import re
 import pytest
 
 from tests.conftest import ROOT
+from tests.test_documented_blocks import missing_lines
 from tests.test_documented_commands import check, commands_of
 from tests.test_real_data import real_data
 
@@ -104,6 +105,15 @@ def test_the_agreement_with_pytorch_is_the_recorded_one():
     assert max(case["prediction"]["float32"] for case in cases) < predictions
     assert max(case["gradients"]["float32"] for case in cases) < gradients
     assert abs(record["curves"]["difference"]) < loss
+
+
+@pytest.mark.parametrize("page", ["first_forecast"])
+def test_outputs_in_a_tutorial_are_recorded_ones(page):
+    record = (ROOT / "benchmarks" / "results" / "tutorials" / f"{page}.txt").read_text()
+    text = (ROOT / "docs" / "tutorials" / f"{page}.md").read_text()
+    shown = re.findall(r"^```text\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    assert shown
+    assert [missing_lines(block, record) for block in shown] == [[] for _ in shown], f"benchmarks/tutorials.py --page={page}"
 
 
 def test_conditional_lines_of_a_template_keep_their_blank_lines():

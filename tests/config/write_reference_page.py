@@ -16,9 +16,9 @@ A config has seven sections. Six are the same for every data set; the keys of th
 Set a key in a config file or on the command line: `--config.train.batch_size=32`. `stlight config --config=frames:tiny`
 lists the keys of one config with their values.
 
-A run can be resumed with another value of a key that may change on resuming. Other changes need `--allow_changes`.
+A run can be resumed with another value of a key that may change. Other changes need `--allow_changes`.
 """
-_HEADINGS = ("Key", "Default", "Values", "May change on resuming", "Since", "Meaning")
+_HEADINGS = ("Key", "Default", "Values", "May change", "Since", "Meaning")
 
 
 def reference_page(data: Mapping[str, type[Section]]) -> str:
@@ -49,7 +49,7 @@ def _table(section: type[Section]) -> list[str]:
 def _row(key: Key) -> tuple[str, ...]:
     return (
         f"`{key.path}`",
-        "" if key.default is MISSING else f"`{key.default!r}`",
+        "" if key.default in (MISSING, "") else f"`{key.default}`",
         key.permitted,
         "yes" if key.resumable else "no",
         key.since,
