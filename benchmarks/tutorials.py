@@ -51,7 +51,8 @@ def record(page: str, folder: pathlib.Path) -> str:
             output = printed.removeprefix(earlier)
         parts.append(re.sub("^", "$ " if language == "sh" else ">>> ", block.rstrip(), flags=re.MULTILINE) + f"\n{output}")
         print(parts[-1], flush=True)
-    return "\n".join(parts)
+    tables = sorted(folder.glob("runs/*/eval/table.txt"))
+    return "\n".join([*parts, *(f"{table.relative_to(folder)}\n{table.read_text()}" for table in tables)])
 
 
 def _run(command: list[str], folder: pathlib.Path, *, stop: bool = False) -> str:

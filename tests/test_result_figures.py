@@ -107,7 +107,7 @@ def test_the_agreement_with_pytorch_is_the_recorded_one():
     assert abs(record["curves"]["difference"]) < loss
 
 
-@pytest.mark.parametrize("page", ["first_forecast"])
+@pytest.mark.parametrize("page", ["first_forecast", "train_and_resume", "your_own_frames"])
 def test_outputs_in_a_tutorial_are_recorded_ones(page):
     record = (ROOT / "benchmarks" / "results" / "tutorials" / f"{page}.txt").read_text()
     text = (ROOT / "docs" / "tutorials" / f"{page}.md").read_text()
