@@ -71,7 +71,7 @@ MODULES = {
     "pods.widths": "tpu_planning.tpu_table",
     "progress": "console.progress console.messages",
     "remote": "storage.paths storage.bucket",
-    "training.checkpoint": "runs.checkpoint runs.checkpoint_writer training.setup",
+    "training.checkpoint": "runs.checkpoint runs.checkpoint_writer training.saved_state",
     "training.clusters": "parallel.distributed",
     "training.distributed": "parallel.distributed parallel.agreement",
     "training.lease": "storage.locks",

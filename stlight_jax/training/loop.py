@@ -28,8 +28,10 @@ from stlight_jax.runs.workdir import Workdir
 from stlight_jax.storage.atomic import write_json
 from stlight_jax.storage.locks import Lock
 from stlight_jax.training.clock import StepClock
+from stlight_jax.training.saved_state import to_trees
 from stlight_jax.training.schedule import Hyperparameters
-from stlight_jax.training.setup import TrainingSetup, check_init_from, started_with, starting_state, to_trees
+from stlight_jax.training.setup import TrainingSetup
+from stlight_jax.training.starting_state import check_init_from, started_with, starting_state
 from stlight_jax.training.state import TrainState
 from stlight_jax.training.step import Metrics
 from stlight_jax.training.time_limit import length_within

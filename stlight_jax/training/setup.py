@@ -1,21 +1,15 @@
-"""What a training run starts from: data, network, compiled steps and schedule, and a new or a restored state."""
+"""What a training run is made of: data, network, compiled steps and schedule."""
 
-import contextlib
 import dataclasses
 import functools
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import flax.serialization
-import jax
-import jax.numpy as jnp
 import ml_collections
 import numpy as np
-from etils import epath
 
-from stlight_jax.config.run_config import RunConfig, course_differences
+from stlight_jax.config.run_config import RunConfig
 from stlight_jax.console.messages import print_message
 from stlight_jax.data.datasets.all_datasets import find_dataset
 from stlight_jax.data.load import check_config, network_config, open_training, with_history, with_windows
@@ -31,8 +25,6 @@ from stlight_jax.model.stlight_config import STLightConfig
 from stlight_jax.model.tiling import crop_tile, receptive_radius
 from stlight_jax.parallel import agreement, distributed
 from stlight_jax.parallel.launchers import AXIS, make_launcher
-from stlight_jax.runs import checkpoint
-from stlight_jax.runs.workdir import Workdir
 from stlight_jax.training.averaged_statistics import BATCHES, make_statistics_step
 from stlight_jax.training.crop_choice import choose_crop
 from stlight_jax.training.open_keys import with_earlier_choices, with_report
@@ -224,137 +216,3 @@ def _validation_tile(config: RunConfig, model: STLightConfig, size: tuple[int, i
 def _value_range(scaling: Scaling) -> list[Any]:
     """Returns [low, high], each a number, or a list with one number for each channel."""
     return [values[0] if len(values) == 1 else list(values) for values in (scaling.low, scaling.high)]
-
-
-def starting_state(setup: TrainingSetup, workdir: Workdir, allow_changes: bool) -> TrainState:
-    """Returns the state to train from, on all devices.
-
-    The newest valid checkpoint of `workdir` comes first, then the weights that `train.init_from` names, then random weights.
-
-    Args:
-      setup: The run.
-      workdir: Its folder. Damaged checkpoints are moved to `workdir.rejected`.
-      allow_changes: Whether to resume although config or data have changed since the start of the run.
-
-    Returns:
-      The state; its `step` is the number of completed steps.
-
-    Raises:
-      InputError: All checkpoints are damaged, a checkpoint does not fit the network, or config or data have changed.
-    """
-    latest = functools.partial(checkpoint.latest_valid_step, workdir.checkpoints, move_damaged_to=workdir.rejected)
-    step = agreement.broadcast_from_first(agreement.call_in_first(latest))
-    if step is not None:
-        _check_changes(setup, checkpoint.load_description(workdir.checkpoints, step), workdir, allow_changes)
-        print_message(f"resuming {workdir.path} at step {step} of {setup.total_steps}")
-        abstract = setup.launcher.abstract(jax.eval_shape(setup.fresh_state))
-        return setup.launcher.from_checkpoint(load_state(workdir.checkpoints, step, abstract))
-    state = setup.fresh_state()
-    if setup.config.train.init_from:
-        directory, step = checkpoint.locate(setup.config.train.init_from)
-        print_message(f"starting from the weights of {directory / str(step)}")
-        saved = checkpoint.load_variables(directory, step, setup.launcher.abstract(state.variables))
-        state = state.with_variables(setup.launcher.from_checkpoint(saved), setup.keeps_average)
-    elif setup.config.model.shortcut == "linear":
-        params = {**state.params, "shortcut": {"linear": jax.tree.map(jnp.asarray, setup.linear_fit)}}
-        state = state.with_variables({**state.raw_variables, "params": params}, setup.keeps_average)
-    return setup.launcher.replicate(state)
-
-
-def started_with(workdir: Workdir) -> dict[str, Any] | None:
-    """Reads the config that a run was started with, in the first process.
-
-    Returns:
-      The content of the run's `config.json`; None if the run has no checkpoint yet, or the file is lost or damaged.
-
-    Raises:
-      InputError: On all processes, if the folder belongs to another program.
-    """
-
-    def read() -> dict[str, Any] | None:
-        workdir.check_contents()
-        if checkpoint.steps(workdir.checkpoints):
-            with contextlib.suppress(FileNotFoundError, ValueError):
-                return json.loads(workdir.config.read_text())
-        return None
-
-    return agreement.broadcast_from_first(agreement.call_in_first(read))
-
-
-def check_init_from(setup: TrainingSetup, workdir: Workdir) -> None:
-    """Checks that `train.init_from` names a checkpoint, if this run will start from one.
-
-    Raises:
-      InputError: No checkpoint is stored there.
-    """
-    if setup.config.train.init_from and not checkpoint.steps(workdir.checkpoints):
-        try:
-            checkpoint.locate(setup.config.train.init_from)
-        except InputError as error:
-            raise InputError(f"train.init_from: {error}") from None
-
-
-def to_trees(state: TrainState) -> dict[str, Any]:
-    """Returns plain nested dictionaries, so that a checkpoint can be read without the classes of this package or of Optax.
-
-    Args:
-      state: A state of arrays or of `jax.ShapeDtypeStruct`.
-
-    Returns:
-      {"model", "optimizer"}. `model` holds the variables for prediction. If these are a moving average, `optimizer` holds the
-      raw parameters and statistics.
-    """
-    plain = flax.serialization.to_state_dict(state)
-    model = plain.pop("ema")
-    if model is None:
-        model = {name: plain.pop(name) for name in ("params", "batch_stats")}
-    return {"model": model, "optimizer": plain}
-
-
-def load_state(directory: epath.PathLike, step: int, like: TrainState) -> TrainState:
-    """Restores a whole state. If only one of checkpoint and `like` has a moving average, it starts anew or is dropped.
-
-    Args:
-      directory: Folder of the checkpoints.
-      step: The checkpoint's step.
-      like: A state of arrays or of `jax.ShapeDtypeStruct` with shardings: structure, shapes, dtypes and placement.
-
-    Returns:
-      The state.
-
-    Raises:
-      InputError: The checkpoint holds weights only, or does not fit `like`.
-    """
-    optimizer = checkpoint.stored_shapes(directory, step).get("optimizer")
-    if optimizer is None:
-        raise InputError(
-            f"{directory}/{step} holds weights only, without the optimizer that a run needs to resume; start a new run in "
-            f"another --workdir with --config.train.init_from={directory}/{step}"
-        )
-    averaged = "params" in optimizer
-    stored = dataclasses.replace(like, ema=like.raw_variables if averaged else None)
-    trees = checkpoint.load_trees(directory, step, to_trees(stored))
-    average = {"ema": trees["model"] if averaged else None}
-    state = flax.serialization.from_state_dict(stored, {**trees["model"], **trees["optimizer"], **average})
-    keeps_average = like.ema is not None
-    return state if averaged == keeps_average else state.with_variables(state.raw_variables, averaged=keeps_average)
-
-
-def _check_changes(setup: TrainingSetup, saved: dict[str, Any], workdir: Workdir, allow_changes: bool) -> None:
-    """Compares config and data of a checkpoint with those of this run; prints or refuses differences."""
-    differences = course_differences(saved["config"], setup.config)
-    # The first checkpoints, of Moving MNIST only, have the checksum under another name.
-    checksum = saved["data"].get("sha256", saved["data"].get("digits_sha256"))
-    if checksum != setup.training.description["sha256"]:
-        differences.append("data.root: the training data differ")
-    if "scaling" in saved and Scaling.from_json(saved["scaling"]) != setup.training.scaling:
-        differences.append("data.root: the value range or the type of the training data differs")
-    if not differences:
-        return
-    listed = "; ".join(differences)
-    if not allow_changes:
-        raise InputError(
-            f"{workdir.path} was started with a different config ({listed}). Change it back, choose another --workdir, or "
-            "pass --allow_changes to continue anyway"
-        )
-    print_message(f"continuing with a changed config: {listed}")

@@ -8,7 +8,7 @@ import ml_collections
 import numpy as np
 
 from stlight_jax.runs.checkpoint_writer import CheckpointWriter
-from stlight_jax.training.setup import to_trees
+from stlight_jax.training.saved_state import to_trees
 from stlight_jax.training.state import TrainState, make_optimizer
 
 OPTIMIZER = ml_collections.ConfigDict({"beta2": 0.999, "eps": 1e-8, "clip_norm": 1.0, "weight_decay": 0.1})

@@ -9,7 +9,7 @@ from stlight_jax import InputError
 from stlight_jax.console.signals import raise_termination
 from stlight_jax.errors import TerminationInterrupt
 from stlight_jax.runs import checkpoint
-from stlight_jax.training.setup import load_state
+from stlight_jax.training.saved_state import load_state
 from tests.runs.checkpoints import damage, make_state, write
 
 pytestmark = pytest.mark.compiled_fast

@@ -4,7 +4,7 @@ import pytest
 
 from stlight_jax.runs import checkpoint, checkpoint_writer
 from stlight_jax.storage import bucket
-from stlight_jax.training.setup import load_state
+from stlight_jax.training.saved_state import load_state
 from tests.runs.checkpoints import assert_equal, make_state, write
 
 pytestmark = pytest.mark.compiled_fast

@@ -12,7 +12,8 @@ from stlight_jax import InputError
 from stlight_jax.parallel.launchers import make_launcher
 from stlight_jax.runs import checkpoint_writer
 from stlight_jax.scoring import evaluate
-from stlight_jax.training.setup import TrainingSetup, to_trees
+from stlight_jax.training.saved_state import to_trees
+from stlight_jax.training.setup import TrainingSetup
 from stlight_jax.training.state import create_state, make_optimizer
 from tests.parallel.processes import assert_told_of_a_loss, finish, start
 

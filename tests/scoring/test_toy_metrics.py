@@ -17,7 +17,8 @@ from stlight_jax.reports.results_text import results_text
 from stlight_jax.runs.checkpoint_writer import CheckpointWriter
 from stlight_jax.scoring import evaluate
 from stlight_jax.scoring.score import score_files
-from stlight_jax.training.setup import TrainingSetup, to_trees
+from stlight_jax.training.saved_state import to_trees
+from stlight_jax.training.setup import TrainingSetup
 from stlight_jax.training.state import create_state, make_optimizer
 from tests.forecasting.line import Line, run, saved
 from tests.scoring.toy_metrics import BRIGHTNESS, LARGEST

@@ -14,7 +14,7 @@ from stlight_jax.errors import LockLostError
 from stlight_jax.runs import checkpoint, checkpoint_writer
 from stlight_jax.runs.workdir import Workdir
 from stlight_jax.storage import locks
-from stlight_jax.training.setup import to_trees
+from stlight_jax.training.saved_state import to_trees
 from tests.fake_gcs import Refused
 from tests.runs.checkpoints import make_state
 

@@ -8,7 +8,7 @@ import pytest
 from stlight_jax.runs import checkpoint, checkpoint_writer
 from stlight_jax.runs.metrics_log import read_metrics
 from stlight_jax.training import loop
-from stlight_jax.training.setup import to_trees
+from stlight_jax.training.saved_state import to_trees
 from tests.runs.checkpoints import make_state
 from tests.training.faults import Started, assert_checkpoints_are_sound, run_config
 from tests.training.runs import alone, assert_same_state, losses, raw_trees

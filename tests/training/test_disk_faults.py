@@ -17,7 +17,7 @@ from stlight_jax.parallel.launchers import make_launcher
 from stlight_jax.runs import checkpoint, checkpoint_writer
 from stlight_jax.runs.metrics_log import MetricsLog, read_metrics
 from stlight_jax.training import loop, setup
-from stlight_jax.training.setup import to_trees
+from stlight_jax.training.saved_state import to_trees
 from tests.runs.checkpoints import damage, make_state
 from tests.training.faults import (
     Started,

@@ -4,7 +4,7 @@ import jax
 import pytest
 
 from stlight_jax.runs import checkpoint, checkpoint_writer
-from stlight_jax.training.setup import load_state, to_trees
+from stlight_jax.training.saved_state import load_state, to_trees
 from tests.runs.checkpoints import assert_equal, make_state, write
 
 pytestmark = pytest.mark.compiled_fast

@@ -17,8 +17,9 @@ from stlight_jax.runs.metrics_log import read_metrics
 from stlight_jax.runs.workdir import Workdir
 from stlight_jax.training import shortcut_choice, time_for_choices
 from stlight_jax.training.loop import train
-from stlight_jax.training.setup import TrainingSetup, starting_state
+from stlight_jax.training.setup import TrainingSetup
 from stlight_jax.training.shortcut_choice import choose_shortcut, fitted_linear
+from stlight_jax.training.starting_state import starting_state
 from stlight_jax.training.time_for_choices import TimeForChoices
 
 pytestmark = pytest.mark.compiled_fast

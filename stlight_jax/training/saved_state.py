@@ -1,0 +1,57 @@
+"""A training state in a checkpoint: the weights for prediction, and beside them what a resumed run needs."""
+
+import dataclasses
+from typing import Any
+
+import flax.serialization
+from etils import epath
+
+from stlight_jax.errors import InputError
+from stlight_jax.runs import checkpoint
+from stlight_jax.training.state import TrainState
+
+
+def to_trees(state: TrainState) -> dict[str, Any]:
+    """Returns plain nested dictionaries, so that a checkpoint can be read without the classes of this package or of Optax.
+
+    Args:
+      state: A state of arrays or of `jax.ShapeDtypeStruct`.
+
+    Returns:
+      {"model", "optimizer"}. `model` holds the variables for prediction. If these are a moving average, `optimizer` holds the
+      raw parameters and statistics.
+    """
+    plain = flax.serialization.to_state_dict(state)
+    model = plain.pop("ema")
+    if model is None:
+        model = {name: plain.pop(name) for name in ("params", "batch_stats")}
+    return {"model": model, "optimizer": plain}
+
+
+def load_state(directory: epath.PathLike, step: int, like: TrainState) -> TrainState:
+    """Restores a whole state. If only one of checkpoint and `like` has a moving average, it starts anew or is dropped.
+
+    Args:
+      directory: Folder of the checkpoints.
+      step: The checkpoint's step.
+      like: A state of arrays or of `jax.ShapeDtypeStruct` with shardings: structure, shapes, dtypes and placement.
+
+    Returns:
+      The state.
+
+    Raises:
+      InputError: The checkpoint holds weights only, or does not fit `like`.
+    """
+    optimizer = checkpoint.stored_shapes(directory, step).get("optimizer")
+    if optimizer is None:
+        raise InputError(
+            f"{directory}/{step} holds weights only, without the optimizer that a run needs to resume; start a new run in "
+            f"another --workdir with --config.train.init_from={directory}/{step}"
+        )
+    averaged = "params" in optimizer
+    stored = dataclasses.replace(like, ema=like.raw_variables if averaged else None)
+    trees = checkpoint.load_trees(directory, step, to_trees(stored))
+    average = {"ema": trees["model"] if averaged else None}
+    state = flax.serialization.from_state_dict(stored, {**trees["model"], **trees["optimizer"], **average})
+    keeps_average = like.ema is not None
+    return state if averaged == keeps_average else state.with_variables(state.raw_variables, averaged=keeps_average)
