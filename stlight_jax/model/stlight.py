@@ -14,8 +14,8 @@ from jax import lax
 from jax.ad_checkpoint import checkpoint_name
 from jax.typing import DTypeLike
 
-from stlight_jax.model.ops import cpu_kernels
-from stlight_jax.model.ops.batch_norm import STATISTICS, BatchNorm, FoldedBatchNorm
+from stlight_jax.model.ops import cpu_kernels, cpu_training
+from stlight_jax.model.ops.batch_norm import STATISTICS, BatchNorm, FoldedBatchNorm, running_average
 from stlight_jax.model.ops.depthwise import as_conv_general_dilated
 from stlight_jax.model.ops.layers import Conv, Dense, gelu, pointwise_product
 from stlight_jax.model.shortcut import Shortcut, fill_from_neighbours
@@ -117,8 +117,10 @@ class STLight(_Part):
             length=length,
             unroll=min(config.scan_unroll, length),
         )
+        by_layers = blocks(config, self.axis_name, self.folded, parent=None)
+        if train and not self.is_initializing() and self._trains_fused(x):
+            return self._train_fused(name, by_layers, x)
         if self.folded and _is_fused(config, x):
-            by_layers = blocks(config, self.axis_name, self.folded, parent=None)
             return lax.platform_dependent(
                 self.variables["params"][name],
                 x,
@@ -126,6 +128,32 @@ class STLight(_Part):
                 default=lambda params, x: by_layers.apply({"params": params}, x, False)[0],
             )
         x, _ = blocks(config, self.axis_name, self.folded, name=name)(x, train)
+        return x
+
+    def _trains_fused(self, x: jax.Array) -> bool:
+        """Returns whether CPUs train with one kernel for all mixer blocks of a stack; it knows one device's statistics only."""
+        one_device = self.axis_name is None or lax.psum(1, self.axis_name) == 1
+        return one_device and self.config.rematerialise != "blocks" and _is_fused(self.config, x)
+
+    def _train_fused(self, name: str, by_layers: nn.Module, x: jax.Array) -> jax.Array:
+        """Applies a stack of mixer blocks and moves their running averages."""
+        running = self.get_variable("batch_stats", name)
+
+        def on_cpu(params: Any, x: jax.Array) -> tuple[jax.Array, Any]:
+            y, statistics = cpu_training.mixers(x, params, self.config.dilation)
+            names = [(norm, part) for norm in ("spatial_norm", "pointwise_norm") for part in ("mean", "var")]
+            moved: dict[str, dict[str, jax.Array]] = {}
+            for index, (norm, part) in enumerate(names):
+                moved.setdefault(norm, {})[part] = running_average(running[norm][part], statistics[:, index])
+            return y, moved
+
+        def elsewhere(params: Any, x: jax.Array) -> tuple[jax.Array, Any]:
+            variables = {"params": params, "batch_stats": running}
+            (y, _), updates = by_layers.apply(variables, x, True, mutable=["batch_stats"])
+            return y, updates["batch_stats"]
+
+        x, moved = lax.platform_dependent(self.variables["params"][name], x, cpu=on_cpu, default=elsewhere)
+        self.put_variable("batch_stats", name, moved)
         return x
 
 

@@ -13,7 +13,7 @@ from jax.typing import DTypeLike
 from stlight_jax.model.ops.layers import channel_sums
 
 MOMENTUM = 0.9  # weight of the old value in the running averages
-_EPSILON = 1e-5  # added to the variance
+EPSILON = 1e-5  # added to the variance
 STATISTICS = "statistics"  # checkpoint name: they are small, and to recompute them takes a pass over the activations
 
 _Residuals = tuple[jax.Array, jax.Array, jax.Array, jax.Array]
@@ -50,14 +50,14 @@ class BatchNorm(nn.Module):
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, channels, wide)
         running_variance = self.variable("batch_stats", "var", jnp.ones, channels, wide)
         if not train:
-            factor = scale * lax.rsqrt(running_variance.value + _EPSILON)
+            factor = scale * lax.rsqrt(running_variance.value + EPSILON)
             return ((x - running_mean.value) * factor + bias).astype(self.dtype)
         # The device axis exists only inside the launched step, not where the variables are made.
         axis_name = None if self.is_initializing() else self.axis_name
         y, mean, variance = _normalise(x, scale, bias, axis_name)
         if not self.is_initializing():
             for running, of_batch in ((running_mean, mean), (running_variance, variance)):
-                running.value = MOMENTUM * running.value + (1 - MOMENTUM) * lax.stop_gradient(of_batch)
+                running.value = running_average(running.value, of_batch)
         return y.astype(self.dtype)
 
 
@@ -96,6 +96,11 @@ class FoldedBatchNorm(nn.Module):
         return (x * factor + summand).astype(self.dtype)
 
 
+def running_average(running: jax.Array, of_batch: jax.Array) -> jax.Array:
+    """Moves a running statistic towards that of a batch."""
+    return MOMENTUM * running + (1 - MOMENTUM) * lax.stop_gradient(of_batch)
+
+
 def fold(variables: dict[str, Any]) -> dict[str, Any]:
     """Folds the running statistics into the parameters of each batch norm.
 
@@ -108,7 +113,7 @@ def fold(variables: dict[str, Any]) -> dict[str, Any]:
 
     def folded(params: Any, statistics: Any) -> Any:
         if "mean" in statistics:
-            factor = params["scale"] * lax.rsqrt(statistics["var"] + _EPSILON)
+            factor = params["scale"] * lax.rsqrt(statistics["var"] + EPSILON)
             return {"factor": factor, "summand": params["bias"] - statistics["mean"] * factor}
         return {name: folded(part, statistics[name]) if name in statistics else part for name, part in params.items()}
 
@@ -131,7 +136,7 @@ def _normalise_forward(
     sums = channel_sums(wide, wide, jnp.zeros_like(wide, shape=x.shape[-1:]))
     mean, mean_square = checkpoint_name(_over_devices(jnp.stack(sums), axis_name) / pixels, STATISTICS)
     variance = jnp.maximum(mean_square - jnp.square(mean), 0)
-    rsqrt = lax.rsqrt(variance + _EPSILON)
+    rsqrt = lax.rsqrt(variance + EPSILON)
     factor = scale * rsqrt
     y = ((wide - mean) * factor + bias).astype(x.dtype)
     return (y, mean, variance), (x, scale, mean, rsqrt)

@@ -15,25 +15,6 @@ namespace ffi = xla::ffi;
 namespace stlight {
 namespace {
 
-// Adds what one run of outputs contributes to the gradient of one kernel row, `sums` [width, lanes].
-// It walks over the inputs as `ConvolveRun` does; with the walk in a function of its own, GCC 12 made both a third slower.
-template <int width, int run>
-void AddRun(const Shape& s, const float* inputs, const float* cotangents, float* sums, int64_t x, int64_t count) {
-  Vector g[run], part[width] = {};
-  Unrolled<run>([&](auto o) { g[o] = o < count ? Load(cotangents + (x + o * s.dilation) * s.channels) : Vector{}; });
-  const int64_t first = s.input_column(x, 0);
-  Unrolled<run + width - 1>([&](auto c) {
-    const int64_t column = first + c * s.dilation;
-    if (column < 0 || column >= s.width) return;
-    const Vector input = Load(inputs + column * s.channels);
-    Unrolled<width>([&](auto j) {
-      constexpr int output = decltype(c)::value - decltype(j)::value;
-      if constexpr (output >= 0 && output < run) part[j] += input * g[output];
-    });
-  });
-  Unrolled<width>([&](auto j) { Store(sums + j * kLanes, Load(sums + j * kLanes) + part[j]); });
-}
-
 template <int width>
 void Convolve(ffi::ThreadPool& pool, const Shape& s, const float* x, const float* kernel, bool flip, float* output) {
   constexpr int64_t rows = 8;
@@ -49,9 +30,7 @@ void Convolve(ffi::ThreadPool& pool, const Shape& s, const float* x, const float
         float* output_row = output + s.pixel(b, y, 0) + s.first_channel(vector);
         const auto row_at = [&](int64_t row) { return image + row * s.width * s.channels; };
         const auto finish = [&](int64_t column, Vector sum) { Store(output_row + column * s.channels, sum); };
-        ForEachRun(s, [&](auto run, int64_t column, int64_t count) {
-          ConvolveRun<width, decltype(run)::value>(s, row_at, s.channels, own, y, column, count, finish);
-        });
+        ConvolveRow<width>(s, row_at, s.channels, own, y, finish);
       }
     }
   });
@@ -75,9 +54,7 @@ void FilterGradient(ffi::ThreadPool& pool, const Shape& s, const float* x, const
           const float* inputs = x + s.pixel(b, row, 0) + s.first_channel(vector);
           const float* cotangents = cotangent + s.pixel(b, y, 0) + s.first_channel(vector);
           float* of_row = own.data() + ((vector - begin) * taps + i * width) * kLanes;
-          ForEachRun(s, [&](auto run, int64_t column, int64_t count) {
-            AddRun<width, decltype(run)::value>(s, inputs, cotangents, of_row, column, count);
-          });
+          AddRow<width>(s, inputs, s.channels, cotangents, s.channels, of_row);
         }
       }
     }

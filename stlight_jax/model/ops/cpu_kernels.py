@@ -1,5 +1,6 @@
 """The hand-written CPU kernels (`cpu_*.cc`): compiled on first use, stored in the user's cache, called by XLA."""
 
+import concurrent.futures
 import ctypes
 import functools
 import hashlib
@@ -30,13 +31,17 @@ WIDTHS = (1, 3, 5, 7, 9, 11)  # of depthwise kernels
 MIN_CHANNELS = 16  # the widest vector holds so many
 _TILE_CHANNELS = 32  # the widest tile of a product holds so many
 _FOLDER = pathlib.Path(__file__).parent
-_SOURCES = [_FOLDER / name for name in ("cpu_kernels.cc", "cpu_mixers.cc")]
+_SOURCES = sorted(_FOLDER.glob("cpu_*.cc"))
 _TARGETS = (
     "stlight_convolve",
     "stlight_filter_gradient",
     "stlight_channel_sums",
     "stlight_mixers_float32",
     "stlight_mixers_bfloat16",
+    "stlight_training_forward_float32",
+    "stlight_training_forward_bfloat16",
+    "stlight_training_backward_float32",
+    "stlight_training_backward_bfloat16",
 )
 _COMPILER_SECONDS = 300
 _REGISTRATION_LOCK = threading.Lock()
@@ -166,7 +171,7 @@ def _registered() -> str:
 def _loaded(compiler: list[str]) -> ctypes.CDLL:
     """Returns the library, from the cache if it contains an undamaged one."""
     tune = "-mcpu=native" if platform.machine() in ("arm64", "aarch64") else "-march=native"
-    options = ["-std=c++17", "-O3", tune, "-ffp-contract=fast", "-fPIC", "-shared", "-isystem", jax.ffi.include_dir()]
+    options = ["-std=c++17", "-O3", tune, "-ffp-contract=fast", "-fPIC", "-isystem", jax.ffi.include_dir()]
     version = subprocess.run([*compiler, "--version"], check=True, capture_output=True, timeout=_COMPILER_SECONDS).stdout
     contents = [path.read_bytes() for path in (*_SOURCES, *sorted(_FOLDER.glob("cpu_*.h")))]
     recipe = f"{contents!r} {compiler} {version!r} {options} {jaxlib.__version__} {caches.processor()}"
@@ -180,9 +185,16 @@ def _loaded(compiler: list[str]) -> ctypes.CDLL:
         library.unlink(missing_ok=True)
     print_message("compiling the CPU kernels for this processor, once ...")
     with tempfile.TemporaryDirectory(prefix="stlight_kernels_") as temporary:
-        compiled = pathlib.Path(temporary) / "kernels.so"
-        command = [*compiler, *options, *map(str, _SOURCES), "-o", str(compiled)]
-        subprocess.run(command, check=True, capture_output=True, timeout=_COMPILER_SECONDS)
+
+        def run(arguments: list[pathlib.Path | str], output: str) -> pathlib.Path:
+            path = pathlib.Path(temporary) / output
+            command = [*compiler, *options, *map(str, arguments), "-o", str(path)]
+            subprocess.run(command, check=True, capture_output=True, timeout=_COMPILER_SECONDS)
+            return path
+
+        with concurrent.futures.ThreadPoolExecutor(len(_SOURCES)) as pool:
+            objects = list(pool.map(lambda source: run(["-c", source], f"{source.stem}.o"), _SOURCES))
+        compiled = run(["-shared", *objects], "kernels.so")
         content = compiled.read_bytes()
         library = folder / f"{name}-{_checksum(content)}.so"
         try:

@@ -8,11 +8,12 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <cstring>
 #include <vector>
 
 #include "cpu_convolution.h"
 #include "cpu_gelu.h"
+#include "cpu_memory.h"
+#include "cpu_product.h"
 #include "cpu_threads.h"
 #include "cpu_vectors.h"
 #include "xla/ffi/api/ffi.h"
@@ -54,9 +55,7 @@ void NearRow(Strip<T>& strip, int64_t row) {
     const Vector bias = Load(strip.w.near_bias + channel);
     const auto row_at = [&](int64_t from) { return image + from * s.width * s.channels; };
     const auto finish = [&](int64_t column, Vector sum) { Store(to + column * kLanes, sum + bias); };
-    ForEachRun(s, [&](auto run, int64_t column, int64_t count) {
-      ConvolveRun<width, decltype(run)::value>(s, row_at, s.channels, weights, row, column, count, finish);
-    });
+    ConvolveRow<width>(s, row_at, s.channels, weights, row, finish);
   }
 }
 
@@ -76,9 +75,7 @@ void FarRow(Strip<T>& strip, int64_t row) {
       const int64_t at = column * s.channels;
       Store(to + at, Load(residual + at) + (Gelu(sum + bias) * factor + summand));
     };
-    ForEachRun(s, [&](auto run, int64_t column, int64_t count) {
-      ConvolveRun<width, decltype(run)::value>(s, row_at, kLanes, weights, row, column, count, finish);
-    });
+    ConvolveRow<width>(s, row_at, kLanes, weights, row, finish);
   }
 }
 
@@ -99,100 +96,21 @@ void Spatial(const Shape& near, const Shape& far, Row<T> near_row, Row<T> far_ro
   }
 }
 
-#if defined(__AVX512F__)
-constexpr int kTileRows = 12;  // 32 registers: 24 sums, 2 weights, inputs
-#elif defined(__AVX__)
-constexpr int kTileRows = 6;  // 16 registers: 12 sums, 2 weights, an input
-#else
-constexpr int kTileRows = 4;
-#endif
-constexpr int kTileVectors = 2;
-constexpr int64_t kTileChannels = kTileVectors * kLanes;
-constexpr int64_t kPixels = 8 * kTileRows;  // of a task
-
-int64_t Panels(int64_t channels) { return (channels + kTileChannels - 1) / kTileChannels; }
-
-// Where the panel's channels begin; the last panel overlaps the one before it.
-int64_t FirstOfPanel(int64_t panel, int64_t channels) { return std::min(panel * kTileChannels, channels - kTileChannels); }
-
-// A number of the product's input, and numbers of its weights for a vector of outputs: one float32, or two bfloat16 that the
-// processor multiplies and adds in one step.
-template <typename T>
-struct Product {
-  static constexpr int64_t depth = 1;
-  static void Pack(const float* weights, int64_t channels, float* to) { std::copy_n(weights, kLanes, to); }
-  static Vector Add(Vector sum, const T* input, const float* packed) { return sum + Load(packed) * Wide(*input); }
-  static float Wide(float value) { return value; }
-  static float Wide(BFloat16 value) {
-    const uint32_t bits = uint32_t{value.bits} << 16;
-    float wide;
-    std::memcpy(&wide, &bits, sizeof(wide));
-    return wide;
-  }
-};
-
-#if defined(__AVX512BF16__)
-template <>
-struct Product<BFloat16> {
-  static constexpr int64_t depth = 2;
-  static void Pack(const float* weights, int64_t channels, float* to) {
-    alignas(64) BFloat16 rows[2][kLanes];
-    for (int row = 0; row < 2; ++row) Store(rows[row], Load(weights + row * channels));
-    BFloat16* pairs = reinterpret_cast<BFloat16*>(to);
-    for (int64_t lane = 0; lane < kLanes; ++lane) {
-      for (int row = 0; row < 2; ++row) pairs[2 * lane + row] = rows[row][lane];
-    }
-  }
-  static Vector Add(Vector sum, const BFloat16* input, const float* packed) {
-    int32_t pair;
-    std::memcpy(&pair, input, sizeof(pair));
-    return (Vector)_mm512_dpbf16_ps((__m512)sum, (__m512bh)_mm512_loadu_ps(packed), (__m512bh)_mm512_set1_epi32(pair));
-  }
-};
-#endif
-
-// Copies a panel of `[channels, channels]` weights so that the product reads it from one end to the other.
-template <typename T>
-void Pack(const float* weights, int64_t channels, int64_t panel, float* packed) {
-  constexpr int64_t depth = Product<T>::depth;
-  const float* from = weights + FirstOfPanel(panel, channels);
-  float* to = packed + panel * channels / depth * kTileChannels;
-  for (int64_t k = 0; k < channels; k += depth) {
-    for (int v = 0; v < kTileVectors; ++v, to += kLanes) Product<T>::Pack(from + k * channels + v * kLanes, channels, to);
-  }
-}
-
-// `rows` pixels and one panel: norm(gelu(product + bias)).
-template <int rows, typename T>
-void Tile(const T* x, const float* packed, const Weights& w, int64_t channels, int64_t first, T* y) {
-  constexpr int64_t depth = Product<T>::depth;
-  Vector sums[rows][kTileVectors] = {};
-  for (int64_t k = 0; k < channels; k += depth, packed += kTileChannels) {
-    Unrolled<rows>([&](auto r) {
-      Unrolled<kTileVectors>([&](auto v) {
-        sums[r][v] = Product<T>::Add(sums[r][v], x + r * channels + k, packed + v * kLanes);
-      });
-    });
-  }
-  Unrolled<kTileVectors>([&](auto v) {
-    const int64_t channel = first + v * kLanes;
-    const Vector bias = Load(w.pointwise_bias + channel), factor = Load(w.pointwise_factor + channel);
-    const Vector summand = Load(w.pointwise_summand + channel);
-    Unrolled<rows>([&](auto r) { Store(y + r * channels + channel, Gelu(sums[r][v] + bias) * factor + summand); });
-  });
-}
-
-// Pixels `begin` to `end`.
+// Pixels `begin` to `end`: norm(gelu(product + bias)).
 template <typename T>
 void Pointwise(const T* x, const float* packed, const Weights& w, int64_t channels, int64_t begin, int64_t end, T* y) {
+  constexpr int64_t depth = Product<T>::depth;
   for (int64_t panel = 0; panel < Panels(channels); ++panel) {
-    const float* own = packed + panel * channels / Product<T>::depth * kTileChannels;
+    const float* own = packed + panel * PanelSize<T>(channels);
     const int64_t first = FirstOfPanel(panel, channels);
-    int64_t pixel = begin;
-    for (; pixel + kTileRows <= end; pixel += kTileRows) {
-      Tile<kTileRows>(x + pixel * channels, own, w, channels, first, y + pixel * channels);
-    }
-    for (; pixel < end; ++pixel) Tile<1>(x + pixel * channels, own, w, channels, first, y + pixel * channels);
+    ProductRows(Factors<T>{x + begin * channels, channels, channels / depth, own}, end - begin,
+                [&](int64_t v, int64_t row, auto& sums) __attribute__((always_inline)) {
+                  const int64_t channel = first + v * kLanes;
+                  const Vector bias = Load(w.pointwise_bias + channel), factor = Load(w.pointwise_factor + channel);
+                  const Vector summand = Load(w.pointwise_summand + channel);
+                  T* to = y + (begin + row) * channels + channel;
+                  ForEachRow(sums, [&](auto r) { Store(to + r * channels, Gelu(sums[r] + bias) * factor + summand); });
+                });
   }
 }
 
@@ -217,11 +135,13 @@ ffi::Error MixersHandler(ffi::ThreadPool pool, Images<type> x, Kernels near, Vec
   const Shape far_shape{sides[0], sides[1], sides[2], channels, of_far[1], of_far[2], dilation};
   if (channels < kTileChannels) return ffi::Error::InvalidArgument("there are fewer channels than a tile holds");
   if (channels % Product<T>::depth) return ffi::Error::InvalidArgument("bfloat16 needs an even number of channels");
-  const size_t needed = Panels(channels) * channels * kTileChannels / Product<T>::depth;
+  const size_t needed = Panels(channels) * PanelSize<T>(channels);
   if (packed->element_count() < needed) return ffi::Error::InvalidArgument("there is no room for the weights of a block");
   const T* images = reinterpret_cast<const T*>(x.typed_data());
   T* spatial = reinterpret_cast<T*>(between->typed_data());
   T* mixed = reinterpret_cast<T*>(output->typed_data());
+  PreferLargePages(spatial, x.size_bytes());
+  PreferLargePages(mixed, x.size_bytes());
   const int64_t vectors = near_shape.vectors();
   // Four vectors, side by side in four cache lines, or as few as give each thread two tasks.
   const int64_t share = vectors * sides[0] / std::max<int64_t>(1, 2 * pool.num_threads());
