@@ -137,7 +137,7 @@ class STLight(_Part):
 
     def _train_fused(self, name: str, by_layers: nn.Module, x: jax.Array) -> jax.Array:
         """Applies a stack of mixer blocks and moves their running averages."""
-        running = self.get_variable("batch_stats", name)
+        running: Any = self.get_variable("batch_stats", name)
 
         def on_cpu(params: Any, x: jax.Array) -> tuple[jax.Array, Any]:
             y, statistics = cpu_training.mixers(x, params, self.config.dilation)
