@@ -1,4 +1,4 @@
-"""Your own frames: `--config=frames:SIZE --config.data.root=PATH`, SIZE one of tiny, S, M, L.
+"""Your own frames: `--config=frames:SIZE --config.data.root=PATH`, SIZE one of auto, tiny, S, M, L; auto if it is left out.
 
 PATH is a file or a folder: videos (mp4, avi, mov, mkv, webm, gif), folders of pictures, `.npy`, `.npz` or HDF5 arrays
 `[t, h, w]`, `[t, h, w, c]`, `[n, t, h, w, c]`, or netCDF variables. The files are read once and their frames are stored, so
@@ -11,10 +11,10 @@ from stlight_jax.config import base_config
 from stlight_jax.data.datasets.frames import Frames
 
 # size: (hidden_dim, depth, peak learning rate)
-SIZES = {"tiny": (96, 6, 2e-3), "S": (256, 12, 1e-3), "M": (512, 16, 1e-3), "L": (1000, 16, 5e-4)}
+SIZES = {"auto": (0, 0, 0.0), "tiny": (96, 6, 2e-3), "S": (256, 12, 1e-3), "M": (512, 16, 1e-3), "L": (1000, 16, 5e-4)}
 
 
-def get_config(size: str = "tiny") -> ml_collections.ConfigDict:
+def get_config(size: str = "auto") -> ml_collections.ConfigDict:
     """Makes the config of one size.
 
     Args:

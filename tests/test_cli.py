@@ -171,7 +171,7 @@ def test_inspect_explains_that_the_paper_leaves_depthwise_out():
         ),
         (
             ("-m", "stlight_jax", "inspect", "--config=configs/moving_mnist.py", "--config.model.depth=1"),
-            "model.depth is 1; it must be at least 2",
+            "model.depth is 1; it must be 0, or at least 2",
         ),
         (("train.py", "--config=configs/moving_mnist.py:tiny"), "--workdir is missing (Folder of the run, "),
         (("train.py", "--confg=configs/moving_mnist.py:tiny"), "no flag --confg; did you mean --config?"),

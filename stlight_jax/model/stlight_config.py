@@ -84,9 +84,10 @@ class STLightConfig(ModelSection):
 
     def _check_sizes(self) -> None:
         """Checks the numbers of frames and channels, and the sides of patches and kernels."""
-        for key in ("in_frames", "out_frames", "in_channels", "out_channels", "patch_size"):
-            if getattr(self, key) < 1:
-                raise InputError(f"model.{key} is {getattr(self, key)}; it must be at least 1")
+        least = dict.fromkeys(("in_frames", "out_frames", "in_channels", "out_channels", "hidden_dim", "patch_size"), 1)
+        for key, lowest in {**least, "depth": 2}.items():
+            if getattr(self, key) < lowest:
+                raise InputError(f"model.{key} is {getattr(self, key)}; it must be at least {lowest}")
         for key in ("near_kernel", "far_kernel"):
             if getattr(self, key) % 2 == 0:
                 raise InputError(f"model.{key} is {getattr(self, key)}; a kernel that keeps the grid's size is odd")

@@ -101,7 +101,8 @@ def compare_curves(config: RunConfig, total_steps: int) -> dict[str, Any]:
     from stlight_jax.torch_reference.torch_training import train as train_in_torch
 
     config = with_windows(config)
-    model_config, optimizer = network_config(config), config.optimizer
+    model_config = network_config(config)
+    optimizer = config.optimizer.for_width(model_config.hidden_dim)
     schedule = OneCycle.from_config(optimizer, total_steps)
     source, _ = open_training(config)
     train = config.train.for_data(math.prod(source.shape[1:3]), len(source))

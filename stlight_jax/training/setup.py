@@ -91,7 +91,8 @@ class TrainingSetup:
                 f"model.out_channels is {model.out_channels}; expected at most {channels - covariates}, the channels of the "
                 "data without those of data.clock and data.static, which no network predicts"
             )
-        config = with_report(checked, dataclasses.replace(checked, model=model))
+        optimizer = checked.optimizer.for_width(model.hidden_dim)
+        config = with_report(checked, dataclasses.replace(checked, model=model, optimizer=optimizer))
         time, shortcut_mse = TimeForChoices(deadline), None
         if leaves_choices(config):
             chosen, linear_fit, shortcut_mse = choose_shortcut(config, self.training, self.validation, self.launcher, time)

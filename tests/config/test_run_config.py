@@ -113,7 +113,7 @@ def test_references_between_keys_are_resolved():
         (lambda config: config.pop("evaluation"), "^the config has no section evaluation$"),
         (lambda config: config.pop("data"), "^the config has no section data$"),
         (lambda config: config["data"].update(b=1, a=2), "^the config has an unknown key, data.a, data.b$"),
-        (lambda config: config["model"].update(depth=1), "^model.depth is 1; it must be at least 2$"),
+        (lambda config: config["model"].update(depth=1), "^model.depth is 1; it must be 0, or at least 2$"),
         (lambda config: config["data"].update(stride=0), "^data.stride is 0; it must be at least 1$"),
     ],
 )

@@ -106,7 +106,7 @@ def test_a_key_that_one_line_adds_is_made_checked_resumed_and_documented():
     new.data.order = "rgb"
     assert course_differences(old.to_dict(), check(new, LaterToyData)) == ["data.order: 'bgr' -> 'rgb'"]
 
-    assert "| `data.order` | `'rgb'` | str, one of rgb, bgr | no | 0.3 | Order of the channels." in reference_page(
+    assert "| `data.order` | `rgb` | str, one of rgb, bgr | no | 0.3 | Order of the channels." in reference_page(
         {"toy": LaterToyData}
     )
 

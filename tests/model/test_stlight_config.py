@@ -38,6 +38,24 @@ def test_a_patch_size_that_the_config_leaves_open_depends_on_the_frames(pixels, 
     assert STLightConfig.from_section(section(patch_size=0), channels=1).patch_size == 2
 
 
+@pytest.mark.parametrize(
+    ("frames", "channels", "patch_size", "width"),
+    [
+        (10, 1, 2, 96),
+        (10, 3, 2, 128),
+        (20, 1, 4, 320),
+        (20, 3, 4, 512),
+        (4, 2, 1, 96),
+        (5, 1, 3, 99),
+        (5, 3, 3, 135),
+        (9, 3, 8, 512),
+    ],
+)
+def test_an_open_size_has_as_many_channels_as_a_patch_has_predicted_values(frames, channels, patch_size, width):
+    chosen = section(out_frames=frames, hidden_dim=0, depth=0, patch_size=patch_size, in_channels=0, out_channels=0)
+    assert (chosen.for_data(channels).hidden_dim, chosen.for_data(channels).depth) == (width, 6)
+
+
 def test_a_network_cannot_be_made_without_its_main_sizes():
     with pytest.raises(TypeError, match="patch_size"):
         STLightConfig(in_frames=4, out_frames=4, in_channels=1, out_channels=1, hidden_dim=8, depth=2)
@@ -62,7 +80,7 @@ def test_the_choices_of_the_config_are_those_of_the_network():
         ({"near_kernel": 4}, "model.near_kernel is 4; .* odd"),
         ({"far_kernel": 6}, "model.far_kernel is 6; .* odd"),
         ({"patch_size": 1, "overlap": 2}, "model.overlap is 2 with patch_size 1"),
-        ({"depth": 1}, "model.depth is 1; it must be at least 2"),
+        ({"depth": 1}, "model.depth is 1; it must be 0, or at least 2"),
         ({"depth": 2.0}, "model.depth is 2.0; it must be a whole number"),
         ({"overlap": -1}, "model.overlap is -1"),
         ({"in_frames": 0}, "model.in_frames is 0"),
@@ -72,6 +90,8 @@ def test_the_choices_of_the_config_are_those_of_the_network():
         ({"in_frames": 1, "shortcut": "last", "input": "changes"}, "changes, .* model.in_frames 1; .* more than one frame"),
         ({"in_channels": 0}, "model.in_channels is 0; it must be at least 1"),
         ({"out_channels": 0}, "model.out_channels is 0; it must be at least 1"),
+        ({"hidden_dim": 0}, "model.hidden_dim is 0; it must be at least 1"),
+        ({"depth": 0}, "model.depth is 0; it must be at least 2"),
     ],
 )
 def test_impossible_networks_are_refused(small_model, changes, message):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from stlight_jax.config.sections import TrainSection
+from stlight_jax.config.sections import OptimizerSection, TrainSection
 from stlight_jax.data.load import check_config, open_test
 from stlight_jax.training.open_keys import with_earlier_choices
 from stlight_jax.training.setup import TrainingSetup
@@ -14,14 +14,15 @@ pytestmark = pytest.mark.compiled_fast
 
 def test_a_run_on_a_short_file_keeps_the_windows_that_it_has_chosen(tmp_path, capsys):
     np.save(tmp_path / "short.npy", np.random.default_rng(0).normal(size=(54, 8, 9)).astype(np.float32))
-    config = load_config("tiny", "frames")
+    config = load_config("auto", "frames")
     config.data.update(root=str(tmp_path / "short.npy"), prepared=str(tmp_path / "kept"))
     config.model.shortcut, config.data.periods = "none", ""
     described = TrainingSetup(config).description["config"]
     shown = " ".join(capsys.readouterr().err.split())
     windows = "model.in_frames=4, model.out_frames=4, data.validation_fraction=0.2, data.test_fraction=0.2"
     assert f"chosen for the data: {windows} " in shown
-    assert "chosen for the data: model.in_channels=1, model.out_channels=1, model.patch_size=1 " in shown
+    size = "model.patch_size=1, model.hidden_dim=96, model.depth=6, optimizer.learning_rate=0.002 "
+    assert f"chosen for the data: model.in_channels=1, model.out_channels=1, {size}" in shown
     assert "chosen for the data: data.crop=0, train.batch_size=" in shown
     assert (described["model"]["in_frames"], described["model"]["out_frames"], described["model"]["patch_size"]) == (4, 4, 1)
     assert (described["data"]["validation_fraction"], described["data"]["test_fraction"]) == (0.2, 0.2)
@@ -44,6 +45,11 @@ def test_an_open_batch_size_suits_frames_sequences_and_devices():
     assert chosen(64, sequences=29, devices=4, accumulate=2) == 24
     assert chosen(64, sequences=5, devices=8) == 8  # too many, which the pipeline refuses by name
     assert TrainSection(batch_size=3).for_data(64, 1000).batch_size == 3
+
+
+def test_an_open_learning_rate_falls_with_the_root_of_the_width():
+    assert [OptimizerSection(learning_rate=0.0).for_width(width).learning_rate for width in (96, 384)] == [0.002, 0.001]
+    assert OptimizerSection(learning_rate=0.03).for_width(384).learning_rate == 0.03
 
 
 def test_an_open_least_gain_is_a_fifth_where_training_windows_are_nearly_one():
