@@ -129,6 +129,7 @@ def test_inspect_explains_that_the_paper_leaves_depthwise_out():
             ("-m", "stlight_jax", "inspect", "--config=kth:S", "--model=tiny"),
             "--config and --workdir or --model name two networks",
         ),
+        (("-m", "stlight_jax", "inspect", "--model=README.md"), "README.md is a file; expected a workdir, the folder of a"),
         (("-m", "stlight_jax", "inspect", "--workdir=/nowhere"), "--workdir=/nowhere: no such file or folder"),
         (
             ("-m", "stlight_jax", "inspect", "--model=tinny"),

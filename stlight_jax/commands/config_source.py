@@ -60,7 +60,10 @@ def load_config(source: str) -> ml_collections.ConfigDict:
     if name not in shipped_configs and _is_stored(name):
         if size:
             raise InputError(f"--config={source}: {name} has one config; leave out :{size[0]}")
-        return _stored_config(name)
+        try:
+            return stored_config(name)
+        except InputError as error:
+            raise InputError(f"--config={name}: {error}") from error
     file = shipped_configs.get(name, pathlib.Path(name).expanduser())
     if not file.is_file():
         raise InputError(_not_found(name, list(shipped_configs)))
@@ -107,17 +110,26 @@ def _is_stored(name: str) -> bool:
     return path.is_dir() or (path.suffix in (".json", SUFFIX, ONNX_SUFFIX) and path.exists())
 
 
-def _stored_config(name: str) -> ml_collections.ConfigDict:
+def stored_config(name: str) -> ml_collections.ConfigDict:
+    """Returns the config of a run or of a trained network.
+
+    Args:
+      name: a run's folder, its `config.json`, one of its checkpoints, a `.stlight` or an ONNX file or the name of a shipped
+        network.
+
+    Returns:
+      A config that can be changed.
+
+    Raises:
+      InputError: if there is no such network, or it is damaged.
+    """
     from stlight_jax.data.load import check_config
 
     path = epath.Path(name).expanduser()
     if name not in shipped() and path.suffix not in (SUFFIX, ONNX_SUFFIX):
         path = path if path.suffix == ".json" else path / _STORED
-    try:
-        content = _read_json(path) if path.suffix == ".json" and path.exists() else _described_config(name)
-        return check_config(content).to_config_dict()
-    except InputError as error:
-        raise InputError(f"--config={name}: {error}") from error
+    content = _read_json(path) if path.suffix == ".json" and path.exists() else _described_config(name)
+    return check_config(content).to_config_dict()
 
 
 def _read_json(path: epath.Path) -> dict[str, Any]:

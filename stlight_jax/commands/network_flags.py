@@ -8,7 +8,7 @@ import sys
 from absl import flags
 from ml_collections.config_flags import get_config_filename
 
-from stlight_jax.commands.config_source import load_config, stored_description
+from stlight_jax.commands.config_source import stored_config, stored_description
 from stlight_jax.config import RunConfig
 from stlight_jax.config.sections import MOST_FRAMES
 from stlight_jax.console.messages import print_message
@@ -94,7 +94,7 @@ def network_to_count(values: flags.FlagValues) -> tuple[RunConfig, tuple[int, in
     from stlight_jax.metrics.ssim import check_frame_size
 
     source = chosen_network(values) if values.config is None else get_config_filename(values["config"])
-    config = check_config(load_config(source) if values.config is None else values.config)
+    config = check_config(stored_config(source) if values.config is None else values.config)
     size = values.frame_size or frame_size(config) or stored_description(source).get("frame_size")
     channels = len(find_dataset(config.dataset).channels)
     is_open = not channels and 0 in (config.model.in_channels, config.model.out_channels)

@@ -154,6 +154,7 @@ def make_plan(request: Request, reader: InputReader, forecaster: Forecaster) -> 
     originals, model = reader.open(request.input_path), forecaster.model
     horizon = model.out_frames if request.horizon is None else request.horizon
     check_horizon("--horizon", horizon, model, model.in_channels - forecaster.channels)
+    _check_memory(horizon, reader.sampled(originals[0], 0)[0].shape, model.out_channels)  # a plan takes memory, too
     every = request.every or horizon
     history = tuple(_steps_of_file(-time, reader.frame_step, model.frame_step) for time in forecaster.history(horizon))
     sources, starts, skipped = [], [], 0
@@ -169,7 +170,6 @@ def make_plan(request: Request, reader: InputReader, forecaster: Forecaster) -> 
             check_gap(source, first, model.in_frames)
         sources.append(source)
         starts.append(found)
-    _check_memory(horizon, sources[0].shape, model.out_channels)
     if not any(starts):
         raise InputError(
             f"{originals[0].name}: no {model.in_frames} frames, with the frames to predict, are without a gap in time; ignore "

@@ -98,7 +98,10 @@ def _find(path: epath.PathLike, which: str) -> epath.Path:
         names = f", or the name of a shipped network ({', '.join(shipped())})" if "/" not in str(path) else ""
         raise InputError(f"{path}: there is no such folder or file{names}")
     if not found.is_dir():
-        raise InputError(f"{path} is a file; expected a workdir, the folder of a checkpoint, or a file that ends in {SUFFIX}")
+        raise InputError(
+            f"{path} is a file; expected a workdir, the folder of a checkpoint, or a file that ends in {SUFFIX} or "
+            f"{ONNX_SUFFIX}"
+        )
     return found
 
 
@@ -170,7 +173,7 @@ def _read(path: epath.Path, source: str) -> TrainedModel:
         if isinstance(error, InputError | PermissionError) or paths.is_bucket_error(error):
             raise
         problem = f"it has no {error}" if isinstance(error, KeyError) else f"{type(error).__name__}: {error}"
-        raise InputError(f"{path} is damaged, or no {SUFFIX} file: {problem}") from None
+        raise InputError(f"{path} is damaged, or no {SUFFIX} file: {problem}; get a complete copy") from None
 
 
 def _unpack(path: epath.Path, source: str) -> TrainedModel:

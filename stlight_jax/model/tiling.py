@@ -93,7 +93,7 @@ class Tiling:
         patch, radius = config.patch_size, receptive_radius(config)
         rounded = side // patch * patch
         if rounded < patch:
-            raise InputError(f"tile is {side}; it must be at least model.patch_size, {patch}")
+            raise InputError(f"tile is {side}; it must be 0, or at least model.patch_size, {patch}")
         if overlap is None:
             overlap = min(2 * radius, rounded // 2 // patch * patch)
         if not 0 <= overlap <= rounded - patch:

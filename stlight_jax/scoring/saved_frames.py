@@ -131,6 +131,9 @@ def open_saved(
     """
     if layout not in LAYOUTS:
         raise InputError(f"--layout={layout}: choose one of {', '.join(LAYOUTS)}")
+    for flag, name in (("variable", reading.variable), ("true_variable", reading.true_variable)):
+        if name and not any(_has_named_arrays(path) for path in (prediction, truth)):
+            raise InputError(f"--{flag} is {name!r}, but {prediction} and {truth} have no named arrays; leave it out")
     if reading.value_range is not None and not -np.inf < reading.value_range[0] < reading.value_range[1] < np.inf:
         low, high = reading.value_range
         raise InputError(f"--value_range={low:g},{high:g}: expected two numbers, the first one less than the second")
@@ -249,7 +252,7 @@ def _open(path: epath.PathLike, options: ReadOptions) -> list[FrameSource]:
     local = local_file(path) if paths.is_remote(path) else epath.Path(path)
     if not local.exists():
         raise InputError(f"{path}: there is no such file")
-    if file_format is not None and not file_format.has_named_arrays:
+    if file_format is not None and not _has_named_arrays(path):
         options = dataclasses.replace(options, variable="", time=options.time if options.time == "none" else "")
     try:
         sources = open_sequences(local, options)
@@ -262,6 +265,12 @@ def _open(path: epath.PathLike, options: ReadOptions) -> list[FrameSource]:
     if len(keys) > 1:
         raise InputError(f"{path} holds several arrays; choose one with --variable: {', '.join(keys)}")
     return sources
+
+
+def _has_named_arrays(path: epath.PathLike) -> bool:
+    """Returns whether a file, or a folder of files, may have named arrays."""
+    file_format = registry.input_format(str(path))
+    return file_format is None or file_format.has_named_arrays
 
 
 def _check_alike(sources: Sequence[FrameSource]) -> None:

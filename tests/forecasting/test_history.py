@@ -84,6 +84,13 @@ def test_a_start_in_the_middle_and_frames_two_steps_apart(tmp_path):
     np.testing.assert_allclose(found, values[np.array([40, 44]) % 10 // 2], atol=1e-3)
 
 
+def test_a_horizon_beyond_the_memory_is_refused_before_its_passes_are_planned(tmp_path, forecaster):
+    with pytest.raises(
+        InputError, match=r"--horizon=1000000000000: a forecast of so many frames would take 192.0 TB of memory"
+    ):
+        forecast(saved(tmp_path / "a.npz", range(30)), forecaster, tmp_path / "b.npz", horizon=10**12)
+
+
 def test_a_file_that_is_too_short_is_refused_with_the_number_it_needs(tmp_path, forecaster):
     for count, needed, settings in ((24, 25, {}), (25, "26 with --rolling", {"rolling": True})):
         source = saved(tmp_path / f"{count}.npz", range(count))
