@@ -29,6 +29,7 @@ from stlight_jax.storage import caches, paths
 # Changes with the values or the sequences that are read from the same files, so that kept frames are prepared anew.
 # A file .npy is read as in version 0.1, whose kept frames stay valid.
 _READING = 5
+_ROOT_REMEDY = "give --config.data.root=PATH, or --data_root=PATH to an evaluation"
 
 
 def frames_options(section: Any) -> FramesOptions:
@@ -225,14 +226,12 @@ def _stored_division(prepared: epath.Path, fractions: tuple[float, float]) -> Di
 def _locate(section: Any) -> tuple[epath.Path, epath.Path | None]:
     """Returns the path of `data.root`, and the folder of prepared frames in it; None if these are files to read."""
     if not section.root:
-        raise InputError(
-            "data.root is empty; give --config.data.root=PATH, or --data_root=PATH to an evaluation, a file or folder of "
-            "videos, pictures or arrays"
-        )
+        raise InputError(f"data.root is empty; {_ROOT_REMEDY}, a file or folder of videos, pictures or arrays")
     paths.connect(section.root)
     raw = epath.Path(section.root).expanduser()
     if not raw.exists():
-        raise InputError(f"data.root is {section.root!r}: no such file or folder")
+        folder = "" if raw.is_absolute() else f" in {os.getcwd()}"
+        raise InputError(f"data.root is {section.root!r}: no such file or folder{folder}; {_ROOT_REMEDY}")
     prepared = find_prepared("frames", section.root, "run prepare anew") if raw.is_dir() else None
     if prepared is None:
         refuse_remote(raw, "data.root", "frames")

@@ -154,7 +154,7 @@ def export_file(
     paths.connect(out)
     file, suffix = epath.Path(out).expanduser(), ONNX_SUFFIX if file_format == "onnx" else SUFFIX
     if file.suffix != suffix or file.is_dir():
-        raise InputError(f"--out={out}: expected the name of a file that ends in {suffix} (--format={file_format})")
+        raise InputError(f"--out={out}: expected the name of a file that ends in {suffix} with --format={file_format}")
     if file.exists() and not overwrite:
         raise InputError(f"--out={out} exists; name another file, or give --overwrite")
     if file_format == "onnx":

@@ -153,7 +153,7 @@ def dated_beside_undated(raw):
         (lambda raw: write(raw) is write(raw, name="b.npy", dtype=np.int16), {}, "b.npy has dtype int16, a.npy uint16"),
         (dated_beside_undated, {}, "b.npz#v has step 1 h, a.npy none; all sequences must agree; .* --config.data.time=none"),
         (lambda raw: raw.mkdir(), {}, "raw: found no files; expected videos"),
-        (lambda raw: None, {}, "data.root is .*raw': no such file or folder"),
+        (lambda raw: None, {}, "data.root is .*raw': no such file or folder; give --config.data.root=PATH"),
         (lambda raw: raw.mkdir() or (raw / "a.npy").write_bytes(b"text"), {}, "a.npy: .* found a file of another format"),
     ],
 )
