@@ -155,8 +155,7 @@ def export_file(
     file, suffix = epath.Path(out).expanduser(), ONNX_SUFFIX if file_format == "onnx" else SUFFIX
     if file.suffix != suffix or file.is_dir():
         raise InputError(f"--out={out}: expected the name of a file that ends in {suffix} with --format={file_format}")
-    if file.exists() and not overwrite:
-        raise InputError(f"--out={out} exists; name another file, or give --overwrite")
+    _check_free(file, overwrite)
     if file_format == "onnx":
         require_packages()
         dtype = "float32"
@@ -168,10 +167,13 @@ def export_file(
     if file_format == "onnx":
         from stlight_jax.inference.onnx_graph import make_onnx  # needs an extra
 
-        write_atomic(file, make_onnx(model, input_dtype))
+        content = make_onnx(model, input_dtype)
+        _check_free(file, overwrite)  # again: another process may have exported to the same name
+        write_atomic(file, content)
         print(compare_with_live(model, file))
         return
     exported = export_model(model)
+    _check_free(file, overwrite)
     trained.write(file, exported)
     print(compare_with_live(model, file))
     program = exported.program
@@ -180,3 +182,8 @@ def export_file(
         f"{file} was made by JAX {program.jax} for {', '.join(program.platforms)}. JAX promises to read it until "
         f"{program.expires}; after that, export it again. Its weights do not expire."
     )
+
+
+def _check_free(file: epath.Path, overwrite: bool) -> None:
+    if file.exists() and not overwrite:
+        raise InputError(f"--out={file} exists; name another file, or give --overwrite")

@@ -160,3 +160,16 @@ def test_the_command_writes_a_file_and_says_how_it_compares(grey, tmp_path):
     assert (again.returncode, again.stderr.count("\n")) == (2, 1)
     assert "model.stlight exists; name another file, or give --overwrite" in again.stderr
     assert "expected the name of a file that ends in .stlight" in command(arguments[0], f"--out={tmp_path}/model.bin").stderr
+
+
+def test_a_file_that_another_process_writes_during_an_export_is_kept(tmp_path, monkeypatch):
+    file = tmp_path / "model.stlight"
+
+    def meanwhile(model):
+        file.write_bytes(b"of another process")
+        return model
+
+    monkeypatch.setattr(export, "export_model", meanwhile)
+    with pytest.raises(InputError, match="model.stlight exists; name another file, or give --overwrite"):
+        export.export_file("tiny", file)
+    assert file.read_bytes() == b"of another process"
