@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <vector>
 
@@ -89,7 +90,7 @@ void SumOfRows(const double* rows, int64_t count, int64_t stride, int64_t channe
 }
 
 // A panel of the gradient of the pointwise weights, from those of the parts.
-void SumOfParts(const Stack& stack, const std::vector<float>& parts, int64_t panel, float* gradient) {
+void SumOfParts(const Stack& stack, const float* parts, int64_t panel, float* gradient) {
   const int64_t channels = stack.channels(), size = channels * kTileChannels;
   for (int64_t row = 0; row < channels; ++row) {
     Vector sums[kTileVectors] = {};
@@ -171,7 +172,8 @@ ffi::Error BackwardHandler(ffi::ThreadPool pool, Images<type> cotangent, Images<
     norms.emplace_back(stack, known + 2 * channels, known + 3 * channels, at(pointwise_scale), at(last_bias));
   }
   std::optional<NormGradient> spatial_norm, norm;
-  std::vector<float> packed(panels * PanelSize<P>(channels)), weights(parts * panels * channels * kTileChannels);
+  std::vector<float> packed(panels * PanelSize<P>(channels));
+  const std::unique_ptr<float[]> weights(new float[parts * panels * channels * kTileChannels]);  // which each part clears
   std::vector<double> of_output(parts * 2 * channels), of_spatial(parts * 2 * channels), of_bias(parts * channels);
   std::vector<double> of_kernels(images * lists * channels);
 
@@ -212,7 +214,7 @@ ffi::Error BackwardHandler(ffi::ThreadPool pool, Images<type> cotangent, Images<
         break;
       case 2:
         if (task) {
-          SumOfParts(stack, weights, task - 1, pointwise_gradient->typed_data() + index * channels * channels);
+          SumOfParts(stack, weights.get(), task - 1, pointwise_gradient->typed_data() + index * channels * channels);
         } else {
           SumOfRows(of_bias.data(), parts, channels, channels, at(pointwise_bias_gradient));
           spatial_norm.emplace(stack, of_spatial, spatial_norms[index], scale.typed_data() + index * channels,
