@@ -133,7 +133,7 @@ class STLight(_Part):
     def _trains_fused(self, x: jax.Array) -> bool:
         """Returns whether CPUs train with one kernel for all mixer blocks of a stack; it knows one device's statistics only."""
         one_device = self.axis_name is None or lax.psum(1, self.axis_name) == 1
-        return one_device and self.config.rematerialise != "blocks" and _is_fused(self.config, x)
+        return one_device and self.config.rematerialise != "blocks" and _is_fused(self.config, x) and cpu_training.available()
 
     def _train_fused(self, name: str, by_layers: nn.Module, x: jax.Array) -> jax.Array:
         """Applies a stack of mixer blocks and moves their running averages."""

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from stlight_jax.model.ops.batch_norm import EPSILON
+from stlight_jax.model.ops.cpu_library import CpuLibrary
 
 _Parameters = Mapping[str, Any]
 _Residuals = tuple[jax.Array, _Parameters, tuple[jax.Array, ...]]
@@ -25,6 +26,12 @@ _NAMES = tuple(
     }.items()
     for name in names
 )
+_LIBRARY = CpuLibrary(
+    "training",
+    ("cpu_training_forward.cc", "cpu_training_backward.cc"),
+    tuple(f"stlight_training_{part}_{dtype}" for part in ("forward", "backward") for dtype in ("float32", "bfloat16")),
+)
+available, why_unavailable = _LIBRARY.available, _LIBRARY.why_unavailable
 _UNUSED_BY_GRADIENTS = {("near", "bias"), ("far", "bias"), ("pointwise", "bias")}
 
 

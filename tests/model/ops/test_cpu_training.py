@@ -7,14 +7,14 @@ import pytest
 from jax import lax
 
 from stlight_jax.model import stlight
-from stlight_jax.model.ops import cpu_kernels, cpu_training
+from stlight_jax.model.ops import cpu_training
 from stlight_jax.model.stlight import STLight, init_variables
 from stlight_jax.model.stlight_config import STLightConfig
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _compiled():
-    if reason := cpu_kernels.why_unavailable():
+    if reason := cpu_training.why_unavailable():
         pytest.skip(reason)
 
 
@@ -138,7 +138,7 @@ def test_a_value_that_is_not_a_number_reaches_the_output_and_all_gradients(dtype
     [({}, True), ({"dtype": "bfloat16"}, True), ({"depthwise": "taps"}, False), ({"rematerialise": "blocks"}, False)],
 )
 def test_a_network_trains_with_the_kernels_as_layer_by_layer(changes, uses_kernel, monkeypatch):
-    if not cpu_kernels.available():
+    if not cpu_training.available():
         pytest.skip("the default platform is not the CPU")
     frames = {"in_frames": 2, "out_frames": 1, "in_channels": 1, "out_channels": 1, "patch_size": 2}
     model = STLight(STLightConfig(hidden_dim=32, depth=4, near_kernel=3, far_kernel=7, dilation=3, **frames, **changes))

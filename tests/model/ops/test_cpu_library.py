@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from stlight_jax.model.ops import cpu_kernels
+from stlight_jax.model.ops import cpu_kernels, cpu_library
 from stlight_jax.storage import caches
 
 CODE = "from stlight_jax.model.ops import cpu_kernels; print(repr(cpu_kernels.why_unavailable()))"
@@ -44,16 +44,16 @@ def test_a_compiler_that_fails_is_quoted_and_leaves_nothing(tmp_path, compiler):
 def test_a_compiler_that_hangs_is_stopped(tmp_path, compiler, monkeypatch):
     monkeypatch.setenv("CXX", str(compiler("echo thinking >&2; sleep 30")))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(cpu_kernels, "_COMPILER_SECONDS", 1)
-    assert "the C++ compiler did not finish in 1 s" in cpu_kernels._registered.__wrapped__()
+    monkeypatch.setattr(cpu_library, "_COMPILER_SECONDS", 1)
+    assert "the C++ compiler did not finish in 1 s" in cpu_kernels._LIBRARY._register()
 
 
 def test_the_library_is_made_once_and_again_if_it_is_broken(tmp_path, compiler):
     real = next(name for name in ("c++", "g++", "clang++") if shutil.which(name))
-    made = cpu_kernels._loaded([real])._name  # which takes half a minute, if no other test has made it
+    made = cpu_kernels._LIBRARY.load([real])._name  # which takes some 20 seconds, if no other test has made it
     passing = compiler(f'for last; do :; done; cp {made} "$last"')  # the last argument is where it is wanted
     cache = tmp_path / "cache"
-    made_once = len(cpu_kernels._SOURCES) + 1  # each source, then the library
+    made_once = len(cpu_kernels._LIBRARY._sources) + 1  # each source, then the library
     # A version each time; a compilation the first and the last time.
     for calls, warned in ((1 + made_once, False), (2 + made_once, False), (3 + 2 * made_once, True)):
         if warned:
@@ -67,10 +67,10 @@ def test_the_library_is_made_once_and_again_if_it_is_broken(tmp_path, compiler):
 
 def test_without_room_in_the_cache_the_library_is_for_one_process(tmp_path, compiler):
     real = next(name for name in ("c++", "g++", "clang++") if shutil.which(name))
-    made = cpu_kernels._loaded([real])._name
+    made = cpu_kernels._LIBRARY.load([real])._name
     passing = compiler(f'for last; do :; done; cp {made} "$last"')
     (tmp_path / "cache").write_text("no folder")
-    made_once = len(cpu_kernels._SOURCES) + 1
+    made_once = len(cpu_kernels._LIBRARY._sources) + 1
     for calls in (1 + made_once, 2 + 2 * made_once):
         reason, messages = why(tmp_path / "cache", passing)
         assert reason == ""
