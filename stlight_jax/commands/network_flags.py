@@ -10,7 +10,7 @@ from ml_collections.config_flags import get_config_filename
 
 from stlight_jax.commands.config_source import stored_config, stored_description
 from stlight_jax.config import RunConfig
-from stlight_jax.config.sections import MOST_FRAMES
+from stlight_jax.config.sections import MOST_FRAMES, ModelSection
 from stlight_jax.console.messages import print_message
 from stlight_jax.errors import InputError
 from stlight_jax.inference.shipped_networks import ONNX_SUFFIX, SUFFIX, shipped
@@ -107,17 +107,19 @@ def network_to_count(values: flags.FlagValues) -> tuple[RunConfig, tuple[int, in
     if size is None:
         raise InputError("the config does not fix the size of the frames; give --frame_size=HEIGHTxWIDTH")
     check_frame_size(*size)  # as the training does
-    _print_assumptions(config, is_open and not channels)
     height, width = size
-    return dataclasses.replace(config, model=config.model.for_data(channels or 1, height * width)), (height, width)
+    model = config.model.for_data(channels or 1, height * width)
+    _print_assumptions(config, model, is_open and not channels)
+    return dataclasses.replace(config, model=model), (height, width)
 
 
-def _print_assumptions(config: RunConfig, one_channel: bool) -> None:
+def _print_assumptions(config: RunConfig, model: ModelSection, one_channel: bool) -> None:
     """Prints the values that stand for keys that the config leaves to the data."""
     frames = f"{MOST_FRAMES} frames (model.in_frames, model.out_frames)"
     assumed = [frames] if 0 in (config.model.in_frames, config.model.out_frames) else []
     assumed += ["1 channel (model.in_channels, model.out_channels)"] if one_channel else []
     assumed += ["a linear shortcut (model.shortcut)"] if config.model.shortcut == "auto" else []
     assumed += ["no periods (data.periods)"] if getattr(config.data, "periods", "") == "auto" else []
+    assumed += [f"{model.hidden_dim} channels of the grid (model.hidden_dim)"] if not config.model.hidden_dim else []
     if assumed:
         print_message(f"assumed, because the config leaves them open: {', '.join(assumed)}; set these keys, or name a run")

@@ -111,7 +111,7 @@ class OptimizerSection(Section, name="optimizer"):
     schedule: Annotated[Literal["onecycle", "cosine"], Key(
         "Schedule of the learning rate: PyTorch's OneCycleLR or timm's cosine.", recipe=True, absent="onecycle")] = "onecycle"
     learning_rate: Annotated[float, Key(
-        "Peak learning rate; 0 takes 0.002 * sqrt(96 / model.hidden_dim).", above=0, special=0, recipe=True)] = 3e-3
+        "Peak learning rate; 0 takes 0.002 * sqrt(96 / model.hidden_dim), to two digits.", least=0, recipe=True)] = 3e-3
     batch_scaling: Annotated[Literal["none", "linear", "sqrt"], Key(
         "Growth of the learning rate with batch_size / reference_batch_size.", recipe=True, absent="none")] = "none"
     reference_batch_size: Annotated[int, Key(

@@ -131,8 +131,8 @@ class STLight(_Part):
         return x
 
     def _trains_fused(self, x: jax.Array) -> bool:
-        """Returns whether CPUs train with one kernel for all mixer blocks of a stack; it knows one device's statistics only."""
-        one_device = self.axis_name is None or lax.psum(1, self.axis_name) == 1
+        """Returns whether CPUs train with one kernel for a stack of blocks, which normalises by one device's statistics."""
+        one_device = self.axis_name is None or lax.axis_size(self.axis_name) == 1
         return one_device and self.config.rematerialise != "blocks" and _is_fused(self.config, x) and cpu_training.available()
 
     def _train_fused(self, name: str, by_layers: nn.Module, x: jax.Array) -> jax.Array:
@@ -325,7 +325,7 @@ def repeat_over_patches(variables: dict[str, Any], patch_size: int) -> dict[str,
 
 
 def _is_fused(config: STLightConfig, x: jax.Array) -> bool:
-    """Returns whether CPUs predict with one kernel for all mixer blocks of a stack."""
+    """Returns whether CPUs have one kernel for all mixer blocks of a stack, in predictions and in training."""
     supported = cpu_kernels.supports_mixers(x.dtype, config.hidden_dim, (config.near_kernel, config.far_kernel))
     return supported and config.depthwise in ("auto", "cpu") and cpu_kernels.available()
 

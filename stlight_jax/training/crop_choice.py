@@ -23,7 +23,7 @@ def choose_crop(
     training: Sequences,
     validation: Sequences,
     launcher: Launcher,
-    time: TimeForChoices,
+    time_for_choices: TimeForChoices,
     whole: float | None = None,
 ) -> RunConfig:
     """Replaces an open `data.crop`: crops where large frames are few and something moves in them, else whole frames.
@@ -37,7 +37,7 @@ def choose_crop(
       training: Training sequences.
       validation: Validation sequences.
       launcher: Runs the flow's forecasts on all devices.
-      time: When it is over, the flow is not tried in tiles, and the network trains on whole frames.
+      time_for_choices: When it is over, the flow is not tried in tiles, and the network trains on whole frames.
       whole: MSE of the flow in whole frames; None if it is not known.
 
     Returns:
@@ -50,7 +50,7 @@ def choose_crop(
     crop = _SIDE if moves and len(training) < _FEW_WINDOWS and min(training.shape[1:3]) >= 3 * _SIDE else 0
     tile = crop_tile(model, crop)
     if tile and model.shortcut == "flow":
-        if time.is_over():
+        if time_for_choices.is_over():
             print_message("the time of --minutes is too short to try crops; the network trains on whole frames")
             return _with_crop(config, 0)
         windows = sampled(model, validation)

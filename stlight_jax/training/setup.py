@@ -93,15 +93,17 @@ class TrainingSetup:
             )
         optimizer = checked.optimizer.for_width(model.hidden_dim)
         config = with_report(checked, dataclasses.replace(checked, model=model, optimizer=optimizer))
-        time, shortcut_mse = TimeForChoices(deadline), None
+        time_for_choices, shortcut_mse = TimeForChoices(deadline), None
         if leaves_choices(config):
-            chosen, linear_fit, shortcut_mse = choose_shortcut(config, self.training, self.validation, self.launcher, time)
+            chosen, linear_fit, shortcut_mse = choose_shortcut(
+                config, self.training, self.validation, self.launcher, time_for_choices
+            )
             if linear_fit is not None:
                 self.linear_fit = linear_fit
             if chosen.data != config.data:
                 self.training, self.validation = with_history(chosen, self.training, self.validation)
             config = chosen
-        with_crop = choose_crop(config, self.training, self.validation, self.launcher, time, shortcut_mse)
+        with_crop = choose_crop(config, self.training, self.validation, self.launcher, time_for_choices, shortcut_mse)
         if getattr(with_crop.data, "crop", 0) > 0 and with_crop.data != config.data:
             self.training, _ = open_training(with_crop)
         pixels = math.prod(self.training.shape[1:3])

@@ -51,7 +51,7 @@ class ShortcutChoice(NamedTuple):
 
 
 def choose_shortcut(
-    config: RunConfig, training: Sequences, validation: Sequences, launcher: Launcher, time: TimeForChoices
+    config: RunConfig, training: Sequences, validation: Sequences, launcher: Launcher, time_for_choices: TimeForChoices
 ) -> ShortcutChoice:
     """Replaces "auto" in `model.shortcut`, `model.input` and `data.periods` by the best choice on the validation windows.
 
@@ -63,8 +63,8 @@ def choose_shortcut(
       training: Training sequences, without earlier frames for periods that are still to be chosen.
       validation: Validation sequences, likewise.
       launcher: Runs the forecasts on all devices.
-      time: When it is over, no further choice is tried, and a message names the choices that are left out: those with
-        periods come last.
+      time_for_choices: When it is over, no further choice is tried, and a message names the choices that are left out: those
+        with periods come last.
 
     Returns:
       The choice: no shortcut if the network predicts more channels than it sees.
@@ -79,7 +79,7 @@ def choose_shortcut(
     choices.sort(key=lambda choice: choice[1] != "")
     errors, fits, windows = {}, {}, 0
     params: dict[str, Any]
-    for kind, periods in _in_time(choices, time):
+    for kind, periods in _in_time(choices, time_for_choices):
         candidate = _with_choice(config, kind, periods)
         sequences = with_history(candidate, training, validation) if _is_open(config) else (training, validation)
         model, params = network_config(candidate), {}
@@ -104,10 +104,10 @@ def choose_shortcut(
     return ShortcutChoice(chosen, fits[periods] if shortcut == "linear" else None, mse)
 
 
-def _in_time(choices: Sequence[tuple[Any, str]], time: TimeForChoices) -> Iterator[tuple[Any, str]]:
+def _in_time(choices: Sequence[tuple[Any, str]], time_for_choices: TimeForChoices) -> Iterator[tuple[Any, str]]:
     """Yields shortcuts with their periods, as long as there is time; the first in any case."""
     for number, choice in enumerate(choices):
-        if number and time.is_over():
+        if number and time_for_choices.is_over():
             names = [f"{kind} with data.periods={periods}" if periods else kind for kind, periods in choices[number:]]
             print_message(f"the time of --minutes is too short to try all shortcuts; left out: {', '.join(names)}")
             return

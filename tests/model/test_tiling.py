@@ -120,7 +120,7 @@ def test_tiles_overlap_by_two_radii_of_8_but_by_half_at_most(shallow, side, over
 @pytest.mark.parametrize(
     ("side", "overlap", "message"),
     [
-        (1, None, "tile is 1; it must be at least"),
+        (1, None, "tile is 1; it must be 0, or at least model.patch_size, 2"),
         (64, -2, "overlap is -2"),
         ("64", None, "tile is '64'; it must be a whole number"),
         (64, 63, "overlap is 63 with a tile of 64; it must be 0 to 62"),

@@ -100,6 +100,6 @@ def mixers(x: jax.Array, params: Mapping[str, Any], dilation: int) -> jax.Array:
 
 
 def supports_mixers(dtype: DTypeLike, channels: int, widths: Sequence[int]) -> bool:
-    """Returns whether `mixers` supports a type, a number of channels and widths of depthwise kernels."""
+    """Returns whether `mixers`, here and in `cpu_training`, takes a type, a number of channels and widths of kernels."""
     fits = channels >= _TILE_CHANNELS and set(widths) <= set(WIDTHS)
     return fits and (dtype == jnp.float32 or (dtype == jnp.bfloat16 and channels % 2 == 0))

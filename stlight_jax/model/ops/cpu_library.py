@@ -116,7 +116,7 @@ class CpuLibrary:
                 subprocess.run(command, check=True, capture_output=True, timeout=_COMPILER_SECONDS)
                 return path
 
-            with concurrent.futures.ThreadPoolExecutor(len(self._sources)) as pool:
+            with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
                 objects = list(pool.map(lambda source: run(["-c", source], f"{source.stem}.o"), self._sources))
             compiled = run(["-shared", *objects], "kernels.so")
             content = compiled.read_bytes()

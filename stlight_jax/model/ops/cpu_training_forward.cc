@@ -95,7 +95,7 @@ void FarRow(Strip<T>& strip, int64_t row) {
     ConvolveRow<width>(s, row_at, kLanes, strip.far_weights.data() + vector * s.taps() * kLanes, row,
                        [&](int64_t column, Vector sum) {
                          Store(stored + column * s.channels, sum + bias);
-                         const Vector value = Gelu(sum + bias);
+                         const Vector value = Gelu(Load(stored + column * s.channels));  // rounded, as it is normalised
                          total += value;
                          squares += value * value;
                        });
@@ -159,7 +159,7 @@ void Pointwise(const Stack& stack, const Weights& w, const Block<T>& block, cons
         Vector total = {}, squares = {};
         ForEachRow(product, [&](auto r) {
           Store(to + r * channels, product[r] + bias);
-          const Vector value = Gelu(product[r] + bias);
+          const Vector value = Gelu(Load(to + r * channels));
           total += value;
           squares += value * value;
         });

@@ -46,7 +46,9 @@ def by_definition(x, params, dilation):
         return lax.conv_general_dilated(x, kernel, (1, 1), "SAME", rhs_dilation=(dilation, dilation), **options)
 
     def norm(x, scale, bias):
-        mean, variance = x.mean((0, 1, 2)), x.var((0, 1, 2))
+        mean = x.mean((0, 1, 2))
+        # In float32 as `BatchNorm` does, in one pass, which rounds more where the variance is small beside the mean.
+        variance = x.var((0, 1, 2)) if x.dtype == jnp.float64 else (x * x).mean((0, 1, 2)) - mean**2
         return (x - mean) / jnp.sqrt(variance + 1e-5) * scale + bias, [mean, variance]
 
     statistics = []
@@ -86,6 +88,8 @@ SHAPES = [
     ((2, 5, 7, 33), 3, 5, 1, 2),
     ((3, 12, 9, 48), 3, 7, 3, 3),
     ((1, 3, 40, 100), 5, 3, 2, 2),
+    ((3, 7, 9, 46), 3, 5, 2, 2),  # an odd number of pixels
+    ((3, 4, 12, 34), 3, 7, 5, 1),  # taps beyond the image
     ((1, 8, 13, 130), 9, 1, 4, 1),
     ((2, 36, 33, 32), 1, 11, 2, 1),  # more pixels than a part's chunk has, more rows than a sum in float32 takes
 ]
@@ -98,9 +102,10 @@ def test_blocks_and_gradients_in_float32_are_those_of_float64_up_to_rounding(sha
     ours = results(cpu_training.mixers, x, params, dilation, cotangent)
     theirs = expected(x, params, dilation, cotangent)
     errors = jax.tree.map(relative_error, ours, theirs)
-    # A norm follows, so that the gradients of the far bias, and of one tap, are sums of terms that nearly cancel.
-    assert max(errors[3].pop("far").values()) <= 2e-5
-    assert max(jax.tree.leaves(errors)) <= 3e-6
+    # The variance of some channels is small beside the mean, and gradients of biases are sums of terms that nearly cancel.
+    by_layers = jax.tree.map(relative_error, results(by_definition, x, params, dilation, cotangent), theirs)
+    bounds = jax.tree.map(lambda error: max(3e-6, 3 * error), by_layers)
+    assert all(jax.tree.leaves(jax.tree.map(np.less_equal, errors, bounds)))
 
 
 @pytest.mark.parametrize(("shape", "near", "far", "dilation", "blocks"), [case for case in SHAPES[2:] if case[0][-1] % 2 == 0])
@@ -117,6 +122,18 @@ def test_blocks_and_gradients_in_bfloat16_are_off_by_the_rounding_of_what_they_s
     assert max(errors[3][layer]["scale"] for layer in ("spatial_norm", "pointwise_norm")) <= 15 * blocks * 2**-9
 
 
+def test_bfloat16_is_normalised_as_it_is_stored():
+    """Values that differ by a few roundings only: their mean after the norm is its bias all the same."""
+    params = random_params(32, 3, 3, 1)
+    params["pointwise"] = {"kernel": params["pointwise"]["kernel"] * 0.02, "bias": np.full((1, 32), 4, np.float32)}
+    x = jnp.asarray(np.random.default_rng(1).normal(size=(4, 16, 16, 32)), jnp.bfloat16)
+    y, statistics = cpu_training.mixers(x, params, 1)
+    assert statistics[0, 3].max() < 0.05**2  # variance of a value near 4, where bfloat16 has steps of 1 / 32
+    y = np.asarray(y, np.float64)
+    np.testing.assert_allclose(y.mean((0, 1, 2)), params["pointwise_norm"]["bias"][0], atol=2e-3)
+    np.testing.assert_allclose(y.std((0, 1, 2)), params["pointwise_norm"]["scale"][0], rtol=0.02)
+
+
 def test_the_same_call_has_the_same_bits():
     params = random_params(48, 3, 7, 2)
     x, cotangent = (np.random.default_rng(seed).normal(size=(5, 33, 32, 48)).astype(np.float32) for seed in (1, 2))
@@ -130,7 +147,8 @@ def test_a_value_that_is_not_a_number_reaches_the_output_and_all_gradients(dtype
     y, _, x_gradient, gradients = results(cpu_training.mixers, x, random_params(32, 3, 3, 1), 1, jnp.ones_like(x))
     assert np.isnan(y).all()
     assert np.isnan(x_gradient).all()
-    assert all(np.isnan(leaf).any() for leaf in jax.tree.leaves(gradients["pointwise"]))
+    del gradients["pointwise_norm"]["bias"]  # a sum of cotangents
+    assert all(np.isnan(leaf).any() for leaf in jax.tree.leaves(gradients))
 
 
 @pytest.mark.parametrize(
@@ -157,11 +175,13 @@ def test_a_network_trains_with_the_kernels_as_layer_by_layer(changes, uses_kerne
     text, ((loss, statistics), gradients) = step()
     assert ("stlight_training_forward" in text) == ("stlight_training_backward" in text) == uses_kernel
     monkeypatch.setattr(stlight, "_is_fused", lambda config, x: False)
-    text, ((by_layers, statistics_by_layers), _) = step()
+    text, ((by_layers, statistics_by_layers), gradients_by_layers) = step()
     assert "stlight_training" not in text
     tolerance = 0.02 if model.config.dtype == "bfloat16" else 1e-5
     assert loss == pytest.approx(float(by_layers), rel=tolerance)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, atol=tolerance, rtol=tolerance), statistics, statistics_by_layers
     )
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients))
+    trees = gradients, gradients_by_layers
+    ours, theirs = (np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)]) for tree in trees)
+    assert np.linalg.norm(ours - theirs) <= (0.2 if model.config.dtype == "bfloat16" else 1e-4) * np.linalg.norm(theirs)
