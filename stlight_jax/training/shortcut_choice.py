@@ -63,8 +63,7 @@ def choose_shortcut(
       training: Training sequences, without earlier frames for periods that are still to be chosen.
       validation: Validation sequences, likewise.
       launcher: Runs the forecasts on all devices.
-      time_for_choices: When it is over, no further choice is tried, and a message names the choices that are left out: those
-        with periods come last.
+      time_for_choices: When it is over, no further choice is tried, and a message names the choices that are left out.
 
     Returns:
       The choice: no shortcut if the network predicts more channels than it sees.
@@ -76,7 +75,6 @@ def choose_shortcut(
         return ShortcutChoice(_with_choice(config, config.model.shortcut, getattr(config.data, "periods", "")))
     kinds = KINDS if config.model.shortcut == AUTO else ("linear",)
     choices = [(kind, periods) for kind in kinds for periods in _periods_to_try(config, kind, training)]
-    choices.sort(key=lambda choice: choice[1] != "")
     errors, fits, windows = {}, {}, 0
     params: dict[str, Any]
     for kind, periods in _in_time(choices, time_for_choices):

@@ -61,6 +61,7 @@ def length_within(setup: "TrainingSetup", deadline: float) -> Length:
     measured = [_seconds_per_step(setup, trial), seconds_per_validation]  # the steps take over the state's memory
     per_step, per_validation = agreement.broadcast_from_first(measured)
     left = agreement.broadcast_from_first((deadline - time.monotonic()) * (1 - _SPARED))
+    least = _MEASURED_STEPS * per_step + (_VALIDATIONS[0] + 1) * per_validation - left  # seconds that a useful run lacks
     most = -(-_MOST_PASSES * len(setup.training) // setup.config.train.batch_size)
     every = setup.config.train.checkpoint_every
     if every:
@@ -73,10 +74,11 @@ def length_within(setup: "TrainingSetup", deadline: float) -> Length:
     if steps < 1:
         raise InputError(
             f"--minutes leaves {max(left, 0):.0f} s for training, but a step takes {per_step:.2f} s and a validation "
-            f"{per_validation:.1f} s; give more minutes, a smaller network or a smaller data.validation_fraction"
+            f"{per_validation:.1f} s; give at least {max(least / 60, 0.1):.1f} minutes more, a smaller network or a smaller "
+            "data.validation_fraction"
         )
     passes = f", {_MOST_PASSES} passes over the training data" if steps == most else ""
-    print_message(f"{1e3 * per_step:.3g} ms per step, {per_validation:.1f} s per validation: train.steps={steps}{passes}")
+    print_message(f"{_duration(per_step)} per step, {per_validation:.1f} s per validation: train.steps={steps}{passes}")
     return Length(steps, every)
 
 
@@ -101,3 +103,7 @@ def _seconds_per_validation(setup: "TrainingSetup", variables: Any) -> float:
         evaluate(setup.eval_step, setup.launcher, variables, sample, batch_size, "measuring validation")
     batches = -(-len(sample) // batch_size)
     return (time.monotonic() - begun) / batches * -(-len(setup.validation) // batch_size)
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.3g} s" if seconds >= 1 else f"{1e3 * seconds:.3g} ms"

@@ -85,6 +85,13 @@ def test_changes_of_the_course_are_refused_and_listed(small_run, tmp_path):
     assert "--allow_changes" in str(caught.value)
 
 
+def test_a_network_of_another_shape_is_refused_whatever_is_allowed(small_run, tmp_path):
+    train(small_run, tmp_path)
+    small_run.model.depth += 1
+    with pytest.raises(InputError, match=r"another shape \(model.depth: \d+ -> \d+\), .* or choose another --workdir"):
+        train(small_run, tmp_path, allow_changes=True)
+
+
 def test_other_digits_are_refused(small_run, tmp_path, monkeypatch):
     train(small_run, tmp_path)
     from stlight_jax.data import digits

@@ -47,7 +47,10 @@ def test_a_run_on_few_data_ends_earlier(small_run, measured, monkeypatch, given,
 
 
 def test_too_little_time_is_refused(small_run, measured):
-    with pytest.raises(InputError, match="leaves 1 s for training, but a step takes 0.01 s and a validation 1.0 s"):
+    with pytest.raises(
+        InputError,
+        match="leaves 1 s for training, but a step takes 0.01 s and a validation 1.0 s; give at least 0.1 minutes more",
+    ):
         length(TrainingSetup(small_run), 1)
 
 
