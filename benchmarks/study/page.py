@@ -226,7 +226,8 @@ def _table(rows: Iterable[tuple[str, ...]]) -> list[str]:
 
 def draw_chart() -> None:
     """Draws the error of each seed relative to the paper's design, for each question on Moving MNIST 32 x 32."""
-    records, lines = read_records(RECORDS), []
+    records = read_records(RECORDS)
+    lines: dict[str, list[float]] = {}  # questions share designs
     for question in QUESTIONS.values():
         if question.task != "mnist32" or question.measure != "mse":
             continue
@@ -234,18 +235,17 @@ def draw_chart() -> None:
         reference = outcomes[question.best]
         for found in outcomes.values():
             if found is not reference and found.values and reference.values:
-                lines.append(
-                    (f"{found.label}, against {reference.label}", [value / reference.mean - 1 for value in found.values])
-                )
+                label = f"{found.label}, against {reference.label}"
+                lines[label] = [value / reference.mean - 1 for value in found.values]
     if not lines:
         return
     figure = Figure(figsize=(9, 1 + 0.24 * len(lines)), layout="constrained")
     axes = figure.subplots()
-    for height, (_, values) in enumerate(lines):
+    for height, values in enumerate(lines.values()):
         axes.plot([100 * value for value in values], [height] * len(values), "o", color="tab:blue", markersize=4)
     axes.axvline(0, color="0.6")
     axes.set(yticks=range(len(lines)), xlabel="test MSE, difference in %", title="Moving MNIST, 32 x 32; a dot is a seed")
-    axes.set_yticklabels([label for label, _ in lines], fontsize=7)
+    axes.set_yticklabels(list(lines), fontsize=7)
     axes.invert_yaxis()
     axes.grid(alpha=0.3)
     save_figure(RECORDS / CHART, figure)
