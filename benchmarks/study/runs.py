@@ -327,7 +327,7 @@ QUESTIONS: dict[str, Question] = {
     ),
     "plus64": Question(
         "c", "Do several improvements together beat the paper's design on 64 x 64 frames?", "", "mnist64", "paper",
-        ("paper", "plus_residual", "plus_scale"),
+        ("paper", "plus_tiny", "plus_residual", "plus_scale"),
     ),
     **{
         task: Question(
