@@ -14,6 +14,7 @@
 #include "cpu_gelu.h"
 #include "cpu_memory.h"
 #include "cpu_product.h"
+#include "cpu_stack.h"
 #include "cpu_threads.h"
 #include "cpu_vectors.h"
 #include "xla/ffi/api/ffi.h"
@@ -114,11 +115,6 @@ void Pointwise(const T* x, const float* packed, const Weights& w, int64_t channe
   }
 }
 
-template <ffi::DataType type>
-using Images = ffi::Buffer<type, 4>;
-using Kernels = ffi::Buffer<ffi::F32, 5>;
-using Matrices = ffi::Buffer<ffi::F32, 3>;
-using Vectors = ffi::Buffer<ffi::F32, 2>;
 using Packed = ffi::Buffer<ffi::F32, 1>;
 
 // T has the representation of `type`.
@@ -129,12 +125,9 @@ ffi::Error MixersHandler(ffi::ThreadPool pool, Images<type> x, Kernels near, Vec
                          ffi::Result<Images<type>> output, ffi::Result<Images<type>> between,
                          ffi::Result<Packed> packed, int64_t dilation) {
   static_assert(sizeof(T) == sizeof(ffi::NativeType<type>));
-  const auto sides = x.dimensions(), of_near = near.dimensions(), of_far = far.dimensions();
-  const int64_t channels = sides[3], pixels = sides[0] * sides[1] * sides[2];
-  const Shape near_shape{sides[0], sides[1], sides[2], channels, of_near[1], of_near[2], 1};
-  const Shape far_shape{sides[0], sides[1], sides[2], channels, of_far[1], of_far[2], dilation};
-  if (channels < kTileChannels) return ffi::Error::InvalidArgument("there are fewer channels than a tile holds");
-  if (channels % Product<T>::depth) return ffi::Error::InvalidArgument("bfloat16 needs an even number of channels");
+  const Stack stack = StackOf(x, near, far, dilation);
+  if (ffi::Error error = CheckStack<T>(stack); error.failure()) return error;
+  const int64_t channels = stack.channels(), batch = stack.near.batch;
   const size_t needed = Panels(channels) * PanelSize<T>(channels);
   if (packed->element_count() < needed) return ffi::Error::InvalidArgument("there is no room for the weights of a block");
   const T* images = reinterpret_cast<const T*>(x.typed_data());
@@ -142,36 +135,32 @@ ffi::Error MixersHandler(ffi::ThreadPool pool, Images<type> x, Kernels near, Vec
   T* mixed = reinterpret_cast<T*>(output->typed_data());
   PreferLargePages(spatial, x.size_bytes());
   PreferLargePages(mixed, x.size_bytes());
-  const int64_t vectors = near_shape.vectors();
-  // Four vectors, side by side in four cache lines, or as few as give each thread two tasks.
-  const int64_t share = vectors * sides[0] / std::max<int64_t>(1, 2 * pool.num_threads());
-  const int64_t of_task = std::clamp<int64_t>(share, 1, kBlockVectors);
-  const int64_t tasks = (vectors + of_task - 1) / of_task;
-  const int64_t parts = (pixels + kPixels - 1) / kPixels, panels = Panels(channels);
+  const int64_t vectors = stack.near.vectors(), of_task = stack.vectors_of_task(pool.num_threads());
+  const int64_t tasks = (vectors + of_task - 1) / of_task, panels = Panels(channels);
   const auto weights_of = [&](int64_t block) {
     const auto at = [&](Vectors of_all) { return of_all.typed_data() + block * channels; };
-    return Weights{near.typed_data() + block * near_shape.taps() * channels, at(near_bias),
-                   far.typed_data() + block * far_shape.taps() * channels, at(far_bias), at(spatial_factor),
+    return Weights{near.typed_data() + block * stack.near.taps() * channels, at(near_bias),
+                   far.typed_data() + block * stack.far.taps() * channels, at(far_bias), at(spatial_factor),
                    at(spatial_summand), pointwise.typed_data() + block * channels * channels, at(pointwise_bias),
                    at(pointwise_factor), at(pointwise_summand)};
   };
-  const auto counts = [&](int64_t phase) { return phase % 2 ? parts : sides[0] * tasks + panels; };
+  const auto counts = [&](int64_t phase) { return phase % 2 ? stack.chunks() : batch * tasks + panels; };
   Row<T> near_row = nullptr, far_row = nullptr;
-  const ffi::Error of_near_width = WithWidth(near_shape, [&](auto width) { near_row = NearRow<T, decltype(width)::value>; });
-  if (of_near_width.failure()) return of_near_width;
-  const ffi::Error of_far_width = WithWidth(far_shape, [&](auto width) { far_row = FarRow<T, decltype(width)::value>; });
-  if (of_far_width.failure()) return of_far_width;
-  ParallelPhases(pool, 2 * of_near[0], counts, [&](int64_t phase, int64_t task) {
+  ffi::Error error = WithWidth(stack.near, [&](auto width) { near_row = NearRow<T, decltype(width)::value>; });
+  if (error.failure()) return error;
+  error = WithWidth(stack.far, [&](auto width) { far_row = FarRow<T, decltype(width)::value>; });
+  if (error.failure()) return error;
+  ParallelPhases(pool, 2 * stack.blocks, counts, [&](int64_t phase, int64_t task) {
     const Weights w = weights_of(phase / 2);
     if (phase % 2) {
       const int64_t begin = task * kPixels;
-      Pointwise(spatial, packed->typed_data(), w, channels, begin, std::min(begin + kPixels, pixels), mixed);
-    } else if (task < sides[0] * tasks) {
+      Pointwise(spatial, packed->typed_data(), w, channels, begin, std::min(begin + kPixels, stack.pixels()), mixed);
+    } else if (task < batch * tasks) {
       const int64_t begin = task % tasks * of_task;
-      Spatial(near_shape, far_shape, near_row, far_row, w, phase ? mixed : images, spatial, task / tasks, begin,
+      Spatial(stack.near, stack.far, near_row, far_row, w, phase ? mixed : images, spatial, task / tasks, begin,
               std::min(begin + of_task, vectors));
     } else {
-      Pack<T>(w.pointwise, channels, task - sides[0] * tasks, packed->typed_data());
+      Pack<T>(w.pointwise, channels, task - batch * tasks, packed->typed_data());
     }
   });
   return ffi::Error::Success();

@@ -14,6 +14,7 @@
 #include "cpu_gelu.h"
 #include "cpu_memory.h"
 #include "cpu_product.h"
+#include "cpu_stack.h"
 #include "cpu_threads.h"
 #include "cpu_training.h"
 #include "cpu_training_backward.h"
@@ -33,7 +34,7 @@ struct Rows {
 
 // Sums over the last block's output, [2, channels]: of the cotangents of some pixels, and of them times (gelu - mean).
 template <typename T>
-void OutputSums(const Stack& stack, const T* pointwise, const Norm& norm, const T* cotangent, int64_t begin, int64_t end,
+void OutputSums(const TrainingStack& stack, const T* pointwise, const Norm& norm, const T* cotangent, int64_t begin, int64_t end,
                 double* sums) {
   constexpr int64_t group = 16;  // sums of few terms in float32, sums of those in float64
   ChannelTotals totals(2, stack.near.vectors());
@@ -90,7 +91,7 @@ void SumOfRows(const double* rows, int64_t count, int64_t stride, int64_t channe
 }
 
 // A panel of the gradient of the pointwise weights, from those of the parts.
-void SumOfParts(const Stack& stack, const float* parts, int64_t panel, float* gradient) {
+void SumOfParts(const TrainingStack& stack, const float* parts, int64_t panel, float* gradient) {
   const int64_t channels = stack.channels(), size = channels * kTileChannels;
   for (int64_t row = 0; row < channels; ++row) {
     Vector sums[kTileVectors] = {};
@@ -104,7 +105,7 @@ void SumOfParts(const Stack& stack, const float* parts, int64_t panel, float* gr
 }
 
 template <typename T>
-SpatialGradient<T> SpatialTask(const Stack& stack, const Activations<T>& block, const NormGradient& norm,
+SpatialGradient<T> SpatialTask(const TrainingStack& stack, const Activations<T>& block, const NormGradient& norm,
                                const T* previous, const float* previous_mean, const float* near, const float* far,
                                const T* cotangent, T* input_cotangent, int64_t image, int64_t begin, int64_t end) {
   const Shape &n = stack.near, &f = stack.far;
@@ -132,7 +133,7 @@ ffi::Error BackwardHandler(ffi::ThreadPool pool, Images<type> cotangent, Images<
                            Gradient last_bias_gradient, ffi::Result<Images<type>> between, int64_t dilation,
                            float epsilon) {
   using P = Operand<T>;
-  const Stack stack = StackOf(x, near, far, dilation, epsilon);
+  const TrainingStack stack{StackOf(x, near, far, dilation), epsilon};
   if (ffi::Error error = CheckStack<P>(stack); error.failure()) return error;
   Rows<T> rows{};
   ffi::Error error = WithWidth(stack.near, [&](auto width) {

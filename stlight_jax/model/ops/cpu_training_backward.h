@@ -20,16 +20,11 @@ struct NormGradient {
 
   // `sums` are [parts, 2, channels]: of the cotangents, and of them times (value - mean). Sets the gradients of the scale and
   // the bias.
-  NormGradient(const Stack& stack, const std::vector<double>& sums, const Norm& norm, const float* scale,
+  NormGradient(const TrainingStack& stack, const std::vector<double>& sums, const Norm& norm, const float* scale,
                float* scale_gradient, float* bias_gradient)
       : of_cotangent(norm.factor), of_value(stack.channels()), constant(stack.channels()), mean(norm.mean) {
-    const int64_t channels = stack.channels(), parts = sums.size() / (2 * channels);
-    for (int64_t c = 0; c < channels; ++c) {
-      double total = 0, product = 0;
-      for (int64_t part = 0; part < parts; ++part) {
-        total += sums[part * 2 * channels + c];
-        product += sums[(part * 2 + 1) * channels + c];
-      }
+    for (int64_t c = 0; c < stack.channels(); ++c) {
+      const auto [total, product] = PairOfSums(sums, stack.channels(), c);
       const double rsqrt = 1 / std::sqrt(static_cast<double>(norm.variance[c]) + stack.epsilon);
       const double slope = -scale[c] * rsqrt * rsqrt * rsqrt * product / stack.pixels();
       scale_gradient[c] = product * rsqrt;
@@ -73,7 +68,7 @@ template <typename T>
 struct PointwiseGradient {
   using P = Operand<T>;
   static constexpr int64_t depth = Product<P>::depth;
-  const Stack& stack;
+  const TrainingStack& stack;
   const Activations<T>& block;
   const Norm& spatial_norm;
   const NormGradient& norm;  // of the block's output
@@ -169,7 +164,7 @@ struct SpatialGradient {
   };
   static constexpr int64_t kRowsOfSum = 16;  // sums of so many rows in float32, sums of those in float64
 
-  const Stack& stack;
+  const TrainingStack& stack;
   const Activations<T>& block;
   const NormGradient& norm;           // of the spatial half's output
   const T* previous;                  // pointwise activations of the block before, or null

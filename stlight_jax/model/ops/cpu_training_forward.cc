@@ -14,6 +14,7 @@
 #include "cpu_gelu.h"
 #include "cpu_memory.h"
 #include "cpu_product.h"
+#include "cpu_stack.h"
 #include "cpu_threads.h"
 #include "cpu_training.h"
 #include "cpu_vectors.h"
@@ -37,7 +38,7 @@ struct Block {
 // A task of the spatial phase: some channels of an image. The near convolution's rows are in `ring`, as in a prediction.
 template <typename T>
 struct Strip {
-  const Stack& stack;
+  const TrainingStack& stack;
   const Weights& w;
   const Block<T>& block;
   const T* previous;  // pointwise activations of the block before, which `norm` makes this one's input; or null
@@ -109,7 +110,7 @@ using Row = void (*)(Strip<T>&, int64_t);
 
 // Channels `begin` to `end`, in vectors, of an image; `sums` are its [2, channels].
 template <typename T>
-void Spatial(const Stack& stack, Row<T> near_row, Row<T> far_row, const Weights& w, const Block<T>& block,
+void Spatial(const TrainingStack& stack, Row<T> near_row, Row<T> far_row, const Weights& w, const Block<T>& block,
              const T* previous, const Norm* norm, int64_t image, int64_t begin, int64_t end, double* sums) {
   const Shape &near = stack.near, &far = stack.far;
   const int64_t reach = far.kernel_height / 2 * far.dilation, near_reach = near.kernel_height / 2, height = far.height;
@@ -132,7 +133,7 @@ void Spatial(const Stack& stack, Row<T> near_row, Row<T> far_row, const Weights&
 
 // Pixels `begin` to `end` of the product of x + norm(gelu(far)); `sums` are of its GELU, [2, channels].
 template <typename T>
-void Pointwise(const Stack& stack, const Weights& w, const Block<T>& block, const Norm& norm, const float* packed,
+void Pointwise(const TrainingStack& stack, const Weights& w, const Block<T>& block, const Norm& norm, const float* packed,
                int64_t begin, int64_t end, double* sums) {
   using P = Operand<T>;
   constexpr int64_t depth = Product<P>::depth;
@@ -176,7 +177,7 @@ void Pointwise(const Stack& stack, const Weights& w, const Block<T>& block, cons
 
 // Pixels `begin` to `end` of the last block's output.
 template <typename T>
-void Output(const Stack& stack, const T* pointwise, const Norm& norm, int64_t begin, int64_t end, T* output) {
+void Output(const TrainingStack& stack, const T* pointwise, const Norm& norm, int64_t begin, int64_t end, T* output) {
   for (int64_t pixel = begin; pixel < end; ++pixel) {
     for (int64_t vector = 0; vector < stack.near.vectors(); ++vector) {
       const int64_t channel = stack.near.first_channel(vector), at = pixel * stack.channels() + channel;
@@ -194,7 +195,7 @@ ffi::Error ForwardHandler(ffi::ThreadPool pool, Images<type> x, Kernels near, Ve
                           ffi::Result<Stacked<type>> nears, ffi::Result<Stacked<type>> fars,
                           ffi::Result<Stacked<type>> products, int64_t dilation, float epsilon) {
   using P = Operand<T>;
-  const Stack stack = StackOf(x, near, far, dilation, epsilon);
+  const TrainingStack stack{StackOf(x, near, far, dilation), epsilon};
   if (ffi::Error error = CheckStack<P>(stack); error.failure()) return error;
   Row<T> near_row = nullptr, far_row = nullptr;
   ffi::Error error = WithWidth(stack.near, [&](auto width) { near_row = NearRow<T, decltype(width)::value>; });
