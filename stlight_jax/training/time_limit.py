@@ -61,7 +61,6 @@ def length_within(setup: "TrainingSetup", deadline: float) -> Length:
     measured = [_seconds_per_step(setup, trial), seconds_per_validation]  # the steps take over the state's memory
     per_step, per_validation = agreement.broadcast_from_first(measured)
     left = agreement.broadcast_from_first((deadline - time.monotonic()) * (1 - _SPARED))
-    least = _MEASURED_STEPS * per_step + (_VALIDATIONS[0] + 1) * per_validation - left  # seconds that a useful run lacks
     most = -(-_MOST_PASSES * len(setup.training) // setup.config.train.batch_size)
     every = setup.config.train.checkpoint_every
     if every:
@@ -72,6 +71,7 @@ def length_within(setup: "TrainingSetup", deadline: float) -> Length:
         steps = min(int((left - (number + 1) * per_validation) / per_step), most)
         every = max(1, -(-steps // number))
     if steps < 1:
+        least = _MEASURED_STEPS * per_step + (_VALIDATIONS[0] + 1) * per_validation - left  # seconds that a useful run lacks
         raise InputError(
             f"--minutes leaves {max(left, 0):.0f} s for training, but a step takes {per_step:.2f} s and a validation "
             f"{per_validation:.1f} s; give at least {max(least / 60, 0.1):.1f} minutes more, a smaller network or a smaller "
