@@ -37,6 +37,7 @@ def get_config(size: str = "auto") -> ml_collections.ConfigDict:
     config.data.crop = -1  # 32 pixels of few, large frames with motion, else whole frames
     config.train.batch_size = 0  # 8 to 32, by the size of the frames
     config.train.least_gain = -1.0  # the shortcut alone stays the best on very few data
+    config.train.shrinkage = True
     config.train.loss = "both"
     config.train.epochs = 20
     config.train.ema_decay = 0.99

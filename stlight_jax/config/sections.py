@@ -169,8 +169,12 @@ class TrainSection(Section, name="train"):
         least=0, resumable=True)] = 625
     least_gain: Annotated[float, Key(
         "Fraction by which the validation MSE must fall below that of the shortcut alone, before a checkpoint with a trained "
-        "network is the best; -1 for 0.2 if the training data have fewer than three windows without overlap, else 0.",
+        "network is the best; -1 for 0 if the test frames continue the training sequences, 0.2 over the number of training "
+        "sequences if they are of other sequences, 0.2 if the training data have fewer than three windows without overlap.",
         least=0, below=1, special=-1, since="0.2", absent=0.0)] = 0.0
+    shrinkage: Annotated[bool, Key(
+        "Whether a checkpoint keeps all, a half or a quarter of what the network adds to the shortcut, whichever has the "
+        "lowest validation MSE; without a shortcut always all.", since="0.2", absent=False)] = False
     keep_checkpoints: Annotated[int, Key(
         "Newest checkpoints to keep beside the best; two, in case one is damaged.", least=2, resumable=True)] = 3
     log_every: Annotated[int, Key("Steps between lines in metrics.jsonl.", least=1, resumable=True)] = 25
@@ -179,7 +183,9 @@ class TrainSection(Section, name="train"):
     tensorboard: Annotated[bool, Key(
         "Whether to write TensorBoard events too, if the package tensorboard is installed.", resumable=True)] = True
 
-    def for_data(self, pixels: int, sequences: int, devices: int = 1, separate: float = math.inf) -> TrainSection:
+    def for_data(
+        self, pixels: int, sequences: int, devices: int = 1, separate: float = math.inf, events: float = math.inf
+    ) -> TrainSection:
         """Replaces a batch size that is left open by a 0, and a least gain that is left open by a -1.
 
         Args:
@@ -187,14 +193,24 @@ class TrainSection(Section, name="train"):
           sequences: Number of training sequences.
           devices: Number of devices that share a batch.
           separate: Number of training sequences without overlap.
+          events: Number of events, such as storms or videos, that the training frames show, if the forecasts are of others.
         """
         parts = devices * self.accumulate
         most = min(max(_BATCH_PIXELS // pixels, _BATCH_SIZES[0]), _BATCH_SIZES[1], sequences)
         return dataclasses.replace(
             self,
             batch_size=self.batch_size or max(1, most // parts) * parts,
-            least_gain=self.least_gain if self.least_gain >= 0 else _LEAST_GAIN if separate < _FEW_SEQUENCES else 0.0,
+            least_gain=self.least_gain if self.least_gain >= 0 else _least_gain(separate, events),
         )
+
+
+def _least_gain(separate: float, events: float) -> float:
+    """Returns the gain on the validation data that promises one on the test data.
+
+    On radar of one storm, the validation MSE at its end fell by 10 % and the test MSE of another storm rose by 30 %; on four
+    rains, the MSE of two others fell by 7 % and 16 %.
+    """
+    return _LEAST_GAIN if separate < _FEW_SEQUENCES else float(f"{_LEAST_GAIN / events:.2g}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

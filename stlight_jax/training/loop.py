@@ -28,9 +28,10 @@ from stlight_jax.runs.workdir import Workdir
 from stlight_jax.storage.atomic import write_json
 from stlight_jax.storage.locks import Lock
 from stlight_jax.training.clock import StepClock
-from stlight_jax.training.saved_state import to_trees
+from stlight_jax.training.saved_state import SHARE, to_trees
 from stlight_jax.training.schedule import Hyperparameters
 from stlight_jax.training.setup import TrainingSetup
+from stlight_jax.training.shrinkage import ALL, scaled_network
 from stlight_jax.training.starting_state import check_init_from, started_with, starting_state
 from stlight_jax.training.state import TrainState
 from stlight_jax.training.step import Metrics
@@ -168,8 +169,9 @@ class Trainer:
         with self._progress, self._clock, self._trace:
             if is_new and self._setup.config.model.shortcut != "none":
                 # The shortcut alone, which stays the best checkpoint if the network does not improve on it; or given weights.
-                score = self._validate(state, 0)
-                self._save(state, 0, score and {**score, checkpoint.SCORE: score[MSE.key] * (1 - self._setup.least_gain)})
+                score, share = self._validate(state, 0)
+                adjusted = score and {**score, checkpoint.SCORE: score[MSE.key] * (1 - self._setup.least_gain)}
+                self._save(state, 0, adjusted, share)
             for done, batch in enumerate(self._clock.batches(batches), self._first + 1):
                 state = self._step(state, done, batch)
                 self._checkpoints.check()
@@ -181,7 +183,7 @@ class Trainer:
                     if is_planned:  # also after a request to stop, so that the state depends on the step alone
                         with self._clock.paused("validation"):
                             state = self._setup.with_own_statistics(state)
-                    self._save(state, done, self._validate(state, done))
+                    self._save(state, done, *self._validate(state, done))
                     self._stop.agree()
                 if self._stop.requested and done < self._total:
                     self._leave(done)
@@ -226,33 +228,52 @@ class Trainer:
         if number % self._config.log_every == 0 or number == self._total:
             self._log.write(number, "train", {**values, **hyperparameters._asdict(), **self._clock.figures()})
 
-    def _validate(self, state: TrainState, done: int) -> dict[str, float] | None:
-        """Returns the validation metrics; None after a request to stop, which must not delay saving."""
+    def _validate(self, state: TrainState, done: int) -> tuple[dict[str, float] | None, float]:
+        """Finds the share of the network in the forecasts with the lowest MSE.
+
+        Returns:
+          The validation metrics with that share, and the share; no metrics after a request to stop, which must not delay
+          saving.
+        """
+        best, share = None, ALL
+        with self._clock.paused("validation") as elapsed:
+            for candidate in self._setup.shares if done else (ALL,):
+                metrics = self._evaluate(scaled_network(state.variables, candidate), done)
+                if metrics is None:
+                    return None, ALL
+                if best is not None and metrics[MSE.key] >= best[MSE.key]:
+                    break
+                best, share = metrics, candidate
+            assert best is not None  # the first candidate has metrics
+            self._log.write(done, "validation", {**best, SHARE: share, "seconds": elapsed()})
+        mse, ssim = (metric.format(best[metric.key]) for metric in (MSE, SSIM))
+        shrunk = "" if share == ALL else f", with {share:g} of what the network adds to the shortcut"
+        print_message(f"step {done}: validation MSE {mse}, SSIM {ssim}{shrunk}")
+        return best, share
+
+    def _evaluate(self, variables: Any, done: int) -> dict[str, float] | None:
+        """Returns the metrics of all validation sequences; None after a request to stop."""
         if self._stop.requested:
             return None
         setup, title = self._setup, f"validating at step {done}"
         batch_size = self._launcher.round_up_batch_size(setup.config.evaluation.batch_size)
-        with self._clock.paused("validation") as elapsed:
-            model = setup.eval_step, self._launcher, state.variables
-            sums = evaluate(*model, setup.validation, batch_size, title, self._stop.agree)
-            if sums is None:
-                return None
-            result = sums.overall()
-            self._log.write(done, "validation", {**result, "seconds": elapsed()})
-        if not math.isfinite(result["mse"]):
-            raise NonFiniteLossError(f"step {done}: the validation MSE is {result['mse']}. Earlier checkpoints are kept")
-        mse, ssim = (metric.format(result[metric.key]) for metric in (MSE, SSIM))
-        print_message(f"step {done}: validation MSE {mse}, SSIM {ssim}")
-        return result
+        sums = evaluate(setup.eval_step, self._launcher, variables, setup.validation, batch_size, title, self._stop.agree)
+        if sums is None:
+            return None
+        metrics = sums.overall()
+        if not math.isfinite(metrics[MSE.key]):
+            raise NonFiniteLossError(f"step {done}: the validation MSE is {metrics[MSE.key]}. Earlier checkpoints are kept")
+        return metrics
 
-    def _save(self, state: TrainState, done: int, score: dict[str, float] | None) -> None:
+    def _save(self, state: TrainState, done: int, score: dict[str, float] | None, share: float) -> None:
         """Starts writing a checkpoint after the one before it is complete."""
         with self._clock.paused("checkpoint") as elapsed:
             self._checkpoints.wait()
             waited = elapsed()
             self._lock.check(refresh=True)
             self._log.send()
-            self._checkpoints.save(done, to_trees(self._launcher.to_checkpoint(state)), self._setup.description, score)
+            trees = to_trees(self._launcher.to_checkpoint(state), share)
+            self._checkpoints.save(done, trees, {**self._setup.description, SHARE: share}, score)
             self._log.write(done, "checkpoint", {"seconds": elapsed(), "wait": waited})
 
     def _leave(self, done: int) -> None:

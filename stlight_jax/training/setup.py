@@ -30,6 +30,7 @@ from stlight_jax.training.crop_choice import choose_crop
 from stlight_jax.training.open_keys import with_earlier_choices, with_report
 from stlight_jax.training.schedule import make_schedule
 from stlight_jax.training.shortcut_choice import choose_shortcut, fitted_linear, leaves_choices
+from stlight_jax.training.shrinkage import ALL, SHARES
 from stlight_jax.training.state import TrainState, create_state, make_optimizer
 from stlight_jax.training.step import configured_training
 from stlight_jax.training.time_for_choices import TimeForChoices
@@ -108,8 +109,8 @@ class TrainingSetup:
             self.training, _ = open_training(with_crop)
         pixels = math.prod(self.training.shape[1:3])
         count = len(self.training)
-        separate = self.training.description.get("separate", count)
-        train = with_crop.train.for_data(pixels, count, len(self.launcher.devices), separate)
+        separate, events = (self.training.description.get(fact, math.inf) for fact in ("separate", "events"))
+        train = with_crop.train.for_data(pixels, count, len(self.launcher.devices), separate, events)
         self.config = config = with_report(config, dataclasses.replace(with_crop, train=train))
         model_config = network_config(config)
         for section, horizon in (("train", config.train.horizon), ("evaluation", config.evaluation.horizon)):
@@ -192,6 +193,11 @@ class TrainingSetup:
     def least_gain(self) -> float:
         """The gain over step 0 that makes a later checkpoint the best: none over the weights of `train.init_from`."""
         return 0.0 if self.config.train.init_from else self.config.train.least_gain
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """The shares of the network in a forecast that a validation compares, see `shrinkage`."""
+        return SHARES if self.config.train.shrinkage and self.config.model.shortcut != "none" else (ALL,)
 
     @property
     def keeps_average(self) -> bool:

@@ -60,6 +60,21 @@ def test_an_open_least_gain_is_a_fifth_where_training_windows_are_nearly_one():
     assert chosen(1, given=0.05) == 0.05
 
 
+@pytest.mark.parametrize(("events", "gain"), [(1, 0.2), (4, 0.05), (200, 0.001)])
+def test_an_open_least_gain_falls_with_the_number_of_training_sequences(events, gain):
+    assert TrainSection(least_gain=-1.0).for_data(64, 20, separate=events * 3, events=events).least_gain == gain
+
+
+@pytest.mark.parametrize(("split", "gain"), [("sequence", 0.04), ("time", 0.0)])
+def test_a_gain_is_asked_for_where_the_test_frames_are_of_other_sequences(tmp_path, split, gain):
+    np.save(tmp_path / "clips.npy", np.random.default_rng(0).normal(size=(7, 60, 8, 9)).astype(np.float32))
+    config = load_config("tiny", "frames")
+    config.data.update(root=str(tmp_path / "clips.npy"), prepared=str(tmp_path / "kept"), periods="", split=split)
+    config.data.update(validation_fraction=0.15, test_fraction=0.15, layout="nthw")
+    config.model.update(shortcut="none", in_frames=2, out_frames=2)
+    assert TrainingSetup(config).config.train.least_gain == gain  # five clips for training
+
+
 @pytest.mark.parametrize("stride", [1, 2])
 def test_overlapping_windows_are_counted_as_one(tmp_path, stride):
     chosen = {}

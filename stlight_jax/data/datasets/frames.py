@@ -202,6 +202,10 @@ class Frames(Dataset):
     ) -> ClipWindows:
         clips = data.clips(split)
         facts = {"step": clips.frames.metadata.get("step", ""), **data.description(clips)}
+        splits = clips.frames.metadata["splits"]
+        trained, tested = ({clip["name"] for clip in splits[name]["clips"]} for name in ("train", "test"))
+        if not trained & tested:
+            facts["events"] = len(trained)
         stride = section.evaluation_stride if seed is None else section.stride
         return ClipWindows(
             clips,
