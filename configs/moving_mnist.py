@@ -1,9 +1,11 @@
-"""Moving MNIST, 10 -> 10 frames: `--config=moving_mnist:SIZE`, SIZE one of tiny, XS, S, M, L, 54M.
+"""Moving MNIST, 10 -> 10 frames: `--config=moving_mnist:SIZE`, SIZE one of tiny, plus, XS, S, M, L, 54M.
 
 Published (paper tables 1-3 and 8, figure 1): 200 epochs of 10,000 generated sequences, batch 16, Adam, OneCycle to 0.003.
 MSE on the published test set: XS 24.48, S 23.29, M 22.21, L 21.80, 54M 20.54 (read from figure 1).
 
-The size tiny is not from the paper. It has 32 x 32 frames with digits at half size and trains in minutes on two cores.
+The sizes tiny and plus are not from the paper. tiny has 32 x 32 frames with digits at half size and trains in minutes on two
+cores; plus is a small network for whole frames, with what the study found to be better than the paper's design at equal cost,
+and trains in two hours on two cores. The shipped network `moving_mnist` is of this size.
 """
 
 import ml_collections
@@ -27,7 +29,7 @@ def get_config(size: str = "L") -> ml_collections.ConfigDict:
     Raises:
       InputError: The size is unknown.
     """
-    config = base_config("moving_mnist", size, MovingMnist.section, ("tiny", *PUBLISHED))
+    config = base_config("moving_mnist", size, MovingMnist.section, ("tiny", "plus", *PUBLISHED))
     config.model.hidden_dim, config.model.overlap = PUBLISHED.get(size, (96, 0))
     if size == "tiny":
         config.model.depth = 6
@@ -46,4 +48,13 @@ def get_config(size: str = "L") -> ml_collections.ConfigDict:
         config.train.batch_size = 8
         config.train.epochs = 28
         config.train.checkpoint_every = 1_400
+    elif size == "plus":
+        config.model.hidden_dim, config.model.depth = 192, 12
+        config.model.shortcut = "linear"
+        config.data.validation_sequences = 500
+        config.optimizer.learning_rate = 5e-3  # 1e-2 was no better in 400 steps
+        config.train.loss = "both"
+        config.train.ema_decay = 0.999
+        config.train.steps = 12_000
+        config.train.checkpoint_every = 600
     return config
