@@ -63,6 +63,7 @@ def _define_flags(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     switch("overwrite", False, "Replace existing files.")
     text("json", None, "Also write a summary with the metrics to this file.")
     text("report", "", "HTML page with the forecasts; beside the output by default. none writes no page.")
+    switch("show", False, "Draw a forecast in the terminal, with characters.")
     choice("dtype", None, ["float16", "float32", "float64"], "Type of written arrays; that of INPUT by default.")
     # how the input is read
     define_value_range_flag(values, "LOW,HIGH in INPUT's units, which correspond to the ends of the trained range.")

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from absl import logging
+from rich.console import Console
 
 from stlight_jax.console.messages import print_message
 from stlight_jax.console.progress import Progress
@@ -13,7 +14,7 @@ from stlight_jax.data.formats.unlike_quantities import remark_on_units
 from stlight_jax.data.reading_flags import name_flags
 from stlight_jax.errors import InputError
 from stlight_jax.evaluation.eval_steps import threshold_scores
-from stlight_jax.forecasting.forecast_results import ClipSelection, Verification, write_forecast_page
+from stlight_jax.forecasting.forecast_results import ClipSelection, Verification, display_of, write_forecast_page
 from stlight_jax.forecasting.forecast_run import ForecastRun
 from stlight_jax.forecasting.outputs import Outputs
 from stlight_jax.forecasting.plan import ForecastPlan, make_plan
@@ -21,6 +22,8 @@ from stlight_jax.forecasting.request import InputReader, Request
 from stlight_jax.inference.forecaster import Forecaster
 from stlight_jax.metrics.ssim import SSIM_WINDOW
 from stlight_jax.reports.results_text import results_text
+from stlight_jax.reports.sprites import Clip
+from stlight_jax.reports.terminal_frames import draw_clip
 from stlight_jax.storage.atomic import atomic_output, write_json
 
 
@@ -78,8 +81,10 @@ def predict(request: Request, forecaster: Forecaster) -> dict[str, Any]:
         with atomic_output(outputs.json, replace=request.overwrite) as temporary:
             write_json(temporary, results)
         print_message(f"wrote {outputs.json}")
-    if outputs.page is not None:
+    clips = []
+    if outputs.page is not None or request.show:
         clips = selection.clips(ForecastRun(forecaster, plan), forecaster.scaling.untransformed)
+    if outputs.page is not None:
         with atomic_output(outputs.page, replace=request.overwrite) as temporary:
             write_forecast_page(temporary, results, clips, forecaster, plan)
         print_message(f"wrote {outputs.page}, a page to look at")
@@ -88,7 +93,16 @@ def predict(request: Request, forecaster: Forecaster) -> dict[str, Any]:
         print_message(
             "baselines that need training data (climatology, linear fit, ridge per pixel) are in stlight evaluate only"
         )
+    if request.show:
+        print(_drawing(clips[0], forecaster, plan), end="")
     return results
+
+
+def _drawing(clip: Clip, forecaster: Forecaster, plan: ForecastPlan) -> str:
+    """Draws a forecast for the terminal that standard output is connected to; without colours for a file or a pipe."""
+    display, terminal = display_of(clip.true_parts, clip.errors, forecaster, plan), Console()
+    coloured = terminal.is_terminal and terminal.color_system is not None and not terminal.no_color
+    return draw_clip(clip, display, terminal.width, coloured)
 
 
 def _verification(forecaster: Forecaster, horizon: int) -> Verification:

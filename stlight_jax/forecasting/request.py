@@ -40,6 +40,7 @@ class Request:
       overwrite: Whether to replace existing output.
       json: JSON file for the results; None for none.
       report: HTML page; "" for a page beside the output, "none" for none.
+      show: Whether to draw a forecast in the terminal.
       dtype: Type of output arrays, one of `FLOAT_TYPES`; None for the input's.
       reading: Options among `KEYS` that the user has set.
     """
@@ -55,6 +56,7 @@ class Request:
     overwrite: bool = False
     json: str | None = None
     report: str = ""
+    show: bool = False
     dtype: str | None = None
     reading: dict[str, Any] = dataclasses.field(default_factory=dict)
 

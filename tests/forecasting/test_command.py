@@ -55,7 +55,7 @@ def digits():
 
 def test_the_shipped_network_by_the_command(tmp_path, digits):
     np.save(tmp_path / "a.npy", digits)
-    flags = ("--model=tiny", "--start=10", "--out=b.npy", "--json=b.json", "--report=none")
+    flags = ("--model=tiny", "--start=10", "--out=b.npy", "--json=b.json", "--report=none", "--show")
     started = command("a.npy", *flags, folder=tmp_path)
     out, err = started.communicate()
     assert started.returncode == 0, err
@@ -66,6 +66,8 @@ def test_the_shipped_network_by_the_command(tmp_path, digits):
     np.testing.assert_allclose(results["per_lead_time"]["stlight"]["mse"], squares.mean(0), rtol=1e-3)
     assert results["overall"]["stlight"]["mse"] < results["overall"]["copy_last_frame"]["mse"] / 2
     assert "2 forecasts" in out
+    drawn = [line.split()[0] for line in out.splitlines() if " 1  " in line and line[:1].isalpha()]
+    assert drawn == ["input", "truth", "prediction"]
     assert "copied" not in err
 
 
