@@ -186,7 +186,7 @@ def test_inspect_explains_that_the_paper_leaves_depthwise_out():
         (("eval.py", "run1"), "unexpected argument 'run1'; options are written --name=value, see --help"),
         (("train.py", "kth:S", "--workdir=x"), "unexpected argument 'kth:S'; options are written --name=value, see --help"),
         (("-m", "stlight_jax", "prepare", "--raw=a", "kth", "b"), "unexpected argument 'b'"),
-        (("benchmarks/shipped_tiny.py",), "--workdir is missing (Folder of an evaluated run)"),
+        (("benchmarks/ship_network.py", "--name=tiny"), "--workdir is missing (Folder of an evaluated run)"),
         (("train.py", "--config.train.seed=3", "--workdir=x"), "--config.train.seed needs --config, which is missing ("),
         (("eval.py", "--workdir=tests", "--horizon=0"), "--horizon=0: 0 is not a positive integer"),
         (("eval.py",), "error: --workdir is missing (Folder of the run, as given to `stlight train`)"),
@@ -277,10 +277,10 @@ def test_another_pipe_that_breaks_is_a_defect():
         (("eval.py", "--help"), ("--checkpoint\n", "Default: both.")),
         (("-m", "stlight_jax", "--help"), tuple(f"\n  {name} " for name in COMMANDS)),
         (("-m", "stlight_jax", "prepare", "--help"), ("taxibj|kth|kitti_caltech|", "Name of the data set;")),
-        (("benchmarks/shipped_tiny.py", "--help"), ("--workdir  (required)\n",)),
+        (("benchmarks/ship_network.py", "--help"), ("--workdir  (required)\n",)),
         (("benchmarks/throughput.py", "--help"), ("--repeats\n", "--config\n")),
         (("train.py", "--helpfull"), ("--workdir  (required)\n", "--verbosity\n")),
-        (("benchmarks/shipped_tiny.py", "--helpfull"), ("--workdir  (required)\n", "--verbosity\n")),
+        (("benchmarks/ship_network.py", "--helpfull"), ("--workdir  (required)\n", "--verbosity\n")),
     ],
 )
 def test_help(arguments, contents):
