@@ -32,7 +32,10 @@ def _define_flags(values: flags.FlagValues, arguments: Sequence[str]) -> None:
 
 def _check(values: flags.FlagValues) -> None:
     if bool(values.saved) == bool(values.pred or values.true) or bool(values.pred) != bool(values.true):
-        raise InputError("give --pred=FILE.npy and --true=FILE.npy, or --saved=FOLDER with preds.npy and trues.npy")
+        raise InputError(
+            "give --pred=FILE.npy and --true=FILE.npy, or --saved=FOLDER with preds.npy and trues.npy; stlight evaluate scores "
+            "a run"
+        )
     for flag in ("saved", "pred", "true"):
         check_exists(values[flag].value, flag)
     if values.fill_value is not None:

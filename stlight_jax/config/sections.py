@@ -177,7 +177,8 @@ class TrainSection(Section, name="train"):
         "lowest validation MSE; without a shortcut always all.", since="0.2", absent=False)] = False
     keep_checkpoints: Annotated[int, Key(
         "Newest checkpoints to keep beside the best; two, in case one is damaged.", least=2, resumable=True)] = 3
-    log_every: Annotated[int, Key("Steps between lines in metrics.jsonl.", least=1, resumable=True)] = 25
+    log_every: Annotated[int, Key(
+        "Steps between lines in metrics.jsonl; less, for 50 lines, in a short run.", least=1, resumable=True)] = 25
     init_from: Annotated[str, Key(
         "Workdir or checkpoint that a new run takes its initial weights from.", resumable=True, recipe=True)] = ""
     tensorboard: Annotated[bool, Key(

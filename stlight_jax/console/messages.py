@@ -2,6 +2,7 @@
 
 import contextlib
 import subprocess
+from collections.abc import Iterator
 
 import rich.console
 
@@ -19,6 +20,21 @@ class Console(rich.console.Console):
 console = Console(stderr=True, highlight=False)
 
 
+_printed: set[str] | None = None  # messages of a context of `each_message_once`
+
+
+@contextlib.contextmanager
+def each_message_once() -> Iterator[None]:
+    """Prints equal messages once until the end of the context, such as remarks on a file that is opened for several uses."""
+    global _printed
+    outer = _printed
+    _printed = set() if outer is None else outer
+    try:
+        yield
+    finally:
+        _printed = outer
+
+
 def print_message(message: str) -> None:
     """Prints a message on standard error, above a progress bar if one is shown.
 
@@ -27,6 +43,10 @@ def print_message(message: str) -> None:
     Args:
       message: One line of plain text.
     """
+    if _printed is not None:
+        if message in _printed:
+            return
+        _printed.add(message)
     with contextlib.suppress(OSError):
         console.print(message, markup=False, soft_wrap=True)
 

@@ -12,7 +12,6 @@ from stlight_jax.data.batches import split_frames, target_covariates
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.metrics.metric import FrameCount
 from stlight_jax.metrics.metric_sums import FrameScores, frame_metrics
-from stlight_jax.metrics.pixel_errors import MAE, MSE
 from stlight_jax.metrics.threshold_scores import ThresholdScores, parse_thresholds
 from stlight_jax.model.ops import batch_norm
 from stlight_jax.model.rollout import rollout
@@ -85,7 +84,7 @@ def make_baseline_step(
 
 
 def make_given_step(model: STLight, scaling: Scaling, parts: Sequence[FrameCount] = ()) -> EvalStep:
-    """Makes the step that scores given frames, by MSE and MAE only.
+    """Makes the step that scores given frames.
 
     Args:
       model: the network whose targets are predicted.
@@ -102,7 +101,7 @@ def make_given_step(model: STLight, scaling: Scaling, parts: Sequence[FrameCount
         del variables
         prediction, frames = batch
         _, targets, valid = split_frames(frames, model, scaling)
-        return frame_metrics(scaling.clipped(prediction), targets, valid, (MSE, MAE), parts)
+        return frame_metrics(scaling.clipped(prediction), targets, valid, parts=parts)
 
     return given_step
 

@@ -23,6 +23,7 @@ from stlight_jax.metrics.threshold_scores import ThresholdScores
 from stlight_jax.reports.frame_display import FrameDisplay
 from stlight_jax.reports.page import Gallery, Page, write_page
 from stlight_jax.reports.results import comparison_as_json, errors_as_json
+from stlight_jax.reports.skill import shortcut_alone
 from stlight_jax.reports.sprites import Clip, error_note
 from stlight_jax.runs.environment import provenance
 
@@ -56,6 +57,7 @@ class Verification:
         self._squares, self._counts = ({name: np.zeros((horizon, self._channels)) for name in names} for _ in range(2))
         parts = [part for scores in thresholds for part in scores.parts]
         self._frame_metrics = jax.jit(functools.partial(frame_metrics, parts=parts))
+        self._shortcut = shortcut_alone(forecaster.description.get("step"), forecaster.description)
         self._windows = 0
 
     def add(self, forecast: Forecast) -> ForecastError | None:
@@ -111,7 +113,7 @@ class Verification:
         return {
             "windows_with_truth": self._windows,
             **errors_as_json(self._sums, self._scaling, self._thresholds),
-            **comparison_as_json(baselines),
+            **comparison_as_json(baselines, self._shortcut),
             "rmse_in_units": {name: self._rmse_in_units(name) for name in self._sums},
             **self._sampled.as_json(windows=self._windows),
         }

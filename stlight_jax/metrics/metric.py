@@ -103,6 +103,12 @@ class Metric:
         """The label with the unit."""
         return f"{self.label} ({self.unit})" if self.unit else self.label
 
+    def rank(self, value: float) -> float:
+        """Returns a number that is lower for a better value."""
+        if self.direction == "reference" and self.reference is not None:
+            return abs(value - self.reference[0])
+        return -value if self.direction == "higher" else value
+
     def format(self, value: float | None) -> str:
         """Formats a value as a cell of a table: "-" if it is None or NaN."""
         if value is None or math.isnan(value):

@@ -10,7 +10,7 @@ from stlight_jax.evaluation.samples import evenly_spaced
 from stlight_jax.metrics import metric_list
 from stlight_jax.metrics.metric import Metric, SampledMetric
 from stlight_jax.metrics.threshold_scores import SCORES
-from stlight_jax.reports.figures import smoothed
+from stlight_jax.reports.figures import FEW_POINTS, smoothed
 
 _MAX_POINTS = 400  # of a line; a chart is not wider in pixels
 _MAX_ROWS = 50  # of a table of steps
@@ -95,29 +95,36 @@ def lead_time_charts(
         charts.append(Chart(f"Events of at least {threshold} against lead time", "lead time", views))
     for sampled in metric_list.metrics_of(SampledMetric):
         if sampled.charted and sampled.key in results:
-            lines = {"STLight": _per_lead_time(results[sampled.key]["per_lead_time"])}
+            lines = {next(iter(lead_times)): _per_lead_time(results[sampled.key]["per_lead_time"])}
             charts.append(Chart(f"{sampled.label} against lead time", "lead time", [_view(sampled, lines)]))
     return charts
 
 
-def training_charts(train: Sequence[dict[str, Any]], validation: Sequence[dict[str, Any]]) -> list[Chart]:
+def training_charts(
+    train: Sequence[dict[str, Any]], validation: Sequence[dict[str, Any]], start: str = "before the training (step 0)"
+) -> list[Chart]:
     """Charts the loss and the validation MSE against the step, as far as they are known.
 
     Args:
       train: lines of the metrics log (`read_metrics`).
       validation: lines of the metrics log.
+      start: label of the validation before the first step.
     """
     charts = []
     logged = [line for line in train if line.get("loss") is not None]
     if logged:
         steps, losses = [line["step"] for line in logged], [line["loss"] for line in logged]
-        lines = {"smoothed": smoothed(losses).tolist(), "logged steps": losses}
+        lines = {"logged steps": losses}
+        if len(steps) >= FEW_POINTS:
+            lines = {"smoothed": smoothed(losses).tolist(), **lines}
         thin: dict[str, Line] = {name: (_thinned(steps, _MAX_POINTS), _thinned(ys, _MAX_POINTS)) for name, ys in lines.items()}
         charts.append(Chart("Training loss", "step", [ChartView("loss (MSE per value)", thin, log=True)]))
     scored = [line for line in validation if line.get("mse") is not None]
     if scored:
         points: Line = ([line["step"] for line in scored], [line["mse"] for line in scored])
-        charts.append(Chart("Validation MSE", "step", [ChartView("MSE (summed over pixels)", {"validation": points})]))
+        reference = next(((line["mse"], start) for line in scored if line["step"] == 0), None)
+        view = ChartView("MSE (summed over pixels)", {"validation": points}, from_zero=False, reference=reference)
+        charts.append(Chart("Validation MSE", "step", [view]))
     return charts
 
 

@@ -133,15 +133,16 @@ def side_by_side(comparison: Mapping[str, Any], own: Mapping[str, Mapping[str, f
     )
 
 
-def as_text(comparison: Mapping[str, Any], own: Mapping[str, Mapping[str, float]]) -> str:
+def as_text(comparison: Mapping[str, Any], own: Mapping[str, Mapping[str, float]], width: int | None = None) -> str:
     """Formats the published table, and rows of a run below it, for a screen or a file.
 
     Args:
       comparison: of `compare`.
       own: name of a row -> key of a metric -> value.
+      width: as for `text_table`.
     """
     shown = side_by_side(comparison, own)
-    table = text_table(["", *shown.headings], [*shown.published, None, *shown.own], shown.title, width=120)
+    table = text_table(["", *shown.headings], [*shown.published, None, *shown.own], shown.title, width)
     return table + "".join(f"{remark}\n" for remark in shown.remarks)
 
 

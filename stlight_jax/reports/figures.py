@@ -11,26 +11,39 @@ from matplotlib.figure import Figure
 
 _MEMORY = {"arguments": "state and batch", "temporaries": "temporaries", "results": "results", "code": "code"}
 _LIMITS = {"products": "matrix units", "memory": "main memory", "network": "chip-to-chip network"}
+FEW_POINTS = 20  # that are not smoothed
 _COLOURS = ("#4477aa", "#ee6677", "#ccbb44", "#aaaaaa")
 
 
-def draw_loss_curve(path: epath.PathLike, training: Sequence[dict[str, Any]], validation: Sequence[dict[str, Any]]) -> None:
+def draw_loss_curve(
+    path: epath.PathLike,
+    training: Sequence[dict[str, Any]],
+    validation: Sequence[dict[str, Any]],
+    start: str = "before the training (step 0)",
+) -> None:
     """Draws the training loss and the validation MSE against the step, as a PNG.
 
     Args:
       path: of the PNG.
       training: lines of the metrics log (`read_metrics`).
       validation: lines of the metrics log.
+      start: label of the validation before the first step.
     """
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     steps, losses = [line["step"] for line in training], [line["loss"] for line in training]
-    marker = "." if len(steps) < 20 else None  # a single point is no line
-    left.plot(steps, losses, color="0.75", linewidth=0.8, marker=marker, label="logged steps")
-    left.plot(steps, smoothed(losses), color="tab:blue", label="smoothed")
+    if len(steps) < FEW_POINTS:
+        left.plot(steps, losses, marker="o", color="tab:blue", label="logged steps")
+    else:
+        left.plot(steps, losses, color="0.75", linewidth=0.8, label="logged steps")
+        left.plot(steps, smoothed(losses), color="tab:blue", label="smoothed")
     left.set(title="training loss (in the network's range)", xlabel="step", yscale="log")
     left.legend()
     right.plot([line["step"] for line in validation], [line["mse"] for line in validation], marker="o", color="tab:orange")
+    first = [line["mse"] for line in validation if line["step"] == 0]
+    if first:
+        right.axhline(first[0], color="0.3", linestyle="--", linewidth=1, label=start)
+        right.legend(loc="center right")
     right.set(title="validation MSE (summed over pixels)", xlabel="step")
     for axes in (left, right):
         axes.grid(alpha=0.3)

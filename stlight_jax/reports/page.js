@@ -110,8 +110,9 @@
   // ---- Line charts -------------------------------------------------------------------------------------------------
 
   const DASHES = ["", "7 4", "2 3", "9 3 2 3", "4 2", "12 4"];
-  // Another dash in each round of the six colours.
+  // Another dash in each round of the markers.
   const dashes = (index) => DASHES[(index + Math.floor(index / 6)) % 6];
+  const COLOURS = 10;
   // Drawn around the origin, within 4 pixels.
   const MARKERS = [
     "M-3.5 0a3.5 3.5 0 1 0 7 0a3.5 3.5 0 1 0 -7 0z",
@@ -128,7 +129,9 @@
     const plot = container.querySelector(".plot");
     const legend = container.querySelector(".legend");
     const output = container.querySelector("output");
-    const names = [...new Set(spec.views.flatMap((one) => one.lines.map((line) => line.name)))];
+    // A name has one colour in all charts of one kind, of which the first has all names.
+    const alike = data.charts.filter((one) => one.x_label === spec.x_label).flatMap((one) => one.views);
+    const names = [...new Set(alike.flatMap((one) => one.lines.map((line) => line.name)))];
     let drawn = 0;
 
     for (const choice of container.querySelectorAll(".views input")) {
@@ -182,7 +185,7 @@
         written(svg, view.reference[1], { x: width - right, y: y - 6, "text-anchor": "end" });
       }
       for (const line of [...lines].reverse()) {
-        const faint = line.name === "logged steps" ? " faint" : "";
+        const faint = line.name === "logged steps" && lines.length > 1 ? " faint" : "";
         const parts = parted(line, view.log);
         const path = parts.map((part) => "M" + part.map(([x, y]) => `${atX(x).toFixed(1)} ${atY(y).toFixed(1)}`).join("L")).join("");
         style(shape("path", { class: `line${faint}`, d: path, "stroke-dasharray": dashes(line.index) }, svg), line.index);
@@ -297,7 +300,7 @@
   const element = (name, attributes, parent) => append(document.createElement(name), attributes, parent);
   const shape = (name, attributes, parent) =>
     append(document.createElementNS("http://www.w3.org/2000/svg", name), attributes, parent);
-  const style = (made, index) => made.style.setProperty("--colour", `var(--line-${index % 6})`);
+  const style = (made, index) => made.style.setProperty("--colour", `var(--line-${index % COLOURS})`);
   function written(svg, text, attributes) {
     shape("text", attributes, svg).textContent = text;
   }

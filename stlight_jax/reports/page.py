@@ -20,7 +20,7 @@ from stlight_jax.reports import comparison
 from stlight_jax.reports.charts import Chart, lead_time_charts, training_charts
 from stlight_jax.reports.frame_display import FrameDisplay
 from stlight_jax.reports.results_summary import network_rows, summary
-from stlight_jax.reports.results_text import cells
+from stlight_jax.reports.skill import start_label
 from stlight_jax.reports.sprites import Clip, encode_clips
 from stlight_jax.storage.atomic import finite, write_atomic
 
@@ -97,7 +97,7 @@ def write_page(path: epath.PathLike, page: Page) -> None:
         _metrics_section(page.results),
         _gallery_section(page.gallery, clips, remarks_on_clips),
         _lead_time_section(page.results, charts),
-        _training_section(page.training, charts),
+        _training_section(page, charts),
         _section("provenance", "Provenance", _definitions(page.provenance)) if page.provenance else "",
         _config_section(page.config),
     ]
@@ -136,20 +136,17 @@ def _metrics_section(results: Mapping[str, Any] | None) -> str:
     if results is None:
         return ""
     shown = summary(results)
-    headings, rows = cells(shown.rows, shown.further)
-    networks = [name for name in shown.rows if name.startswith("STLight")]
-    body = _table(["", *headings], rows, shown.title, networks, shown.best)
-    body += _list(shown.remarks)
+    body = _table(*shown.overall, shown.networks) + _list(shown.remarks)
     quantiles = results.get("sequence_mse", {}).get("quantiles")
     if quantiles:
         names = [f"{float(q):.0%}" for q in quantiles]
         values = [["MSE", *(f"{value:.4g}" for value in quantiles.values())]]
-        table = _table(["of the sequences at most", *names], values, "MSE of single sequences")
+        table = _table("MSE of single sequences", ["of the sequences at most", *names], values)
         body += f"<details><summary>Spread over the sequences</summary>{table}</details>"
     if results.get("published") is not None:
         own = network_rows(results)
         published = comparison.side_by_side(results["published"], own)
-        table = _table(["", *published.headings], [*published.own, *published.published], published.title, own)
+        table = _table(published.title, ["", *published.headings], [*published.own, *published.published], own=own)
         body += f"<h3>Published results</h3>{table}{_list(published.remarks)}"
     return _section("metrics", "Metrics", body)
 
@@ -170,7 +167,7 @@ def _lead_time_section(results: Mapping[str, Any] | None, charts: _Charts) -> st
     ]
     shown = summary(results)
     drawn = charts.place(lead_time_charts(shown.lead_times, results, shown.names))
-    tables = "".join(_table(headings, rows, title) for title, headings, rows in shown.tables)
+    tables = "".join(_table(*table, shown.networks) for table in shown.tables)
     return _section("lead-time", "Lead time", drawn + _list(remarks) + tables)
 
 
@@ -184,8 +181,9 @@ def _sample(measured: Mapping[str, Any]) -> str:
     return ""
 
 
-def _training_section(training: Mapping[str, Sequence[dict[str, Any]]] | None, charts: _Charts) -> str:
-    curves = training_charts(training.get("train", ()), training.get("validation", ())) if training else []
+def _training_section(page: Page, charts: _Charts) -> str:
+    log, start = page.training or {}, start_label(page.config or {})
+    curves = training_charts(log.get("train", ()), log.get("validation", ()), start)
     return _section("training", "Training", charts.place(curves)) if curves else ""
 
 
@@ -206,7 +204,7 @@ def _chart(chart: Chart, number: int) -> str:
             for i, view in enumerate(chart.views)
         )
         views = f'<div class="views" role="radiogroup" aria-label="Metric">{choices}</div>'
-    numbers = "".join(_table(*view.table(chart.x_label), view.name) for view in chart.views)
+    numbers = "".join(_table(view.name, *view.table(chart.x_label)) for view in chart.views)
     return (
         f'<figure class="chart"><figcaption>{escape(chart.title)}</figcaption>{views}<div class="plot"></div>'
         f'<ul class="legend"></ul><output aria-live="polite"></output>'
@@ -215,15 +213,19 @@ def _chart(chart: Chart, number: int) -> str:
 
 
 def _table(
-    headings: Sequence[str], rows: Sequence[Sequence[str]], caption: str, own: Collection[str] = (), best: str = ""
+    caption: str,
+    headings: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    best: Collection[tuple[int, int]] = (),
+    own: Collection[str] = (),
 ) -> str:
-    """A table; rows whose names are in `own` are marked as the network's, and the row of the name `best` is in bold."""
+    """A table; rows whose names are in `own` are marked as the network's, and the cells `best`, (row, column), are in bold."""
     head = "".join(f'<th scope="col">{escape(heading)}</th>' for heading in headings)
     body = ""
-    for name, *values in rows:
-        classes = " ".join(["own"] * (name in own) + ["best"] * (name == best != ""))
-        mark = f' class="{classes}"' if classes else ""
-        listed = "".join(f"<td>{escape(cell)}</td>" for cell in values)
+    for row, (name, *values) in enumerate(rows):
+        classes = [' class="best"' if (row, column) in best else "" for column in range(1, len(values) + 1)]
+        listed = "".join(f"<td{mark}>{escape(cell)}</td>" for mark, cell in zip(classes, values, strict=True))
+        mark = ' class="own"' if name in own else ""
         body += f'<tr{mark}><th scope="row">{escape(name)}</th>{listed}</tr>'
     table = f"<table><caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
     # Wide tables scroll by themselves, which a keyboard can do only in an element with focus.

@@ -25,6 +25,7 @@ def as_json(
     scaling: Scaling,
     comparison: dict[str, Any] | None,
     thresholds: Sequence[ThresholdScores] = (),
+    shortcut: str = "",
 ) -> dict[str, Any]:
     """Returns the content of `metrics.json`, except for the sampled metrics.
 
@@ -36,6 +37,7 @@ def as_json(
       scaling: from stored values to the network's range.
       comparison: of `comparison.compare`.
       thresholds: scores of events, whose parts were summed.
+      shortcut: of the first checkpoint, as from `skill.shortcut_alone`.
     """
     constant = evaluation.best_constant_image_mse
     keys = network_keys(checkpoints)
@@ -52,7 +54,7 @@ def as_json(
         "checkpoints": checkpoints,
         "test_set": test_set,
         **errors,
-        **comparison_as_json(evaluation.baselines),
+        **comparison_as_json(evaluation.baselines, shortcut),
         "sequence_mse": _of_sequences(evaluation.sequence_mse, evaluation.sequence_error),
         "published": comparison,
     }
@@ -103,11 +105,12 @@ def _in_units(sums: MetricSums, span: float) -> dict[str, list[float]]:
     return {name: (span * np.asarray(values)).tolist() for name, values in sums.errors_per_value().items()}
 
 
-def comparison_as_json(baselines: Mapping[str, BaselineResult]) -> dict[str, Any]:
+def comparison_as_json(baselines: Mapping[str, BaselineResult], shortcut: str = "") -> dict[str, Any]:
     """Returns the comparison with baselines as plain data.
 
     Args:
       baselines: key -> result.
+      shortcut: as from `skill.shortcut_alone`.
 
     Returns:
       "baselines": key -> label and number of sequences, and the network's errors on those if they are not all; "skill" and
@@ -124,7 +127,7 @@ def comparison_as_json(baselines: Mapping[str, BaselineResult]) -> dict[str, Any
             for key, result in baselines.items()
         },
         "skill": skill(baselines),
-        "verdict": verdict(baselines),
+        "verdict": verdict(baselines, shortcut),
     }
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from stlight_jax.metrics import input_baselines, metric_list
-from stlight_jax.metrics.metric import SampledMetric
+from stlight_jax.metrics.metric import Metric, SampledMetric
 from stlight_jax.metrics.pixel_errors import MAE, MSE, RMSE
 from stlight_jax.metrics.threshold_scores import SCORES
 from stlight_jax.reports.results import network_keys
@@ -21,23 +21,19 @@ class Summary:
     """Results under the names that people read.
 
     Attributes:
-      title: of the table.
-      rows: name -> key of a metric -> value; a row may lack metrics.
+      overall: the table of all metrics.
+      networks: names of the network's rows.
       lead_times: name -> key of a metric -> a value per lead time; the first name is the network's.
       remarks: sentences.
-      further: heading of a further column -> name of a row -> cell.
       names: key of a row in the results -> its name.
-      best: name of the row with the lowest MSE among the network's and those of forecasts.
       tables: further tables.
     """
 
-    title: str
-    rows: dict[str, dict[str, float]]
+    overall: NamedTable
+    networks: list[str]
     lead_times: dict[str, dict[str, list[float]]]
     remarks: list[str]
-    further: dict[str, dict[str, str]]
     names: dict[str, str]
-    best: str
     tables: list[NamedTable]
 
 
@@ -48,37 +44,112 @@ class NamedTable(NamedTuple):
       title: above the table.
       headings: of the columns.
       rows: cells, the first of which is the name of the row.
+      best: row and column of the best value of each column, among forecasts.
     """
 
     title: str
     headings: list[str]
     rows: list[list[str]]
+    best: frozenset[tuple[int, int]] = frozenset()
+
+    @classmethod
+    def of(cls, title: str, names: Iterable[str], columns: Iterable[Column]) -> NamedTable:
+        """Makes a table with a row for each name, without the columns that have no value."""
+        rows, shown = list(names), [column for column in columns if any(column.cells.get(name, "-") != "-" for name in names)]
+        return cls(
+            title,
+            ["", *(column.heading for column in shown)],
+            [[name, *(column.cells.get(name, "-") for column in shown)] for name in rows],
+            frozenset((row, at) for at, column in enumerate(shown, 1) for row, name in enumerate(rows) if name in column.best),
+        )
 
 
-def summary(results: Mapping[str, Any]) -> Summary:
-    """Summarises the results of `as_json` or a part of them: "overall" and "per_lead_time" with "stlight" are enough."""
+class Column(NamedTuple):
+    """A column of a table.
+
+    Attributes:
+      heading: above the cells.
+      cells: name of a row -> text; a row may lack a cell.
+      best: names of the rows with the best value.
+    """
+
+    heading: str
+    cells: dict[str, str]
+    best: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(
+        cls,
+        metric: Metric,
+        values: Mapping[str, float | None],
+        forecasts: Collection[str],
+        heading: str = "",
+    ) -> Column:
+        """Makes the column of a metric.
+
+        Args:
+          metric: formats and ranks the values.
+          values: name of a row -> value.
+          forecasts: names of the rows that are compared; of values that are equal as text, each is the best.
+          heading: above the cells; "" for the metric's label.
+        """
+        cells = {name: metric.format(value) for name, value in values.items()}
+        known = {name: value for name in forecasts if (value := values.get(name)) is not None and np.isfinite(value)}
+        first = min(known, key=lambda name: metric.rank(known[name]), default=None)
+        best = frozenset(name for name in known if first is not None and len(known) > 1 and cells[name] == cells[first])
+        return cls(heading or metric.label, cells, best)
+
+
+def summary(results: Mapping[str, Any], brief: bool = False) -> Summary:
+    """Summarises results.
+
+    Args:
+      results: of `as_json` or a part of them: "overall" and "per_lead_time" with "stlight" are enough.
+      brief: whether the table of all metrics leaves out those that are functions or variants of others.
+    """
     overall, leads = results["overall"], results["per_lead_time"]
     names = _row_names(results)
     rows = {name: overall[key] for key, name in names.items() if overall.get(key) is not None}
     lead_times = {name: leads[key] for key, name in names.items() if key in leads}
-    remarks = [*_on_test_set(results.get("test_set")), *definitions()]
+    remarks = [*_on_test_set(results.get("test_set")), *results.get("division", ()), *definitions()]
     if "best_constant_image" in overall:
         remarks.append("Best constant image: the mean of the test frames themselves, which no forecast knows.")
     remarks += _on_part_of_the_sequences(results)
-    further = {}
+    forecasts = [name for key, name in names.items() if key not in _NO_FORECASTS]
+    columns = metric_columns(rows, forecasts, brief)
     if "skill" in results:
         against = results["skill"]["against"]
-        further["skill"] = {names[key]: _as_percent(values["overall"]) for key, values in against.items()}
+        columns.append(Column("skill", {names[key]: _as_percent(values["overall"]) for key, values in against.items()}))
         remarks.append(DEFINITION)
-    further |= _in_units_by_name(results, names)
+    in_units = {names[key]: values for key, values in results.get("in_units", {}).get("overall", {}).items()}
+    for metric in (MAE, RMSE):
+        values = {name: row[metric.key] for name, row in in_units.items()}
+        column = Column.of(metric, values, forecasts, f"{metric.label}, units")
+        columns.append(column._replace(cells={name: f"{value:.4g}" for name, value in values.items() if not np.isnan(value)}))
     remarks += [f"{score.label}: {score.definition}." for score in SCORES if "thresholds" in results]
-    if "in_units" in results:
+    if in_units:
         remarks.append("MAE, units and RMSE, units: of a single value, in the data's units.")
     remarks += _errors_in_units(results, names)
-    forecasts = {name: overall[key].get(MSE.key) for key, name in names.items() if key not in _NO_FORECASTS and key in overall}
-    best = min(forecasts, key=lambda name: np.nan_to_num(forecasts[name], nan=np.inf, posinf=np.inf))
-    tables = [*_tables_per_lead_time(results, lead_times), *_tables_of_thresholds(results, names)]
-    return Summary(_title(results), rows, lead_times, remarks, further, names, best, tables)
+    tables = [*_tables_per_lead_time(results, lead_times, forecasts), *_tables_of_thresholds(results, names, forecasts)]
+    networks = [name for key, name in names.items() if key.startswith("stlight")]
+    return Summary(NamedTable.of(_title(results), rows, columns), networks, lead_times, remarks, names, tables)
+
+
+def metric_columns(
+    rows: Mapping[str, Mapping[str, float]], forecasts: Collection[str] = (), brief: bool = False
+) -> list[Column]:
+    """Makes the columns of the averaged metrics.
+
+    Args:
+      rows: name -> key of a metric -> value; a row may lack metrics.
+      forecasts: as for `Column.of`.
+      brief: as for `summary`.
+    """
+    return [
+        Column.of(metric, {name: values.get(metric.key) for name, values in rows.items()}, forecasts)
+        for metric in metric_list.averaged_metrics()
+        if metric.charted or not brief
+    ]
 
 
 def _on_part_of_the_sequences(results: Mapping[str, Any]) -> list[str]:
@@ -90,57 +161,49 @@ def _on_part_of_the_sequences(results: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _in_units_by_name(results: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, dict[str, str]]:
-    """Columns with the MAE and the RMSE of a single value in the data's units."""
-    overall = results.get("in_units", {}).get("overall", {})
-    if not overall:
-        return {}
-    return {
-        f"{metric.label}, units": {names[key]: f"{values[metric.key]:.4g}" for key, values in overall.items()}
-        for metric in (MAE, RMSE)
-    }
-
-
 def _as_percent(value: float) -> str:
     return "-" if not np.isfinite(value) else f"{round(100 * value, 1) + 0:.1f} %"  # + 0: -0 is 0
 
 
 def _tables_per_lead_time(
-    results: Mapping[str, Any], lead_times: Mapping[str, Mapping[str, Sequence[float]]]
+    results: Mapping[str, Any], lead_times: Mapping[str, Mapping[str, Sequence[float]]], forecasts: Collection[str]
 ) -> list[NamedTable]:
-    """Tables of the metrics in the page's chart, of the network and all baselines that have them."""
+    """Tables of the metrics in the page's charts, of the network and all baselines that have them."""
+    metrics: list[tuple[Metric, dict[str, Sequence[float]]]] = [
+        (metric, {name: values[metric.key] for name, values in lead_times.items() if metric.key in values})
+        for metric in metric_list.averaged_metrics()
+    ]
+    network = next(iter(lead_times))
+    sampled = (metric for metric in metric_list.metrics_of(SampledMetric) if metric.key in results)
+    metrics += [(metric, {network: results[metric.key]["per_lead_time"]}) for metric in sampled]
     tables = []
-    for metric in (metric for metric in metric_list.averaged_metrics() if metric.charted):
-        rows = [[name, *map(metric.format, values[metric.key])] for name, values in lead_times.items() if metric.key in values]
+    for metric, rows in metrics:
+        if not metric.charted or not rows:
+            continue
+        columns = [
+            Column.of(metric, {name: values[lead] for name, values in rows.items()}, forecasts, str(lead + 1))
+            for lead in range(max(map(len, rows.values())))
+        ]
+        names = list(rows)
         if metric is MSE and "skill" in results:
-            rows.append(["skill against the best", *map(_as_percent, results["skill"]["best"]["per_lead_time"])])
-        if rows:
-            tables.append(_per_lead_time(f"{metric.label} per lead time", rows))
-    for sampled in metric_list.metrics_of(SampledMetric):
-        if sampled.charted and sampled.key in results:
-            values = results[sampled.key]["per_lead_time"]
-            tables.append(_per_lead_time(f"{sampled.label} per lead time", [["STLight", *map(sampled.format, values)]]))
+            names.append(_SKILL)
+            for column, value in zip(columns, results["skill"]["best"]["per_lead_time"], strict=True):
+                column.cells[_SKILL] = _as_percent(value)
+        tables.append(NamedTable.of(f"{metric.label} per lead time", names, columns))
     return tables
 
 
-def _tables_of_thresholds(results: Mapping[str, Any], names: Mapping[str, str]) -> list[NamedTable]:
+def _tables_of_thresholds(results: Mapping[str, Any], names: Mapping[str, str], forecasts: Collection[str]) -> list[NamedTable]:
     """A table of the overall scores for each threshold."""
     tables = []
     for threshold, scores in results.get("thresholds", {}).items():
-        title = f"events of at least {threshold}"
-        rows = [[names[key], *_scores_as_text(values)] for key, values in scores["overall"].items()]
-        headings = [score.label for score in SCORES]
-        headings[-1] += f" ({results['fss_window']} pixels)"
-        tables.append(NamedTable(title, ["", *headings], rows))
+        columns = [
+            Column.of(score, {names[key]: values[score.key] for key, values in scores["overall"].items()}, forecasts)
+            for score in SCORES
+        ]
+        columns[-1] = columns[-1]._replace(heading=f"{columns[-1].heading} ({results['fss_window']} pixels)")
+        tables.append(NamedTable.of(f"events of at least {threshold}", [names[key] for key in scores["overall"]], columns))
     return tables
-
-
-def _scores_as_text(values: Mapping[str, float]) -> list[str]:
-    return [score.format(values[score.key]) for score in SCORES]
-
-
-def _per_lead_time(title: str, rows: list[list[str]]) -> NamedTable:
-    return NamedTable(title, ["", *map(str, range(1, max(map(len, rows))))], rows)
 
 
 def definitions() -> list[str]:
@@ -158,6 +221,7 @@ def network_rows(results: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     return {names[key]: results["overall"][key] for key in network_keys(results["checkpoints"]).values()}
 
 
+_SKILL = "skill against the best"
 _NO_FORECASTS = ("best_constant_image", "paper")
 
 
@@ -169,7 +233,7 @@ def _row_names(results: Mapping[str, Any]) -> dict[str, str]:
         **(network or {"stlight": "STLight"}),
         **{baseline.key: baseline.label for baseline in input_baselines.INPUT_BASELINES},
         **{key: baseline["label"] for key, baseline in results.get("baselines", {}).items()},
-        "best_constant_image": "best constant image (no forecast)",
+        "best_constant_image": "best constant image",
         "paper": "paper, this size",
     }
 

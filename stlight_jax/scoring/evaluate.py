@@ -10,7 +10,7 @@ from absl import logging
 from etils import epath
 
 from stlight_jax.config import RunConfig
-from stlight_jax.console.messages import print_message
+from stlight_jax.console.messages import each_message_once, print_message
 from stlight_jax.data.formats.unlike_quantities import remark_on_units
 from stlight_jax.data.load import check_config, network_config, open_test, open_training
 from stlight_jax.data.scaling import Scaling
@@ -34,11 +34,13 @@ from stlight_jax.reports.frame_display import FrameDisplay
 from stlight_jax.reports.page import Gallery, Page, write_page
 from stlight_jax.reports.results import as_json
 from stlight_jax.reports.results_text import results_text
+from stlight_jax.reports.skill import shortcut_alone, start_label
 from stlight_jax.reports.sprites import Clip, error_note
 from stlight_jax.runs import checkpoint
 from stlight_jax.runs.environment import provenance
 from stlight_jax.runs.metrics_log import read_metrics
 from stlight_jax.runs.workdir import Workdir
+from stlight_jax.scoring.division import division
 from stlight_jax.storage.atomic import write_json
 from stlight_jax.storage.copies import local_file
 from stlight_jax.storage.paths import create_folder
@@ -53,6 +55,7 @@ _GALLERY_REMARK = (
 )
 
 
+@each_message_once()
 def evaluate_workdir(
     workdir: epath.PathLike,
     which: str = "both",
@@ -86,6 +89,9 @@ def evaluate_workdir(
         tile = crop_tile(run.network, getattr(run.config.data, "crop", 0))
     agreement.assert_same_on_all_processes("--tile", tile)
     data, test_set = _open_test_data(run, moved=data_root is not None)
+    divided = division(data.source.description)
+    for sentence in divided:
+        print_message(sentence)
     total_steps, sequences = run.description.get("total_steps", 0), run.description["data"].get("sequences")
     comparison = compare(EvaluatedRun(run.config, run.network, test_set, run.checkpoints, total_steps, sequences))
     agreement.call_in_first(functools.partial(create_folder, run.workdir.evaluation))
@@ -98,8 +104,9 @@ def evaluate_workdir(
     baselines = _baselines(run.config, dataclasses.replace(data, scaling=data.scaling.untransformed))
     evaluation = evaluate_with_baselines(steps, run.launcher, models, data, batch_size, baselines)
     samples = Samples(data.source, network, next(iter(models.values())), data.scaling, tile)
-    results = as_json(evaluation, run.checkpoints, test_set, data.scaling, comparison, scores)
-    results |= _sampled(samples, len(data.source)) | {"tile": tile}
+    shortcut = shortcut_alone(next(iter(run.checkpoints.values())), run.description)
+    results = as_json(evaluation, run.checkpoints, test_set, data.scaling, comparison, scores, shortcut)
+    results |= _sampled(samples, len(data.source)) | {"tile": tile, "division": divided}
     if run.launcher.is_first:  # all processes have the same results
         _write(run, results, samples)
     return results
@@ -313,7 +320,7 @@ def _present(run: _Run, results: dict[str, Any], samples: Samples) -> tuple[str,
     pictures.draw_strip(folder / STRIP, shown.inputs[0], shown.truth[0], shown.prediction[0], display)
     pictures.animate(folder / ANIMATION, *shown, display)
     log = {kind: read_metrics(run.workdir.path, kind) for kind in ("train", "validation")}
-    draw_loss_curve(folder / LOSS_CURVE, log["train"], log["validation"])
+    draw_loss_curve(folder / LOSS_CURVE, log["train"], log["validation"], start_label(run.config.to_dict()))
     page = Page(
         title=f"{run.workdir.path.name}: {results['test_set']['name']}",
         subtitle=_subtitle(results),

@@ -110,7 +110,7 @@ class SavedFrames(NamedTuple):
         if lowest < self.limits[0] or highest > self.limits[1]:
             raise InputError(
                 f"{self.path} holds values from {lowest:g} to {highest:g}; expected floats in [0, 1] or uint8; give the range "
-                "of other values with --value_range=LOW,HIGH"
+                f"of other values with --value_range=LOW,HIGH, such as {lowest:.3g},{highest:.3g}"
             )
         return frames
 
@@ -160,11 +160,24 @@ def open_saved(
     _check_alike(true)
     if saved[0].shape != saved[1].shape:
         ours, theirs = map(_shape_as_stored, saved)
-        if len(ours) != len(theirs):
-            axes = ", ".join(true[0].info.axes)
-            raise InputError(f"{prediction} has shape {ours}; expected [{axes}], as {truth} with shape {theirs}")
-        raise InputError(f"{prediction} has shape {ours}, {truth} {theirs}; they must be equal")
+        expected = f"[{', '.join(true[0].info.axes)}], as" if len(ours) != len(theirs) else "that of"
+        raise InputError(f"{prediction} has shape {ours}; expected {expected} {truth}, {theirs}; {_remedy(*saved)}")
     return saved
+
+
+def _remedy(predicted: SavedFrames, true: SavedFrames) -> str:
+    """Returns what to do about predictions and truth of different shapes."""
+    (sequences, frames, *size), (true_sequences, true_frames, *true_size) = predicted.shape, true.shape
+    if size != true_size:
+        return "bring both to one frame size, or name the axes with --layout"
+    if sequences != true_sequences:
+        return "give the true frames of the predicted sequences only, in their order"
+    if frames > true_frames:
+        return "give all true frames of the predicted times, or fewer predictions"
+    return (
+        "give the true frames of the predicted times only, such as true[10:20] for ten frames predicted from ten; where the "
+        "input file goes on, predict itself prints the errors"
+    )
 
 
 def _by_times(

@@ -57,7 +57,7 @@ def score_files(
     frames = len(per_lead_time["mse"])
     results: dict[str, Any] = {"sequences": sums.count, "frames": frames, "overall": overall, "per_lead_time": per_lead_time}
     results["valid_values"] = int(sums.values.sum())
-    print(metric_tables("saved predictions", {"predictions": overall}, per_lead_time, definitions()), end="")
+    print(metric_tables("saved predictions", "predictions", overall, per_lead_time, definitions()), end="")
     if reading.value_range is not None:
         low, high = reading.value_range
         span = high - low

@@ -39,6 +39,7 @@ from stlight_jax.training.time_limit import length_within
 from stlight_jax.training.trace import StepTrace, steps_to_trace
 
 _FEW_VALIDATIONS = 10
+_LEAST_LINES = 50  # of a run's training loss in the metrics log, if it has as many steps
 
 
 def train(
@@ -225,7 +226,8 @@ class Trainer:
         self._clock.settled()
         if number > self._first + 1:  # the time of the first step is that of the compilation
             self._progress.advance(number, f"loss {values['loss']:.5f}  {self._clock.rate:.1f} sequences/s")
-        if number % self._config.log_every == 0 or number == self._total:
+        every = min(self._config.log_every, max(1, self._total // _LEAST_LINES))
+        if number % every == 0 or number == self._total:
             self._log.write(number, "train", {**values, **hyperparameters._asdict(), **self._clock.figures()})
 
     def _validate(self, state: TrainState, done: int) -> tuple[dict[str, float] | None, float]:

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 
-from stlight_jax.console.messages import one_line
+from stlight_jax.console.messages import each_message_once, one_line, print_message
 from tests.conftest import ROOT
 
 
@@ -26,3 +26,14 @@ def test_an_error_is_one_line_that_keeps_its_beginning_and_its_end():
     assert len(long) < 310
     failed = subprocess.CalledProcessError(1, "c++", stderr=b"note: x\na.cc:1: error: no type\nerror: 2")
     assert one_line(failed) == "a.cc:1: error: no type"
+
+
+def test_equal_messages_of_one_task_are_printed_once(capsys):
+    with each_message_once():
+        for message in ("a", "b", "a"):
+            print_message(message)
+        with each_message_once():
+            print_message("b")
+        print_message("a")
+    print_message("a")
+    assert capsys.readouterr().err.split() == ["a", "b", "a"]

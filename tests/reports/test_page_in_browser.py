@@ -185,7 +185,7 @@ def test_charts_are_drawn_switched_and_read(opened):
     plot.send_keys(selenium.Keys.ARROW_RIGHT)
     text = chart.find_element("css selector", "output").text
     assert text.startswith("lead time 2: STLight")
-    assert text.endswith("11; copy last frame 31; mean of the inputs 21; best constant image (no forecast) 25")
+    assert text.endswith("11; copy last frame 31; mean of the inputs 21; best constant image 25")
     chart.find_elements("css selector", ".views input")[2].click()
     assert len(chart.find_elements("css selector", ".plot path.line")) == 3
     # One of four values is not finite: the line has a gap instead of a mark.

@@ -53,7 +53,10 @@ def test_results_carry_both_checkpoints_baselines_and_lead_times():
     assert results["skill"]["best"]["baseline"] == "mean_of_inputs"
     np.testing.assert_allclose(results["skill"]["best"]["per_lead_time"], [1 - 1 / 5, 1 - 3 / 5.5])
     np.testing.assert_allclose(results["skill"]["best"]["overall"], 1 - 2 / 5.25)
-    assert results["verdict"] == "By MSE and MAE, STLight is better than every baseline at every lead time."
+    assert results["verdict"] == (  # 2 instead of 5.25
+        "Overall, STLight is 62 % below the best baseline, the mean of the inputs, in MSE and 62 % below it in MAE. By MSE and "
+        "MAE, STLight is better than every baseline at every lead time."
+    )
     assert results["sequence_mse"]["quantiles"]["0.25"] == 1.5
     # The first one has the lower error per value; the other one has fewer values.
     assert results["sequence_mse"]["best"] == [{"index": 0, "mse": 3.0, "mse_per_value": 0.1}]
@@ -108,7 +111,56 @@ def test_a_baseline_of_some_sequences_is_compared_on_those():
     assert "rmse_per_value" not in results  # channels differ in range: there is no common unit
     assert "in_units" not in results
     text = results_text(results)
-    assert text.endswith("\nBy MSE and MAE, STLight is worse than the frame 168 steps before at every lead time.\n")
+    assert text.endswith(
+        "\nOverall, STLight is 300 % above the best baseline, the frame 168 steps before, in MSE and 300 % above it in MAE. By "
+        "MSE and MAE, STLight is worse than the frame 168 steps before at every lead time.\n"
+    )
     assert "168 steps before: known for 1 sequences, on which STLight has MSE 1.500, MAE 1.500." in text
     for expected in ("0.375", "-300.0 %"):
         assert expected in text
+
+
+def test_the_best_forecast_of_each_column_is_marked():
+    results = as_json(evaluation(climatology=_climatology()), {"best": 5, "last": 8}, TEST_SET, Scaling(), None)
+    shown = summary(results)
+    table = shown.overall
+    rows = [row[0] for row in table.rows]
+    best = {table.headings[column]: {rows[row] for row, at in table.best if at == column} for _, column in table.best}
+    ours, worst = "STLight, best, step 5", "copy last frame"
+    # All metrics of a row are its MSE: 2 for the best checkpoint. Infinity is no best value, and best images are no forecasts.
+    assert best == {
+        "MSE": {ours}, "MAE": {ours}, "RMSE": {ours}, "MAE, units": {ours}, "RMSE, units": {ours},
+        "PSNR": {"climatology"}, "SSIM": {"climatology"}, "SSIM, range 1": {"climatology"},
+    }  # fmt: skip
+    assert worst in rows
+    per_lead_time = next(table for table in shown.tables if table.title == "MSE per lead time")
+    assert per_lead_time.best == {(0, 1), (0, 2)}
+
+
+def _climatology():
+    return BaselineResult(sums([6.0, 6.5]), sums([1.0, 3.0]), "climatology", "the mean of the training frames")
+
+
+def test_columns_without_a_value_are_left_out():
+    """As of forecasts whose truth ends early, of frames too small for SSIM."""
+    row = {"mse": [1.0, 2.0, float("nan")], "mae": [1.0, 2.0, float("nan")], "ssim": [float("nan")] * 3}
+    overall = {"mse": 1.5, "mae": 1.5, "ssim": float("nan")}
+    results = {
+        "overall": {"stlight": overall, "copy_last_frame": overall},
+        "per_lead_time": {"stlight": row, "copy_last_frame": row},
+    }
+    shown = summary(results)
+    assert shown.overall.headings == ["", "MSE", "MAE"]
+    assert shown.overall.best == {(row, column) for row in (0, 1) for column in (1, 2)}  # equal ones are all the best
+    assert [table.headings for table in shown.tables if table.title == "MSE per lead time"] == [["", "1", "2"]]
+    assert "SSIM" not in results_text(results).partition("per lead time")[0]
+
+
+def test_lines_fit_a_narrow_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    results = as_json(evaluation(climatology=_climatology()), {"best": 5, "last": 8}, TEST_SET, Scaling(), None)
+    results["verdict"] = "word " * 100
+    for text in (results_text(results, more_in="table.txt"), results_text(results).partition("Test set:")[0]):
+        assert max(map(len, text.splitlines())) <= 80
+        for heading in ("MSE", "MAE", "PSNR", "SSIM", "skill", "MAE, units"):
+            assert heading in text

@@ -66,11 +66,17 @@ def test_uint8_is_scaled(tmp_path):
 @pytest.mark.parametrize(
     ("array", "message"),
     [
-        (np.zeros((2, 3, 1, 16, 15), np.float32), r"has shape \[2, 3, 1, 16, 15\], .* they must be equal"),
+        (np.zeros((2, 3, 1, 16, 15), np.float32), r"has shape \[2, 3, 1, 16, 15\]; expected that of .*; bring both to one fra"),
+        (np.zeros((1, 3, 1, 16, 16), np.float32), r"trues.npy, \[2, 3, 1, 16, 16\]; give the true frames of the predicted se"),
+        (np.zeros((2, 2, 1, 16, 16), np.float32), r"give the true frames of the predicted times only, such as true\[10:20\]"),
+        (np.zeros((2, 4, 1, 16, 16), np.float32), "give all true frames of the predicted times, or fewer predictions"),
         (np.zeros((3, 16, 16), np.float32), r"has shape \[3, 16, 16\]; expected \[n, t, c, h, w\]"),
         (np.zeros((2, 3, 1, 16, 16), np.int32), "holds int32; expected floats"),
         (np.full((2, 3, 1, 16, 16), np.nan, np.float32), "sequence 0 holds values that are not finite"),
-        (np.full((2, 3, 1, 16, 16), 255, np.float32), r"holds values from 255 to 255; expected floats in \[0, 1\]"),
+        (
+            np.full((2, 3, 1, 16, 16), 255, np.float32),
+            r"holds values from 255 to 255; .* --value_range=LOW,HIGH, such as 255,255",
+        ),
         (np.array({}, object), "expected a whole .npy file with one array, found an array of Python objects"),
     ],
 )
