@@ -105,7 +105,7 @@ def summary(results: Mapping[str, Any], brief: bool = False) -> Summary:
 
     Args:
       results: of `as_json` or a part of them: "overall" and "per_lead_time" with "stlight" are enough.
-      brief: whether the table of all metrics leaves out those that are functions or variants of others.
+      brief: whether the table of all metrics leaves out functions and variants of others.
     """
     overall, leads = results["overall"], results["per_lead_time"]
     names = _row_names(results)

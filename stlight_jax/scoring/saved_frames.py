@@ -176,7 +176,7 @@ def _remedy(predicted: SavedFrames, true: SavedFrames) -> str:
         return "give all true frames of the predicted times, or fewer predictions"
     return (
         "give the true frames of the predicted times only, such as true[10:20] for ten frames predicted from ten; where the "
-        "input file goes on, predict itself prints the errors"
+        "input file continues, predict itself prints the errors"
     )
 
 

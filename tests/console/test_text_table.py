@@ -30,10 +30,11 @@ def test_a_wide_table_becomes_several_that_fit(width):
 
 def test_the_width_is_that_of_the_terminal(monkeypatch):
     row = ["a"] * 20
-    for width in (33, 50):
+    for width, tables in ((33, 3), (50, 2), (81, 1)):  # 19 columns of 4 characters after the first one
         monkeypatch.setenv("COLUMNS", str(width))
         lines = text_table(row, [row]).splitlines()
-        assert width - 4 < max(map(len, lines)) <= width
+        assert max(map(len, lines)) <= width
+        assert sum(line.startswith("└") for line in lines) == tables
 
 
 def test_a_row_may_lack_cells():

@@ -53,9 +53,9 @@ def test_dated_frames_have_their_times(described, tmp_path):
         file["time"][:] = np.arange(100)
         file.createVariable("value", "f4", ("time", "y", "x"))[:] = moving(100)
     assert described({}) == [
-        "Training: a.nc, 70 frames from 2019-03-01 to 2019-03-03T21:00.",
-        "Validation: a.nc, 10 frames from 2019-03-03T22:00 to 2019-03-04T07:00.",
-        "Test: a.nc, 20 frames from 2019-03-04T08:00 to 2019-03-05T03:00.",
+        "Training: a.nc#value, 70 frames from 2019-03-01 to 2019-03-03T21:00.",
+        "Validation: a.nc#value, 10 frames from 2019-03-03T22:00 to 2019-03-04T07:00.",
+        "Test: a.nc#value, 20 frames from 2019-03-04T08:00 to 2019-03-05T03:00.",
     ]
 
 

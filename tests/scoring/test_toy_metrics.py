@@ -50,6 +50,7 @@ def assert_shown(table, page):
 
 def test_an_evaluation_has_the_metric_in_json_tables_and_page(small_run, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(evaluate, "make_launcher", functools.partial(make_launcher, devices=jax.devices()[:1]))
+    monkeypatch.setenv("COLUMNS", "120")
     setup = TrainingSetup(small_run)
     with CheckpointWriter(tmp_path / "run" / "checkpoints", 1) as writer:
         state = create_state(setup.model, make_optimizer(small_run.optimizer), 0, setup.training.shape[1:])
