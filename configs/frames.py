@@ -41,6 +41,6 @@ def get_config(size: str = "auto") -> ml_collections.ConfigDict:
     config.train.loss = "both"
     config.train.epochs = 20
     config.train.ema_decay = 0.99
-    config.train.checkpoint_every = 0  # 20 in a run
+    config.train.checkpoint_every = 0  # 5 to 20 in a run
     config.evaluation.batch_size = 16
     return config

@@ -30,6 +30,10 @@ def files(tmp_path, monkeypatch):
             (*OWN, "--workdir=run", "--config.data.clip=5"),
             "data.clip is '5'; expected none, auto, or two numbers LOW,HIGH",
         ),
+        *(
+            (train, (*OWN, "--workdir=run", f"--minutes={few}"), f"--minutes is {few}; expected")
+            for few in ("0.01", "nan", "inf")
+        ),
         (train, (*OWN, "--workdir=run", "--config.data.clip=9,3"), "data.clip is '9,3'; expected"),
         (train, (*OWN, "--workdir=run", "--config.data.group=("), r"data.group is '\(', which is no regular expression"),
         (train, (*OWN, "--workdir=run", "--config.data.static=sea.npy"), "--config.data.static=sea.npy: no such file"),

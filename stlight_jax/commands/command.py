@@ -93,11 +93,13 @@ def help_text(description: str, own: Iterable[flags.Flag], arguments: Sequence[s
 def _check_config(config: ml_collections.ConfigDict) -> None:
     """Refuses values that are wrong whatever the data, before the libraries of a training load."""
     from stlight_jax.data.load import check_config, network_config
-    from stlight_jax.metrics.threshold_scores import parse_thresholds
 
     checked = check_config(config)
     network_config(checked)
-    parse_thresholds(checked.evaluation.thresholds)
+    if checked.evaluation.thresholds:
+        from stlight_jax.metrics.threshold_scores import parse_thresholds  # imports JAX
+
+        parse_thresholds(checked.evaluation.thresholds)
 
 
 def parse_flags(values: flags.FlagValues, arguments: Sequence[str], positional: str | None = None) -> None:

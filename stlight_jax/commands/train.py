@@ -3,7 +3,9 @@
 Every key of the config is a flag, such as --config.train.batch_size=32. The same command on the same workdir resumes the run.
 """
 
+import math
 import pathlib
+import shlex
 import time
 from collections.abc import Sequence
 
@@ -18,8 +20,10 @@ from stlight_jax.commands.shared_flags import (
     join_processes,
 )
 from stlight_jax.console.messages import print_message
+from stlight_jax.errors import InputError
 
 _STARTED = time.monotonic()  # about a fifth of a second after the process
+_FEWEST_MINUTES = 0.25  # in which libraries load, data are read and programs are compiled
 
 
 def _define_flags(values: flags.FlagValues, arguments: Sequence[str]) -> None:
@@ -27,7 +31,7 @@ def _define_flags(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     flags.DEFINE_string("workdir", None, "Folder of the run, for all that it writes; local or gs://.", values, required=True)
     flags.DEFINE_bool("allow_changes", False, "Resume the run even if keys of the config have changed.", values)
     minutes = (
-        "Wall time of the whole command: sets train.steps of a new run by measuring 20 steps, to at most 300 passes over the "
+        "Wall time of the whole command: sets train.steps of a new run by measuring steps, to at most 300 passes over the "
         "training data; 0 keeps its length."
     )
     flags.DEFINE_float("minutes", 0, minutes, lower_bound=0, flag_values=values)
@@ -35,6 +39,11 @@ def _define_flags(values: flags.FlagValues, arguments: Sequence[str]) -> None:
 
 
 def _check(values: flags.FlagValues) -> None:
+    if values.minutes and not _FEWEST_MINUTES <= values.minutes < math.inf:
+        raise InputError(
+            f"--minutes is {values.minutes:g}; expected at least {_FEWEST_MINUTES}, the time of a start; give 5 or more, or 0 "
+            "for the length of the config"
+        )
     data = values.config.get("data", {})
     check_exists(data.get("root"), "config.data.root")
     check_exists(data.get("static"), "config.data.static")
@@ -46,10 +55,15 @@ def _check(values: flags.FlagValues) -> None:
 def _run(values: flags.FlagValues) -> None:
     join_processes(values, preemptible=True)
     print_message("loading libraries ...")
+    import jax
+
     from stlight_jax.training.loop import train
 
     deadline = _STARTED + 60 * values.minutes if values.minutes else None
     train(values.config, values.workdir, values.allow_changes, deadline)
+    if jax.process_index() == 0:
+        workdir = shlex.quote(values.workdir)
+        print_message(f"next: stlight evaluate --workdir={workdir}, or stlight predict FILE --workdir={workdir}")
 
 
 COMMAND = Command(__doc__, _define_flags, _run, _check)

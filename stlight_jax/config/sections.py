@@ -165,7 +165,7 @@ class TrainSection(Section, name="train"):
     seed: Annotated[int, Key("Seed of the initial weights and of the order of the data.", least=0, below=2**32)] = 42
     horizon: Annotated[int, Key("Frames to predict in training, as evaluation.horizon.", least=0, recipe=True, absent=0)] = 0
     checkpoint_every: Annotated[int, Key(
-        "Steps between checkpoints, each validated and saved with its score; 0 for 20 of them in a run.",
+        "Steps between checkpoints, each validated and saved with its score; 0 for 5 to 20 of them in a run, by their cost.",
         least=0, resumable=True)] = 625
     least_gain: Annotated[float, Key(
         "Fraction by which the validation MSE must fall below that of the shortcut alone, before a checkpoint with a trained "

@@ -83,11 +83,17 @@ class Progress(DeferInterrupts):
         """Shows figures of the current unit; raises as `advance`."""
         self.advance(self._done, figures)
 
-    def _eta(self) -> str:
+    @property
+    def seconds_left(self) -> float | None:
+        """Expected seconds until all is done; None if they are not known yet."""
         timed = self._done - self._first
-        if timed <= 0:
+        return (time.monotonic() - self._started) / timed * (self._total - self._done) if timed > 0 else None
+
+    def _eta(self) -> str:
+        left = self.seconds_left
+        if left is None:
             return "?"
-        seconds = round((time.monotonic() - self._started) / timed * (self._total - self._done))
+        seconds = round(left)
         hours, rest = divmod(seconds, 3600)
         return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
 

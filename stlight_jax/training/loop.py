@@ -23,7 +23,7 @@ from stlight_jax.parallel.agreement import StopRequests, stop_requests
 from stlight_jax.runs import checkpoint
 from stlight_jax.runs.checkpoint_writer import CheckpointWriter
 from stlight_jax.runs.environment import describe_environment
-from stlight_jax.runs.metrics_log import MetricsLog, NullLog
+from stlight_jax.runs.metrics_log import MetricsLog, NullLog, read_metrics
 from stlight_jax.runs.workdir import Workdir
 from stlight_jax.storage.atomic import write_json
 from stlight_jax.storage.locks import Lock
@@ -35,11 +35,12 @@ from stlight_jax.training.shrinkage import ALL, scaled_network
 from stlight_jax.training.starting_state import check_init_from, started_with, starting_state
 from stlight_jax.training.state import TrainState
 from stlight_jax.training.step import Metrics
-from stlight_jax.training.time_limit import length_within
+from stlight_jax.training.time_limit import FEW_STEPS, LateEnd, length_within
 from stlight_jax.training.trace import StepTrace, steps_to_trace
 
 _FEW_VALIDATIONS = 10
 _LEAST_LINES = 50  # of a run's training loss in the metrics log, if it has as many steps
+_FIRST_PART = 0.1  # of a run's steps, before its end is estimated
 
 
 def train(
@@ -68,6 +69,7 @@ def train(
       LockLostError: Another process took the folder, in a bucket, over while this one was paused or disconnected.
       PreemptedError: The run stopped after SIGTERM or SIGINT, and its state is saved.
     """
+    late_end = LateEnd(deadline)
     run_folder = Workdir(workdir)
     distributed.check_layout()  # before the processes exchange anything
     earlier = started_with(run_folder)
@@ -81,17 +83,19 @@ def train(
         state = starting_state(setup, run_folder, allow_changes)
         done = int(state.step)
         is_new = agreement.broadcast_from_first(not checkpoint.steps(run_folder.checkpoints))
-        if deadline is not None and earlier is None:
-            setup.set_length(*length_within(setup, deadline))
+        trains = True
+        # Also of a run whose time was too short for a single step.
+        if deadline is not None and (earlier is None or not (done or setup.config.train.steps)):
+            length = length_within(setup, deadline)
+            trains = length.steps > 0
+            setup.set_length(*length)
         if done >= setup.total_steps:
             print_message(f"{run_folder.path} is complete: {done} of {setup.total_steps} steps are done")
+            if first_process:
+                _report_best(setup, run_folder, trained=True)
             return state
-        validations = -(-setup.total_steps // setup.checkpoint_every)
-        if validations < _FEW_VALIDATIONS <= setup.total_steps:
-            print_message(
-                f"the best checkpoint of {setup.total_steps:,} steps is chosen by {validations} validation(s), at every "
-                f"{setup.checkpoint_every:,} steps; --config.train.checkpoint_every=0 makes 20"
-            )
+        if trains:
+            _remark_on_length(setup, bool(config.get("train", {}).get("checkpoint_every")))
         if first_process:
             write_json(run_folder.config, setup.config.to_dict())
             write_json(run_folder.path / "environment.json", describe_environment())
@@ -104,15 +108,66 @@ def train(
             CheckpointWriter(run_folder.checkpoints, section.keep_checkpoints, lock) as writer,
         ):
             log.write(done, "started", {})
-            state = Trainer(setup, run_folder, lock, log, writer, stop, done).run(state, is_new)
-        if first_process and next(iter(checkpoint.scores(run_folder.checkpoints)), None) == 0:
-            gain, first = setup.least_gain, "the weights of train.init_from" if section.init_from else "the shortcut alone"
-            print_message(
-                f"the best checkpoint is that of step 0, {first}: the network has not improved on it"
-                + (f" by the fraction train.least_gain={gain:g}; on so few data, a smaller gain may be chance" if gain else "")
-                + "; try more data, another optimizer.learning_rate, or another number of steps"
-            )
+            trainer = Trainer(setup, run_folder, lock, log, writer, stop, done, late_end)
+            if trains:
+                state = trainer.run(state, is_new)
+            elif is_new:
+                trainer.save_start(state)
+        if first_process:
+            _report_best(setup, run_folder, trains)
         return state
+
+
+def _remark_on_length(setup: TrainingSetup, is_interval_given: bool) -> None:
+    """Prints remarks on a run of few steps or few validations."""
+    validations = -(-setup.total_steps // setup.checkpoint_every)
+    if is_interval_given and validations < _FEW_VALIDATIONS <= setup.total_steps:
+        print_message(
+            f"the best checkpoint of {setup.total_steps:,} steps is chosen by {validations} validation(s), at every "
+            f"{setup.checkpoint_every:,} steps; --config.train.checkpoint_every=0 chooses their number by their cost"
+        )
+    if setup.total_steps < FEW_STEPS:
+        print_message(_few_steps(setup.total_steps))
+
+
+def _few_steps(steps: int) -> str:
+    return (
+        f"{steps} step(s) are few for a network to learn in: give more --minutes or --config.train.steps, or a smaller network "
+        "(model.hidden_dim, model.depth)"
+    )
+
+
+def _report_best(setup: TrainingSetup, workdir: Workdir, trained: bool) -> None:
+    """Prints the best checkpoint of a run at its end, its gain over step 0, or what may help without a gain.
+
+    Args:
+      setup: The run.
+      workdir: Its folder.
+      trained: Whether there was time for a step.
+    """
+    best = next(iter(checkpoint.scores(workdir.checkpoints)), None)
+    mse = {line["step"]: line["mse"] for line in read_metrics(workdir.path, "validation")}
+    if best not in mse:  # no validation, or a log that is lost
+        return
+    init_from, gain = setup.config.train.init_from, setup.least_gain
+    first = "the weights of train.init_from" if init_from else f"the shortcut {setup.config.model.shortcut} alone"
+    shown = f"best checkpoint: step {best:,}, validation MSE {MSE.format(mse[best])}"
+    if not trained:
+        print_message(f"{shown}, {first}: nothing is trained")
+        return
+    if best == 0:
+        print_message(
+            f"{shown}, {first}: the network has not improved on it"
+            + (f" by the fraction train.least_gain={gain:g}; on so few data, a smaller gain may be chance" if gain else "")
+            + "; try more data, another optimizer.learning_rate, or another number of steps"
+        )
+    elif mse.get(0):
+        percent = 100 * (1 - mse[best] / mse[0])
+        print_message(f"{shown}, {percent:.{0 if percent >= 10 else 1}f} % below {first}")
+    else:
+        print_message(shown)
+    if setup.total_steps < FEW_STEPS:
+        print_message(_few_steps(setup.total_steps))
 
 
 class Trainer:
@@ -128,6 +183,7 @@ class Trainer:
       checkpoints: Writer of checkpoints.
       stop: Requests to stop.
       first: Completed steps at the start.
+      late_end: Prints a message if the run will end late.
     """
 
     def __init__(
@@ -139,7 +195,9 @@ class Trainer:
         checkpoints: CheckpointWriter,
         stop: StopRequests,
         first: int,
+        late_end: LateEnd,
     ):
+        self._late_end = late_end
         self._setup, self._config, self._launcher = setup, setup.config.train, setup.launcher
         self._lock, self._log, self._checkpoints, self._stop = lock, log, checkpoints, stop
         self._first, self._total = first, setup.total_steps
@@ -169,10 +227,7 @@ class Trainer:
         batches = self._setup.batches(self._first, self._total)
         with self._progress, self._clock, self._trace:
             if is_new and self._setup.config.model.shortcut != "none":
-                # The shortcut alone, which stays the best checkpoint if the network does not improve on it; or given weights.
-                score, share = self._validate(state, 0)
-                adjusted = score and {**score, checkpoint.SCORE: score[MSE.key] * (1 - self._setup.least_gain)}
-                self._save(state, 0, adjusted, share)
+                self.save_start(state)
             for done, batch in enumerate(self._clock.batches(batches), self._first + 1):
                 state = self._step(state, done, batch)
                 self._checkpoints.check()
@@ -192,6 +247,18 @@ class Trainer:
                 self._checkpoints.wait()
         print_message(f"trained {self._total} steps: {self._clock.summary()}")
         return state
+
+    def save_start(self, state: TrainState) -> None:
+        """Validates and saves the state before the first step.
+
+        It has the shortcut alone, or given weights, and stays the best checkpoint if the network does not improve on it.
+
+        Args:
+          state: On all devices.
+        """
+        score, share = self._validate(state, 0)
+        adjusted = score and {**score, checkpoint.SCORE: score[MSE.key] * (1 - self._setup.least_gain)}
+        self._save(state, 0, adjusted, share)
 
     def _step(self, state: TrainState, number: int, batch: Any) -> TrainState:
         """Launches one step, then reads the metrics of the step before it."""
@@ -226,6 +293,8 @@ class Trainer:
         self._clock.settled()
         if number > self._first + 1:  # the time of the first step is that of the compilation
             self._progress.advance(number, f"loss {values['loss']:.5f}  {self._clock.rate:.1f} sequences/s")
+            if number - self._first >= _FIRST_PART * self._total:
+                self._late_end.check(self._progress.seconds_left or 0.0)
         every = min(self._config.log_every, max(1, self._total // _LEAST_LINES))
         if number % every == 0 or number == self._total:
             self._log.write(number, "train", {**values, **hyperparameters._asdict(), **self._clock.figures()})

@@ -35,7 +35,9 @@ from stlight_jax.training.state import TrainState, create_state, make_optimizer
 from stlight_jax.training.step import configured_training
 from stlight_jax.training.time_for_choices import TimeForChoices
 
-_VALIDATIONS = 20  # of a run whose config leaves their number open
+# Of a run whose config leaves their number open: at most as many as take an eighth of its time, if a step takes as long as
+# three forward passes on its batch, but a few in any case.
+_FEWEST_VALIDATIONS, _MOST_VALIDATIONS, _FOR_VALIDATION, _PASSES_PER_STEP = 5, 20, 0.125, 3
 
 
 class TrainingSetup:
@@ -93,7 +95,8 @@ class TrainingSetup:
                 "data without those of data.clock and data.static, which no network predicts"
             )
         optimizer = checked.optimizer.for_width(model.hidden_dim)
-        config = with_report(checked, dataclasses.replace(checked, model=model, optimizer=optimizer))
+        config = dataclasses.replace(checked, model=model, optimizer=optimizer)
+        with_report(checked, config, height=height, width=width)
         time_for_choices, shortcut_mse = TimeForChoices(deadline), None
         if leaves_choices(config):
             chosen, linear_fit, shortcut_mse = choose_shortcut(
@@ -103,7 +106,7 @@ class TrainingSetup:
                 self.linear_fit = linear_fit
             if chosen.data != config.data:
                 self.training, self.validation = with_history(chosen, self.training, self.validation)
-            config = chosen
+            config = with_report(config, chosen)
         with_crop = choose_crop(config, self.training, self.validation, self.launcher, time_for_choices, shortcut_mse)
         if getattr(with_crop.data, "crop", 0) > 0 and with_crop.data != config.data:
             self.training, _ = open_training(with_crop)
@@ -111,7 +114,8 @@ class TrainingSetup:
         count = len(self.training)
         separate, events = (self.training.description.get(fact, math.inf) for fact in ("separate", "events"))
         train = with_crop.train.for_data(pixels, count, len(self.launcher.devices), separate, events)
-        self.config = config = with_report(config, dataclasses.replace(with_crop, train=train))
+        facts = {"height": height, "width": width, "windows": count, "pixels": pixels, "separate": separate, "events": events}
+        self.config = config = with_report(config, dataclasses.replace(with_crop, train=train), **facts)
         model_config = network_config(config)
         for section, horizon in (("train", config.train.horizon), ("evaluation", config.evaluation.horizon)):
             check_horizon(f"{section}.horizon", horizon, model_config, covariates)
@@ -133,7 +137,7 @@ class TrainingSetup:
 
         Args:
           steps: Optimizer steps; 0 for the config's epochs.
-          checkpoint_every: Steps between checkpoints; 0 for 20 checkpoints.
+          checkpoint_every: Steps between checkpoints; 0 for 5 to 20 checkpoints, by their cost.
 
         Raises:
           InputError: The steps are too many, or the schedule is impossible for so few.
@@ -144,7 +148,13 @@ class TrainingSetup:
         self.total_steps = train.steps or train.epochs * per_epoch
         if self.total_steps >= 2**31:  # the step counter is an int32
             raise InputError(f"the run has {self.total_steps} steps; expected fewer than {2**31}; reduce train.epochs")
-        self.checkpoint_every = train.checkpoint_every or max(1, -(-self.total_steps // _VALIDATIONS))
+        training, validation = (math.prod(of.shape[1:3]) for of in (self.training, self.validation))  # pixels
+        steps_per_validation = (
+            len(self.shares) * len(self.validation) * validation / (train.batch_size * training * _PASSES_PER_STEP)
+        )
+        affordable = int(_FOR_VALIDATION * self.total_steps / steps_per_validation)
+        validations = min(max(affordable, _FEWEST_VALIDATIONS), _MOST_VALIDATIONS)
+        self.checkpoint_every = train.checkpoint_every or max(1, -(-self.total_steps // validations))
         self.schedule = make_schedule(self.config.optimizer, self.total_steps, per_epoch, train.batch_size)
 
     @functools.cached_property

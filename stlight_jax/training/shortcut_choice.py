@@ -14,6 +14,7 @@ from stlight_jax.console.text_table import text_table
 from stlight_jax.data.load import network_config, with_history
 from stlight_jax.data.periods import AUTO, suggested_periods
 from stlight_jax.data.sequences import EvenlySpaced, Sequences
+from stlight_jax.errors import InputError
 from stlight_jax.evaluation.eval_steps import make_eval_step
 from stlight_jax.evaluation.evaluator import evaluate
 from stlight_jax.evaluation.ridge import fit_linear, known_frames
@@ -92,12 +93,12 @@ def choose_shortcut(
     print_message(text_table(("model.shortcut", "data.periods", MSE.label, MAE.label), rows, title))
     shortcut = kind if config.model.shortcut == AUTO else config.model.shortcut
     chosen = _with_choice(config, shortcut, periods)
-    if config.model.shortcut == AUTO:
-        print_message(f"model.shortcut=auto: {kind}")
-    if config.model.input == AUTO:
-        print_message(f"model.input=auto: {chosen.model.input}")
-    if _is_open(config):
-        print_message(f"data.periods=auto: {periods or 'none'}")
+    if shortcut == kind and not errors[kind, periods][MSE.key]:
+        raise InputError(
+            f"the shortcut {kind} predicts all {windows:,} validation windows without an error, so that a network has nothing "
+            "to learn; check whether the frames change; if only those for validation do not, choose other ones, such as with "
+            "data.validation_fraction"
+        )
     mse = errors[kind, periods][MSE.key] if shortcut == kind else None
     return ShortcutChoice(chosen, fits[periods] if shortcut == "linear" else None, mse)
 

@@ -42,7 +42,7 @@ def starting_state(setup: TrainingSetup, workdir: Workdir, allow_changes: bool) 
     latest = functools.partial(checkpoint.latest_valid_step, workdir.checkpoints, move_damaged_to=workdir.rejected)
     step = agreement.broadcast_from_first(agreement.call_in_first(latest))
     if step is not None:
-        _check_changes(setup, checkpoint.load_description(workdir.checkpoints, step), workdir, allow_changes)
+        _check_changes(setup, checkpoint.load_description(workdir.checkpoints, step), workdir, allow_changes, step)
         print_message(f"resuming {workdir.path} at step {step} of {setup.total_steps}")
         abstract = setup.launcher.abstract(jax.eval_shape(setup.fresh_state))
         return setup.launcher.from_checkpoint(load_state(workdir.checkpoints, step, abstract))
@@ -91,9 +91,11 @@ def check_init_from(setup: TrainingSetup, workdir: Workdir) -> None:
             raise InputError(f"train.init_from: {error}") from None
 
 
-def _check_changes(setup: TrainingSetup, saved: dict[str, Any], workdir: Workdir, allow_changes: bool) -> None:
+def _check_changes(setup: TrainingSetup, saved: dict[str, Any], workdir: Workdir, allow_changes: bool, step: int) -> None:
     """Compares config and data of a checkpoint with those of this run; prints or refuses differences."""
     differences = course_differences(saved["config"], setup.config)
+    if step == 0:  # a run that has not begun may have another length
+        differences = [difference for difference in differences if not difference.startswith("train.steps:")]
     # The first checkpoints, of Moving MNIST only, have the checksum under another name.
     checksum = saved["data"].get("sha256", saved["data"].get("digits_sha256"))
     if checksum != setup.training.description["sha256"]:

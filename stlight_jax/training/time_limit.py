@@ -1,5 +1,6 @@
 """The length of a run from the wall time that it may take."""
 
+import math
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,12 +17,16 @@ from stlight_jax.training.state import TrainState
 if TYPE_CHECKING:
     from stlight_jax.training.setup import TrainingSetup
 
-_MEASURED_STEPS = 20
+FEW_STEPS = 100  # in which a network hardly learns
+_FIRST_STEPS, _MOST_STEPS = 5, 200  # that are measured
+_MEASURED = 0.03  # of the time, for steps after the first ones: a busy machine is not equally slow at each of them
 _MEASURED_BATCHES = 3  # of validation
 _SPARED = 0.04  # of the time, for steps that take longer than the first ones
 _SECONDS_PER_CHECKPOINT = 0.2
-_MOST_FOR_VALIDATION = 0.25  # of the time
-_VALIDATIONS = range(2, 21)  # numbers of validations to choose from
+# Part of the time for validations, step 0 included, and for the few without which no best checkpoint can be chosen.
+_FOR_VALIDATION, _MOST_FOR_VALIDATION = 0.12, 0.4
+_FEW_VALIDATIONS, _MOST_VALIDATIONS = 5, 20
+_LATE = 1.2  # times the time that is asked for
 # Over the training data. More passes fit the noise of few data: on a night of radar, 40 windows, the test MSE of flow and
 # network was 6.0 and 6.2 after 320 and 300 passes (two seeds), 6.8 after 800 (flow alone: 6.3).
 _MOST_PASSES = 300
@@ -31,7 +36,7 @@ class Length(NamedTuple):
     """The length of a run.
 
     Attributes:
-      steps: Optimizer steps.
+      steps: Optimizer steps; 0 if the time is too short for any.
       checkpoint_every: Steps between validations.
     """
 
@@ -48,50 +53,118 @@ def length_within(setup: "TrainingSetup", deadline: float) -> Length:
       setup: The run. Its `train.checkpoint_every` is kept if it is not 0.
       deadline: End of the run, in seconds of `time.monotonic`.
 
+    Returns:
+      The length; of 0 steps, with a message, if the time is too short for one and the network has a shortcut.
+
     Raises:
-      InputError: The time is too short for one step.
+      InputError: The time is too short for one step, and a network without a shortcut predicts nothing before it.
     """
-    print_message(f"measuring {_MEASURED_STEPS} steps ...")
+    every = setup.config.train.checkpoint_every
+    left = _seconds_until(deadline)
+    if left <= 0:
+        return _too_short(setup, "no time for training", 60 - left)
+    print_message("measuring steps and a validation ...")
     trial = setup.launcher.replicate(setup.fresh_state())
     trial = jax.block_until_ready(setup.with_own_statistics(trial))  # compiles
     begun = time.monotonic()
     trial = jax.block_until_ready(setup.with_own_statistics(trial))
     seconds_per_validation = time.monotonic() - begun + _SECONDS_PER_CHECKPOINT
     seconds_per_validation += _seconds_per_validation(setup, trial.variables)
-    measured = [_seconds_per_step(setup, trial), seconds_per_validation]  # the steps take over the state's memory
+    measured = [_seconds_per_step(setup, trial, left), seconds_per_validation]  # the steps take over the state's memory
     per_step, per_validation = agreement.broadcast_from_first(measured)
-    left = agreement.broadcast_from_first((deadline - time.monotonic()) * (1 - _SPARED))
+    left = _seconds_until(deadline)
     most = -(-_MOST_PASSES * len(setup.training) // setup.config.train.batch_size)
-    every = setup.config.train.checkpoint_every
     if every:
         steps = min(int((left - per_validation) / (per_step + per_validation / every)), most)
     else:
-        number = int(_MOST_FOR_VALIDATION * left / per_validation)
-        number = min(max(number, _VALIDATIONS[0]), _VALIDATIONS[-1])
+        number, few = (int(part * left / per_validation) - 1 for part in (_FOR_VALIDATION, _MOST_FOR_VALIDATION))
+        number = max(1, min(max(number, min(few, _FEW_VALIDATIONS)), _MOST_VALIDATIONS))
         steps = min(int((left - (number + 1) * per_validation) / per_step), most)
         every = max(1, -(-steps // number))
     if steps < 1:
-        least = _MEASURED_STEPS * per_step + (_VALIDATIONS[0] + 1) * per_validation - left  # seconds that a useful run lacks
-        raise InputError(
-            f"--minutes leaves {max(left, 0):.0f} s for training, but a step takes {per_step:.2f} s and a validation "
-            f"{per_validation:.1f} s; give at least {max(least / 60, 0.1):.1f} minutes more, a smaller network or a smaller "
-            "data.validation_fraction"
-        )
+        lacking = FEW_STEPS * per_step + (_FEW_VALIDATIONS + 1) * per_validation - left
+        needs = f"{max(left, 0):.0f} s for training, but a step takes {per_step:.2g} s and a validation {per_validation:.2g} s"
+        return _too_short(setup, needs, lacking)
     passes = f", {_MOST_PASSES} passes over the training data" if steps == most else ""
     print_message(f"{_duration(per_step)} per step, {per_validation:.1f} s per validation: train.steps={steps}{passes}")
     return Length(steps, every)
 
 
-def _seconds_per_step(setup: "TrainingSetup", state: TrainState) -> float:
+class LateEnd:
+    """Prints a message, once, if a run will end much later than its user has asked for.
+
+    Args:
+      deadline: When the run shall end, in seconds of `time.monotonic`; None if it has no limit.
+    """
+
+    def __init__(self, deadline: float | None):
+        now = time.monotonic()
+        self._deadline = math.inf if deadline is None else deadline
+        self._latest = math.inf if deadline is None else now + _LATE * (deadline - now)
+
+    def check(self, seconds_left: float) -> None:
+        """Compares the expected end of the run with the latest one.
+
+        Args:
+          seconds_left: Expected seconds until the end.
+        """
+        end = time.monotonic() + seconds_left
+        if end > self._latest:
+            self._latest = math.inf
+            print_message(
+                f"the steps take longer than the measured ones: the run will end in {seconds_left / 60:.1f} minutes, "
+                f"{(end - self._deadline) / 60:.1f} later than --minutes asks for; Ctrl-C saves and stops it"
+            )
+
+
+def _seconds_until(deadline: float) -> float:
+    """Returns the seconds that are left for steps and validations, by the first process's clock."""
+    return agreement.broadcast_from_first((deadline - time.monotonic()) * (1 - _SPARED))
+
+
+def _too_short(setup: "TrainingSetup", found: str, lacking: float) -> Length:
+    """Ends a run before its first step.
+
+    Args:
+      setup: The run.
+      found: What the time leaves.
+      lacking: Seconds that a useful run lacks.
+    """
+    minutes = max(math.ceil(lacking / 6), 1) / 10
+    advice = f"give at least {minutes:.1f} minutes more, a smaller network or a smaller data.validation_fraction"
+    if setup.config.model.shortcut == "none":
+        raise InputError(f"--minutes leaves {found}; {advice}")
+    print_message(f"--minutes leaves {found}: nothing is trained, and the shortcut alone is saved; {advice}")
+    return Length(0, setup.config.train.checkpoint_every)
+
+
+def _seconds_per_step(setup: "TrainingSetup", state: TrainState, left: float) -> float:
+    """Measures a few steps, and then as many as a small part of the time permits.
+
+    Args:
+      setup: The run.
+      state: On all devices; the steps take over its memory.
+      left: Seconds until the end of the run.
+    """
+    state, seconds = _timed_steps(setup, state, _FIRST_STEPS)
+    steps = agreement.broadcast_from_first(min(int(_MEASURED * left * _FIRST_STEPS / seconds), _MOST_STEPS))
+    if steps > _FIRST_STEPS:
+        seconds += _timed_steps(setup, state, steps)[1]
+        return seconds / (_FIRST_STEPS + steps)
+    return seconds / _FIRST_STEPS
+
+
+def _timed_steps(setup: "TrainingSetup", state: TrainState, steps: int) -> tuple[TrainState, float]:
+    """Returns the state after some steps and one before them, which compiles and is not timed, and the seconds they took."""
     rates = Hyperparameters(0.0, 0.9)
     begun = 0.0
-    for number, batch in enumerate(setup.batches(0, _MEASURED_STEPS + 1)):
+    for number, batch in enumerate(setup.batches(0, steps + 1)):
         state, metrics = setup.train_step(state, batch, rates)
-        if number == 0:  # compilation
+        if number == 0:
             jax.block_until_ready(metrics)
             begun = time.monotonic()
     jax.block_until_ready(state)
-    return (time.monotonic() - begun) / _MEASURED_STEPS
+    return state, time.monotonic() - begun
 
 
 def _seconds_per_validation(setup: "TrainingSetup", variables: Any) -> float:
@@ -102,7 +175,8 @@ def _seconds_per_validation(setup: "TrainingSetup", variables: Any) -> float:
         sample = EvenlySpaced(setup.validation, sequences)
         evaluate(setup.eval_step, setup.launcher, variables, sample, batch_size, "measuring validation")
     batches = -(-len(sample) // batch_size)
-    return (time.monotonic() - begun) / batches * -(-len(setup.validation) // batch_size)
+    per_share = (time.monotonic() - begun) / batches * -(-len(setup.validation) // batch_size)
+    return len(setup.shares) * per_share
 
 
 def _duration(seconds: float) -> str:

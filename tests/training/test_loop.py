@@ -122,7 +122,8 @@ def test_few_validations_are_named_with_their_remedy(small_run, tmp_path, monkey
         train(small_run, tmp_path / str(every))
         shown = " ".join(capsys.readouterr().err.split())
         assert (f"of 15 steps is chosen by {few}(s), at every {every} steps; " in shown) == (few is not None)
-        assert ("--config.train.checkpoint_every=0 makes 20" in shown) == (few is not None)
+        assert ("--config.train.checkpoint_every=0 chooses their number" in shown) == (few is not None)
+        assert "15 step(s) are few for a network to learn in: give more --minutes" in shown
 
 
 def test_the_log_tells_waiting_from_working(small_run, tmp_path, monkeypatch):

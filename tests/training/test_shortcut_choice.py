@@ -10,6 +10,7 @@ import pytest
 from stlight_jax.data.datasets.moving_mnist import MovingMnist
 from stlight_jax.data.load import check_config
 from stlight_jax.data.sequences import EvenlySpaced, Sequences
+from stlight_jax.errors import InputError
 from stlight_jax.evaluation.evaluator import evaluate
 from stlight_jax.evaluation.ridge import fit_linear
 from stlight_jax.runs import checkpoint
@@ -21,6 +22,7 @@ from stlight_jax.training.setup import TrainingSetup
 from stlight_jax.training.shortcut_choice import choose_shortcut, fitted_linear
 from stlight_jax.training.starting_state import starting_state
 from stlight_jax.training.time_for_choices import TimeForChoices
+from tests.conftest import load_config
 
 pytestmark = pytest.mark.compiled_fast
 
@@ -83,15 +85,23 @@ def test_auto_takes_the_better_kind_prints_the_table_and_is_not_asked_again(wave
     train(waves, tmp_path / "run")
     shown = capsys.readouterr().err
     assert "forecasts without a network, 40 validation windows" in " ".join(shown.split())
-    assert "model.shortcut=auto: linear" in shown
+    assert "model.shortcut=linear (the lowest MSE of forecasts without a network)" in shown
     assert json.loads((tmp_path / "run" / "config.json").read_text())["model"]["shortcut"] == "linear"
-    assert "model.input=auto: changes" in shown
+    assert "model.input=changes (changes if shortcut=auto takes last or linear, else frames)" in shown
     assert json.loads((tmp_path / "run" / "config.json").read_text())["model"]["input"] == "changes"
     waves.train.epochs = 2
     train(waves, tmp_path / "run")
     shown = capsys.readouterr().err
     assert "is complete" in shown
-    assert "model.shortcut=auto" not in shown
+    assert "forecasts without a network" not in shown
+
+
+def test_frames_that_never_change_are_refused(tmp_path):
+    np.save(tmp_path / "still.npy", np.repeat(np.random.default_rng(0).normal(size=(1, 8, 9)).astype(np.float32), 54, 0))
+    config = load_config("tiny", "frames")
+    config.data.update(root=str(tmp_path / "still.npy"), prepared=str(tmp_path / "kept"))
+    with pytest.raises(InputError, match="shortcut last predicts all . validation windows without an error.*frames change"):
+        TrainingSetup(config)
 
 
 @pytest.mark.parametrize(
