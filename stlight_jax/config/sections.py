@@ -53,9 +53,10 @@ class ModelSection(Section, name="model"):
     near_kernel: Annotated[int, Key("Side k1 of the first depthwise kernel; odd.", least=1)] = 3
     far_kernel: Annotated[int, Key("Side k2 of the second, dilated depthwise kernel; odd.", least=1)] = 7
     dilation: Annotated[int, Key("Dilation of the far kernel.", least=1)] = 3
-    shortcut: Annotated[Literal["none", "last", "linear", "flow", "auto"], Key(
-        "Path beside the network, from the input frames to the output: the last frame, a linear map of the input frames, or "
-        "the last frame carried along its motion; auto takes the one with the lowest validation MSE.",
+    shortcut: Annotated[Literal["none", "last", "linear", "flow", "flow_linear", "auto"], Key(
+        "Path beside the network, from the input frames to the output: the last frame, a linear map of the input frames, the "
+        "last frame carried along its motion (flow), or a linear map of the input frames and of the flow's forecast; auto "
+        "takes the one with the lowest validation MSE.",
         since="0.2", absent="none")] = "none"
     input: Annotated[Literal["frames", "changes", "auto"], Key(
         "What the network sees beside a shortcut: frames, or changes from each frame to the last one; auto takes changes if "

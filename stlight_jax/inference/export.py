@@ -24,6 +24,7 @@ from stlight_jax.inference.predictor import make_predict
 from stlight_jax.inference.shipped_networks import ONNX_SUFFIX, SUFFIX
 from stlight_jax.inference.trained_model import ExportedProgram, TrainedModel
 from stlight_jax.model.ops import batch_norm
+from stlight_jax.model.stlight_config import MOVING_SHORTCUTS
 from stlight_jax.storage import paths
 from stlight_jax.storage.atomic import write_atomic
 
@@ -53,10 +54,10 @@ def export_model(model: TrainedModel, platforms: tuple[str, ...] = PLATFORMS) ->
     Raises:
       InputError: The network has a shortcut that depends on the size of the frames.
     """
-    if model.config.shortcut == "flow":
+    if model.config.shortcut in MOVING_SHORTCUTS:
         raise InputError(
-            f"{model.source} has model.shortcut=flow, whose program depends on the size of the frames; an export holds for any "
-            "size: predict from the run itself, or train with model.shortcut=linear"
+            f"{model.source} has model.shortcut={model.config.shortcut}, whose program depends on the size of the frames; an "
+            "export holds for any size: predict from the run itself, or train with model.shortcut=linear"
         )
     config = dataclasses.replace(model.config, depthwise="portable")
     filling = model.scaling.for_channels(config.in_channels).filling

@@ -31,7 +31,7 @@ from stlight_jax.inference.trained_model import FORMAT, TrainedModel
 from stlight_jax.model.context import context_times
 from stlight_jax.model.ops import batch_norm
 from stlight_jax.model.shortcut import filling_order
-from stlight_jax.model.stlight_config import STLightConfig
+from stlight_jax.model.stlight_config import MOVING_SHORTCUTS, STLightConfig
 from stlight_jax.version import __version__
 
 _OPSET, _IR_VERSION = 20, 9  # 20 is the first with Gelu; 9 is the file format of its time, which older runtimes read, too
@@ -51,14 +51,14 @@ def make_onnx(model: TrainedModel, input_dtype: InputType = "float32") -> bytes:
       The content of the file.
 
     Raises:
-      InputError: The network has the shortcut `flow`, or more weights than a file can hold; or its input can be missing, and
-        `input_dtype` has no mark for that.
+      InputError: The network has a shortcut along the motion, or more weights than a file can hold; or its input can be
+        missing, and `input_dtype` has no mark for that.
     """
     config = dataclasses.replace(model.config, dtype="float32")
-    if config.shortcut == "flow":
+    if config.shortcut in MOVING_SHORTCUTS:
         raise InputError(
-            f"{model.source} has model.shortcut=flow, which --format=onnx does not export; expected none, last or linear: "
-            "predict from the run itself, or train with model.shortcut=linear"
+            f"{model.source} has model.shortcut={config.shortcut}, which --format=onnx does not export; expected none, last or "
+            "linear: predict from the run itself, or train with model.shortcut=linear"
         )
     if input_dtype == "uint8":
         _check_mark(model)

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from stlight_jax.model.stlight import STLight, STLightConfig
+from stlight_jax.model.stlight_config import MOVING_SHORTCUTS
 
 
 class PartCount(NamedTuple):
@@ -89,7 +90,8 @@ def count(config: STLightConfig, height: int, width: int) -> Count:
     pointwise = depth * cells * d * d
     predicted = config.out_frames * config.out_channels
     reassembling = cells * d * predicted
-    linear = height * width * config.seen_frames * config.in_channels * predicted
+    seen = config.seen_frames * config.in_channels + (predicted if config.shortcut in MOVING_SHORTCUTS else 0)
+    linear = height * width * seen * predicted
 
     def mixer_size(name: str) -> int:
         return sum(_size(tree[name]) for tree in mixers)

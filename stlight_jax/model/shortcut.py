@@ -12,7 +12,7 @@ from jax import lax
 from jax.typing import DTypeLike
 
 from stlight_jax.model.ops import optical_flow
-from stlight_jax.model.stlight_config import STLightConfig
+from stlight_jax.model.stlight_config import FITTED_SHORTCUTS, MOVING_SHORTCUTS, STLightConfig
 
 
 class Shortcut(nn.Module):
@@ -22,6 +22,8 @@ class Shortcut(nn.Module):
     - "linear" is one linear map of the input frames for all pixels, a 1x1 convolution with bias. Its initial weights repeat the
       last frame; training replaces them by a ridge regression before the first step.
     - "flow" carries the last frame along the motion between the input frames, as nowcasting of rain does.
+    - "flow_linear" is one linear map of the input frames and of the flow's forecast, as "linear" is of the input frames. Its
+      initial weights repeat the flow's forecast. The fit draws it to the mean at lead times at which the motion is uncertain.
 
     Attributes:
       config: The network's shape.
@@ -43,46 +45,58 @@ class Shortcut(nn.Module):
         config = self.config
         dtype = jnp.promote_types(jnp.promote_types(config.dtype, frames.dtype), jnp.float32)
         frames = frames.astype(dtype)
-        if config.shortcut == "linear":
-            batch, time, height, width, channels = frames.shape
-            x = frames.transpose(0, 2, 3, 1, 4).reshape(batch, height, width, time * channels)  # [b, h, w, t*c]
-            x = nn.Dense(
-                config.out_frames * config.out_channels,
-                dtype=dtype,
-                param_dtype=dtype,
-                precision=lax.Precision.HIGHEST,
-                kernel_init=lambda _, shape, dtype: copying_kernel(config, shape, dtype),
-                name="linear",
-            )(x)  # [b, h, w, t'*c']
-            x = x.reshape(batch, height, width, config.out_frames, config.out_channels)  # [b, h, w, t', c']
-            return x.transpose(0, 3, 1, 2, 4)  # [b, t', h, w, c']
-        if config.shortcut == "flow":
-            recent = frames[:, -config.in_frames :, ..., : config.out_channels]  # a static field would hold the motion back
-            seen = None if valid is None else valid[:, -config.in_frames :, ..., : config.out_channels]
-            known = None if seen is None else seen.any(axis=1)  # [b, h, w, c]; other values have been filled in
-            forecast, _ = optical_flow.extrapolate(
-                recent[:, -1], optical_flow.motion(recent, seen), config.out_frames, known
-            )  # [b, t', h, w, c]
-            return lax.stop_gradient(forecast).astype(dtype)  # [b, t', h, w, c']
         last = frames[:, -1:, ..., : config.out_channels]  # [b, 1, h, w, c']
-        return jnp.broadcast_to(last, (last.shape[0], config.out_frames, *last.shape[2:]))  # [b, t', h, w, c']
+        forecast = jnp.broadcast_to(last, (last.shape[0], config.out_frames, *last.shape[2:]))  # [b, t', h, w, c']
+        inputs = [_fold_time(frames)]  # [b, h, w, t*c]
+        if config.shortcut in MOVING_SHORTCUTS:
+            forecast = self._carried(frames, valid)
+            inputs.append(_fold_time(forecast))  # [b, h, w, t'*c']
+        if config.shortcut not in FITTED_SHORTCUTS:
+            return forecast
+        x = nn.Dense(
+            config.out_frames * config.out_channels,
+            dtype=dtype,
+            param_dtype=dtype,
+            precision=lax.Precision.HIGHEST,
+            kernel_init=lambda _, shape, dtype: unfitted_kernel(config, shape, dtype),
+            name="linear",
+        )(jnp.concatenate(inputs, axis=-1) if len(inputs) > 1 else inputs[0])  # [b, h, w, t'*c']
+        x = x.reshape(*x.shape[:3], config.out_frames, config.out_channels)  # [b, h, w, t', c']
+        return x.transpose(0, 3, 1, 2, 4)  # [b, t', h, w, c']
+
+    def _carried(self, frames: jax.Array, valid: jax.Array | None) -> jax.Array:
+        """Carries the last frame along the motion between the input frames; returns `[b, t', h, w, c']`."""
+        config = self.config
+        recent = frames[:, -config.in_frames :, ..., : config.out_channels]  # a static field would hold the motion back
+        seen = None if valid is None else valid[:, -config.in_frames :, ..., : config.out_channels]
+        known = None if seen is None else seen.any(axis=1)  # [b, h, w, c']; other values have been filled in
+        motion = optical_flow.motion(recent, seen)
+        forecast, _ = optical_flow.extrapolate(recent[:, -1], motion, config.out_frames, known)  # [b, t', h, w, c']
+        return lax.stop_gradient(forecast).astype(frames.dtype)
 
 
-def copying_kernel(config: STLightConfig, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32) -> jax.Array:
-    """Makes the kernel of a linear shortcut that repeats the last frame.
+def _fold_time(frames: jax.Array) -> jax.Array:
+    """Folds time into channels: `[b, t, h, w, c]` to `[b, h, w, t*c]`."""
+    batch, time, height, width, channels = frames.shape
+    return frames.transpose(0, 2, 3, 1, 4).reshape(batch, height, width, time * channels)
+
+
+def unfitted_kernel(config: STLightConfig, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32) -> jax.Array:
+    """Makes the kernel of a linear map that repeats the last frame, or the flow's forecast.
 
     Args:
       config: The network's shape.
-      shape: `[t*c, t'*c']`.
+      shape: `[inputs, t'*c']`; the inputs are t*c of the frames and, for "flow_linear", t'*c' of the flow's forecast.
       dtype: Type of the weights.
 
     Returns:
-      `[t*c, t'*c']`, channel index t*C + c on both axes.
+      The kernel, channel index t*C + c on both axes.
     """
-    seen, predicted = shape
+    inputs, predicted = shape
     output = jnp.arange(predicted)
-    last = seen - config.in_channels + output % config.out_channels
-    return jnp.zeros(shape, dtype).at[last, output].set(1)
+    last = inputs - config.in_channels + output % config.out_channels
+    copied = inputs - predicted + output if config.shortcut in MOVING_SHORTCUTS else last
+    return jnp.zeros(shape, dtype).at[copied, output].set(1)
 
 
 def fill_from_neighbours(frames: jax.Array, valid: jax.Array, in_frames: int, periods: tuple[int, ...] = ()) -> jax.Array:

@@ -12,6 +12,9 @@ with epy.lazy_imports():  # an ONNX file is run without JAX
     import jax
 
 
+FITTED_SHORTCUTS, MOVING_SHORTCUTS = ("linear", "flow_linear"), ("flow", "flow_linear")
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class STLightConfig(ModelSection):
     """The shape of one STLight network: the keys of the config's section `model`. It checks its values when it is made.
@@ -28,8 +31,8 @@ class STLightConfig(ModelSection):
       near_kernel: k1, side of the first depthwise kernel; odd.
       far_kernel: k2, side of the second, dilated depthwise kernel; odd.
       dilation: Dilation of the far kernel.
-      shortcut: Path beside the network: "none", "last", "linear" or "flow"; see `stlight_jax.model.shortcut`. ("auto" is
-        replaced when a run starts.)
+      shortcut: Path beside the network: "none", "last", "linear", "flow" or "flow_linear"; see
+        `stlight_jax.model.shortcut`. ("auto" is replaced when a run starts.)
       input: What the network sees: "frames", or "changes" from each frame to the last one, which only a network with a shortcut
         can predict from; covariates stay as they are. (As for the shortcut, "auto" is replaced.)
       depthwise: Implementation of the depthwise convolutions: "auto", "native", "phases", "taps", "cpu" or "portable"; see
@@ -68,7 +71,7 @@ class STLightConfig(ModelSection):
     def _check_shortcut(self) -> None:
         """Checks the shortcut, and what the network sees beside it."""
         if self.shortcut == "auto":
-            raise InputError("model.shortcut is auto, which training replaces; choose none, last, linear or flow")
+            raise InputError("model.shortcut is auto, which training replaces; choose none, last, linear, flow or flow_linear")
         if self.input == "auto":
             raise InputError("model.input is auto, which training replaces; choose frames or changes")
         if self.input == "changes" and (self.shortcut == "none" or self.seen_frames == 1):

@@ -16,6 +16,7 @@ import numpy as np
 
 from stlight_jax.errors import InputError
 from stlight_jax.model.stlight import STLight, STLightConfig, init_variables
+from stlight_jax.model.stlight_config import MOVING_SHORTCUTS
 from stlight_jax.torch_reference.weight_choice import COUNTER, WeightChoice, describe_problems
 
 if TYPE_CHECKING:
@@ -181,8 +182,10 @@ def torch_network(config: STLightConfig, variables: Mapping[str, Any]) -> networ
 
 def network_arguments(config: STLightConfig) -> dict[str, Any]:
     """Returns the fields of `torch_reference.network.NetworkConfig`; the context frames count as first input frames."""
-    if config.shortcut == "flow":
-        raise InputError("model.shortcut is flow, which the network in PyTorch lacks; it has none, last and linear")
+    if config.shortcut in MOVING_SHORTCUTS:
+        raise InputError(
+            f"model.shortcut is {config.shortcut}, which the network in PyTorch lacks; it has none, last and linear"
+        )
     only_jax = ("depthwise", "precision", "dtype", "rematerialise", "scan_unroll", "periods", "frame_step")
     fields = {name: value for name, value in dataclasses.asdict(config).items() if name not in only_jax}
     return fields | {"in_frames": config.seen_frames}

@@ -7,9 +7,10 @@ from stlight_jax.console.messages import print_message
 from stlight_jax.data.load import network_config
 from stlight_jax.data.sequences import Sequences
 from stlight_jax.metrics.pixel_errors import MSE
+from stlight_jax.model.stlight_config import MOVING_SHORTCUTS
 from stlight_jax.model.tiling import crop_tile
 from stlight_jax.parallel.launchers import Launcher
-from stlight_jax.training.shortcut_choice import sampled, shortcut_errors
+from stlight_jax.training.shortcut_choice import ShortcutChoice, sampled, shortcut_errors, shortcut_params
 from stlight_jax.training.time_for_choices import TimeForChoices
 
 OPEN = -1  # the value of data.crop that leaves the choice to the start of a run
@@ -24,7 +25,7 @@ def choose_crop(
     validation: Sequences,
     launcher: Launcher,
     time_for_choices: TimeForChoices,
-    whole: float | None = None,
+    chosen: ShortcutChoice | None = None,
 ) -> RunConfig:
     """Replaces an open `data.crop`: crops where large frames are few and something moves in them, else whole frames.
 
@@ -38,7 +39,7 @@ def choose_crop(
       validation: Validation sequences.
       launcher: Runs the flow's forecasts on all devices.
       time_for_choices: When it is over, the flow is not tried in tiles, and the network trains on whole frames.
-      whole: MSE of the flow in whole frames; None if it is not known.
+      chosen: The shortcut, if it was chosen for the data.
 
     Returns:
       The config with `data.crop`; the same if the key is given, or the data set has none.
@@ -46,17 +47,18 @@ def choose_crop(
     if getattr(config.data, "crop", 0) != OPEN:
         return config
     model = network_config(config)
-    moves = model.shortcut == "flow" or (model.shortcut != "none" and model.input == "frames")
+    moves = model.shortcut in MOVING_SHORTCUTS or (model.shortcut != "none" and model.input == "frames")
     crop = _SIDE if moves and len(training) < _FEW_WINDOWS and min(training.shape[1:3]) >= 3 * _SIDE else 0
     tile = crop_tile(model, crop)
-    if tile and model.shortcut == "flow":
+    if tile and model.shortcut in MOVING_SHORTCUTS:
         if time_for_choices.is_over():
             print_message("the time of --minutes is too short to try crops; the network trains on whole frames")
             return _with_crop(config, 0)
-        windows = sampled(model, validation)
+        windows, params = sampled(model, validation), shortcut_params(model, training, validation, chosen)
+        whole = chosen and chosen.mse
         if whole is None:
-            whole = shortcut_errors(model, {}, windows, launcher)[MSE.key]
-        tiled = shortcut_errors(model, {}, windows, launcher, tile)[MSE.key]
+            whole = shortcut_errors(model, params, windows, launcher)[MSE.key]
+        tiled = shortcut_errors(model, params, windows, launcher, tile)[MSE.key]
         if not tiled <= _MOST_LOSS * whole:
             print_message(
                 f"motion goes beyond tiles of {tile} x {tile}: in them, the MSE of the flow is {MSE.format(tiled)}, in whole "

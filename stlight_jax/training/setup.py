@@ -97,23 +97,22 @@ class TrainingSetup:
         optimizer = checked.optimizer.for_width(model.hidden_dim)
         config = dataclasses.replace(checked, model=model, optimizer=optimizer)
         with_report(checked, config, height=height, width=width)
-        time_for_choices, shortcut_mse = TimeForChoices(deadline), None
+        devices = len(self.launcher.devices)
+        separate, events = (self.training.description.get(fact, math.inf) for fact in ("separate", "events"))
+        time_for_choices, chosen = TimeForChoices(deadline), None
         if leaves_choices(config):
-            chosen, linear_fit, shortcut_mse = choose_shortcut(
-                config, self.training, self.validation, self.launcher, time_for_choices
-            )
-            if linear_fit is not None:
-                self.linear_fit = linear_fit
-            if chosen.data != config.data:
-                self.training, self.validation = with_history(chosen, self.training, self.validation)
-            config = with_report(config, chosen)
-        with_crop = choose_crop(config, self.training, self.validation, self.launcher, time_for_choices, shortcut_mse)
+            least_gain = config.train.for_data(height * width, len(self.training), devices, separate, events).least_gain
+            chosen = choose_shortcut(config, self.training, self.validation, self.launcher, time_for_choices, least_gain)
+            if chosen.linear is not None:
+                self.linear_fit = chosen.linear
+            if chosen.config.data != config.data:
+                self.training, self.validation = with_history(chosen.config, self.training, self.validation)
+            config = with_report(config, chosen.config)
+        with_crop = choose_crop(config, self.training, self.validation, self.launcher, time_for_choices, chosen)
         if getattr(with_crop.data, "crop", 0) > 0 and with_crop.data != config.data:
             self.training, _ = open_training(with_crop)
-        pixels = math.prod(self.training.shape[1:3])
-        count = len(self.training)
-        separate, events = (self.training.description.get(fact, math.inf) for fact in ("separate", "events"))
-        train = with_crop.train.for_data(pixels, count, len(self.launcher.devices), separate, events)
+        pixels, count = math.prod(self.training.shape[1:3]), len(self.training)
+        train = with_crop.train.for_data(pixels, count, devices, separate, events)
         facts = {"height": height, "width": width, "windows": count, "pixels": pixels, "separate": separate, "events": events}
         self.config = config = with_report(config, dataclasses.replace(with_crop, train=train), **facts)
         model_config = network_config(config)

@@ -20,14 +20,18 @@ from stlight_jax.evaluation.evaluator import evaluate
 from stlight_jax.evaluation.ridge import fit_linear, known_frames
 from stlight_jax.metrics.pixel_errors import MAE, MSE
 from stlight_jax.model.context import first_pass, horizon_of, shorter_sequence
-from stlight_jax.model.shortcut import Shortcut, copying_kernel, fill_from_neighbours
+from stlight_jax.model.shortcut import Shortcut, fill_from_neighbours, unfitted_kernel
 from stlight_jax.model.stlight import STLight
-from stlight_jax.model.stlight_config import STLightConfig
+from stlight_jax.model.stlight_config import FITTED_SHORTCUTS, MOVING_SHORTCUTS, STLightConfig
 from stlight_jax.parallel import agreement
 from stlight_jax.parallel.launchers import Launcher
+from stlight_jax.training.flow_frames import WithFlow
 from stlight_jax.training.time_for_choices import TimeForChoices
 
-KINDS: tuple[Literal["last", "linear", "flow"], ...] = ("last", "linear", "flow")  # of equal errors, the earlier one is chosen
+# Of equal errors, the earlier one is chosen.
+KINDS: tuple[Literal["last", "linear", "flow", "flow_linear"], ...] = ("last", "linear", "flow", "flow_linear")
+# What does not move needs no flow, which takes time, cannot be exported, and gives the network other inputs.
+_CLEARLY = 0.98
 _MOST_WINDOWS = 200  # of the validation data
 _BATCH_SIZE = 8
 
@@ -52,7 +56,12 @@ class ShortcutChoice(NamedTuple):
 
 
 def choose_shortcut(
-    config: RunConfig, training: Sequences, validation: Sequences, launcher: Launcher, time_for_choices: TimeForChoices
+    config: RunConfig,
+    training: Sequences,
+    validation: Sequences,
+    launcher: Launcher,
+    time_for_choices: TimeForChoices,
+    least_gain: float = 0.0,
 ) -> ShortcutChoice:
     """Replaces "auto" in `model.shortcut`, `model.input` and `data.periods` by the best choice on the validation windows.
 
@@ -65,6 +74,7 @@ def choose_shortcut(
       validation: Validation sequences, likewise.
       launcher: Runs the forecasts on all devices.
       time_for_choices: When it is over, no further choice is tried, and a message names the choices that are left out.
+      least_gain: Fraction by which the MSE of a map that is fitted to the training data must be below that of the others.
 
     Returns:
       The choice: no shortcut if the network predicts more channels than it sees.
@@ -82,12 +92,12 @@ def choose_shortcut(
         candidate = _with_choice(config, kind, periods)
         sequences = with_history(candidate, training, validation) if _is_open(config) else (training, validation)
         model, params = network_config(candidate), {}
-        if kind == "linear":
-            fits[periods] = fitted_linear(model, *sequences)
-            params = {"shortcut": {"linear": fits[periods]}}
+        if kind in FITTED_SHORTCUTS:
+            fits[kind, periods] = fitted_linear(model, *sequences)
+            params = {"shortcut": {"linear": fits[kind, periods]}}
         sample = sampled(model, sequences[1])
         errors[kind, periods], windows = shortcut_errors(model, params, sample, launcher), len(sample)
-    kind, periods = min(errors, key=lambda choice: errors[choice][MSE.key])
+    kind, periods = min(errors, key=lambda choice: errors[choice][MSE.key] / _asked(choice[0], least_gain))
     rows = [(*choice, *(metric.format(of_choice[metric.key]) for metric in (MSE, MAE))) for choice, of_choice in errors.items()]
     title = f"forecasts without a network, {windows:,} validation windows"
     print_message(text_table(("model.shortcut", "data.periods", MSE.label, MAE.label), rows, title))
@@ -100,7 +110,12 @@ def choose_shortcut(
             "data.validation_fraction"
         )
     mse = errors[kind, periods][MSE.key] if shortcut == kind else None
-    return ShortcutChoice(chosen, fits[periods] if shortcut == "linear" else None, mse)
+    return ShortcutChoice(chosen, fits.get((shortcut, periods)), mse)
+
+
+def _asked(kind: str, least_gain: float) -> float:
+    """Returns the factor by which the MSE of a kind of shortcut must be below that of the others."""
+    return (1 - least_gain if kind in FITTED_SHORTCUTS else 1.0) * (_CLEARLY if kind == "flow_linear" else 1.0)
 
 
 def _in_time(choices: Sequence[tuple[Any, str]], time_for_choices: TimeForChoices) -> Iterator[tuple[Any, str]]:
@@ -153,37 +168,55 @@ def _with_choice(config: RunConfig, shortcut: Any, periods: str) -> RunConfig:
 
 
 def fitted_linear(model: STLightConfig, training: Sequences, validation: Sequences) -> dict[str, np.ndarray]:
-    """Fits the linear shortcut by ridge regression, in the first process.
+    """Fits the linear map of a shortcut by ridge regression, in the first process.
 
     Args:
-      model: The network.
+      model: The network, with the shortcut "linear" or "flow_linear".
       training: Training sequences.
       validation: Validation sequences, which choose the strength of the regularisation.
 
     Returns:
-      The parameters "kernel", `[t*c, t'*c']`, and "bias", `[t'*c']`, float32. Lead times beyond the horizon of the training,
-      which the network predicts and no window has, repeat the last frame. Periods that hardly any training window knows have
-      no weight.
+      The parameters "kernel", `[inputs, t'*c']`, see `unfitted_kernel`, and "bias", `[t'*c']`, float32. Lead times beyond the
+      horizon of the training, which the network predicts and no window has, repeat the last frame or the flow's forecast.
+      Periods that hardly any training window knows have no weight.
     """
     weights = None
     if jax.process_index() == 0:
         out_frames = min(model.out_frames, *(horizon_of(model, source.shape[0]) for source in (training, validation)))
         context = EvenlySpaced(training, len(training), first_pass(model, training.shape[0], 1)[: model.context_frames])
         seen = [*known_frames(context, model.context_frames), *range(model.context_frames, model.seen_frames)]
-        sampled = []
+        carried = out_frames if model.shortcut in MOVING_SHORTCUTS else 0
+        sampled: list[Sequences] = []
         for source in (training, validation):
             frames = first_pass(model, source.shape[0], out_frames)
             chosen = [*(frames[index] for index in seen), *frames[model.seen_frames :]]
-            sampled.append(EvenlySpaced(source, len(source), chosen))
-        fit = fit_linear(sampled[0], sampled[1], len(seen), out_frames, model.out_channels)
+            own = EvenlySpaced(source, len(source), chosen)
+            sampled.append(WithFlow(own, model, len(seen), carried) if carried else own)
+        in_frames = len(seen) + carried
+        fit = fit_linear(sampled[0], sampled[1], in_frames, out_frames, model.out_channels, own_references=carried > 0)
         weights = {"seen": seen, "kernel": fit.kernel.tolist(), "bias": fit.bias.tolist()}
     fitted = {name: np.asarray(value) for name, value in agreement.broadcast_from_first(weights).items()}
     inputs, outputs = model.seen_frames * model.in_channels, model.out_frames * model.out_channels
-    kernel, bias = np.array(copying_kernel(model, (inputs, outputs))), np.zeros(outputs, np.float32)
+    of_forecast, count = outputs if model.shortcut in MOVING_SHORTCUTS else 0, len(fitted["bias"])
+    kernel, bias = np.array(unfitted_kernel(model, (inputs + of_forecast, outputs))), np.zeros(outputs, np.float32)
     rows = (fitted["seen"][:, None] * model.in_channels + np.arange(model.in_channels)).ravel()
-    kernel[:, : len(fitted["bias"])] = 0
-    kernel[rows, : len(fitted["bias"])], bias[: len(fitted["bias"])] = fitted["kernel"], fitted["bias"]
+    of_frames, of_flow = np.split(fitted["kernel"], [len(rows)])
+    kernel[:, :count] = 0
+    kernel[rows, :count], bias[:count] = of_frames, fitted["bias"]
+    if of_forecast:  # channels that are not predicted have no forecast
+        of_channels = of_flow.reshape(-1, model.in_channels, count)[:, : model.out_channels]  # [t', c', t'*c']
+        kernel[inputs : inputs + count, :count] = of_channels.reshape(count, count)
     return {"kernel": kernel, "bias": bias}
+
+
+def shortcut_params(
+    model: STLightConfig, training: Sequences, validation: Sequences, chosen: ShortcutChoice | None
+) -> dict[str, Any]:
+    """Returns the parameters of a shortcut before the first step; they are fitted if they were not when it was chosen."""
+    if model.shortcut not in FITTED_SHORTCUTS:
+        return {}
+    linear = chosen and chosen.linear
+    return {"shortcut": {"linear": fitted_linear(model, training, validation) if linear is None else linear}}
 
 
 class ShortcutAlone(STLight):

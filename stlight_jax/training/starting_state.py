@@ -12,6 +12,7 @@ from stlight_jax.config.run_config import course_differences
 from stlight_jax.console.messages import print_message
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.errors import InputError
+from stlight_jax.model.stlight_config import FITTED_SHORTCUTS
 from stlight_jax.parallel import agreement
 from stlight_jax.runs import checkpoint
 from stlight_jax.runs.workdir import Workdir
@@ -52,7 +53,7 @@ def starting_state(setup: TrainingSetup, workdir: Workdir, allow_changes: bool) 
         print_message(f"starting from the weights of {directory / str(step)}")
         saved = checkpoint.load_variables(directory, step, setup.launcher.abstract(state.variables))
         state = state.with_variables(setup.launcher.from_checkpoint(saved), setup.keeps_average)
-    elif setup.config.model.shortcut == "linear":
+    elif setup.config.model.shortcut in FITTED_SHORTCUTS:
         params = {**state.params, "shortcut": {"linear": jax.tree.map(jnp.asarray, setup.linear_fit)}}
         state = state.with_variables({**state.raw_variables, "params": params}, setup.keeps_average)
     return setup.launcher.replicate(state)

@@ -108,10 +108,28 @@ def test_weight_decay_leaves_the_shortcut_alone():
     np.testing.assert_allclose(updates["patch_encoder"]["conv"]["kernel"], -0.1 * encoder, rtol=1e-6)
 
 
-def test_the_flow_shortcut_carries_the_last_frame_along():
+def moving_spot() -> np.ndarray:
+    """Returns a smooth spot that moves with a constant speed, `[7, 32, 32]`."""
     rows, columns = np.mgrid[0:32, 0:32]
     time = np.arange(7)[:, None, None]
-    moving = np.exp(-((rows - 10 - time) ** 2 + (columns - 22 + 0.5 * time) ** 2) / 30).astype(np.float32)
+    return np.exp(-((rows - 10 - time) ** 2 + (columns - 22 + 0.5 * time) ** 2) / 30).astype(np.float32)
+
+
+def test_the_linear_map_of_frames_and_flow_starts_at_the_flow_and_is_one_matrix_for_all_pixels():
+    flow, both = (dataclasses.replace(CONFIG, in_channels=1, shortcut=kind) for kind in ("flow", "flow_linear"))
+    tree, seen = variables(both), moving_spot()[None, :4, ..., None]
+    carried = np.asarray(STLight(flow).apply(variables(flow), seen))
+    np.testing.assert_array_equal(STLight(both).apply(tree, seen), carried)
+    generator = np.random.default_rng(1)
+    kernel, bias = generator.random((7, 3), np.float32), generator.random(3, np.float32)
+    tree["params"]["shortcut"]["linear"] = {"kernel": kernel, "bias": bias}
+    inputs = np.concatenate([seen, carried], axis=1)[..., 0].astype(np.float64)
+    expected = np.einsum("bthw,tp->bphw", inputs, kernel) + bias[:, None, None]
+    np.testing.assert_allclose(STLight(both).apply(tree, seen)[..., 0], expected, rtol=1e-5)
+
+
+def test_the_flow_shortcut_carries_the_last_frame_along():
+    moving = moving_spot()
     config = dataclasses.replace(CONFIG, in_channels=1, shortcut="flow")
     tree = init_variables(STLight(config), 0, (32, 32, 1))
     prediction = STLight(config).apply(tree, moving[None, :4, ..., None])[0, ..., 0]
@@ -127,6 +145,9 @@ def test_the_linear_shortcut_is_counted():
     with_shortcut, without = (count(dataclasses.replace(CONFIG, shortcut=kind), 8, 8).total for kind in ("linear", "none"))
     assert with_shortcut.parameters - without.parameters == 8 * 3 + 3
     assert with_shortcut.true - without.true == 64 * 8 * 3
+    with_flow = count(dataclasses.replace(CONFIG, shortcut="flow_linear"), 8, 8).total
+    assert with_flow.parameters - without.parameters == 11 * 3 + 3
+    assert with_flow.true - without.true == 64 * 11 * 3
     assert count(dataclasses.replace(CONFIG, shortcut="last"), 8, 8).total == without
 
 

@@ -16,7 +16,7 @@ from stlight_jax.evaluation.ridge import fit_linear
 from stlight_jax.runs import checkpoint
 from stlight_jax.runs.metrics_log import read_metrics
 from stlight_jax.runs.workdir import Workdir
-from stlight_jax.training import shortcut_choice, time_for_choices
+from stlight_jax.training import setup, shortcut_choice, time_for_choices
 from stlight_jax.training.loop import train
 from stlight_jax.training.setup import TrainingSetup
 from stlight_jax.training.shortcut_choice import choose_shortcut, fitted_linear
@@ -128,6 +128,24 @@ def test_the_search_takes_a_quarter_of_the_time_and_names_the_shortcuts_it_leave
 def test_auto_has_no_shortcut_where_the_network_predicts_more_channels_than_it_sees(waves):
     waves.model.update(shortcut="auto", out_channels=2)
     assert choose_shortcut(check_config(waves), *[None] * 4).config.model.shortcut == "none"
+
+
+@pytest.mark.parametrize(
+    ("mse", "least_gain", "best"),
+    [
+        ({"last": 4.0, "linear": 3.0, "flow": 5.0, "flow_linear": 2.95}, 0.0, "linear"),
+        ({"last": 4.0, "linear": 3.0, "flow": 5.0, "flow_linear": 2.9}, 0.0, "flow_linear"),
+        ({"last": 4.0, "linear": 3.9, "flow": 3.7, "flow_linear": 3.0}, 0.2, "flow"),
+        ({"last": 4.0, "linear": 3.0, "flow": 5.0, "flow_linear": 2.95}, 0.2, "linear"),
+    ],
+)
+def test_a_shortcut_that_is_fitted_or_needs_more_must_be_better(waves, monkeypatch, mse, least_gain, best):
+    waves.model.shortcut = "auto"
+    errors = iter([{"mse": value, "mae": 1.0} for value in mse.values()])
+    monkeypatch.setattr(shortcut_choice, "shortcut_errors", lambda *_: next(errors))
+    monkeypatch.setattr(shortcut_choice, "fitted_linear", lambda *_: {})
+    chosen = choose_shortcut(check_config(waves), *setup.open_training(None), None, TimeForChoices(None), least_gain)
+    assert chosen.config.model.shortcut == best
 
 
 def test_an_open_input_is_that_of_frames_beside_a_shortcut_that_is_given(waves):
