@@ -97,12 +97,11 @@ class TrainingSetup:
         optimizer = checked.optimizer.for_width(model.hidden_dim)
         config = dataclasses.replace(checked, model=model, optimizer=optimizer)
         with_report(checked, config, height=height, width=width)
-        devices = len(self.launcher.devices)
         separate, events = (self.training.description.get(fact, math.inf) for fact in ("separate", "events"))
         time_for_choices, chosen = TimeForChoices(deadline), None
         if leaves_choices(config):
-            least_gain = config.train.for_data(height * width, len(self.training), devices, separate, events).least_gain
-            chosen = choose_shortcut(config, self.training, self.validation, self.launcher, time_for_choices, least_gain)
+            sets, least_gain = (self.training, self.validation), config.train.least_gain_for(separate, events)
+            chosen = choose_shortcut(config, *sets, self.launcher, time_for_choices, least_gain)
             if chosen.linear is not None:
                 self.linear_fit = chosen.linear
             if chosen.config.data != config.data:
@@ -112,7 +111,7 @@ class TrainingSetup:
         if getattr(with_crop.data, "crop", 0) > 0 and with_crop.data != config.data:
             self.training, _ = open_training(with_crop)
         pixels, count = math.prod(self.training.shape[1:3]), len(self.training)
-        train = with_crop.train.for_data(pixels, count, devices, separate, events)
+        train = with_crop.train.for_data(pixels, count, len(self.launcher.devices), separate, events)
         facts = {"height": height, "width": width, "windows": count, "pixels": pixels, "separate": separate, "events": events}
         self.config = config = with_report(config, dataclasses.replace(with_crop, train=train), **facts)
         model_config = network_config(config)
