@@ -208,8 +208,8 @@ class TrainSection(Section, name="train"):
     def least_gain_for(self, separate: float, events: float) -> float:
         """Returns the gain on the validation data that promises one on the test data, if the config leaves it open by a -1.
 
-        On radar of one storm, the validation MSE at its end fell by 10 % and the test MSE of another storm rose by 30 %; on four
-        rains, the MSE of two others fell by 7 % and 16 %.
+        On radar of one storm, the validation MSE at its end fell by 10 % and the test MSE of another storm rose by 30 %; on
+        four rains, the MSE of two others fell by 7 % and 16 %.
 
         Args:
           separate: As for `for_data`.
