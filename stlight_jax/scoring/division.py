@@ -1,5 +1,6 @@
 """Which files, frames or times of a data set are for training, validation and test."""
 
+import collections
 from typing import Any
 
 import numpy as np
@@ -25,14 +26,12 @@ def division(description: dict[str, Any]) -> list[str]:
         return []
     metadata = read_metadata(epath.Path(description["folder"]))
     splits, times = metadata["splits"], metadata.get("times") or {}
-    sequences = {clip["name"] for split in splits.values() for clip in split["clips"]}
-    return [
-        f"{_LABELS.get(name, name)}: {_described(split, times.get(name), len(sequences) == 1)}."
-        for name, split in splits.items()
-    ]
+    counts = collections.Counter(name for split in splits.values() for name in {clip["name"] for clip in split["clips"]})
+    is_by_time = max(counts.values()) > 1
+    return [f"{_LABELS.get(name, name)}: {_described(split, times.get(name), is_by_time)}." for name, split in splits.items()]
 
 
-def _described(split: dict[str, Any], times: str | None, of_one: bool) -> str:
+def _described(split: dict[str, Any], times: str | None, is_by_time: bool) -> str:
     clips = split["clips"]
     names = list(dict.fromkeys(clip["name"] for clip in clips))
     more = f" and {len(names) - _MOST_NAMES:,} more" if len(names) > _MOST_NAMES else ""
@@ -40,10 +39,13 @@ def _described(split: dict[str, Any], times: str | None, of_one: bool) -> str:
     if times:
         moments = unpacked(times, np.dtype("M8[us]"))
         return f"{text} from {_moment(moments.min())} to {_moment(moments.max())}"
-    if of_one:  # frames are numbered from 0, with their gaps in time
-        runs = [f"{tick:,} to {tick + frames - 1:,}" for clip in clips for _, frames, tick in clip["runs"]]
-        return f"{text}, numbers {', '.join(runs[:_MOST_NAMES])}{' ...' * (len(runs) > _MOST_NAMES)}"
-    return text
+    # Frames are numbered from 0, with their gaps in time.
+    runs = {tuple((tick, tick + frames - 1) for _, frames, tick in clip["runs"]) for clip in clips}
+    if not is_by_time or len(runs) > 1:
+        return text
+    numbers = [f"{first:,} to {last:,}" for first, last in runs.pop()]
+    ellipsis = " ..." * (len(numbers) > _MOST_NAMES)
+    return f"{text}, numbers {', '.join(numbers[:_MOST_NAMES])}{ellipsis}{' of each' * (len(names) > 1)}"
 
 
 def _moment(moment: np.datetime64) -> str:

@@ -45,6 +45,15 @@ def test_a_single_file_has_the_numbers_of_its_frames(described):
     ]
 
 
+def test_files_that_all_splits_share_have_the_numbers_of_their_frames(described):
+    files = {"a.npy": moving(100), "b.npy": moving(100)}
+    assert described(files, validation_fraction=0.1, test_fraction=0.2) == [
+        "Training: a.npy, b.npy, 140 frames, numbers 0 to 69 of each.",
+        "Validation: a.npy, b.npy, 20 frames, numbers 70 to 79 of each.",
+        "Test: a.npy, b.npy, 40 frames, numbers 80 to 99 of each.",
+    ]
+
+
 def test_dated_frames_have_their_times(described, tmp_path):
     with netCDF4.Dataset(tmp_path / "raw" / "a.nc", "w") as file:
         for axis, size in (("time", 100), ("y", 8), ("x", 8)):

@@ -105,7 +105,7 @@ def test_the_page_and_the_metrics_know_single_sequences(trained):
     assert valid.sum() == (true != 65535).sum()  # missing in all frames alike
     np.testing.assert_allclose(kept["thresholds"]["400"]["per_lead_time"]["copy_last_frame"]["pod"], hits / events, rtol=1e-6)
     assert kept["thresholds"]["400"]["overall"].keys() == kept["baselines"].keys() | {"stlight"}
-    assert kept["verdict"].startswith("By MSE")
+    assert kept["verdict"].startswith("Overall, STLight is")
     assert (workdir / "eval" / "table.txt").read_text().rstrip().endswith(kept["verdict"])
 
     def energy(frames):
