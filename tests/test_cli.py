@@ -135,10 +135,6 @@ def test_inspect_explains_that_the_paper_leaves_depthwise_out():
             ("-m", "stlight_jax", "inspect", "--model=tinny"),
             "--model=tinny: no such file or folder; the shipped networks are tiny",
         ),
-        (
-            ("-m", "stlight_jax", "inspect", "--config=frames:tiny", "--frame_size=5x40"),
-            "frames are 5 x 40; SSIM needs at least",
-        ),
         (("-m", "stlight_jax", "inspect", "--config=tiny:L"), "--config=tiny:L: tiny has one config; leave out :L"),
         (("-m", "stlight_jax", "inspect", "--config=tests"), "--config=tests: tests/checkpoints: no checkpoint here"),
         (

@@ -87,11 +87,10 @@ def network_to_count(values: flags.FlagValues) -> tuple[RunConfig, tuple[int, in
       The config with its channels and its patch size, and (height, width) of the frames in pixels.
 
     Raises:
-      InputError: if the size is not known or too small for the training, or the data cannot be opened.
+      InputError: if the size is not known, or the data cannot be opened.
     """
     from stlight_jax.data.datasets.all_datasets import find_dataset
     from stlight_jax.data.load import check_config, frame_size, open_training, with_windows
-    from stlight_jax.metrics.ssim import check_frame_size
 
     source = chosen_network(values) if values.config is None else get_config_filename(values["config"])
     config = check_config(stored_config(source) if values.config is None else values.config)
@@ -106,7 +105,6 @@ def network_to_count(values: flags.FlagValues) -> tuple[RunConfig, tuple[int, in
         size = size or (height, width)
     if size is None:
         raise InputError("the config does not fix the size of the frames; give --frame_size=HEIGHTxWIDTH")
-    check_frame_size(*size)  # as the training does
     height, width = size
     model = config.model.for_data(channels or 1, height * width)
     _print_assumptions(config, model, is_open and not channels)

@@ -159,7 +159,13 @@ class FramesReader(ClipReader):
         empty = [channel for channel, mean in enumerate(statistics["mean"]) if mean is None]
         if empty:
             label = "training" if split == "train" else split
-            raise InputError(f"{self._raw}: channel {empty[0] + 1} of the {label} frames has no values, all are missing")
+            which = "" if len(empty) == len(statistics["mean"]) else f" of channel {empty[0] + 1}"
+            fill = "" if self._options.fill_value is None else f"data.fill_value={self._options.fill_value:g} and "
+            mask = f"data.mask={self._options.mask} and " if self._options.mask else ""
+            raise InputError(
+                f"{self._raw}: all values{which} of the {label} frames are missing; expected values; check "
+                f"{fill}{mask}the files" + (", or divide the data otherwise (data.split)" if split != "train" else "")
+            )
         if split == "train":
             self._check_training(statistics["min"], statistics["max"])
         self._statistics[split] = statistics
@@ -199,11 +205,25 @@ class FramesReader(ClipReader):
         for name, advice in _SHARED.items():
             value, expected = getattr(sequence, name), getattr(first, name)
             resized = name == "shape" and self._options.height > 0 and value[-1] == expected[-1]
+            if name == "shape" and value[-1] != expected[-1]:
+                raise InputError(self._unlike_channels(sequence, first))
             if value != expected and not resized:
                 raise InputError(
                     f"{sequence.name} has {name} {value or 'none'}, {first.name} {expected or 'none'}; all sequences must "
                     f"agree; {advice}"
                 )
+
+    def _unlike_channels(self, sequence: FrameSource, first: FrameSource) -> str:
+        """Names two sequences with different numbers of channels, and what to do."""
+        numbers = [f"{s.name} has {s.shape[-1]} channel{'s' * (s.shape[-1] > 1)}" for s in (first, sequence)]
+        advice = "train on files of one kind, in a folder of their own, or save all with the same channels"
+        if first.info.is_pictures != sequence.info.is_pictures:
+            (pictures,) = (s for s in (first, sequence) if s.info.is_pictures)
+            (other,) = (s for s in (first, sequence) if not s.info.is_pictures)
+            for choice, count in (("grey", 1), ("rgb", 3)):
+                if other.shape[-1] == count:
+                    advice = f"read {pictures.name} like it with --config.data.channels={choice}, or {advice}"
+        return f"{self._raw}: {' and '.join(numbers)}; expected the same number in all; {advice}"
 
     def _clips(self, parts: list[SplitPart]) -> Iterator[RawClip]:
         for part in parts:

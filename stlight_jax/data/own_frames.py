@@ -19,9 +19,17 @@ from stlight_jax.data.frames_reader import FramesOptions, FramesReader, candidat
 from stlight_jax.data.prepare import prepare, refuse_remote
 from stlight_jax.data.prepared import find_prepared, read_metadata
 from stlight_jax.data.resize import resize_valid
-from stlight_jax.data.splits import SPLITS
+from stlight_jax.data.splits import SPLITS, SplitRule, split
 from stlight_jax.data.statistics import with_nan
-from stlight_jax.data.window_choice import USUAL_FRACTIONS, Division, WindowLengths, choose_division, possible_divisions
+from stlight_jax.data.window_choice import (
+    USUAL_FRACTIONS,
+    Division,
+    WindowLengths,
+    choose_division,
+    fewest_frames,
+    longest_window,
+    possible_divisions,
+)
 from stlight_jax.data.windows import Segment
 from stlight_jax.errors import InputError
 from stlight_jax.storage import caches, paths
@@ -190,27 +198,52 @@ def choose_windows(section: Any, lengths: Sequence[WindowLengths]) -> tuple[int,
       lengths: possible lengths of windows, the preferred ones first.
 
     Returns:
-      The index of the lengths, and the section with the chosen keys; the last lengths and the usual fractions if no choice
-      gives each split a window.
+      The index of the lengths, and the section with the chosen keys.
 
     Raises:
-      InputError: the files cannot be read, or a key does not fit them.
+      InputError: the files cannot be read, a key does not fit them, or no choice gives each split a window.
     """
     fractions = (section.validation_fraction, section.test_fraction)
-    if all(fractions) and len(lengths) == 1 and section.split != "auto":
-        return 0, section
     raw, prepared = _locate(section)
     usual = [own or fraction for own, fraction in zip(fractions, USUAL_FRACTIONS, strict=True)]
     filled = dataclasses.replace(section, validation_fraction=usual[0], test_fraction=usual[1])
+    options = frames_options(filled)
     if prepared is not None:
         stages = [[_stored_division(prepared, fractions)]]
+        segments = [segment for part in stages[0][0].segments.values() for segment in part]
     else:
-        options = frames_options(filled)
-        stages = possible_divisions(*candidates(open_sequences(raw, options), options), fractions)
+        divided = candidates(open_sequences(raw, options), options)
+        stages = possible_divisions(*divided, fractions)
+        by_length = options.split in ("auto", "time") and not options.moments
+        if not any(stages) and not (by_length and all(candidate.segments for candidate in divided[0])):
+            split(*divided)  # names what is wrong
+        segments = [segment for candidate in divided[0] for segment in candidate.segments]
     found = choose_division(stages, lengths, section)
     if found is None:
-        return len(lengths) - 1, filled
+        raise InputError(f"{raw}: {_without_windows(segments, stages, lengths[-1], options, fractions, section)}")
     return found[0], dataclasses.replace(section, **found[1].choices)
+
+
+def _without_windows(
+    segments: Sequence[Segment],
+    stages: Sequence[Sequence[Division]],
+    lengths: WindowLengths,
+    rule: SplitRule,
+    fractions: tuple[float, float],
+    section: Any,
+) -> str:
+    """Names the longest windows that the data permit, and the number of frames that windows need."""
+    stretch, longest = max(segment.frames for segment in segments), longest_window(stages, section)
+    data = f"the longest stretch without a gap in time has {stretch:,} frame{'s' * (stretch != 1)}"
+    each = "training, validation and test"
+    if longest < 2:
+        needed = fewest_frames((2, 2), rule, fractions, section)
+        return f"{data}; expected at least {needed:,}, so that each of {each} has a window of 2; give more frames"
+    return (
+        f"windows of {max(lengths):,} frames (model.in_frames, and those to predict) are too long for one in each of {each}: "
+        f"{data}; expected at most {longest:,} frames, such as model.in_frames={-(-longest // 2)} and "
+        f"model.out_frames={longest // 2}, or give at least {fewest_frames(lengths, rule, fractions, section):,} frames"
+    )
 
 
 def _stored_division(prepared: epath.Path, fractions: tuple[float, float]) -> Division:

@@ -10,6 +10,15 @@ import numpy as np
 from stlight_jax.data.times import TimeAxis, time_text
 
 _MICROSECONDS = {"d": 86_400_000_000, "h": 3_600_000_000, "min": 60_000_000, "s": 1_000_000}
+_MONTH = 30.436875 * _MICROSECONDS["d"]  # of the Gregorian calendar, on average
+_DURATIONS = {
+    **_MICROSECONDS,
+    "ms": 1_000,
+    "month": _MONTH,
+    "months": _MONTH,
+    "year": 12 * _MONTH,
+    "years": 12 * _MONTH,
+}
 _UNIT_WORDS = {"days": "d", "hours": "h", "minutes": "min", "seconds": "s", "milliseconds": "ms"}
 # Differences that deviate less are one sampling step with jitter, as dekads of 8 to 11 days are.
 _JITTER = 0.25
@@ -119,6 +128,17 @@ def format_duration(microseconds: float) -> str:
         if rounded >= size and rounded % size == 0:
             return f"{rounded // size:g} {unit}"
     return f"{rounded / 1e6:.4g} s" if rounded >= _MICROSECONDS["s"] else f"{rounded / 1e3:.4g} ms"
+
+
+def step_ratio(step: str, other: str) -> float | None:
+    """Returns a sampling step divided by another one, such as 6 for "1 h" and "10 min"; None if they are no durations."""
+    lengths = []
+    for text in (step, other):
+        number, _, unit = text.partition(" ")
+        if unit not in _DURATIONS:
+            return None
+        lengths.append(float(number) * _DURATIONS[unit])
+    return lengths[0] / lengths[1]
 
 
 def _kind(axis: TimeAxis) -> tuple[bool, str]:

@@ -1,8 +1,10 @@
 """Splits and windows that suit the length of the data: of the possible divisions, the first one with enough windows."""
 
+import bisect
 import contextlib
 import dataclasses
 import itertools
+import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -13,6 +15,7 @@ from stlight_jax.errors import InputError
 # Fractions for validation and for the test, the preferred ones first. The last ones leave little for training.
 _FRACTIONS = (((0.1, 0.2), (0.2, 0.2)), ((0.3, 0.3),))
 USUAL_FRACTIONS = _FRACTIONS[0][0]
+_MOST_FRAMES = 10_000_000  # that a message asks for
 _ENOUGH_WINDOWS = 5  # in a stretch of a sequence; fewer if a window is short
 
 WindowLengths = tuple[int, int]  # frames of a window: in training, and in validation and test
@@ -92,6 +95,41 @@ def choose_division(
                     if _has_windows(division, chosen, section, fewest):
                         return index, division
     return None
+
+
+def longest_window(stages: Sequence[Sequence[Division]], section: Any) -> int:
+    """Returns the most frames of a window, the same in all splits, with which each split has one; 0 for none.
+
+    Args:
+      stages: see `choose_division`.
+      section: see `choose_division`.
+    """
+    divisions = list(itertools.chain.from_iterable(stages))
+    frames = sum(segment.frames for division in divisions[:1] for part in division.segments.values() for segment in part)
+    return bisect.bisect_right(
+        range(1, frames + 1), 0, key=lambda length: choose_division([divisions], [(length, length)], section) is None
+    )
+
+
+def fewest_frames(lengths: WindowLengths, rule: SplitRule, fractions: tuple[float, float], section: Any) -> int:
+    """Returns the least number of frames, without a gap in time, of which a division by time gives each split a window.
+
+    Args:
+      lengths: frames of a window, see `WindowLengths`.
+      rule: see `possible_divisions`.
+      fractions: see `possible_divisions`.
+      section: see `choose_division`.
+    """
+    by_time = dataclasses.replace(rule, split="time", group="")
+    needed = (max(lengths) - 1) * section.frame_step + 1 + rule.gap
+    validation, test = (own or fraction for own, fraction in zip(fractions, _FRACTIONS[-1][-1], strict=True))
+    most = min(math.ceil((needed + 2) / min(validation, test, 1 - validation - test)), _MOST_FRAMES)
+
+    def is_enough(frames: int) -> bool:
+        candidate = Candidate("", [Segment(0, frames)], timed=False)
+        return choose_division(possible_divisions([candidate], by_time, {}, fractions), [lengths], section) is not None
+
+    return bisect.bisect_left(range(most), True, key=is_enough)
 
 
 def _has_windows(division: Division, lengths: WindowLengths, section: Any, fewest: int) -> bool:

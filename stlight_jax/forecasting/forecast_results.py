@@ -18,7 +18,6 @@ from stlight_jax.forecasting.plan import ForecastPlan
 from stlight_jax.inference.forecaster import Forecaster
 from stlight_jax.metrics import input_baselines
 from stlight_jax.metrics.metric_sums import MetricSums, SampledSums, frame_metrics
-from stlight_jax.metrics.ssim import SSIM_WINDOW
 from stlight_jax.metrics.threshold_scores import ThresholdScores
 from stlight_jax.reports.frame_display import FrameDisplay
 from stlight_jax.reports.page import Gallery, Page, write_page
@@ -75,20 +74,17 @@ class Verification:
         self._windows += 1
         predictions = {_NETWORK: prediction, **self._by_baselines(forecast)}
 
-        # Frames smaller than SSIM's window are padded with invalid values, so that the other metrics can be computed.
-        padding = [(0, 0), *((0, max(0, SSIM_WINDOW - side)) for side in valid.shape[1:3]), (0, 0)]
+        def filled(frames: np.ndarray) -> np.ndarray:
+            return np.where(valid, self._scaling.to_network_on_host(frames), np.float32(0))[None]
 
-        def padded(frames: np.ndarray) -> np.ndarray:
-            return np.pad(np.where(valid, self._scaling.to_network_on_host(frames), np.float32(0)), padding)[None]
-
-        target, mask = padded(truth), np.pad(valid, padding)[None]
-        self._sampled.add(*(np.where(mask, frames, np.float32(np.nan)) for frames in (target, padded(prediction))))
+        target, mask = filled(truth), valid[None]
+        self._sampled.add(*(np.where(mask, frames, np.float32(np.nan)) for frames in (target, filled(prediction))))
         sums = {}
         for name, frames in predictions.items():
             error = np.where(valid, frames.astype(np.float64) - truth, 0)
             self._squares[name] += np.square(error).sum((1, 2))
             self._counts[name] += valid.sum((1, 2))
-            sums[name] = MetricSums.from_batch(self._frame_metrics(padded(frames), target, mask), np.array([True]))
+            sums[name] = MetricSums.from_batch(self._frame_metrics(filled(frames), target, mask), np.array([True]))
         for name, own in sums.items():
             for totals, new in ((self._sums, own), (self._network, sums[_NETWORK])):
                 totals[name] = totals[name] + new if name in totals else new

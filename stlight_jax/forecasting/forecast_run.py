@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from stlight_jax.data.formats.types import FrameSource
+from stlight_jax.data.missing_marks import highest, lowest
 from stlight_jax.data.reading_flags import errors_name_flags
 from stlight_jax.data.suspicion import ValueSurvey, remarks_on_empty_frames
 from stlight_jax.forecasting.forecast_windows import Forecast, windows_along
 from stlight_jax.forecasting.plan import ForecastPlan
 from stlight_jax.inference.forecaster import Forecaster
+from stlight_jax.inference.frame_remarks import remarks_on_units
 from stlight_jax.inference.output_range import OutputRange
 
 _MAX_BATCH, _BATCH_BYTES = 8, 64 * 2**20
@@ -28,12 +30,15 @@ class ForecastRun:
     Attributes:
       total: Number of forecasts.
       empty: Forecasts made so far that had no valid input value.
+      first_empty: Name of the first such forecast; "" before it.
       output: Values of the forecasts made so far that are far outside the trained range.
     """
 
     def __init__(self, forecaster: Forecaster, plan: ForecastPlan, ready: Callable[[int], None] | None = None):
         self._forecaster, self._plan, self._ready = forecaster, plan, ready
-        self.total, self.empty = sum(map(len, plan.starts)), 0
+        self.total, self.empty, self.first_empty = sum(map(len, plan.starts)), 0, ""
+        # Lowest and highest value of each channel in the input frames of the forecasts made so far.
+        self._lows, self._highs = np.full((2, forecaster.channels), np.nan)
         largest = max(source.shape for source in plan.sources)
         forecast_bytes = 4 * (len(plan.history) + forecaster.model.in_frames + plan.horizon) * int(np.prod(largest))
         self.output = OutputRange(forecaster.scaling, forecaster.model.out_channels)
@@ -47,24 +52,51 @@ class ForecastRun:
             empty_frames = np.isnan(forecast.inputs).all(axis=(1, 2, 3)).tolist()
             first = forecast.start - len(empty_frames)
             self._empty_frames.update({(forecast.source, first + i): empty for i, empty in enumerate(empty_frames)})
-            self.empty += all(empty_frames)
+            if all(empty_frames):
+                self.empty, self.first_empty = self.empty + 1, self.first_empty or self.title(forecast)
+            values = forecast.inputs.reshape(-1, forecast.inputs.shape[-1])  # [t*h*w, c]
+            self._lows, self._highs = np.fmin(self._lows, lowest(values)), np.fmax(self._highs, highest(values))
             self.output.add(forecast.prediction)
             yield forecast
 
     def remarks(self) -> list[str]:
         """Returns messages on suspicious values among the frames read so far."""
         remarks = remarks_on_empty_frames(sum(self._empty_frames.values()), len(self._empty_frames), "frames to predict from")
+        if 0 < self.empty < self.total:
+            remarks.append(
+                f"{self.empty:,} of {self.total:,} forecasts hold no values, as all values that they are predicted from are "
+                f"missing; the first is {self.first_empty}"
+            )
+        elif not self.empty:
+            remarks += self._empty_channels()
         for survey in self._surveys.values():
             remarks += survey.remarks("--fill_value")
-            constant = survey.constant_channels()
-            if len(constant) < self._forecaster.channels:
-                remarks += [
-                    f"channel {number + 1} is {value:g} everywhere"
-                    for number, value in constant.items()
-                    if number not in self._forecaster.scaling.constants  # the plan names these
-                ]
-        has_marks = any(survey.marks() for survey in self._surveys.values())
-        return remarks if has_marks else remarks + self.output.remarks()  # marks of missing values give such predictions
+            remarks += self._constant_channels(survey.constant_channels())
+        if any(survey.marks() for survey in self._surveys.values()):
+            return remarks  # marks of missing values give suspicious input and output
+        scaling = self._forecaster.scaling
+        ranges = np.stack([self._lows, self._highs], axis=1)  # [c, 2]
+        ranges[list(scaling.constants)] = np.nan  # the plan names these channels
+        units = remarks_on_units(ranges, scaling.for_channels(len(ranges)), self._forecaster.source)
+        return remarks + (units or self.output.remarks())
+
+    def _empty_channels(self) -> list[str]:
+        """Names the channels that have no value in any input frame."""
+        return [
+            f"all values of channel {number + 1} are missing in the frames to predict from"
+            + (", and so they are in its forecasts" if number < self._forecaster.model.out_channels else "")
+            for number in np.flatnonzero(np.isnan(self._lows)).tolist()
+        ]
+
+    def _constant_channels(self, constants: dict[int, float]) -> list[str]:
+        """Names channels of a single value, {number from 0: value}; the plan names the constants of the training."""
+        if len(constants) == self._forecaster.channels and len(set(constants.values())) == 1:
+            return [f"all values are {constants[0]:g}; a forecast of constant frames shows little; check the input"]
+        return [
+            f"channel {number + 1} is {value:g} everywhere"
+            for number, value in constants.items()
+            if number not in self._forecaster.scaling.constants
+        ]
 
     def again(self, source: int, start: int) -> Forecast:
         """Makes one of the forecasts once more."""

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from stlight_jax.data.continued_times import continue_times
 from stlight_jax.data.formats.joined_files import NOT_JOINED
 from stlight_jax.data.formats.types import FrameSource
 from stlight_jax.data.moments import moment_on_axis
@@ -35,7 +36,7 @@ class FramesBefore(NamedTuple):
         apart = f", {self.step} apart" if self.step > 1 else ""
         periods = " and ".join(map(str, self.periods))
         return f"{self.in_frames}{apart}" + (
-            f", and frames {periods} steps before the predicted ones (data.periods)" if self.reach else ""
+            f" and those {periods} steps before the predicted ones (data.periods)" if self.reach else ""
         )
 
     def least(self, ticks: np.ndarray | None) -> int:
@@ -63,43 +64,57 @@ def find_start(original: FrameSource, reader: InputReader, before: FramesBefore,
       InputError: The sequence has too few frames, or the start is impossible.
     """
     count, step, rolling = original.frames, reader.frame_step, request.rolling
-    start = _index_of_moment(original, request.start) if isinstance(request.start, str) else request.start
-    least = before.least(original.ticks)
-    index = least if rolling else count - 1 + step
-    if start is not None:
-        index = count + start if start < 0 else start
-    source, first = reader.sampled(original, index)
-    if index < least or (rolling and first >= source.frames):
-        if start is None:
-            needed = max(before.in_frames * step, before.reach + step)
-            at_least = f"{needed + 1} with --rolling" if rolling else str(needed - step + 1)
-            raise InputError(
-                f"{original.name} has {count} frame{'s' * (count != 1)}; the model sees {before}, so at least {at_least} are "
-                f"needed{''.join(f'; {remark}' for remark in original.remarks if NOT_JOINED in remark)}"
-            )
+    least, last = before.least(original.ticks), count - 1 if rolling else count - 1 + step
+    if least > last:
+        needed = max(before.in_frames * step, before.reach + step)
+        at_least = f"{needed + 1} with --rolling" if rolling else str(needed - step + 1)
         raise InputError(
-            f"--start={request.start}: {original.name} has {count} frames, and {before} must come before; "
-            + (f"give {least} to {count - 1 if rolling else count}" if least <= count else "they are too few")
+            f"{original.name} has {count} frame{'s' * (count != 1)}; the model sees {before}, so at least {at_least} are "
+            f"needed{''.join(f'; {remark}' for remark in original.remarks if NOT_JOINED in remark)}"
         )
-    if first > source.frames:
-        raise InputError(f"--start={request.start}: {original.name} has {count} frames; give {least} to {count}")
-    return source, first
+    index = least if rolling else last
+    if isinstance(request.start, str):
+        index = _index_of_moment(original, request.start, f"; give {least} to {last}")
+    elif request.start is not None:
+        index = count + request.start if request.start < 0 else request.start
+    if not least <= index <= last:
+        raise InputError(
+            f"--start={request.start}: {original.name} has {count} frames{_reach_in_time(original, request.start)}, and "
+            f"{before} must come before; give {_possible_starts(original, request.start, least, last)}"
+        )
+    return reader.sampled(original, index)
 
 
-def _index_of_moment(original: FrameSource, moment: str) -> int:
+def _index_of_moment(original: FrameSource, moment: str, possible: str) -> int:
     """Returns the index of the first frame from a moment on; that after the last frame, if the moment is one step later."""
-    times, option = original.times, f"--start={moment}"
+    times = original.times
     if times is None:
-        raise InputError(f"{option}: {original.name} has no times; expected the index of a frame")
+        raise InputError(f"--start={moment}: {original.name} has no times; expected the index of a frame{possible}")
     found = moment_on_axis(times, moment, "--start", original.name)
     later = np.flatnonzero(times.values >= found)
-    step = sampling_step([times.values]) or 0
-    if len(later) and found > times.values.min() - step:
+    if len(later):
         return int(later[0])
-    if len(later) or found > times.values.max() + _LATEST_START * step:
-        first, last = (time_text(times, index) for index in (0, -1))
-        raise InputError(f"{option}: {original.name} has frames from {first} to {last}; expected a time until the step after")
-    return original.frames
+    step = sampling_step([times.values]) or 0
+    return original.frames if found <= times.values.max() + _LATEST_START * step else 2 * original.frames
+
+
+def _reach_in_time(original: FrameSource, start: int | str | None) -> str:
+    """Returns the first and the last time of a sequence; "" for a start by its index."""
+    if original.times is None or not isinstance(start, str):
+        return ""
+    return f" from {time_text(original.times, 0)} to {time_text(original.times, -1)}"
+
+
+def _possible_starts(original: FrameSource, start: int | str | None, least: int, last: int) -> str:
+    """Returns the first and the last possible start, in the form of a start that is impossible."""
+    count, times = original.frames, original.times
+    ranges = [(str(least), str(last))]
+    if isinstance(start, str) and times is not None:
+        ahead = continue_times(times, np.arange(count), count - 1, 1) or times
+        ranges = [(time_text(ahead, least), time_text(ahead, min(last, len(ahead.values) - 1)))]
+    elif isinstance(start, int) and start < 0 and least < count:
+        ranges = [(str(least - count), "-1"), *ranges]
+    return ", or ".join(first if first == end else f"{first} to {end}" for first, end in ranges)
 
 
 def check_gap(source: SampledSource, start: int, in_frames: int) -> None:

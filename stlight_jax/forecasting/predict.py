@@ -12,6 +12,7 @@ from stlight_jax.data.formats.file_format import FileFormat
 from stlight_jax.data.formats.output_spec import OutputSpec
 from stlight_jax.data.formats.unlike_quantities import remark_on_units
 from stlight_jax.data.reading_flags import name_flags
+from stlight_jax.data.ticks import step_ratio
 from stlight_jax.errors import InputError
 from stlight_jax.evaluation.eval_steps import threshold_scores
 from stlight_jax.forecasting.forecast_results import ClipSelection, Verification, display_of, write_forecast_page
@@ -49,6 +50,7 @@ def predict(request: Request, forecaster: Forecaster) -> dict[str, Any]:
     outputs.check()
     print_plan(plan, outputs, model.in_frames)
     _print_once(_remarks_on_sizes(plan, forecaster.description.get("frame_size")))
+    _print_once(_remarks_on_steps(plan, forecaster.description.get("data", {}).get("step", ""), model.frame_step))
     units = remark_on_units(plan.unit, forecaster.description.get("data", {}).get("units", ""))
     if units:
         logging.warning("%s", units)
@@ -72,7 +74,11 @@ def predict(request: Request, forecaster: Forecaster) -> dict[str, Any]:
         finally:  # suspicious values can be the cause of an error
             _print_once(run.remarks())
         if run.empty == total:
-            raise InputError(f"{request.input_path}: all values of the frames to predict from are missing")
+            fill = plan.reader.options.fill_value
+            raise InputError(
+                f"{request.input_path}: all values of the frames to predict from are missing; expected values; check "
+                f"{'' if fill is None else f'--fill_value={fill:g} and '}the file, or give another --start"
+            )
 
     # 3. Results.
     results = _facts(request, plan, outputs, run, forecaster) | (verification.results() or {})
@@ -129,6 +135,7 @@ def _facts(request: Request, plan: ForecastPlan, outputs: Outputs, run: Forecast
 
 
 _MAX_NAMES = 12  # in a message
+_SAME_STEP = 0.1  # relative difference of steps that count as equal, such as of 24 and 25 frames a second, or of months
 
 
 def print_plan(plan: ForecastPlan, outputs: Outputs, in_frames: int) -> None:
@@ -199,6 +206,30 @@ def _remarks_on_sizes(plan: ForecastPlan, trained: Sequence[int] | None) -> list
         for size in dict.fromkeys(source.shape[:2] for source in plan.sources)
         if any(not own / 2 <= side <= 2 * own for side, own in zip(size, trained, strict=True))
     ]
+
+
+def _remarks_on_steps(plan: ForecastPlan, trained: str, frame_step: int) -> list[str]:
+    """Names frames that are further apart in time than those of the training, or less far.
+
+    Args:
+      plan: The forecasts.
+      trained: The sampling step of the training data, such as "1 h"; "" if it is unknown.
+      frame_step: Sampling steps between the frames that the network was trained on.
+    """
+    remarks = []
+    for step in dict.fromkeys(source.original.step for source in plan.sources):
+        ratio = step_ratio(trained, step)
+        wanted = None if ratio is None else frame_step * ratio  # frames of the file from one frame to the next
+        if wanted is None or abs(plan.reader.frame_step / wanted - 1) <= _SAME_STEP:
+            continue
+        given, own = (f", one in {every}" if every > 1 else "" for every in (plan.reader.frame_step, frame_step))
+        is_possible = wanted > 1 and abs(wanted / round(wanted) - 1) <= _SAME_STEP
+        advice = f"give --frame_step={round(wanted)}" if is_possible else "give frames of the training's step"
+        remarks.append(
+            f"frames are {step} apart{given}, those of the training {trained}{own}; the network knows changes over the step of "
+            f"the training; {advice}"
+        )
+    return remarks
 
 
 def _remarks_on_values(spec: OutputSpec, file_format: FileFormat, fill: float | None) -> list[str]:

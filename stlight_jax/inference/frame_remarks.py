@@ -1,5 +1,7 @@
 """Remarks of a forecaster on the frames that it is given and on its predictions, each of them once."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from absl import logging
 
@@ -12,8 +14,38 @@ from stlight_jax.inference.output_range import FAR, OutputRange
 from stlight_jax.model.stlight_config import STLightConfig
 
 _SCALED_ALREADY = 0.02  # widths of the trained range; values that fill less of it cause a warning
-_FAR_OUTSIDE = "far outside, the prediction may be meaningless; are the units the same?"
+FAR_OUTSIDE = "far outside, the prediction may be meaningless; are the units the same?"
 _SCALED = "they look scaled already; if they are, pass their range: --value_range=0,1, or value_range=(0, 1) in Python"
+
+
+def remarks_on_units(ranges: Sequence[tuple[float, float]] | np.ndarray, scaling: Scaling, source: str) -> list[str]:
+    """Compares the values of all channels, or of each that has a range of its own, with those of the training.
+
+    Args:
+      ranges: Lowest and highest valid value of each channel, NaN without one.
+      scaling: From the units of the frames to the network's range, for the same channels.
+      source: Name of the network.
+
+    Returns:
+      Messages on values that seem to have other units.
+    """
+    ends, remarks = np.array(ranges), []
+    for number, (low, high) in enumerate(zip(scaling.low, scaling.high, strict=True)):
+        own = ends[number] if len(scaling.low) > 1 else ends
+        if np.isnan(own).all():
+            continue
+        lowest, highest, span, remark = float(np.nanmin(own)), float(np.nanmax(own)), high - low, ""
+        is_outside = lowest < low - FAR * span or highest > high + FAR * span
+        if is_outside and not is_constant(min(lowest, low), max(highest, high)):
+            remark = FAR_OUTSIDE
+        elif lowest >= 0 and 0 < highest <= 1 and span * _SCALED_ALREADY >= 1:
+            is_small = highest < _SCALED_ALREADY
+            remark = "they fill little of it; are the units the same?" if is_small else _SCALED
+        if remark:
+            label = f"channel {number + 1} of the frames has values" if len(scaling.low) > 1 else "the frames' values are"
+            trained_on = f"{source} was trained on {low:g} to {high:g}"
+            remarks.append(f"{label} {lowest:g} to {highest:g}; {trained_on}: {remark}")
+    return remarks
 
 
 class FrameRemarks:
@@ -59,9 +91,9 @@ class FrameRemarks:
         Returns:
           Whether there are such numbers, in these frames or in earlier ones, or such values.
         """
-        units = self._remarks_on_units(given)
+        units = remarks_on_units(given.ranges, self._input_scaling, self._source)
         is_first = self._is_new("marks")
-        marks = self._marks(frames) if is_first or any(_FAR_OUTSIDE in remark for remark in units) else []
+        marks = self._marks(frames) if is_first or any(FAR_OUTSIDE in remark for remark in units) else []
         remarks = [f"the frames: {mark} missing, pass np.ma.masked_values(frames, {mark.text})" for mark in marks]
         for remark in remarks if marks else units:
             if self._is_new(remark.rpartition(": ")[2]):  # the same of other values
@@ -75,27 +107,6 @@ class FrameRemarks:
         output.add(values)
         for remark in output.remarks() if output.far and self._is_new("output") else ():
             logging.warning("%s", remark)
-
-    def _remarks_on_units(self, given: FrameInput) -> list[str]:
-        """Compares the values of all channels, or of each that has a range of its own, with those of the training."""
-        lows, highs = self._input_scaling.low, self._input_scaling.high
-        ends, remarks = np.array(given.ranges), []
-        for number, (low, high) in enumerate(zip(lows, highs, strict=True)):
-            own = ends[number] if len(lows) > 1 else ends
-            if np.isnan(own).all():
-                continue
-            lowest, highest, span, remark = float(np.nanmin(own)), float(np.nanmax(own)), high - low, ""
-            is_outside = lowest < low - FAR * span or highest > high + FAR * span
-            if is_outside and not is_constant(min(lowest, low), max(highest, high)):
-                remark = _FAR_OUTSIDE
-            elif lowest >= 0 and 0 < highest <= 1 and span * _SCALED_ALREADY >= 1:
-                is_small = highest < _SCALED_ALREADY
-                remark = "they fill little of it; are the units the same?" if is_small else _SCALED
-            if remark:
-                label = f"channel {number + 1} of the frames has values" if len(lows) > 1 else "the frames' values are"
-                trained_on = f"{self._source} was trained on {low:g} to {high:g}"
-                remarks.append(f"{label} {lowest:g} to {highest:g}; {trained_on}: {remark}")
-        return remarks
 
     def _marks(self, frames: np.ndarray) -> list[Mark]:
         """Returns numbers that seem to mean "missing"."""

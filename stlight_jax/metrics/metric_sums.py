@@ -46,9 +46,6 @@ def frame_metrics(
 
     Returns:
       Key of each metric, count and part -> float32 `[b, t]`.
-
-    Raises:
-      InputError: the frames are smaller than SSIM's 7 x 7 window.
     """
     chex.assert_rank(prediction, 5)
     arrays = (prediction, target) if valid is None else (prediction, target, valid)

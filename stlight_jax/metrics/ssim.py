@@ -1,7 +1,8 @@
 """SSIM as scikit-image computes it by default: 7 x 7 uniform window, sample covariance, predictions clipped to [0, 1].
 
 OpenSTL passes no data range to scikit-image, which then takes 2 for floats: that is `SSIM`, the published number.
-`SSIM_UNIT_RANGE` has data range 1, the range of the frames. Means are over the windows without a missing value.
+`SSIM_UNIT_RANGE` has data range 1, the range of the frames. Means are over the windows without a missing value; frames
+smaller than the window have none.
 """
 
 import functools
@@ -10,27 +11,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from stlight_jax.errors import InputError
 from stlight_jax.metrics.metric import FrameCount, FrameMetric, FramePair, mean_where
 
 SSIM_WINDOW = 7
-
-
-def check_frame_size(height: int, width: int) -> None:
-    """Checks that frames are not smaller than SSIM's window.
-
-    Args:
-      height: of the frames, in pixels.
-      width: of the frames, in pixels.
-
-    Raises:
-      InputError: they are smaller.
-    """
-    if min(height, width) < SSIM_WINDOW:
-        raise InputError(
-            f"frames are {height} x {width}; SSIM needs at least {SSIM_WINDOW} x {SSIM_WINDOW}; enlarge own frames with "
-            "data.height and data.width"
-        )
 
 
 class _WindowStatistics(NamedTuple):
@@ -45,13 +28,16 @@ class _WindowStatistics(NamedTuple):
 
 
 def _window_statistics(frame: FramePair) -> _WindowStatistics:
-    check_frame_size(*frame.target.shape[:2])
-    a, b = (jnp.moveaxis(x, -1, -3) for x in (frame.clipped, frame.target))  # [c, h, w]
+    valid = frame.valid
+    padding = [*((0, max(0, SSIM_WINDOW - side)) for side in frame.target.shape[:2]), (0, 0)]
+    if any(after for _, after in padding):  # a frame without any whole window gets one with invalid values
+        valid = jnp.pad(jnp.ones(frame.target.shape, bool) if valid is None else valid, padding)
+    a, b = (jnp.moveaxis(jnp.pad(x, padding), -1, -3) for x in (frame.clipped, frame.target))  # [c, h, w]
     pixels = SSIM_WINDOW**2
     mean_a, mean_b, mean_aa, mean_bb, mean_ab = _window_means(jnp.stack([a, b, a * a, b * b, a * b]))
     whole = None
-    if frame.valid is not None:
-        whole = _window_means(jnp.moveaxis(frame.valid, -1, -3).astype(a.dtype)) > 1 - 0.5 / pixels
+    if valid is not None:
+        whole = _window_means(jnp.moveaxis(valid, -1, -3).astype(a.dtype)) > 1 - 0.5 / pixels
     unbiased = pixels / (pixels - 1)
     return _WindowStatistics(
         mean_a,

@@ -12,7 +12,6 @@ from stlight_jax.console.progress import track
 from stlight_jax.console.text_table import text_table
 from stlight_jax.errors import InputError
 from stlight_jax.metrics.metric_sums import MetricSums, add_batch, frame_metrics
-from stlight_jax.metrics.ssim import SSIM_WINDOW
 from stlight_jax.reports.results_summary import definitions
 from stlight_jax.reports.results_text import metric_tables
 from stlight_jax.scoring.saved_frames import Reading, open_saved
@@ -99,11 +98,6 @@ def score(
     """
     predicted, true = open_saved(prediction, truth, layout, reading or Reading())
     count, frames, height, width, channels = predicted.shape
-    if min(height, width) < SSIM_WINDOW:
-        raise InputError(
-            f"{prediction} has frames of {height} x {width}; expected at least {SSIM_WINDOW} x {SSIM_WINDOW}, which SSIM "
-            "needs; enlarge the frames of both files"
-        )
     axes = predicted.sources[0].info.axes
     print_message(
         f"{count:,} sequence{'s' * (count > 1)} of {frames} frames, {height} x {width} pixels, {channels} channel(s)"

@@ -18,7 +18,6 @@ from stlight_jax.data.scaling import Scaling
 from stlight_jax.data.sequences import check_targets, fingerprint
 from stlight_jax.errors import InputError
 from stlight_jax.evaluation.eval_steps import make_eval_step
-from stlight_jax.metrics.ssim import check_frame_size
 from stlight_jax.model.context import check_horizon, first_target
 from stlight_jax.model.stlight import STLight
 from stlight_jax.model.stlight_config import STLightConfig
@@ -120,7 +119,6 @@ class TrainingSetup:
         for label, sequences in (("training", self.training), ("validation", self.validation)):
             model_config.check_sequence(sequences.shape)
             check_targets(sequences, first_target(model_config, sequences.shape[0]), model_config.out_channels, label)
-        check_frame_size(*self.validation.shape[1:3])
         self.set_length(config.train.steps, config.train.checkpoint_every)
         self.model, train_step = configured_training(config, model_config, AXIS, self.training.scaling, network)
         self.train_step = self.launcher.compile_train_step(train_step)

@@ -7,6 +7,7 @@ import h5py
 import numpy as np
 import pytest
 from etils import epath
+from PIL import Image
 
 from stlight_jax import InputError
 from stlight_jax.data import own_frames
@@ -117,6 +118,14 @@ def no_second_channel(array):
     return array
 
 
+def pictures_beside_array(raw):
+    write(raw, dtype=np.uint8, channels=1)
+    (raw / "clip").mkdir()
+    for number in range(20):
+        colours = np.random.default_rng(number).integers(0, 255, (6, 5, 3), np.uint8)
+        Image.fromarray(colours).save(raw / "clip" / f"{number:02}.png")
+
+
 def dated_beside_undated(raw):
     frames = write(raw)
     np.savez(raw / "b.npz", v=frames, time=np.datetime64("2026-06-01T00", "h") + np.arange(len(frames)))
@@ -131,12 +140,16 @@ def dated_beside_undated(raw):
             "raw: all values of the training frames are 3, and a network cannot learn from constant data",
         ),
         (spoil(lambda a: np.full(a.shape, 7, np.uint8)), {}, "raw: all values of the training frames are 7"),
-        (spoil(lambda a: np.full_like(a, np.nan)), {}, "raw: channel 1 of the training frames has no values, all are missing"),
-        (spoil(no_second_channel), {}, "raw: channel 2 of the training frames has no values"),
+        (
+            spoil(lambda a: np.full_like(a, np.nan)),
+            {},
+            "raw: all values of the training frames are missing; expected .*; check the files$",
+        ),
+        (spoil(no_second_channel), {}, "raw: all values of channel 2 of the training frames are missing"),
         (
             spoil(lambda a: np.full(a.shape, 9, np.int16)),
             {"fill_value": 9.0},
-            "raw: channel 1 .* has no values, all are missing",
+            "raw: all values .* are missing; expected values; check data.fill_value=9 and the files",
         ),
         (
             spoil(one_bad_value),
@@ -149,7 +162,16 @@ def dated_beside_undated(raw):
         (spoil(lambda a: a), {"height": 4}, "data.height is 4 and data.width 0; give both or neither"),
         (spoil(lambda a: a[:2]), {}, "no frames for the split validation"),
         (spoil(lambda a: a), {"test_fraction": 0.95}, "data.validation_fraction is 0.1 and data.test_fraction 0.95"),
-        (lambda raw: write(raw) is write(raw, name="b.npy", channels=1), {}, r"b.npy has shape \(6, 5, 1\), a.npy \(6, 5, 2\)"),
+        (
+            lambda raw: write(raw) is write(raw, name="b.npy", channels=1),
+            {},
+            "raw: a.npy has 2 channels and b.npy has 1 channel; expected the same number in all; train on files of one kind",
+        ),
+        (
+            pictures_beside_array,
+            {"split": "time"},
+            "read clip like it with --config.data.channels=grey, or",
+        ),
         (lambda raw: write(raw) is write(raw, name="b.npy", dtype=np.int16), {}, "b.npy has dtype int16, a.npy uint16"),
         (dated_beside_undated, {}, "b.npz#v has step 1 h, a.npy none; all sequences must agree; .* --config.data.time=none"),
         (lambda raw: raw.mkdir(), {}, "raw: found no files; expected videos"),

@@ -96,10 +96,13 @@ def test_validation_frames_that_are_cut_from_training_sequences_have_several_win
 
 
 def test_frames_without_any_choice_are_refused(config):
-    with pytest.raises(InputError, match=r"no frames for the split validation \(divided by time.* sequence has 5 frames"):
-        open_training(with_windows(config(5)))
-    with pytest.raises(InputError, match="a window spans 60 frames"):
-        open_training(with_windows(config(100, model__in_frames=30, model__out_frames=30)))
+    by_sequence = config(5, 5, names=["a.npz", "b.npz"], data__split="sequence")
+    with pytest.raises(InputError, match="there are 2 sequences .or groups of them., too few to divide by sequence"):
+        with_windows(by_sequence)
+    moments = {"data__validation_from": "2020-01-05", "data__validation_before": "2020-01-02"}
+    dated = config(20, 20, names=["a.npz", "b.npz"], times=np.datetime64("2020-01-01") + np.arange(20), **moments)
+    with pytest.raises(InputError, match="the validation set has no frames"):
+        with_windows(dated)
 
 
 def test_prepared_frames_keep_their_division(config, tmp_path):
@@ -137,3 +140,42 @@ def test_moments_that_the_frames_do_not_have_are_refused(config, moment, times, 
     with pytest.raises(InputError, match=message) as caught:
         with_windows(config(76, times=dates, data__test_from=moment))
     assert "\n" not in str(caught.value)
+
+
+def refusal(config, *frames, **keys):
+    with pytest.raises(InputError) as caught:
+        with_windows(config(*frames, **keys))
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 5])
+def test_too_few_frames_are_refused_with_the_least_number(config, frames):
+    # Two frames in each of three splits; `test_short_files_have_shorter_windows_or_other_splits` has 6.
+    assert "; expected at least 6, so that each of training, validation and test has a window of 2" in refusal(config, frames)
+
+
+@pytest.mark.parametrize(
+    ("keys", "longest", "fewest"),
+    [
+        # Of 40 frames, fractions of 0.3 and 0.3 leave 16, 12 and 12. Of 336, validation and test begin at 0.4 * 336 = 134
+        # and 0.7 * 336 = 235, and each has 101.
+        ({"model__in_frames": 100}, 12, 336),
+        ({"model__in_frames": 10, "model__out_frames": 10}, 12, 66),  # from 26 and 46 on: 20 and 20
+        ({"model__in_frames": 4, "evaluation__horizon": 9}, 12, 43),  # from 17 and 30 on: 13 and 13
+        # From 71 and 82 on: 11 and 20.
+        ({"model__in_frames": 10, "data__validation_fraction": 0.1, "data__test_fraction": 0.2, "data__split": "time"}, 4, 102),
+        ({"model__in_frames": 6, "model__out_frames": 1, "data__frame_step": 3}, 4, 63),  # 25, 44: 19 for a span of 19
+        ({"model__in_frames": 12, "data__gap": 5}, 7, 60),  # 24 and 42, 5 later: 13 and 13
+    ],
+)
+def test_windows_that_are_too_long_are_refused_with_the_longest_ones(config, keys, longest, fewest):
+    message = refusal(config, 40, **keys)
+    assert "the longest stretch without a gap in time has 40 frames; " in message
+    assert f"expected at most {longest} frames, such as" in message
+    assert f"or give at least {fewest} frames" in message
+    assert "are too long for one in each of" in refusal(config, fewest - 1, **keys)
+    with_windows(config(fewest, **keys))
+    if "evaluation__horizon" not in keys:
+        halves = {"model__in_frames": longest - longest // 2, "model__out_frames": longest // 2}
+        with_windows(config(40, **{**keys, **halves}))

@@ -97,10 +97,10 @@ def test_a_file_that_is_too_short_is_refused_with_the_number_it_needs(tmp_path, 
         with pytest.raises(InputError) as caught:
             forecast(source, forecaster, tmp_path / "b.npz", **settings)
         assert str(caught.value) == (
-            f"{count}.npz#data has {count} frames; the model sees 3, and frames 24 steps before the predicted ones "
+            f"{count}.npz#data has {count} frames; the model sees 3 and those 24 steps before the predicted ones "
             f"(data.periods), so at least {needed} are needed"
         )
-    with pytest.raises(InputError, match=r"--start=20: .* 3, and frames 24 steps before .* must come before; give 25 to 25"):
+    with pytest.raises(InputError, match=r"--start=20: .* 3 and those 24 steps before .* must come before; give 25$"):
         forecast(source, forecaster, tmp_path / "b.npz", start=20)
     found, _ = forecast(saved(tmp_path / "enough.npz", range(25)), forecaster, tmp_path / "b.npz")
     np.testing.assert_allclose(found["data"], frames_at([25, 26])[..., 0], atol=1e-3)

@@ -33,12 +33,17 @@ def test_a_forecast_starts_at_the_first_frame_from_a_time_on(tmp_path, start, in
         assert found["time"][0] == HOURS[0] + np.timedelta64(index, "h")
 
 
+TOO_EARLY_OR_LATE = (
+    "a.npz#rain has 12 frames from 2020-03-01T00 to 2020-03-01T11, and 3 must come before; give 2020-03-01T03 to 2020-03-01T12"
+)
+
+
 @pytest.mark.parametrize(
     ("start", "message"),
     [
-        ("2020-03-01T02", "--start=2020-03-01T02: a.npz#rain has 12 frames, and 3 must come before; give 3 to 12"),
-        ("2019-03-01", "--start=2019-03-01: a.npz#rain has frames from 2020-03-01T00 to 2020-03-01T11; expected a time until"),
-        ("2020-03-02", "--start=2020-03-02: a.npz#rain has frames from 2020-03-01T00 to 2020-03-01T11; expected a time until"),
+        ("2020-03-01T02", f"--start=2020-03-01T02: {TOO_EARLY_OR_LATE}"),
+        ("2019-03-01", f"--start=2019-03-01: {TOO_EARLY_OR_LATE}"),
+        ("2020-03-02", f"--start=2020-03-02: {TOO_EARLY_OR_LATE}"),
         ("noon", "--start is 'noon'; the times of a.npz#rain are 'time', .*; expected a date, such as 2019-03-20"),
     ],
 )
@@ -48,8 +53,16 @@ def test_a_time_without_a_forecast_is_refused(tmp_path, start, message):
 
 
 def test_a_time_needs_an_input_with_times(tmp_path):
-    with pytest.raises(InputError, match="--start=2020-03-01: a.npy has no times; expected the index of a frame"):
+    with pytest.raises(InputError, match="--start=2020-03-01: a.npy has no times; expected the index of a frame; give 3 to 12"):
         run(saved(tmp_path / "a.npy", movie()), start="2020-03-01")
+
+
+def test_rolling_forecasts_start_at_the_last_frame_or_before(tmp_path):
+    source = with_times(tmp_path / "a.npz")
+    with pytest.raises(InputError, match="; give 2020-03-01T03 to 2020-03-01T11$"):
+        run(source, start="2020-03-01T12", rolling=True)
+    with pytest.raises(InputError, match="--start=12: a.npz#rain has 12 frames, and 3 must come before; give 3 to 11$"):
+        run(source, start=12, rolling=True)
 
 
 def test_the_command_takes_an_index_and_a_time(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 
 import numpy as np
 import pytest
@@ -148,3 +149,63 @@ def test_the_units_of_training_frames_are_stored_with_the_training(tmp_path):
     xarray.Dataset({"t2m": (("time", "lat", "lon"), frames, {"units": "K"})}).to_netcdf(tmp_path / "a.nc")
     training, validation = open_training(load("frames", tmp_path / "a.nc", prepared=str(tmp_path / "kept")))
     assert (training.description["units"], validation.description["units"]) == ("K", "K")
+
+
+def test_frames_of_one_value_are_named(tmp_path, capsys):
+    source = saved(tmp_path / "a.npy", np.full((5, 8, 10, 1), 120, np.float32))
+    assert printed(source, capsys) == ["all values are 120; a forecast of constant frames shows little; check the input"]
+
+
+def test_frames_in_other_units_are_named_once_with_both_ranges(tmp_path, capsys):
+    source = saved(tmp_path / "a.npy", np.linspace(0, 90_000, 400, dtype=np.float32).reshape(5, 8, 10, 1))
+    (remark,) = printed(source, capsys)
+    # The last three frames are seen: from value 160 of 0 to 399 on.
+    start = f"the frames' values are {160 / 399 * 90_000:g} to 90000; line was trained on 0 to 255: far outside"
+    assert remark.startswith(start)
+
+
+def test_a_channel_without_values_is_named(tmp_path, capsys):
+    frames = movie(channels=2, dtype=np.float32)
+    frames[-3:, ..., 1] = np.nan
+    model = Line(in_channels=2, out_channels=2, scaling=FLOATS)
+    missing = "all values of channel 2 are missing in the frames to predict from"
+    assert printed(saved(tmp_path / "a.npy", frames), capsys, model) == [f"{missing}, and so they are in its forecasts"]
+    model = Line(in_channels=2, out_channels=1, scaling=FLOATS)
+    assert printed(tmp_path / "a.npy", capsys, model) == [missing]
+
+
+def test_forecasts_without_values_are_counted_with_the_name_of_the_first(tmp_path, capsys):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name, frames in (("a", movie(dtype=np.float32)), ("b", np.full((12, 8, 10, 1), np.nan, np.float32))):
+        saved(folder / f"{name}.npy", frames)
+    run(folder, Line(scaling=FLOATS), out="out")
+    shown = capsys.readouterr().err
+    assert (
+        "1 of 2 forecasts hold no values, as all values that they are predicted from are missing; the first is b.npy, " in shown
+    )
+    assert np.isnan(np.load("out/b.npy")).all()
+
+
+HOURS = np.datetime64("2020-03-01T00", "m")
+
+
+@pytest.mark.parametrize(
+    ("minutes", "frame_step", "trained", "remark"),
+    [
+        (60, 1, "1 h", ""),
+        (30, 2, "1 h", ""),
+        (10, 1, "1 h", "frames are 10 min apart, those of the training 1 h; .*; give --frame_step=6$"),
+        (10, 3, "1 h", "frames are 10 min apart, one in 3, those of the training 1 h; .*; give --frame_step=6$"),
+        (180, 1, "1 h", "frames are 3 h apart, those of the training 1 h; .*; give frames of the training's step$"),
+        (1440, 1, "1 month", "frames are 1 d apart, those of the training 1 month; .*; give --frame_step=30$"),
+        (60, 1, "", ""),
+    ],
+)
+def test_another_step_in_time_than_in_training_is_named(tmp_path, capsys, minutes, frame_step, trained, remark):
+    times = HOURS + minutes * np.arange(12).astype("m8[m]")
+    source = saved(tmp_path / "a.npz", movie(12, dtype=np.float32), time=times)
+    shown = printed(source, capsys, Line(scaling=FLOATS, data={"step": trained}), reading={"frame_step": frame_step})
+    found = [line for line in shown if "apart" in line]
+    assert len(found) == bool(remark)
+    assert not remark or re.match(remark, found[0])

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from stlight_jax import InputError
 from stlight_jax.metrics.metric_sums import MetricSums, SequenceErrors, frame_metrics
 from tests.metrics import golden
 
@@ -114,6 +113,13 @@ def test_ssim_of_smooth_dark_frames_does_not_suffer_from_float32():
     assert float(frame_metrics(a[None], b[None])["ssim_unit_range"][0, 0]) == pytest.approx(expected, abs=1e-5)
 
 
-def test_frames_smaller_than_the_window_are_refused():
-    with pytest.raises(InputError, match="frames are 6 x 8; SSIM needs at least 7 x 7; .*data.height"):
-        frame_metrics(np.zeros((1, 1, 6, 8, 1), np.float32), np.zeros((1, 1, 6, 8, 1), np.float32))
+@pytest.mark.parametrize("size", [(6, 8), (3, 40), (1, 1)])
+def test_frames_smaller_than_the_window_have_no_ssim_and_all_other_metrics(size):
+    a, b = np.random.default_rng(0).random((2, 2, 3, *size, 2)).astype(np.float32)
+    scores = frame_metrics(a, b)
+    np.testing.assert_allclose(scores["mse"], ((a - b).astype(np.float64) ** 2).sum((2, 3, 4)), rtol=1e-5)
+    np.testing.assert_allclose(scores["mae"], np.abs(a - b).sum((2, 3, 4)), rtol=1e-5)
+    overall = MetricSums.from_batch(scores, np.ones(2, bool)).overall()
+    assert np.isnan(overall["ssim"])
+    assert np.isnan(overall["ssim_unit_range"])
+    assert all(np.isfinite(overall[key]) for key in ("mse", "mae", "rmse", "psnr"))
