@@ -118,7 +118,7 @@ def training_charts(
         if len(steps) >= FEW_POINTS:
             lines = {"smoothed": smoothed(losses).tolist(), **lines}
         thin: dict[str, Line] = {name: (_thinned(steps, _MAX_POINTS), _thinned(ys, _MAX_POINTS)) for name, ys in lines.items()}
-        charts.append(Chart("Training loss", "step", [ChartView("loss (MSE per value)", thin, log=True)]))
+        charts.append(Chart("Training loss", "step", [ChartView("loss (in the network's range)", thin, log=True)]))
     scored = [line for line in validation if line.get("mse") is not None]
     if scored:
         points: Line = ([line["step"] for line in scored], [line["mse"] for line in scored])

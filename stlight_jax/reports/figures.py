@@ -43,7 +43,7 @@ def draw_loss_curve(
     first = [line["mse"] for line in validation if line["step"] == 0]
     if first:
         right.axhline(first[0], color="0.3", linestyle="--", linewidth=1, label=start)
-        right.legend(loc="center right")
+        figure.legend(*right.get_legend_handles_labels(), loc="outside lower right")
     right.set(title="validation MSE (summed over pixels)", xlabel="step")
     for axes in (left, right):
         axes.grid(alpha=0.3)
