@@ -1,8 +1,7 @@
 """Ridge regression of future frames on earlier frames in closed form, with one set of weights or one for each pixel.
 
-The change from a reference is regressed on centred inputs, so that strong regularisation predicts the reference plus the mean
-change. The reference is the last input frame, or an input frame of its own for each future frame. The sums are float64, on the
-host. A pixel of a window with a missing value, input or target, is left out.
+The change from the last input frame is regressed on centred inputs, so that strong regularisation predicts the last frame plus
+the mean change. The sums are float64, on the host. A pixel of a window with a missing value, input or target, is left out.
 """
 
 from __future__ import annotations
@@ -52,7 +51,6 @@ class _Shape:
     in_channels: int
     out_frames: int
     out_channels: int
-    references: int = 1  # the last input frames; one for all future frames, or one for each
 
     @property
     def inputs(self) -> int:
@@ -62,11 +60,10 @@ class _Shape:
     def outputs(self) -> int:
         return self.out_frames * self.out_channels
 
-    def copying(self) -> np.ndarray:
-        """The kernel that copies the references, `[inputs, outputs]`."""
+    def last_frame(self) -> np.ndarray:
+        """The kernel that copies the last input frame, `[inputs, outputs]`."""
         kernel = np.zeros((self.in_frames, self.in_channels, self.out_frames, self.out_channels))
-        for frame in range(self.out_frames):
-            kernel[self.in_frames - self.references + frame % self.references, :, frame] = np.eye(*kernel.shape[1::2])
+        kernel[-1] = np.eye(self.in_channels, self.out_channels)[:, None]
         return kernel.reshape(self.inputs, self.outputs)
 
 
@@ -87,29 +84,20 @@ def known_frames(training: Sequences, count: int) -> list[int]:
     return np.flatnonzero(known >= _LEAST_SHARE * len(windows)).tolist()
 
 
-def fit_linear(
-    training: Sequences,
-    validation: Sequences,
-    in_frames: int,
-    out_frames: int,
-    out_channels: int,
-    own_references: bool = False,
-) -> LinearFit:
+def fit_linear(training: Sequences, validation: Sequences, in_frames: int, out_frames: int, out_channels: int) -> LinearFit:
     """Fits one set of weights for all pixels.
 
     Args:
       training: sequences of at least `in_frames + out_frames` frames, of which evenly spaced ones are read, at most 2,000.
       validation: sequences of at least `in_frames + out_frames` frames, which choose the strength.
-      in_frames: input frames, the first of a sequence.
+      in_frames: input frames, the first of a sequence. Changes are counted from the last of them.
       out_frames: frames to predict.
       out_channels: channels to predict, the first of a frame.
-      own_references: whether changes are counted from the last `out_frames` input frames, one for each frame to predict;
-        otherwise from the last one.
 
     Returns:
-      The fit. It copies the references if no training sequence has a pixel with all its values.
+      The fit. It copies the last frame if no training sequence has a pixel with all its values.
     """
-    shape = _Shape(in_frames, training.shape[3], out_frames, out_channels, out_frames if own_references else 1)
+    shape = _Shape(in_frames, training.shape[3], out_frames, out_channels)
     sums, other = (_sums(sequences, shape, None, limit) for sequences, limit in _limits(training, validation, _MOST_VALUES))
     fit = _fit(sums, other, shape)
     return dataclasses.replace(fit, kernel=fit.kernel[0], bias=fit.bias[0])
@@ -168,7 +156,7 @@ def _fit(sums: _Sums, validation: _Sums, shape: _Shape) -> LinearFit:
         weights = sums.solve(strength)
         error = validation.mean_squared_error(weights)
         if error < best.validation_mse or not best.strength:  # of equal errors, the strongest regularisation
-            best = LinearFit(shape.copying() + weights[:, 1:], weights[:, 0], strength, error)
+            best = LinearFit(shape.last_frame() + weights[:, 1:], weights[:, 0], strength, error)
     return best
 
 
@@ -248,7 +236,7 @@ def _rows(values: np.ndarray, valid: np.ndarray | None, shape: _Shape, pixels: s
         return frames[:, : shape.in_frames], frames[:, shape.in_frames : last, :, : shape.out_channels]
 
     inputs, targets = parts(values)
-    changes = targets - inputs[:, -shape.references :, :, : shape.out_channels]
+    changes = targets - inputs[:, -1:, :, : shape.out_channels]
     x, y = (part.transpose(0, 2, 1, 3).reshape(len(part), part.shape[2], -1) for part in (inputs, changes))
     x = np.concatenate([np.ones((*x.shape[:2], 1)), x], -1)  # [b, pixels, 1 + inputs]
     if valid is None:

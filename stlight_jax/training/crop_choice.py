@@ -54,7 +54,7 @@ def choose_crop(
         if time_for_choices.is_over():
             print_message("the time of --minutes is too short to try crops; the network trains on whole frames")
             return _with_crop(config, 0)
-        windows, params = sampled(model, validation), shortcut_params(model, training, validation, chosen)
+        windows, params = sampled(model, validation), shortcut_params(config, training, validation, chosen)
         whole = chosen and chosen.mse
         if whole is None:
             whole = shortcut_errors(model, params, windows, launcher)[MSE.key]

@@ -156,7 +156,7 @@ class TrainingSetup:
     @functools.cached_property
     def linear_fit(self) -> dict[str, np.ndarray]:
         """The parameters of a linear shortcut before the first step, see `fitted_linear`."""
-        return fitted_linear(self.model.config, self.training, self.validation)
+        return fitted_linear(self.model.config, self.training, self.validation, self.config.train.loss)
 
     def batches(self, first: int, total: int) -> Iterator[Any]:
         """Yields the training batches of the steps from `first` to `total - 1`, on the devices."""

@@ -25,7 +25,7 @@ from stlight_jax.model.stlight import STLight
 from stlight_jax.model.stlight_config import FITTED_SHORTCUTS, MOVING_SHORTCUTS, STLightConfig
 from stlight_jax.parallel import agreement
 from stlight_jax.parallel.launchers import Launcher
-from stlight_jax.training.flow_frames import WithFlow
+from stlight_jax.training.flow_fit import fit_flow_linear
 from stlight_jax.training.time_for_choices import TimeForChoices
 
 # Of equal errors, the earlier one is chosen.
@@ -93,7 +93,7 @@ def choose_shortcut(
         sequences = with_history(candidate, training, validation) if _is_open(config) else (training, validation)
         model, params = network_config(candidate), {}
         if kind in FITTED_SHORTCUTS:
-            fits[kind, periods] = fitted_linear(model, *sequences)
+            fits[kind, periods] = fitted_linear(model, *sequences, config.train.loss)
             params = {"shortcut": {"linear": fits[kind, periods]}}
         sample = sampled(model, sequences[1])
         errors[kind, periods], windows = shortcut_errors(model, params, sample, launcher), len(sample)
@@ -167,13 +167,16 @@ def _with_choice(config: RunConfig, shortcut: Any, periods: str) -> RunConfig:
     return dataclasses.replace(config, model=dataclasses.replace(model, shortcut=shortcut), data=data)
 
 
-def fitted_linear(model: STLightConfig, training: Sequences, validation: Sequences) -> dict[str, np.ndarray]:
+def fitted_linear(
+    model: STLightConfig, training: Sequences, validation: Sequences, loss: str = "squared"
+) -> dict[str, np.ndarray]:
     """Fits the linear map of a shortcut by ridge regression, in the first process.
 
     Args:
       model: The network, with the shortcut "linear" or "flow_linear".
       training: Training sequences.
-      validation: Validation sequences, which choose the strength of the regularisation.
+      validation: Validation sequences, which choose the strength of the regularisation of "linear".
+      loss: `train.loss`, which the map of "flow_linear" minimises.
 
     Returns:
       The parameters "kernel", `[inputs, t'*c']`, see `unfitted_kernel`, and "bias", `[t'*c']`, float32. Lead times beyond the
@@ -185,38 +188,38 @@ def fitted_linear(model: STLightConfig, training: Sequences, validation: Sequenc
         out_frames = min(model.out_frames, *(horizon_of(model, source.shape[0]) for source in (training, validation)))
         context = EvenlySpaced(training, len(training), first_pass(model, training.shape[0], 1)[: model.context_frames])
         seen = [*known_frames(context, model.context_frames), *range(model.context_frames, model.seen_frames)]
-        carried = out_frames if model.shortcut in MOVING_SHORTCUTS else 0
-        sampled: list[Sequences] = []
+        sampled = []
         for source in (training, validation):
             frames = first_pass(model, source.shape[0], out_frames)
             chosen = [*(frames[index] for index in seen), *frames[model.seen_frames :]]
-            own = EvenlySpaced(source, len(source), chosen)
-            sampled.append(WithFlow(own, model, len(seen), carried) if carried else own)
-        in_frames = len(seen) + carried
-        fit = fit_linear(sampled[0], sampled[1], in_frames, out_frames, model.out_channels, own_references=carried > 0)
-        weights = {"seen": seen, "kernel": fit.kernel.tolist(), "bias": fit.bias.tolist()}
+            sampled.append(EvenlySpaced(source, len(source), chosen))
+        if model.shortcut in MOVING_SHORTCUTS:
+            kernel, bias = fit_flow_linear(sampled[0], model, len(seen), out_frames, loss)
+        else:
+            fit = fit_linear(sampled[0], sampled[1], len(seen), out_frames, model.out_channels)
+            kernel, bias = fit.kernel, fit.bias
+        weights = {"seen": seen, "kernel": kernel.tolist(), "bias": bias.tolist()}
     fitted = {name: np.asarray(value) for name, value in agreement.broadcast_from_first(weights).items()}
     inputs, outputs = model.seen_frames * model.in_channels, model.out_frames * model.out_channels
-    of_forecast, count = outputs if model.shortcut in MOVING_SHORTCUTS else 0, len(fitted["bias"])
-    kernel, bias = np.array(unfitted_kernel(model, (inputs + of_forecast, outputs))), np.zeros(outputs, np.float32)
-    rows = (fitted["seen"][:, None] * model.in_channels + np.arange(model.in_channels)).ravel()
-    of_frames, of_flow = np.split(fitted["kernel"], [len(rows)])
+    of_flow, count = outputs if model.shortcut in MOVING_SHORTCUTS else 0, len(fitted["bias"])
+    kernel, bias = np.array(unfitted_kernel(model, (inputs + of_flow, outputs))), np.zeros(outputs, np.float32)
+    of_frames = (fitted["seen"][:, None] * model.in_channels + np.arange(model.in_channels)).ravel()
+    rows = [*of_frames, *range(inputs, inputs + min(of_flow, count))]
     kernel[:, :count] = 0
-    kernel[rows, :count], bias[:count] = of_frames, fitted["bias"]
-    if of_forecast:  # channels that are not predicted have no forecast
-        of_channels = of_flow.reshape(-1, model.in_channels, count)[:, : model.out_channels]  # [t', c', t'*c']
-        kernel[inputs : inputs + count, :count] = of_channels.reshape(count, count)
+    kernel[rows, :count], bias[:count] = fitted["kernel"], fitted["bias"]
     return {"kernel": kernel, "bias": bias}
 
 
 def shortcut_params(
-    model: STLightConfig, training: Sequences, validation: Sequences, chosen: ShortcutChoice | None
+    config: RunConfig, training: Sequences, validation: Sequences, chosen: ShortcutChoice | None
 ) -> dict[str, Any]:
     """Returns the parameters of a shortcut before the first step; they are fitted if they were not when it was chosen."""
-    if model.shortcut not in FITTED_SHORTCUTS:
+    if config.model.shortcut not in FITTED_SHORTCUTS:
         return {}
     linear = chosen and chosen.linear
-    return {"shortcut": {"linear": fitted_linear(model, training, validation) if linear is None else linear}}
+    if linear is None:
+        linear = fitted_linear(network_config(config), training, validation, config.train.loss)
+    return {"shortcut": {"linear": linear}}
 
 
 class ShortcutAlone(STLight):
