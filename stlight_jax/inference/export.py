@@ -25,6 +25,7 @@ from stlight_jax.inference.shipped_networks import ONNX_SUFFIX, SUFFIX
 from stlight_jax.inference.trained_model import ExportedProgram, TrainedModel
 from stlight_jax.model.ops import batch_norm
 from stlight_jax.model.stlight_config import MOVING_SHORTCUTS
+from stlight_jax.model.tiling import crop_tile
 from stlight_jax.storage import paths
 from stlight_jax.storage.atomic import write_atomic
 
@@ -131,6 +132,18 @@ def compare_with_live(model: TrainedModel, path: epath.Path) -> str:
     return text_table(("", "MB", "ms (median)", "quartiles", "largest difference"), rows, title)
 
 
+def remark_on_tiles(model: TrainedModel, path: epath.Path) -> str:
+    """Explains where an ONNX file alone differs from a network that predicts in tiles; "" for other networks."""
+    crop = model.description.get("config", {}).get("data", {}).get("crop", 0)
+    tile = crop_tile(model.config, crop)
+    if not tile:
+        return ""
+    return (
+        f"the network was trained on crops (data.crop={crop}) and predicts in tiles of {tile} x {tile}; {path.name} alone "
+        "predicts whole frames, which is worse: run it with a Forecaster, which cuts the tiles"
+    )
+
+
 def export_file(
     network: epath.PathLike,
     out: epath.PathLike,
@@ -175,6 +188,8 @@ def export_file(
         _check_free(file, overwrite)  # again: another process may have exported to the same name
         write_atomic(file, content)
         print(compare_with_live(model, file))
+        if remark := remark_on_tiles(model, file):
+            print_message(remark)
         return
     exported = export_model(model)
     _check_free(file, overwrite)

@@ -234,6 +234,24 @@ def test_tiles_predict_what_whole_frames_predict(folder):
     np.testing.assert_allclose(tiled / 255, whole / 255, rtol=1e-5, atol=1e-5)
 
 
+def test_a_network_that_was_trained_on_crops_predicts_in_tiles_with_a_forecaster_alone(tmp_path, capsys):
+    model = network(shortcut="last")
+    description = {**model.description, "config": {"data": {"crop": 8}}}  # less than the receptive field
+    model, file = dataclasses.replace(model, description=description), tmp_path / "model.onnx"
+    file.write_bytes(onnx_graph.make_onnx(model))
+    frames = with_gaps(np.random.default_rng(0).uniform(200, 300, (2, 3, 20, 22, 1)))
+    live, whole = (Forecaster(model, tile=tile)(frames, dtype="float32", survey=False) for tile in (None, 0))
+    assert "cut into" in capsys.readouterr().err
+    found = Forecaster.load(file)(frames, dtype="float32", survey=False)
+    np.testing.assert_allclose(found / 100, live / 100, rtol=0, atol=1e-5)
+    alone = by_runtime(file.read_bytes(), frames=frames)
+    np.testing.assert_allclose(alone / 100, whole / 100, rtol=0, atol=1e-5)
+    assert np.nanmax(np.abs(whole - live)) > 0.1  # so the file alone differs from the run
+    remark = "the network was trained on crops (data.crop=8) and predicts in tiles of 8 x 8; model.onnx alone predicts"
+    assert export.remark_on_tiles(model, file).startswith(remark)
+    assert not export.remark_on_tiles(network(), file)
+
+
 def test_the_motion_is_refused(grey):
     model = dataclasses.replace(grey, config=dataclasses.replace(grey.config, shortcut="flow"))
     with pytest.raises(InputError, match="the grey network has model.shortcut=flow, which --format=onnx does not export"):
