@@ -1,5 +1,9 @@
 """The kernels for mixer blocks in training against definitions in float64 that JAX differentiates."""
 
+import os
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +14,7 @@ from stlight_jax.model import stlight
 from stlight_jax.model.ops import cpu_training
 from stlight_jax.model.stlight import STLight, init_variables
 from stlight_jax.model.stlight_config import STLightConfig
+from tests.conftest import ROOT
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -139,6 +144,34 @@ def test_the_same_call_has_the_same_bits():
     x, cotangent = (np.random.default_rng(seed).normal(size=(5, 33, 32, 48)).astype(np.float32) for seed in (1, 2))
     first, second = (results(cpu_training.mixers, x, params, 3, cotangent) for _ in range(2))
     jax.tree.map(np.testing.assert_array_equal, first, second)
+
+
+IN_THREADS = """
+import hashlib, jax, numpy as np
+from stlight_jax import Forecaster
+from stlight_jax.model.ops import cpu_kernels, cpu_training
+from tests.model.ops.test_cpu_training import random_params, results
+assert cpu_kernels.available() and cpu_training.available()
+params = random_params(48, 3, 7, 2)
+x, cotangent = (np.random.default_rng(seed).normal(size=(5, 33, 32, 48)).astype(np.float32) for seed in (1, 2))
+of_training = results(cpu_training.mixers, x, params, 3, cotangent)
+forecasts = Forecaster.load("tiny")(np.random.default_rng(3).integers(0, 256, (2, 10, 32, 32, 1), np.uint8), dtype="float32")
+for arrays in (of_training, forecasts):
+    print(hashlib.sha256(b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(arrays))).hexdigest())
+"""
+
+
+@pytest.mark.long
+def test_one_thread_and_several_give_the_same_bits_of_training_and_forecasts():
+    if not cpu_training.available():
+        pytest.skip("the default platform is not the CPU")
+    shown = []
+    for threads in ("1", "2", "5"):
+        # XLA reads the size of its pool from NPROC.
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "NPROC": threads}
+        shown.append(subprocess.check_output([sys.executable, "-c", IN_THREADS], env=environment, text=True, cwd=ROOT))
+    assert shown[0] == shown[1] == shown[2]
+    assert len(shown[0].split()) == 2
 
 
 @pytest.mark.parametrize("dtype", [np.float32, jnp.bfloat16])
