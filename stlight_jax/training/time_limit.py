@@ -5,6 +5,7 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
+import numpy as np
 
 from stlight_jax.console.messages import print_message
 from stlight_jax.data.sequences import EvenlySpaced
@@ -156,7 +157,7 @@ def _seconds_per_step(setup: "TrainingSetup", state: TrainState, left: float) ->
 
 def _timed_steps(setup: "TrainingSetup", state: TrainState, steps: int) -> tuple[TrainState, float]:
     """Returns the state after some steps and one before them, which compiles and is not timed, and the seconds they took."""
-    rates = Hyperparameters(0.0, 0.9)
+    rates = Hyperparameters(np.float32(0), np.float32(0.9))  # of the types of the run, which need not compile again then
     begun = 0.0
     for number, batch in enumerate(setup.batches(0, steps + 1)):
         state, metrics = setup.train_step(state, batch, rates)

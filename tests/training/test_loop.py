@@ -177,7 +177,7 @@ def test_pauses_have_lines_of_their_own(small_run, tmp_path, monkeypatch):
     summary = re.fullmatch(
         r"trained 6 steps: (\S+) ms per step, \S+ % of it waiting for data; "
         r"pauses: checkpoint (\S+) s, validation (\S+) s",
-        said[-1],
+        next(line for line in said if line.startswith("trained")),
     )
     assert float(summary[1]) == pytest.approx(1000 * steps / 5, rel=0.01)
     assert float(summary[2]) > sum(line["seconds"] for line in saves) + 0.1  # the last save's end is waited for
