@@ -11,7 +11,8 @@ import pytest
 from stlight_jax import InputError, STLight, STLightConfig
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.evaluation.eval_steps import make_eval_step
-from stlight_jax.model.ops import batch_norm, cpu_kernels
+from stlight_jax.model import stlight
+from stlight_jax.model.ops import batch_norm, cpu_kernels, cpu_training
 from stlight_jax.parallel.launchers import AXIS, LAUNCHERS, make_launcher
 from stlight_jax.training.schedule import Hyperparameters
 from stlight_jax.training.state import create_state, make_optimizer
@@ -113,6 +114,41 @@ def test_devices_with_the_kernel_of_all_blocks_predict_what_the_layers_predict(n
     assert "stlight_mixers_float32" in step.lower(*given).compile().as_text()
     by_layers = np.asarray(model.apply(variables, inputs))
     np.testing.assert_allclose(launcher.join(step(*given)), by_layers, rtol=0, atol=1e-5 * np.ptp(by_layers))
+
+
+@pytest.mark.parametrize(
+    ("name", "axis", "devices", "uses_kernels"),
+    [
+        ("pmap", AXIS, 2, False),
+        pytest.param("pmap", None, 2, True, marks=pytest.mark.long),
+    ],
+)
+def test_kernels_of_training_serve_batch_norms_of_one_device_only(name, axis, devices, uses_kernels, monkeypatch):
+    """Without an axis, each device normalises by its own sequences; a fifth of the values is missing."""
+    if reason := cpu_training.why_unavailable():
+        pytest.skip(reason)
+    model = STLight(dataclasses.replace(CONFIG, hidden_dim=32), axis)
+    scaling = Scaling("float32", (0.0,), (255.0,), missing=True, filling=(0.5,))
+    batch = frames(0).astype(np.float32)
+    batch[np.random.default_rng(1).random(batch.shape) < 0.2] = np.nan
+
+    def trained_once(launcher):
+        state = launcher.replicate(create_state(model, OPTIMIZER(), 0, (16, 16, 1), averaged=False))
+        step = launcher.compile_train_step(make_train_step(model, OPTIMIZER, AXIS, scaling))
+        text = step.lower(state, launcher.split(batch), RATES).compile().as_text()
+        state, metrics = step(state, launcher.split(batch), RATES)
+        return text, float(metrics["loss"]), *jax.device_get((state.params, state.batch_stats))
+
+    text, loss, *trees = trained_once(make_launcher(name, jax.devices()[:devices]))
+    assert ("stlight_training_forward" in text) == ("stlight_training_backward" in text) == uses_kernels
+    monkeypatch.setattr(stlight, "_is_fused", lambda config, x: False)
+    # Statistics of all devices are those of one device that has the whole batch.
+    text, expected_loss, *expected_trees = trained_once(make_launcher("pmap", jax.devices()[: 1 if axis else devices]))
+    assert "stlight_training" not in text
+    assert loss == pytest.approx(expected_loss, rel=1e-5)
+    for pair in zip(trees, expected_trees, strict=True):
+        ours, expected = (np.concatenate([leaf.ravel() for leaf in jax.tree.leaves(tree)]) for tree in pair)
+        assert np.linalg.norm(ours - expected) <= 1e-4 * np.linalg.norm(expected)
 
 
 def test_an_unknown_launcher_is_refused():
