@@ -23,7 +23,7 @@ from stlight_jax.model.stlight_config import STLightConfig
 
 _BATCH_SIZE = 8
 _PIXELS, _FEWEST, _MOST = 4_000_000, 100, 2_000  # pixels of the windows to read, and windows
-_PRODUCTS, _MOST_ROWS = 2**31, 400_000  # of the sums of one iteration, over all outputs; and pixels of windows
+_PRODUCTS, _MOST_ROWS = 2**30, 100_000  # of the sums of one iteration, over all outputs; and pixels of windows
 _ITERATIONS = 6
 _LEAST_ERROR = 0.02  # of the root mean square; smaller errors have no larger weight
 _STRENGTH = 1e-3  # of the regularisation, relative to the mean diagonal of the inputs' covariance matrix
