@@ -145,7 +145,7 @@ def test_inspect_explains_that_the_paper_leaves_depthwise_out():
             ("-m", "stlight_jax", "inspect", "--config=tests/config/configs_of_version_0_1.json"),
             "configs_of_version_0_1.json holds no config; expected the config.json of a run",
         ),
-        (("-m", "stlight_jax", "inspect", "--config=configs/moving_mnist.py:Q"), "no size 'Q'; choose one of tiny, XS"),
+        (("-m", "stlight_jax", "inspect", "--config=configs/moving_mnist.py:Q"), "no size 'Q'; choose one of tiny, plus, XS"),
         (
             ("-m", "stlight_jax", "inspect", "--config=configs/nothing.py"),
             "--config=configs/nothing.py is neither a shipped config nor a file; choose one of frames, kitti_caltech, kth, ",

@@ -16,7 +16,8 @@ import jax.numpy as jnp
 from stlight_jax.model.ops.batch_norm import BatchNorm
 from stlight_jax.model.ops.depthwise import Implementation, as_conv_general_dilated
 from stlight_jax.model.ops.layers import Conv, Dense, gelu, pointwise_product
-from stlight_jax.model.stlight import STLight, fold_time, pixel_shuffle, unfold_time
+from stlight_jax.model.stlight import STLight, pixel_shuffle
+from stlight_jax.model.time_folding import fold_time, unfold_time
 
 _LAYER_SCALE = 1e-2  # first value
 _NORMAL = nn.initializers.truncated_normal(0.02)  # OpenSTL's, of SimVP

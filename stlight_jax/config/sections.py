@@ -56,7 +56,7 @@ class ModelSection(Section, name="model"):
     shortcut: Annotated[Literal["none", "last", "linear", "flow", "flow_linear", "auto"], Key(
         "Path beside the network, from the input frames to the output: the last frame, a linear map of the input frames, the "
         "last frame carried along its motion (flow), or a linear map of the input frames and of the flow's forecast; auto "
-        "takes the one with the lowest validation MSE.",
+        "chooses by the validation MSE of their forecasts.",
         since="0.2", absent="none")] = "none"
     input: Annotated[Literal["frames", "changes", "auto"], Key(
         "What the network sees beside a shortcut: frames, or changes from each frame to the last one; auto takes changes if "
@@ -175,7 +175,7 @@ class TrainSection(Section, name="train"):
         least=0, below=1, special=-1, since="0.2", absent=0.0)] = 0.0
     shrinkage: Annotated[bool, Key(
         "Whether a checkpoint keeps all, a half or a quarter of what the network adds to the shortcut, whichever has the "
-        "lowest validation MSE; without a shortcut always all.", since="0.2", absent=False)] = False
+        "lowest validation MSE; without a shortcut always all.", resumable=True, since="0.2", absent=False)] = False
     keep_checkpoints: Annotated[int, Key(
         "Newest checkpoints to keep beside the best; two, in case one is damaged.", least=2, resumable=True)] = 3
     log_every: Annotated[int, Key(

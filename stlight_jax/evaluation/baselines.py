@@ -19,8 +19,8 @@ from stlight_jax.evaluation.ridge import LinearFit, fit_linear_and_pixels, known
 from stlight_jax.model.context import first_pass
 from stlight_jax.model.ops import optical_flow
 from stlight_jax.model.shortcut import fill_from_neighbours
-from stlight_jax.model.stlight import fold_time, unfold_time
 from stlight_jax.model.stlight_config import STLightConfig
+from stlight_jax.model.time_folding import fold_time, unfold_time
 
 _VALUES_AT_A_TIME, _SEQUENCES_AT_A_TIME = 2**21, 4
 _LEAST_VALUES, _MOST_VALUES = 10_000_000, 160_000_000  # of the training sequences that are read

@@ -12,7 +12,8 @@ from jax import lax
 from jax.typing import DTypeLike
 
 from stlight_jax.model.ops import optical_flow
-from stlight_jax.model.stlight_config import FITTED_SHORTCUTS, MOVING_SHORTCUTS, STLightConfig
+from stlight_jax.model.stlight_config import MOVING_SHORTCUTS, STLightConfig
+from stlight_jax.model.time_folding import fold_time, unfold_time
 
 
 class Shortcut(nn.Module):
@@ -45,14 +46,14 @@ class Shortcut(nn.Module):
         config = self.config
         dtype = jnp.promote_types(jnp.promote_types(config.dtype, frames.dtype), jnp.float32)
         frames = frames.astype(dtype)
-        last = frames[:, -1:, ..., : config.out_channels]  # [b, 1, h, w, c']
-        forecast = jnp.broadcast_to(last, (last.shape[0], config.out_frames, *last.shape[2:]))  # [b, t', h, w, c']
-        inputs = [_fold_time(frames)]  # [b, h, w, t*c]
-        if config.shortcut in MOVING_SHORTCUTS:
-            forecast = self._carried(frames, valid)
-            inputs.append(_fold_time(forecast))  # [b, h, w, t'*c']
-        if config.shortcut not in FITTED_SHORTCUTS:
-            return forecast
+        if config.shortcut == "last":
+            last = frames[:, -1:, ..., : config.out_channels]  # [b, 1, h, w, c']
+            return jnp.broadcast_to(last, (last.shape[0], config.out_frames, *last.shape[2:]))  # [b, t', h, w, c']
+        if config.shortcut == "flow":
+            return self._carried(frames, valid)  # [b, t', h, w, c']
+        x = fold_time(frames)  # [b, h, w, t*c]
+        if config.shortcut == "flow_linear":
+            x = jnp.concatenate([x, fold_time(self._carried(frames, valid))], axis=-1)  # [b, h, w, t*c + t'*c']
         x = nn.Dense(
             config.out_frames * config.out_channels,
             dtype=dtype,
@@ -60,9 +61,8 @@ class Shortcut(nn.Module):
             precision=lax.Precision.HIGHEST,
             kernel_init=lambda _, shape, dtype: unfitted_kernel(config, shape, dtype),
             name="linear",
-        )(jnp.concatenate(inputs, axis=-1) if len(inputs) > 1 else inputs[0])  # [b, h, w, t'*c']
-        x = x.reshape(*x.shape[:3], config.out_frames, config.out_channels)  # [b, h, w, t', c']
-        return x.transpose(0, 3, 1, 2, 4)  # [b, t', h, w, c']
+        )(x)  # [b, h, w, t'*c']
+        return unfold_time(x, config.out_frames)  # [b, t', h, w, c']
 
     def _carried(self, frames: jax.Array, valid: jax.Array | None) -> jax.Array:
         """Carries the last frame along the motion between the input frames; returns `[b, t', h, w, c']`."""
@@ -73,12 +73,6 @@ class Shortcut(nn.Module):
         motion = optical_flow.motion(recent, seen)
         forecast, _ = optical_flow.extrapolate(recent[:, -1], motion, config.out_frames, known)  # [b, t', h, w, c']
         return lax.stop_gradient(forecast).astype(frames.dtype)
-
-
-def _fold_time(frames: jax.Array) -> jax.Array:
-    """Folds time into channels: `[b, t, h, w, c]` to `[b, h, w, t*c]`."""
-    batch, time, height, width, channels = frames.shape
-    return frames.transpose(0, 2, 3, 1, 4).reshape(batch, height, width, time * channels)
 
 
 def unfitted_kernel(config: STLightConfig, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32) -> jax.Array:

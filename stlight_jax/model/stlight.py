@@ -20,6 +20,7 @@ from stlight_jax.model.ops.depthwise import as_conv_general_dilated
 from stlight_jax.model.ops.layers import Conv, Dense, gelu, pointwise_product
 from stlight_jax.model.shortcut import Shortcut, fill_from_neighbours
 from stlight_jax.model.stlight_config import STLightConfig
+from stlight_jax.model.time_folding import fold_time, unfold_time
 
 _PRECISIONS = {"float32": lax.Precision.HIGHEST, "tensorfloat32": lax.Precision.HIGH, "bfloat16": lax.Precision.DEFAULT}
 _DTYPES: dict[str, DTypeLike] = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "float64": jnp.float64}
@@ -253,18 +254,6 @@ class PatchReassembly(nn.Module):
             name="conv",
             **_arithmetic(config),
         )(x)  # [b, h, w, t'*c']
-
-
-def fold_time(frames: jax.Array) -> jax.Array:
-    """Folds time into channels: `[b, t, h, w, c]` to `[b, h, w, t*c]`, channel index t*C + c."""
-    batch, time, height, width, channels = frames.shape
-    return frames.transpose(0, 2, 3, 1, 4).reshape(batch, height, width, time * channels)
-
-
-def unfold_time(x: jax.Array, time: int) -> jax.Array:
-    """Inverts `fold_time`: `[b, h, w, t*c]` to `[b, t, h, w, c]`."""
-    batch, height, width, folded = x.shape
-    return x.reshape(batch, height, width, time, folded // time).transpose(0, 3, 1, 2, 4)
 
 
 def pad_to_patches(x: jax.Array, patch_size: int) -> jax.Array:

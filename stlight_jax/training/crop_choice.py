@@ -1,6 +1,8 @@
 """The side of training crops where a config leaves it to the data."""
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 from stlight_jax.config.run_config import RunConfig
 from stlight_jax.console.messages import print_message
@@ -10,7 +12,7 @@ from stlight_jax.metrics.pixel_errors import MSE
 from stlight_jax.model.stlight_config import MOVING_SHORTCUTS
 from stlight_jax.model.tiling import crop_tile
 from stlight_jax.parallel.launchers import Launcher
-from stlight_jax.training.shortcut_choice import ShortcutChoice, sampled, shortcut_errors, shortcut_params
+from stlight_jax.training.shortcut_choice import sampled, shortcut_errors
 from stlight_jax.training.time_for_choices import TimeForChoices
 
 OPEN = -1  # the value of data.crop that leaves the choice to the start of a run
@@ -25,7 +27,8 @@ def choose_crop(
     validation: Sequences,
     launcher: Launcher,
     time_for_choices: TimeForChoices,
-    chosen: ShortcutChoice | None = None,
+    params: Callable[[], dict[str, Any]] = dict,
+    whole: float | None = None,
 ) -> RunConfig:
     """Replaces an open `data.crop`: crops where large frames are few and something moves in them, else whole frames.
 
@@ -39,7 +42,8 @@ def choose_crop(
       validation: Validation sequences.
       launcher: Runs the flow's forecasts on all devices.
       time_for_choices: When it is over, the flow is not tried in tiles, and the network trains on whole frames.
-      chosen: The shortcut, if it was chosen for the data.
+      params: Returns the parameters of the shortcut before the first step.
+      whole: MSE of the shortcut in whole frames; None if it is not known.
 
     Returns:
       The config with `data.crop`; the same if the key is given, or the data set has none.
@@ -54,15 +58,14 @@ def choose_crop(
         if time_for_choices.is_over():
             print_message("the time of --minutes is too short to try crops; the network trains on whole frames")
             return _with_crop(config, 0)
-        windows, params = sampled(model, validation), shortcut_params(config, training, validation, chosen)
-        whole = chosen and chosen.mse
+        windows = sampled(model, validation)
         if whole is None:
-            whole = shortcut_errors(model, params, windows, launcher)[MSE.key]
-        tiled = shortcut_errors(model, params, windows, launcher, tile)[MSE.key]
+            whole = shortcut_errors(model, params(), windows, launcher)[MSE.key]
+        tiled = shortcut_errors(model, params(), windows, launcher, tile)[MSE.key]
         if not tiled <= _MOST_LOSS * whole:
             print_message(
-                f"motion goes beyond tiles of {tile} x {tile}: in them, the MSE of the flow is {MSE.format(tiled)}, in whole "
-                f"frames {MSE.format(whole)}; the network trains on whole frames"
+                f"motion goes beyond tiles of {tile} x {tile}: in them, the MSE of the shortcut is {MSE.format(tiled)}, in "
+                f"whole frames {MSE.format(whole)}; the network trains on whole frames"
             )
             crop = 0
     return _with_crop(config, crop)

@@ -18,19 +18,21 @@ import numpy as np
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.data.sequences import EvenlySpaced, Sequences
 from stlight_jax.model.shortcut import Shortcut, fill_from_neighbours
-from stlight_jax.model.stlight import fold_time
 from stlight_jax.model.stlight_config import STLightConfig
+from stlight_jax.model.time_folding import fold_time
 
-_BATCH_SIZE = 8
-_PIXELS, _FEWEST, _MOST = 4_000_000, 100, 2_000  # pixels of the windows to read, and windows
-_PRODUCTS, _MOST_ROWS = 2**30, 100_000  # of the sums of one iteration, over all outputs; and pixels of windows
-_ITERATIONS = 6
+_BATCH_SIZE, _MOST_VALUES = 8, 2**24  # windows to compute at a time, if they have no more values
+_PIXELS, _FEWEST, _MOST = 4_000_000, 20, 2_000  # pixels of the windows to read, and windows
+_MOST_PRODUCTS, _MOST_ROWS = 2**31, 100_000  # of the sums of one iteration, and pixels of windows
+_LEAST_ROWS = 20  # for each input
+_ITERATIONS = 12
 _LEAST_ERROR = 0.02  # of the root mean square; smaller errors have no larger weight
 _STRENGTH = 1e-3  # of the regularisation, relative to the mean diagonal of the inputs' covariance matrix
-# Weight of a squared error in a sum that has the gradient of a loss: of the absolute errors, and of their root mean square.
+_LEAST_VARIANCE = 1e-14  # in the network's range, above the rounding errors of a variance
+# Weight of a squared error, half of whose gradient is that of a loss, by the absolute errors and their root mean square.
 _WEIGHTS: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
     "absolute": lambda errors, _: 1 / errors,
-    "both": lambda errors, root: 1 / root + 1 / errors,
+    "both": lambda errors, root: 2 / root + 1 / errors,
 }
 
 
@@ -44,63 +46,80 @@ def fit_flow_linear(
       model: The network.
       seen: Number of input frames, of which the last ones are the network's T.
       out_frames: Number of targets, at most the network's T'.
-      loss: `train.loss`; the loss "huber" is taken for "squared".
+      loss: `train.loss`. The squared error takes the place of "huber", and of every loss if there are very many channels.
 
     Returns:
       The kernel, float64 `[seen*C + t'*c', t'*c']`, and the bias, `[t'*c']`. They copy the flow's forecast if no pixel has all
       its values.
     """
-    inputs, targets = _rows(training, model, seen, out_frames)  # [rows, inputs], [rows, outputs]
-    outputs = targets.shape[1]
-    kernel, bias = np.eye(inputs.shape[1], outputs, outputs - inputs.shape[1]), np.zeros(outputs)
+    outputs = out_frames * model.out_channels
+    size = seen * training.shape[3] + outputs
+    rows = _MOST_PRODUCTS // (size**2 * outputs)
+    if loss not in _WEIGHTS or rows < _LEAST_ROWS * size:
+        loss, rows = "squared", max(_MOST_PRODUCTS // size**2, _LEAST_ROWS * size)  # all outputs have the same sums
+    inputs, targets = _rows(training, model, seen, out_frames, min(rows, max(_MOST_ROWS, _LEAST_ROWS * size)))
+    kernel = np.eye(size, outputs, outputs - size)
     if not len(inputs):
-        return kernel, bias
-    changes = targets - inputs[:, -outputs:]
-    for output in range(outputs):
-        weights, bias[output] = _fit(inputs, changes[:, output], loss)
-        kernel[:, output] += weights
-    return kernel, bias
+        return kernel, np.zeros(outputs)
+    weights, bias = reweighted_fit(inputs, targets - inputs[:, -outputs:], loss)
+    return kernel + weights, bias
 
 
-def _fit(inputs: np.ndarray, change: np.ndarray, loss: str) -> tuple[np.ndarray, float]:
-    """Fits one output; returns the weights of the inputs, and the bias."""
-    of_rows = np.ones(len(change))
-    for _ in range(_ITERATIONS if loss in _WEIGHTS else 1):
-        share = of_rows / of_rows.sum()
-        mean, mean_change = share @ inputs, share @ change
-        centred = inputs - mean
-        weighted = centred * share[:, None]
-        covariance = weighted.T @ centred
-        diagonal = np.trace(covariance) / len(covariance) or 1.0  # of constant inputs
-        weights = np.linalg.solve(
-            covariance + _STRENGTH * diagonal * np.eye(len(covariance)), weighted.T @ (change - mean_change)
-        )
-        bias = float(mean_change - mean @ weights)
-        errors = np.abs(change - inputs @ weights - bias)
+def reweighted_fit(inputs: np.ndarray, changes: np.ndarray, loss: str) -> tuple[np.ndarray, np.ndarray]:
+    """Fits changes by a linear map of inputs.
+
+    Args:
+      inputs: `[rows, inputs]`.
+      changes: `[rows, outputs]`.
+      loss: As for `fit_flow_linear`.
+
+    Returns:
+      Weights, `[inputs, outputs]`, and bias, `[outputs]`.
+    """
+    weights, bias = _least_squares(inputs, changes, np.ones(len(inputs)))
+    for _ in range(_ITERATIONS if loss in _WEIGHTS else 0):
+        errors = np.abs(changes - inputs @ weights - bias)
         root = math.sqrt(np.square(errors).mean()) or 1.0
-        of_rows = _WEIGHTS[loss](np.maximum(errors, _LEAST_ERROR * root), root) if loss in _WEIGHTS else of_rows
+        row_weights = _WEIGHTS[loss](np.maximum(errors, _LEAST_ERROR * root), root)  # [rows, outputs]
+        fits = [_least_squares(inputs, *columns) for columns in zip(changes.T, row_weights.T, strict=True)]
+        weights, bias = (np.stack(parts, axis=-1) for parts in zip(*fits, strict=True))
     return weights, bias
 
 
-def _rows(training: Sequences, model: STLightConfig, seen: int, out_frames: int) -> tuple[np.ndarray, np.ndarray]:
-    """Reads pixels of windows: input values with the flow's forecast, `[rows, inputs]`, and targets, `[rows, outputs]`."""
+def _least_squares(inputs: np.ndarray, changes: np.ndarray, row_weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns weights, `[inputs, ...]`, and bias, `[...]`, of changes `[rows, ...]`."""
+    normalised = row_weights / row_weights.sum()
+    mean, mean_change = normalised @ inputs, normalised @ changes
+    centred = inputs - mean
+    weighted = (centred * normalised[:, None]).T
+    covariance = weighted @ centred
+    diagonal = np.trace(covariance) / len(covariance)
+    ridge = _STRENGTH * (diagonal if diagonal > _LEAST_VARIANCE else 1.0) * np.eye(len(covariance))
+    weights = np.linalg.solve(covariance + ridge, weighted @ (changes - mean_change))
+    return weights, mean_change - mean @ weights
+
+
+def _rows(training: Sequences, model: STLightConfig, seen: int, out_frames: int, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """Reads pixels of windows, `most` of them or somewhat fewer.
+
+    Returns:
+      Input values with the flow's forecast, float64 `[rows, inputs]`, and targets, `[rows, outputs]`.
+    """
     _, height, width, channels = training.shape
     windows = EvenlySpaced(training, min(max(_PIXELS // (height * width), _FEWEST), _MOST))
-    outputs = out_frames * model.out_channels
-    size = seen * channels + outputs
-    rows = min(_PRODUCTS // (size**2 * outputs), _MOST_ROWS)
-    share, random = min(rows / (len(windows) * height * width), 1), np.random.default_rng(0)
+    size, outputs = seen * channels + out_frames * model.out_channels, out_frames * model.out_channels
+    batch_size = max(1, min(_BATCH_SIZE, _MOST_VALUES // (height * width * (size + outputs))))
+    fraction, random = most / (len(windows) * height * width), np.random.default_rng(0)
     with_flow = jax.jit(_with_flow(training.scaling, model, seen, out_frames))
-    inputs, targets = [], []
-    for first in range(0, len(windows), _BATCH_SIZE):
-        indices = np.arange(first, first + _BATCH_SIZE)
+    drawn = []
+    for first in range(0, len(windows), batch_size):
+        indices = np.arange(first, first + batch_size)
         stored = windows.frames(np.minimum(indices, len(windows) - 1))  # one size is compiled
-        values = np.asarray(with_flow(stored), np.float64)[indices < len(windows)]  # [b, h, w, inputs + outputs]
-        values = values.reshape(-1, size + outputs)
-        values = values[np.isfinite(values).all(1) & (random.random(len(values)) < share)]
-        inputs.append(values[:, :size])
-        targets.append(values[:, size:])
-    return np.concatenate(inputs), np.concatenate(targets)
+        values = np.asarray(with_flow(stored))[indices < len(windows)].reshape(-1, size + outputs)
+        values = values[random.random(len(values)) < fraction].astype(np.float64)
+        drawn.append(values[np.isfinite(values).all(1)])
+    inputs, targets = np.split(np.concatenate(drawn), [size], axis=1)
+    return inputs, targets
 
 
 def _with_flow(scaling: Scaling, model: STLightConfig, seen: int, out_frames: int) -> Callable[[jax.Array], jax.Array]:

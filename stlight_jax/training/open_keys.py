@@ -33,7 +33,7 @@ _CHOICES = (
     ("data", "clip", AUTO, ""),
     ("data", "crop", OPEN, "{windows:,} windows of {height} x {width}, model.shortcut={shortcut}, model.input={input}"),
     ("train", "batch_size", 0, "{pixels:,} pixels in a frame, {windows:,} windows"),
-    ("train", "least_gain", -1, "{separate:,} training windows without overlap{others}"),
+    ("train", "least_gain", -1, "{apart}{others}"),
 )
 
 
@@ -76,12 +76,14 @@ def with_report(left_open: RunConfig, chosen: RunConfig, **facts: Any) -> RunCon
     Returns:
       The config now.
     """
-    events = facts.get("events", math.inf)
+    events, separate = (facts.get(fact, math.inf) for fact in ("events", "separate"))
+    more_out = chosen.model.out_channels > chosen.model.in_channels
     before, after, model = left_open.to_dict(), chosen.to_dict(), chosen.model
     facts |= after["model"] | {
         "values": model.out_frames * model.out_channels * model.patch_size**2,
         "others": f" in {events} sequences, and others for the test" if math.isfinite(events) else "",
-        "found": "more channels out than in" if model.shortcut == "none" else "the lowest MSE of forecasts without a network",
+        "found": "more channels out than in" if more_out else "by the MSE of forecasts without a network",
+        "apart": f"{separate:,} training windows without overlap" if math.isfinite(separate) else "the data do not decide",
     }
     changes: dict[str, list[str]] = {}
     for section, key, _, reason in _CHOICES:

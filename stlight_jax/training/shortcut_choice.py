@@ -30,8 +30,8 @@ from stlight_jax.training.time_for_choices import TimeForChoices
 
 # Of equal errors, the earlier one is chosen.
 KINDS: tuple[Literal["last", "linear", "flow", "flow_linear"], ...] = ("last", "linear", "flow", "flow_linear")
-# What does not move needs no flow, which takes time, cannot be exported, and gives the network other inputs.
-_CLEARLY = 0.98
+# Largest MSE of "flow_linear", relative to that of a simpler shortcut, which an export can have.
+_FLOW_LINEAR_RATIO = 0.98
 _MOST_WINDOWS = 200  # of the validation data
 _BATCH_SIZE = 8
 
@@ -65,8 +65,8 @@ def choose_shortcut(
 ) -> ShortcutChoice:
     """Replaces "auto" in `model.shortcut`, `model.input` and `data.periods` by the best choice on the validation windows.
 
-    The best choice has the lowest MSE of the shortcut's forecasts without a network; periods are judged by the linear shortcut.
-    Prints the errors of all choices.
+    The best choice has the lowest MSE of the shortcut's forecasts without a network, where maps that are fitted must be better
+    by `least_gain`, and "flow_linear" by 2 %. Periods are judged by the linear shortcut. Prints the errors of all choices.
 
     Args:
       config: The config, with the number of channels of the data.
@@ -97,7 +97,7 @@ def choose_shortcut(
             params = {"shortcut": {"linear": fits[kind, periods]}}
         sample = sampled(model, sequences[1])
         errors[kind, periods], windows = shortcut_errors(model, params, sample, launcher), len(sample)
-    kind, periods = min(errors, key=lambda choice: errors[choice][MSE.key] / _asked(choice[0], least_gain))
+    kind, periods = min(errors, key=lambda choice: errors[choice][MSE.key] / _largest_ratio(choice[0], least_gain))
     rows = [(*choice, *(metric.format(of_choice[metric.key]) for metric in (MSE, MAE))) for choice, of_choice in errors.items()]
     title = f"forecasts without a network, {windows:,} validation windows"
     print_message(text_table(("model.shortcut", "data.periods", MSE.label, MAE.label), rows, title))
@@ -113,9 +113,9 @@ def choose_shortcut(
     return ShortcutChoice(chosen, fits.get((shortcut, periods)), mse)
 
 
-def _asked(kind: str, least_gain: float) -> float:
-    """Returns the factor by which the MSE of a kind of shortcut must be below that of the others."""
-    return (1 - least_gain if kind in FITTED_SHORTCUTS else 1.0) * (_CLEARLY if kind == "flow_linear" else 1.0)
+def _largest_ratio(kind: str, least_gain: float) -> float:
+    """Returns the largest MSE of a kind of shortcut, relative to that of simpler ones, with which it is chosen."""
+    return (1 - least_gain if kind in FITTED_SHORTCUTS else 1.0) * (_FLOW_LINEAR_RATIO if kind == "flow_linear" else 1.0)
 
 
 def _in_time(choices: Sequence[tuple[Any, str]], time_for_choices: TimeForChoices) -> Iterator[tuple[Any, str]]:
@@ -133,7 +133,7 @@ def _is_open(config: RunConfig) -> bool:
 
 
 def _periods_to_try(config: RunConfig, kind: str, training: Sequences) -> Sequence[str]:
-    """Returns values of data.periods; those of the config if they are given. Only the linear shortcut uses them.
+    """Returns values of data.periods; those of the config if they are given. Shortcuts without a linear map ignore them.
 
     A period is tried if the frames cover it twice, and the longest one together with its next two multiples, which average over
     several weeks or years, if the frames cover it six times.
@@ -208,18 +208,6 @@ def fitted_linear(
     kernel[:, :count] = 0
     kernel[rows, :count], bias[:count] = fitted["kernel"], fitted["bias"]
     return {"kernel": kernel, "bias": bias}
-
-
-def shortcut_params(
-    config: RunConfig, training: Sequences, validation: Sequences, chosen: ShortcutChoice | None
-) -> dict[str, Any]:
-    """Returns the parameters of a shortcut before the first step; they are fitted if they were not when it was chosen."""
-    if config.model.shortcut not in FITTED_SHORTCUTS:
-        return {}
-    linear = chosen and chosen.linear
-    if linear is None:
-        linear = fitted_linear(network_config(config), training, validation, config.train.loss)
-    return {"shortcut": {"linear": linear}}
 
 
 class ShortcutAlone(STLight):

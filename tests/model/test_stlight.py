@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from stlight_jax import Predictor, STLight
-from stlight_jax.model.stlight import fold_time, pixel_shuffle, unfold_time
+from stlight_jax.model.stlight import pixel_shuffle
+from stlight_jax.model.time_folding import fold_time, unfold_time
 from tests.model import reference
 
 

@@ -73,23 +73,67 @@ def test_a_channel_that_knows_nothing_has_no_weight():
     np.testing.assert_allclose(kernel[[1, 3, 5]], 0, atol=0.01)
 
 
-def test_absolute_errors_are_fitted_as_by_a_linear_program():
-    """Outliers on one side draw the squared error's fit away, not that of the absolute error."""
+def outliers():
+    """Inputs, changes of two outputs with outliers on one side, and the inputs with a 1 for the bias."""
     random = np.random.default_rng(0)
     inputs = random.normal(size=(400, 2))
-    change = inputs @ [0.5, -2.0] + 0.1 + 0.01 * random.normal(size=400) + 5 * (random.random(400) < 0.2)
-    columns = np.concatenate([inputs, np.ones((400, 1))], 1)
-    # Least absolute deviations: minimise the sum of p + n with columns @ x + p - n = change.
-    program = scipy.optimize.linprog(
-        [0, 0, 0] + [1] * 800,
-        A_eq=np.concatenate([columns, np.eye(400), -np.eye(400)], 1),
-        b_eq=change,
-        bounds=[(None, None)] * 3 + [(0, None)] * 800,
-    )
-    for loss, tolerance in (("absolute", 0.02), ("squared", 1.5)):
-        weights, bias = flow_fit._fit(inputs, change, loss)
-        np.testing.assert_allclose([*weights, bias], program.x[:3], atol=tolerance)
-    assert bias > 0.8  # that of the squared error; a fifth of the outliers is 1
+    changes = inputs @ [[0.5, 1.0], [-2.0, 0.3]] + [0.1, 0.2] + [0.05, 0.2] * random.normal(size=(400, 2))
+    changes += 2 * (random.random((400, 2)) < 0.2)
+    return inputs, changes, np.concatenate([inputs, np.ones((400, 1))], 1)
+
+
+def test_squared_errors_are_fitted_by_least_squares():
+    inputs, changes, columns = outliers()
+    fitted = np.concatenate([*map(np.atleast_2d, flow_fit.reweighted_fit(inputs, changes, "squared"))])
+    np.testing.assert_allclose(fitted, np.linalg.lstsq(columns, changes)[0], atol=0.005)  # the ridge is a thousandth
+
+
+def test_absolute_errors_are_fitted_as_by_a_linear_program():
+    inputs, changes, columns = outliers()
+    fits = {loss: flow_fit.reweighted_fit(inputs, changes, loss) for loss in ("absolute", "squared")}
+    errors = {loss: np.abs(changes - inputs @ weights - bias).sum(0) for loss, (weights, bias) in fits.items()}
+    for output in range(2):  # least absolute deviations: the least sum of p + n with columns @ x + p - n = change
+        program = scipy.optimize.linprog(
+            [0, 0, 0] + [1] * 800,
+            A_eq=np.concatenate([columns, np.eye(400), -np.eye(400)], 1),
+            b_eq=changes[:, output],
+            bounds=[(None, None)] * 3 + [(0, None)] * 800,
+        )
+        assert errors["absolute"][output] < 1.005 * program.fun
+        assert errors["squared"][output] > 1.05 * program.fun
+
+
+def test_both_errors_are_fitted_with_one_root_for_all_outputs_as_in_training():
+    inputs, changes, columns = outliers()
+
+    def loss(weights):
+        errors = columns @ weights.reshape(3, 2) - changes
+        return np.sqrt(np.square(errors).mean()) + np.abs(errors).mean()
+
+    least = scipy.optimize.minimize(loss, np.zeros(6), method="Powell", options={"xtol": 1e-8, "ftol": 1e-12})
+    found = np.concatenate([*map(np.atleast_2d, flow_fit.reweighted_fit(inputs, changes, "both"))])
+    squared = np.concatenate([*map(np.atleast_2d, flow_fit.reweighted_fit(inputs, changes, "squared"))])
+    assert loss(found) - least.fun < 0.1 * (loss(squared) - least.fun)
+
+
+@pytest.mark.parametrize("loss", ["squared", "both"])
+def test_inputs_that_do_not_vary_have_no_weight(loss):
+    constant = np.full((50, 3), 0.3)
+    weights, bias = flow_fit.reweighted_fit(constant, np.full((50, 1), 0.2), loss)
+    np.testing.assert_allclose(weights, 0, atol=1e-12)
+    np.testing.assert_allclose(bias, 0.2)
+
+
+def test_many_channels_have_enough_pixels_for_their_weights(monkeypatch):
+    monkeypatch.setattr(flow_fit, "_MOST_PRODUCTS", 1)
+    monkeypatch.setattr(flow_fit, "_MOST_ROWS", 1)
+    rows = []
+    fit = flow_fit.reweighted_fit
+    monkeypatch.setattr(flow_fit, "reweighted_fit", lambda *given: rows.append((*given[0].shape, given[2])) or fit(*given))
+    flow_fit.fit_flow_linear(FadingSpots(24), CONFIG, 3, 2, "both")
+    ((count, size, loss),) = rows
+    assert (size, loss) == (8, "squared")
+    assert 0.6 * 20 * size < count < 1.4 * 20 * size
 
 
 def test_lead_times_that_no_training_window_has_are_those_of_the_flow():

@@ -70,24 +70,37 @@ def test_an_open_least_gain_falls_with_the_number_of_training_sequences(events, 
     assert TrainSection(least_gain=-1.0).for_data(64, 20, separate=events * 3, events=events).least_gain == gain
 
 
+def gain_for(tmp_path, name, **keys):
+    config = load_config("tiny", "frames")
+    config.data.update(root=str(tmp_path / name), prepared=str(tmp_path / "kept"), periods="", **keys)
+    config.data.update(validation_fraction=0.15, test_fraction=0.15)
+    config.model.update(shortcut="none", in_frames=2, out_frames=2)
+    return TrainingSetup(config).config.train.least_gain
+
+
 @pytest.mark.parametrize(("split", "gain"), [("sequence", 0.04), ("time", 0.0)])
 def test_a_gain_is_asked_for_where_the_test_frames_are_of_other_sequences(tmp_path, split, gain):
     np.save(tmp_path / "clips.npy", np.random.default_rng(0).normal(size=(7, 60, 8, 9)).astype(np.float32))
-    config = load_config("tiny", "frames")
-    config.data.update(root=str(tmp_path / "clips.npy"), prepared=str(tmp_path / "kept"), periods="", split=split)
-    config.data.update(validation_fraction=0.15, test_fraction=0.15, layout="nthw")
-    config.model.update(shortcut="none", in_frames=2, out_frames=2)
-    assert TrainingSetup(config).config.train.least_gain == gain  # five clips for training
+    assert gain_for(tmp_path, "clips.npy", layout="nthw", split=split) == gain  # five clips for training
+
+
+def test_sequences_of_one_group_are_one_event(tmp_path):
+    (tmp_path / "files").mkdir()
+    for storm in "abcde":
+        for part in "xy":
+            frames = np.random.default_rng([ord(storm), ord(part)]).normal(size=(60, 8, 9)).astype(np.float32)
+            np.save(tmp_path / "files" / f"{storm}_{part}.npy", frames)
+    assert gain_for(tmp_path, "files", group="[a-e]_") == 0.067  # three storms for training
 
 
 @pytest.mark.parametrize("stride", [1, 2])
 def test_overlapping_windows_are_counted_as_one(tmp_path, stride):
     chosen = {}
-    for frames in (54, 90):  # 32 and 54 for training, so two and three windows of 16
+    for frames in (80, 120):  # 32 and 48 for training, so two and three windows of 16
         np.save(tmp_path / f"{frames}.npy", np.random.default_rng(0).normal(size=(frames, 8, 9)).astype(np.float32))
         config = load_config("tiny", "frames")
         config.data.update(root=str(tmp_path / f"{frames}.npy"), prepared=str(tmp_path / "kept"), periods="", stride=stride)
-        config.data.update(validation_fraction=0.3, test_fraction=0.1)
+        config.data.update(validation_fraction=0.3, test_fraction=0.3)
         config.model.update(shortcut="none", in_frames=8, out_frames=8)
         chosen[frames] = TrainingSetup(config).config.train.least_gain
-    assert chosen == {54: 0.2, 90: 0.0}
+    assert chosen == {80: 0.2, 120: 0.0}

@@ -1,7 +1,7 @@
 """A user's own frames: videos, pictures and arrays, read once and kept in prepared form."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from etils import epath, epy
@@ -14,7 +14,7 @@ from stlight_jax.data.covariates import Covariates, parse_clock
 from stlight_jax.data.datasets.dataset import Dataset
 from stlight_jax.data.periods import parse_periods
 from stlight_jax.data.sequences import Sequences
-from stlight_jax.data.splits import parse_group
+from stlight_jax.data.splits import MOMENT_KEYS, parse_group
 from stlight_jax.data.stored_frames import PreparedData
 from stlight_jax.data.value_transforms import TransformName
 from stlight_jax.data.window_choice import WindowLengths
@@ -202,10 +202,9 @@ class Frames(Dataset):
     ) -> ClipWindows:
         clips = data.clips(split)
         facts = {"step": clips.frames.metadata.get("step", ""), **data.description(clips)}
-        splits = clips.frames.metadata["splits"]
-        trained, tested = ({clip["name"] for clip in splits[name]["clips"]} for name in ("train", "test"))
-        if not trained & tested:
-            facts["events"] = len(trained)
+        events = _events(section, clips.frames.metadata["splits"])
+        if events:
+            facts["events"] = events
         stride = section.evaluation_stride if seed is None else section.stride
         return ClipWindows(
             clips,
@@ -215,6 +214,15 @@ class Frames(Dataset):
             seed,
             past=data.all_clips,
         )
+
+
+def _events(section: FramesSection, splits: Mapping[str, Any]) -> int:
+    """Counts the training sequences, or their groups; 0 if the test frames continue them."""
+    trained, tested = ({clip["name"] for clip in splits[name]["clips"]} for name in ("train", "test"))
+    if trained & tested or section.split == "time" or any(getattr(section, key) for key in MOMENT_KEYS):
+        return 0
+    groups = map(parse_group(section.group).search, trained) if section.group else []
+    return len({found.group() for found in groups if found} or trained)
 
 
 def _open(section: FramesSection) -> PreparedData:
