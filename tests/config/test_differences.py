@@ -16,7 +16,8 @@ RESUMABLE = {
     "data.digits", "data.memory", "data.prepared", "data.root", "data.static", "evaluation.baselines",
     "evaluation.batch_size", "evaluation.cycle", "evaluation.fss_window", "evaluation.pictures", "evaluation.pysteps",
     "evaluation.thresholds", "model.rematerialise", "parallel.launcher", "profile.first", "profile.steps",
-    "train.checkpoint_every", "train.init_from", "train.keep_checkpoints", "train.log_every", "train.tensorboard",
+    "train.checkpoint_every", "train.init_from", "train.keep_checkpoints", "train.log_every", "train.shrinkage",
+    "train.tensorboard",
 }  # fmt: skip
 RECIPE = {
     "train.epochs", "train.batch_size", "train.accumulate", "train.ema_decay", "train.horizon", "train.init_from",
