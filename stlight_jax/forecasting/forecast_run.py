@@ -67,7 +67,7 @@ class ForecastRun:
                 f"{self.empty:,} of {self.total:,} forecasts hold no values, as all values that they are predicted from are "
                 f"missing; the first is {self.first_empty}"
             )
-        elif not self.empty:
+        elif self._empty_frames and not self.empty:  # a forecast is made
             remarks += self._empty_channels()
         for survey in self._surveys.values():
             remarks += survey.remarks("--fill_value")
