@@ -11,7 +11,8 @@ from stlight_jax.reports.sprites import Clip
 _UPPER_HALF = "▀"  # its foreground is one pixel, its background the pixel below
 _BRIGHTNESS = " .:-=+*#%@"  # from black to white, where a terminal has no colours
 _LABELS, _GAP = 12, 2  # characters
-_NARROWEST, _WIDEST, _FEWEST = 12, 32, 3  # characters in a row of a frame, and frames in a line
+_NARROWEST, _WIDEST, _FEWEST = 12, 32, 3  # characters in a column of frames, and frames in a line
+_HIGHEST = 32  # lines of a frame
 
 
 def draw_clip(clip: Clip, display: FrameDisplay, width: int, coloured: bool) -> str:
@@ -41,6 +42,7 @@ def draw_clip(clip: Clip, display: FrameDisplay, width: int, coloured: bool) -> 
         for parts in zip(*drawn, strict=True):
             text.append(" " * _LABELS)
             for part in parts:
+                part.align("left", columns)
                 text.append(part).append(" " * _GAP)
             text.append("\n")
     console = Console(
@@ -52,9 +54,10 @@ def draw_clip(clip: Clip, display: FrameDisplay, width: int, coloured: bool) -> 
 
 
 def _lines(frame: np.ndarray, view: ChannelDisplay, columns: int, coloured: bool) -> list[Text]:
-    """Draws a frame `[h, w, c]`."""
+    """Draws a frame `[h, w, c]`, in at most `columns` characters."""
     height, width = frame.shape[:2]
-    rows = max(round(columns * height / width / 2), 1)  # a character is about twice as high as wide
+    columns = max(min(columns, round(2 * _HIGHEST * width / height)), 1)  # a character is about twice as high as wide
+    rows = min(max(round(columns * height / width / 2), 1), _HIGHEST)
     picture = Image.fromarray(view.pixels(frame))
     if not coloured:
         grey = np.asarray(picture.convert("L").resize((columns, rows), Image.Resampling.BOX), int)

@@ -48,11 +48,22 @@ def test_a_truth_that_is_not_known_has_no_row(clip):
 
 
 @pytest.mark.parametrize("width", [26, 40, 80, 200])
-@pytest.mark.parametrize("sides", [(12, 12), (64, 64), (100, 3), (3, 400)])
+@pytest.mark.parametrize("sides", [(12, 12), (64, 64), (100, 3), (1000, 10), (3, 400)])
 def test_lines_fit_the_terminal(width, sides):
     frames = np.random.default_rng(0).uniform(size=(10, *sides, 1))
     lines = drawn(Clip("", frames, frames, frames), width)
     assert max(map(len, lines)) <= width
+    assert 3 * (1 + 1) <= len(lines) <= 3 * (1 + 32)  # a line of labels and those of the frames: input, truth, prediction
     labels = [line for line in lines if line.startswith("prediction")]
     assert labels[0].split()[3] == "1"
     assert width == 26 or labels[0].split()[-1] == "10"
+
+
+@pytest.mark.parametrize("coloured", [False, True])
+def test_high_frames_keep_their_shape(coloured):
+    """100 x 25 pixels in 32 lines are 16 characters wide, which are half as wide as high; with labels of 12 characters."""
+    frames = np.ones((1, 100, 25, 1))
+    lines = drawn(Clip("", 0 * frames, None, frames), 80, coloured)
+    assert len(lines) == 2 * (1 + 32)
+    mark = "▀" if coloured else "@"
+    assert [line.count(mark) for line in lines[-32:]] == [16] * 32
