@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Annotated, Any
 
 import ml_collections
@@ -102,12 +102,13 @@ def key_values(config: RunConfig) -> Iterator[tuple[Key, Any]]:
     return ((key, values[key.path]) for key in _keys(type(config.data)))
 
 
-def course_differences(old: Mapping[str, Any], new: RunConfig) -> list[str]:
+def course_differences(old: Mapping[str, Any], new: RunConfig, ignored: Collection[str] = ()) -> list[str]:
     """Lists the keys whose change would alter the course of training.
 
     Args:
       old: Config of the run's checkpoint as plain data; keys that it lacks take the values that it stands for.
       new: Config to resume with.
+      ignored: Keys that may change although they would alter it.
 
     Returns:
       Lines `KEY: OLD -> NEW`, sorted by key.
@@ -117,7 +118,7 @@ def course_differences(old: Mapping[str, Any], new: RunConfig) -> list[str]:
     before = {path: key.absent for path, key in keys.items() if key.absent is not MISSING}
     before |= _flat({name: section for name, section in old.items() if name in changed})
     after = _flat(changed)
-    free = {path for path, key in keys.items() if key.resumable}
+    free = {path for path, key in keys.items() if key.resumable}.union(ignored)
     return [
         f"{path}: {before.get(path)!r} -> {after.get(path)!r}"
         for path in sorted((before.keys() | after.keys()) - free)

@@ -94,9 +94,8 @@ def check_init_from(setup: TrainingSetup, workdir: Workdir) -> None:
 
 def _check_changes(setup: TrainingSetup, saved: dict[str, Any], workdir: Workdir, allow_changes: bool, step: int) -> None:
     """Compares config and data of a checkpoint with those of this run; prints or refuses differences."""
-    differences = course_differences(saved["config"], setup.config)
-    if step == 0:  # a run that has not begun may have another length
-        differences = [difference for difference in differences if not difference.startswith("train.steps:")]
+    ignored = () if step else ("train.steps",)  # a run that has not begun may have another length
+    differences = course_differences(saved["config"], setup.config, ignored)
     # The first checkpoints, of Moving MNIST only, have the checksum under another name.
     checksum = saved["data"].get("sha256", saved["data"].get("digits_sha256"))
     if checksum != setup.training.description["sha256"]:

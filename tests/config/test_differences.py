@@ -75,6 +75,7 @@ def test_values_that_old_configs_stand_for_are_no_differences():
     assert course_differences(old, config) == []
     averaged = dataclasses.replace(config, train=dataclasses.replace(config.train, ema_decay=0.5))
     assert course_differences(old, averaged) == ["train.ema_decay: 0.0 -> 0.5"]
+    assert course_differences(old, averaged, ignored=("train.ema_decay",)) == []
 
 
 def test_sizes_are_names_and_data_sets_are_not():
