@@ -12,7 +12,8 @@ with epy.lazy_imports():  # an ONNX file is run without JAX
     import jax
 
 
-FITTED_SHORTCUTS, MOVING_SHORTCUTS = ("linear", "flow_linear"), ("flow", "flow_linear")
+FITTED_SHORTCUTS = ("linear", "flow_linear")  # start at a map that is fitted to the training data
+MOVING_SHORTCUTS = ("flow", "flow_linear")  # move pixels along the motion between the input frames
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
