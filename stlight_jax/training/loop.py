@@ -23,11 +23,12 @@ from stlight_jax.parallel.agreement import StopRequests, stop_requests
 from stlight_jax.runs import checkpoint
 from stlight_jax.runs.checkpoint_writer import CheckpointWriter
 from stlight_jax.runs.environment import describe_environment
-from stlight_jax.runs.metrics_log import MetricsLog, NullLog, read_metrics
+from stlight_jax.runs.metrics_log import MetricsLog, NullLog
 from stlight_jax.runs.workdir import Workdir
 from stlight_jax.storage.atomic import write_json
 from stlight_jax.storage.locks import Lock
 from stlight_jax.training.clock import StepClock
+from stlight_jax.training.run_remarks import remark_on_length, report_best
 from stlight_jax.training.saved_state import SHARE, to_trees
 from stlight_jax.training.schedule import Hyperparameters
 from stlight_jax.training.setup import TrainingSetup
@@ -35,12 +36,11 @@ from stlight_jax.training.shrinkage import ALL, scaled_network
 from stlight_jax.training.starting_state import check_init_from, started_with, starting_state
 from stlight_jax.training.state import TrainState
 from stlight_jax.training.step import Metrics
-from stlight_jax.training.time_limit import FEW_STEPS, LateEnd, length_within
+from stlight_jax.training.time_limit import LateEnd, length_within
 from stlight_jax.training.trace import StepTrace, steps_to_trace
 
-_FEW_VALIDATIONS = 10
 _LEAST_LINES = 50  # of a run's training loss in the metrics log, if it has as many steps
-_FIRST_PART = 0.1  # of a run's steps, before its end is estimated
+_FIRST_PART = 0.1  # of the steps that a start has to do, before its end is estimated
 
 
 def train(
@@ -83,7 +83,8 @@ def train(
         state = starting_state(setup, run_folder, allow_changes)
         done = int(state.step)
         is_new = agreement.broadcast_from_first(not checkpoint.steps(run_folder.checkpoints))
-        trains = True
+        given, trains = config.get("train", {}), True
+        is_gain_chosen = given.get("least_gain", 0.0) < 0
         # Also of a run whose time was too short for a single step.
         if deadline is not None and (earlier is None or not (done or setup.config.train.steps)):
             length = length_within(setup, deadline)
@@ -92,10 +93,10 @@ def train(
         if done >= setup.total_steps:
             print_message(f"{run_folder.path} is complete: {done} of {setup.total_steps} steps are done")
             if first_process:
-                _report_best(setup, run_folder, trained=True)
+                report_best(setup, run_folder, is_gain_chosen, trained=True)
             return state
         if trains:
-            _remark_on_length(setup, bool(config.get("train", {}).get("checkpoint_every")))
+            remark_on_length(setup, bool(given.get("checkpoint_every")))
         if first_process:
             write_json(run_folder.config, setup.config.to_dict())
             write_json(run_folder.path / "environment.json", describe_environment())
@@ -114,60 +115,8 @@ def train(
             elif is_new:
                 trainer.save_start(state)
         if first_process:
-            _report_best(setup, run_folder, trains)
+            report_best(setup, run_folder, is_gain_chosen, trains)
         return state
-
-
-def _remark_on_length(setup: TrainingSetup, is_interval_given: bool) -> None:
-    """Prints remarks on a run of few steps or few validations."""
-    validations = -(-setup.total_steps // setup.checkpoint_every)
-    if is_interval_given and validations < _FEW_VALIDATIONS <= setup.total_steps:
-        print_message(
-            f"the best checkpoint of {setup.total_steps:,} steps is chosen by {validations} validation(s), at every "
-            f"{setup.checkpoint_every:,} steps; --config.train.checkpoint_every=0 chooses their number by their cost"
-        )
-    if setup.total_steps < FEW_STEPS:
-        print_message(_few_steps(setup.total_steps))
-
-
-def _few_steps(steps: int) -> str:
-    return (
-        f"{steps} step(s) are few for a network to learn in: give more --minutes or --config.train.steps, or a smaller network "
-        "(model.hidden_dim, model.depth)"
-    )
-
-
-def _report_best(setup: TrainingSetup, workdir: Workdir, trained: bool) -> None:
-    """Prints the best checkpoint of a run at its end, its gain over step 0, or what may help without a gain.
-
-    Args:
-      setup: The run.
-      workdir: Its folder.
-      trained: Whether there was time for a step.
-    """
-    best = next(iter(checkpoint.scores(workdir.checkpoints)), None)
-    mse = {line["step"]: line["mse"] for line in read_metrics(workdir.path, "validation")}
-    if best not in mse:  # no validation, or a log that is lost
-        return
-    init_from, gain = setup.config.train.init_from, setup.least_gain
-    first = "the weights of train.init_from" if init_from else f"the shortcut {setup.config.model.shortcut} alone"
-    shown = f"best checkpoint: step {best:,}, validation MSE {MSE.format(mse[best])}"
-    if not trained:
-        print_message(f"{shown}, {first}: nothing is trained")
-        return
-    if best == 0:
-        print_message(
-            f"{shown}, {first}: the network has not improved on it"
-            + (f" by the fraction train.least_gain={gain:g}; on so few data, a smaller gain may be chance" if gain else "")
-            + "; try more data, another optimizer.learning_rate, or another number of steps"
-        )
-    elif mse.get(0):
-        percent = 100 * (1 - mse[best] / mse[0])
-        print_message(f"{shown}, {percent:.{0 if percent >= 10 else 1}f} % below {first}")
-    else:
-        print_message(shown)
-    if setup.total_steps < FEW_STEPS:
-        print_message(_few_steps(setup.total_steps))
 
 
 class Trainer:
@@ -293,7 +242,7 @@ class Trainer:
         self._clock.settled()
         if number > self._first + 1:  # the time of the first step is that of the compilation
             self._progress.advance(number, f"loss {values['loss']:.5f}  {self._clock.rate:.1f} sequences/s")
-            if number - self._first >= _FIRST_PART * self._total:
+            if number - self._first >= _FIRST_PART * (self._total - self._first):
                 self._late_end.check(self._progress.seconds_left or 0.0)
         every = min(self._config.log_every, max(1, self._total // _LEAST_LINES))
         if number % every == 0 or number == self._total:

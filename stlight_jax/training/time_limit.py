@@ -55,10 +55,10 @@ def length_within(setup: "TrainingSetup", deadline: float) -> Length:
       deadline: End of the run, in seconds of `time.monotonic`.
 
     Returns:
-      The length; of 0 steps, with a message, if the time is too short for one and the network has a shortcut.
+      The length; of 0 steps, with a message, if the time is too short for one and the network has a shortcut or given weights.
 
     Raises:
-      InputError: The time is too short for one step, and a network without a shortcut predicts nothing before it.
+      InputError: The time is too short for one step, and a network with neither predicts nothing before it.
     """
     every = setup.config.train.checkpoint_every
     left = _seconds_until(deadline)
@@ -133,9 +133,11 @@ def _too_short(setup: "TrainingSetup", found: str, lacking: float) -> Length:
     """
     minutes = max(math.ceil(lacking / 6), 1) / 10
     advice = f"give at least {minutes:.1f} minutes more, a smaller network or a smaller data.validation_fraction"
-    if setup.config.model.shortcut == "none":
+    init_from = setup.config.train.init_from
+    if setup.config.model.shortcut == "none" and not init_from:
         raise InputError(f"--minutes leaves {found}; {advice}")
-    print_message(f"--minutes leaves {found}: nothing is trained, and the shortcut alone is saved; {advice}")
+    saved = "the weights of train.init_from are" if init_from else "the shortcut alone is"
+    print_message(f"--minutes leaves {found}: nothing is trained, and {saved} saved; {advice}")
     return Length(0, setup.config.train.checkpoint_every)
 
 

@@ -1,17 +1,20 @@
 """The length of a run from the wall time that it may take."""
 
 import json
+import shutil
 import time
 
 import numpy as np
 import pytest
 
 from stlight_jax.errors import InputError
+from stlight_jax.inference.trained import load
 from stlight_jax.runs import checkpoint
 from stlight_jax.runs.metrics_log import read_metrics
 from stlight_jax.training import loop, time_limit
 from stlight_jax.training.setup import TrainingSetup
 from stlight_jax.training.state import TrainState
+from tests.training.runs import assert_same_state
 
 
 @pytest.fixture
@@ -86,6 +89,26 @@ def test_too_little_time_leaves_the_shortcut_alone(small_run, measured, capsys):
     assert "--minutes leaves no time for training: nothing" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("shortcut", ["none", "last"])
+def test_too_little_time_leaves_given_weights(small_run, measured, capsys, shortcut):
+    small_run.model.shortcut = shortcut
+    small_run.train.init_from = "runs/old"
+    assert length(TrainingSetup(small_run), 1).steps == 0
+    assert "nothing is trained, and the weights of train.init_from are saved; give at least" in capsys.readouterr().err
+
+
+@pytest.mark.compiled_fast
+def test_a_run_without_time_for_a_step_saves_the_weights_that_it_is_given(small_run, tmp_path, monkeypatch, capsys):
+    loop.train(small_run, tmp_path / "old")
+    monkeypatch.setattr(loop, "length_within", lambda *_: time_limit.Length(0, 0))
+    small_run.train.init_from = str(tmp_path / "old")
+    loop.train(small_run, tmp_path / "new", deadline=time.monotonic())
+    # train.init_from takes the newest checkpoint of a workdir, not the best one.
+    given, saved = (load(tmp_path / name, "last").variables for name in ("old", "new"))
+    assert_same_state(given, saved)
+    assert "the weights of train.init_from: nothing is trained" in " ".join(capsys.readouterr().err.split())
+
+
 def test_a_run_without_time_for_a_step_saves_step_0_and_goes_on_when_it_is_given_more(small_run, tmp_path, monkeypatch, capsys):
     small_run.model.shortcut = "last"
     monkeypatch.setattr(loop, "length_within", lambda *_: time_limit.Length(0, 0))
@@ -130,6 +153,17 @@ def test_a_run_that_ends_more_than_a_fifth_later_names_its_end_once(monkeypatch,
     watch.check(left or 1e6)
     message = "the run will end in 2.2 minutes, 1.2 later than --minutes asks for"
     assert " ".join(capsys.readouterr().err.split()).count(message) == late
+
+
+@pytest.mark.compiled_fast
+def test_a_run_that_is_resumed_near_its_end_checks_that_end(small_run, tmp_path, monkeypatch):
+    small_run.train.update(epochs=10, checkpoint_every=28)  # 30 steps
+    loop.train(small_run, tmp_path)
+    shutil.rmtree(tmp_path / "checkpoints" / "30")
+    checked = []
+    monkeypatch.setattr(time_limit.LateEnd, "check", lambda _, seconds_left: checked.append(seconds_left))
+    loop.train(small_run, tmp_path)
+    assert checked == [0.0]  # after its second step; the first one is compiled
 
 
 @pytest.mark.compiled_fast
