@@ -3,6 +3,7 @@
 import json
 import random
 import resource
+import shutil
 import signal
 import time
 import types
@@ -42,6 +43,9 @@ pytestmark = pytest.mark.compiled_fast
 def test_many_processes_make_the_run_of_one(small_run, tmp_path, launcher, processes):
     small_run.data.validation_sequences = 13  # so that processes have unequal shares of the last batch
     small_run.train.ema_decay = 0.5  # what is validated and evaluated is the moving average
+    small_run.model.shortcut = "last"
+    small_run.train.shrinkage = True
+    small_run.optimizer.learning_rate = 0.1  # so high that the network's corrections are too large
     loop.train(small_run, tmp_path / "one")
     small_run.parallel.launcher = launcher
     small_run.profile.update(steps=2, first=0)
@@ -50,6 +54,13 @@ def test_many_processes_make_the_run_of_one(small_run, tmp_path, launcher, proce
     assert len(starts(tmp_path / "many")) == 1  # one process writes
     assert len(list((tmp_path / "many" / "profile").glob("plugins/profile/*/*.trace.json.gz"))) == 1  # and traces
     assert checkpoint.find_damage(tmp_path / "many" / "checkpoints" / "6") is None
+    shares = [line["network_share"] for line in many["validation"]]
+    assert shares == [line["network_share"] for line in metrics(tmp_path / "one")["validation"]]
+    assert shares[0] == 1 > max(shares[1:])
+    shutil.rmtree(tmp_path / "many" / "checkpoints" / "6")
+    loop.train(small_run, tmp_path / "many")  # one process resumes with the whole network
+    assert starts(tmp_path / "many") == [0, 4]
+    assert_same_run(metrics(tmp_path / "many"), metrics(tmp_path / "one"))
 
 
 @pytest.mark.long
