@@ -1,7 +1,7 @@
 """The shortcut before the first step: its linear map fitted to the training data, and what `auto` chooses for it."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -97,7 +97,7 @@ def choose_shortcut(
             params = {"shortcut": {"linear": fits[kind, periods]}}
         sample = sampled(model, sequences[1])
         errors[kind, periods], windows = shortcut_errors(model, params, sample, launcher), len(sample)
-    kind, periods = min(errors, key=lambda choice: errors[choice][MSE.key] / _largest_ratio(choice[0], least_gain))
+    kind, periods = _best({choice: of_choice[MSE.key] for choice, of_choice in errors.items()}, least_gain)
     rows = [(*choice, *(metric.format(of_choice[metric.key]) for metric in (MSE, MAE))) for choice, of_choice in errors.items()]
     title = f"forecasts without a network, {windows:,} validation windows"
     print_message(text_table(("model.shortcut", "data.periods", MSE.label, MAE.label), rows, title))
@@ -113,9 +113,22 @@ def choose_shortcut(
     return ShortcutChoice(chosen, fits.get((shortcut, periods)), mse)
 
 
-def _largest_ratio(kind: str, least_gain: float) -> float:
-    """Returns the largest MSE of a kind of shortcut, relative to that of simpler ones, with which it is chosen."""
-    return (1 - least_gain if kind in FITTED_SHORTCUTS else 1.0) * (_FLOW_LINEAR_RATIO if kind == "flow_linear" else 1.0)
+def _best(errors: Mapping[tuple[Any, str], float], least_gain: float) -> tuple[Any, str]:
+    """Chooses the shortcut and its periods.
+
+    Args:
+      errors: The MSE by kind and periods.
+      least_gain: As for `choose_shortcut`.
+    """
+
+    def share(choice: tuple[Any, str]) -> float:  # of the MSE of another kind, below which it must be
+        return 1 - least_gain if choice[0] in FITTED_SHORTCUTS else 1.0
+
+    best = min((choice for choice in errors if choice[0] != "flow_linear"), key=lambda choice: errors[choice] / share(choice))
+    for choice in errors:
+        if choice[0] == "flow_linear" and errors[choice] < errors[best] * min(share(choice) / share(best), _FLOW_LINEAR_RATIO):
+            best = choice
+    return best
 
 
 def _in_time(choices: Sequence[tuple[Any, str]], time_for_choices: TimeForChoices) -> Iterator[tuple[Any, str]]:

@@ -137,6 +137,8 @@ def test_auto_has_no_shortcut_where_the_network_predicts_more_channels_than_it_s
         ({"last": 4.0, "linear": 3.0, "flow": 5.0, "flow_linear": 2.9}, 0.0, "flow_linear"),
         ({"last": 4.0, "linear": 3.9, "flow": 3.7, "flow_linear": 3.0}, 0.2, "flow"),
         ({"last": 4.0, "linear": 3.0, "flow": 5.0, "flow_linear": 2.95}, 0.2, "linear"),
+        ({"last": 4.2, "linear": 2.6, "flow": 1.5, "flow_linear": 1.34}, 0.1, "flow_linear"),
+        ({"last": 4.2, "linear": 2.6, "flow": 1.5, "flow_linear": 1.36}, 0.1, "flow"),
     ],
 )
 def test_a_shortcut_that_is_fitted_or_needs_more_must_be_better(waves, monkeypatch, mse, least_gain, best):
