@@ -96,11 +96,39 @@ class TrainingSetup:
         optimizer = checked.optimizer.for_width(model.hidden_dim)
         config = dataclasses.replace(checked, model=model, optimizer=optimizer)
         with_report(checked, config, height=height, width=width)
+        self.config = config = self._with_choices(config, deadline)
+        model_config = network_config(config)
+        for section, horizon in (("train", config.train.horizon), ("evaluation", config.evaluation.horizon)):
+            check_horizon(f"{section}.horizon", horizon, model_config, covariates)
+        for label, sequences in (("training", self.training), ("validation", self.validation)):
+            model_config.check_sequence(sequences.shape)
+            check_targets(sequences, first_target(model_config, sequences.shape[0]), model_config.out_channels, label)
+        self.set_length(config.train.steps, config.train.checkpoint_every)
+        self.model, train_step = configured_training(config, model_config, AXIS, self.training.scaling, network)
+        self.train_step = self.launcher.compile_train_step(train_step)
+        tile = _validation_tile(config, model_config, (height, width))
+        eval_step = make_eval_step(self.model, self.training.scaling, tile=tile)
+        self.eval_step = self.launcher.compile_eval_step(eval_step)
+        statistics_step = make_statistics_step(self.model, AXIS, self.training.scaling)
+        self._statistics_step = self.launcher.compile_train_step(statistics_step)
+
+    def _with_choices(self, config: RunConfig, deadline: float | None) -> RunConfig:
+        """Makes the choices that the config leaves to trials and to the number of windows.
+
+        Replaces the sequences where a choice asks for earlier frames or crops.
+
+        Args:
+          config: The config, with the shape of the network and the learning rate.
+          deadline: As for the class.
+
+        Returns:
+          The config with all choices.
+        """
         separate, events = (self.training.description.get(fact, math.inf) for fact in ("separate", "events"))
-        time_for_choices, chosen, sets = TimeForChoices(deadline), None, (self.training, self.validation, self.launcher)
+        time_for_choices, chosen = TimeForChoices(deadline), None
         if leaves_choices(config):
             least_gain = config.train.least_gain_for(separate, events)
-            chosen = choose_shortcut(config, *sets, time_for_choices, least_gain)
+            chosen = choose_shortcut(config, self.training, self.validation, self.launcher, time_for_choices, least_gain)
             if chosen.linear is not None:
                 self.linear_fit = chosen.linear
             if chosen.config.data != config.data:
@@ -120,22 +148,9 @@ class TrainingSetup:
             self.training, _ = open_training(with_crop)
         pixels, count = math.prod(self.training.shape[1:3]), len(self.training)
         train = with_crop.train.for_data(pixels, count, len(self.launcher.devices), separate, events)
+        height, width = self.validation.shape[1:3]
         facts = {"height": height, "width": width, "windows": count, "pixels": pixels, "separate": separate, "events": events}
-        self.config = config = with_report(config, dataclasses.replace(with_crop, train=train), **facts)
-        model_config = network_config(config)
-        for section, horizon in (("train", config.train.horizon), ("evaluation", config.evaluation.horizon)):
-            check_horizon(f"{section}.horizon", horizon, model_config, covariates)
-        for label, sequences in (("training", self.training), ("validation", self.validation)):
-            model_config.check_sequence(sequences.shape)
-            check_targets(sequences, first_target(model_config, sequences.shape[0]), model_config.out_channels, label)
-        self.set_length(config.train.steps, config.train.checkpoint_every)
-        self.model, train_step = configured_training(config, model_config, AXIS, self.training.scaling, network)
-        self.train_step = self.launcher.compile_train_step(train_step)
-        tile = _validation_tile(config, model_config, (height, width))
-        eval_step = make_eval_step(self.model, self.training.scaling, tile=tile)
-        self.eval_step = self.launcher.compile_eval_step(eval_step)
-        statistics_step = make_statistics_step(self.model, AXIS, self.training.scaling)
-        self._statistics_step = self.launcher.compile_train_step(statistics_step)
+        return with_report(config, dataclasses.replace(with_crop, train=train), **facts)
 
     def set_length(self, steps: int, checkpoint_every: int) -> None:
         """Sets the steps of the run, and the schedule over them, also in `config`.
