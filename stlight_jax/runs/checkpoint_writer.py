@@ -53,6 +53,11 @@ class CheckpointWriter:
         _failures.reset()
         logging.get_absl_logger().addFilter(_failures)
 
+    @property
+    def lock(self) -> Lock:
+        """The lock of the workdir."""
+        return self._lock
+
     def save(
         self, step: int, trees: dict[str, Any], description: dict[str, Any], metrics: dict[str, float] | None = None
     ) -> None:

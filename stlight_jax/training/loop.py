@@ -109,7 +109,7 @@ def train(
             CheckpointWriter(run_folder.checkpoints, section.keep_checkpoints, lock) as writer,
         ):
             log.write(done, "started", {})
-            trainer = Trainer(setup, run_folder, lock, log, writer, stop, done, late_end)
+            trainer = Trainer(setup, run_folder, log, writer, stop, done, late_end)
             if trains:
                 state = trainer.run(state, is_new)
             elif is_new:
@@ -127,9 +127,8 @@ class Trainer:
     Args:
       setup: The run.
       workdir: Its folder; profiles are written there.
-      lock: The lock of the workdir.
       log: Metrics log of this process.
-      checkpoints: Writer of checkpoints.
+      checkpoints: Writer of checkpoints; its lock is that of the workdir.
       stop: Requests to stop.
       first: Completed steps at the start.
       late_end: Prints a message if the run will end late.
@@ -139,7 +138,6 @@ class Trainer:
         self,
         setup: TrainingSetup,
         workdir: Workdir,
-        lock: Lock,
         log: MetricsLog | NullLog,
         checkpoints: CheckpointWriter,
         stop: StopRequests,
@@ -148,7 +146,7 @@ class Trainer:
     ):
         self._late_end = late_end
         self._setup, self._config, self._launcher = setup, setup.config.train, setup.launcher
-        self._lock, self._log, self._checkpoints, self._stop = lock, log, checkpoints, stop
+        self._lock, self._log, self._checkpoints, self._stop = checkpoints.lock, log, checkpoints, stop
         self._first, self._total = first, setup.total_steps
         self._progress = Progress("training", self._total, first)
         advice = find_dataset(setup.config.dataset).advice_on_slow_data(setup.config.data)
