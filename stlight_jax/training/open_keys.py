@@ -82,7 +82,7 @@ def with_report(left_open: RunConfig, chosen: RunConfig, **facts: Any) -> RunCon
     facts |= after["model"] | {
         "values": model.out_frames * model.out_channels * model.patch_size**2,
         "others": f" in {events} sequences, and others for the test" if math.isfinite(events) else "",
-        "found": "more channels out than in" if more_out else "by the MSE of forecasts without a network",
+        "found": "more channels out than in" if more_out else "by the errors of forecasts without a network",
         "apart": f"{separate:,} training windows without overlap" if math.isfinite(separate) else "the data do not decide",
     }
     changes: dict[str, list[str]] = {}

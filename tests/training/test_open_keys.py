@@ -61,11 +61,11 @@ def test_an_open_least_gain_is_a_fifth_where_training_windows_are_nearly_one():
     def chosen(separate, given=-1.0):
         return TrainSection(least_gain=given).for_data(64, 20, separate=separate).least_gain
 
-    assert [chosen(count) for count in (1, 2, 3, 100)] == [0.2, 0.2, 0, 0]
+    assert [chosen(count) for count in (1, 2, 3, 100)] == [0.2, 0.2, 0.01, 0.01]
     assert chosen(1, given=0.05) == 0.05
 
 
-@pytest.mark.parametrize(("events", "gain"), [(1, 0.2), (4, 0.05), (200, 0.001)])
+@pytest.mark.parametrize(("events", "gain"), [(1, 0.2), (4, 0.05), (200, 0.01)])
 def test_an_open_least_gain_falls_with_the_number_of_training_sequences(events, gain):
     assert TrainSection(least_gain=-1.0).for_data(64, 20, separate=events * 3, events=events).least_gain == gain
 
@@ -78,7 +78,7 @@ def gain_for(tmp_path, name, **keys):
     return TrainingSetup(config).config.train.least_gain
 
 
-@pytest.mark.parametrize(("split", "gain"), [("sequence", 0.04), ("time", 0.0)])
+@pytest.mark.parametrize(("split", "gain"), [("sequence", 0.04), ("time", 0.01)])
 def test_a_gain_is_asked_for_where_the_test_frames_are_of_other_sequences(tmp_path, split, gain):
     np.save(tmp_path / "clips.npy", np.random.default_rng(0).normal(size=(7, 60, 8, 9)).astype(np.float32))
     assert gain_for(tmp_path, "clips.npy", layout="nthw", split=split) == gain  # five clips for training
@@ -103,4 +103,4 @@ def test_overlapping_windows_are_counted_as_one(tmp_path, stride):
         config.data.update(validation_fraction=0.3, test_fraction=0.3)
         config.model.update(shortcut="none", in_frames=8, out_frames=8)
         chosen[frames] = TrainingSetup(config).config.train.least_gain
-    assert chosen == {80: 0.2, 120: 0.0}
+    assert chosen == {80: 0.2, 120: 0.01}

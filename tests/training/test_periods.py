@@ -103,7 +103,7 @@ def test_auto_takes_the_day_and_a_resumed_run_keeps_it(tmp_path, capsys):
     config = hourly(tmp_path, np.float32, noise=1.0, periods="auto")
     train(config, tmp_path / "run")
     shown = " ".join(capsys.readouterr().err.split())
-    assert "data.periods=24,48,72 (by the MSE of forecasts without a network)" in shown
+    assert "data.periods=24,48,72 (by the errors of forecasts without a network)" in shown
     chosen = json.loads((tmp_path / "run" / "config.json").read_text())["data"]["periods"]
     assert chosen == "24,48,72"  # the mean of three days has less noise than one
     config.train.epochs = 2

@@ -85,7 +85,7 @@ def test_auto_takes_the_better_kind_prints_the_table_and_is_not_asked_again(wave
     train(waves, tmp_path / "run")
     shown = capsys.readouterr().err
     assert "forecasts without a network, 40 validation windows" in " ".join(shown.split())
-    assert "model.shortcut=linear (by the MSE of forecasts without a network)" in shown
+    assert "model.shortcut=linear (by the errors of forecasts without a network)" in shown
     assert json.loads((tmp_path / "run" / "config.json").read_text())["model"]["shortcut"] == "linear"
     assert "model.input=changes (changes if shortcut=auto takes last or linear, else frames)" in shown
     assert json.loads((tmp_path / "run" / "config.json").read_text())["model"]["input"] == "changes"
@@ -147,6 +147,26 @@ def test_a_shortcut_that_is_fitted_or_needs_more_must_be_better(waves, monkeypat
     monkeypatch.setattr(shortcut_choice, "shortcut_errors", lambda *_: next(errors))
     monkeypatch.setattr(shortcut_choice, "fitted_linear", lambda *_: {})
     chosen = choose_shortcut(check_config(waves), *setup.open_training(None), None, TimeForChoices(None), least_gain)
+    assert chosen.config.model.shortcut == best
+    assert chosen.mse == mse[best]
+
+
+@pytest.mark.parametrize(
+    ("loss", "linear", "flow_linear", "best"),
+    [  # frames have 16 x 16 values, so an MSE of 25.6 is a root mean square of 0.316
+        ("squared", (25.6, 128.0), (26.0, 64.0), "linear"),
+        ("both", (25.6, 128.0), (26.0, 64.0), "flow_linear"),
+        ("both", (25.6, 65.0), (28.0, 64.0), "linear"),
+        ("absolute", (25.6, 65.0), (28.0, 64.0), "flow_linear"),
+    ],
+)
+def test_shortcuts_are_compared_by_the_loss_of_the_run(waves, monkeypatch, loss, linear, flow_linear, best):
+    waves.model.shortcut = "auto"
+    waves.train.loss = loss
+    errors = iter([{"mse": mse, "mae": mae} for mse, mae in ((90.0, 200.0), linear, (90.0, 200.0), flow_linear)])
+    monkeypatch.setattr(shortcut_choice, "shortcut_errors", lambda *_: next(errors))
+    monkeypatch.setattr(shortcut_choice, "fitted_linear", lambda *_: {})
+    chosen = choose_shortcut(check_config(waves), *setup.open_training(None), None, TimeForChoices(None))
     assert chosen.config.model.shortcut == best
 
 
