@@ -128,6 +128,13 @@ def test_figures_have_three_digits():
     assert [gallery.digits(value) for value in (9527.4, 19_988)] == ["9527", "20,000"]
 
 
+def test_the_time_of_trainings_is_the_recorded_one():
+    records = (ROOT / "benchmarks" / "results" / "real_data" / "knmi_flow").glob("seed_*.json")
+    minutes = [json.loads(record.read_text())["seconds"] / 60 for record in records]
+    shown = re.findall(r"\d+(?= to| minutes)", gallery.fill("{{runs real_data/knmi_flow}}"))
+    assert (int(shown[0]), int(shown[-1])) == (pytest.approx(min(minutes), abs=0.5), pytest.approx(max(minutes), abs=0.5))
+
+
 def test_filled_paragraphs_are_wrapped_and_tables_are_not():
     long = "word " * 60
     filled = gallery.fill(f"{long}\n- {long}\n> {long}\n\n| {long}|\n```text\n{long}\n```\n").split("\n")
