@@ -13,7 +13,6 @@ suppress_warnings = ["misc.highlighting_failure"]
 myst_heading_anchors = 4
 
 html_theme = "furo"
-pygments_dark_style = "monokai"  # furo's own choice underlines the names of modules, as if they were links
 html_theme_options = {"navigation_with_keys": True}
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
