@@ -59,11 +59,12 @@ class ModelSection(Section, name="model"):
     shortcut: Annotated[Literal["none", "last", "linear", "flow", "flow_linear", "auto"], Key(
         "Path beside the network, from the input frames to the output: the last frame, a linear map of the input frames, the "
         "last frame carried along its motion (flow), or a linear map of the input frames and of the flow's forecast; auto "
-        "chooses by the validation MSE of their forecasts.",
+        "chooses by the loss of their forecasts on validation windows.",
         since="0.2", absent="none")] = "none"
-    input: Annotated[Literal["frames", "changes", "auto"], Key(
-        "What the network sees beside a shortcut: frames, or changes from each frame to the last one; auto takes changes if "
-        "shortcut=auto takes last or linear.", since="0.2", absent="frames")] = "frames"
+    input: Annotated[Literal["frames", "changes", "frames_and_flow", "auto"], Key(
+        "What the network sees beside a shortcut: frames, changes from each frame to the last one, or frames and the forecast "
+        "of the flow; auto takes changes if shortcut=auto takes last or linear, frames_and_flow if the shortcut has a flow.",
+        since="0.2", absent="frames")] = "frames"
     depthwise: Annotated[Literal["auto", "native", "phases", "taps", "cpu", "portable"], Key(
         "Implementation of the depthwise convolutions; auto takes the fastest one for the platform.")] = "auto"
     precision: Annotated[Literal["float32", "tensorfloat32", "bfloat16"], Key(

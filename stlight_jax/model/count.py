@@ -86,9 +86,10 @@ def count(config: STLightConfig, height: int, width: int) -> Count:
     cells = -(-height // config.patch_size) * -(-width // config.patch_size)  # frames are padded to whole patches
     batch_norm = 2 * cells * d  # in evaluation mode
     near, far = (depth * cells * d * side**2 for side in (config.near_kernel, config.far_kernel))
-    encoding = cells * d * config.seen_frames * config.in_channels * config.encoder_kernel**2
-    pointwise = depth * cells * d * d
     predicted = config.out_frames * config.out_channels
+    encoded = config.seen_frames * config.in_channels + (predicted if config.input == "frames_and_flow" else 0)
+    encoding = cells * d * encoded * config.encoder_kernel**2
+    pointwise = depth * cells * d * d
     reassembling = cells * d * predicted
     seen = config.seen_frames * config.in_channels + (predicted if config.shortcut in MOVING_SHORTCUTS else 0)
     linear = height * width * seen * predicted

@@ -33,12 +33,12 @@ class Shortcut(nn.Module):
     config: STLightConfig
 
     @nn.compact
-    def __call__(self, frames: jax.Array, valid: jax.Array | None = None) -> jax.Array:
+    def __call__(self, frames: jax.Array, flow: jax.Array | None = None) -> jax.Array:
         """Forecasts.
 
         Args:
           frames: `[b, context_frames + in_frames, h, w, in_channels]`, without missing values, see `fill_from_neighbours`.
-          valid: bool like `frames`, False where values were missing; None if no value was. Only the motion depends on it.
+          flow: The forecast of the flow, see `flow_forecast`; None for "last" and "linear".
 
         Returns:
           `[b, out_frames, h, w, out_channels]`, in float32 or wider.
@@ -50,10 +50,12 @@ class Shortcut(nn.Module):
             last = frames[:, -1:, ..., : config.out_channels]  # [b, 1, h, w, c']
             return jnp.broadcast_to(last, (last.shape[0], config.out_frames, *last.shape[2:]))  # [b, t', h, w, c']
         if config.shortcut == "flow":
-            return self._carried(frames, valid)  # [b, t', h, w, c']
+            assert flow is not None
+            return flow.astype(dtype)  # [b, t', h, w, c']
         x = fold_time(frames)  # [b, h, w, t*c]
         if config.shortcut == "flow_linear":
-            x = jnp.concatenate([x, fold_time(self._carried(frames, valid))], axis=-1)  # [b, h, w, t*c + t'*c']
+            assert flow is not None
+            x = jnp.concatenate([x, fold_time(flow.astype(dtype))], axis=-1)  # [b, h, w, t*c + t'*c']
         x = nn.Dense(
             config.out_frames * config.out_channels,
             dtype=dtype,
@@ -64,15 +66,24 @@ class Shortcut(nn.Module):
         )(x)  # [b, h, w, t'*c']
         return unfold_time(x, config.out_frames)  # [b, t', h, w, c']
 
-    def _carried(self, frames: jax.Array, valid: jax.Array | None) -> jax.Array:
-        """Carries the last frame along the motion between the input frames; returns `[b, t', h, w, c']`."""
-        config = self.config
-        recent = frames[:, -config.in_frames :, ..., : config.out_channels]  # a static field would hold the motion back
-        seen = None if valid is None else valid[:, -config.in_frames :, ..., : config.out_channels]
-        known = None if seen is None else seen.any(axis=1)  # [b, h, w, c']; other values have been filled in
-        motion = optical_flow.motion(recent, seen)
-        forecast, _ = optical_flow.extrapolate(recent[:, -1], motion, config.out_frames, known)  # [b, t', h, w, c']
-        return lax.stop_gradient(forecast).astype(frames.dtype)
+
+def flow_forecast(config: STLightConfig, frames: jax.Array, valid: jax.Array | None = None) -> jax.Array:
+    """Carries the last frame along the motion between the input frames. No gradient passes through it.
+
+    Args:
+      config: The network's shape.
+      frames: As for `Shortcut`.
+      valid: bool like `frames`, False where values were missing; None if no value was.
+
+    Returns:
+      float32 `[b, out_frames, h, w, out_channels]`.
+    """
+    recent = frames[:, -config.in_frames :, ..., : config.out_channels]  # a static field would hold the motion back
+    seen = None if valid is None else valid[:, -config.in_frames :, ..., : config.out_channels]
+    known = None if seen is None else seen.any(axis=1)  # [b, h, w, c']; other values have been filled in
+    motion = optical_flow.motion(recent, seen)
+    forecast, _ = optical_flow.extrapolate(recent[:, -1], motion, config.out_frames, known)
+    return lax.stop_gradient(forecast)
 
 
 def unfitted_kernel(config: STLightConfig, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32) -> jax.Array:

@@ -18,8 +18,8 @@ from stlight_jax.model.ops import cpu_kernels, cpu_training
 from stlight_jax.model.ops.batch_norm import STATISTICS, BatchNorm, FoldedBatchNorm, running_average
 from stlight_jax.model.ops.depthwise import as_conv_general_dilated
 from stlight_jax.model.ops.layers import Conv, Dense, gelu, pointwise_product
-from stlight_jax.model.shortcut import Shortcut, fill_from_neighbours
-from stlight_jax.model.stlight_config import STLightConfig
+from stlight_jax.model.shortcut import Shortcut, fill_from_neighbours, flow_forecast
+from stlight_jax.model.stlight_config import MOVING_SHORTCUTS, STLightConfig
 from stlight_jax.model.time_folding import fold_time, unfold_time
 
 _PRECISIONS = {"float32": lax.Precision.HIGHEST, "tensorfloat32": lax.Precision.HIGH, "bfloat16": lax.Precision.DEFAULT}
@@ -90,6 +90,10 @@ class STLight(_Part):
             last = seen[:, -1:, ..., : config.in_channels - config.covariates]
             seen = seen - jnp.pad(last, [(0, 0)] * 4 + [(0, config.covariates)])  # [b, t, h, w, c]
         x = fold_time(seen.astype(dtype))  # [b, h, w, t*c]
+        flow = flow_forecast(config, frames, valid) if config.shortcut in MOVING_SHORTCUTS else None  # [b, t', h, w, c']
+        if config.input == "frames_and_flow":
+            assert flow is not None
+            x = jnp.concatenate([x, fold_time(flow.astype(dtype))], axis=-1)  # [b, h, w, t*c + t'*c']
         x = pad_to_patches(x, config.patch_size)  # h and w are multiples of p from here on
         x = PatchEncoder(config, self.axis_name, self.folded, name="patch_encoder")(x, train)  # [b, h/p, w/p, d]
         x = self._mixers("mixers_before_skip", skip_from, x, train)
@@ -102,7 +106,7 @@ class STLight(_Part):
         chex.assert_shape(prediction, (frames.shape[0], config.out_frames, *frames.shape[2:4], config.out_channels))
         prediction = prediction.astype(jnp.promote_types(prediction.dtype, jnp.float32))
         if config.shortcut != "none":
-            prediction = prediction + Shortcut(config, name="shortcut")(frames, valid)  # [b, t', h, w, c']
+            prediction = prediction + Shortcut(config, name="shortcut")(frames, flow)  # [b, t', h, w, c']
         return prediction
 
     def _mixers(self, name: str, length: int, x: jax.Array, train: bool) -> jax.Array:

@@ -34,8 +34,9 @@ class STLightConfig(ModelSection):
       dilation: Dilation of the far kernel.
       shortcut: Path beside the network: "none", "last", "linear", "flow" or "flow_linear"; see
         `stlight_jax.model.shortcut`. ("auto" is replaced when a run starts.)
-      input: What the network sees: "frames", or "changes" from each frame to the last one, which only a network with a shortcut
-        can predict from; covariates stay as they are. (As for the shortcut, "auto" is replaced.)
+      input: What the network sees: "frames"; "changes" from each frame to the last one, which only a network with a shortcut
+        can predict from; or "frames_and_flow", also the flow's forecast, which the shortcuts "flow" and "flow_linear" have.
+        Covariates stay as they are. (As for the shortcut, "auto" is replaced.)
       depthwise: Implementation of the depthwise convolutions: "auto", "native", "phases", "taps", "cpu" or "portable"; see
         `stlight_jax.model.ops.depthwise`.
       precision: Precision of matrix products on accelerators that offer less than float32: "float32" (full), "tensorfloat32"
@@ -74,11 +75,16 @@ class STLightConfig(ModelSection):
         if self.shortcut == "auto":
             raise InputError("model.shortcut is auto, which training replaces; choose none, last, linear, flow or flow_linear")
         if self.input == "auto":
-            raise InputError("model.input is auto, which training replaces; choose frames or changes")
+            raise InputError("model.input is auto, which training replaces; choose frames, changes or frames_and_flow")
         if self.input == "changes" and (self.shortcut == "none" or self.seen_frames == 1):
             raise InputError(
                 f"model.input is changes, model.shortcut {self.shortcut} and model.in_frames {self.in_frames}; expected a "
                 "shortcut, which sees the frames, and more than one frame; change these, or set model.input=frames"
+            )
+        if self.input == "frames_and_flow" and self.shortcut not in MOVING_SHORTCUTS:
+            raise InputError(
+                f"model.input is frames_and_flow and model.shortcut {self.shortcut}, which has no flow; set model.shortcut to "
+                "flow or flow_linear, or model.input=frames"
             )
         if self.shortcut != "none" and self.out_channels > self.in_channels:
             raise InputError(

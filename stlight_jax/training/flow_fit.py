@@ -6,10 +6,8 @@ the test MSE and MAE of the flow alone were 155 and 285, of the map with the lea
 138 and 330; on a night of radar 6.33 and 105.7, 5.83 and 108.4, and 5.81 and 101.2.
 """
 
-import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +15,7 @@ import numpy as np
 
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.data.sequences import EvenlySpaced, Sequences
-from stlight_jax.model.shortcut import Shortcut, fill_from_neighbours
+from stlight_jax.model.shortcut import fill_from_neighbours, flow_forecast
 from stlight_jax.model.stlight_config import STLightConfig
 from stlight_jax.model.time_folding import fold_time
 
@@ -127,7 +125,6 @@ def _with_flow(scaling: Scaling, model: STLightConfig, seen: int, out_frames: in
 
     Values are in the network's range, NaN where they are missing.
     """
-    carry: Callable[..., Any] = Shortcut(dataclasses.replace(model, shortcut="flow")).apply
 
     def with_flow(stored: jax.Array) -> jax.Array:
         values, valid = scaling.to_network(stored)
@@ -137,7 +134,7 @@ def _with_flow(scaling: Scaling, model: STLightConfig, seen: int, out_frames: in
             known = valid[:, recent]
             inputs = fill_from_neighbours(inputs, known, model.in_frames)
             values = jnp.where(valid, values, jnp.nan)
-        forecast = carry({}, inputs, known)[:, :out_frames]  # [b, t', h, w, c']
+        forecast = flow_forecast(model, inputs, known)[:, :out_frames]  # [b, t', h, w, c']
         targets = values[:, seen:, ..., : model.out_channels]
         return jnp.concatenate([*map(fold_time, (values[:, :seen], forecast, targets))], axis=-1)
 

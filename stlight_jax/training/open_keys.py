@@ -22,7 +22,7 @@ _CHOICES = (
     ("data", "validation_fraction", 0, _FRACTIONS),
     ("data", "test_fraction", 0, _FRACTIONS),
     ("model", "shortcut", AUTO, "{found}"),
-    ("model", "input", AUTO, "changes if shortcut=auto takes last or linear, else frames"),
+    ("model", "input", AUTO, "changes if shortcut=auto takes last or linear, frames_and_flow if the shortcut has a flow"),
     ("model", "in_channels", 0, "the channels of the data"),
     ("model", "out_channels", 0, "the channels of the data"),
     ("model", "patch_size", 0, "frames of {height} x {width}"),

@@ -21,7 +21,7 @@ from stlight_jax.evaluation.evaluator import evaluate
 from stlight_jax.evaluation.ridge import fit_linear, known_frames
 from stlight_jax.metrics.pixel_errors import MAE, MSE
 from stlight_jax.model.context import first_pass, horizon_of, shorter_sequence
-from stlight_jax.model.shortcut import Shortcut, fill_from_neighbours, unfitted_kernel
+from stlight_jax.model.shortcut import Shortcut, fill_from_neighbours, flow_forecast, unfitted_kernel
 from stlight_jax.model.stlight import STLight
 from stlight_jax.model.stlight_config import FITTED_SHORTCUTS, MOVING_SHORTCUTS, STLightConfig
 from stlight_jax.parallel import agreement
@@ -187,14 +187,17 @@ def _with_choice(config: RunConfig, shortcut: Any, periods: str) -> RunConfig:
     Where no motion is found, the network sees changes. From frames, it learns the level at each place, and draws forecasts
     back to it: on yearly temperatures that rise, the test MSE after 160 steps was 3.1 instead of 0.48 (linear shortcut alone:
     0.44), and on taxi counts 300 steps lowered the validation MSE by 1 % instead of 12 %. On radar, changes do not show the
-    rain that moves: 10.4 instead of 9.7 with the linear shortcut.
+    rain that moves: 10.4 instead of 9.7 with the linear shortcut. With the flow's forecast beside the frames, 300 steps lowered
+    the validation MSE of "flow_linear" by 8.0 % instead of 4.6 % on a night of radar, by 4.4 % instead of 0.4 % on generated
+    rain.
     """
     data = dataclasses.replace(config.data, periods=periods) if hasattr(config.data, "periods") else config.data
     model = config.model
     if model.input == AUTO:
         still = model.shortcut == AUTO and shortcut in ("last", "linear")
         sees_changes = still and (model.in_frames > 1 or bool(periods))
-        model = dataclasses.replace(model, input="changes" if sees_changes else "frames")
+        otherwise: Literal["frames", "frames_and_flow"] = "frames_and_flow" if shortcut in MOVING_SHORTCUTS else "frames"
+        model = dataclasses.replace(model, input="changes" if sees_changes else otherwise)
     return dataclasses.replace(config, model=dataclasses.replace(model, shortcut=shortcut), data=data)
 
 
@@ -249,7 +252,8 @@ class ShortcutAlone(STLight):
         """Predicts, see `STLight`."""
         del train
         filled = frames if valid is None else fill_from_neighbours(frames, valid, self.config.in_frames, self.config.periods)
-        return Shortcut(self.config, name="shortcut")(filled, valid)
+        flow = flow_forecast(self.config, filled, valid) if self.config.shortcut in MOVING_SHORTCUTS else None
+        return Shortcut(self.config, name="shortcut")(filled, flow)
 
 
 def sampled(model: STLightConfig, validation: Sequences) -> Sequences:

@@ -141,6 +141,41 @@ def test_the_flow_shortcut_carries_the_last_frame_along():
     np.testing.assert_allclose(masked[:, :, 12:], prediction[:, :, 12:], atol=0.02)
 
 
+def test_a_network_that_sees_frames_and_flow_has_the_flow_after_the_frames():
+    """Without the weights for the flow it is a network of frames; without those for frames, one of the flow's frames."""
+    config = dataclasses.replace(CONFIG, in_channels=1, shortcut="flow", input="frames_and_flow")
+    tree, seen = variables(config), moving_spot()[None, :4, ..., None]
+    carried = np.asarray(STLight(config).apply(tree, seen))
+    last = tree["params"]["patch_reassembly"]["conv"]
+    last["kernel"] = np.random.default_rng(0).normal(size=np.shape(last["kernel"])).astype(np.float32)
+    kernel = np.asarray(tree["params"]["patch_encoder"]["conv"]["kernel"])  # [p, p, t*c + t'*c', d]
+    assert kernel.shape[2] == 4 + 3
+    of_flow = dataclasses.replace(config, in_frames=3, shortcut="none", input="frames")
+    for part, without in ((slice(4), dataclasses.replace(config, input="frames")), (slice(4, None), of_flow)):
+        zeroed = np.zeros_like(kernel)
+        zeroed[:, :, part] = kernel[:, :, part]
+        tree["params"]["patch_encoder"]["conv"]["kernel"] = zeroed
+        found = STLight(config).apply(tree, seen)
+        tree["params"]["patch_encoder"]["conv"]["kernel"] = kernel[:, :, part]
+        alone = STLight(without).apply(tree, carried if without is of_flow else seen)
+        np.testing.assert_allclose(found, alone + carried if without is of_flow else alone, atol=1e-5)
+        assert np.abs(found - carried).max() > 0.1
+
+
+def test_the_flow_that_a_network_sees_is_counted():
+    frames, both = (
+        count(dataclasses.replace(CONFIG, shortcut="flow", input=name), 8, 8).total for name in ("frames", "frames_and_flow")
+    )
+    assert both.parameters - frames.parameters == 3 * 2**2 * 16
+    assert both.true - frames.true == both.paper - frames.paper == 4 * 4 * 3 * 2**2 * 16
+
+
+@pytest.mark.parametrize("shortcut", ["none", "last", "linear"])
+def test_a_network_without_a_flow_cannot_see_it(shortcut):
+    with pytest.raises(InputError, match=f"frames_and_flow and model.shortcut {shortcut}.*set model.shortcut to flow"):
+        dataclasses.replace(CONFIG, shortcut=shortcut, input="frames_and_flow")
+
+
 def test_the_linear_shortcut_is_counted():
     with_shortcut, without = (count(dataclasses.replace(CONFIG, shortcut=kind), 8, 8).total for kind in ("linear", "none"))
     assert with_shortcut.parameters - without.parameters == 8 * 3 + 3

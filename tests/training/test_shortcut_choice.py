@@ -87,7 +87,10 @@ def test_auto_takes_the_better_kind_prints_the_table_and_is_not_asked_again(wave
     assert "forecasts without a network, 40 validation windows" in " ".join(shown.split())
     assert "model.shortcut=linear (by the errors of forecasts without a network)" in shown
     assert json.loads((tmp_path / "run" / "config.json").read_text())["model"]["shortcut"] == "linear"
-    assert "model.input=changes (changes if shortcut=auto takes last or linear, else frames)" in shown
+    assert (
+        "model.input=changes (changes if shortcut=auto takes last or linear, frames_and_flow if the shortcut has a flow)"
+        in shown
+    )
     assert json.loads((tmp_path / "run" / "config.json").read_text())["model"]["input"] == "changes"
     waves.train.epochs = 2
     train(waves, tmp_path / "run")
