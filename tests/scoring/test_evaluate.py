@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 
 import jax
 import numpy as np
@@ -15,7 +16,7 @@ from stlight_jax.runs import checkpoint
 from stlight_jax.scoring import evaluate
 from stlight_jax.scoring.evaluate import evaluate_workdir
 from stlight_jax.training.loop import train
-from tests.conftest import load_config
+from tests.conftest import ROOT, load_config
 
 pytestmark = pytest.mark.compiled_fast
 
@@ -79,6 +80,19 @@ def test_fewer_channels_out_than_in_with_ranges_of_their_own_and_gaps(run):
         assert np.isfinite(results["overall"][name]["mse"])
     assert results["baselines"]["period_4"]["sequences"] > 0
     assert "rmse_per_value" not in results
+
+
+def test_the_page_on_the_folder_of_a_run_names_every_file_and_key(trained):
+    _, workdir, _ = trained
+    evaluate_workdir(workdir, "last", thresholds="400")
+    page = (ROOT / "docs" / "reference" / "run_folder.md").read_text()
+    named = {part for code in re.findall(r"`(.+?)`", page) for part in re.split("[/ ]", code)}
+    folders = (workdir, workdir / "eval", next((workdir / "checkpoints").glob("[0-9]*")))
+    assert {path.name for folder in folders for path in folder.iterdir()} <= named
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    assert {line["kind"] for line in lines} <= named
+    assert {key for line in lines if line["kind"] != "validation" for key in line} <= named
+    assert json.loads((workdir / "eval" / "metrics.json").read_text()).keys() <= named
 
 
 def test_the_page_and_the_metrics_know_single_sequences(trained):
