@@ -4,8 +4,8 @@ Published (paper tables 1-3 and 8, figure 1): 200 epochs of 10,000 generated seq
 MSE on the published test set: XS 24.48, S 23.29, M 22.21, L 21.80, 54M 20.54 (read from figure 1).
 
 The sizes tiny and plus are not from the paper. tiny has 32 x 32 frames with digits at half size and trains in minutes on two
-cores; plus is a small network for whole frames, with what the study found to be better than the paper's design at equal cost,
-and is to train in two hours on two cores; no run of it has ended yet.
+cores; plus is a small network for whole frames, with the changes that the study found to be better than the paper's design at
+equal cost. It trains in two hours on two cores, and ships trained, as `moving_mnist`.
 """
 
 import ml_collections
@@ -52,9 +52,11 @@ def get_config(size: str = "L") -> ml_collections.ConfigDict:
         config.model.hidden_dim, config.model.depth = 192, 12
         config.model.shortcut = "linear"
         config.data.validation_sequences = 500
-        config.optimizer.learning_rate = 2e-3  # with a peak of 5e-3 in bfloat16, the run diverged after 4,000 steps
+        # With a peak of 5e-3 in bfloat16 and without clipping, a run diverged after 4,000 steps.
+        config.optimizer.learning_rate = 3e-3
+        config.optimizer.clip_norm = 0.1
         config.train.loss = "both"
         config.train.ema_decay = 0.999
-        config.train.steps = 12_000
-        config.train.checkpoint_every = 600
+        config.train.steps = 8_000
+        config.train.checkpoint_every = 500
     return config
