@@ -22,6 +22,7 @@ import numpy as np
 from etils import epath
 from flax import traverse_util
 
+from stlight_jax.console.messages import print_message
 from stlight_jax.data.available_memory import memory_available
 from stlight_jax.data.formats.npy import read_npy_header
 from stlight_jax.data.load import check_config, network_config
@@ -57,6 +58,8 @@ def load(path: epath.PathLike, which: str = "best") -> TrainedModel:
       InputError: The network does not exist, is damaged, or was written by an unknown version.
     """
     found = _find(path, which)
+    if str(path) in shipped() and epath.Path(path).is_dir():
+        print_message(f"{path} is the shipped network; for the folder of this name, write ./{path}")
     if found.suffix == ONNX_SUFFIX:
         raise InputError(
             f"{path} is an ONNX file, which predict and Forecaster.load can run only; name the run or the {SUFFIX} file that "
