@@ -133,7 +133,7 @@ def test_inspect_explains_that_the_paper_leaves_depthwise_out():
         (("-m", "stlight_jax", "inspect", "--workdir=/nowhere"), "--workdir=/nowhere: no such file or folder"),
         (
             ("-m", "stlight_jax", "inspect", "--model=tinny"),
-            "--model=tinny: no such file or folder; the shipped networks are tiny",
+            "--model=tinny: no such file or folder; the shipped networks are moving_mnist, tiny",
         ),
         (("-m", "stlight_jax", "inspect", "--config=tiny:L"), "--config=tiny:L: tiny has one config; leave out :L"),
         (("-m", "stlight_jax", "inspect", "--config=tests"), "--config=tests: tests/checkpoints: no checkpoint here"),

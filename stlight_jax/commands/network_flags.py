@@ -20,8 +20,8 @@ from stlight_jax.storage.paths import is_remote
 def define_network_flags(values: flags.FlagValues) -> None:
     """Defines --workdir and --model, of which `chosen_network` takes one."""
     text = (
-        f"The network: folder of a run or of a checkpoint, a {SUFFIX} file, or the name of a shipped network such as tiny; "
-        f"predict also runs an {ONNX_SUFFIX} file."
+        f"The network: folder of a run or of a checkpoint, a {SUFFIX} file, or the name of a shipped network such as "
+        f"moving_mnist; predict also runs an {ONNX_SUFFIX} file."
     )
     flags.DEFINE_string("workdir", None, text, values)
     flags.DEFINE_string("model", None, "The network; the same as --workdir, for the name of a shipped one.", values)
@@ -34,7 +34,9 @@ def chosen_network(values: flags.FlagValues) -> str:
       InputError: if both flags are given or none, or the network does not exist.
     """
     if bool(values.workdir) == bool(values.model):
-        raise InputError("give either --workdir=RUN, a network you have trained, or --model=NAME, a shipped one such as tiny")
+        raise InputError(
+            "give either --workdir=RUN, a network you have trained, or --model=NAME, a shipped one such as moving_mnist"
+        )
     name = values.workdir or values.model
     if name not in shipped() and not is_remote(name) and not pathlib.Path(name).expanduser().exists():
         flag = "workdir" if values.workdir else "model"

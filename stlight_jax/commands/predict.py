@@ -1,4 +1,4 @@
-"""Forecasts the next frames of files: `stlight predict INPUT --workdir=RUN`, or with the shipped network `--model=tiny`.
+"""Forecasts the next frames of files: `stlight predict INPUT --workdir=RUN`, or with a shipped network `--model=moving_mnist`.
 
 INPUT is a video, a GIF or another animation, a folder of pictures, a TIFF stack, a .npy, .npz, HDF5 or netCDF file, a Zarr
 folder or archive, or a folder of several of them. The forecast is written to a file of the same kind, that of a TIFF stack to
@@ -80,7 +80,7 @@ def _define_flags(values: flags.FlagValues, arguments: Sequence[str]) -> None:
 
 def _check(values: flags.FlagValues) -> None:
     if not values.input:
-        raise InputError("name the input: stlight predict INPUT --workdir=RUN, or --model=tiny")
+        raise InputError("name the input: stlight predict INPUT --workdir=RUN, or --model=moving_mnist")
     chosen_network(values)
     check_exists(values.truth, "truth")
     _request(values).check()
