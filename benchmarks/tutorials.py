@@ -4,7 +4,8 @@
 
 The blocks of docs/tutorials/PAGE.md run one after the other in a temporary folder with a copy of `examples/`, but for
 installations. A command that the page has twice is stopped by Ctrl-C after a minute the first time. The output is written to
-benchmarks/results/tutorials/PAGE.txt, the strip of pictures of an evaluation to PAGE.png.
+benchmarks/results/tutorials/PAGE.txt, the strip of pictures of an evaluation, or strip.png, to PAGE.png. Tables and verdicts
+that the page shows get the figures of the record.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import textwrap
 
 from absl import flags
 
@@ -26,6 +28,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "tutorials"
 _SECONDS_BEFORE_STOP = 60
 _WIDTH = 160  # columns of the terminal, for whole tables
+_SHOWN_WIDTH = 100  # columns of a paragraph in a block of a page
 
 
 def blocks(page: str) -> list[tuple[str, str]]:
@@ -55,6 +58,51 @@ def record(page: str, folder: pathlib.Path) -> str:
     return "\n".join([*parts, *(f"{table.relative_to(folder)}\n{table.read_text()}" for table in tables)])
 
 
+def refreshed(page: str, record: str) -> str:
+    """Returns the text of a page with the figures of a record in its blocks with a table or a verdict.
+
+    A table keeps its columns, which can be some of the recorded ones, and its rows but for their numbers.
+    """
+    return re.sub(
+        r"(?<=```text\n)(.*?)(?=^```)", lambda block: _refreshed(block[0], record), page, flags=re.DOTALL | re.MULTILINE
+    )
+
+
+def _refreshed(block: str, record: str) -> str:
+    verdict = re.search(r"^Overall, .*?(?=\n\n|\nall tables|\Z)", record, re.DOTALL | re.MULTILINE)
+    if block.startswith("Overall, ") and verdict:
+        return textwrap.fill(" ".join(verdict[0].split()), _SHOWN_WIDTH) + "\n"
+    if not block.startswith("┃"):
+        return block
+    header, *rows = map(_cells, block.splitlines())
+    for table in re.findall(r"^┃.*?(?=^└)", record, re.DOTALL | re.MULTILINE):
+        recorded, *lines = [_cells(line) for line in table.splitlines() if line[0] in "┃│"]
+        if set(header) <= set(recorded):
+            labels = {_without_numbers(row[0]) for row in rows}
+            places = [recorded.index(name) for name in header]
+            chosen = [[line[place] for place in places] for line in lines if _without_numbers(line[0]) in labels]
+            return _table([header, *chosen])
+    return block
+
+
+def _cells(line: str) -> list[str]:
+    return [cell.strip() for cell in re.split("[┃│]", line)[1:-1]]
+
+
+def _without_numbers(label: str) -> str:
+    return re.sub(r"[\d,]+", "", label)
+
+
+def _table(rows: list[list[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for number, (label, *values) in enumerate(rows):
+        cells = [label.ljust(widths[0]), *(value.rjust(width) for value, width in zip(values, widths[1:], strict=True))]
+        border = "│" if number else "┃"
+        lines.append(f"{border} {f' {border} '.join(cells)} {border}\n")
+    return "".join(lines)
+
+
 def _run(command: list[str], folder: pathlib.Path, *, stop: bool = False) -> str:
     path = os.pathsep.join([str(pathlib.Path(sys.executable).parent), os.environ["PATH"]])
     environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "COLUMNS": str(_WIDTH)}
@@ -72,12 +120,15 @@ def _run(command: list[str], folder: pathlib.Path, *, stop: bool = False) -> str
 
 def main() -> None:
     """Records the page of the flag."""
+    page = ROOT / "docs" / "tutorials" / f"{flags.FLAGS.page}.md"
     with tempfile.TemporaryDirectory() as folder:
-        text = record(flags.FLAGS.page, pathlib.Path(folder))
+        text = record(page.stem, pathlib.Path(folder))
         RESULTS.mkdir(parents=True, exist_ok=True)
-        (RESULTS / f"{flags.FLAGS.page}.txt").write_text(text)
-        for picture in pathlib.Path(folder).glob("runs/*/eval/prediction.png"):
-            shutil.copy(picture, RESULTS / f"{flags.FLAGS.page}.png")
+        (RESULTS / f"{page.stem}.txt").write_text(text)
+        page.write_text(refreshed(page.read_text(), text))
+        for pattern in ("runs/*/eval/prediction.png", "strip.png"):
+            for picture in pathlib.Path(folder).glob(pattern):
+                shutil.copy(picture, RESULTS / f"{page.stem}.png")
 
 
 if __name__ == "__main__":

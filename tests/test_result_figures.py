@@ -11,9 +11,16 @@ from tests.test_documented_blocks import missing_lines
 from tests.test_documented_commands import check, commands_of
 from tests.test_real_data import real_data
 
-spec = importlib.util.spec_from_file_location("gallery", ROOT / "benchmarks" / "gallery.py")
-gallery = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(gallery)
+
+def benchmark(name):
+    """The module of a script in benchmarks/."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+gallery, tutorials = benchmark("gallery"), benchmark("tutorials")
 PAGES_OF_RUNS = {
     "fmi_radar": "fmi_2017", "kitti": "kitti", "knmi_radar": "knmi_flow", "kth": "kth", "taxinyc": "taxinyc",
     "taxinyc_raw": "taxinyc_raw", "temperature": "climate",
@@ -114,6 +121,28 @@ def test_outputs_in_a_tutorial_are_recorded_ones(page):
     shown = re.findall(r"^```text\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     assert shown
     assert [missing_lines(block, record) for block in shown] == [[] for _ in shown], f"benchmarks/tutorials.py --page={page}"
+
+
+@pytest.mark.parametrize("page", ["first_forecast", "train_and_resume", "your_own_frames"])
+def test_tables_and_verdicts_of_a_tutorial_are_those_that_its_benchmark_writes(page):
+    record = (ROOT / "benchmarks" / "results" / "tutorials" / f"{page}.txt").read_text()
+    text = (ROOT / "docs" / "tutorials" / f"{page}.md").read_text()
+    assert tutorials.refreshed(text, record).split() == text.split(), f"benchmarks/tutorials.py --page={page}"
+
+
+def test_figures_of_a_record_replace_those_of_a_page():
+    record = (
+        "┃ a ┃ MSE ┃ MAE ┃ skill ┃\n│ STLight, step 20 │ 1.5 │ 2 │ - │\n│ other │ 3 │ 4 │ 50 % │\n└──┘\n"
+        "Overall, STLight is 50 % below\nit.\n\nmore\n"
+    )
+    page = (
+        "1.2\n```text\n┃ a ┃ MSE ┃ skill ┃\n│ STLight, step 5 │ 7 │ - │\n```\n```text\nOverall, STLight is 3 % below it.\n```\n"
+        "```text\nstep 5\n```\n"
+    )
+    assert tutorials.refreshed(page, record) == (
+        "1.2\n```text\n┃ a                ┃ MSE ┃ skill ┃\n│ STLight, step 20 │ 1.5 │     - │\n```\n"
+        "```text\nOverall, STLight is 50 % below it.\n```\n```text\nstep 5\n```\n"
+    )
 
 
 def test_conditional_lines_of_a_template_keep_their_blank_lines():
