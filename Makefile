@@ -28,8 +28,13 @@ help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "PYTHON=...       the interpreter for .venv; default: the newest of python3.13, 3.12, 3.11 that runs"
 
-demo: install  ## train a small network on Moving MNIST and evaluate it (8 minutes on two cores)
-	@echo "demo: train the tiny network and evaluate it; all files go to runs/demo"
+demo: install  ## show forecasts of a network that ships trained, then train and evaluate a small one (8 minutes on two cores)
+	@echo "demo, 1 of 2: the shipped network moving_mnist forecasts ten frames of digits that it has never seen (half a minute)"
+	$(BIN)/stlight predict examples/data/moving_digits_64.gif --model=moving_mnist --start=-10 --show \
+		--out=runs/demo_forecast.gif --overwrite
+	@echo "demo: the last rows above are the input, the true next frames and the forecast of them"
+	@echo "demo: open runs/demo_forecast.html in a browser to see all frames move"
+	@echo "demo, 2 of 2: train the network tiny from scratch and evaluate it (some minutes); all files go to runs/demo"
 	$(BIN)/python train.py --config=configs/moving_mnist.py:tiny --workdir=runs/demo
 	$(BIN)/python eval.py --workdir=runs/demo
 	@echo "demo: open runs/demo/eval/report.html in a browser to see the forecasts move"
@@ -105,5 +110,5 @@ $(WITH_LIBTPU): $(INSTALLED)
 	rm -rf $@ && $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $@ "$$wanted"
 	@touch $@
 
-clean:  ## remove .venv, the site and the run of the demo
-	rm -rf .venv runs/demo docs/_build
+clean:  ## remove .venv, the site and the files of the demo
+	rm -rf .venv runs/demo runs/demo_forecast.* docs/_build

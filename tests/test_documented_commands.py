@@ -20,6 +20,7 @@ from stlight_jax.config.run_config import RunConfig
 from stlight_jax.config.sections import SECTIONS
 from stlight_jax.data.datasets.all_datasets import DATASETS, find_dataset
 from stlight_jax.errors import InputError
+from stlight_jax.inference.shipped_networks import shipped
 from tests.conftest import ROOT
 
 PAGES = [
@@ -107,6 +108,14 @@ def test_flags_and_keys_in_running_text_exist(path):
     for span in re.findall(r"`([^`]*--[^`]+)`", prose):
         if span.startswith(("stlight ", "--")):
             assert not unknown_flags(span), span
+
+
+def test_the_demo_begins_with_a_forecast_that_the_program_accepts():
+    recipe = re.search(r"^demo:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)[1]
+    commands = [words for words in commands_of(recipe.replace("$(BIN)", ".venv/bin")) if words[0] != "@echo"]
+    forecast = check(commands[0])
+    assert (forecast.model in shipped(), (ROOT / forecast.input).is_file(), forecast.show) == (True, True, True)
+    assert [words[1] for words in commands[1:]] == ["train.py", "eval.py"]
 
 
 def test_a_block_is_split_as_a_shell_splits_it():
