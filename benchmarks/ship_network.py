@@ -45,7 +45,7 @@ def recipe(name: str, config: dict[str, Any]) -> str:
 
     Args:
       name: A key of `SIZES`.
-      config: Of the run; keys that it lacks take the values that it stands for.
+      config: The config of the run; keys that it lacks take the values that it stands for.
     """
     run, named = (dict(_values(each)) for each in (config, load_config(f"moving_mnist:{SIZES[name]}")))
     changes = [f"--config.{key}={value}" for key, value in run.items() if value != named[key]]
@@ -63,7 +63,7 @@ def shipped_model(name: str, workdir: pathlib.Path, results: dict[str, Any]) -> 
     Args:
       name: A key of `SIZES`.
       workdir: The run's folder.
-      results: Of the evaluation, see `evaluate_workdir`.
+      results: The results of the evaluation, see `evaluate_workdir`.
 
     Returns:
       The network, with the recipe, the seed and the measured errors in its description.
@@ -93,7 +93,7 @@ def record(workdir: pathlib.Path, results: dict[str, Any], folder: pathlib.Path)
 
     Args:
       workdir: The run's folder.
-      results: Of the evaluation.
+      results: The results of the evaluation.
       folder: To copy to.
     """
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Fine-tunes the shipped network on new frames: rain radar instead of digits.
+"""Fine-tunes a shipped network on new frames: rain radar instead of digits.
 
 `trained.load` gives the weights and the shape of a network by the same names as `Forecaster.load`. To continue from a run of
 your own, no loop is needed: `stlight train ... --config.train.init_from=runs/mine`.

@@ -1,4 +1,4 @@
-"""Forecasts an array with the shipped network, and compares the forecast with the frames that followed.
+"""Forecasts an array with a shipped network, and compares the forecast with the frames that followed.
 
 The input is a NumPy array of ten frames in their own units, the output an array of the next ten frames in the same units.
 """
@@ -8,14 +8,14 @@ from PIL import Image, ImageSequence
 
 from stlight_jax import Forecaster
 
-with Image.open("examples/data/moving_digits.gif") as animation:
-    frames = np.stack([np.array(frame.convert("L")) for frame in ImageSequence.Iterator(animation)])  # [20, 32, 32], uint8
+with Image.open("examples/data/moving_digits_64.gif") as animation:
+    frames = np.stack([np.array(frame.convert("L")) for frame in ImageSequence.Iterator(animation)])  # [20, 64, 64], uint8
 
 seen, truth = frames[:10], frames[10:]
-forecaster = Forecaster.load("tiny")
+forecaster = Forecaster.load("moving_mnist")
 print(forecaster)
 
-prediction = forecaster(seen)  # [10, 32, 32], uint8
+prediction = forecaster(seen)  # [10, 64, 64], uint8
 
 
 def error(forecast: np.ndarray) -> np.ndarray:

@@ -54,7 +54,7 @@ def test_the_network_for_whole_frames_reached_its_goals():
 
 @pytest.fixture(scope="module")
 def forecasts():
-    """Of each network, for 200 sequences of digits that it has never seen."""
+    """Forecasts of each network for 200 sequences of digits that it has never seen."""
     return {name: shipped_pictures.forecasts(name) for name in NAMES}
 
 
