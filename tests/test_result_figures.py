@@ -6,6 +6,8 @@ import re
 
 import pytest
 
+from stlight_jax.data.load import check_config
+from stlight_jax.inference import trained
 from tests.conftest import ROOT
 from tests.test_documented_blocks import missing_lines
 from tests.test_documented_commands import check, commands_of
@@ -45,6 +47,15 @@ def test_a_page_of_the_gallery_has_the_command_of_the_benchmark(page, run):
         "--config.data.root", *(f"--config.{key}" for key in expected.keys)
     }  # fmt: skip
     assert set(evaluate[3:]) == {"--checkpoint=best", *expected.evaluation}
+
+
+def test_the_page_of_the_digits_has_the_commands_of_the_shipped_networks():
+    text = (ROOT / "benchmarks" / "gallery" / "moving_mnist.md").read_text()
+    for name, block in zip(("moving_mnist", "tiny"), re.findall(r"```sh\n(.*?)```", text, re.DOTALL), strict=True):
+        train, _ = commands_of(block)
+        config = check(train).config
+        config.data.root = ""
+        assert check_config(config).to_dict() == check_config(trained.describe(name)["config"]).to_dict()
 
 
 def cells(page, label):
