@@ -105,7 +105,7 @@ class Forecaster:
 
         Args:
           path: A workdir, the folder of one of its checkpoints, a `.stlight` file, an ONNX file of `export`, which ONNX Runtime
-            runs without JAX, or the name of a shipped network.
+            runs without JAX, or the name of a shipped network ("moving_mnist", "tiny").
           checkpoint: Checkpoint of a workdir: "best" (lowest validation MSE; see `train.least_gain`), "last" or a step.
           compute_dtype: Type of activations, "float32", "bfloat16" or, with JAX's `jax_enable_x64`, "float64"; None for the
             type of the training, or of the export.
