@@ -187,9 +187,8 @@ def _with_choice(config: RunConfig, shortcut: Any, periods: str) -> RunConfig:
     Where no motion is found, the network sees changes. From frames, it learns the level at each place, and draws forecasts
     back to it: on yearly temperatures that rise, the test MSE after 160 steps was 3.1 instead of 0.48 (linear shortcut alone:
     0.44), and on taxi counts 300 steps lowered the validation MSE by 1 % instead of 12 %. On radar, changes do not show the
-    rain that moves: 10.4 instead of 9.7 with the linear shortcut. With the flow's forecast beside the frames, 300 steps lowered
-    the validation MSE of "flow_linear" by 8.0 % instead of 4.6 % on a night of radar, by 4.4 % instead of 0.4 % on generated
-    rain.
+    rain that moves: 10.4 instead of 9.7 with the linear shortcut. With the flow's forecast beside the frames, the test MSE
+    of "flow_linear" and a network was 5.54 instead of 5.67 on that radar, 4.86 instead of 4.91 on generated storms.
     """
     data = dataclasses.replace(config.data, periods=periods) if hasattr(config.data, "periods") else config.data
     model = config.model
