@@ -15,6 +15,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import pathlib
+import shlex
 import shutil
 from typing import Any
 
@@ -48,7 +49,7 @@ def recipe(name: str, config: dict[str, Any]) -> str:
       config: The config of the run; keys that it lacks take the values that it stands for.
     """
     run, named = (dict(_values(each)) for each in (config, load_config(f"moving_mnist:{SIZES[name]}")))
-    changes = [f"--config.{key}={value}" for key, value in run.items() if value != named[key]]
+    changes = [shlex.quote(f"--config.{key}={value}") for key, value in run.items() if value != named[key]]
     return " ".join([_TRAIN.format(SIZES[name]), *changes])
 
 
@@ -108,11 +109,13 @@ def main() -> None:
     """Writes the file and the record."""
     workdir, file = pathlib.Path(_WORKDIR.value), FOLDER / f"{_NAME.value}{SUFFIX}"
     results = json.loads((workdir / "eval" / "metrics.json").read_text())
-    trained.write(file, shipped_model(_NAME.value, workdir, results))
-    size = file.stat().st_size
+    written = file.with_name(f"new_{file.name}")
+    trained.write(written, shipped_model(_NAME.value, workdir, results))
+    size = written.stat().st_size
     if size > MAX_BYTES:
-        file.unlink()
+        written.unlink()
         raise InputError(f"{file} would have {size:,} bytes; expected at most {MAX_BYTES:,}; train a smaller network")
+    written.replace(file)
     print_message(f"wrote {file}, {size:,} bytes")
     record(workdir, results, _RECORDS / _NAME.value)
     print_message(f"wrote {_RECORDS / _NAME.value}")

@@ -64,6 +64,7 @@ def write_gif(path: pathlib.Path, frames: np.ndarray) -> None:
     first, *rest = [Image.fromarray(frame[..., 0]) for frame in frames]
     first.save(path, save_all=True, append_images=rest, duration=_MILLISECONDS, loop=0)
     if not np.array_equal(read_gif(path), frames):
+        path.unlink()
         raise InputError(f"{path} holds other frames than those to write, of which two may be equal; choose another sequence")
 
 

@@ -4,8 +4,8 @@ Published (paper tables 1-3 and 8, figure 1): 200 epochs of 10,000 generated seq
 MSE on the published test set: XS 24.48, S 23.29, M 22.21, L 21.80, 54M 20.54 (read from figure 1).
 
 The sizes tiny and plus are not from the paper. tiny has 32 x 32 frames with digits at half size and trains in minutes on two
-cores; plus is a small network for whole frames, with the changes that the study found to be better than the paper's design at
-equal cost. It trains in two hours on two cores, and ships trained, as `moving_mnist`.
+cores; plus is a small network for whole frames, with changes that benchmarks/study compares with the paper's design at equal
+cost. It trains in two hours on two cores, and ships trained, as `moving_mnist`.
 """
 
 import ml_collections

@@ -49,6 +49,11 @@ def test_a_shipped_network_is_a_config():
     assert stored_description("moving_mnist:tiny") == {}
 
 
+def test_a_config_comes_before_a_shipped_network_of_its_name():
+    assert load_config("moving_mnist").size == "L"
+    assert stored_description("moving_mnist") == {}
+
+
 @pytest.mark.parametrize("source", ["run", "run/config.json"])
 def test_a_damaged_checkpoint_is_named_and_a_run_before_its_first_one_has_no_description(run, source):
     source = str(run.parent / source)

@@ -47,7 +47,8 @@ def load_config(source: str) -> ml_collections.ConfigDict:
 
     Args:
       source: NAME:SIZE or PATH:SIZE, with everything after the first colon for the function `get_config` of the config's Python
-        file; or a run's folder, its `config.json`, one of its checkpoints, a `.stlight` file or the name of a shipped network.
+        file; or a run's folder, its `config.json`, one of its checkpoints, a `.stlight` file or the name of a shipped network,
+        unless a config has this name.
 
     Returns:
       A config that can be changed.

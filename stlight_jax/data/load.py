@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import ml_collections
 
@@ -12,7 +12,7 @@ from stlight_jax.data.datasets.all_datasets import find_dataset
 from stlight_jax.data.periods import parse_periods
 from stlight_jax.data.sequences import Sequences, WithHistory
 from stlight_jax.model.context import plan_context
-from stlight_jax.model.stlight_config import STLightConfig
+from stlight_jax.model.stlight_config import MOVING_SHORTCUTS, STLightConfig
 
 
 def check_config(config: Mapping[str, Any] | ml_collections.ConfigDict) -> RunConfig:
@@ -61,20 +61,30 @@ def network_config(config: RunConfig) -> STLightConfig:
       config: of any data set.
 
     Returns:
-      The shape. If the config leaves them to a user's own data, there are 1 channel and 10 frames, the shortcut is linear and
-      there are no periods.
+      The shape. If the config leaves them to a user's own data, there are 1 channel and 10 frames, the shortcut is linear
+      (flow_linear if the network is to see the flow), the input is the frames, with the flow if the shortcut has one, and there
+      are no periods.
 
     Raises:
       InputError: a value is not permitted.
     """
     section = config.model
     if section.shortcut == "auto":
-        section = dataclasses.replace(section, shortcut="linear")
+        section = dataclasses.replace(section, shortcut="flow_linear" if section.input == "frames_and_flow" else "linear")
     if section.input == "auto":
-        section = dataclasses.replace(section, input="frames")
+        section = dataclasses.replace(section, input=input_beside(section.shortcut))
     channels = len(find_dataset(config.dataset).channels) or 1
     covariates = any(getattr(config.data, key, "") for key in ("clock", "static"))
     return STLightConfig.from_section(section, channels, _periods(config), getattr(config.data, "frame_step", 1), covariates)
+
+
+def input_beside(shortcut: str) -> Literal["frames", "frames_and_flow"]:
+    """Returns what a network sees beside a shortcut, if the config leaves it open and the changes between frames are not tried.
+
+    Args:
+      shortcut: `model.shortcut`.
+    """
+    return "frames_and_flow" if shortcut in MOVING_SHORTCUTS else "frames"
 
 
 def frame_size(config: RunConfig) -> tuple[int, int] | None:

@@ -128,5 +128,4 @@ def _bytes_per_pixel(model: STLightConfig) -> float:
     """Returns the approximate memory of a pass: a few copies of the patch grid, of the input and of the output frames."""
     width = {"float32": 4, "bfloat16": 2, "float64": 8}[model.dtype]
     grid = _GRID_COPIES * width * model.hidden_dim / model.patch_size**2
-    seen, predicted = model.seen_frames * model.in_channels, model.out_frames * model.out_channels
-    return grid + _FRAME_COPIES * max(width, 4) * (seen + predicted)
+    return grid + _FRAME_COPIES * max(width, 4) * (model.encoded_channels + model.out_frames * model.out_channels)

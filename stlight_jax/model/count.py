@@ -87,8 +87,7 @@ def count(config: STLightConfig, height: int, width: int) -> Count:
     batch_norm = 2 * cells * d  # in evaluation mode
     near, far = (depth * cells * d * side**2 for side in (config.near_kernel, config.far_kernel))
     predicted = config.out_frames * config.out_channels
-    encoded = config.seen_frames * config.in_channels + (predicted if config.input == "frames_and_flow" else 0)
-    encoding = cells * d * encoded * config.encoder_kernel**2
+    encoding = cells * d * config.encoded_channels * config.encoder_kernel**2
     pointwise = depth * cells * d * d
     reassembling = cells * d * predicted
     seen = config.seen_frames * config.in_channels + (predicted if config.shortcut in MOVING_SHORTCUTS else 0)

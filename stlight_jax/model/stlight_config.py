@@ -155,6 +155,12 @@ class STLightConfig(ModelSection):
         return self.context_frames + self.in_frames
 
     @property
+    def encoded_channels(self) -> int:
+        """Number of channels of the patch encoder's input: all values of a pixel that the network sees."""
+        of_flow = self.out_frames * self.out_channels if self.input == "frames_and_flow" else 0
+        return self.seen_frames * self.in_channels + of_flow
+
+    @property
     def encoder_kernel(self) -> int:
         """Side of the patch encoder's kernel, in pixels."""
         return self.patch_size * max(1, self.overlap)

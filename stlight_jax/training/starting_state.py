@@ -21,7 +21,7 @@ from stlight_jax.training.setup import TrainingSetup
 from stlight_jax.training.state import TrainState
 
 _SIZES = ("in_frames", "out_frames", "in_channels", "out_channels", "hidden_dim", "depth", "patch_size", "overlap")
-_KEYS_OF_THE_SHAPE = {f"model.{key}" for key in (*_SIZES, "near_kernel", "far_kernel")}
+_KEYS_OF_THE_SHAPE = {f"model.{key}" for key in (*_SIZES, "near_kernel", "far_kernel", "shortcut", "input")}
 
 
 def starting_state(setup: TrainingSetup, workdir: Workdir, allow_changes: bool) -> TrainState:

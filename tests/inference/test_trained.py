@@ -12,6 +12,8 @@ import pytest
 
 from stlight_jax import Forecaster, InputError
 from stlight_jax.inference import trained
+from stlight_jax.model.count import count
+from stlight_jax.model.stlight_config import STLightConfig
 from stlight_jax.runs import checkpoint, checkpoint_writer
 from stlight_jax.training import loop
 
@@ -247,3 +249,16 @@ def test_a_file_that_cannot_be_written_leaves_nothing(grey, tmp_path):
     with pytest.raises(InputError, match="could not be written"):
         trained.write(tmp_path / "file" / "model.stlight", grey)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("shortcut", "seen"), [("none", "frames"), ("flow", "frames_and_flow"), ("flow_linear", "frames_and_flow")]
+)
+def test_no_network_has_more_weights_than_a_file_may_have(shortcut, seen):
+    """With few input frames and a wide encoder, most weights are those for the flow; in float64 none may be refused."""
+    config = STLightConfig(
+        in_frames=2, out_frames=20, in_channels=1, out_channels=1, hidden_dim=256, depth=2, patch_size=8, overlap=3,
+        shortcut=shortcut, input=seen,
+    )  # fmt: skip
+    size = 8 * count(config, 8, 8).total.parameters
+    assert size <= trained._max_weight_bytes(config) < 2 * size + 2**21

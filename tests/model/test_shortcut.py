@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 
 from stlight_jax.config.sections import OptimizerSection
+from stlight_jax.data.load import check_config, network_config
 from stlight_jax.errors import InputError
 from stlight_jax.model.count import count
 from stlight_jax.model.shortcut import fill_from_neighbours
 from stlight_jax.model.stlight import STLight, STLightConfig, init_variables
 from stlight_jax.training.state import make_optimizer
+from tests.conftest import load_config
 
 CONFIG = STLightConfig(
     in_frames=4, out_frames=3, in_channels=2, out_channels=1, hidden_dim=16, depth=2, patch_size=2, shortcut="linear"
@@ -168,6 +170,22 @@ def test_the_flow_that_a_network_sees_is_counted():
     )
     assert both.parameters - frames.parameters == 3 * 2**2 * 16
     assert both.true - frames.true == both.paper - frames.paper == 4 * 4 * 3 * 2**2 * 16
+
+
+@pytest.mark.parametrize(
+    ("keys", "shortcut", "seen"),
+    [
+        ({}, "linear", "frames"),
+        ({"shortcut": "flow"}, "flow", "frames_and_flow"),
+        ({"shortcut": "flow", "input": "frames"}, "flow", "frames"),
+        ({"input": "frames_and_flow"}, "flow_linear", "frames_and_flow"),
+    ],
+)
+def test_a_shape_is_assumed_where_the_config_leaves_it_to_the_data(keys, shortcut, seen):
+    config = load_config("tiny", "frames")
+    config.model.update(keys)
+    found = network_config(check_config(config))
+    assert (found.shortcut, found.input) == (shortcut, seen)
 
 
 @pytest.mark.parametrize("shortcut", ["none", "last", "linear"])

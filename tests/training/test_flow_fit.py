@@ -9,8 +9,9 @@ import scipy.optimize
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.data.sequences import Sequences
 from stlight_jax.model.stlight_config import STLightConfig
+from stlight_jax.parallel.launchers import make_launcher
 from stlight_jax.training import flow_fit
-from stlight_jax.training.shortcut_choice import ShortcutAlone, fitted_linear
+from stlight_jax.training.shortcut_choice import ShortcutAlone, fitted_linear, shortcut_errors
 
 pytestmark = pytest.mark.compiled_fast
 CONFIG = STLightConfig(
@@ -58,6 +59,12 @@ def forecast_error(shortcut, loss="squared", missing=False):
     seen = np.where(valid, frames, np.float32(0.25))[:, :3]
     forecast = ShortcutAlone(config).apply({"params": params}, seen, valid=valid[:, :3] if missing else None)
     return np.nanmean(np.square(forecast - frames[:, 3:, ..., :1]))
+
+
+@pytest.mark.parametrize(("missing", "rows"), [(False, 24), (True, 21)])
+def test_the_valid_values_of_a_frame_are_counted(missing, rows):
+    flow = dataclasses.replace(CONFIG, shortcut="flow")
+    assert shortcut_errors(flow, {}, FadingSpots(4, missing), make_launcher("pmap"))["values"] == rows * 24
 
 
 @pytest.mark.parametrize("missing", [False, True])

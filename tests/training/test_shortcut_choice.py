@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import types
 
 import numpy as np
@@ -13,6 +14,7 @@ from stlight_jax.data.sequences import EvenlySpaced, Sequences
 from stlight_jax.errors import InputError
 from stlight_jax.evaluation.evaluator import evaluate
 from stlight_jax.evaluation.ridge import fit_linear
+from stlight_jax.parallel.launchers import make_launcher
 from stlight_jax.runs import checkpoint
 from stlight_jax.runs.metrics_log import read_metrics
 from stlight_jax.runs.workdir import Workdir
@@ -146,7 +148,7 @@ def test_auto_has_no_shortcut_where_the_network_predicts_more_channels_than_it_s
 )
 def test_a_shortcut_that_is_fitted_or_needs_more_must_be_better(waves, monkeypatch, mse, least_gain, best):
     waves.model.shortcut = "auto"
-    errors = iter([{"mse": value, "mae": 1.0} for value in mse.values()])
+    errors = iter([{"mse": value, "mae": 1.0, "values": 256.0} for value in mse.values()])
     monkeypatch.setattr(shortcut_choice, "shortcut_errors", lambda *_: next(errors))
     monkeypatch.setattr(shortcut_choice, "fitted_linear", lambda *_: {})
     chosen = choose_shortcut(check_config(waves), *setup.open_training(None), None, TimeForChoices(None), least_gain)
@@ -154,19 +156,31 @@ def test_a_shortcut_that_is_fitted_or_needs_more_must_be_better(waves, monkeypat
     assert chosen.mse == mse[best]
 
 
+def test_a_network_that_shall_see_the_flow_has_a_shortcut_with_one(waves, capsys):
+    waves.model.update(shortcut="auto", input="frames_and_flow")
+    chosen = choose_shortcut(check_config(waves), *setup.open_training(None), make_launcher("pmap"), TimeForChoices(None))
+    assert chosen.config.model.shortcut in ("flow", "flow_linear")
+    assert chosen.config.model.input == "frames_and_flow"
+    tried = re.findall(r"│ (\w+) +│", capsys.readouterr().err)
+    assert tried == ["flow", "flow_linear"]
+
+
 @pytest.mark.parametrize(
-    ("loss", "linear", "flow_linear", "best"),
-    [  # frames have 16 x 16 values, so an MSE of 25.6 is a root mean square of 0.316
-        ("squared", (25.6, 128.0), (26.0, 64.0), "linear"),
-        ("both", (25.6, 128.0), (26.0, 64.0), "flow_linear"),
-        ("both", (25.6, 65.0), (28.0, 64.0), "linear"),
-        ("absolute", (25.6, 65.0), (28.0, 64.0), "flow_linear"),
+    ("loss", "linear", "flow_linear", "values", "best"),
+    [
+        ("squared", (25.6, 128.0), (26.0, 64.0), 256, "linear"),
+        ("both", (25.6, 128.0), (26.0, 64.0), 256, "flow_linear"),  # RMSE + MAE is 0.316 + 0.5, and 0.319 + 0.25
+        ("both", (25.6, 65.0), (28.0, 64.0), 256, "linear"),  # 0.316 + 0.254, 0.331 + 0.25
+        ("both", (1.0, 6.0), (1.3, 5.0), 256, "linear"),  # 0.063 + 0.023, 0.071 + 0.020
+        ("both", (1.0, 6.0), (1.3, 5.0), 25, "flow_linear"),  # of few valid values: 0.2 + 0.24, 0.228 + 0.2
+        ("absolute", (25.6, 65.0), (28.0, 64.0), 256, "flow_linear"),
     ],
 )
-def test_shortcuts_are_compared_by_the_loss_of_the_run(waves, monkeypatch, loss, linear, flow_linear, best):
+def test_shortcuts_are_compared_by_the_loss_of_the_run(waves, monkeypatch, loss, linear, flow_linear, values, best):
     waves.model.shortcut = "auto"
     waves.train.loss = loss
-    errors = iter([{"mse": mse, "mae": mae} for mse, mae in ((90.0, 200.0), linear, (90.0, 200.0), flow_linear)])
+    found = ((90.0, 200.0), linear, (90.0, 200.0), flow_linear)
+    errors = iter([{"mse": mse, "mae": mae, "values": values} for mse, mae in found])
     monkeypatch.setattr(shortcut_choice, "shortcut_errors", lambda *_: next(errors))
     monkeypatch.setattr(shortcut_choice, "fitted_linear", lambda *_: {})
     chosen = choose_shortcut(check_config(waves), *setup.open_training(None), None, TimeForChoices(None))
