@@ -21,7 +21,7 @@ from stlight_jax.training.setup import TrainingSetup
 from stlight_jax.training.state import TrainState
 
 _SIZES = ("in_frames", "out_frames", "in_channels", "out_channels", "hidden_dim", "depth", "patch_size", "overlap")
-_KEYS_OF_THE_SHAPE = {f"model.{key}" for key in (*_SIZES, "near_kernel", "far_kernel", "shortcut", "input")}
+_KEYS_OF_THE_SHAPE = {f"model.{key}" for key in (*_SIZES, "near_kernel", "far_kernel")}
 
 
 def starting_state(setup: TrainingSetup, workdir: Workdir, allow_changes: bool) -> TrainState:
@@ -105,7 +105,8 @@ def _check_changes(setup: TrainingSetup, saved: dict[str, Any], workdir: Workdir
     if not differences:
         return
     listed = "; ".join(differences)
-    if any(difference.split(":")[0] in _KEYS_OF_THE_SHAPE for difference in differences):
+    # Of the inputs, only that with the flow has further channels.
+    if any(difference.split(":")[0] in _KEYS_OF_THE_SHAPE or "frames_and_flow" in difference for difference in differences):
         raise InputError(
             f"{workdir.path} was started with a network of another shape ({listed}), whose weights do not fit. Change it back, "
             "or choose another --workdir"

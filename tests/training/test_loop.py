@@ -92,6 +92,15 @@ def test_a_network_of_another_shape_is_refused_whatever_is_allowed(small_run, tm
         train(small_run, tmp_path, allow_changes=True)
 
 
+def test_the_flow_cannot_be_added_to_the_input_of_a_run_that_has_begun(small_run, tmp_path):
+    small_run.model.update(shortcut="flow", input="frames")
+    train(small_run, tmp_path)
+    small_run.model.input = "frames_and_flow"
+    refused = r"another shape \(model.input: 'frames' -> 'frames_and_flow'\), whose weights do not fit"
+    with pytest.raises(InputError, match=refused):
+        train(small_run, tmp_path, allow_changes=True)
+
+
 def test_other_digits_are_refused(small_run, tmp_path, monkeypatch):
     train(small_run, tmp_path)
     from stlight_jax.data import digits
