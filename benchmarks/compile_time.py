@@ -12,12 +12,13 @@ import jax
 from absl import flags
 from rich.console import Console
 from rich.table import Table
-from speed_worker import NETWORKS, JaxContestant
+from speed_jax import JaxContestant
+from speed_networks import NETWORKS
 
 from stlight_jax.commands.run_command import run_script
 from stlight_jax.console.messages import print_message
 
-_NETWORK = flags.DEFINE_enum("network", "d256", list(NETWORKS), "Network of `speed_worker.py`.")
+_NETWORK = flags.DEFINE_enum("network", "d256", list(NETWORKS), "Network of `speed_networks.py`.")
 _DEPTHS = flags.DEFINE_list("depths", ["8", "32"], "Numbers of mixer blocks.")
 _ROUNDS = flags.DEFINE_integer("rounds", 3, "Compilations of each depth, in turns.")
 

@@ -23,7 +23,8 @@ from absl import flags
 from rich.console import Console
 from rich.table import Table
 from skimage.metrics import structural_similarity
-from speed_worker import NETWORKS, JaxContestant
+from speed_jax import JaxContestant
+from speed_networks import NETWORKS
 
 from stlight_jax.commands.run_command import run_script
 from stlight_jax.console.messages import print_message

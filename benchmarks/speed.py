@@ -23,7 +23,8 @@ from busy_machine import name_of_record, signs_of_load
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
-from speed_worker import ENVIRONMENTS, NETWORKS, PRECISIONS, Contestant
+from speed_networks import NETWORKS, PRECISIONS
+from speed_worker import ENVIRONMENTS, Contestant
 
 from stlight_jax import STLightConfig
 from stlight_jax.commands.run_command import run_script
@@ -38,7 +39,7 @@ RUNTIMES = ["onnxruntime", "openvino"]  # which predict only, on CPUs only
 MODES += RUNTIMES
 TASKS = ("train", "throughput", "latency")
 
-_NETWORK = flags.DEFINE_enum("network", "d256", list(NETWORKS), "Network of `speed_worker.py`.")
+_NETWORK = flags.DEFINE_enum("network", "d256", list(NETWORKS), "Network of `speed_networks.py`.")
 _DEVICE = flags.DEFINE_enum("device", "cpu", list(ENVIRONMENTS), "Device.")
 _PRECISION = flags.DEFINE_enum(
     "precision", "float32", list(PRECISIONS), "float32, bfloat16 with float32 parameters, or on a GPU TF32 products."

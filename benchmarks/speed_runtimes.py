@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from speed_worker import fixed_frames, fixed_variables
+from speed_networks import fixed_frames, fixed_variables
 
 
 class RuntimeContestant:
@@ -17,7 +17,7 @@ class RuntimeContestant:
 
     Args:
       framework: "onnxruntime" or "openvino".
-      spec: an entry of `speed_worker.NETWORKS`, with "precision".
+      spec: an entry of `speed_networks.NETWORKS`, with "precision".
     """
 
     def __init__(self, framework: str, spec: dict[str, Any]):

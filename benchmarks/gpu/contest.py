@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 from benchmarks.gpu.bounds import fused_bytes
 from benchmarks.gpu.program_check import compare_numbers, device_kind, start_contestant
 from benchmarks.gpu.records import Deadline, Records
-from benchmarks.speed_worker import NETWORKS, PRECISIONS, Contestant
+from benchmarks.speed_networks import NETWORKS, PRECISIONS
+from benchmarks.speed_worker import Contestant
 from stlight_jax import STLightConfig
 from stlight_jax.console.messages import one_line, print_message
 from stlight_jax.errors import ParityError

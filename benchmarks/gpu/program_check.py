@@ -18,7 +18,8 @@ import numpy as np
 from benchmarks.gpu.device_sequences import Placements, draw
 from benchmarks.gpu.records import Deadline, Records
 from benchmarks.gpu.training_run import DeviceTraining, recipe
-from benchmarks.speed_worker import ENVIRONMENTS, NETWORKS, Contestant
+from benchmarks.speed_networks import NETWORKS
+from benchmarks.speed_worker import ENVIRONMENTS, Contestant
 from stlight_jax.config import RunConfig
 from stlight_jax.errors import ParityError
 from stlight_jax.runs.environment import describe_environment
@@ -91,7 +92,7 @@ def relative_errors(
     """Compares the numbers of a program.
 
     Args:
-      found: the numbers, as from `speed_worker.sampled`.
+      found: the numbers, as from `speed_networks.sampled`.
       reference: the same, and more, of a CPU.
       name: of the program, for the error.
       limits: of all numbers but the gradients, and of the gradients.

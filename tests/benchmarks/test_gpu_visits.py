@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import pytest
+from speed_jax import JaxContestant
+from speed_networks import NETWORKS
 
-from benchmarks import speed_worker
 from benchmarks.gpu import flat_state, parcel, program_check, training_run
 from benchmarks.gpu.bounds import fused_bytes
 from benchmarks.gpu.device_sequences import Placements, draw, plan_steps
@@ -224,7 +225,7 @@ def test_larger_batches_have_a_rate_that_grows_with_their_root():
 
 def test_the_bytes_of_a_perfect_fusion_are_those_counted_by_hand():
     """L in bfloat16, batch 16: 45,875,200 bytes a pass; 32,879,710 parameters (paper.md, section 2)."""
-    config = STLightConfig(**speed_worker.NETWORKS["L"]["network"], dtype="bfloat16")
+    config = STLightConfig(**NETWORKS["L"]["network"], dtype="bfloat16")
     one_pass = 16 * 32 * 32 * 1400 * 2
     assert fused_bytes(config, 64, 16, training=False) == (16 * 7 + 2) * one_pass + 2 * 32_879_710
     assert fused_bytes(config, 64, 16, training=True) == (16 * 21 + 6) * one_pass + (32 + 6) * 32_879_710
@@ -244,16 +245,18 @@ def test_a_trace_is_divided_by_part_and_direction():
 
 def test_nothing_that_a_bare_machine_lacks_is_imported(tmp_path):
     (tmp_path / "sitecustomize.py").write_text(BLOCKED.format(names=MISSING))
-    environment = os.environ | {"PYTHONPATH": f"{tmp_path}:{ROOT}", "JAX_PLATFORMS": "cpu"}
-    code = "import benchmarks.gpu.__main__, benchmarks.speed_worker, stlight_jax.torch_reference.weights, stlight_jax.inference"
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}:{ROOT}:{ROOT / 'benchmarks'}", "JAX_PLATFORMS": "cpu"}
+    code = "import benchmarks.gpu.__main__, speed_worker, speed_jax, stlight_jax.torch_reference.weights, stlight_jax.inference"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=120)
     assert (result.returncode, result.stderr) == (0, "")
 
 
 @pytest.mark.torch
 def test_contestants_of_both_frameworks_compute_the_same_numbers():
-    spec = speed_worker.NETWORKS["toy"] | {"device": "cpu", "precision": "float32"}
-    contestants = speed_worker.TorchContestant("eager", spec), speed_worker.JaxContestant("auto", spec)
+    from speed_torch import TorchContestant
+
+    spec = NETWORKS["toy"] | {"device": "cpu", "precision": "float32"}
+    contestants = TorchContestant("eager", spec), JaxContestant("auto", spec)
     stored = dict(np.load(program_check.REFERENCES / "toy.npz"))
     seen = set()
     for task in program_check.TASKS:

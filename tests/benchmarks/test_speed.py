@@ -7,13 +7,12 @@ import sys
 
 import numpy as np
 import pytest
+from busy_machine import name_of_record, signs_of_load
+from speed_jax import JaxContestant
+from speed_networks import NETWORKS
+from speed_worker import ENVIRONMENTS, Contestant
 
 from tests.conftest import ROOT
-
-sys.path.append(str(ROOT / "benchmarks"))  # its scripts import each other by their names
-
-from busy_machine import name_of_record, signs_of_load
-from speed_worker import NETWORKS, JaxContestant
 
 SPEC = NETWORKS["toy"] | {"device": "cpu", "precision": "float32"}
 
@@ -58,6 +57,16 @@ def test_runtimes_predict_what_the_network_predicts(framework):
     for task, frames in (("throughput", ours._inputs), ("latency", ours._inputs[:1])):
         live, found = np.asarray(ours._predict(frames)), other.build(task)()
         np.testing.assert_allclose(found / np.abs(live).max(), live / np.abs(live).max(), rtol=0, atol=1e-5)
+
+
+@pytest.mark.torch
+def test_an_interpreter_with_pytorch_needs_no_jax(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules.update(dict.fromkeys(('jax', 'flax')))\n")
+    contestant = Contestant("torch:eager", SPEC, sys.executable, ENVIRONMENTS["cpu"] | {"PYTHONPATH": str(tmp_path)})
+    for task in ("train", "throughput", "latency"):
+        assert "torch" in contestant.order(task=task, prepare=True)["versions"]
+        assert contestant.order(task=task, seconds=0.01)["seconds"]
+    contestant.close()
 
 
 @pytest.mark.long
