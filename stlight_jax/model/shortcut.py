@@ -38,7 +38,7 @@ class Shortcut(nn.Module):
 
         Args:
           frames: `[b, context_frames + in_frames, h, w, in_channels]`, without missing values, see `fill_from_neighbours`.
-          flow: The forecast of the flow, see `flow_forecast`; None for "last" and "linear".
+          flow: The forecast of the flow, as from `flow_forecast`.
 
         Returns:
           `[b, out_frames, h, w, out_channels]`, in float32 or wider.
@@ -67,8 +67,8 @@ class Shortcut(nn.Module):
         return unfold_time(x, config.out_frames)  # [b, t', h, w, c']
 
 
-def flow_forecast(config: STLightConfig, frames: jax.Array, valid: jax.Array | None = None) -> jax.Array:
-    """Carries the last frame along the motion between the input frames. No gradient passes through it.
+def flow_forecast(config: STLightConfig, frames: jax.Array, valid: jax.Array | None = None) -> jax.Array | None:
+    """Carries the last frame along the motion between the input frames, if the shortcut does. No gradient passes through it.
 
     Args:
       config: The network's shape.
@@ -76,8 +76,10 @@ def flow_forecast(config: STLightConfig, frames: jax.Array, valid: jax.Array | N
       valid: bool like `frames`, False where values were missing; None if no value was.
 
     Returns:
-      float32 `[b, out_frames, h, w, out_channels]`.
+      float32 `[b, out_frames, h, w, out_channels]`; None for a shortcut without a flow.
     """
+    if config.shortcut not in MOVING_SHORTCUTS:
+        return None
     recent = frames[:, -config.in_frames :, ..., : config.out_channels]  # a static field would hold the motion back
     seen = None if valid is None else valid[:, -config.in_frames :, ..., : config.out_channels]
     known = None if seen is None else seen.any(axis=1)  # [b, h, w, c']; other values have been filled in

@@ -19,7 +19,7 @@ from stlight_jax.model.ops.batch_norm import STATISTICS, BatchNorm, FoldedBatchN
 from stlight_jax.model.ops.depthwise import as_conv_general_dilated
 from stlight_jax.model.ops.layers import Conv, Dense, gelu, pointwise_product
 from stlight_jax.model.shortcut import Shortcut, fill_from_neighbours, flow_forecast
-from stlight_jax.model.stlight_config import MOVING_SHORTCUTS, STLightConfig
+from stlight_jax.model.stlight_config import STLightConfig
 from stlight_jax.model.time_folding import fold_time, unfold_time
 
 _PRECISIONS = {"float32": lax.Precision.HIGHEST, "tensorfloat32": lax.Precision.HIGH, "bfloat16": lax.Precision.DEFAULT}
@@ -90,7 +90,7 @@ class STLight(_Part):
             last = seen[:, -1:, ..., : config.in_channels - config.covariates]
             seen = seen - jnp.pad(last, [(0, 0)] * 4 + [(0, config.covariates)])  # [b, t, h, w, c]
         x = fold_time(seen.astype(dtype))  # [b, h, w, t*c]
-        flow = flow_forecast(config, frames, valid) if config.shortcut in MOVING_SHORTCUTS else None  # [b, t', h, w, c']
+        flow = flow_forecast(config, frames, valid)  # [b, t', h, w, c'] or None
         if config.input == "frames_and_flow":
             assert flow is not None
             x = jnp.concatenate([x, fold_time(flow.astype(dtype))], axis=-1)  # [b, h, w, t*c + t'*c']

@@ -134,8 +134,10 @@ def _with_flow(scaling: Scaling, model: STLightConfig, seen: int, out_frames: in
             known = valid[:, recent]
             inputs = fill_from_neighbours(inputs, known, model.in_frames)
             values = jnp.where(valid, values, jnp.nan)
-        forecast = flow_forecast(model, inputs, known)[:, :out_frames]  # [b, t', h, w, c']
+        forecast = flow_forecast(model, inputs, known)
+        assert forecast is not None  # "flow_linear" has one
         targets = values[:, seen:, ..., : model.out_channels]
-        return jnp.concatenate([*map(fold_time, (values[:, :seen], forecast, targets))], axis=-1)
+        parts = (values[:, :seen], forecast[:, :out_frames], targets)  # [b, t, h, w, c] each
+        return jnp.concatenate([*map(fold_time, parts)], axis=-1)  # [b, h, w, n]
 
     return with_flow

@@ -252,8 +252,7 @@ class ShortcutAlone(STLight):
         """Predicts, see `STLight`."""
         del train
         filled = frames if valid is None else fill_from_neighbours(frames, valid, self.config.in_frames, self.config.periods)
-        flow = flow_forecast(self.config, filled, valid) if self.config.shortcut in MOVING_SHORTCUTS else None
-        return Shortcut(self.config, name="shortcut")(filled, flow)
+        return Shortcut(self.config, name="shortcut")(filled, flow_forecast(self.config, filled, valid))
 
 
 def sampled(model: STLightConfig, validation: Sequences) -> Sequences:
