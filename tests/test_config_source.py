@@ -107,7 +107,20 @@ def test_inspect_names_what_it_assumes_of_own_frames(capsys):
     assert encoder["parameters"] == 96 * 10 * 2 * 2 + 96  # patches of two pixels, one channel
     assert "1 channel (model.in_channels, model.out_channels)" in message
     assert "10 frames (model.in_frames, model.out_frames)" in message
-    assert "shortcut" in message
+
+
+@pytest.mark.parametrize(
+    ("keys", "assumed"),
+    [
+        ([], "the shortcut linear (model.shortcut), the input frames (model.input), no periods"),
+        (["shortcut=flow"], "the input frames_and_flow (model.input), no periods"),
+        (["input=frames_and_flow"], "the shortcut flow_linear (model.shortcut), no periods"),
+        (["input=frames", "shortcut=last"], "1 channel (model.in_channels, model.out_channels), no periods"),
+    ],
+)
+def test_inspect_names_the_shortcut_and_the_input_that_it_counts(keys, assumed, capsys):
+    _, message = encoder_of(capsys, "--frame_size=32x32", *(f"--config.model.{key}" for key in keys))
+    assert assumed in message
 
 
 def test_inspect_counts_a_trained_network(capsys):

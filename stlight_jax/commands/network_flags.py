@@ -92,7 +92,7 @@ def network_to_count(values: flags.FlagValues) -> tuple[RunConfig, tuple[int, in
       InputError: if the size is not known, or the data cannot be opened.
     """
     from stlight_jax.data.datasets.all_datasets import find_dataset
-    from stlight_jax.data.load import check_config, frame_size, open_training, with_windows
+    from stlight_jax.data.load import check_config, frame_size, network_config, open_training, with_windows
 
     source = chosen_network(values) if values.config is None else get_config_filename(values["config"])
     config = check_config(stored_config(source) if values.config is None else values.config)
@@ -108,18 +108,19 @@ def network_to_count(values: flags.FlagValues) -> tuple[RunConfig, tuple[int, in
     if size is None:
         raise InputError("the config does not fix the size of the frames; give --frame_size=HEIGHTxWIDTH")
     height, width = size
-    model = config.model.for_data(channels or 1, height * width)
-    _print_assumptions(config, model, is_open and not channels)
-    return dataclasses.replace(config, model=model), (height, width)
+    complete = dataclasses.replace(config, model=config.model.for_data(channels or 1, height * width))
+    _print_assumptions(config, network_config(complete), is_open and not channels)
+    return complete, (height, width)
 
 
-def _print_assumptions(config: RunConfig, model: ModelSection, one_channel: bool) -> None:
-    """Prints the values that stand for keys that the config leaves to the data."""
+def _print_assumptions(config: RunConfig, network: ModelSection, one_channel: bool) -> None:
+    """Prints the values of a network that stand for keys that the config leaves to the data."""
     frames = f"{MOST_FRAMES} frames (model.in_frames, model.out_frames)"
     assumed = [frames] if 0 in (config.model.in_frames, config.model.out_frames) else []
     assumed += ["1 channel (model.in_channels, model.out_channels)"] if one_channel else []
-    assumed += ["a linear shortcut (model.shortcut)"] if config.model.shortcut == "auto" else []
+    assumed += [f"the shortcut {network.shortcut} (model.shortcut)"] if config.model.shortcut == "auto" else []
+    assumed += [f"the input {network.input} (model.input)"] if config.model.input == "auto" else []
     assumed += ["no periods (data.periods)"] if getattr(config.data, "periods", "") == "auto" else []
-    assumed += [f"{model.hidden_dim} channels of the grid (model.hidden_dim)"] if not config.model.hidden_dim else []
+    assumed += [f"{network.hidden_dim} channels of the grid (model.hidden_dim)"] if not config.model.hidden_dim else []
     if assumed:
         print_message(f"assumed, because the config leaves them open: {', '.join(assumed)}; set these keys, or name a run")
