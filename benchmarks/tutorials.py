@@ -23,6 +23,7 @@ import textwrap
 from absl import flags
 
 from stlight_jax.commands.run_command import run_script
+from stlight_jax.errors import InputError
 
 ROOT = pathlib.Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "tutorials"
@@ -58,31 +59,42 @@ def record(page: str, folder: pathlib.Path) -> str:
     return "\n".join([*parts, *(f"{table.relative_to(folder)}\n{table.read_text()}" for table in tables)])
 
 
-def refreshed(page: str, record: str) -> str:
+def refreshed(page: pathlib.Path, record: str) -> str:
     """Returns the text of a page with the figures of a record in its blocks with a table or a verdict.
 
-    A table keeps its columns, which can be some of the recorded ones, and its rows but for their numbers.
+    A table keeps its columns and its rows, which can be some of the recorded ones; the numbers of a row's name can differ.
+
+    Raises:
+      InputError: the record lacks a table or the verdict.
     """
-    return re.sub(
-        r"(?<=```text\n)(.*?)(?=^```)", lambda block: _refreshed(block[0], record), page, flags=re.DOTALL | re.MULTILINE
-    )
+
+    def replaced(block: re.Match[str]) -> str:
+        try:
+            return _refreshed(block[0], record)
+        except InputError as error:
+            raise InputError(f"{page}: {error}; change the page, or its commands and record it again") from None
+
+    return re.sub(r"(?<=```text\n)(.*?)(?=^```)", replaced, page.read_text(), flags=re.DOTALL | re.MULTILINE)
 
 
 def _refreshed(block: str, record: str) -> str:
-    verdict = re.search(r"^Overall, .*?(?=\n\n|\nall tables|\Z)", record, re.DOTALL | re.MULTILINE)
-    if block.startswith("Overall, ") and verdict:
+    if block.startswith("Overall, "):
+        verdict = re.search(r"^Overall, .*?(?=\n\n|\nall tables|\Z)", record, re.DOTALL | re.MULTILINE)
+        if verdict is None:
+            raise InputError("the record has no verdict, a paragraph that begins with 'Overall, '")
         return textwrap.fill(" ".join(verdict[0].split()), _SHOWN_WIDTH) + "\n"
     if not block.startswith("┃"):
         return block
     header, *rows = map(_cells, block.splitlines())
+    labels = {_without_numbers(row[0]) for row in rows}
     for table in re.findall(r"^┃.*?(?=^└)", record, re.DOTALL | re.MULTILINE):
         recorded, *lines = [_cells(line) for line in table.splitlines() if line[0] in "┃│"]
-        if set(header) <= set(recorded):
-            labels = {_without_numbers(row[0]) for row in rows}
+        if set(header) <= set(recorded) and labels <= {_without_numbers(line[0]) for line in lines}:
             places = [recorded.index(name) for name in header]
             chosen = [[line[place] for place in places] for line in lines if _without_numbers(line[0]) in labels]
             return _table([header, *chosen])
-    return block
+    names = ", ".join(header), ", ".join(row[0] for row in rows)
+    raise InputError("no table of the record has the columns '{}' and the rows '{}'".format(*names))
 
 
 def _cells(line: str) -> list[str]:
@@ -125,7 +137,7 @@ def main() -> None:
         text = record(page.stem, pathlib.Path(folder))
         RESULTS.mkdir(parents=True, exist_ok=True)
         (RESULTS / f"{page.stem}.txt").write_text(text)
-        page.write_text(refreshed(page.read_text(), text))
+        page.write_text(refreshed(page, text))
         for pattern in ("runs/*/eval/prediction.png", "strip.png"):
             for picture in pathlib.Path(folder).glob(pattern):
                 shutil.copy(picture, RESULTS / f"{page.stem}.png")

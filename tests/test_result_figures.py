@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from stlight_jax import InputError
 from stlight_jax.data.load import check_config
 from stlight_jax.inference import trained
 from tests.conftest import ROOT
@@ -137,23 +138,42 @@ def test_outputs_in_a_tutorial_are_recorded_ones(page):
 @pytest.mark.parametrize("page", ["first_forecast", "train_and_resume", "your_own_frames"])
 def test_tables_and_verdicts_of_a_tutorial_are_those_that_its_benchmark_writes(page):
     record = (ROOT / "benchmarks" / "results" / "tutorials" / f"{page}.txt").read_text()
-    text = (ROOT / "docs" / "tutorials" / f"{page}.md").read_text()
-    assert tutorials.refreshed(text, record).split() == text.split(), f"benchmarks/tutorials.py --page={page}"
+    path = ROOT / "docs" / "tutorials" / f"{page}.md"
+    assert tutorials.refreshed(path, record).split() == path.read_text().split(), f"benchmarks/tutorials.py --page={page}"
 
 
-def test_figures_of_a_record_replace_those_of_a_page():
-    record = (
-        "┃ a ┃ MSE ┃ MAE ┃ skill ┃\n│ STLight, step 20 │ 1.5 │ 2 │ - │\n│ other │ 3 │ 4 │ 50 % │\n└──┘\n"
-        "Overall, STLight is 50 % below\nit.\n\nmore\n"
-    )
-    page = (
+TABLE_AND_VERDICT = (
+    "┃ a ┃ MSE ┃ MAE ┃ skill ┃\n│ STLight, step 20 │ 1.5 │ 2 │ - │\n│ other │ 3 │ 4 │ 50 % │\n└──┘\n"
+    "Overall, STLight is 50 % below\nit.\n\nmore\n"
+)
+
+
+def test_figures_of_a_record_replace_those_of_a_page(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(
         "1.2\n```text\n┃ a ┃ MSE ┃ skill ┃\n│ STLight, step 5 │ 7 │ - │\n```\n```text\nOverall, STLight is 3 % below it.\n```\n"
         "```text\nstep 5\n```\n"
     )
-    assert tutorials.refreshed(page, record) == (
+    assert tutorials.refreshed(page, TABLE_AND_VERDICT) == (
         "1.2\n```text\n┃ a                ┃ MSE ┃ skill ┃\n│ STLight, step 20 │ 1.5 │     - │\n```\n"
         "```text\nOverall, STLight is 50 % below it.\n```\n```text\nstep 5\n```\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("block", "record", "message"),
+    [
+        ("┃ a ┃ MSE ┃\n│ STLight │ 7 │", "", "no table of the record has the columns 'a, MSE' and the rows 'STLight'"),
+        ("┃ a ┃ SSIM ┃\n│ STLight, step 5 │ 7 │", TABLE_AND_VERDICT, "the columns 'a, SSIM' and the rows 'STLight, step 5'"),
+        ("┃ a ┃ MSE ┃\n│ STLight, step 5 │ 7 │\n│ third │ 7 │", TABLE_AND_VERDICT, "the rows 'STLight, step 5, third'"),
+        ("Overall, STLight is 3 % below it.", TABLE_AND_VERDICT.partition("Overall")[0], "the record has no verdict"),
+    ],
+)
+def test_a_table_or_verdict_that_the_record_lacks_is_an_error(tmp_path, block, record, message):
+    page = tmp_path / "page.md"
+    page.write_text(f"```text\n{block}\n```\n")
+    with pytest.raises(InputError, match=f"^{re.escape(str(page))}: .*{message}"):
+        tutorials.refreshed(page, record)
 
 
 def test_conditional_lines_of_a_template_keep_their_blank_lines():
