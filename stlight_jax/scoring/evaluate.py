@@ -16,11 +16,12 @@ from stlight_jax.data.load import check_config, network_config, open_test, open_
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.data.sequences import Sequences, check_targets, fingerprint
 from stlight_jax.errors import InputError
-from stlight_jax.evaluation.baselines import Baseline, EvaluatedFrames, FlowBaseline, PeriodBaseline, trained_baselines
+from stlight_jax.evaluation.baselines import Baseline, EvaluatedFrames, FlowBaseline, PeriodBaseline
 from stlight_jax.evaluation.eval_steps import threshold_scores
 from stlight_jax.evaluation.evaluator import EvaluationSteps, evaluate_with_baselines
 from stlight_jax.evaluation.nowcasting import PystepsBaseline
 from stlight_jax.evaluation.samples import Samples, evenly_spaced
+from stlight_jax.evaluation.trained_baselines import trained_baselines
 from stlight_jax.metrics.metric_sums import SampledSums
 from stlight_jax.model.context import check_horizon, first_target
 from stlight_jax.model.stlight import STLight, STLightConfig, init_variables

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from stlight_jax import Forecaster
-from stlight_jax.evaluation.baselines import EvaluatedFrames, trained_baselines
+from stlight_jax.evaluation.baselines import EvaluatedFrames
 from stlight_jax.evaluation.evaluator import evaluate
+from stlight_jax.evaluation.trained_baselines import trained_baselines
 from stlight_jax.forecasting.predict import Request, predict
 from stlight_jax.model.context import first_pass, first_target
 from stlight_jax.model.shortcut import Shortcut, fill_from_neighbours
