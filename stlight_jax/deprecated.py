@@ -42,7 +42,7 @@ MODULES = {
     "evaluation.metrics": "metrics.metric_sums metrics.ssim evaluation.evaluator",
     "evaluation.page": "reports.page",
     "evaluation.pictures": "reports.pictures reports.figures",
-    "evaluation.presentation": "scoring.evaluate",
+    "evaluation.presentation": "scoring.evaluation_files",
     "evaluation.published": "data.datasets.published_tables",
     "evaluation.report": "reports.results reports.results_summary reports.results_text",
     "evaluation.run": "scoring.evaluate",

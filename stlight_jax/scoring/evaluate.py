@@ -4,15 +4,13 @@ import dataclasses
 import functools
 from typing import Any
 
-import jax
-import numpy as np
 from absl import logging
 from etils import epath
 
 from stlight_jax.config import RunConfig
 from stlight_jax.console.messages import each_message_once, print_message
 from stlight_jax.data.formats.unlike_quantities import remark_on_units
-from stlight_jax.data.load import check_config, network_config, open_test, open_training
+from stlight_jax.data.load import network_config, open_test, open_training
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.data.sequences import Sequences, check_targets, fingerprint
 from stlight_jax.errors import InputError
@@ -23,37 +21,20 @@ from stlight_jax.evaluation.nowcasting import PystepsBaseline
 from stlight_jax.evaluation.samples import Samples, evenly_spaced
 from stlight_jax.evaluation.trained_baselines import trained_baselines
 from stlight_jax.metrics.metric_sums import SampledSums
-from stlight_jax.model.context import check_horizon, first_target
-from stlight_jax.model.stlight import STLight, STLightConfig, init_variables
+from stlight_jax.model.context import first_target
+from stlight_jax.model.stlight import STLight
 from stlight_jax.model.tiling import crop_tile
-from stlight_jax.parallel import agreement, distributed
-from stlight_jax.parallel.launchers import Launcher, make_launcher
-from stlight_jax.reports import pictures
+from stlight_jax.parallel import agreement
 from stlight_jax.reports.comparison import EvaluatedRun, compare
-from stlight_jax.reports.figures import draw_loss_curve
-from stlight_jax.reports.frame_display import FrameDisplay
-from stlight_jax.reports.page import Gallery, Page, write_page
 from stlight_jax.reports.results import as_json
-from stlight_jax.reports.results_text import results_text
-from stlight_jax.reports.skill import shortcut_alone, start_label
-from stlight_jax.reports.sprites import Clip, error_note
-from stlight_jax.runs import checkpoint
-from stlight_jax.runs.environment import provenance
-from stlight_jax.runs.metrics_log import read_metrics
+from stlight_jax.reports.skill import shortcut_alone
 from stlight_jax.runs.workdir import Workdir
 from stlight_jax.scoring.division import division
-from stlight_jax.storage.atomic import write_json
-from stlight_jax.storage.copies import local_file
+from stlight_jax.scoring.evaluation_files import write_evaluation
+from stlight_jax.scoring.run_to_evaluate import RunToEvaluate, load_models, load_run
 from stlight_jax.storage.paths import create_folder
 
-TABLE, METRICS = "table.txt", "metrics.json"
-PAGE, ANIMATION, STRIP, LOSS_CURVE = "report.html", "prediction.gif", "prediction.png", "loss_curve.png"
-
 _SAMPLED_SEQUENCES = 64
-_GALLERY_REMARK = (
-    "Chosen by the squared error per valid value; MSE is of the whole sequence, summed over pixels. Sequences are numbered "
-    "from 0, in the order of the test set."
-)
 
 
 @each_message_once()
@@ -85,7 +66,7 @@ def evaluate_workdir(
       InputError: the run, the checkpoint or the data do not exist, or do not fit together.
     """
     changes = {"horizon": horizon, "cycle": cycle, "thresholds": thresholds}
-    run = _load_run(Workdir(workdir), which, data_root, changes)
+    run = load_run(Workdir(workdir), which, data_root, changes)
     if tile is None:
         tile = crop_tile(run.network, getattr(run.config.data, "crop", 0))
     agreement.assert_same_on_all_processes("--tile", tile)
@@ -97,7 +78,7 @@ def evaluate_workdir(
     comparison = compare(EvaluatedRun(run.config, run.network, test_set, run.checkpoints, total_steps, sequences))
     agreement.call_in_first(functools.partial(create_folder, run.workdir.evaluation))
     tile = tile if tile < max(data.source.shape[1:3]) else 0
-    models, network = _load_models(run, data.source, tile), STLight(run.network)
+    models, network = load_models(run, data.source, tile), STLight(run.network)
     scores = threshold_scores(run.config.evaluation.thresholds, run.config.evaluation.fss_window, data.scaling)
     parts = [part for each in scores for part in each.parts]
     steps = EvaluationSteps.compile(run.launcher, network, data.scaling, parts, tile)
@@ -109,71 +90,11 @@ def evaluate_workdir(
     results = as_json(evaluation, run.checkpoints, test_set, data.scaling, comparison, scores, shortcut)
     results |= _sampled(samples, len(data.source)) | {"tile": tile, "division": divided}
     if run.launcher.is_first:  # all processes have the same results
-        _write(run, results, samples)
+        write_evaluation(run, results, samples)
     return results
 
 
-@dataclasses.dataclass(frozen=True)
-class _Run:
-    """A run to evaluate.
-
-    Attributes:
-      workdir: its folder.
-      checkpoints: "best", "last" or a number's text -> the step; pictures show the first one.
-      description: of the first checkpoint.
-      config: of the run, with the changes asked for.
-      network: of the run.
-      launcher: of the devices.
-    """
-
-    workdir: Workdir
-    checkpoints: dict[str, int]
-    description: dict[str, Any]
-    config: RunConfig
-    network: STLightConfig
-    launcher: Launcher
-
-
-def _load_run(workdir: Workdir, which: str, data_root: str | None, changes: dict[str, int | str | None]) -> _Run:
-    """Loads a run's config and finds its checkpoints, the same in all processes.
-
-    Args:
-      workdir: of the run.
-      which: checkpoints, as in `evaluate_workdir`.
-      data_root: as in `evaluate_workdir`.
-      changes: key of the config's section `evaluation` -> value; None keeps the config's.
-    """
-    distributed.check_layout()
-    for flag, value in {"checkpoint": which, "data_root": data_root, **changes}.items():
-        agreement.assert_same_on_all_processes(f"--{flag}", value)
-    # In the workdir of a run that still trains, each process might find other checkpoints.
-    checkpoints = agreement.broadcast_from_first(agreement.call_in_first(functools.partial(_choose, workdir, which)))
-    agreement.assert_shared_folder(workdir.path)
-    description = checkpoint.load_description(workdir.checkpoints, next(iter(checkpoints.values())))
-
-    sections = dict(description["config"])
-    if data_root is not None:
-        sections["data"] = {**sections["data"], "root": data_root}
-    static = sections["data"].get("static")
-    if static and not epath.Path(static).expanduser().exists() and workdir.static_field(static).exists():
-        sections["data"] = {**sections["data"], "static": str(local_file(workdir.static_field(static)))}
-    sections["evaluation"] = sections["evaluation"] | {key: value for key, value in changes.items() if value is not None}
-    config = check_config(sections)
-    network = network_config(config)
-    covariates = description.get("scaling", {}).get("covariates", 0)
-    check_horizon("evaluation.horizon", config.evaluation.horizon, network, covariates)
-    return _Run(workdir, checkpoints, description, config, network, make_launcher(config.parallel.launcher))
-
-
-def _choose(workdir: Workdir, which: str) -> dict[str, int]:
-    """Finds the steps of checkpoints; "both" gives the best one first, and the last one unless it is the best."""
-    if which != "both":
-        return {which: checkpoint.choose_step(workdir.checkpoints, which)}
-    best, last = (checkpoint.choose_step(workdir.checkpoints, name) for name in ("best", "last"))
-    return {"best": best} if best == last else {"best": best, "last": last}
-
-
-def _open_test_data(run: _Run, moved: bool) -> tuple[EvaluatedFrames, dict[str, Any]]:
+def _open_test_data(run: RunToEvaluate, moved: bool) -> tuple[EvaluatedFrames, dict[str, Any]]:
     """Opens the test set, and checks that it fits the network and its training data.
 
     Args:
@@ -266,108 +187,9 @@ def _check_against_training(source: Sequences, scaling: Scaling, trained_on: dic
     return {**source.description, "remark": "The network was trained on other data than the data set of these test frames."}
 
 
-def _load_models(run: _Run, source: Sequences, tile: int) -> dict[str, Any]:
-    """Loads the checkpoints: name -> variables, on all devices."""
-    listed = ", ".join(f"{name} (step {step})" for name, step in run.checkpoints.items())
-    decay = run.config.train.ema_decay
-    averaged = f", moving averages of decay {decay}," if decay else ""
-    cut = f", in tiles of {tile} x {tile} pixels" if tile else ""
-    print_message(f"evaluating {listed} of {run.workdir.path}{averaged} on {len(source):,} sequences{cut}")
-    variables = jax.eval_shape(functools.partial(init_variables, STLight(run.network), 0, source.shape[1:]))
-    return {
-        name: run.launcher.from_checkpoint(
-            checkpoint.load_variables(run.workdir.checkpoints, step, run.launcher.abstract(variables))
-        )
-        for name, step in run.checkpoints.items()
-    }
-
-
 def _sampled(samples: Samples, count: int) -> dict[str, Any]:
     """Measures the sampled metrics on sequences that are evenly spaced in the test set."""
     indices, sums = evenly_spaced(count, _SAMPLED_SEQUENCES), SampledSums()
     for sample in samples.batches(indices):
         sums.add(sample.truth, sample.prediction)
     return sums.as_json(sequences=len(indices))
-
-
-def _write(run: _Run, results: dict[str, Any], samples: Samples) -> None:
-    """Writes tables, JSON, pictures and the page, and prints the tables."""
-    folder = run.workdir.evaluation
-    write_json(folder / METRICS, results)
-    (folder / TABLE).write_text(results_text(results))
-    print_message("drawing pictures ...")
-    drawn = _present(run, results, samples)
-    print_message(f"tables and pictures are in {folder}: {', '.join((TABLE, METRICS, *drawn))}")
-    print(results_text(results, more_in=str(folder / TABLE)))
-
-
-def _present(run: _Run, results: dict[str, Any], samples: Samples) -> tuple[str, ...]:
-    """Draws the pictures and writes the page, and returns the names of the files.
-
-    Args:
-      run: that was evaluated.
-      results: of `results.as_json`, with the sampled metrics.
-      samples: of the test set, with the weights of the first checkpoint.
-    """
-    folder = run.workdir.evaluation
-    shown = samples.all(evenly_spaced(results["test_set"]["sequences"], run.config.evaluation.pictures))
-    clips = _clips(samples, results["sequence_mse"])
-    true_frames = [*shown[:2], *(part for clip in clips for part in clip.true_parts)]
-    channels = run.network.out_channels
-    errors = [shown.prediction - shown.truth, *(part for clip in clips for part in clip.errors)]
-    true_frames = [part[..., :channels] for part in true_frames]
-    unit, go_north = (results["test_set"].get(key, default) for key, default in (("units", ""), ("rows_go_north", False)))
-    display = FrameDisplay.of(true_frames, channels, samples.scaling.untransformed, unit, errors, go_north)
-    pictures.draw_strip(folder / STRIP, shown.inputs[0], shown.truth[0], shown.prediction[0], display)
-    pictures.animate(folder / ANIMATION, *shown, display)
-    log = {kind: read_metrics(run.workdir.path, kind) for kind in ("train", "validation")}
-    draw_loss_curve(folder / LOSS_CURVE, log["train"], log["validation"], start_label(run.config.to_dict()))
-    page = Page(
-        title=f"{run.workdir.path.name}: {results['test_set']['name']}",
-        subtitle=_subtitle(results),
-        results=results,
-        gallery=Gallery(clips, "Best, median and worst sequences", [_GALLERY_REMARK], display),
-        training=log,
-        config=run.config.to_dict(),
-        provenance=_provenance(run, results),
-    )
-    write_page(folder / PAGE, page)
-    return PAGE, ANIMATION, STRIP, LOSS_CURVE
-
-
-def _subtitle(results: dict[str, Any]) -> str:
-    name, step = next(iter(results["checkpoints"].items()))
-    horizon, count = len(results["per_lead_time"]["stlight"]["mse"]), results["test_set"]["sequences"]
-    return f"STLight, {name} checkpoint, step {step:,}: {horizon} frames ahead on {count:,} test sequences"
-
-
-def _clips(samples: Samples, sequence_mse: dict[str, Any]) -> list[Clip]:
-    """The best, median and worst sequences, each once."""
-    chosen: dict[int, tuple[str, dict[str, float]]] = {}
-    for kind in ("best", "median", "worst"):
-        for sequence in sequence_mse[kind]:
-            chosen.setdefault(sequence["index"], (kind, sequence))
-    if not chosen:
-        return []
-    clips = []
-    sample = samples.all(np.array(list(chosen)))
-    for (index, (kind, errors)), inputs, truth, prediction in zip(chosen.items(), *sample, strict=True):
-        note = error_note(errors["mse"], errors["mse_per_value"])
-        clips.append(Clip(f"{kind.capitalize()}: sequence {index}", inputs, truth, prediction, note))
-    return clips
-
-
-def _provenance(run: _Run, results: dict[str, Any]) -> dict[str, Any]:
-    decay = run.config.train.ema_decay
-    fingerprints = {
-        f"{name}, step {step:,}": f"SHA-256 {checkpoint.fingerprint(run.workdir.checkpoints / str(step))}"
-        for name, step in results["checkpoints"].items()
-    }
-    return {
-        "run": run.workdir.path,
-        "checkpoints": fingerprints,
-        "weights": f"moving averages of decay {decay:g}" if decay else "as trained, no moving averages",
-        "training data": run.description["data"],
-        "test data": results["test_set"],
-        **provenance("evaluated"),
-    }

@@ -11,7 +11,7 @@ import pytest
 from stlight_jax import InputError
 from stlight_jax.parallel.launchers import make_launcher
 from stlight_jax.runs import checkpoint_writer
-from stlight_jax.scoring import evaluate
+from stlight_jax.scoring import evaluate, evaluation_files, run_to_evaluate
 from stlight_jax.training.saved_state import to_trees
 from stlight_jax.training.setup import TrainingSetup
 from stlight_jax.training.state import create_state, make_optimizer
@@ -47,11 +47,11 @@ def main():
     import ml_collections
 
     from stlight_jax import InputError
-    from stlight_jax.scoring import evaluate
+    from stlight_jax.scoring import evaluate, evaluation_files, run_to_evaluate
     from stlight_jax.runs import checkpoint, checkpoint_writer
     from stlight_jax.training import loop, setup
 
-    evaluate._present = lambda *_: []  # pictures are one process's affair
+    evaluation_files._present = lambda *_: []  # pictures are one process's affair
     workdir, own, first = epath.Path(flags.FLAGS.workdir), epath.Path(flags.FLAGS.own), jax.process_index() == 0
     refused = []
 
@@ -78,12 +78,12 @@ def main():
     attempt(loop.train, config, own)
     attempt(evaluate.evaluate_workdir, workdir, "2" if first else "3")
     attempt(evaluate.evaluate_workdir, workdir, horizon=4 if first else None)
-    open_test, choose = evaluate.open_test, evaluate._choose
+    open_test, choose = evaluate.open_test, run_to_evaluate._choose
     evaluate.open_test = lambda config: open_test(config) if first else dataclasses.replace(open_test(config), seed=1)
     attempt(evaluate.evaluate_workdir, workdir)
     evaluate.open_test = open_test
     # The other process sees another moment of a training.
-    evaluate._choose = lambda place, which: choose(place, which) if first else {"last": 2}
+    run_to_evaluate._choose = lambda place, which: choose(place, which) if first else {"last": 2}
     results = evaluate.evaluate_workdir(workdir)
     written = {"received": received, "refused": refused, "checkpoints": results["checkpoints"]}
     (own / "results.json").write_text(json.dumps(written))
@@ -98,9 +98,9 @@ run_script(main)
 @pytest.fixture
 def trained(small_run, tmp_path, monkeypatch):
     """A workdir with two checkpoints, the first one the best; the weights make no difference."""
-    monkeypatch.setattr(evaluate, "make_launcher", functools.partial(make_launcher, devices=jax.devices()[:1]))
+    monkeypatch.setattr(run_to_evaluate, "make_launcher", functools.partial(make_launcher, devices=jax.devices()[:1]))
     small_run.data.test_sequences = 13  # so that processes have unequal shares of the last batch
-    monkeypatch.setattr(evaluate, "_present", lambda *_: [])
+    monkeypatch.setattr(evaluation_files, "_present", lambda *_: [])
     of_run = TrainingSetup(small_run)
     with checkpoint_writer.CheckpointWriter(tmp_path / "run" / "checkpoints", 2) as writer:
         for step in (2, 3):

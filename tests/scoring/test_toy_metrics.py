@@ -15,7 +15,7 @@ from stlight_jax.parallel.launchers import make_launcher
 from stlight_jax.reports import comparison
 from stlight_jax.reports.results_text import results_text
 from stlight_jax.runs.checkpoint_writer import CheckpointWriter
-from stlight_jax.scoring import evaluate
+from stlight_jax.scoring import evaluate, run_to_evaluate
 from stlight_jax.scoring.score import score_files
 from stlight_jax.training.saved_state import to_trees
 from stlight_jax.training.setup import TrainingSetup
@@ -49,7 +49,7 @@ def assert_shown(table, page):
 
 
 def test_an_evaluation_has_the_metric_in_json_tables_and_page(small_run, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(evaluate, "make_launcher", functools.partial(make_launcher, devices=jax.devices()[:1]))
+    monkeypatch.setattr(run_to_evaluate, "make_launcher", functools.partial(make_launcher, devices=jax.devices()[:1]))
     monkeypatch.setenv("COLUMNS", "120")
     setup = TrainingSetup(small_run)
     with CheckpointWriter(tmp_path / "run" / "checkpoints", 1) as writer:
