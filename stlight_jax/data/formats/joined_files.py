@@ -1,4 +1,4 @@
-"""Sequences across files and arrays: successive frames of one thing become one sequence."""
+"""Sequences across files and arrays: which files or arrays are successive parts of one sequence."""
 
 from __future__ import annotations
 
@@ -10,22 +10,14 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 
 import numpy as np
-from etils import epath
 
-from stlight_jax.data.dates_in_names import with_plain_dates, with_year_first
+from stlight_jax.data.dates_in_names import with_year_first
 from stlight_jax.data.formats.frame_grids import by_grid, grid_of, unlike_coordinate
-from stlight_jax.data.formats.types import FrameSource, ReadOptions, frames_per_block
-from stlight_jax.data.joined_times import join_times, time_kind, with_units_of
-from stlight_jax.data.numbers_in_names import (
-    NameTicks,
-    number_value,
-    numbered_order,
-    split_names,
-    ticks_of_numbers,
-    without_numbers,
-)
+from stlight_jax.data.formats.joined_sequence import JoinedSequence, own_name, parts_word
+from stlight_jax.data.formats.types import FrameSource, ReadOptions
+from stlight_jax.data.joined_times import time_kind, with_units_of
+from stlight_jax.data.numbers_in_names import number_value, split_names, without_numbers
 from stlight_jax.data.splits import split_in_name
-from stlight_jax.data.statistics import with_nan
 from stlight_jax.data.ticks import sampling_step
 from stlight_jax.data.times import TimeAxis, time_text
 from stlight_jax.data.times_in_names import times_in_names
@@ -61,13 +53,10 @@ def join_files(sources: Sequence[FrameSource], options: ReadOptions) -> list[Fra
     for group in _grouped(list(filter(_is_array, sources)), _thing):
         for parts in _successions(group):
             numbers = sorted(places[id(part)] for part in parts)
-            joined[numbers[0]] = _Succession(parts, options.time != "none").as_source()
+            joined[numbers[0]] = JoinedSequence(parts, options.time != "none").as_source()
             absorbed.update(numbers[1:])
     remaining = [joined.get(number, source) for number, source in enumerate(sources) if number not in absorbed]
     return _explain_separate(remaining)
-
-
-# ---- Which files belong together ----
 
 
 def _in_common_units(sources: Sequence[FrameSource]) -> list[FrameSource]:
@@ -106,7 +95,7 @@ def _with_times_in_names(sources: Sequence[FrameSource]) -> list[FrameSource]:
             if message and len(alike) > 1:
                 results[id(alike[0])] = dataclasses.replace(alike[0], remarks=(*alike[0].remarks, message))
             continue
-        remark = f"the names of its {_parts_word(alike)} give their times; --config.data.time=none ignores them"
+        remark = f"the names of its {parts_word(alike)} give their times; --config.data.time=none ignores them"
         messages = tuple(filter(None, (message, remark)))
         for place, source in enumerate(alike):
             own = dataclasses.replace(times, values=times.values[[place]], stored=times.stored[[place]])
@@ -129,16 +118,7 @@ def _dated_folder(source: FrameSource) -> str:
 
 
 def _name_pattern(source: FrameSource) -> Hashable:
-    return _folder(source), without_numbers(_own_name(source)), source.info.path.suffix
-
-
-def _own_name(source: FrameSource) -> str:
-    """Returns the name of a source's file without its ending, with the array if it is a frame."""
-    return with_plain_dates(source.info.path.stem) + (f"#{source.info.key}" if source.info.key and source.frames == 1 else "")
-
-
-def _parts_word(parts: Sequence[FrameSource]) -> str:
-    return "files" if len({part.info.path for part in parts}) > 1 else "arrays"
+    return _folder(source), without_numbers(own_name(source)), source.info.path.suffix
 
 
 def _grouped(sources: Sequence[FrameSource], key: _Key) -> list[list[FrameSource]]:
@@ -164,7 +144,7 @@ def _counted(alike: list[FrameSource]) -> list[list[FrameSource]]:
     """Divides sources whose names differ in numbers only, so that in each part one number differs: the last one that does."""
     if len(alike) < 2:
         return []
-    names = split_names(with_year_first(list(map(_own_name, alike)))[0])
+    names = split_names(with_year_first(list(map(own_name, alike)))[0])
     if len(set(names.pattern)) > 1:
         return []
     columns = [list(map(number_value, column)) for column in zip(*names.numbers, strict=True)]
@@ -225,10 +205,10 @@ def _explain_separate(sources: list[FrameSource]) -> list[FrameSource]:
         if number == 1:
             continue
         if alike[0].times is not None and (reason := _unlike_grids(alike)):
-            remark = f"{number:,} {_parts_word(alike)} {NOT_JOINED}: {reason}"
+            remark = f"{number:,} {parts_word(alike)} {NOT_JOINED}: {reason}"
         elif {source.frames for source in alike} == {1}:
             reason = "their names differ in more than a number" if alike[0].times is None else _repeated_time(alike)
-            remark = f"{number:,} {_parts_word(alike)} of one frame {NOT_JOINED}: {reason}"
+            remark = f"{number:,} {parts_word(alike)} of one frame {NOT_JOINED}: {reason}"
         elif alike[0].times is not None and (pair := _first_overlap(alike)) is not None:
             first, second = (source.name for source in pair)
             remark = (
@@ -269,103 +249,3 @@ def _first_overlap(group: list[FrameSource]) -> tuple[FrameSource, FrameSource] 
             if start < next_start <= end < next_end:
                 return earlier, later
     return None
-
-
-# ---- One sequence of several files ----
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Succession:
-    """Parts of a sequence.
-
-    Attributes:
-      parts: the parts in their order.
-      with_gaps: whether numbers that are missing in the names of files without times are gaps.
-    """
-
-    parts: list[FrameSource]
-    with_gaps: bool
-
-    def as_source(self) -> FrameSource:
-        """Returns the sequence; its continuation is written like that of the last part."""
-        frames = sum(part.frames for part in self.parts)
-        last = self.parts[-1]
-        like = next(part for part in reversed(self.parts) if part.dtype == self._dtype)
-        order = "names" if last.times is None else "times"
-        number = f"{len(self.parts):,} {_parts_word(self.parts)}"
-        remark = f"{number} with {frames:,} frames are one sequence, in the order of their {order}"
-        ticks, remarks = self._ticks()
-        prefix, span, suffix = _joined_name([part.name for part in self.parts])
-        return dataclasses.replace(
-            like,
-            name=f"{prefix}{span}{suffix}",
-            info=dataclasses.replace(like.info, span=span),
-            frames=frames,
-            blocks=self._blocks,
-            ticks=ticks,
-            remarks=(remark, *remarks, *_joined_remarks(self.parts)),
-            times=self._times(),
-        )
-
-    def _ticks(self) -> NameTicks:
-        if not self.with_gaps or self.parts[0].times is not None:
-            return NameTicks(None, ())
-        found = numbered_order(with_year_first(list(map(_own_name, self.parts)))[0])
-        return NameTicks(None, ()) if found is None else ticks_of_numbers([part.name for part in self.parts], found[1])
-
-    @property
-    def _dtype(self) -> np.dtype:
-        dtypes = {part.dtype for part in self.parts}
-        return dtypes.pop() if len(dtypes) == 1 else np.dtype(np.float32)
-
-    def _times(self) -> TimeAxis | None:
-        axes = [part.times for part in self.parts if part.times is not None]
-        return join_times(axes) if axes else None
-
-    def _blocks(self, first: int = 0) -> Iterator[np.ndarray]:
-        size = frames_per_block(self.parts[0].shape, self._dtype)
-        waiting: list[np.ndarray] = []
-        frames = 0
-        for part in self.parts:
-            if first >= part.frames:
-                first -= part.frames
-                continue
-            for block in part.blocks(first):
-                waiting.append(block if block.dtype == self._dtype else with_nan(block, part.fill).astype(np.float32))
-                frames += len(block)
-                if frames >= size:
-                    yield waiting[0] if len(waiting) == 1 else np.concatenate(waiting)
-                    waiting, frames = [], 0
-            first = 0
-        if waiting:
-            yield np.concatenate(waiting)
-
-
-def _joined_name(names: Sequence[str]) -> tuple[str, str, str]:
-    """Returns the parts of a name such as rain_000..023.nc, for rain_000.nc to rain_023.nc; the second is 000..023."""
-    low, high = names[0], names[-1]
-    prefix = re.sub("[0-9]+$", "", _common_start(low, high))
-    tails = low[len(prefix) :], high[len(prefix) :]
-    suffix = re.sub("^[0-9]+", "", _common_start(*(tail[::-1] for tail in tails))[::-1])
-    return prefix, "..".join(tail[: len(tail) - len(suffix)] for tail in tails), suffix
-
-
-def _common_start(first: str, second: str) -> str:
-    same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(first, second, strict=False))
-    return "".join(character for character, _ in same)
-
-
-def _joined_remarks(parts: Sequence[FrameSource]) -> list[str]:
-    """Returns the parts' remarks, each once; the first of several remarks that differ in numbers only."""
-    found: dict[str, list[tuple[epath.Path, str]]] = defaultdict(list)
-    for part in parts:
-        for remark in part.remarks:
-            found[_NUMBERS.sub("#", remark)].append((part.info.path, remark))
-    remarks = []
-    for alike in found.values():
-        (path, remark), more = alike[0], len({path for path, _ in alike}) - 1
-        if len(alike) == len(parts) and len({text for _, text in alike}) == 1:
-            remarks.append(remark)
-        else:
-            remarks.append(f"{path.name}: {remark}" + (f" (and {more:,} files more)" if more else ""))
-    return remarks
