@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from stlight_jax.data.formats.array_times import is_dated
 from stlight_jax.data.formats.cf_attributes import attribute_text
-from stlight_jax.data.formats.named_arrays import is_dated, is_time_name
+from stlight_jax.data.formats.coordinate_names import is_time_name
 from stlight_jax.data.formats.stored_arrays import ArrayFile, StoredArray
 from stlight_jax.data.formats.types import FrameSource
 from stlight_jax.data.joined_times import time_kind, with_units_of

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from stlight_jax.data.formats import cf_attributes as cf
-from stlight_jax.data.formats.named_arrays import is_dated, is_time_name, side_of_name
+from stlight_jax.data.formats.array_times import is_dated
+from stlight_jax.data.formats.coordinate_names import is_time_name, side_of_name
 from stlight_jax.data.formats.output_spec import OutputSpec
 from stlight_jax.data.formats.stored_arrays import StoredArray
 from stlight_jax.data.formats.written_arrays import WrittenArray, portable_attributes
