@@ -14,6 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from stlight_jax.model.initialisers import kaiming_normal, repeat_over_patches, torch_default_kernel
 from stlight_jax.model.ops.layers import Dense, gelu, pointwise_product
 from stlight_jax.model.shortcut import Shortcut
 from stlight_jax.model.stlight import (
@@ -22,10 +23,7 @@ from stlight_jax.model.stlight import (
     PatchReassembly,
     STLight,
     fold_time,
-    kaiming_normal,
     pixel_shuffle,
-    repeat_over_patches,
-    torch_default_kernel,
     unfold_time,
 )
 from stlight_jax.model.stlight_config import STLightConfig
