@@ -15,9 +15,8 @@ from stlight_jax.data.formats.unlike_quantities import common_units
 from stlight_jax.data.moments import moment_on_axis
 from stlight_jax.data.raw_clips import ClipReader, RawClip, RawSplit
 from stlight_jax.data.resize import resize_valid
-from stlight_jax.data.scaling import is_constant
 from stlight_jax.data.splits import MOMENT_KEYS, SPLITS, Candidate, SplitPart, SplitRule, split
-from stlight_jax.data.statistics import is_missing
+from stlight_jax.data.statistics import is_constant, is_missing
 from stlight_jax.data.suspicion import FILL_OPTION, ValueSurvey, remarks_on_empty_frames
 from stlight_jax.data.times import TimeAxis, other_calendar, time_text
 from stlight_jax.data.windows import Segment, split_at_jumps

@@ -10,33 +10,13 @@ import numpy as np
 from etils import epy
 
 from stlight_jax.data.statistics import is_missing
+from stlight_jax.data.unit_range import to_unit_range
 from stlight_jax.data.value_transforms import TransformName, restored, transformed
 from stlight_jax.errors import InputError
 
 with epy.lazy_imports():  # configs import the data sets for their keys, and need no JAX
     import jax
     import jax.numpy as jnp
-
-# 1/255 = 257/65535 in two parts. An integer of 15 bits times the first is exact in float32, so only the sum of the two
-# products rounds.
-_LEADING = 257 / 65536
-_REMAINDER = 257 / (65535 * 65536)
-
-
-def to_unit_range(frames: jax.Array) -> jax.Array:
-    """Scales uint8 frames to [0, 1] on the device, so that a quarter of the bytes cross to it.
-
-    The result is the correctly rounded quotient by 255, as in NumPy and PyTorch. XLA turns a division by a constant into a
-    product with its rounded inverse, which differs for every second value.
-
-    Args:
-      frames: uint8 of any shape, or integers of at most 15 bits.
-
-    Returns:
-      float32 of the same shape, in [0, 1] for uint8.
-    """
-    frames = frames.astype(jnp.float32)
-    return frames * _LEADING + frames * _REMAINDER
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,7 +129,7 @@ class Scaling:
             return self
 
         def to_metrics(own: Scaling, filling: np.ndarray) -> np.ndarray:
-            return np.asarray(own._to_metrics(own.from_network(filling, np.float64)))
+            return np.asarray(own.to_metrics(own.from_network(filling, np.float64)))
 
         filling = self._of_data(np.asarray(self.filling), to_metrics)
         return dataclasses.replace(self, transform="none", offset=(0.0,), filling=tuple(filling.tolist()))
@@ -176,8 +156,7 @@ class Scaling:
     def _scaled_on_device(self, frames: jax.Array) -> jax.Array:
         if self.dtype in ("uint8", "int16") and self._is_bytes:  # int16 as of `with_mark`
             return to_unit_range(frames)
-        low, divisor = self._low_and_divisor(np.float32)
-        return (self._transformed(frames.astype(jnp.float32)) - low) / divisor
+        return self._scaled(frames, np.float32)
 
     def _of_data(self, values: Any, function: Callable[[Scaling, Any], Any]) -> Any:
         """Applies a function to the channels of the data, with their scaling, and keeps the covariates `[..., c]`."""
@@ -217,29 +196,6 @@ class Scaling:
             chosen["covariates"] = max(0, channels - len(self.filling) + self.covariates)
         return dataclasses.replace(self, **chosen)
 
-    def in_other_units(self, low: float, high: float) -> Scaling:
-        """Returns the scaling of frames in other units, without a fill value; constant channels keep their constant.
-
-        Args:
-          low: lowest value of the range of each channel, in the other units.
-          high: highest value.
-
-        Raises:
-          InputError: the values are transformed.
-        """
-        if self.transform != "none":
-            raise InputError(
-                f"value_range is {low:g}, {high:g}; data.transform={self.transform} knows the units of the training data only; "
-                "convert the frames to them, and leave value_range out"
-            )
-        ends = list(zip(self.low, self.high, strict=True))
-        ends = [(low, high) if own_low < own_high else (own_low, own_high) for own_low, own_high in ends]
-        lows, highs = zip(*ends, strict=True)
-        scale = np.where(np.less(lows, highs), np.subtract(highs, lows), 1.0)
-        bounds = (self._to_metrics(bound) * scale + np.array(lows) for bound in self.clip_ends)
-        clip_low, clip_high = (tuple(float(end) if np.isfinite(end) else None for end in ends) for ends in bounds)
-        return dataclasses.replace(self, low=lows, high=highs, fill=None, clip_low=clip_low, clip_high=clip_high)
-
     def to_network_on_host(self, frames: np.ndarray) -> np.ndarray:
         """Scales frames in NumPy, with the same results as `to_network`; missing values are not filled.
 
@@ -251,8 +207,7 @@ class Scaling:
         """
         if self._is_bytes and frames.dtype.kind in "iu":
             return frames.astype(np.float32) / np.float32(255)
-        low, divisor = self._low_and_divisor(np.float64 if is_wide(frames.dtype) else np.float32)
-        return ((self._transformed(frames.astype(low.dtype)) - low) / divisor).astype(np.float32)
+        return np.asarray(self._scaled(frames, np.float64 if is_wide(frames.dtype) else np.float32), np.float32)
 
     def to_network_float64(self, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """Scales stored frames in NumPy and float64; missing values keep their marks.
@@ -263,13 +218,9 @@ class Scaling:
         Returns:
           float64 `[..., c]` in the network's range, and a mask as from `to_network`.
         """
-
-        def scaled(own: Scaling, frames: np.ndarray) -> np.ndarray:
-            low, divisor = own._low_and_divisor(np.float64)
-            return np.asarray((own._transformed(frames.astype(np.float64)) - low) / divisor)
-
         missing = is_missing(frames, self.fill) if self.missing else None
-        return self._of_data(frames, scaled), None if missing is None else ~missing
+        values = self._of_data(frames, lambda own, data: own._scaled(data, np.float64))
+        return values, None if missing is None else ~missing
 
     def from_network(self, values: np.ndarray, dtype: np.dtype | type = np.float32) -> np.ndarray:
         """Scales the network's values back to the data's units.
@@ -300,7 +251,7 @@ class Scaling:
         if scaling.transform != "none":
             low, span = scaling.low_and_span(prediction.dtype)
             values = restored(scaling.transform, prediction * span + low, np.asarray(scaling.offset))
-            prediction = scaling._to_metrics(values)
+            prediction = scaling.to_metrics(values)
         return scaling.clipped(prediction)
 
     def output_in_units(self, prediction: np.ndarray, dtype: np.dtype | type = np.float32) -> np.ndarray:
@@ -330,7 +281,7 @@ class Scaling:
         if not self._clips:
             return values
         scaling, xp = self.for_channels(values.shape[-1]), np if isinstance(values, np.ndarray) else jnp
-        lowest, highest = (scaling._to_metrics(ends).astype(values.dtype) for ends in scaling.clip_ends)
+        lowest, highest = (scaling.to_metrics(ends).astype(values.dtype) for ends in scaling.clip_ends)
         return xp.minimum(xp.maximum(values, lowest), highest)
 
     def with_constants(self, prediction: Any) -> Any:
@@ -368,13 +319,18 @@ class Scaling:
         lowest = np.array([-np.inf if end is None else end for end in self.clip_low])
         return lowest, np.array([np.inf if end is None else end for end in self.clip_high])
 
+    def _scaled(self, values: Any, dtype: np.dtype | type) -> Any:
+        """Scales values in the data's units, NumPy or JAX, to the network's range in float32 or float64."""
+        low, span = self.low_and_span(dtype)
+        return (self._transformed(values.astype(dtype)) - low) / np.where(span > 0, span, span.dtype.type(1))
+
     def _transformed(self, values: Any) -> Any:
         """Transforms values in the data's units, NumPy or JAX."""
         if self.transform == "none":
             return values
         return transformed(self.transform, values, np.asarray(self.offset), self.floor)
 
-    def _to_metrics(self, values: Any) -> Any:
+    def to_metrics(self, values: Any) -> Any:
         """Scales values in the data's units, NumPy or JAX, to the metrics' range."""
         low, high = (np.asarray(ends, np.float64) for ends in (self.low, self.high))
         divisor = np.where(high > low, high - low, 1.0)
@@ -390,15 +346,6 @@ class Scaling:
         """Returns the transformed `low`, and the transformed `high` minus it, of type `dtype`."""
         low, high = (self._transformed(np.asarray(values, np.float64)) for values in (self.low, self.high))
         return low.astype(dtype), (high - low).astype(dtype)
-
-    def _low_and_divisor(self, dtype: np.dtype | type) -> tuple[np.ndarray, np.ndarray]:
-        low, span = self.low_and_span(dtype)
-        return low, np.where(span > 0, span, span.dtype.type(1))
-
-
-def is_constant(low: float, high: float) -> bool:
-    """Returns whether values between `low` and `high` differ by no more than the rounding of float32."""
-    return high - low <= 4 * float(np.finfo(np.float32).eps) * max(abs(low), abs(high))
 
 
 def is_wide(dtype: np.dtype) -> bool:

@@ -37,6 +37,11 @@ def with_nan(frames: np.ndarray, fill: float | None) -> np.ndarray:
     return np.where(frames == fill, np.float32(np.nan), frames.astype(np.float32))
 
 
+def is_constant(low: float, high: float) -> bool:
+    """Returns whether values between `low` and `high` differ by no more than the rounding of float32."""
+    return high - low <= 4 * float(np.finfo(np.float32).eps) * max(abs(low), abs(high))
+
+
 class ChannelStatistics:
     """Statistics of every channel in float64, without missing values.
 

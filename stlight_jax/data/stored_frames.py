@@ -15,7 +15,8 @@ from etils import epath
 from stlight_jax.data.clip_bounds import parse_clip
 from stlight_jax.data.covariates import MEAN, Covariates, unpacked
 from stlight_jax.data.prepared import open_prepared, read_metadata
-from stlight_jax.data.scaling import Scaling, is_constant
+from stlight_jax.data.scaling import Scaling
+from stlight_jax.data.statistics import is_constant
 from stlight_jax.data.value_transforms import TransformName
 from stlight_jax.data.windows import Segment
 from stlight_jax.errors import InputError

@@ -16,6 +16,7 @@ from stlight_jax.errors import InputError
 from stlight_jax.inference.covariate_input import covariate_frames
 from stlight_jax.inference.frame_input import FrameInput, check_shape
 from stlight_jax.inference.frame_remarks import FrameRemarks
+from stlight_jax.inference.other_units import in_other_units
 from stlight_jax.inference.shipped_networks import ONNX_SUFFIX
 from stlight_jax.inference.tiles import TiledPass
 from stlight_jax.inference.trained_model import OnnxProgram, TrainedModel
@@ -77,7 +78,7 @@ class Forecaster:
         if rollout not in ROLLOUTS:
             raise InputError(f"rollout is {rollout!r}; choose one of {', '.join(ROLLOUTS)}")
         self.model: STLightConfig = model.config
-        self.scaling: Scaling = model.data_scaling if value_range is None else _with_range(model.data_scaling, value_range)
+        self.scaling: Scaling = model.data_scaling if value_range is None else in_other_units(model.data_scaling, value_range)
         self.description = model.description
         self.source, self._rollout = model.source, rollout
         self._programs = _programs(model, device)
@@ -336,16 +337,6 @@ def _programs(model: TrainedModel, device: jax.Device | None) -> Programs | Onnx
     if device is not None:
         raise InputError(f"device is {device!r}; ONNX Runtime runs {model.source} on the CPU: leave device out")
     return OnnxSession(model.program, model.source)
-
-
-def _with_range(scaling: Scaling, value_range: tuple[float, float]) -> Scaling:
-    try:
-        low, high = (float(value) for value in value_range)
-    except (TypeError, ValueError):
-        raise InputError(f"value_range is {value_range!r}; expected two numbers, such as (0, 1)") from None
-    if not (np.isfinite([low, high]).all() and low < high):
-        raise InputError(f"value_range is {low:g}, {high:g}; expected two numbers, the first one less than the second")
-    return scaling.in_other_units(low, high)
 
 
 def _checked_dtype(dtype: str | np.dtype | type) -> np.dtype:

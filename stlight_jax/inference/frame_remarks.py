@@ -7,7 +7,8 @@ from absl import logging
 
 from stlight_jax.console.messages import print_message
 from stlight_jax.data.missing_marks import Mark
-from stlight_jax.data.scaling import Scaling, is_constant
+from stlight_jax.data.scaling import Scaling
+from stlight_jax.data.statistics import is_constant
 from stlight_jax.data.suspicion import ValueSurvey
 from stlight_jax.inference.frame_input import FrameInput
 from stlight_jax.inference.output_range import FAR, OutputRange

@@ -14,7 +14,7 @@ import numpy as np
 from jax import export
 
 from stlight_jax.console.messages import one_line
-from stlight_jax.data.scaling import to_unit_range
+from stlight_jax.data.unit_range import to_unit_range
 from stlight_jax.errors import InputError
 from stlight_jax.inference.trained_model import ExportedProgram, TrainedModel
 from stlight_jax.model.ops import batch_norm

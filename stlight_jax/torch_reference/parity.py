@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from stlight_jax.config.sections import OptimizerSection
-from stlight_jax.data.scaling import to_unit_range
+from stlight_jax.data.unit_range import to_unit_range
 from stlight_jax.model.stlight import STLight, STLightConfig
 from stlight_jax.parallel.launchers import AXIS, PmapLauncher
 from stlight_jax.torch_reference.weights import arrays_from_variables, torch_network, variable_shapes

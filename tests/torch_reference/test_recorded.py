@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from stlight_jax import STLight
-from stlight_jax.data.scaling import to_unit_range
+from stlight_jax.data.unit_range import to_unit_range
 from stlight_jax.torch_reference.parity import CANCELLED, CASES, TOLERANCES, make_frames, make_variables
 from stlight_jax.torch_reference.weights import arrays_from_variables
 
