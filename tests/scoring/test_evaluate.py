@@ -185,6 +185,7 @@ def test_frames_smaller_than_the_window_of_ssim_train_and_have_all_other_metrics
     config, workdir = run
     for path in (tmp_path / "raw").iterdir():
         np.save(path, np.load(path)[:, : size[0], : size[1]])
+    config.data.layout = "thwc"  # of frames of 1 x 1 with two channels, it is not guessed
     train(config, workdir)
     overall = evaluate_workdir(workdir)["overall"]["stlight"]
     assert overall["mse"] > 0
