@@ -53,18 +53,19 @@ struct Lookup {
   explicit Lookup(Vector x) {
     constexpr float scale = Table::kIntervalsPerUnit, limit = (Table::kIntervals - 1) / scale;
     a = (Vector)_mm512_min_ps((__m512)Broadcast(limit), _mm512_abs_ps((__m512)x));
-    shifted = a * scale + 12582912.0f;  // adding 1.5 * 2**23 rounds, and leaves k in the lowest bits
-    r = a * scale - (shifted - 12582912.0f);
+    const Vector scales = Broadcast(scale), large = Broadcast(12582912.0f);
+    shifted = MultiplyAdd(a, scales, large);  // adding 1.5 * 2**23 rounds, and leaves k in the lowest bits
+    r = MultiplyAdd(a, scales, large - shifted);
   }
   Vector In(const Table& table) const {
     const auto coefficient = [&](int power) {
       return (Vector)_mm512_permutexvar_ps((__m512i)shifted, _mm512_load_ps(table.coefficients[power]));
     };
     Vector sum = coefficient(Table::kTerms - 1);
-    for (int power = Table::kTerms - 2; power >= 0; --power) sum = sum * r + coefficient(power);
+    for (int power = Table::kTerms - 2; power >= 0; --power) sum = MultiplyAdd(sum, r, coefficient(power));
     return sum;
   }
-  Vector Gelu(Vector x) const { return (Vector)_mm512_max_ps((__m512)x, __m512{}) - a * In(tail_table); }
+  Vector Gelu(Vector x) const { return MultiplyAdd(-a, In(tail_table), (Vector)_mm512_max_ps((__m512)x, __m512{})); }
 };
 
 inline Vector Gelu(Vector x) { return Lookup(x).Gelu(x); }
@@ -81,12 +82,12 @@ inline void GeluAndSlope(Vector x, Vector* value, Vector* slope) {
 // exp(exponent), for exponents from -87 to 0.
 inline Vector Exp(Vector exponent) {
   // exp(exponent) = 2**k * exp(r): adding 1.5 * 2**23 rounds, and leaves k in the lowest bits.
-  const Vector shifted = exponent * 1.44269504f + 12582912.0f;
+  const Vector shifted = MultiplyAdd(exponent, Broadcast(1.44269504f), Broadcast(12582912.0f));
   const Vector k = shifted - 12582912.0f;
-  const Vector r = (exponent - k * 0.693359375f) - k * -2.12194440e-4f;
+  const Vector r = MultiplyAdd(k, Broadcast(2.12194440e-4f), MultiplyAdd(k, Broadcast(-0.693359375f), exponent));
   constexpr float e[] = {1.0f, 1.0f, 1.0f / 2, 1.0f / 6, 1.0f / 24, 1.0f / 120, 1.0f / 720};
   Vector power = Broadcast(e[6]);
-  for (int i = 5; i >= 0; --i) power = power * r + e[i];
+  for (int i = 5; i >= 0; --i) power = MultiplyAdd(power, r, Broadcast(e[i]));
   return (Vector)((IntVector)power + ((IntVector)shifted << 23));
 }
 
@@ -98,7 +99,7 @@ inline Vector NormalCdf(Vector x, Vector a) {
   constexpr float p[] = {7.97885418e-1f, 3.18298906e-1f, 3.63822319e-2f,  -4.87383688e-3f, 5.78013787e-5f,
                          1.60418684e-4f, -4.14819988e-5f, 5.30820671e-6f, -3.54491931e-7f, 9.75263781e-9f};
   Vector sum = Broadcast(p[9]);
-  for (int i = 8; i >= 0; --i) sum = sum * a + p[i];
+  for (int i = 8; i >= 0; --i) sum = MultiplyAdd(sum, a, Broadcast(p[i]));
   const Vector tail = Exp(-(a * sum)) * 0.5f;
   return x < 0.0f ? tail : 1.0f - tail;
 }
@@ -113,7 +114,7 @@ inline Vector Gelu(Vector x) { return x * NormalCdf(x, Limited(x)); }
 inline void GeluAndSlope(Vector x, Vector* value, Vector* slope) {
   const Vector a = Limited(x), cdf = NormalCdf(x, a), density = Exp(a * a * -0.5f) * 0.398942280f;
   *value = x * cdf;
-  *slope = cdf + (x < 0.0f ? -a : a) * density;
+  *slope = MultiplyAdd(x < 0.0f ? -a : a, density, cdf);
 }
 
 #endif

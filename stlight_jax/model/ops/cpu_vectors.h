@@ -6,7 +6,7 @@
 #include <type_traits>
 #include <utility>
 
-#if defined(__AVX512F__)
+#if defined(__AVX512F__) || defined(__FMA__)
 #include <immintrin.h>
 #endif
 
@@ -32,6 +32,18 @@ inline Vector Load(const float* from) { return *reinterpret_cast<const Vector*>(
 inline void Store(float* to, Vector value) { *reinterpret_cast<Vector*>(to) = value; }
 
 inline Vector Broadcast(float value) { return Vector{} + value; }
+
+// a * b + c, rounded once if the processor can. GCC 12 contracts the written form in some callers of a function only, so that
+// they would differ in the last bit.
+inline Vector MultiplyAdd(Vector a, Vector b, Vector c) {
+#if defined(__AVX512F__)
+  return (Vector)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif defined(__FMA__)
+  return (Vector)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#else
+  return a * b + c;
+#endif
+}
 
 typedef int32_t IntVector __attribute__((vector_size(kVectorBytes)));
 typedef uint32_t BitVector __attribute__((vector_size(kVectorBytes)));

@@ -139,6 +139,19 @@ def test_bfloat16_is_normalised_as_it_is_stored():
     np.testing.assert_allclose(y.std((0, 1, 2)), params["pointwise_norm"]["scale"][0], rtol=0.02)
 
 
+@pytest.mark.parametrize("side", [1, 7, 11])
+def test_both_halves_of_a_block_compute_the_same_gelu(side):
+    """A batch of one pixel: the means of the norms are the GELU of the pixel, in both halves by these parameters."""
+    x = np.random.default_rng(0).normal(size=(1, 1, 1, 1024)).astype(np.float32) * 2
+    params = jax.tree.map(np.zeros_like, random_params(1024, 1, side, 1))
+    for layer, middle in (("near", 0), ("far", side // 2)):
+        params[layer]["kernel"][:, middle, middle] = 1
+    params["pointwise"]["kernel"][:] = np.eye(1024)
+    _, statistics = cpu_training.mixers(x, params, 1)
+    np.testing.assert_array_equal(statistics[0, 0], statistics[0, 2])
+    np.testing.assert_allclose(statistics[0, 0], jax.nn.gelu(x[0, 0, 0], approximate=False), rtol=1e-5, atol=1e-7)
+
+
 def test_the_same_call_has_the_same_bits():
     params = random_params(48, 3, 7, 2)
     x, cotangent = (np.random.default_rng(seed).normal(size=(5, 33, 32, 48)).astype(np.float32) for seed in (1, 2))
