@@ -9,7 +9,7 @@ from stlight_jax import InputError
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.evaluation import nowcasting
 from stlight_jax.evaluation.baselines import EvaluatedFrames
-from tests.evaluation.test_baselines import AHEAD, SCALING, SEEN, Windows
+from tests.evaluation.windows import AHEAD, SCALING, SEEN, Windows
 
 
 def test_rain_is_carried_on_and_missing_values_take_the_last_frame():
