@@ -84,6 +84,7 @@ RUNS: dict[str, Run] = {
     "kth": Run("KTH clips 10 -> 10 frames", "kth_openstl_clips", {}),
     "kth20": Run("KTH clips 10 -> 20 frames", "kth_openstl_clips", {"model.out_frames": 20}),
     "kitti": Run("KITTI clips 10 -> 1 frame", "kitti_odometry_clips/kitti_odometry_128x160_gray.npz", _KITTI),
+    "knmi": Run("KNMI radar 6 -> 6 x 5 minutes", "radar_knmi/knmi_5min_20100826.npz", _KNMI),
     "knmi_linear": Run(
         "KNMI radar 6 -> 6 x 5 minutes, linear", "radar_knmi/knmi_5min_20100826.npz", {**_KNMI, "model.shortcut": "linear"}
     ),
@@ -99,7 +100,7 @@ RUNS: dict[str, Run] = {
     ),
 }
 _KEPT = ("table.txt", "prediction.png", "loss_curve.png")
-_ANIMATED = "knmi_flow"  # animations are large, so one is enough
+_ANIMATED = "knmi"  # animations are large, so one is enough
 
 _DATA = flags.DEFINE_string("data", None, "Folder with the data sets.", required=True)
 _MINUTES = flags.DEFINE_float("minutes", 5, "Wall time of each training command.", lower_bound=0.1)

@@ -26,6 +26,7 @@ _SMALLEST_GAIN = 0.01
 # of 2.24 with 96 channels, 1.82 with 192 and 1.78 with 320. With 24 values (KNMI radar), 48, 96 and 192 channels gave 10.0,
 # 9.6 and 9.5.
 _WIDTHS, _WIDTH_STEP, _DEPTH, _RATE = (96, 512), 32, 6, 2e-3
+_MOST_SCALES = 5
 _ONECYCLE = ("schedule", "onecycle")
 _COSINE = ("schedule", "cosine")
 
@@ -64,6 +65,10 @@ class ModelSection(Section, name="model"):
         "What the network sees beside a shortcut: frames, changes from each frame to the last one, or frames and the forecast "
         "of the flow; auto takes changes if shortcut=auto takes last or linear, frames_and_flow if the shortcut has a flow.",
         since="0.2", absent="frames")] = "frames"
+    shortcut_scales: Annotated[int, Key(
+        "Number of smoothed copies of its inputs that the linear map of a shortcut also has, from a standard deviation of 1 "
+        "pixel to one of 18 with 5; -1 takes 5, or fewer for frames of at most 1,024 pixels.",
+        least=0, special=-1, below=9, since="0.2", absent=0)] = 0
     depthwise: Annotated[Literal["auto", "native", "phases", "taps", "cpu", "portable"], Key(
         "Implementation of the depthwise convolutions; auto takes the fastest one for the platform.")] = "auto"
     precision: Annotated[Literal["float32", "tensorfloat32", "bfloat16"], Key(
@@ -93,12 +98,18 @@ class ModelSection(Section, name="model"):
             patch_size=patch_size,
             hidden_dim=self.hidden_dim or _width_for(out_frames * out_channels, patch_size),
             depth=self.depth or _DEPTH,
+            shortcut_scales=_scales_for(pixels) if self.shortcut_scales < 0 else self.shortcut_scales,
         )
 
     def _patch_for(self, pixels: int | None) -> int:
         if pixels is None or _SMALL_FRAME < pixels <= _LARGE_FRAME:
             return 2
         return 1 if pixels <= _SMALL_FRAME else 2 if self.hidden_dim % 16 else 4
+
+
+def _scales_for(pixels: int | None) -> int:
+    """Returns `shortcut_scales`: the most, up to 5, of which 2**scales is less than the side of a square frame."""
+    return _MOST_SCALES if pixels is None else max(0, min(_MOST_SCALES, ((pixels - 1).bit_length() - 1) // 2))
 
 
 def _width_for(values: int, patch_size: int) -> int:

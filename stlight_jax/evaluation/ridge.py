@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import math
 import operator
+from collections.abc import Callable
 
 import numpy as np
 
@@ -24,13 +25,18 @@ _LEAST_VARIANCE = 1e-14  # in the network's range, above the rounding errors of 
 _MOST_SUMS = 2**25  # numbers in the sums of one pass, 256 MiB
 
 
+# Makes further inputs of a pixel, `[b, h, w, n]`, of the input frames in the network's range, `[b, in_frames, h, w, c]`, and of
+# their mask, bool of the same shape, or None if no value is missing.
+FurtherInputs = Callable[[np.ndarray, np.ndarray | None], np.ndarray]
+
+
 @dataclasses.dataclass(frozen=True)
 class LinearFit:
     """Weights from the input values of a pixel to its future values, in the network's range.
 
     Attributes:
       kernel: float64 `[inputs, outputs]`, or `[h, w, inputs, outputs]` for one set of weights for each pixel. An input is
-        numbered t*C + c, an output t'*C' + c', as by `fold_time`.
+        numbered t*C + c, an output t'*C' + c', as by `fold_time`; further inputs come last.
       bias: float64 `[outputs]` or `[h, w, outputs]`.
       strength: of the regularisation, relative to the mean diagonal of the inputs' covariance matrix.
       validation_mse: mean squared error of a single value on the validation sequences; infinite if no pixel
@@ -45,16 +51,18 @@ class LinearFit:
 
 @dataclasses.dataclass(frozen=True)
 class _Shape:
-    """The inputs and outputs of a regression: frames and channels."""
+    """The inputs and outputs of a regression: frames and channels, and a function of further inputs with their number."""
 
     in_frames: int
     in_channels: int
     out_frames: int
     out_channels: int
+    further: FurtherInputs | None = None
+    further_inputs: int = 0
 
     @property
     def inputs(self) -> int:
-        return self.in_frames * self.in_channels
+        return self.in_frames * self.in_channels + self.further_inputs
 
     @property
     def outputs(self) -> int:
@@ -64,7 +72,8 @@ class _Shape:
         """The kernel that copies the last input frame, `[inputs, outputs]`."""
         kernel = np.zeros((self.in_frames, self.in_channels, self.out_frames, self.out_channels))
         kernel[-1] = np.eye(self.in_channels, self.out_channels)[:, None]
-        return kernel.reshape(self.inputs, self.outputs)
+        of_frames = kernel.reshape(-1, self.outputs)
+        return np.concatenate([of_frames, np.zeros((self.further_inputs, self.outputs))])
 
 
 def known_frames(training: Sequences, count: int) -> list[int]:
@@ -84,7 +93,14 @@ def known_frames(training: Sequences, count: int) -> list[int]:
     return np.flatnonzero(known >= _LEAST_SHARE * len(windows)).tolist()
 
 
-def fit_linear(training: Sequences, validation: Sequences, in_frames: int, out_frames: int, out_channels: int) -> LinearFit:
+def fit_linear(
+    training: Sequences,
+    validation: Sequences,
+    in_frames: int,
+    out_frames: int,
+    out_channels: int,
+    further: FurtherInputs | None = None,
+) -> LinearFit:
     """Fits one set of weights for all pixels.
 
     Args:
@@ -93,11 +109,12 @@ def fit_linear(training: Sequences, validation: Sequences, in_frames: int, out_f
       in_frames: input frames, the first of a sequence. Changes are counted from the last of them.
       out_frames: frames to predict.
       out_channels: channels to predict, the first of a frame.
+      further: makes further inputs; None if the input frames are all.
 
     Returns:
       The fit. It copies the last frame if no training sequence has a pixel with all its values.
     """
-    shape = _Shape(in_frames, training.shape[3], out_frames, out_channels)
+    shape = _Shape(in_frames, training.shape[3], out_frames, out_channels, further, _count(further, training, in_frames))
     sums, other = (_sums(sequences, shape, None, limit) for sequences, limit in _limits(training, validation, _MOST_VALUES))
     fit = _fit(sums, other, shape)
     return dataclasses.replace(fit, kernel=fit.kernel[0], bias=fit.bias[0])
@@ -138,6 +155,11 @@ def fit_linear_and_pixels(
         strength=max(fit.strength for fit in fits),
         validation_mse=float(np.average([fit.validation_mse for fit in fits], weights=list(map(len, parts)))),
     )
+
+
+def _count(further: FurtherInputs | None, training: Sequences, in_frames: int) -> int:
+    """Returns the number of further inputs."""
+    return 0 if further is None else further(np.zeros((1, in_frames, *training.shape[1:])), None).shape[-1]
 
 
 def _limits(training: Sequences, validation: Sequences, most_values: int) -> list[tuple[Sequences, int]]:
@@ -238,7 +260,12 @@ def _rows(values: np.ndarray, valid: np.ndarray | None, shape: _Shape, pixels: s
     inputs, targets = parts(values)
     changes = targets - inputs[:, -1:, :, : shape.out_channels]
     x, y = (part.transpose(0, 2, 1, 3).reshape(len(part), part.shape[2], -1) for part in (inputs, changes))
-    x = np.concatenate([np.ones((*x.shape[:2], 1)), x], -1)  # [b, pixels, 1 + inputs]
+    further = []
+    if shape.further is not None:
+        seen = slice(shape.in_frames)
+        of_all = shape.further(values[:, seen], None if valid is None else valid[:, seen])  # [b, h, w, n]
+        further = [of_all.reshape(len(x), -1, of_all.shape[-1])[:, pixels or slice(None)]]  # [b, pixels, n]
+    x = np.concatenate([np.ones((*x.shape[:2], 1)), x, *further], -1)  # [b, pixels, 1 + inputs]
     if valid is None:
         return x, y
     known_inputs, known_targets = (part.all((1, 3)) for part in parts(valid))

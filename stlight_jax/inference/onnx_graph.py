@@ -29,7 +29,7 @@ from stlight_jax.inference.onnx_file import NETWORK_INPUT, NETWORK_OUTPUT, graph
 from stlight_jax.inference.onnx_nodes import GraphNodes
 from stlight_jax.inference.trained_model import FORMAT, TrainedModel
 from stlight_jax.model.context import context_times
-from stlight_jax.model.ops import batch_norm
+from stlight_jax.model.ops import batch_norm, smoothing
 from stlight_jax.model.shortcut import filling_order
 from stlight_jax.model.stlight_config import MOVING_SHORTCUTS, STLightConfig
 from stlight_jax.version import __version__
@@ -244,12 +244,54 @@ class _Network:
             x = nodes.add("Slice", x, nodes.integers([0, 0]), sides, nodes.integers([2, 3]))
         if config.shortcut == "linear":
             linear = self.params["shortcut"]["linear"]
-            folded = nodes.folded(frames, config.seen_frames, config.in_channels)
-            x = nodes.add("Add", x, nodes.convolution(folded, linear["kernel"][None, None], linear["bias"]))
+            inputs = self._map_inputs(frames, valid)
+            x = nodes.add("Add", x, nodes.convolution(inputs, linear["kernel"][None, None], linear["bias"]))
         x = nodes.unfolded(x, config.out_frames, config.out_channels)  # [b, t', h, w, c']
         if config.shortcut == "last":
             x = nodes.add("Add", x, nodes.slice(self._last(frames), 0, config.out_channels, axis=-1))
         nodes.add("Identity", x, name=NETWORK_OUTPUT)
+
+    def _map_inputs(self, frames: str, valid: str) -> str:
+        """Adds the inputs of the linear map, `[b, n, h, w]`: all frames, and `shortcut.smoothed_inputs`."""
+        nodes, config = self.nodes, self.config
+        inputs = nodes.folded(frames, config.seen_frames, config.in_channels)
+        if not config.shortcut_scales:
+            return inputs
+        channels = config.in_channels - config.covariates
+        values, known = (self._recent(value, channels) for value in (frames, nodes.cast(valid, TensorProto.FLOAT)))
+        known = nodes.add("ReduceMax", known, nodes.integers([1]), keepdims=1)  # [b, 1, h, w, c]
+        values = nodes.folded(values, config.in_frames, channels)  # [b, t*c, h, w]
+        weight = nodes.folded(known, 1, channels)  # [b, c, h, w]
+        for_all, margin = nodes.integers([1, config.in_frames, 1, 1]), smoothing.radius(config.shortcut_scales)
+        total, parts = nodes.add("Mul", values, nodes.add("Tile", weight, for_all)), [inputs]
+        edges = nodes.integers([0, 0, margin, margin] * 2)
+        total, weight = (nodes.add("Pad", x, edges, mode="edge") for x in (total, weight))
+        for scale in range(config.shortcut_scales):
+            margin -= 2 * 2**scale
+            total = self._filtered(total, config.in_frames * channels, 2**scale)
+            weight = self._filtered(weight, channels, 2**scale)
+            copy, share = (self._without_margin(x, margin) for x in (total, nodes.add("Tile", weight, for_all)))
+            least = nodes.constant(smoothing.LEAST_SHARE)
+            mean = nodes.add("Div", copy, nodes.add("Max", share, least))
+            parts.append(nodes.add("Where", nodes.add("Greater", share, least), mean, values))
+        return nodes.add("Concat", *parts, axis=1)
+
+    def _recent(self, frames: str, channels: int) -> str:
+        """Adds the first channels of the T input frames, `[b, t, h, w, c]`."""
+        config = self.config
+        kept = self.nodes.slice(frames, config.context_frames, config.seen_frames, axis=1)
+        return self.nodes.slice(kept, 0, channels, axis=-1)
+
+    def _filtered(self, x: str, channels: int, dilation: int) -> str:
+        """Adds the filter of `ops.smoothing` to `[b, n, h, w]`."""
+        kernel = np.repeat(np.outer(smoothing.KERNEL, smoothing.KERNEL)[..., None, None], channels, axis=-1)  # [5, 5, 1, n]
+        return self.nodes.convolution(x, kernel, np.zeros(channels), group=channels, dilations=[dilation] * 2)
+
+    def _without_margin(self, x: str, margin: int) -> str:
+        """Adds the slice of `[b, n, h, w]` without a margin on each side."""
+        for axis in (2, 3) if margin else ():
+            x = self.nodes.slice(x, margin, -margin, axis=axis)
+        return x
 
     def _last(self, frames: str) -> str:
         """Adds the last frame, `[b, 1, h, w, c]`."""

@@ -240,8 +240,7 @@ def _max_weight_bytes(config: STLightConfig) -> int:
     It does not trace the network, because an exported program runs without the network's code.
     """
     hidden, predicted = config.hidden_dim, config.out_frames * config.out_channels
-    of_shortcut = config.seen_frames * config.in_channels + predicted  # inputs of its linear map, of which "linear" has fewer
     vectors = 12  # biases, and four vectors of each norm
     encoder = hidden * (config.encoded_channels * config.encoder_kernel**2 + vectors)
     block = hidden * (config.near_kernel**2 + config.far_kernel**2 + hidden + vectors)
-    return 8 * (encoder + config.depth * block + predicted * (hidden + of_shortcut + 2)) + 2**20
+    return 8 * (encoder + config.depth * block + predicted * (hidden + config.shortcut_inputs + 2)) + 2**20

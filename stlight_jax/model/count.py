@@ -13,7 +13,6 @@ import jax
 import jax.numpy as jnp
 
 from stlight_jax.model.stlight import STLight, STLightConfig
-from stlight_jax.model.stlight_config import MOVING_SHORTCUTS
 
 
 class PartCount(NamedTuple):
@@ -90,8 +89,7 @@ def count(config: STLightConfig, height: int, width: int) -> Count:
     encoding = cells * d * config.encoded_channels * config.encoder_kernel**2
     pointwise = depth * cells * d * d
     reassembling = cells * d * predicted
-    seen = config.seen_frames * config.in_channels + (predicted if config.shortcut in MOVING_SHORTCUTS else 0)
-    linear = height * width * seen * predicted
+    linear = height * width * config.shortcut_inputs * predicted
 
     def mixer_size(name: str) -> int:
         return sum(_size(tree[name]) for tree in mixers)

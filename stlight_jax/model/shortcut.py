@@ -12,6 +12,7 @@ from jax import lax
 from jax.typing import DTypeLike
 
 from stlight_jax.model.ops import optical_flow
+from stlight_jax.model.ops.smoothing import smoothed
 from stlight_jax.model.stlight_config import MOVING_SHORTCUTS, STLightConfig
 from stlight_jax.model.time_folding import fold_time, unfold_time
 
@@ -26,6 +27,8 @@ class Shortcut(nn.Module):
     - "flow_linear" is one linear map of the input frames and of the flow's forecast, as "linear" is of the input frames. Its
       initial weights repeat the flow's forecast. The fit draws it to the mean at lead times at which the motion is uncertain.
 
+    With `shortcut_scales`, a linear map also has smoothed copies of its inputs, see `smoothed_inputs`.
+
     Attributes:
       config: The network's shape.
     """
@@ -33,12 +36,13 @@ class Shortcut(nn.Module):
     config: STLightConfig
 
     @nn.compact
-    def __call__(self, frames: jax.Array, flow: jax.Array | None = None) -> jax.Array:
+    def __call__(self, frames: jax.Array, flow: jax.Array | None = None, valid: jax.Array | None = None) -> jax.Array:
         """Forecasts.
 
         Args:
           frames: `[b, context_frames + in_frames, h, w, in_channels]`, without missing values, see `fill_from_neighbours`.
           flow: The forecast of the flow, as from `flow_forecast`.
+          valid: As for `flow_forecast`.
 
         Returns:
           `[b, out_frames, h, w, out_channels]`, in float32 or wider.
@@ -56,6 +60,7 @@ class Shortcut(nn.Module):
         if config.shortcut == "flow_linear":
             assert flow is not None
             x = jnp.concatenate([x, fold_time(flow.astype(dtype))], axis=-1)  # [b, h, w, t*c + t'*c']
+        x = jnp.concatenate([x, *smoothed_inputs(config, frames, flow, valid)], axis=-1)  # [b, h, w, inputs]
         x = nn.Dense(
             config.out_frames * config.out_channels,
             dtype=dtype,
@@ -88,21 +93,48 @@ def flow_forecast(config: STLightConfig, frames: jax.Array, valid: jax.Array | N
     return lax.stop_gradient(forecast)
 
 
+def smoothed_inputs(
+    config: STLightConfig, frames: jax.Array, flow: jax.Array | None = None, valid: jax.Array | None = None
+) -> list[jax.Array]:
+    """Smooths the inputs of a linear map, without the frames of earlier periods and without covariates.
+
+    What is large changes slowly and can be foreseen for longer than its details (Seed, "A dynamic and spatial scaling approach
+    to advection forecasting", Journal of Applied Meteorology 42, 2003). With them, a map can keep the one and leave out the
+    other.
+
+    Args:
+      config: The network's shape.
+      frames: As for `Shortcut`.
+      flow: As for `Shortcut`.
+      valid: As for `flow_forecast`. Pixels without a valid value in the T input frames do not count.
+
+    Returns:
+      For each of the `shortcut_scales` an array `[b, h, w, n]`, of the T input frames and the flow.
+    """
+    parts = [frames[:, -config.in_frames :, ..., : config.in_channels - config.covariates]]
+    parts += [] if flow is None else [flow.astype(frames.dtype)]
+    known = None if valid is None else valid[:, -config.in_frames :].any(axis=1, keepdims=True)  # [b, 1, h, w, c]
+    copies = []
+    for part in parts:
+        counts = None if known is None else known[..., : part.shape[-1]]
+        copies.append([fold_time(copy) for copy in smoothed(part, counts, config.shortcut_scales)])
+    return [jnp.concatenate(of_scale, axis=-1) for of_scale in zip(*copies, strict=True)]
+
+
 def unfitted_kernel(config: STLightConfig, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32) -> jax.Array:
     """Makes the kernel of a linear map that repeats the last frame, or the flow's forecast.
 
     Args:
       config: The network's shape.
-      shape: `[inputs, t'*c']`; the inputs are t*c of the frames and, for "flow_linear", t'*c' of the flow's forecast.
+      shape: `[inputs, t'*c']`; the first inputs are t*c of the frames and, for "flow_linear", t'*c' of the flow's forecast.
       dtype: Type of the weights.
 
     Returns:
       The kernel, channel index t*C + c on both axes.
     """
-    inputs, predicted = shape
-    output = jnp.arange(predicted)
-    last = inputs - config.in_channels + output % config.out_channels
-    copied = inputs - predicted + output if config.shortcut in MOVING_SHORTCUTS else last
+    of_frames, output = config.seen_frames * config.in_channels, jnp.arange(shape[1])
+    last = of_frames - config.in_channels + output % config.out_channels
+    copied = of_frames + output if config.shortcut in MOVING_SHORTCUTS else last
     return jnp.zeros(shape, dtype).at[copied, output].set(1)
 
 

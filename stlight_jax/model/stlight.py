@@ -107,7 +107,7 @@ class STLight(_Part):
         chex.assert_shape(prediction, (frames.shape[0], config.out_frames, *frames.shape[2:4], config.out_channels))
         prediction = prediction.astype(jnp.promote_types(prediction.dtype, jnp.float32))
         if config.shortcut != "none":
-            prediction = prediction + Shortcut(config, name="shortcut")(frames, flow)  # [b, t', h, w, c']
+            prediction = prediction + Shortcut(config, name="shortcut")(frames, flow, valid)  # [b, t', h, w, c']
         return prediction
 
     def _mixers(self, name: str, length: int, x: jax.Array, train: bool) -> jax.Array:

@@ -34,6 +34,7 @@ class STLightConfig(ModelSection):
       dilation: Dilation of the far kernel.
       shortcut: Path beside the network: "none", "last", "linear", "flow" or "flow_linear"; see
         `stlight_jax.model.shortcut`. ("auto" is replaced when a run starts.)
+      shortcut_scales: Number of smoothed copies of its inputs that the map of "linear" and "flow_linear" also has.
       input: What the network sees: "frames"; "changes" from each frame to the last one, which only a network with a shortcut
         can predict from; or "frames_and_flow", also the flow's forecast, which the shortcuts "flow" and "flow_linear" have.
         Covariates stay as they are. (As for the shortcut, "auto" is replaced.)
@@ -153,6 +154,13 @@ class STLightConfig(ModelSection):
     def seen_frames(self) -> int:
         """Number of all frames that the network sees."""
         return self.context_frames + self.in_frames
+
+    @property
+    def shortcut_inputs(self) -> int:
+        """Number of inputs of the linear map of a shortcut, for one pixel."""
+        of_flow = self.out_frames * self.out_channels if self.shortcut in MOVING_SHORTCUTS else 0
+        smoothed = self.in_frames * (self.in_channels - self.covariates) + of_flow
+        return self.seen_frames * self.in_channels + of_flow + self.shortcut_scales * smoothed
 
     @property
     def encoded_channels(self) -> int:

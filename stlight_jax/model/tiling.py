@@ -9,7 +9,8 @@ import numpy as np
 from etils import epy
 
 from stlight_jax.errors import InputError
-from stlight_jax.model.stlight_config import STLightConfig
+from stlight_jax.model.ops import smoothing
+from stlight_jax.model.stlight_config import FITTED_SHORTCUTS, STLightConfig
 
 with epy.lazy_imports():  # an ONNX file is run without JAX
     import jax
@@ -21,7 +22,9 @@ def receptive_radius(config: STLightConfig) -> int:
     """Returns the largest distance in pixels of an input that a predicted pixel depends on, a multiple of the patch."""
     near, far = config.near_kernel // 2, config.far_kernel // 2 * config.dilation
     encoder = -(-(config.encoder_kernel - config.patch_size) // (2 * config.patch_size))
-    return config.patch_size * (config.depth * (near + far) + encoder)
+    of_network = config.patch_size * (config.depth * (near + far) + encoder)
+    scales = config.shortcut_scales if config.shortcut in FITTED_SHORTCUTS else 0
+    return max(of_network, -(-smoothing.radius(scales) // config.patch_size) * config.patch_size)
 
 
 def crop_tile(config: STLightConfig, crop: int) -> int:

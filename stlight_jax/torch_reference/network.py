@@ -29,6 +29,8 @@ class NetworkConfig:
       dilation: dilation of the far kernel.
       shortcut: path beside the network, from the input frames to the output: "none" (the paper's), "last" for the last frame,
         or "linear" for a 1x1 convolution of the input frames. With one, the last convolution starts at zero.
+      shortcut_scales: number of smoothed copies of the input frames that the 1x1 convolution also has.
+      context_frames: number of the first input frames, of earlier periods, that have no smoothed copies.
       input: what the network sees: "frames", or "changes" from each frame to the last one.
       covariates: number of the last input channels that "changes" leave as they are.
     """
@@ -45,6 +47,8 @@ class NetworkConfig:
     far_kernel: int = 7
     dilation: int = 3
     shortcut: str = "none"
+    shortcut_scales: int = 0
+    context_frames: int = 0
     input: str = "frames"
     covariates: int = 0
 
@@ -96,6 +100,36 @@ class LastFrame(nn.Module):
         return frames[:, first : first + self.config.out_channels].repeat(1, self.config.out_frames, 1, 1)
 
 
+class SmoothedCopies(nn.Module):
+    """Adds smoothed copies of the input frames to `[b, T*c, h, w]`, as further channels.
+
+    Each scale filters the one before by (1, 4, 6, 4, 1) / 16 along rows and columns, with holes that double. Beyond an edge,
+    frames continue with their edge values without end.
+
+    Args:
+      config: the size of the network.
+    """
+
+    def __init__(self, config: NetworkConfig):
+        super().__init__()
+        self.scales, channels, data = config.shortcut_scales, config.in_channels, config.in_channels - config.covariates
+        frames = range(config.context_frames, config.in_frames)
+        self.smoothed = [frame * channels + channel for frame in frames for channel in range(data)]
+
+    def forward(self, frames: torch.Tensor) -> torch.Tensor:
+        """Adds the copies."""
+        copy = frames[:, self.smoothed]
+        taps = copy.new_tensor([1, 4, 6, 4, 1]) / 16
+        kernel, parts = torch.outer(taps, taps).expand(copy.shape[1], 1, 5, 5), [frames]
+        margin = 2 * (2**self.scales - 1)
+        copy = F.pad(copy, [margin] * 4, mode="replicate")
+        for scale in range(self.scales):
+            copy = F.conv2d(copy, kernel, dilation=2**scale, groups=copy.shape[1])
+            margin -= 2 * 2**scale
+            parts.append(copy[..., margin : copy.shape[-2] - margin, margin : copy.shape[-1] - margin])
+        return torch.cat(parts, 1)
+
+
 class STLight(nn.Module):
     """Predicts `out_frames` frames from `in_frames` frames in one pass.
 
@@ -119,11 +153,13 @@ class STLight(nn.Module):
         if config.shortcut == "last":
             self.shortcut = LastFrame(config)
         elif config.shortcut == "linear":
-            linear = nn.Conv2d(config.in_frames * config.in_channels, config.out_frames * config.out_channels, 1)
-            self.shortcut = nn.Sequential(OrderedDict(linear=linear))
-        self._initialise()
+            copies = SmoothedCopies(config)
+            inputs = config.in_frames * config.in_channels + config.shortcut_scales * len(copies.smoothed)
+            linear = nn.Conv2d(inputs, config.out_frames * config.out_channels, 1)
+            self.shortcut = nn.Sequential(OrderedDict(copies=copies, linear=linear))
+        self._initialise(config)
 
-    def _initialise(self) -> None:
+    def _initialise(self, config: NetworkConfig) -> None:
         """Hybrid (appendix D): Kaiming-normal, fan-out, in encoder and mixers; PyTorch's default in the reassembly."""
         for module in (*self.patch_encoder.modules(), *self.mixers.modules()):
             if isinstance(module, nn.Conv2d):
@@ -133,14 +169,14 @@ class STLight(nn.Module):
             nn.init.zeros_(self.patch_reassembly.conv.weight)
             nn.init.zeros_(self.patch_reassembly.conv.bias)
         if isinstance(self.shortcut, nn.Sequential):
-            self._copy_last_frame(self.shortcut.linear)
+            self._copy_last_frame(self.shortcut.linear, config.in_frames * config.in_channels)
 
-    def _copy_last_frame(self, linear: nn.Conv2d) -> None:
+    def _copy_last_frame(self, linear: nn.Conv2d, of_frames: int) -> None:
         nn.init.zeros_(linear.weight)
         nn.init.zeros_(linear.bias)
         with torch.no_grad():
             for output in range(linear.out_channels):
-                linear.weight[output, linear.in_channels - self.in_channels + output % self.out_channels] = 1
+                linear.weight[output, of_frames - self.in_channels + output % self.out_channels] = 1
 
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
         """Predicts the next frames.

@@ -188,7 +188,7 @@ def network_arguments(config: STLightConfig) -> dict[str, Any]:
         )
     only_jax = ("depthwise", "precision", "dtype", "rematerialise", "scan_unroll", "periods", "frame_step")
     fields = {name: value for name, value in dataclasses.asdict(config).items() if name not in only_jax}
-    return fields | {"in_frames": config.seen_frames}
+    return fields | {"in_frames": config.seen_frames, "context_frames": config.context_frames}
 
 
 def variable_shapes(config: STLightConfig) -> dict[str, Any]:

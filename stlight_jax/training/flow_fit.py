@@ -15,13 +15,13 @@ import numpy as np
 
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.data.sequences import EvenlySpaced, Sequences
-from stlight_jax.model.shortcut import fill_from_neighbours, flow_forecast
+from stlight_jax.model.shortcut import fill_from_neighbours, flow_forecast, smoothed_inputs
 from stlight_jax.model.stlight_config import STLightConfig
 from stlight_jax.model.time_folding import fold_time
 
 _BATCH_SIZE, _MOST_VALUES = 8, 2**24  # windows to compute at a time, if they have no more values
 _PIXELS, _FEWEST, _MOST = 4_000_000, 20, 2_000  # pixels of the windows to read, and windows
-_MOST_PRODUCTS, _MOST_ROWS = 2**31, 100_000  # of the sums of one iteration, and pixels of windows
+_MOST_PRODUCTS, _MOST_ROWS = 2**33, 100_000  # of the sums of one iteration, and pixels of windows
 _LEAST_ROWS = 20  # for each input
 _ITERATIONS = 6
 _LEAST_ERROR = 0.02  # of the root mean square; smaller errors have no larger weight
@@ -47,19 +47,19 @@ def fit_flow_linear(
       loss: `train.loss`. The squared error takes the place of "huber", and of every loss if there are very many channels.
 
     Returns:
-      The kernel, float64 `[seen*C + t'*c', t'*c']`, and the bias, `[t'*c']`. They copy the flow's forecast if no pixel has all
-      its values.
+      The kernel, float64 `[inputs, t'*c']`, and the bias, `[t'*c']`. The inputs are `seen*C` of the frames, t'*c' of the flow's
+      forecast, and `smoothed_inputs`. They copy the flow's forecast if no pixel has all its values.
     """
-    outputs = out_frames * model.out_channels
-    size = seen * training.shape[3] + outputs
+    of_frames, outputs = seen * training.shape[3], out_frames * model.out_channels
+    size = _input_count(training, model, seen, out_frames)
     rows = _MOST_PRODUCTS // (size**2 * outputs)
     if loss not in _WEIGHTS or rows < _LEAST_ROWS * size:
         loss, rows = "squared", max(_MOST_PRODUCTS // size**2, _LEAST_ROWS * size)  # all outputs have the same sums
     inputs, targets = _rows(training, model, seen, out_frames, min(rows, max(_MOST_ROWS, _LEAST_ROWS * size)))
-    kernel = np.eye(size, outputs, outputs - size)
+    kernel, flow = np.eye(size, outputs, -of_frames), slice(of_frames, of_frames + outputs)
     if not len(inputs):
         return kernel, np.zeros(outputs)
-    weights, bias = reweighted_fit(inputs, targets - inputs[:, -outputs:], loss)
+    weights, bias = reweighted_fit(inputs, targets - inputs[:, flow], loss)
     return kernel + weights, bias
 
 
@@ -97,15 +97,22 @@ def _least_squares(inputs: np.ndarray, changes: np.ndarray, row_weights: np.ndar
     return weights, mean_change - mean @ weights
 
 
+def _input_count(training: Sequences, model: STLightConfig, seen: int, out_frames: int) -> int:
+    """Returns the number of inputs of a pixel, see `fit_flow_linear`."""
+    outputs = out_frames * model.out_channels
+    smoothed = model.in_frames * (model.in_channels - model.covariates) + outputs
+    return seen * training.shape[3] + outputs + model.shortcut_scales * smoothed
+
+
 def _rows(training: Sequences, model: STLightConfig, seen: int, out_frames: int, most: int) -> tuple[np.ndarray, np.ndarray]:
     """Reads pixels of windows, `most` of them or somewhat fewer.
 
     Returns:
-      Input values with the flow's forecast, float64 `[rows, inputs]`, and targets, `[rows, outputs]`.
+      Inputs, float64 `[rows, inputs]`, and targets, `[rows, outputs]`.
     """
-    _, height, width, channels = training.shape
+    _, height, width, _ = training.shape
     windows = EvenlySpaced(training, min(max(_PIXELS // (height * width), _FEWEST), _MOST))
-    size, outputs = seen * channels + out_frames * model.out_channels, out_frames * model.out_channels
+    size, outputs = _input_count(training, model, seen, out_frames), out_frames * model.out_channels
     batch_size = max(1, min(_BATCH_SIZE, _MOST_VALUES // (height * width * (size + outputs))))
     fraction, random = most / (len(windows) * height * width), np.random.default_rng(0)
     with_flow = jax.jit(_with_flow(training.scaling, model, seen, out_frames))
@@ -121,7 +128,7 @@ def _rows(training: Sequences, model: STLightConfig, seen: int, out_frames: int,
 
 
 def _with_flow(scaling: Scaling, model: STLightConfig, seen: int, out_frames: int) -> Callable[[jax.Array], jax.Array]:
-    """Makes a function of stored frames `[b, t, h, w, c]` that returns a pixel's inputs, flow and targets, `[b, h, w, n]`.
+    """Makes a function of stored frames `[b, t, h, w, c]` that returns a pixel's inputs and targets, `[b, h, w, n]`.
 
     Values are in the network's range, NaN where they are missing.
     """
@@ -136,8 +143,9 @@ def _with_flow(scaling: Scaling, model: STLightConfig, seen: int, out_frames: in
             values = jnp.where(valid, values, jnp.nan)
         forecast = flow_forecast(model, inputs, known)
         assert forecast is not None  # "flow_linear" has one
-        targets = values[:, seen:, ..., : model.out_channels]
-        parts = (values[:, :seen], forecast[:, :out_frames], targets)  # [b, t, h, w, c] each
-        return jnp.concatenate([*map(fold_time, parts)], axis=-1)  # [b, h, w, n]
+        forecast, targets = forecast[:, :out_frames], values[:, seen:, ..., : model.out_channels]
+        frames_and_flow = map(fold_time, (values[:, :seen], forecast))  # [b, h, w, t*c] each
+        copies = smoothed_inputs(model, inputs, forecast, known)
+        return jnp.concatenate([*frames_and_flow, *copies, fold_time(targets)], axis=-1)  # [b, h, w, n]
 
     return with_flow

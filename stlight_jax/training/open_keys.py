@@ -26,6 +26,7 @@ _CHOICES = (
     ("model", "in_channels", 0, "the channels of the data"),
     ("model", "out_channels", 0, "the channels of the data"),
     ("model", "patch_size", 0, "frames of {height} x {width}"),
+    ("model", "shortcut_scales", -1, "frames of {height} x {width}"),
     ("model", "hidden_dim", 0, "{values:,} predicted values in a patch"),
     ("model", "depth", 0, "the usual one"),
     ("optimizer", "learning_rate", 0, "for model.hidden_dim={hidden_dim}"),

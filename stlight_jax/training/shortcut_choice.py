@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
@@ -18,11 +19,11 @@ from stlight_jax.data.sequences import EvenlySpaced, Sequences
 from stlight_jax.errors import InputError
 from stlight_jax.evaluation.eval_steps import make_eval_step
 from stlight_jax.evaluation.evaluator import evaluate
-from stlight_jax.evaluation.ridge import fit_linear, known_frames
+from stlight_jax.evaluation.ridge import FurtherInputs, fit_linear, known_frames
 from stlight_jax.metrics.metric import VALUES
 from stlight_jax.metrics.pixel_errors import MAE, MSE
 from stlight_jax.model.context import first_pass, horizon_of, shorter_sequence
-from stlight_jax.model.shortcut import Shortcut, fill_from_neighbours, flow_forecast, unfitted_kernel
+from stlight_jax.model.shortcut import Shortcut, fill_from_neighbours, flow_forecast, smoothed_inputs, unfitted_kernel
 from stlight_jax.model.stlight import STLight
 from stlight_jax.model.stlight_config import FITTED_SHORTCUTS, MOVING_SHORTCUTS, STLightConfig
 from stlight_jax.parallel import agreement
@@ -230,18 +231,52 @@ def fitted_linear(
         if model.shortcut in MOVING_SHORTCUTS:
             kernel, bias = fit_flow_linear(sampled[0], model, len(seen), out_frames, loss)
         else:
-            fit = fit_linear(sampled[0], sampled[1], len(seen), out_frames, model.out_channels)
+            further = _smoothed(model) if model.shortcut_scales else None
+            fit = fit_linear(sampled[0], sampled[1], len(seen), out_frames, model.out_channels, further)
             kernel, bias = fit.kernel, fit.bias
         weights = {"seen": seen, "kernel": kernel.tolist(), "bias": bias.tolist()}
     fitted = {name: np.asarray(value) for name, value in agreement.broadcast_from_first(weights).items()}
-    inputs, outputs = model.seen_frames * model.in_channels, model.out_frames * model.out_channels
-    of_flow, count = outputs if model.shortcut in MOVING_SHORTCUTS else 0, len(fitted["bias"])
-    kernel, bias = np.array(unfitted_kernel(model, (inputs + of_flow, outputs))), np.zeros(outputs, np.float32)
-    of_frames = (fitted["seen"][:, None] * model.in_channels + np.arange(model.in_channels)).ravel()
-    rows = [*of_frames, *range(inputs, inputs + min(of_flow, count))]
+    outputs, count = model.out_frames * model.out_channels, len(fitted["bias"])
+    kernel, bias = np.array(unfitted_kernel(model, (model.shortcut_inputs, outputs))), np.zeros(outputs, np.float32)
     kernel[:, :count] = 0
-    kernel[rows, :count], bias[:count] = fitted["kernel"], fitted["bias"]
+    kernel[_fitted_rows(model, fitted["seen"], count), :count], bias[:count] = fitted["kernel"], fitted["bias"]
     return {"kernel": kernel, "bias": bias}
+
+
+def _smoothed(model: STLightConfig) -> FurtherInputs:
+    """Makes the function of the smoothed inputs of "linear"."""
+
+    def smoothed(frames: jax.Array, valid: jax.Array | None) -> jax.Array:
+        recent = slice(frames.shape[1] - model.in_frames, None)
+        inputs, known = frames[:, recent], None
+        if valid is not None:
+            known = valid[:, recent]
+            inputs = fill_from_neighbours(inputs, known, model.in_frames)
+        return jnp.concatenate(smoothed_inputs(model, inputs, valid=known), axis=-1)  # [b, h, w, n]
+
+    compiled = jax.jit(smoothed)
+    return lambda frames, valid: np.asarray(compiled(frames.astype(np.float32), valid))
+
+
+def _fitted_rows(model: STLightConfig, seen: np.ndarray, count: int) -> np.ndarray:
+    """Returns the rows of a kernel that a fit has, in its order.
+
+    Args:
+      model: The network.
+      seen: Indices of the frames in the fit, of all that the network sees.
+      count: Number of outputs in the fit, the first ones.
+    """
+    of_flow = model.out_frames * model.out_channels if model.shortcut in MOVING_SHORTCUTS else 0
+    flow = np.arange(min(of_flow, count))
+    recent = np.arange(model.in_frames * (model.in_channels - model.covariates))
+    frames = (seen[:, None] * model.in_channels + np.arange(model.in_channels)).ravel()
+    first = model.seen_frames * model.in_channels
+    parts = [frames, first + flow]
+    first += of_flow
+    for _ in range(model.shortcut_scales):
+        parts += [first + recent, first + len(recent) + flow]
+        first += len(recent) + of_flow
+    return np.concatenate(parts)
 
 
 class ShortcutAlone(STLight):
@@ -252,7 +287,7 @@ class ShortcutAlone(STLight):
         """Predicts, see `STLight`."""
         del train
         filled = frames if valid is None else fill_from_neighbours(frames, valid, self.config.in_frames, self.config.periods)
-        return Shortcut(self.config, name="shortcut")(filled, flow_forecast(self.config, filled, valid))
+        return Shortcut(self.config, name="shortcut")(filled, flow_forecast(self.config, filled, valid), valid)
 
 
 def sampled(model: STLightConfig, validation: Sequences) -> Sequences:

@@ -83,6 +83,8 @@ NETWORKS = {
     "patches that overlap": network(patch_size=3, hidden_dim=9, overlap=3, dilation=2),
     "the last frame": network(shortcut="last"),
     "changes": network(shortcut="linear", input="changes"),
+    "smoothed copies": network(shortcut="linear", shortcut_scales=3),
+    "smoothed copies of two channels": network(shortcut="linear", shortcut_scales=2, **TWO),
     "two channels, one of them constant": network(
         Scaling("float32", (0.0, 5.0), (9.0, 5.0), missing=True, filling=(0.5, 0.0)), shortcut="linear", **TWO
     ),
@@ -188,7 +190,7 @@ def test_bytes_without_a_mark_are_refused_where_values_can_be_missing(grey, fill
 
 def test_bytes_mark_missing_earlier_frames_by_the_fill_value():
     scaling = Scaling("uint8", (0.0,), (255.0,), missing=True, fill=255.0, filling=(0.25,))
-    model = network(scaling, shortcut="linear", periods=(6,))
+    model = network(scaling, shortcut="linear", shortcut_scales=2, periods=(6,))
     forecaster = Forecaster(model)
     frames = np.random.default_rng(0).integers(0, 255, (2, 3, 8, 6, 1), np.uint8)
     live = forecaster(frames, dtype="float32")  # no frame of the history is known
@@ -305,7 +307,9 @@ def difference(model, content, folder):
 
 
 def of_clock_and_periods():
-    config = dataclasses.replace(network(periods=(2, 6)).config, in_channels=3, covariates=2, shortcut="linear")
+    config = dataclasses.replace(
+        network(periods=(2, 6)).config, in_channels=3, covariates=2, shortcut="linear", shortcut_scales=2
+    )
     scaling = Scaling("float32", (200.0,), (300.0,), filling=(0.5,) * 3, covariates=2)
     description = {"scaling": scaling.as_json(), "covariates": Covariates(("day",)).as_json(), "frame_size": [8, 6]}
     return TrainedModel(config, trained_variables(config), description, "clock and periods")

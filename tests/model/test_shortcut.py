@@ -10,7 +10,8 @@ from stlight_jax.config.sections import OptimizerSection
 from stlight_jax.data.load import check_config, network_config
 from stlight_jax.errors import InputError
 from stlight_jax.model.count import count
-from stlight_jax.model.shortcut import fill_from_neighbours
+from stlight_jax.model.ops.smoothing import smoothed
+from stlight_jax.model.shortcut import fill_from_neighbours, flow_forecast
 from stlight_jax.model.stlight import STLight, STLightConfig, init_variables
 from stlight_jax.training.state import make_optimizer
 from tests.conftest import load_config
@@ -130,6 +131,36 @@ def test_the_linear_map_of_frames_and_flow_starts_at_the_flow_and_is_one_matrix_
     np.testing.assert_allclose(STLight(both).apply(tree, seen)[..., 0], expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("missing", [0.0, 0.6])
+def test_smoothed_copies_of_frames_and_flow_come_after_them(missing):
+    config = dataclasses.replace(CONFIG, shortcut="flow_linear", shortcut_scales=2)
+    tree, (seen, valid) = variables(config), frames(missing)
+    repeated = np.asarray(STLight(config).apply(tree, seen, valid=valid))
+    filled = fill_from_neighbours(seen, valid, 4)
+    flow = np.asarray(flow_forecast(config, filled, valid))
+    np.testing.assert_array_equal(repeated, flow)
+    known, inputs = valid.any(1, keepdims=True), [filled, flow]
+    copies = [smoothed(part, known[..., : part.shape[-1]], 2) for part in inputs]
+    ordered = [*inputs, copies[0][0], copies[1][0], copies[0][1], copies[1][1]]
+    inputs = np.concatenate([np.moveaxis(part, 1, 3).reshape(2, 8, 8, -1) for part in ordered], -1)
+    assert inputs.shape[-1] == config.shortcut_inputs == 3 * (4 * 2 + 3)
+    generator = np.random.default_rng(1)
+    kernel, bias = generator.random((33, 3), np.float32), generator.random(3, np.float32)
+    tree["params"]["shortcut"]["linear"] = {"kernel": kernel, "bias": bias}
+    expected = (inputs.astype(np.float64) @ kernel + bias).transpose(0, 3, 1, 2)  # [b, t', h, w]
+    np.testing.assert_allclose(STLight(config).apply(tree, seen, valid=valid)[..., 0], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "scales"), [(16 * 8, 3), (31 * 33, 4), (32 * 32, 4), (37 * 49, 5), (2000 * 2000, 5), (None, 5), (1, 0)]
+)
+def test_an_open_number_of_scales_fits_into_the_frame(pixels, scales):
+    config = load_config("tiny", "frames").model
+    section = check_config(load_config("tiny", "frames")).model
+    assert (config.shortcut_scales, section.for_data(1, pixels).shortcut_scales) == (-1, scales)
+    assert dataclasses.replace(section, shortcut_scales=2).for_data(1, pixels).shortcut_scales == 2
+
+
 def test_the_flow_shortcut_carries_the_last_frame_along():
     moving = moving_spot()
     config = dataclasses.replace(CONFIG, in_channels=1, shortcut="flow")
@@ -201,6 +232,9 @@ def test_the_linear_shortcut_is_counted():
     with_flow = count(dataclasses.replace(CONFIG, shortcut="flow_linear"), 8, 8).total
     assert with_flow.parameters - without.parameters == 11 * 3 + 3
     assert with_flow.true - without.true == 64 * 11 * 3
+    copies = count(dataclasses.replace(CONFIG, shortcut="flow_linear", shortcut_scales=2), 8, 8).total
+    assert copies.parameters - without.parameters == 3 * 11 * 3 + 3
+    assert copies.true - without.true == 64 * 3 * 11 * 3
     assert count(dataclasses.replace(CONFIG, shortcut="last"), 8, 8).total == without
 
 
