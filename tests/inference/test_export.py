@@ -11,9 +11,9 @@ import pytest
 
 from stlight_jax import Forecaster, InputError
 from stlight_jax.inference import export, predictor, trained
-from stlight_jax.model.stlight import STLight, init_variables
 from tests.commands import run
 from tests.conftest import ROOT
+from tests.networks import trained_variables
 
 pytestmark = pytest.mark.compiled_fast
 
@@ -49,12 +49,10 @@ def test_a_fresh_process_predicts_the_same_without_the_networks_code(grey, tmp_p
     np.testing.assert_allclose(np.load(arguments[2]) / 255, live / 255, rtol=1e-6, atol=1e-6)
 
 
-def test_a_program_with_a_shortcut_fills_missing_values_as_the_network_does(grey, tmp_path):
-    config = dataclasses.replace(grey.config, shortcut="last", input="changes")
-    variables = init_variables(STLight(config), 0, (8, 12, 1))
-    kernel = variables["params"]["patch_reassembly"]["conv"]["kernel"]
-    kernel = np.random.default_rng(1).normal(size=np.shape(kernel)).astype(np.float32)
-    variables["params"]["patch_reassembly"]["conv"]["kernel"] = kernel
+@pytest.mark.parametrize("shortcut", [{"shortcut": "last"}, {"shortcut": "linear", "shortcut_scales": 3}])
+def test_a_program_with_a_shortcut_fills_missing_values_as_the_network_does(grey, tmp_path, shortcut):
+    config = dataclasses.replace(grey.config, **shortcut, input="changes")
+    variables = trained_variables(config)
     network = dataclasses.replace(grey, config=config, variables=variables)
     trained.write(tmp_path / "model.stlight", export.export_model(network))
     frames = np.random.default_rng(0).uniform(0, 255, (2, 3, 8, 12, 1)).astype(np.float32)
