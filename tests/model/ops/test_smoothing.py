@@ -24,7 +24,7 @@ def by_scipy(frames, scales):
     return copies
 
 
-@pytest.mark.parametrize("size", [(24, 17), (5, 40), (1, 1)])
+@pytest.mark.parametrize("size", [(24, 17), (5, 40), (1, 1), (20, 140), (150, 8)])
 def test_the_copies_are_those_of_one_kernel_each(size):
     frames = np.random.default_rng(0).random((2, 3, *size, 2), np.float32)
     found = jax.jit(smoothing.smoothed, static_argnums=2)(frames, None, 4)
@@ -40,9 +40,10 @@ def test_the_standard_deviations_are_those_of_the_documentation():
         assert np.sqrt(np.asarray(copy).sum((0, 2, 3)) @ distance) == pytest.approx(expected, abs=0.05)
 
 
-def test_values_that_are_missing_do_not_count_whatever_they_are():
+@pytest.mark.parametrize("width", [9, 133])
+def test_values_that_are_missing_do_not_count_whatever_they_are(width):
     generator = np.random.default_rng(0)
-    frames, valid = generator.random((2, 3, 12, 9, 2)), generator.random((2, 1, 12, 9, 2)) < 0.6
+    frames, valid = generator.random((2, 3, 12, width, 2)), generator.random((2, 1, 12, width, 2)) < 0.6
     valid[1, :, :, :, 1] = False  # a channel without a value keeps what it has
     given = np.where(valid, frames, np.float64(7)).astype(np.float32)
     found = jax.jit(smoothing.smoothed, static_argnums=2)(given, valid, 3)
@@ -60,11 +61,12 @@ def test_frames_without_change_stay_as_they_are():
         np.testing.assert_allclose(copy, frames, rtol=1e-6)
 
 
-def test_rows_that_fill_up_a_patch_change_no_copy():
-    frames = np.random.default_rng(0).random((1, 2, 11, 13, 1), np.float32)
+@pytest.mark.parametrize("width", [13, 141])
+def test_rows_that_fill_up_a_patch_change_no_copy(width):
+    frames = np.random.default_rng(0).random((1, 2, 11, width, 1), np.float32)
     filled = np.pad(frames, [(0, 0), (0, 0), (0, 3), (0, 5), (0, 0)], mode="edge")
     for copy, of_filled in zip(*(smoothing.smoothed(each, None, 4) for each in (frames, filled)), strict=True):
-        np.testing.assert_allclose(of_filled[:, :, :11, :13], copy, atol=1e-6)
+        np.testing.assert_allclose(of_filled[:, :, :11, :width], copy, atol=1e-6)
 
 
 def test_the_radius_is_that_of_the_kernel():
