@@ -52,27 +52,28 @@ void ParallelFor(xla::ffi::ThreadPool& pool, int64_t count, const Task& task) {
   state->changed.wait(lock, [&] { return state->done == count; });
 }
 
-// Runs phases one after the other: task(phase, 0), ..., task(phase, counts(phase) - 1) in any order, then the next phase.
+// Runs phases one after the other: work.Run(phase, 0), ..., work.Run(phase, work.tasks(phase) - 1) in any order, then the next
+// phase. There are `work.phases()` of them.
 //
 // The pool is woken once for all phases. A thread that has no task left waits in a loop for the others, since a phase of a
 // small network is shorter than the time to wake a thread. A helper that the pool starts late, or never, is not waited for.
-template <typename Counts, typename Task>
-void ParallelPhases(xla::ffi::ThreadPool& pool, int64_t phases, const Counts& counts, const Task& task) {
+template <typename Work>
+void ParallelPhases(xla::ffi::ThreadPool& pool, Work& work) {
   struct State {
     explicit State(int64_t phases) : next(phases), done(phases) {}
     std::vector<std::atomic<int64_t>> next, done;
   };
-  auto state = std::make_shared<State>(phases);
-  std::vector<int64_t> sizes(phases);
-  for (int64_t phase = 0; phase < phases; ++phase) sizes[phase] = counts(phase);
+  std::vector<int64_t> sizes(work.phases());
+  for (size_t phase = 0; phase < sizes.size(); ++phase) sizes[phase] = work.tasks(phase);
+  auto state = std::make_shared<State>(sizes.size());
   // A helper that finds all tasks taken touches nothing but its own copies and the state that it owns a share of.
-  auto work = [state, sizes, &task] {
+  auto run = [state, sizes, &work] {
     for (int64_t phase = 0; phase < static_cast<int64_t>(sizes.size()); ++phase) {
       for (int64_t i; (i = state->next[phase].fetch_add(1)) < sizes[phase];) {
-        task(phase, i);
+        work.Run(phase, i);
         state->done[phase].fetch_add(1, std::memory_order_release);
       }
-      for (int turn = 0; state->done[phase].load(std::memory_order_acquire) < sizes[phase]; ++turn) {
+      for (int64_t turn = 0; state->done[phase].load(std::memory_order_acquire) < sizes[phase]; ++turn) {
         if (turn < kTurns) {
           Pause();
         } else {
@@ -82,8 +83,8 @@ void ParallelPhases(xla::ffi::ThreadPool& pool, int64_t phases, const Counts& co
     }
   };
   const int64_t helpers = std::min<int64_t>(pool.num_threads(), *std::max_element(sizes.begin(), sizes.end())) - 1;
-  for (int64_t i = 0; i < helpers; ++i) pool.Schedule(decltype(work)(work));
-  work();
+  for (int64_t i = 0; i < helpers; ++i) pool.Schedule(decltype(run)(run));
+  run();
 }
 
 }  // namespace stlight

@@ -1,4 +1,4 @@
-// What the forward and the backward pass of mixer blocks in training share: statistics, and how pixels are divided.
+// What the forward and the backward pass of mixer blocks in training share: statistics, how pixels are divided, the call.
 //
 // Sums are made in the same order whatever the number of threads.
 #ifndef STLIGHT_CPU_TRAINING_H_
@@ -10,7 +10,9 @@
 #include <vector>
 
 #include "cpu_stack.h"
+#include "cpu_threads.h"
 #include "cpu_vectors.h"
+#include "xla/ffi/api/ffi.h"
 
 namespace stlight {
 
@@ -87,6 +89,19 @@ struct ChannelTotals {
     std::copy_n(totals.data() + (list * groups + group) * kLanes, kLanes, to);
   }
 };
+
+// The kernel of a pass, a class that reads the buffers of a call and divides its work into phases.
+template <template <typename> class Pass, typename T>
+xla::ffi::Error TrainingHandler(xla::ffi::ThreadPool pool, xla::ffi::RemainingArgs args, xla::ffi::RemainingRets rets,
+                                int64_t dilation, float epsilon) {
+  Call<T> call(args, rets, dilation, pool.num_threads());
+  Pass<T> pass(call, epsilon);
+  const xla::ffi::Error error = pass.Prepare(call);
+  if (error.success()) ParallelPhases(pool, pass);
+  return error;
+}
+
+inline auto TrainingBinding() { return Binding().Attr<float>("epsilon"); }
 
 }  // namespace stlight
 

@@ -32,7 +32,6 @@ _LIBRARY = CpuLibrary(
     tuple(f"stlight_training_{part}_{dtype}" for part in ("forward", "backward") for dtype in ("float32", "bfloat16")),
 )
 available, why_unavailable = _LIBRARY.available, _LIBRARY.why_unavailable
-_UNUSED_BY_GRADIENTS = {("near", "bias"), ("far", "bias"), ("pointwise", "bias")}
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -69,12 +68,12 @@ def _backward(
     dilation: int, residuals: _Residuals, cotangents: tuple[jax.Array, jax.Array]
 ) -> tuple[jax.Array, dict[str, dict[str, jax.Array]]]:
     x, params, activations = residuals
-    arguments = [params[layer][name] for layer, name in _NAMES if (layer, name) not in _UNUSED_BY_GRADIENTS]
+    arguments = [params[layer][name] for layer, name in _NAMES]
     like = jax.ShapeDtypeStruct(x.shape, x.dtype)
     of_params = [jax.ShapeDtypeStruct(params[layer][name].shape, jnp.float32) for layer, name in _NAMES]
     call = jax.ffi.ffi_call(f"stlight_training_backward_{x.dtype.name}", (like, *of_params, like), vmap_method="sequential")
     x_gradient, *found, _ = call(
-        cotangents[0], x, *arguments, *activations, dilation=np.int64(dilation), epsilon=np.float32(EPSILON)
+        x, *arguments, *activations, cotangents[0], dilation=np.int64(dilation), epsilon=np.float32(EPSILON)
     )
     gradients: dict[str, dict[str, jax.Array]] = {}
     for (layer, name), gradient in zip(_NAMES, found, strict=True):

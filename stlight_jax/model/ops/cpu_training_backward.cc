@@ -10,12 +10,10 @@
 #include <optional>
 #include <vector>
 
-#include "cpu_convolution.h"
 #include "cpu_gelu.h"
 #include "cpu_memory.h"
 #include "cpu_product.h"
 #include "cpu_stack.h"
-#include "cpu_threads.h"
 #include "cpu_training.h"
 #include "cpu_training_backward.h"
 #include "cpu_vectors.h"
@@ -25,12 +23,6 @@ namespace ffi = xla::ffi;
 
 namespace stlight {
 namespace {
-
-template <typename T>
-struct Rows {
-  using Of = void (SpatialGradient<T>::*)(int64_t);
-  Of far, near, near_kernel, input;
-};
 
 // Sums over the last block's output, [2, channels]: of the cotangents of some pixels, and of them times (gelu - mean).
 template <typename T>
@@ -54,30 +46,6 @@ void OutputSums(const TrainingStack& stack, const T* pointwise, const Norm& norm
   for (int64_t vector = 0; vector < stack.near.vectors(); ++vector) {
     const int64_t channel = stack.near.first_channel(vector);
     for (int64_t list = 0; list < 2; ++list) totals.Write(list, vector, sums + list * stack.channels() + channel);
-  }
-}
-
-// Some channels of an image. Sets `sums`, [near taps + far taps + 2, channels], which are gradients of kernels and biases, and
-// `of_input`, [2, channels].
-template <typename T>
-void Spatial(SpatialGradient<T>& task, const Rows<T>& rows, double* sums, double* of_input) {
-  const Shape &near = task.stack.near, &far = task.stack.far;
-  const int64_t far_reach = far.kernel_height / 2 * far.dilation, near_reach = near.kernel_height / 2, height = far.height;
-  for (int64_t row = 0, of_near = 0, of_far = 0; row < height; ++row) {
-    for (; of_near < std::min(row + near_reach + 1, height); ++of_near) {
-      for (; of_far < std::min(of_near + far_reach + 1, height); ++of_far) (task.*rows.far)(of_far);
-      (task.*rows.near)(of_near);
-      (task.*rows.near_kernel)(of_near);
-    }
-    (task.*rows.input)(row);
-  }
-  for (int64_t vector = 0; vector < task.vectors; ++vector) {
-    double* to = sums + task.channel(vector);
-    for (int64_t tap = 0; tap < near.taps(); ++tap, to += near.channels) task.near_totals.Write(tap, vector, to);
-    for (int64_t tap = 0; tap < far.taps(); ++tap, to += near.channels) task.far_totals.Write(tap, vector, to);
-    for (int64_t list = 0; list < 2; ++list, to += near.channels) task.totals.Write(list, vector, to);
-    to = of_input + task.channel(vector);
-    for (int64_t list = 2; list < 4; ++list, to += near.channels) task.totals.Write(list, vector, to);
   }
 }
 
@@ -105,183 +73,165 @@ void SumOfParts(const TrainingStack& stack, const float* parts, int64_t panel, f
 }
 
 template <typename T>
-SpatialGradient<T> SpatialTask(const TrainingStack& stack, const Activations<T>& block, const NormGradient& norm,
-                               const T* previous, const float* previous_mean, const float* near, const float* far,
-                               const T* cotangent, T* input_cotangent, int64_t image, int64_t begin, int64_t end) {
-  const Shape &n = stack.near, &f = stack.far;
-  const int64_t vectors = end - begin;
-  return {stack, block, norm, previous, previous_mean, cotangent, input_cotangent, image, begin, vectors,
-          WeightsOfBlock(n, near, begin, end, true), WeightsOfBlock(f, far, begin, end, true),
-          {vectors, std::min(f.kernel_height / 2 * f.dilation * 2 + 1, f.height), f.width},
-          {vectors, std::min(n.kernel_height, n.height), n.width},
-          std::vector<float>(vectors * n.taps() * kLanes), std::vector<float>(vectors * f.taps() * kLanes),
-          ChannelTotals(n.taps(), vectors), ChannelTotals(f.taps(), vectors), ChannelTotals(4, vectors)};
-}
-
-using Gradient = ffi::Result<Vectors>;
-using KernelGradient = ffi::Result<Kernels>;
-
-// T has the representation of `type`. The arguments are the cotangent, then what the forward pass takes and makes.
-template <typename T, ffi::DataType type>
-ffi::Error BackwardHandler(ffi::ThreadPool pool, Images<type> cotangent, Images<type> x, Kernels near, Kernels far,
-                           Vectors scale, Vectors bias, Matrices pointwise, Vectors pointwise_scale, Vectors last_bias,
-                           Matrices statistics, Stacked<type> inputs, Stacked<type> nears, Stacked<type> fars,
-                           Stacked<type> products, ffi::Result<Images<type>> x_gradient, KernelGradient near_gradient,
-                           Gradient near_bias_gradient, KernelGradient far_gradient, Gradient far_bias_gradient,
-                           Gradient scale_gradient, Gradient bias_gradient, ffi::Result<Matrices> pointwise_gradient,
-                           Gradient pointwise_bias_gradient, Gradient pointwise_scale_gradient,
-                           Gradient last_bias_gradient, ffi::Result<Images<type>> between, int64_t dilation,
-                           float epsilon) {
+class BackwardPass {
+ public:
   using P = Operand<T>;
-  const TrainingStack stack{StackOf(x, near, far, dilation), epsilon};
-  if (ffi::Error error = CheckStack<P>(stack); error.failure()) return error;
-  Rows<T> rows{};
-  ffi::Error error = WithWidth(stack.near, [&](auto width) {
-    rows.near_kernel = &SpatialGradient<T>::template NearKernelRow<decltype(width)::value>;
-    rows.input = &SpatialGradient<T>::template InputRow<decltype(width)::value>;
-  });
-  if (error.failure()) return error;
-  error = WithWidth(stack.far, [&](auto width) {
-    rows.far = &SpatialGradient<T>::template FarRow<decltype(width)::value>;
-    rows.near = &SpatialGradient<T>::template NearRow<decltype(width)::value>;
-  });
-  if (error.failure()) return error;
 
-  const int64_t channels = stack.channels(), vectors = stack.near.vectors(), images = stack.near.batch;
-  const int64_t of_task = stack.vectors_of_task(pool.num_threads()), tasks = (vectors + of_task - 1) / of_task;
-  const int64_t parts = stack.parts(), panels = Panels(channels);
-  const int64_t near_taps = stack.near.taps(), far_taps = stack.far.taps(), lists = near_taps + far_taps + 2;
-  const auto of_block = [&](const auto& of_all, int64_t index) {
-    return reinterpret_cast<T*>(of_all.typed_data()) + index * stack.size();
-  };
-  const auto block_of = [&](int64_t index) {
-    const T* input = index ? of_block(inputs, index - 1) : reinterpret_cast<const T*>(x.typed_data());
-    return Activations<T>{input, of_block(nears, index), of_block(fars, index), of_block(products, index)};
-  };
-  const T* given = reinterpret_cast<const T*>(cotangent.typed_data());
-  T* const propagated = reinterpret_cast<T*>(x_gradient->typed_data());
-  T* const spatial_cotangent = reinterpret_cast<T*>(between->typed_data());
+  BackwardPass(Call<T>& call, float epsilon)
+      : x_(call.images), parameters_(call.parameters), stack_{call.stack, epsilon},
+        statistics_(call.arguments.template Next<float, 3>()), inputs_(call.arguments.template Next<T, 5>()),
+        nears_(call.arguments.template Next<T, 5>()), fars_(call.arguments.template Next<T, 5>()),
+        products_(call.arguments.template Next<T, 5>()), cotangent_(call.arguments.template Next<T, 4>()),
+        x_gradient_(call.results.template Next<T, 4>()), gradients_(call.results.template NextParameters<float>()),
+        spatial_cotangent_(call.results.template Next<T, 4>()) {}
 
-  PreferLargePages(propagated, stack.size() * sizeof(T));
-  PreferLargePages(spatial_cotangent, stack.size() * sizeof(T));
-
-  std::vector<Norm> spatial_norms, norms;
-  for (int64_t index = 0; index < stack.blocks; ++index) {
-    const float* known = statistics.typed_data() + 4 * index * channels;
-    const auto at = [&](const Vectors& of_all) { return of_all.typed_data() + index * channels; };
-    spatial_norms.emplace_back(stack, known, known + channels, at(scale), at(bias));
-    norms.emplace_back(stack, known + 2 * channels, known + 3 * channels, at(pointwise_scale), at(last_bias));
-  }
-  std::optional<NormGradient> spatial_norm, norm;
-  std::vector<float> packed(panels * PanelSize<P>(channels));
-  const std::unique_ptr<float[]> weights(new float[parts * panels * channels * kTileChannels]);  // which each part clears
-  std::vector<double> of_output(parts * 2 * channels), of_spatial(parts * 2 * channels), of_bias(parts * channels);
-  std::vector<double> of_kernels(images * lists * channels);
-
-  const auto counts = [&](int64_t phase) -> int64_t {
-    if (phase == 0) return parts;
-    switch ((phase - 1) % 5) {
-      case 1: return parts;
-      case 3: return images * tasks;
-      case 4: return lists;
-      default: return 1 + panels;
+  ffi::Error Prepare(const Call<T>& call) {
+    const ffi::Error error = call.template Prepare<P>(
+        [&](auto width) {
+          near_kernel_row_ = &SpatialGradient<T>::template NearKernelRow<decltype(width)::value>;
+          input_row_ = &SpatialGradient<T>::template InputRow<decltype(width)::value>;
+        },
+        [&](auto width) {
+          far_row_ = &SpatialGradient<T>::template FarRow<decltype(width)::value>;
+          near_row_ = &SpatialGradient<T>::template NearRow<decltype(width)::value>;
+        });
+    if (error.failure()) return error;
+    const int64_t channels = stack_.channels(), parts = stack_.parts();
+    PreferLargePages(x_gradient_, stack_.size() * sizeof(T));
+    PreferLargePages(spatial_cotangent_, stack_.size() * sizeof(T));
+    for (int64_t index = 0; index < stack_.blocks; ++index) {
+      const float* known = statistics_ + 4 * index * channels;
+      const Weights w = parameters_.Of(stack_, index);
+      spatial_norms_.emplace_back(stack_, known, known + channels, w.scale, w.bias);
+      norms_.emplace_back(stack_, known + 2 * channels, known + 3 * channels, w.pointwise_scale, w.last_bias);
     }
-  };
-  ParallelPhases(pool, 1 + 5 * stack.blocks, counts, [&](int64_t phase, int64_t task) {
-    const int64_t index = stack.blocks - 1 - std::max<int64_t>(phase - 1, 0) / 5;
-    const Activations<T> block = block_of(index);
-    const auto at = [&](auto& of_all) { return of_all->typed_data() + index * channels; };
-    const T* from = index == stack.blocks - 1 ? given : propagated;
-    const int64_t begin = stack.part_begin(task), end = stack.part_begin(task + 1);
-    const float* matrix = pointwise.typed_data() + index * channels * channels;
+    packed_.resize(panels() * PanelSize<P>(channels));
+    weights_.reset(new float[parts * panels() * channels * kTileChannels]);
+    of_output_.resize(parts * 2 * channels);
+    of_spatial_.resize(parts * 2 * channels);
+    of_bias_.resize(parts * channels);
+    of_kernels_.resize(stack_.near.batch * lists() * channels);
+    return error;
+  }
+
+  // The sums over the output, then five phases a block: its last norm, the pointwise half, sums, the spatial half, sums.
+  int64_t phases() const { return 1 + 5 * stack_.blocks; }
+  int64_t tasks(int64_t phase) const {
+    switch (phase ? phase % 5 : 2) {
+      case 2: return stack_.parts();
+      case 4: return stack_.spatial_tasks();
+      case 0: return lists();
+      default: return 1 + panels();
+    }
+  }
+  void Run(int64_t phase, int64_t task) {
+    const int64_t index = stack_.blocks - 1 - std::max<int64_t>(phase - 1, 0) / 5;
     if (phase == 0) {
-      OutputSums(stack, block.pointwise, norms[index], given, begin, end, &of_output[task * 2 * channels]);
+      OutputSums(stack_, block(index).pointwise, norms_[index], cotangent_, stack_.part_begin(task),
+                 stack_.part_begin(task + 1), &of_output_[task * 2 * stack_.channels()]);
       return;
     }
-    switch ((phase - 1) % 5) {
-      case 0:
-        if (task) {
-          PackTransposed<P>(matrix, channels, task - 1, packed.data());
-        } else {
-          norm.emplace(stack, of_output, norms[index], pointwise_scale.typed_data() + index * channels,
-                       at(pointwise_scale_gradient), at(last_bias_gradient));
-          of_output.assign(images * 2 * channels, 0.0);  // of the block before
-        }
-        break;
-      case 1:
-        PointwiseGradient<T>{stack, block, spatial_norms[index], *norm, packed.data(), from, spatial_cotangent}.Run(
-            begin, end, &weights[task * panels * channels * kTileChannels], &of_bias[task * channels],
-            &of_spatial[task * 2 * channels]);
-        break;
-      case 2:
-        if (task) {
-          SumOfParts(stack, weights.get(), task - 1, pointwise_gradient->typed_data() + index * channels * channels);
-        } else {
-          SumOfRows(of_bias.data(), parts, channels, channels, at(pointwise_bias_gradient));
-          spatial_norm.emplace(stack, of_spatial, spatial_norms[index], scale.typed_data() + index * channels,
-                               at(scale_gradient), at(bias_gradient));
-        }
-        break;
-      case 3: {
-        const int64_t image = task / tasks, first = task % tasks * of_task;
-        auto gradient = SpatialTask<T>(
-            stack, block, *spatial_norm, index ? block_of(index - 1).pointwise : nullptr,
-            index ? norms[index - 1].mean.data() : nullptr, near.typed_data() + index * near_taps * channels,
-            far.typed_data() + index * far_taps * channels, spatial_cotangent, propagated, image, first,
-            std::min(first + of_task, vectors));
-        Spatial(gradient, rows, &of_kernels[image * lists * channels], &of_output[image * 2 * channels]);
-        break;
-      }
-      case 4: {
-        float* to = task < near_taps              ? near_gradient->typed_data() + (index * near_taps + task) * channels
-                    : task < near_taps + far_taps ? far_gradient->typed_data() + (index * far_taps + task - near_taps) * channels
-                    : task == lists - 2           ? at(near_bias_gradient)
-                                                  : at(far_bias_gradient);
-        SumOfRows(&of_kernels[task * channels], images, lists * channels, channels, to);
-      }
+    switch (phase % 5) {
+      case 1: return PrepareBlock(index, task);
+      case 2: return Pointwise(index, task);
+      case 3: return SumPointwise(index, task);
+      case 4: return Spatial(index, stack_.share(task));
+      case 0: return SumSpatial(index, task);
     }
-  });
-  return ffi::Error::Success();
-}
+  }
 
-template <ffi::DataType type>
-auto Binding() {
-  return ffi::Ffi::Bind()
-      .Ctx<ffi::ThreadPool>()
-      .template Arg<Images<type>>()
-      .template Arg<Images<type>>()
-      .template Arg<Kernels>()
-      .template Arg<Kernels>()
-      .template Arg<Vectors>()
-      .template Arg<Vectors>()
-      .template Arg<Matrices>()
-      .template Arg<Vectors>()
-      .template Arg<Vectors>()
-      .template Arg<Matrices>()
-      .template Arg<Stacked<type>>()
-      .template Arg<Stacked<type>>()
-      .template Arg<Stacked<type>>()
-      .template Arg<Stacked<type>>()
-      .template Ret<Images<type>>()
-      .template Ret<Kernels>()
-      .template Ret<Vectors>()
-      .template Ret<Kernels>()
-      .template Ret<Vectors>()
-      .template Ret<Vectors>()
-      .template Ret<Vectors>()
-      .template Ret<Matrices>()
-      .template Ret<Vectors>()
-      .template Ret<Vectors>()
-      .template Ret<Vectors>()
-      .template Ret<Images<type>>()
-      .template Attr<int64_t>("dilation")
-      .template Attr<float>("epsilon");
-}
+ private:
+  int64_t panels() const { return Panels(stack_.channels()); }
+  // Sums over pixels that the spatial half makes for a channel: gradients of both kernels and of their biases.
+  int64_t lists() const { return stack_.near.taps() + stack_.far.taps() + 2; }
+  Activations<T> block(int64_t index) const {
+    const int64_t first = index * stack_.size();
+    return {index ? inputs_ + first - stack_.size() : x_, nears_ + first, fars_ + first, products_ + first};
+  }
+
+  void PrepareBlock(int64_t index, int64_t task) {
+    const Weights w = parameters_.Of(stack_, index);
+    if (task) {
+      PackTransposed<P>(w.pointwise, stack_.channels(), task - 1, packed_.data());
+    } else {
+      const Parameters<float> to = gradients_.Of(stack_, index);
+      norm_.emplace(stack_, of_output_, norms_[index], w.pointwise_scale, to.pointwise_scale, to.last_bias);
+      of_output_.assign(stack_.near.batch * 2 * stack_.channels(), 0.0);  // of the block before
+    }
+  }
+
+  void Pointwise(int64_t index, int64_t part) {
+    const int64_t channels = stack_.channels();
+    const Activations<T> own = block(index);
+    const T* cotangent = index == stack_.blocks - 1 ? cotangent_ : x_gradient_;
+    PointwiseGradient<T>{stack_, own, spatial_norms_[index], *norm_, packed_.data(), cotangent, spatial_cotangent_}.Run(
+        stack_.part_begin(part), stack_.part_begin(part + 1), &weights_[part * panels() * channels * kTileChannels],
+        &of_bias_[part * channels], &of_spatial_[part * 2 * channels]);
+  }
+
+  void SumPointwise(int64_t index, int64_t task) {
+    const Parameters<float> to = gradients_.Of(stack_, index);
+    if (task) {
+      SumOfParts(stack_, weights_.get(), task - 1, to.pointwise);
+    } else {
+      SumOfRows(of_bias_.data(), stack_.parts(), stack_.channels(), stack_.channels(), to.pointwise_bias);
+      spatial_norm_.emplace(stack_, of_spatial_, spatial_norms_[index], parameters_.Of(stack_, index).scale, to.scale, to.bias);
+    }
+  }
+
+  void Spatial(int64_t index, const Share& share) {
+    const Activations<T> own = block(index);
+    SpatialGradient<T> gradient(stack_, own, *spatial_norm_, parameters_.Of(stack_, index), share, spatial_cotangent_,
+                                x_gradient_);
+    if (index) gradient.SetPrevious(block(index - 1).pointwise, norms_[index - 1].mean.data());
+    const Shape& far = stack_.far;
+    const int64_t far_reach = far.kernel_height / 2 * far.dilation, near_reach = stack_.near.kernel_height / 2;
+    for (int64_t row = 0, of_near = 0, of_far = 0; row < far.height; ++row) {
+      for (; of_near < std::min(row + near_reach + 1, far.height); ++of_near) {
+        for (; of_far < std::min(of_near + far_reach + 1, far.height); ++of_far) (gradient.*far_row_)(of_far);
+        (gradient.*near_row_)(of_near);
+        (gradient.*near_kernel_row_)(of_near);
+      }
+      (gradient.*input_row_)(row);
+    }
+    gradient.Write(&of_kernels_[share.image * lists() * stack_.channels()],
+                   &of_output_[share.image * 2 * stack_.channels()]);
+  }
+
+  void SumSpatial(int64_t index, int64_t list) {
+    const int64_t channels = stack_.channels(), near_taps = stack_.near.taps(), far_taps = stack_.far.taps();
+    const Parameters<float> gradients = gradients_.Of(stack_, index);
+    float* to = list < near_taps              ? gradients.near + list * channels
+                : list < near_taps + far_taps ? gradients.far + (list - near_taps) * channels
+                : list == lists() - 2         ? gradients.near_bias
+                                              : gradients.far_bias;
+    SumOfRows(&of_kernels_[list * channels], stack_.near.batch, lists() * channels, channels, to);
+  }
+
+  const T* x_;
+  Weights parameters_;
+  TrainingStack stack_;
+  const float* statistics_;                       // and activations: results of the forward pass
+  const T *inputs_, *nears_, *fars_, *products_;
+  const T* cotangent_;
+  T* x_gradient_;  // the cotangent of each block's input until the block before has read it
+  Parameters<float> gradients_;
+  T* spatial_cotangent_;  // of a block's spatial half
+  void (SpatialGradient<T>::*far_row_)(int64_t) = nullptr;
+  void (SpatialGradient<T>::*near_row_)(int64_t) = nullptr;
+  void (SpatialGradient<T>::*near_kernel_row_)(int64_t) = nullptr;
+  void (SpatialGradient<T>::*input_row_)(int64_t) = nullptr;
+  std::vector<Norm> spatial_norms_, norms_;  // of all blocks
+  std::optional<NormGradient> spatial_norm_, norm_;
+  std::vector<float> packed_;         // the transposed pointwise weights of a block
+  std::unique_ptr<float[]> weights_;  // gradients of those, [parts, panels, channels, kTileChannels]; each part clears its own
+  std::vector<double> of_output_, of_spatial_, of_bias_, of_kernels_;
+};
 
 }  // namespace
 }  // namespace stlight
 
-XLA_FFI_DEFINE_HANDLER_SYMBOL(stlight_training_backward_float32, (stlight::BackwardHandler<float, ffi::F32>),
-                              stlight::Binding<ffi::F32>());
-XLA_FFI_DEFINE_HANDLER_SYMBOL(stlight_training_backward_bfloat16, (stlight::BackwardHandler<stlight::BFloat16, ffi::BF16>),
-                              stlight::Binding<ffi::BF16>());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(stlight_training_backward_float32, (stlight::TrainingHandler<stlight::BackwardPass, float>),
+                              stlight::TrainingBinding());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(stlight_training_backward_bfloat16,
+                              (stlight::TrainingHandler<stlight::BackwardPass, stlight::BFloat16>), stlight::TrainingBinding());

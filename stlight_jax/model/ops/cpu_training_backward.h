@@ -166,16 +166,32 @@ struct SpatialGradient {
 
   const TrainingStack& stack;
   const Activations<T>& block;
-  const NormGradient& norm;           // of the spatial half's output
-  const T* previous;                  // pointwise activations of the block before, or null
-  const float* previous_mean;         // of their GELU
-  const T* cotangent;                 // of the spatial half's output
-  T* input_cotangent;                 // of the block's input
+  const NormGradient& norm;              // of the spatial half's output
+  const T* previous = nullptr;           // pointwise activations of the block before, or null
+  const float* previous_mean = nullptr;  // of their GELU
+  const T* cotangent;                    // of the spatial half's output
+  T* input_cotangent;                    // of the block's input
   int64_t image, begin, vectors;
   std::vector<float> near_weights, far_weights;  // rotated by 180 degrees
   Ring of_far, of_near;
   std::vector<float> near_sums, far_sums;        // gradients of some rows, [vectors, taps, lanes]
   ChannelTotals near_totals, far_totals, totals;  // [taps], [taps]; near bias, far bias, input cotangent, it times value
+
+  SpatialGradient(const TrainingStack& stack, const Activations<T>& block, const NormGradient& norm, const Weights& w,
+                  const Share& share, const T* cotangent, T* input_cotangent)
+      : stack(stack), block(block), norm(norm), cotangent(cotangent), input_cotangent(input_cotangent), image(share.image),
+        begin(share.begin), vectors(share.vectors),
+        near_weights(WeightsOfBlock(stack.near, w.near, begin, begin + vectors, true)),
+        far_weights(WeightsOfBlock(stack.far, w.far, begin, begin + vectors, true)),
+        of_far(vectors, std::min(stack.far.kernel_height / 2 * stack.far.dilation * 2 + 1, stack.far.height), stack.far.width),
+        of_near(vectors, std::min(stack.near.kernel_height, stack.near.height), stack.near.width),
+        near_sums(vectors * stack.near.taps() * kLanes), far_sums(vectors * stack.far.taps() * kLanes),
+        near_totals(stack.near.taps(), vectors), far_totals(stack.far.taps(), vectors), totals(4, vectors) {}
+
+  void SetPrevious(const T* pointwise, const float* mean) {
+    previous = pointwise;
+    previous_mean = mean;
+  }
 
   int64_t channel(int64_t vector) const { return stack.near.first_channel(begin + vector); }
   int64_t at(int64_t row, int64_t vector) const { return stack.near.pixel(image, row, 0) + channel(vector); }
@@ -278,6 +294,19 @@ struct SpatialGradient {
                          });
       totals.Add(2, vector, total);
       totals.Add(3, vector, products);
+    }
+  }
+
+  // Sets `sums`, [near taps + far taps + 2, channels]: gradients of kernels and biases; and `of_input`, [2, channels].
+  void Write(double* sums, double* of_input) const {
+    const int64_t near_taps = stack.near.taps(), far_taps = stack.far.taps(), channels = stack.channels();
+    for (int64_t vector = 0; vector < vectors; ++vector) {
+      double* to = sums + channel(vector);
+      for (int64_t tap = 0; tap < near_taps; ++tap, to += channels) near_totals.Write(tap, vector, to);
+      for (int64_t tap = 0; tap < far_taps; ++tap, to += channels) far_totals.Write(tap, vector, to);
+      for (int64_t list = 0; list < 2; ++list, to += channels) totals.Write(list, vector, to);
+      to = of_input + channel(vector);
+      for (int64_t list = 2; list < 4; ++list, to += channels) totals.Write(list, vector, to);
     }
   }
 };
