@@ -135,6 +135,7 @@ inline std::vector<float> WeightsOfBlock(const Shape& s, const float* kernel, in
 template <typename F>
 xla::ffi::Error WithWidth(const Shape& s, F&& f) {
   if (s.channels < kLanes) return xla::ffi::Error::InvalidArgument("there are fewer channels than a vector holds");
+  if (s.dilation < 1) return xla::ffi::Error::InvalidArgument("the dilation is less than 1");
   switch (s.kernel_width) {
     case 1: f(std::integral_constant<int, 1>{}); break;
     case 3: f(std::integral_constant<int, 3>{}); break;

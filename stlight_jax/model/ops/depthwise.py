@@ -82,7 +82,7 @@ def depthwise_conv(
       `[b, h, w, d]`, in the type of `x`.
 
     Raises:
-      ValueError: The kernel has an even side, or `implementation` is unknown.
+      ValueError: The kernel has an even side, the dilation is not positive, or `implementation` is unknown.
       InputError: `implementation` is "cpu" and the kernels cannot be compiled on this machine.
     """
     chex.assert_rank([x, kernel], 4)
@@ -90,6 +90,8 @@ def depthwise_conv(
     chex.assert_axis_dimension(kernel, 3, x.shape[-1])
     if kernel.shape[0] % 2 == 0 or kernel.shape[1] % 2 == 0:
         raise ValueError(f"depthwise_conv needs odd kernel sides, got {kernel.shape[:2]}")
+    if dilation < 1:
+        raise ValueError(f"depthwise_conv needs a dilation of at least 1, got {dilation}")
     if implementation not in IMPLEMENTATIONS:
         raise ValueError(f"depthwise implementation {implementation!r} is unknown; choose one of {IMPLEMENTATIONS}")
     if implementation == "cpu" and (reason := cpu_kernels.why_unavailable()):

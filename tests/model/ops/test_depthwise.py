@@ -148,6 +148,8 @@ def test_unfit_use_is_refused():
     x, kernel, _ = depthwise_arguments(3, 3, 6, 6)
     with pytest.raises(ValueError, match="odd kernel sides"):
         depthwise_conv(x, kernel[:2], 1)
+    with pytest.raises(ValueError, match="dilation of at least 1, got 0"):
+        depthwise_conv(x, kernel, 0)
     with pytest.raises(ValueError, match="'fast' is unknown"):
         depthwise_conv(x, kernel, 1, "fast")
     convolution = as_conv_general_dilated("taps")
