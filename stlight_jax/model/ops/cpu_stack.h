@@ -134,6 +134,7 @@ struct Call {
     using xla::ffi::Error;
     if (Error error = arguments.Check(); error.failure()) return error;
     if (Error error = results.Check(); error.failure()) return error;
+    if (stack.blocks < 1) return Error::InvalidArgument("there are no blocks");
     if (stack.channels() < kTileChannels) return Error::InvalidArgument("there are fewer channels than a tile holds");
     if (stack.channels() % Product<P>::depth) return Error::InvalidArgument("bfloat16 needs an even number of channels");
     if (Error error = WithWidth(stack.near, with_near_width); error.failure()) return error;

@@ -159,6 +159,22 @@ def test_the_same_call_has_the_same_bits():
     jax.tree.map(np.testing.assert_array_equal, first, second)
 
 
+def test_an_empty_batch_has_an_empty_output_and_no_gradients_of_kernels():
+    x = np.zeros((0, 4, 5, 32), np.float32)
+    y, _, x_gradient, gradients = results(cpu_training.mixers, x, random_params(32, 3, 7, 2), 3, x)
+    assert y.shape == x_gradient.shape == x.shape
+    assert all(not gradients[layer]["kernel"].any() for layer in ("near", "far", "pointwise"))
+
+
+@pytest.mark.parametrize(
+    ("blocks", "channels", "message"), [(0, 32, "there are no blocks"), (1, 20, "fewer channels than a tile holds")]
+)
+def test_a_stack_that_the_kernel_cannot_compute_is_refused(blocks, channels, message):
+    x = np.zeros((1, 4, 5, channels), np.float32)
+    with pytest.raises(jax.errors.JaxRuntimeError, match=message):
+        results(cpu_training.mixers, x, random_params(channels, 3, 7, blocks), 3, x)
+
+
 IN_THREADS = """
 import hashlib, jax, numpy as np
 from stlight_jax import Forecaster
