@@ -69,7 +69,10 @@ class CpuLibrary:
 
     def _register(self) -> str:
         given = os.environ.get("CXX", "")
-        compiler = shlex.split(given) or [next(filter(shutil.which, ("c++", "g++", "clang++")), "c++")]
+        try:
+            compiler = shlex.split(given) or [next(filter(shutil.which, ("c++", "g++", "clang++")), "c++")]
+        except ValueError as error:  # a quotation mark that is not closed
+            return f"CXX is {given}, which is no command: {one_line(error)}"
         if shutil.which(compiler[0]) is None:
             if given:
                 return f"CXX is {compiler[0]}, which does not exist"
@@ -102,11 +105,14 @@ class CpuLibrary:
         name = f"kernels-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}"
         folder = caches.folder() / "kernels"
         for library in sorted(folder.glob(f"{name}-*.so")):
-            # A truncated library kills the process that calls it.
-            if library.stem.endswith(_checksum(library.read_bytes())):
-                return ctypes.CDLL(str(library))
-            logging.warning("%s is damaged and is compiled again", library)
-            library.unlink(missing_ok=True)
+            try:
+                # A truncated library kills the process that calls it.
+                if library.stem.endswith(_checksum(library.read_bytes())):
+                    return ctypes.CDLL(str(library))
+                logging.warning("%s is damaged and is compiled again", library)
+                library.unlink(missing_ok=True)
+            except OSError as error:  # rights are missing, the disk is for data only, or another process removed the file
+                logging.warning("%s cannot be used and is compiled again: %s", library, one_line(error))
         print_message(f"compiling the CPU kernels for {self._use} on this processor, once ...")
         with tempfile.TemporaryDirectory(prefix="stlight_kernels_") as temporary:
 
@@ -124,12 +130,10 @@ class CpuLibrary:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
                 write_atomic(library, content)  # several processes may do so at the same time
+                return ctypes.CDLL(str(library))
             except (OSError, InputError) as error:
-                print_message(
-                    f"the CPU kernels are for this process only, they cannot be stored in {folder}: {one_line(error)}"
-                )
-                library = compiled
-            return ctypes.CDLL(str(library))
+                print_message(f"the CPU kernels are for this process only, {folder} cannot hold them: {one_line(error)}")
+                return ctypes.CDLL(str(compiled))
 
 
 def _checksum(content: bytes) -> str:
