@@ -151,6 +151,35 @@ def test_kernels_of_training_serve_batch_norms_of_one_device_only(name, axis, de
         assert np.linalg.norm(ours - expected) <= 1e-4 * np.linalg.norm(expected)
 
 
+@pytest.mark.parametrize("name", [pytest.param("pmap", marks=pytest.mark.long), "shard_map"])
+def test_kernels_of_training_on_two_devices_train_as_on_one(name):
+    """Both devices have the same sequences, so that the statistics of each are those of the whole batch."""
+    if reason := cpu_training.why_unavailable():
+        pytest.skip(reason)
+    model = STLight(dataclasses.replace(CONFIG, hidden_dim=32))
+    batches = [np.concatenate([frames(number)[:4]] * 2) for number in range(3)]
+
+    def trained_on(devices):
+        launcher = make_launcher(name, jax.devices()[:devices])
+        state = launcher.replicate(create_state(model, OPTIMIZER(), 0, (16, 16, 1), averaged=False))
+        step = launcher.compile_train_step(make_train_step(model, OPTIMIZER, AXIS))
+        text = step.lower(state, launcher.split(batches[0]), RATES).compile().as_text()
+        assert "stlight_training_forward" in text
+        assert "stlight_training_backward" in text
+        losses = []
+        for batch in launcher.prefetch(batches):
+            state, metrics = step(state, batch, RATES)
+            losses.append(float(metrics["loss"]))
+        return losses, *jax.device_get((state.params, state.batch_stats))
+
+    losses, *trees = trained_on(2)
+    expected_losses, *expected_trees = trained_on(1)
+    np.testing.assert_allclose(losses, expected_losses, rtol=1e-5)
+    for pair in zip(trees, expected_trees, strict=True):
+        ours, expected = (np.concatenate([leaf.ravel() for leaf in jax.tree.leaves(tree)]) for tree in pair)
+        assert np.linalg.norm(ours - expected) <= 1e-5 * np.linalg.norm(expected)
+
+
 def test_an_unknown_launcher_is_refused():
     with pytest.raises(InputError, match="parallel.launcher is 'xmap'; choose one of pmap, shard_map"):
         make_launcher("xmap")

@@ -96,6 +96,7 @@ SHAPES = [
     ((3, 7, 9, 46), 3, 5, 2, 2),  # an odd number of pixels
     ((3, 4, 12, 34), 3, 7, 5, 1),  # taps beyond the image
     ((1, 8, 13, 130), 9, 1, 4, 1),
+    ((1, 9, 11, 50), 3, 7, 3, 1),
     ((2, 36, 33, 32), 1, 11, 2, 1),  # more pixels than a part's chunk has, more rows than a sum in float32 takes
 ]
 
