@@ -9,12 +9,12 @@ import numpy as np
 
 from stlight_jax.console.messages import print_message
 from stlight_jax.errors import InputError
-from stlight_jax.model.stlight_config import STLightConfig
+from stlight_jax.model.stlight_config import FITTED_SHORTCUTS, MOVING_SHORTCUTS, STLightConfig
 from stlight_jax.model.tiling import Tiling, crop_tile, receptive_radius
 
 _MAX_BATCH = 64  # tiles in one pass
 # Measured on programs for CPUs; `tests/inference/test_memory.py` checks them.
-_GRID_COPIES, _FRAME_COPIES = 5, 3
+_GRID_COPIES, _FRAME_COPIES, _SHORTCUT_COPIES = 5, 3, 2
 
 
 class TiledPass:
@@ -125,7 +125,9 @@ def _bucket(count: int, most: int) -> int:
 
 
 def _bytes_per_pixel(model: STLightConfig) -> float:
-    """Returns the approximate memory of a pass: a few copies of the patch grid, of the input and of the output frames."""
+    """Returns the approximate memory of a pass: a few copies of the patch grid, of the frames, and of a shortcut's inputs."""
     width = {"float32": 4, "bfloat16": 2, "float64": 8}[model.dtype]
     grid = _GRID_COPIES * width * model.hidden_dim / model.patch_size**2
-    return grid + _FRAME_COPIES * max(width, 4) * (model.encoded_channels + model.out_frames * model.out_channels)
+    of_shortcut = model.shortcut_inputs if model.shortcut in (*FITTED_SHORTCUTS, *MOVING_SHORTCUTS) else 0
+    frames = _FRAME_COPIES * (model.encoded_channels + model.out_frames * model.out_channels) + _SHORTCUT_COPIES * of_shortcut
+    return grid + max(width, 4) * frames

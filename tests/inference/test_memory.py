@@ -6,6 +6,8 @@ import pytest
 
 from stlight_jax import Forecaster
 from stlight_jax.inference import export, trained
+from stlight_jax.inference.trained_model import TrainedModel
+from tests.networks import trained_variables
 
 
 def bytes_of_programs(model, memory):
@@ -18,6 +20,14 @@ def bytes_of_programs(model, memory):
 def test_memory_bounds_every_program_where_frames_take_most(grey):
     (taken,) = bytes_of_programs(grey, 3 * 2**20)
     assert taken < 3 * 2**20
+
+
+@pytest.mark.parametrize("shortcut", ["linear", "flow", "flow_linear"])
+def test_memory_bounds_every_program_where_smoothed_copies_take_most(shortcut, grey_config):
+    config = dataclasses.replace(grey_config, in_frames=10, shortcut=shortcut, shortcut_scales=5)
+    model = TrainedModel(config, trained_variables(config), {"scaling": {"low": [0.0], "high": [1.0], "dtype": "float32"}}, "")
+    taken = bytes_of_programs(model, 64 * 2**20)
+    assert max(taken) < 64 * 2**20
 
 
 @pytest.mark.parametrize("kind", ["float32", "bfloat16", "exported"])
