@@ -31,7 +31,7 @@ def radius(scales: int) -> int:
 def smoothed(frames: jax.Array, valid: jax.Array | None, scales: int) -> list[jax.Array]:
     """Smooths frames at each scale. Beyond an edge, frames continue with their edge values without end.
 
-    So rows and columns that repeat the last ones, as those that fill up a patch, change no copy.
+    So copies of the last rows and columns, with which frames are padded to whole patches, change no value.
 
     Args:
       frames: `[..., h, w, c]`.
