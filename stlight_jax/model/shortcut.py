@@ -98,8 +98,8 @@ def smoothed_inputs(
 ) -> list[jax.Array]:
     """Smooths the inputs of a linear map, without the frames of earlier periods and without covariates.
 
-    Large structures change slowly and can be predicted for longer than small ones (Seed, "A dynamic and spatial scaling approach
-    to advection forecasting", Journal of Applied Meteorology 42, 2003). With smoothed inputs, a map can keep the large ones.
+    Large structures change slowly and can be predicted for longer than small ones (Seed, "A dynamic and spatial scaling
+    approach to advection forecasting", Journal of Applied Meteorology 42, 2003). So a map can keep the large ones alone.
 
     Args:
       config: The network's shape.
