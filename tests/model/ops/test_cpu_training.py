@@ -168,7 +168,7 @@ def test_an_empty_batch_has_an_empty_output_and_no_gradients_of_kernels():
 
 
 @pytest.mark.parametrize(
-    ("blocks", "channels", "message"), [(0, 32, "there are no blocks"), (1, 20, "fewer channels than a tile holds")]
+    ("blocks", "channels", "message"), [(0, 32, "there are no blocks"), (1, 6, "fewer channels than a tile holds")]
 )
 def test_a_stack_that_the_kernel_cannot_compute_is_refused(blocks, channels, message):
     x = np.zeros((1, 4, 5, channels), np.float32)
