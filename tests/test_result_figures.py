@@ -25,7 +25,7 @@ def benchmark(name):
 
 gallery, tutorials = benchmark("gallery"), benchmark("tutorials")
 PAGES_OF_RUNS = {
-    "fmi_radar": "fmi_2017", "kitti": "kitti", "knmi_radar": "knmi_flow", "kth": "kth", "taxinyc": "taxinyc",
+    "fmi_radar": "fmi_2017", "kitti": "kitti", "knmi_radar": "knmi", "kth": "kth", "taxinyc": "taxinyc",
     "taxinyc_raw": "taxinyc_raw", "temperature": "climate",
 }  # fmt: skip
 
@@ -189,9 +189,9 @@ def test_figures_have_three_digits():
 
 
 def test_the_time_of_trainings_is_the_recorded_one():
-    records = (ROOT / "benchmarks" / "results" / "real_data" / "knmi_flow").glob("seed_*.json")
+    records = (ROOT / "benchmarks" / "results" / "real_data" / "knmi").glob("seed_*.json")
     minutes = [json.loads(record.read_text())["seconds"] / 60 for record in records]
-    shown = re.findall(r"\d+(?= to| minutes)", gallery.fill("{{runs real_data/knmi_flow}}"))
+    shown = re.findall(r"\d+(?= to| minutes)", gallery.fill("{{runs real_data/knmi}}"))
     assert (int(shown[0]), int(shown[-1])) == (pytest.approx(min(minutes), abs=0.5), pytest.approx(max(minutes), abs=0.5))
 
 
