@@ -20,6 +20,7 @@ from stlight_jax.data.statistics import is_missing
 STRENGTHS = (1e0, 1e-1, 1e-2, 1e-3, 1e-4)
 _MOST_WINDOWS, _MOST_VALUES = 2000, 160_000_000  # of the training sequences; a quarter of both for validation
 _VALUES_AT_A_TIME = 2**21
+_MOST_INPUTS = 2**24  # input values of a window, 128 MiB; larger frames give every second or third pixel, and so on
 _LEAST_SHARE, _PROBED_WINDOWS = 0.1, 200  # of the training windows; see `known_frames`
 _LEAST_VARIANCE = 1e-14  # in the network's range, above the rounding errors of a variance
 _MOST_SUMS = 2**25  # numbers in the sums of one pass, 256 MiB
@@ -228,9 +229,10 @@ def _sums(sequences: Sequences, shape: _Shape, pixels: slice | None, limit: int)
     inputs, changes = (np.zeros((groups, shape.inputs + 1, size)) for size in (shape.inputs + 1, shape.outputs))
     squares, indices = 0.0, np.linspace(0, len(sequences) - 1, min(len(sequences), limit)).astype(int)
     at_a_time = max(1, _VALUES_AT_A_TIME // math.prod(sequences.shape))
+    taken = _taken(sequences.shape, shape) if pixels is None else pixels
     for chosen in np.array_split(indices, math.ceil(len(indices) / at_a_time)):
         values, valid = sequences.scaling.to_network_float64(sequences.frames(chosen))
-        rows = _rows(values, valid, shape, pixels)
+        rows = _rows(values, valid, shape, taken)
         x, y = (part.reshape(-1, groups, part.shape[-1]) for part in rows)  # [rows, groups, 1 + inputs or outputs]
         x, y = (np.ascontiguousarray(part.swapaxes(0, 1)) for part in (x, y))  # [groups, rows, 1 + inputs or outputs]
         inputs += x.swapaxes(1, 2) @ x
@@ -239,21 +241,30 @@ def _sums(sequences: Sequences, shape: _Shape, pixels: slice | None, limit: int)
     return _Sums(inputs, changes, squares)
 
 
-def _rows(values: np.ndarray, valid: np.ndarray | None, shape: _Shape, pixels: slice | None) -> tuple[np.ndarray, np.ndarray]:
+def _taken(sequence: tuple[int, ...], shape: _Shape) -> slice:
+    """Returns the pixels that a fit for all pixels takes: evenly spaced, and of all columns."""
+    height, width = sequence[1:3]
+    step = math.ceil(height * width * (shape.inputs + 1) / _MOST_INPUTS)
+    while math.gcd(step, width) > 1:
+        step += 1
+    return slice(None, None, step)
+
+
+def _rows(values: np.ndarray, valid: np.ndarray | None, shape: _Shape, pixels: slice) -> tuple[np.ndarray, np.ndarray]:
     """Returns the inputs and the changes of windows, with zeros for a pixel that lacks a value.
 
     Args:
       values: `[b, t, h, w, c]` in the network's range.
       valid: bool of the same shape, False where values are missing; None if none is.
       shape: of the regression.
-      pixels: the pixels to take, numbered row by row; None for all.
+      pixels: the pixels to take, numbered row by row.
 
     Returns:
       `[b, pixels, 1 + inputs]`, the first of them 1, and `[b, pixels, outputs]`.
     """
 
     def parts(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        frames = frames.reshape(*frames.shape[:2], -1, frames.shape[-1])[:, :, pixels or slice(None)]  # [b, t, pixels, c]
+        frames = frames.reshape(*frames.shape[:2], -1, frames.shape[-1])[:, :, pixels]  # [b, t, pixels, c]
         last = shape.in_frames + shape.out_frames
         return frames[:, : shape.in_frames], frames[:, shape.in_frames : last, :, : shape.out_channels]
 
@@ -264,7 +275,7 @@ def _rows(values: np.ndarray, valid: np.ndarray | None, shape: _Shape, pixels: s
     if shape.further is not None:
         seen = slice(shape.in_frames)
         of_all = shape.further(values[:, seen], None if valid is None else valid[:, seen])  # [b, h, w, n]
-        further = [of_all.reshape(len(x), -1, of_all.shape[-1])[:, pixels or slice(None)]]  # [b, pixels, n]
+        further = [of_all.reshape(len(x), -1, of_all.shape[-1])[:, pixels]]  # [b, pixels, n]
     x = np.concatenate([np.ones((*x.shape[:2], 1)), x, *further], -1)  # [b, pixels, 1 + inputs]
     if valid is None:
         return x, y

@@ -101,6 +101,20 @@ def test_each_pixel_has_the_weights_of_its_own_least_squares(passes, monkeypatch
     np.testing.assert_allclose(fit.validation_mse, np.mean(squared), rtol=1e-9)
 
 
+def test_large_frames_give_a_part_of_their_pixels_of_all_columns(monkeypatch):
+    training, validation = Windows(waves(40, seed=1)), Windows(waves(20, seed=2))
+    inputs = SEEN * CHANNELS + 1
+    monkeypatch.setattr(ridge, "_MOST_INPUTS", HEIGHT * WIDTH * inputs / (WIDTH - 0.5))  # a step of WIDTH would take one column
+    monkeypatch.setattr(ridge, "STRENGTHS", (1e-2,))
+    fit = fit_linear(training, validation, SEEN, AHEAD, PREDICTED)
+    taken = np.arange(0, HEIGHT * WIDTH, WIDTH + 1)
+    assert len(set(taken % WIDTH)) > 1
+    pairs = [rows(training, (pixel // WIDTH, pixel % WIDTH)) for pixel in taken]
+    kernel, bias = least_squares(*(np.concatenate(parts) for parts in zip(*pairs, strict=True)), 1e-2)
+    np.testing.assert_allclose(fit.kernel, kernel, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(fit.bias, bias, rtol=0, atol=1e-9)
+
+
 def test_without_a_whole_pixel_the_fit_copies_the_last_frame():
     nothing = np.full((12, HEIGHT, WIDTH, CHANNELS), np.nan, np.float32)
     fit = fit_linear(Windows(nothing, missing=True), Windows(nothing, missing=True), SEEN, AHEAD, PREDICTED)
