@@ -26,9 +26,18 @@ _LEAST_VARIANCE = 1e-14  # in the network's range, above the rounding errors of 
 _MOST_SUMS = 2**25  # numbers in the sums of one pass, 256 MiB
 
 
-# Makes further inputs of a pixel, `[b, h, w, n]`, of the input frames in the network's range, `[b, in_frames, h, w, c]`, and of
-# their mask, bool of the same shape, or None if no value is missing.
-FurtherInputs = Callable[[np.ndarray, np.ndarray | None], np.ndarray]
+@dataclasses.dataclass(frozen=True)
+class FurtherInputs:
+    """Further inputs of a regression.
+
+    Attributes:
+      count: number of further inputs of a pixel, n.
+      compute: makes them, `[b, h, w, n]`, from the input frames in the network's range, `[b, in_frames, h, w, c]`, and from
+        their mask, bool of the same shape, or None if no value is missing.
+    """
+
+    count: int
+    compute: Callable[[np.ndarray, np.ndarray | None], np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,18 +61,17 @@ class LinearFit:
 
 @dataclasses.dataclass(frozen=True)
 class _Shape:
-    """The inputs and outputs of a regression: frames and channels, and a function of further inputs with their number."""
+    """The inputs and outputs of a regression: frames and channels, and further inputs."""
 
     in_frames: int
     in_channels: int
     out_frames: int
     out_channels: int
     further: FurtherInputs | None = None
-    further_inputs: int = 0
 
     @property
     def inputs(self) -> int:
-        return self.in_frames * self.in_channels + self.further_inputs
+        return self.in_frames * self.in_channels + (self.further.count if self.further else 0)
 
     @property
     def outputs(self) -> int:
@@ -74,7 +82,7 @@ class _Shape:
         kernel = np.zeros((self.in_frames, self.in_channels, self.out_frames, self.out_channels))
         kernel[-1] = np.eye(self.in_channels, self.out_channels)[:, None]
         of_frames = kernel.reshape(-1, self.outputs)
-        return np.concatenate([of_frames, np.zeros((self.further_inputs, self.outputs))])
+        return np.pad(of_frames, [(0, self.inputs - len(of_frames)), (0, 0)])
 
 
 def known_frames(training: Sequences, count: int) -> list[int]:
@@ -110,12 +118,12 @@ def fit_linear(
       in_frames: input frames, the first of a sequence. Changes are counted from the last of them.
       out_frames: frames to predict.
       out_channels: channels to predict, the first of a frame.
-      further: makes further inputs; None if the input frames are all.
+      further: further inputs; None if the input frames are all.
 
     Returns:
       The fit. It copies the last frame if no training sequence has a pixel with all its values.
     """
-    shape = _Shape(in_frames, training.shape[3], out_frames, out_channels, further, _count(further, training, in_frames))
+    shape = _Shape(in_frames, training.shape[3], out_frames, out_channels, further)
     sums, other = (_sums(sequences, shape, None, limit) for sequences, limit in _limits(training, validation, _MOST_VALUES))
     fit = _fit(sums, other, shape)
     return dataclasses.replace(fit, kernel=fit.kernel[0], bias=fit.bias[0])
@@ -156,11 +164,6 @@ def fit_linear_and_pixels(
         strength=max(fit.strength for fit in fits),
         validation_mse=float(np.average([fit.validation_mse for fit in fits], weights=list(map(len, parts)))),
     )
-
-
-def _count(further: FurtherInputs | None, training: Sequences, in_frames: int) -> int:
-    """Returns the number of further inputs."""
-    return 0 if further is None else further(np.zeros((1, in_frames, *training.shape[1:])), None).shape[-1]
 
 
 def _limits(training: Sequences, validation: Sequences, most_values: int) -> list[tuple[Sequences, int]]:
@@ -274,7 +277,7 @@ def _rows(values: np.ndarray, valid: np.ndarray | None, shape: _Shape, pixels: s
     further = []
     if shape.further is not None:
         seen = slice(shape.in_frames)
-        of_all = shape.further(values[:, seen], None if valid is None else valid[:, seen])  # [b, h, w, n]
+        of_all = shape.further.compute(values[:, seen], None if valid is None else valid[:, seen])  # [b, h, w, n]
         further = [of_all.reshape(len(x), -1, of_all.shape[-1])[:, pixels]]  # [b, pixels, n]
     x = np.concatenate([np.ones((*x.shape[:2], 1)), x, *further], -1)  # [b, pixels, 1 + inputs]
     if valid is None:

@@ -96,7 +96,7 @@ class STLightConfig(ModelSection):
     def _check_sizes(self) -> None:
         """Checks the numbers of frames and channels, and the sides of patches and kernels."""
         least = dict.fromkeys(("in_frames", "out_frames", "in_channels", "out_channels", "hidden_dim", "patch_size"), 1)
-        for key, lowest in {**least, "depth": 2}.items():
+        for key, lowest in {**least, "depth": 2, "shortcut_scales": 0}.items():
             if getattr(self, key) < lowest:
                 raise InputError(f"model.{key} is {getattr(self, key)}; it must be at least {lowest}")
         for key in ("near_kernel", "far_kernel"):
@@ -156,11 +156,14 @@ class STLightConfig(ModelSection):
         return self.context_frames + self.in_frames
 
     @property
+    def smoothed_copies(self) -> int:
+        """Number of smoothed copies of a shortcut's inputs: none without a linear map."""
+        return self.shortcut_scales if self.shortcut in FITTED_SHORTCUTS else 0
+
+    @property
     def shortcut_inputs(self) -> int:
         """Number of inputs of the linear map of a shortcut, for one pixel."""
-        of_flow = self.out_frames * self.out_channels if self.shortcut in MOVING_SHORTCUTS else 0
-        smoothed = self.in_frames * (self.in_channels - self.covariates) + of_flow
-        return self.seen_frames * self.in_channels + of_flow + self.shortcut_scales * smoothed
+        return self.fitted_inputs(self.seen_frames, self.out_frames)
 
     @property
     def encoded_channels(self) -> int:
@@ -182,6 +185,17 @@ class STLightConfig(ModelSection):
     def skip_blocks(self) -> tuple[int, int]:
         """The blocks (from 0) at whose inputs the long skip begins and ends."""
         return self.depth // 3, 2 * self.depth // 3
+
+    def fitted_inputs(self, seen_frames: int, out_frames: int) -> int:
+        """Counts the inputs of a shortcut's linear map in a fit, for one pixel.
+
+        Args:
+          seen_frames: Frames that the fit has: the T input frames, and some or all of the context frames.
+          out_frames: Lead times that the fit has, at most T'.
+        """
+        of_flow = out_frames * self.out_channels if self.shortcut in MOVING_SHORTCUTS else 0
+        smoothed = self.in_frames * (self.in_channels - self.covariates) + of_flow
+        return seen_frames * self.in_channels + of_flow + self.smoothed_copies * smoothed
 
     def check_sequence(self, shape: tuple[int, ...]) -> None:
         """Checks that sequences can train or evaluate this network, which may predict only the first of their channels.

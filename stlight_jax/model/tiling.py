@@ -10,7 +10,7 @@ from etils import epy
 
 from stlight_jax.errors import InputError
 from stlight_jax.model.ops import smoothing
-from stlight_jax.model.stlight_config import FITTED_SHORTCUTS, STLightConfig
+from stlight_jax.model.stlight_config import STLightConfig
 
 with epy.lazy_imports():  # an ONNX file is run without JAX
     import jax
@@ -23,8 +23,8 @@ def receptive_radius(config: STLightConfig) -> int:
     near, far = config.near_kernel // 2, config.far_kernel // 2 * config.dilation
     encoder = -(-(config.encoder_kernel - config.patch_size) // (2 * config.patch_size))
     of_network = config.patch_size * (config.depth * (near + far) + encoder)
-    scales = config.shortcut_scales if config.shortcut in FITTED_SHORTCUTS else 0
-    return max(of_network, -(-smoothing.radius(scales) // config.patch_size) * config.patch_size)
+    of_shortcut = -(-smoothing.radius(config.smoothed_copies) // config.patch_size) * config.patch_size
+    return max(of_network, of_shortcut)
 
 
 def crop_tile(config: STLightConfig, crop: int) -> int:

@@ -50,8 +50,8 @@ def fit_flow_linear(
       The kernel, float64 `[inputs, t'*c']`, and the bias, `[t'*c']`. The inputs are `seen*C` of the frames, t'*c' of the flow's
       forecast, and `smoothed_inputs`. They copy the flow's forecast if no pixel has all its values.
     """
-    of_frames, outputs = seen * training.shape[3], out_frames * model.out_channels
-    size = _input_count(training, model, seen, out_frames)
+    of_frames, outputs = seen * model.in_channels, out_frames * model.out_channels
+    size = model.fitted_inputs(seen, out_frames)
     rows = _MOST_PRODUCTS // (size**2 * outputs)
     if loss not in _WEIGHTS or rows < _LEAST_ROWS * size:
         loss, rows = "squared", max(_MOST_PRODUCTS // size**2, _LEAST_ROWS * size)  # all outputs have the same sums
@@ -97,13 +97,6 @@ def _least_squares(inputs: np.ndarray, changes: np.ndarray, row_weights: np.ndar
     return weights, mean_change - mean @ weights
 
 
-def _input_count(training: Sequences, model: STLightConfig, seen: int, out_frames: int) -> int:
-    """Returns the number of inputs of a pixel, see `fit_flow_linear`."""
-    outputs = out_frames * model.out_channels
-    smoothed = model.in_frames * (model.in_channels - model.covariates) + outputs
-    return seen * training.shape[3] + outputs + model.shortcut_scales * smoothed
-
-
 def _rows(training: Sequences, model: STLightConfig, seen: int, out_frames: int, most: int) -> tuple[np.ndarray, np.ndarray]:
     """Reads pixels of windows, `most` of them or somewhat fewer.
 
@@ -112,7 +105,7 @@ def _rows(training: Sequences, model: STLightConfig, seen: int, out_frames: int,
     """
     _, height, width, _ = training.shape
     windows = EvenlySpaced(training, min(max(_PIXELS // (height * width), _FEWEST), _MOST))
-    size, outputs = _input_count(training, model, seen, out_frames), out_frames * model.out_channels
+    size, outputs = model.fitted_inputs(seen, out_frames), out_frames * model.out_channels
     batch_size = max(1, min(_BATCH_SIZE, _MOST_VALUES // (height * width * (size + outputs))))
     fraction, random = most / (len(windows) * height * width), np.random.default_rng(0)
     with_flow = jax.jit(_with_flow(training.scaling, model, seen, out_frames))

@@ -231,7 +231,7 @@ def fitted_linear(
         if model.shortcut in MOVING_SHORTCUTS:
             kernel, bias = fit_flow_linear(sampled[0], model, len(seen), out_frames, loss)
         else:
-            further = _smoothed(model) if model.shortcut_scales else None
+            further = _smoothed(model, len(seen)) if model.smoothed_copies else None
             fit = fit_linear(sampled[0], sampled[1], len(seen), out_frames, model.out_channels, further)
             kernel, bias = fit.kernel, fit.bias
         weights = {"seen": seen, "kernel": kernel.tolist(), "bias": bias.tolist()}
@@ -243,8 +243,8 @@ def fitted_linear(
     return {"kernel": kernel, "bias": bias}
 
 
-def _smoothed(model: STLightConfig) -> FurtherInputs:
-    """Makes the function of the smoothed inputs of "linear"."""
+def _smoothed(model: STLightConfig, seen: int) -> FurtherInputs:
+    """Makes the smoothed inputs of "linear" in a fit with some of the frames that the network sees."""
 
     def smoothed(frames: jax.Array, valid: jax.Array | None) -> jax.Array:
         recent = slice(frames.shape[1] - model.in_frames, None)
@@ -254,8 +254,8 @@ def _smoothed(model: STLightConfig) -> FurtherInputs:
             inputs = fill_from_neighbours(inputs, known, model.in_frames)
         return jnp.concatenate(smoothed_inputs(model, inputs, valid=known), axis=-1)  # [b, h, w, n]
 
-    compiled = jax.jit(smoothed)
-    return lambda frames, valid: np.asarray(compiled(frames.astype(np.float32), valid))
+    compiled, count = jax.jit(smoothed), model.fitted_inputs(seen, model.out_frames) - seen * model.in_channels
+    return FurtherInputs(count, lambda frames, valid: np.asarray(compiled(frames.astype(np.float32), valid)))
 
 
 def _fitted_rows(model: STLightConfig, seen: np.ndarray, count: int) -> np.ndarray:

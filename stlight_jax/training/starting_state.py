@@ -105,8 +105,10 @@ def _check_changes(setup: TrainingSetup, saved: dict[str, Any], workdir: Workdir
     if not differences:
         return
     listed = "; ".join(differences)
+    is_fitted = setup.config.model.shortcut in FITTED_SHORTCUTS
+    of_shape = _KEYS_OF_THE_SHAPE | ({"model.shortcut_scales"} if is_fitted else set())
     # Of the inputs, only that with the flow has further channels.
-    if any(difference.split(":")[0] in _KEYS_OF_THE_SHAPE or "frames_and_flow" in difference for difference in differences):
+    if any(difference.split(":")[0] in of_shape or "frames_and_flow" in difference for difference in differences):
         raise InputError(
             f"{workdir.path} was started with a network of another shape ({listed}), whose weights do not fit. Change it back, "
             "or choose another --workdir"

@@ -23,7 +23,7 @@ def test_memory_bounds_every_program_where_frames_take_most(grey):
 
 
 @pytest.mark.parametrize("shortcut", ["linear", "flow", "flow_linear"])
-def test_memory_bounds_every_program_where_smoothed_copies_take_most(shortcut, grey_config):
+def test_memory_bounds_every_program_where_the_inputs_of_a_shortcut_take_most(shortcut, grey_config):
     config = dataclasses.replace(grey_config, in_frames=10, shortcut=shortcut, shortcut_scales=5)
     model = TrainedModel(config, trained_variables(config), {"scaling": {"low": [0.0], "high": [1.0], "dtype": "float32"}}, "")
     taken = bytes_of_programs(model, 64 * 2**20)

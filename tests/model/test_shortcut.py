@@ -13,6 +13,7 @@ from stlight_jax.model.count import count
 from stlight_jax.model.ops.smoothing import smoothed
 from stlight_jax.model.shortcut import fill_from_neighbours, flow_forecast
 from stlight_jax.model.stlight import STLight, STLightConfig, init_variables
+from stlight_jax.model.tiling import receptive_radius
 from stlight_jax.training.state import make_optimizer
 from tests.conftest import load_config
 
@@ -236,6 +237,14 @@ def test_the_linear_shortcut_is_counted():
     assert copies.parameters - without.parameters == 3 * 11 * 3 + 3
     assert copies.true - without.true == 64 * 3 * 11 * 3
     assert count(dataclasses.replace(CONFIG, shortcut="last"), 8, 8).total == without
+
+
+@pytest.mark.parametrize("kind", ["none", "last", "flow"])
+def test_a_shortcut_without_a_linear_map_has_no_smoothed_copies(kind):
+    config = dataclasses.replace(CONFIG, shortcut=kind)
+    scales = dataclasses.replace(config, shortcut_scales=5)
+    assert scales.shortcut_inputs == config.shortcut_inputs
+    assert receptive_radius(scales) == receptive_radius(config)
 
 
 def test_a_network_that_sees_changes_follows_a_constant_added_to_each_pixel():

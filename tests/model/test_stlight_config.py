@@ -92,6 +92,7 @@ def test_the_choices_of_the_config_are_those_of_the_network():
         ({"out_channels": 0}, "model.out_channels is 0; it must be at least 1"),
         ({"hidden_dim": 0}, "model.hidden_dim is 0; it must be at least 1"),
         ({"depth": 0}, "model.depth is 0; it must be at least 2"),
+        ({"shortcut_scales": -1}, "model.shortcut_scales is -1; it must be at least 0"),
     ],
 )
 def test_impossible_networks_are_refused(small_model, changes, message):

@@ -21,6 +21,7 @@ from tests.networks import trained_variables
         {"overlap": 3, "depth": 2},
         {"patch_size": 1, "overlap": 1, "far_kernel": 5, "depth": 2},
         {"patch_size": 2, "overlap": 0, "near_kernel": 5, "depth": 4, "dilation": 1},
+        {"overlap": 0, "depth": 2, "far_kernel": 3, "dilation": 1, "shortcut": "linear", "shortcut_scales": 3},
     ],
 )
 def test_the_receptive_radius_is_how_far_a_pixel_is_felt(small_model, change):

@@ -92,11 +92,15 @@ def test_a_network_of_another_shape_is_refused_whatever_is_allowed(small_run, tm
         train(small_run, tmp_path, allow_changes=True)
 
 
-def test_the_flow_cannot_be_added_to_the_input_of_a_run_that_has_begun(small_run, tmp_path):
-    small_run.model.update(shortcut="flow", input="frames")
+@pytest.mark.parametrize(
+    ("shortcut", "key", "before", "after"),
+    [("flow", "input", "frames", "frames_and_flow"), ("linear", "shortcut_scales", 0, 2)],
+)
+def test_further_inputs_cannot_be_added_to_a_run_that_has_begun(small_run, tmp_path, shortcut, key, before, after):
+    small_run.model.update({"shortcut": shortcut, key: before})
     train(small_run, tmp_path)
-    small_run.model.input = "frames_and_flow"
-    refused = r"another shape \(model.input: 'frames' -> 'frames_and_flow'\), whose weights do not fit"
+    small_run.model[key] = after
+    refused = rf"another shape \(model.{key}: {before!r} -> {after!r}\), whose weights do not fit"
     with pytest.raises(InputError, match=refused):
         train(small_run, tmp_path, allow_changes=True)
 
