@@ -23,6 +23,7 @@ _BATCH_SIZE, _MOST_VALUES = 8, 2**24  # windows to compute at a time, if they ha
 _PIXELS, _FEWEST, _MOST = 4_000_000, 20, 2_000  # pixels of the windows to read, and windows
 _MOST_PRODUCTS, _MOST_ROWS = 2**33, 100_000  # of the sums of one iteration, and pixels of windows
 _LEAST_ROWS = 20  # for each input
+_MOST_EXCESS = 4  # of the products for the fewest rows, before squared errors replace the others
 _ITERATIONS = 6
 _LEAST_ERROR = 0.02  # of the root mean square; smaller errors have no larger weight
 _STRENGTH = 1e-3  # of the regularisation, relative to the mean diagonal of the inputs' covariance matrix
@@ -52,10 +53,10 @@ def fit_flow_linear(
     """
     of_frames, outputs = seen * model.in_channels, out_frames * model.out_channels
     size = model.fitted_inputs(seen, out_frames)
-    rows = _MOST_PRODUCTS // (size**2 * outputs)
-    if loss not in _WEIGHTS or rows < _LEAST_ROWS * size:
-        loss, rows = "squared", max(_MOST_PRODUCTS // size**2, _LEAST_ROWS * size)  # all outputs have the same sums
-    inputs, targets = _rows(training, model, seen, out_frames, min(rows, max(_MOST_ROWS, _LEAST_ROWS * size)))
+    least, rows = _LEAST_ROWS * size, _MOST_PRODUCTS // (size**2 * outputs)
+    if loss not in _WEIGHTS or _MOST_EXCESS * rows < least:
+        loss, rows = "squared", _MOST_PRODUCTS // size**2  # all outputs have the same sums
+    inputs, targets = _rows(training, model, seen, out_frames, max(least, min(rows, _MOST_ROWS)))
     kernel, flow = np.eye(size, outputs, -of_frames), slice(of_frames, of_frames + outputs)
     if not len(inputs):
         return kernel, np.zeros(outputs)

@@ -132,15 +132,16 @@ def test_inputs_that_do_not_vary_have_no_weight(loss):
     np.testing.assert_allclose(bias, 0.2)
 
 
-def test_many_channels_have_enough_pixels_for_their_weights(monkeypatch):
-    monkeypatch.setattr(flow_fit, "_MOST_PRODUCTS", 1)
+@pytest.mark.parametrize(("products", "used"), [(1, "squared"), (41 * 8**2 * 2, "both")])  # rows of 8 inputs, 2 outputs
+def test_many_channels_have_enough_pixels_for_their_weights(monkeypatch, products, used):
+    monkeypatch.setattr(flow_fit, "_MOST_PRODUCTS", products)
     monkeypatch.setattr(flow_fit, "_MOST_ROWS", 1)
     rows = []
     fit = flow_fit.reweighted_fit
     monkeypatch.setattr(flow_fit, "reweighted_fit", lambda *given: rows.append((*given[0].shape, given[2])) or fit(*given))
     flow_fit.fit_flow_linear(FadingSpots(24), CONFIG, 3, 2, "both")
     ((count, size, loss),) = rows
-    assert (size, loss) == (8, "squared")
+    assert (size, loss) == (8, used)
     assert 0.6 * 20 * size < count < 1.4 * 20 * size
 
 
