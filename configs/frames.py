@@ -33,7 +33,7 @@ def get_config(size: str = "auto") -> ml_collections.ConfigDict:
     config.model.in_channels = config.model.out_channels = 0  # as many as the data have
     config.model.patch_size = 0  # by their size
     config.model.shortcut = config.model.input = config.data.periods = "auto"
-    config.model.shortcut_scales = -1  # smoothed copies, by the size of the frames
+    config.model.shortcut_scales = -1  # by the size of the frames and their channels
     config.data.clip = "auto"
     config.data.crop = -1  # 32 pixels of few, large frames with motion, else whole frames
     config.train.batch_size = 0  # 8 to 32, by the size of the frames

@@ -26,7 +26,8 @@ _SMALLEST_GAIN = 0.01
 # of 2.24 with 96 channels, 1.82 with 192 and 1.78 with 320. With 24 values (KNMI radar), 48, 96 and 192 channels gave 10.0,
 # 9.6 and 9.5.
 _WIDTHS, _WIDTH_STEP, _DEPTH, _RATE = (96, 512), 32, 6, 2e-3
-_MOST_SCALES = 5
+# An iteration of the fit of "flow_linear" takes 20 * inputs**3 * outputs products: with 320 and 30, about a second.
+_MOST_SCALES, _MOST_INPUTS = 5, 320
 _ONECYCLE = ("schedule", "onecycle")
 _COSINE = ("schedule", "cosine")
 
@@ -67,7 +68,7 @@ class ModelSection(Section, name="model"):
         since="0.2", absent="frames")] = "frames"
     shortcut_scales: Annotated[int, Key(
         "Number of smoothed copies of its inputs that the linear map of a shortcut also has, from a standard deviation of 1 "
-        "pixel to one of 18 with 5; -1 takes 5, or fewer for frames of at most 1,024 pixels.",
+        "pixel to one of 18 with 5; -1 takes 5, or fewer for frames of at most 1,024 pixels, or of many channels.",
         least=0, special=-1, below=9, since="0.2", absent=0)] = 0
     depthwise: Annotated[Literal["auto", "native", "phases", "taps", "cpu", "portable"], Key(
         "Implementation of the depthwise convolutions; auto takes the fastest one for the platform.")] = "auto"
@@ -88,17 +89,19 @@ class ModelSection(Section, name="model"):
           covariates: Number of the last channels that are covariates, which no network predicts.
         """
         out_frames, out_channels = self.out_frames or MOST_FRAMES, self.out_channels or channels - covariates
+        in_frames, in_channels = self.in_frames or MOST_FRAMES, self.in_channels or channels
         patch_size = self.patch_size or self._patch_for(pixels)
+        scales = _scales_for(pixels, in_frames * (in_channels - covariates) + out_frames * out_channels)
         return dataclasses.replace(
             self,
-            in_frames=self.in_frames or MOST_FRAMES,
+            in_frames=in_frames,
             out_frames=out_frames,
-            in_channels=self.in_channels or channels,
+            in_channels=in_channels,
             out_channels=out_channels,
             patch_size=patch_size,
             hidden_dim=self.hidden_dim or _width_for(out_frames * out_channels, patch_size),
             depth=self.depth or _DEPTH,
-            shortcut_scales=_scales_for(pixels) if self.shortcut_scales < 0 else self.shortcut_scales,
+            shortcut_scales=scales if self.shortcut_scales < 0 else self.shortcut_scales,
         )
 
     def _patch_for(self, pixels: int | None) -> int:
@@ -107,9 +110,15 @@ class ModelSection(Section, name="model"):
         return 1 if pixels <= _SMALL_FRAME else 2 if self.hidden_dim % 16 else 4
 
 
-def _scales_for(pixels: int | None) -> int:
-    """Returns `shortcut_scales`: the most, up to 5, of which 2**scales is less than the side of a square frame."""
-    return _MOST_SCALES if pixels is None else max(0, min(_MOST_SCALES, ((pixels - 1).bit_length() - 1) // 2))
+def _scales_for(pixels: int | None, values: int) -> int:
+    """Returns `shortcut_scales`: as many as frames are large for, and a linear map has inputs for.
+
+    Args:
+      pixels: Number of pixels of a frame, of which a square has sides longer than 2**scales; None if it is not known.
+      values: Number of input values and predicted values of a pixel.
+    """
+    most = min(_MOST_SCALES, _MOST_INPUTS // max(values, 1) - 1)
+    return max(0, most if pixels is None else min(most, ((pixels - 1).bit_length() - 1) // 2))
 
 
 def _width_for(values: int, patch_size: int) -> int:

@@ -34,7 +34,8 @@ def choose_crop(
 
     On a night of radar (40 windows of 104 x 104 pixels), the test MSE of flow and network was 6.58 with whole frames, 6.20
     with crops of 48 pixels and 5.96 with crops of 32 (flow alone: 6.33); that of the linear shortcut and its network 12.1,
-    10.1 and 9.7. A network that sees changes may learn what happens where, and keeps whole frames.
+    10.1 and 9.7. A network that sees changes may learn what happens where, and keeps whole frames. The linear shortcut is not
+    tried in tiles: with five smoothed copies of its inputs, its validation MSE in them was 2 % higher on that radar.
 
     Args:
       config: The config, with the shortcut and the input of the network.

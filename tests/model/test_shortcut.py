@@ -162,6 +162,19 @@ def test_an_open_number_of_scales_fits_into_the_frame(pixels, scales):
     assert dataclasses.replace(section, shortcut_scales=2).for_data(1, pixels).shortcut_scales == 2
 
 
+@pytest.mark.parametrize(
+    ("channels", "covariates", "out_frames", "scales"),
+    [(2, 0, 10, 5), (3, 0, 10, 4), (3, 0, 20, 2), (5, 2, 10, 4), (16, 0, 10, 0), (20, 0, 10, 0)],
+)
+def test_many_channels_have_fewer_smoothed_copies(channels, covariates, out_frames, scales):
+    section = dataclasses.replace(check_config(load_config("tiny", "frames")).model, out_frames=out_frames)
+    chosen = section.for_data(channels, 64 * 64, covariates)
+    assert chosen.shortcut_scales == scales
+    config = STLightConfig.from_section(dataclasses.replace(chosen, shortcut="flow_linear", input="frames"))
+    inputs = dataclasses.replace(config, covariates=covariates).shortcut_inputs - 10 * covariates
+    assert inputs <= 320 or not scales
+
+
 def test_the_flow_shortcut_carries_the_last_frame_along():
     moving = moving_spot()
     config = dataclasses.replace(CONFIG, in_channels=1, shortcut="flow")

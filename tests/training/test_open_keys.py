@@ -22,13 +22,13 @@ def test_a_run_on_a_short_file_keeps_the_windows_that_it_has_chosen(tmp_path, ca
     assert "chosen for the data: model.in_frames=4, model.out_frames=4 (at most 10, as short data permit)" in shown
     assert "data.validation_fraction=0.2, data.test_fraction=0.2 (0.1 and 0.2, or more for the windows of short data)" in shown
     assert "chosen for the data: model.in_channels=1, model.out_channels=1 (the channels of the data)" in shown
-    assert "model.patch_size=1 (frames of 8 x 9)" in shown
+    assert "model.patch_size=1, model.shortcut_scales=3 (frames of 8 x 9)" in shown
     assert "model.hidden_dim=96 (4 predicted values in a patch) model.depth=6 (the usual one)" in shown
     assert "optimizer.learning_rate=0.002 (for model.hidden_dim=96)" in shown
     # 60 % of 54 frames have 25 windows of 8, 8 devices share a batch.
     assert "chosen for the data: data.crop=0 (25 windows of 8 x 9, model.shortcut=none, model.input=frames)" in shown
     assert "train.batch_size=24 (72 pixels in a frame, 25 windows)" in shown
-    assert "model.shortcut" not in shown.replace("(25 windows of 8 x 9, model.shortcut=none", "")  # it is given
+    assert "model.shortcut=" not in shown.replace("(25 windows of 8 x 9, model.shortcut=none", "")  # it is given
     assert (described["model"]["in_frames"], described["model"]["out_frames"], described["model"]["patch_size"]) == (4, 4, 1)
     assert (described["data"]["validation_fraction"], described["data"]["test_fraction"]) == (0.2, 0.2)
     assert open_test(check_config(described)).shape == (8, 8, 9, 1)
