@@ -35,7 +35,7 @@ def get_config(size: str = "auto") -> ml_collections.ConfigDict:
     config.model.shortcut = config.model.input = config.data.periods = "auto"
     config.model.shortcut_scales = -1  # by the size of the frames and their channels
     config.data.clip = "auto"
-    config.data.crop = -1  # 32 pixels of few, large frames with motion, else whole frames
+    config.data.crop = -1  # 32 pixels of few, large frames without a flow, else whole frames
     config.train.batch_size = 0  # 8 to 32, by the size of the frames
     config.train.least_gain = -1.0  # the shortcut alone stays the best unless a network is better by as much
     config.train.shrinkage = True

@@ -52,7 +52,7 @@ CASES = {
     "kth": Case(_config(10, 20, 1, far_kernel=5), 32, 32),
     "overlap": Case(_config(10, 10, 1, overlap=2), 32, 32),
     "linear": Case(_config(3, 4, 2, shortcut="linear"), 16, 16),
-    "scales": Case(_config(3, 4, 2, shortcut="linear", shortcut_scales=3, periods=(5,)), 16, 12),
+    "scales": Case(_config(3, 4, 2, shortcut="linear", shortcut_scales=3), 16, 12),
     "changes": Case(_config(3, 4, 2, shortcut="last", input="changes"), 16, 16),
     "kitti": Case(_config(10, 1, 3, near_kernel=5, far_kernel=5), 16, 24),
 }

@@ -20,7 +20,7 @@ from stlight_jax.errors import InputError
 from stlight_jax.evaluation.eval_steps import make_eval_step
 from stlight_jax.model.context import check_horizon, first_target
 from stlight_jax.model.stlight import STLight
-from stlight_jax.model.stlight_config import FITTED_SHORTCUTS, STLightConfig
+from stlight_jax.model.stlight_config import STLightConfig
 from stlight_jax.model.tiling import crop_tile, receptive_radius
 from stlight_jax.parallel import agreement, distributed
 from stlight_jax.parallel.launchers import AXIS, make_launcher
@@ -125,25 +125,18 @@ class TrainingSetup:
           The config with all choices.
         """
         separate, events = (self.training.description.get(fact, math.inf) for fact in ("separate", "events"))
-        time_for_choices, chosen = TimeForChoices(deadline), None
         if leaves_choices(config):
             least_gain = config.train.least_gain_for(separate, events)
-            chosen = choose_shortcut(config, self.training, self.validation, self.launcher, time_for_choices, least_gain)
+            chosen = choose_shortcut(
+                config, self.training, self.validation, self.launcher, TimeForChoices(deadline), least_gain
+            )
             if chosen.linear is not None:
                 self.linear_fit = chosen.linear
             if chosen.config.data != config.data:
                 self.training, self.validation = with_history(chosen.config, self.training, self.validation)
             config = with_report(config, chosen.config)
         self.config, self._whole_frames = config, self.training
-        with_crop = choose_crop(
-            config,
-            self.training,
-            self.validation,
-            self.launcher,
-            time_for_choices,
-            self._shortcut_params,
-            chosen and chosen.mse,
-        )
+        with_crop = choose_crop(config, self.training)
         if getattr(with_crop.data, "crop", 0) > 0 and with_crop.data != config.data:
             self.training, _ = open_training(with_crop)
         pixels, count = math.prod(self.training.shape[1:3]), len(self.training)
@@ -181,10 +174,6 @@ class TrainingSetup:
     def linear_fit(self) -> dict[str, np.ndarray]:
         """The parameters of the shortcut's linear map before the first step, see `fitted_linear`; fitted to whole frames."""
         return fitted_linear(network_config(self.config), self._whole_frames, self.validation, self.config.train.loss)
-
-    def _shortcut_params(self) -> dict[str, Any]:
-        is_fitted = self.config.model.shortcut in FITTED_SHORTCUTS
-        return {"shortcut": {"linear": self.linear_fit}} if is_fitted else {}
 
     def batches(self, first: int, total: int) -> Iterator[Any]:
         """Yields the training batches of the steps from `first` to `total - 1`, on the devices."""

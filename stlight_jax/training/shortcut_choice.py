@@ -56,12 +56,10 @@ class ShortcutChoice(NamedTuple):
     Attributes:
       config: The run's config with the choice.
       linear: The parameters of the linear shortcut, as from `fitted_linear`; None if another one is chosen.
-      mse: The validation MSE of the shortcut alone; None if no trial was made.
     """
 
     config: RunConfig
     linear: dict[str, np.ndarray] | None = None
-    mse: float | None = None
 
 
 def choose_shortcut(
@@ -124,8 +122,7 @@ def choose_shortcut(
             "to learn; check whether the frames change; if only those for validation do not, choose other ones, such as with "
             "data.validation_fraction"
         )
-    mse = errors[kind, periods][MSE.key] if shortcut == kind else None
-    return ShortcutChoice(chosen, fits.get((shortcut, periods)), mse)
+    return ShortcutChoice(chosen, fits.get((shortcut, periods)))
 
 
 def _score(errors: Mapping[str, float], loss: str) -> float:
@@ -297,9 +294,7 @@ def sampled(model: STLightConfig, validation: Sequences) -> Sequences:
     return EvenlySpaced(validation, _MOST_WINDOWS, kept)
 
 
-def shortcut_errors(
-    model: STLightConfig, params: dict[str, Any], windows: Sequences, launcher: Launcher, tile: int = 0
-) -> dict[str, float]:
+def shortcut_errors(model: STLightConfig, params: dict[str, Any], windows: Sequences, launcher: Launcher) -> dict[str, float]:
     """Computes the metrics of a shortcut's forecasts without a network.
 
     Args:
@@ -307,12 +302,11 @@ def shortcut_errors(
       params: The parameters of the shortcut.
       windows: The sequences.
       launcher: Runs the forecasts on all devices.
-      tile: Side in pixels of the tiles in which it predicts; 0 for whole frames.
 
     Returns:
       Key of a metric, or of the number of valid values in a frame -> mean over all predicted frames, in the metrics' range.
     """
-    step = launcher.compile_eval_step(make_eval_step(ShortcutAlone(model), windows.scaling, tile=tile))
+    step = launcher.compile_eval_step(make_eval_step(ShortcutAlone(model), windows.scaling))
     title, batch_size = f"shortcut {model.shortcut}", launcher.round_up_batch_size(_BATCH_SIZE)
     sums = evaluate(step, launcher, {"params": params}, windows, batch_size, title)
     assert sums is not None  # nothing abandons it

@@ -71,7 +71,7 @@ def test_frames_are_padded_to_whole_patches_as_ours():
 def test_context_frames_are_further_first_frames():
     config = STLightConfig(
         in_frames=3, out_frames=2, in_channels=1, out_channels=1, hidden_dim=8, depth=2, patch_size=2, far_kernel=3,
-        shortcut="linear", periods=(24, 168),
+        shortcut="linear", shortcut_scales=2, periods=(24, 168),
     )  # fmt: skip
     variables = trained_variables(config)
     frames = np.random.default_rng(0).random((2, config.seen_frames, 8, 6, 1)).astype(np.float32)

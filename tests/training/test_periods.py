@@ -37,8 +37,9 @@ def hourly(tmp_path, dtype=np.uint8, noise=0.0, **keys):
     np.savez(tmp_path / "raw" / "a.npz", data=frames, time=np.datetime64("2020-01-01T00", "h") + HOURS)
     config = load("frames", tmp_path / "raw", prepared=str(tmp_path / "kept"), split="time", **keys)
     config.model.update(
-        hidden_dim=16, depth=2, patch_size=2, overlap=0, near_kernel=3, far_kernel=3, dilation=2, shortcut="linear"
-    )
+        hidden_dim=16, depth=2, patch_size=2, overlap=0, near_kernel=3, far_kernel=3, dilation=2, shortcut="linear",
+        shortcut_scales=0,
+    )  # fmt: skip
     config.train.update(batch_size=8, epochs=1, ema_decay=0.0, tensorboard=False)
     config.evaluation.update(batch_size=8, pictures=2, baselines="inputs")
     return config
