@@ -88,7 +88,7 @@ def test_the_linear_fit_of_an_evaluation_is_the_shortcut_before_the_first_step(t
     found = {baseline.key: baseline for baseline in trained_baselines(setup.training, validation, data, [])}
     inputs, valid = scaling.to_network(frames[:, first_pass(model, frames.shape[1], 2)[: model.seen_frames]])
     filled = fill_from_neighbours(inputs, valid, 3, model.periods)
-    expected = Shortcut(model).apply({"params": {"linear": setup.linear_fit}}, filled, valid)
+    expected = Shortcut(model).apply({"params": {"linear": setup.linear_fit}}, filled, valid=valid)
     np.testing.assert_allclose(found["linear_fit"].predict(indices, frames)[0], expected, atol=1e-5)
 
 
