@@ -32,7 +32,7 @@ from stlight_jax.runs.metrics_log import read_metrics
 from stlight_jax.runs.workdir import Workdir
 from stlight_jax.storage.atomic import finite, write_atomic
 from stlight_jax.training.loop import train
-from stlight_jax.training.shortcut_choice import fitted_linear
+from stlight_jax.training.shortcut_fit import fitted_linear
 
 STARTED, DONE, NOT_FINITE = "started", "done", "not finite"
 _METRICS = ("mse", "mae", "ssim")  # kept for each lead time

@@ -28,7 +28,8 @@ from stlight_jax.training.averaged_statistics import BATCHES, make_statistics_st
 from stlight_jax.training.crop_choice import choose_crop
 from stlight_jax.training.open_keys import with_earlier_choices, with_report
 from stlight_jax.training.schedule import make_schedule
-from stlight_jax.training.shortcut_choice import choose_shortcut, fitted_linear, leaves_choices
+from stlight_jax.training.shortcut_choice import choose_shortcut, leaves_choices
+from stlight_jax.training.shortcut_fit import fitted_linear
 from stlight_jax.training.shrinkage import ALL, SHARES
 from stlight_jax.training.state import TrainState, create_state, make_optimizer
 from stlight_jax.training.step import configured_training

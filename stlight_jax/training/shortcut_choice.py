@@ -1,4 +1,4 @@
-"""The shortcut before the first step: its linear map fitted to the training data, and what `auto` chooses for it."""
+"""What `auto` chooses for the shortcut and its periods: the best forecasts without a network."""
 
 import dataclasses
 import math
@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
@@ -19,22 +18,21 @@ from stlight_jax.data.sequences import EvenlySpaced, Sequences
 from stlight_jax.errors import InputError
 from stlight_jax.evaluation.eval_steps import make_eval_step
 from stlight_jax.evaluation.evaluator import evaluate
-from stlight_jax.evaluation.ridge import FurtherInputs, fit_linear, known_frames
 from stlight_jax.metrics.metric import VALUES
 from stlight_jax.metrics.pixel_errors import MAE, MSE
-from stlight_jax.model.context import first_pass, horizon_of, shorter_sequence
-from stlight_jax.model.shortcut import Shortcut, fill_from_neighbours, flow_forecast, smoothed_inputs, unfitted_kernel
+from stlight_jax.model.context import horizon_of, shorter_sequence
+from stlight_jax.model.shortcut import Shortcut, fill_from_neighbours, flow_forecast
 from stlight_jax.model.stlight import STLight
 from stlight_jax.model.stlight_config import FITTED_SHORTCUTS, MOVING_SHORTCUTS, STLightConfig
-from stlight_jax.parallel import agreement
 from stlight_jax.parallel.launchers import Launcher
-from stlight_jax.training.flow_fit import fit_flow_linear
+from stlight_jax.training.shortcut_fit import fitted_linear, shrunk
 from stlight_jax.training.time_for_choices import TimeForChoices
 
 # Of equal errors, the earlier one is chosen.
 KINDS: tuple[Literal["last", "linear", "flow", "flow_linear"], ...] = ("last", "linear", "flow", "flow_linear")
-# Largest score of "flow_linear", relative to that of a simpler shortcut, which an export can have.
-_FLOW_LINEAR_RATIO = 0.98
+# Largest score of "flow_linear", and of a half of a fit, relative to that of a simpler shortcut.
+_CLEARLY_LOWER = 0.98
+_HALF = 0.5
 # The score of a shortcut for `train.loss`, of the mean squared and the mean absolute error of a value, in the units of the
 # squared one, which is the score for other losses.
 _SCORES: dict[str, Callable[[float, float], float]] = {
@@ -97,32 +95,109 @@ def choose_shortcut(
     if config.model.shortcut == AUTO and config.model.input == "frames_and_flow":
         kinds = tuple(kind for kind in kinds if kind in MOVING_SHORTCUTS)
     without_network = dataclasses.replace(config, model=dataclasses.replace(config.model, input="frames"))
-    choices = [(kind, periods) for kind in kinds for periods in _periods_to_try(config, kind, training)]
-    errors, fits, windows = {}, {}, 0
-    params: dict[str, Any]
-    for kind, periods in _in_time(choices, time_for_choices):
-        candidate = _with_choice(without_network, kind, periods)
-        sequences = with_history(candidate, training, validation) if _is_open(config) else (training, validation)
-        model, params = network_config(candidate), {}
-        if kind in FITTED_SHORTCUTS:
-            fits[kind, periods] = fitted_linear(model, *sequences, config.train.loss)
-            params = {"shortcut": {"linear": fits[kind, periods]}}
-        sample = sampled(model, sequences[1])
-        errors[kind, periods], windows = shortcut_errors(model, params, sample, launcher), len(sample)
-    scores = {choice: _score(of_choice, config.train.loss) for choice, of_choice in errors.items()}
-    kind, periods = _best(scores, least_gain)
-    rows = [(*choice, *(metric.format(of_choice[metric.key]) for metric in (MSE, MAE))) for choice, of_choice in errors.items()]
-    title = f"forecasts without a network, {windows:,} validation windows"
-    print_message(text_table(("model.shortcut", "data.periods", MSE.label, MAE.label), rows, title))
+    trials = _Trials(without_network, training, validation, launcher)
+    choices = [Choice(kind, periods) for kind in kinds for periods in _periods_to_try(config, kind, training)]
+    for choice in _in_time(choices, time_for_choices):
+        trials.add(choice)
+    best = _best(trials.scores, least_gain)
+    if config.model.shortcut == AUTO and least_gain > 1 - _CLEARLY_LOWER:
+        best = trials.better_half(best)
+    trials.print_table()
+    kind, periods, share = best
+    if share < 1:
+        print_message(
+            f"the run begins with a half of what the fit of {kind} adds: of few training windows, it is too large more often "
+            "than too small"
+        )
     shortcut = kind if config.model.shortcut == AUTO else config.model.shortcut
     chosen = _with_choice(config, shortcut, periods)
-    if shortcut == kind and not errors[kind, periods][MSE.key]:
+    if shortcut == kind and not trials.errors[best][MSE.key]:
         raise InputError(
-            f"the shortcut {kind} predicts all {windows:,} validation windows without an error, so that a network has nothing "
-            "to learn; check whether the frames change; if only those for validation do not, choose other ones, such as with "
-            "data.validation_fraction"
+            f"the shortcut {kind} predicts all {trials.windows:,} validation windows without an error, so that a network has "
+            "nothing to learn; check whether the frames change; if only those for validation do not, choose other ones, such "
+            "as with data.validation_fraction"
         )
-    return ShortcutChoice(chosen, fits.get((shortcut, periods)))
+    return ShortcutChoice(chosen, trials.fits.get(best) if shortcut == kind else None)
+
+
+class Choice(NamedTuple):
+    """A shortcut without a network.
+
+    Attributes:
+      kind: `model.shortcut`.
+      periods: `data.periods`.
+      share: Share of what a fitted map adds to the last frame or the flow's forecast.
+    """
+
+    kind: Any
+    periods: str
+    share: float = 1.0
+
+
+class _Trials:
+    """Forecasts of shortcuts without a network, on validation windows.
+
+    Args:
+      config: The config, whose shortcut and periods a trial replaces.
+      training: As for `choose_shortcut`.
+      validation: As for `choose_shortcut`.
+      launcher: As for `choose_shortcut`.
+
+    Attributes:
+      errors: Metrics by choice, as from `shortcut_errors`.
+      fits: The parameters of the choices that are fitted, as from `fitted_linear`.
+      windows: Number of validation windows.
+    """
+
+    def __init__(self, config: RunConfig, training: Sequences, validation: Sequences, launcher: Launcher) -> None:
+        self.errors: dict[Choice, dict[str, float]] = {}
+        self.fits: dict[Choice, dict[str, np.ndarray]] = {}
+        self.windows = 0
+        self._config, self._sequences, self._launcher = config, (training, validation), launcher
+
+    def add(self, choice: Choice) -> None:
+        """Computes the errors of a choice; that of a share follows the fit that it is a share of."""
+        config = _with_choice(self._config, choice.kind, choice.periods)
+        sequences = with_history(config, *self._sequences) if _is_open(self._config) else self._sequences
+        model, params = network_config(config), {}
+        if choice.kind in FITTED_SHORTCUTS:
+            whole = choice._replace(share=1.0)
+            fit = self.fits[whole] if whole in self.fits else fitted_linear(model, *sequences, config.train.loss)
+            self.fits[choice] = shrunk(model, fit, choice.share)
+            params = {"shortcut": {"linear": self.fits[choice]}}
+        sample = sampled(model, sequences[1])
+        self.errors[choice], self.windows = shortcut_errors(model, params, sample, self._launcher), len(sample)
+
+    @property
+    def scores(self) -> dict[Choice, float]:
+        """The score of each choice."""
+        return {choice: _score(errors, self._config.train.loss) for choice, errors in self.errors.items()}
+
+    def better_half(self, best: Choice) -> Choice:
+        """Tries a half of the fit with the lowest score.
+
+        Args:
+          best: The best choice of those without a share.
+
+        Returns:
+          The half, if its score is clearly below those of shortcuts that are not fitted, and below that of `best`; else `best`.
+        """
+        if not self.fits:
+            return best
+        half = min(self.fits, key=self.scores.__getitem__)._replace(share=_HALF)
+        self.add(half)
+        scores = self.scores
+        simple = min(scores[choice] for choice in scores if choice.kind not in FITTED_SHORTCUTS)
+        return half if scores[half] < min(scores[best], _CLEARLY_LOWER * simple) else best
+
+    def print_table(self) -> None:
+        """Prints the errors of all choices."""
+        rows = []
+        for choice, errors in self.errors.items():
+            kind = choice.kind if choice.share == 1 else f"{choice.kind}, a half"
+            rows.append((kind, choice.periods, *(metric.format(errors[metric.key]) for metric in (MSE, MAE))))
+        title = f"forecasts without a network, {self.windows:,} validation windows"
+        print_message(text_table(("model.shortcut", "data.periods", MSE.label, MAE.label), rows, title))
 
 
 def _score(errors: Mapping[str, float], loss: str) -> float:
@@ -131,29 +206,24 @@ def _score(errors: Mapping[str, float], loss: str) -> float:
     return _SCORES[loss](squared, absolute) if loss in _SCORES else squared
 
 
-def _best(scores: Mapping[tuple[Any, str], float], least_gain: float) -> tuple[Any, str]:
-    """Chooses the shortcut and its periods.
+def _best(scores: Mapping[Choice, float], least_gain: float) -> Choice:
+    """Returns the best choice, see `choose_shortcut`."""
 
-    Args:
-      scores: By kind and periods.
-      least_gain: As for `choose_shortcut`.
-    """
+    def ratio(choice: Choice) -> float:  # of its score to that of a shortcut without a fit, for equality
+        return 1 - least_gain if choice.kind in FITTED_SHORTCUTS else 1.0
 
-    def share(choice: tuple[Any, str]) -> float:  # of the score of another kind, below which it must be
-        return 1 - least_gain if choice[0] in FITTED_SHORTCUTS else 1.0
-
-    best = min((choice for choice in scores if choice[0] != "flow_linear"), key=lambda choice: scores[choice] / share(choice))
+    best = min((choice for choice in scores if choice.kind != "flow_linear"), key=lambda choice: scores[choice] / ratio(choice))
     for choice in scores:
-        if choice[0] == "flow_linear" and scores[choice] < scores[best] * min(share(choice) / share(best), _FLOW_LINEAR_RATIO):
+        if choice.kind == "flow_linear" and scores[choice] < scores[best] * min(ratio(choice) / ratio(best), _CLEARLY_LOWER):
             best = choice
     return best
 
 
-def _in_time(choices: Sequence[tuple[Any, str]], time_for_choices: TimeForChoices) -> Iterator[tuple[Any, str]]:
-    """Yields shortcuts with their periods, as long as there is time; the first in any case."""
+def _in_time(choices: Sequence[Choice], time_for_choices: TimeForChoices) -> Iterator[Choice]:
+    """Yields choices as long as there is time; the first in any case."""
     for number, choice in enumerate(choices):
         if number and time_for_choices.is_over():
-            names = [f"{kind} with data.periods={periods}" if periods else kind for kind, periods in choices[number:]]
+            names = [f"{kind} with data.periods={periods}" if periods else kind for kind, periods, _ in choices[number:]]
             print_message(f"the time of --minutes is too short to try all shortcuts; left out: {', '.join(names)}")
             return
         yield choice
@@ -197,83 +267,6 @@ def _with_choice(config: RunConfig, shortcut: Any, periods: str) -> RunConfig:
         sees_changes = still and (model.in_frames > 1 or bool(periods))
         model = dataclasses.replace(model, input="changes" if sees_changes else input_beside(shortcut))
     return dataclasses.replace(config, model=dataclasses.replace(model, shortcut=shortcut), data=data)
-
-
-def fitted_linear(
-    model: STLightConfig, training: Sequences, validation: Sequences, loss: str = "squared"
-) -> dict[str, np.ndarray]:
-    """Fits the linear map of a shortcut by ridge regression, in the first process.
-
-    Args:
-      model: The network, with the shortcut "linear" or "flow_linear".
-      training: Training sequences.
-      validation: Validation sequences, which choose the strength of the regularisation of "linear".
-      loss: `train.loss`, which the map of "flow_linear" minimises.
-
-    Returns:
-      The parameters "kernel", `[inputs, t'*c']`, see `unfitted_kernel`, and "bias", `[t'*c']`, float32. Lead times beyond the
-      horizon of the training, which the network predicts and no window has, repeat the last frame or the flow's forecast.
-      Periods that hardly any training window knows have no weight.
-    """
-    weights = None
-    if jax.process_index() == 0:
-        out_frames = min(model.out_frames, *(horizon_of(model, source.shape[0]) for source in (training, validation)))
-        context = EvenlySpaced(training, len(training), first_pass(model, training.shape[0], 1)[: model.context_frames])
-        seen = [*known_frames(context, model.context_frames), *range(model.context_frames, model.seen_frames)]
-        sampled = []
-        for source in (training, validation):
-            frames = first_pass(model, source.shape[0], out_frames)
-            chosen = [*(frames[index] for index in seen), *frames[model.seen_frames :]]
-            sampled.append(EvenlySpaced(source, len(source), chosen))
-        if model.shortcut in MOVING_SHORTCUTS:
-            kernel, bias = fit_flow_linear(sampled[0], model, len(seen), out_frames, loss)
-        else:
-            further = _smoothed(model, len(seen)) if model.smoothed_copies else None
-            fit = fit_linear(sampled[0], sampled[1], len(seen), out_frames, model.out_channels, further)
-            kernel, bias = fit.kernel, fit.bias
-        weights = {"seen": seen, "kernel": kernel.tolist(), "bias": bias.tolist()}
-    fitted = {name: np.asarray(value) for name, value in agreement.broadcast_from_first(weights).items()}
-    outputs, count = model.out_frames * model.out_channels, len(fitted["bias"])
-    kernel, bias = np.array(unfitted_kernel(model, (model.shortcut_inputs, outputs))), np.zeros(outputs, np.float32)
-    kernel[:, :count] = 0
-    kernel[_fitted_rows(model, fitted["seen"], count), :count], bias[:count] = fitted["kernel"], fitted["bias"]
-    return {"kernel": kernel, "bias": bias}
-
-
-def _smoothed(model: STLightConfig, seen: int) -> FurtherInputs:
-    """Makes the smoothed inputs of "linear" in a fit with some of the frames that the network sees."""
-
-    def smoothed(frames: jax.Array, valid: jax.Array | None) -> jax.Array:
-        recent = slice(frames.shape[1] - model.in_frames, None)
-        inputs, known = frames[:, recent], None
-        if valid is not None:
-            known = valid[:, recent]
-            inputs = fill_from_neighbours(inputs, known, model.in_frames)
-        return jnp.concatenate(smoothed_inputs(model, inputs, valid=known), axis=-1)  # [b, h, w, n]
-
-    compiled, count = jax.jit(smoothed), model.fitted_inputs(seen, model.out_frames) - seen * model.in_channels
-    return FurtherInputs(count, lambda frames, valid: np.asarray(compiled(frames.astype(np.float32), valid)))
-
-
-def _fitted_rows(model: STLightConfig, seen: np.ndarray, count: int) -> np.ndarray:
-    """Returns the rows of a kernel that a fit has, in its order.
-
-    Args:
-      model: The network.
-      seen: Indices of the frames in the fit, of all that the network sees.
-      count: Number of outputs in the fit, the first ones.
-    """
-    of_flow = model.out_frames * model.out_channels if model.shortcut in MOVING_SHORTCUTS else 0
-    flow = np.arange(min(of_flow, count))
-    recent = np.arange(model.in_frames * (model.in_channels - model.covariates))
-    frames = (seen[:, None] * model.in_channels + np.arange(model.in_channels)).ravel()
-    first = model.seen_frames * model.in_channels
-    parts = [frames, first + flow]
-    first += of_flow
-    for _ in range(model.shortcut_scales):
-        parts += [first + recent, first + len(recent) + flow]
-        first += len(recent) + of_flow
-    return np.concatenate(parts)
 
 
 class ShortcutAlone(STLight):

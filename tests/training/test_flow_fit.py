@@ -11,7 +11,8 @@ from stlight_jax.data.sequences import Sequences
 from stlight_jax.model.stlight_config import STLightConfig
 from stlight_jax.parallel.launchers import make_launcher
 from stlight_jax.training import flow_fit
-from stlight_jax.training.shortcut_choice import ShortcutAlone, fitted_linear, shortcut_errors
+from stlight_jax.training.shortcut_choice import ShortcutAlone, shortcut_errors
+from stlight_jax.training.shortcut_fit import fitted_linear
 
 pytestmark = pytest.mark.compiled_fast
 CONFIG = STLightConfig(

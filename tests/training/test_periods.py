@@ -19,7 +19,7 @@ from stlight_jax.runs.workdir import Workdir
 from stlight_jax.scoring.evaluate import evaluate_workdir
 from stlight_jax.training.loop import train
 from stlight_jax.training.setup import TrainingSetup
-from stlight_jax.training.shortcut_choice import fitted_linear
+from stlight_jax.training.shortcut_fit import fitted_linear
 from stlight_jax.training.starting_state import starting_state
 from tests.data.window_arrays import load
 from tests.periodic import frames_at

@@ -21,7 +21,8 @@ from stlight_jax.runs.workdir import Workdir
 from stlight_jax.training import setup, shortcut_choice, time_for_choices
 from stlight_jax.training.loop import train
 from stlight_jax.training.setup import TrainingSetup
-from stlight_jax.training.shortcut_choice import choose_shortcut, fitted_linear
+from stlight_jax.training.shortcut_choice import Choice, choose_shortcut
+from stlight_jax.training.shortcut_fit import fitted_linear
 from stlight_jax.training.starting_state import starting_state
 from stlight_jax.training.time_for_choices import TimeForChoices
 from tests.conftest import load_config
@@ -124,7 +125,7 @@ def test_the_search_takes_a_quarter_of_the_time_and_names_the_shortcuts_it_leave
     """By a clock on which each try takes a minute."""
     clock = iter(range(0, 10**6, 60))
     monkeypatch.setattr(time_for_choices, "time", types.SimpleNamespace(monotonic=lambda: next(clock)))
-    choices = [("last", ""), ("linear", ""), ("linear", "24"), ("flow", "")]
+    choices = [Choice("last", ""), Choice("linear", ""), Choice("linear", "24"), Choice("flow", "")]
     assert list(shortcut_choice._in_time(choices, TimeForChoices(deadline))) == choices[:tried]
     shown = " ".join(capsys.readouterr().err.split())
     assert shown == (f"the time of --minutes is too short to try all shortcuts; left out: {left_out}" if left_out else "")
@@ -135,24 +136,78 @@ def test_auto_has_no_shortcut_where_the_network_predicts_more_channels_than_it_s
     assert choose_shortcut(check_config(waves), *[None] * 4).config.model.shortcut == "none"
 
 
+@pytest.fixture
+def without_forecasts(waves, monkeypatch):
+    """Makes a function that chooses a shortcut by errors that are given for each trial in turn."""
+    waves.model.shortcut = "auto"
+
+    def fit(model, *_):
+        shape = (model.shortcut_inputs, model.out_frames * model.out_channels)
+        return {"kernel": np.full(shape, 3.0, np.float32), "bias": np.ones(shape[1], np.float32)}
+
+    monkeypatch.setattr(shortcut_choice, "fitted_linear", fit)
+
+    def choose(errors, least_gain=0.0):
+        trials = iter([{"values": 256.0, "mae": 1.0, **of_trial} for of_trial in errors])
+        monkeypatch.setattr(shortcut_choice, "shortcut_errors", lambda *_: next(trials))
+        chosen = choose_shortcut(check_config(waves), *setup.open_training(None), None, TimeForChoices(None), least_gain)
+        assert not list(trials)
+        return chosen
+
+    return choose
+
+
 @pytest.mark.parametrize(
     ("mse", "least_gain", "best"),
     [
         ({"last": 4.0, "linear": 3.0, "flow": 5.0, "flow_linear": 2.95}, 0.0, "linear"),
         ({"last": 4.0, "linear": 3.0, "flow": 5.0, "flow_linear": 2.9}, 0.0, "flow_linear"),
-        ({"last": 4.0, "linear": 3.9, "flow": 3.7, "flow_linear": 3.0}, 0.2, "flow"),
-        ({"last": 4.0, "linear": 3.0, "flow": 5.0, "flow_linear": 2.95}, 0.2, "linear"),
-        ({"last": 4.2, "linear": 2.6, "flow": 1.5, "flow_linear": 1.34}, 0.1, "flow_linear"),
-        ({"last": 4.2, "linear": 2.6, "flow": 1.5, "flow_linear": 1.36}, 0.1, "flow"),
+        ({"last": 4.0, "linear": 3.9, "flow": 3.7, "flow_linear": 3.0, "half": 3.7}, 0.2, "flow"),
+        ({"last": 4.0, "linear": 3.0, "flow": 5.0, "flow_linear": 2.95, "half": 3.5}, 0.2, "linear"),
+        ({"last": 4.2, "linear": 2.6, "flow": 1.5, "flow_linear": 1.34, "half": 1.4}, 0.1, "flow_linear"),
+        ({"last": 4.2, "linear": 2.6, "flow": 1.5, "flow_linear": 1.36, "half": 1.5}, 0.1, "flow"),
     ],
 )
-def test_a_shortcut_that_is_fitted_or_needs_more_must_be_better(waves, monkeypatch, mse, least_gain, best):
-    waves.model.shortcut = "auto"
-    errors = iter([{"mse": value, "mae": 1.0, "values": 256.0} for value in mse.values()])
-    monkeypatch.setattr(shortcut_choice, "shortcut_errors", lambda *_: next(errors))
-    monkeypatch.setattr(shortcut_choice, "fitted_linear", lambda *_: {})
-    chosen = choose_shortcut(check_config(waves), *setup.open_training(None), None, TimeForChoices(None), least_gain)
+def test_a_shortcut_that_is_fitted_or_needs_more_must_be_better(without_forecasts, mse, least_gain, best):
+    chosen = without_forecasts([{"mse": value} for value in mse.values()], least_gain)
     assert chosen.config.model.shortcut == best
+    assert chosen.linear is None or (chosen.linear["kernel"] == 3).all()
+
+
+@pytest.mark.parametrize(
+    ("mse", "half", "best"),
+    [
+        ({"last": 4.0, "linear": 4.5, "flow": 3.0, "flow_linear": 2.6}, 2.93, "flow_linear"),  # 2 % below the flow
+        ({"last": 4.0, "linear": 4.5, "flow": 3.0, "flow_linear": 2.6}, 2.95, None),
+        ({"last": 4.0, "linear": 4.5, "flow": 3.0, "flow_linear": 5.0}, 2.9, "linear"),  # a fit that is too large
+        ({"last": 4.0, "linear": 3.0, "flow": 9.0, "flow_linear": 9.0}, 2.9, "linear"),  # below its fit, which is chosen else
+    ],
+)
+def test_a_half_of_the_best_fit_must_be_clearly_better_than_what_needs_no_fit(without_forecasts, capsys, mse, half, best):
+    chosen = without_forecasts([{"mse": value} for value in (*mse.values(), half)], 0.2)
+    assert chosen.config.model.shortcut == best or (best is None and chosen.config.model.shortcut == "flow")
+    assert re.search(r"linear, a half +│ +│ +2\.9", capsys.readouterr().err)
+    if best is None:
+        assert chosen.linear is None
+        return
+    bias, kernel = chosen.linear["bias"], chosen.linear["kernel"]
+    copied = np.zeros(kernel.shape)  # 3 -> 2 frames: the last one twice, or the flow's two
+    copied[[3, 4] if best == "flow_linear" else [2, 2], [0, 1]] = 1
+    np.testing.assert_array_equal(kernel, np.where(copied, 2.0, 1.5))
+    np.testing.assert_array_equal(bias, [0.5, 0.5])
+
+
+def test_a_run_on_few_data_starts_with_the_half_of_a_fit(waves, tmp_path, capsys):
+    waves.model.shortcut = "auto"
+    waves.train.least_gain = 1 - 1e-15  # more than the fit of the waves gains
+    setup = TrainingSetup(waves)
+    assert "the run begins with a half of what the fit of linear adds" in " ".join(capsys.readouterr().err.split())
+    state = starting_state(setup, Workdir(tmp_path), allow_changes=False)
+    fit = fit_linear(setup.training, setup.validation, 3, 2, 1)
+    last_frame = np.array([[0, 0], [0, 0], [1, 1]])
+    linear = setup.launcher.to_checkpoint(state).params["shortcut"]["linear"]
+    np.testing.assert_allclose(linear["kernel"], (fit.kernel + last_frame) / 2, atol=1e-6)
+    np.testing.assert_allclose(linear["bias"], fit.bias / 2, atol=1e-6)
 
 
 def test_a_network_that_shall_see_the_flow_has_a_shortcut_with_one(waves, capsys):
@@ -175,14 +230,10 @@ def test_a_network_that_shall_see_the_flow_has_a_shortcut_with_one(waves, capsys
         ("absolute", (25.6, 65.0), (28.0, 64.0), 256, "flow_linear"),
     ],
 )
-def test_shortcuts_are_compared_by_the_loss_of_the_run(waves, monkeypatch, loss, linear, flow_linear, values, best):
-    waves.model.shortcut = "auto"
+def test_shortcuts_are_compared_by_the_loss_of_the_run(without_forecasts, waves, loss, linear, flow_linear, values, best):
     waves.train.loss = loss
     found = ((90.0, 200.0), linear, (90.0, 200.0), flow_linear)
-    errors = iter([{"mse": mse, "mae": mae, "values": values} for mse, mae in found])
-    monkeypatch.setattr(shortcut_choice, "shortcut_errors", lambda *_: next(errors))
-    monkeypatch.setattr(shortcut_choice, "fitted_linear", lambda *_: {})
-    chosen = choose_shortcut(check_config(waves), *setup.open_training(None), None, TimeForChoices(None))
+    chosen = without_forecasts([{"mse": mse, "mae": mae, "values": values} for mse, mae in found])
     assert chosen.config.model.shortcut == best
 
 

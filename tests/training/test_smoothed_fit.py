@@ -9,7 +9,8 @@ from stlight_jax.data.scaling import Scaling
 from stlight_jax.data.sequences import Sequences
 from stlight_jax.evaluation.ridge import fit_linear
 from stlight_jax.model.stlight_config import STLightConfig
-from stlight_jax.training.shortcut_choice import ShortcutAlone, fitted_linear
+from stlight_jax.training.shortcut_choice import ShortcutAlone
+from stlight_jax.training.shortcut_fit import fitted_linear
 from tests.model.ops.test_smoothing import by_scipy
 
 pytestmark = pytest.mark.compiled_fast
