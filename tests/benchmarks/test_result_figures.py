@@ -1,10 +1,12 @@
 """Figures on pages are those of recorded results."""
 
-import importlib.util
 import json
 import re
 
+import gallery
 import pytest
+import tutorials
+from real_data_sets import RUNS
 
 from stlight_jax import InputError
 from stlight_jax.data.load import check_config
@@ -12,18 +14,7 @@ from stlight_jax.inference import trained
 from tests.conftest import ROOT
 from tests.test_documented_blocks import missing_lines
 from tests.test_documented_commands import check, commands_of
-from tests.test_real_data import real_data
 
-
-def benchmark(name):
-    """The module of a script in benchmarks/."""
-    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-gallery, tutorials = benchmark("gallery"), benchmark("tutorials")
 PAGES_OF_RUNS = {
     "fmi_radar": "fmi_2017", "kitti": "kitti", "knmi_radar": "knmi", "kth": "kth", "taxinyc": "taxinyc",
     "taxinyc_raw": "taxinyc_raw", "temperature": "climate",
@@ -39,7 +30,7 @@ def test_pages_of_results_are_as_written_by_the_benchmark(path):
 def test_a_page_of_the_gallery_has_the_command_of_the_benchmark(page, run):
     text = (ROOT / "benchmarks" / "gallery" / f"{page}.md").read_text()
     train, evaluate = commands_of(re.search(r"```sh\n(.*?)```", text, re.DOTALL)[1])
-    expected = real_data.RUNS[run]
+    expected = RUNS[run]
     config = check(train).config
     for key, value in expected.keys.items():
         section, name = key.split(".")
