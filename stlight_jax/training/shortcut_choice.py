@@ -163,7 +163,7 @@ class _Trials:
         if choice.kind in FITTED_SHORTCUTS:
             whole = choice._replace(share=1.0)
             fit = self.fits[whole] if whole in self.fits else fitted_linear(model, *sequences, config.train.loss)
-            self.fits[choice] = shrunk(model, fit, choice.share)
+            self.fits[choice] = fit if choice == whole else shrunk(model, fit, choice.share)
             params = {"shortcut": {"linear": self.fits[choice]}}
         sample = sampled(model, sequences[1])
         self.errors[choice], self.windows = shortcut_errors(model, params, sample, self._launcher), len(sample)
