@@ -58,8 +58,8 @@ def shrunk(model: STLightConfig, fit: dict[str, np.ndarray], share: float) -> di
     """Returns a fit that keeps a share of what it adds to the last frame or the flow's forecast.
 
     A map that is fitted to few windows changes a forecast too much more often than too little. Maps of "flow_linear" for ten
-    triples of KTH's training windows had a test MSE of 0.85 to 1.63 of the flow's (median 0.91), their halves one of 0.83 to
-    1.02 (median 0.85); on radar of two storms, 1.01 and 0.95 became 0.96 and 0.95.
+    triples of KTH's training windows had a test MSE of 0.81 to 1.34 of the flow's, their halves one of 0.78 to 0.98; on radar
+    of two storms, 0.96 and 1.03 became 0.95 and 0.97 (benchmarks/few_windows.py).
 
     Args:
       model: The network, with the shortcut of the fit.

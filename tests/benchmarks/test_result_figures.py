@@ -2,6 +2,7 @@
 
 import json
 import re
+import statistics
 
 import gallery
 import pytest
@@ -191,3 +192,23 @@ def test_filled_paragraphs_are_wrapped_and_tables_are_not():
     filled = gallery.fill(f"{long}\n- {long}\n> {long}\n\n| {long}|\n```text\n{long}\n```\n").split("\n")
     assert [len(line) > 120 for line in filled] == [False] * 9 + [False, True, False, True, False, False]
     assert [line[:2] for line in filled[3:9]] == ["- ", "  ", "  ", "> ", "> ", "> "]
+
+
+@pytest.mark.parametrize(
+    ("run", "label"),
+    [
+        ("kth", "KTH"),
+        ("kitti", "KITTI"),
+        ("knmi_flow", "KNMI radar"),
+        ("fmi_2017", "FMI radar, trained on 2016"),
+        ("fmi_2016", "FMI radar, trained on 2017"),
+    ],
+)
+def test_errors_of_maps_fitted_to_few_windows_are_those_of_the_record(run, label):
+    record = json.loads((ROOT / "benchmarks" / "results" / "few_windows" / f"{run}.json").read_text())
+    cells = [f"{label}, {len(record['fits'])} of {record['windows']}"]
+    for error in ("mse 1", "mse 0.5", "mae 0.5"):
+        values = [fit[error] for fit in record["fits"]]
+        spread = f" ({min(values):.3f} to {max(values):.3f})" if len(values) > 1 else ""
+        cells.append(f"{statistics.median(values):.3f}{spread}")
+    assert f"| {' | '.join(cells)} |" in (ROOT / "docs" / "explanation" / "shortcut.md").read_text()
