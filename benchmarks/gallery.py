@@ -9,7 +9,7 @@ in benchmarks/results/, or a JSON file there, and KEY a path in its JSON:
     {{table RECORD}}    the network and its best baselines
     {{runs RECORD}}     how long and how often the network was trained
     {{best RECORD}}     the MSE of the network, of the best baseline and of the last frame copied, as cells of a table
-    {{step RECORD}}     the step of the best checkpoint, of each seed
+    {{step RECORD}}     the steps of the best checkpoints of the seeds, each once
     {{speeds SIZES}}    the table of the speed contest, SIZES with commas between them
     {{ratio SIZE TASK}} how many times as fast as the best mode of PyTorch
     {{bounds PROGRAM}}  memory, traffic and bounds of a program for TPUs, as cells of a table
@@ -25,6 +25,7 @@ import re
 import statistics
 import sys
 import textwrap
+from collections.abc import Iterable
 from typing import Any
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -180,16 +181,17 @@ def _runs(records: list[dict[str, Any]]) -> str:
 
 
 def _steps(records: list[dict[str, Any]]) -> str:
-    return ", ".join(str(record["checkpoint_step"]) for record in records)
+    return ", ".join(dict.fromkeys(str(record["checkpoint_step"]) for record in records))
 
 
 def _best(records: list[dict[str, Any]]) -> str:
-    errors = records[0]["overall"]
-    best = min((key for key in records[0]["baselines"] if errors[key]["mse"] is not None), key=lambda key: errors[key]["mse"])
+    known = records[0]["baselines"]
+    errors = _baselines(records, known)
+    best = min(errors, key=lambda key: errors[key]["mse"])
     cells = [
         _over_seeds([record["overall"]["stlight"] for record in records], "mse"),
         digits(errors[best]["mse"]),
-        records[0]["baselines"][best]["label"],
+        known[best]["label"],
         digits(errors["copy_last_frame"]["mse"]),
     ]
     return " | ".join(cells)
@@ -197,18 +199,32 @@ def _best(records: list[dict[str, Any]]) -> str:
 
 def _table(records: list[dict[str, Any]]) -> str:
     """The errors of the network, over all seeds, and those of the best baselines."""
-    first, network = records[0], [record["overall"]["stlight"] for record in records]
-    known = first.get("baselines") or _LABELS
-    errors = {key: first["overall"][key] for key in known if (first["overall"].get(key) or {}).get("mse") is not None}
+    network = [record["overall"]["stlight"] for record in records]
+    known = records[0].get("baselines") or _LABELS
+    errors = _baselines(records, known)
     best = sorted(errors, key=lambda key: errors[key]["mse"])[:_ROWS]
     rows = [["**STLight**", *(f"**{_over_seeds(network, key)}**" for key in ("mse", "mae")), ""]]
     for key in best:
-        label = known[key]["label"] if first.get("baselines") else known[key]
-        mse, mae = errors[key]["mse"], errors[key].get("mae")
+        label = known[key]["label"] if records[0].get("baselines") else known[key]
+        mae = errors[key].get("mae")
         skill = statistics.fmean(_skill(record, key) for record in records)
-        rows.append([label, digits(mse), "" if mae is None else digits(mae), f"{round(100 * skill)} %"])
+        rows.append([label, digits(errors[key]["mse"]), "" if mae is None else digits(mae), f"{round(100 * skill)} %"])
     lines = [["forecast", "MSE", "MAE", "skill"], ["---"] * 4, *rows]
     return _markdown(lines)
+
+
+def _baselines(records: list[dict[str, Any]], known: Iterable[str]) -> dict[str, dict[str, float]]:
+    """Returns the MSE and the MAE of each baseline that all records have, mean over the records.
+
+    Regressions see the earlier frames of a run's `data.periods`, so they differ between records.
+    """
+    found = {}
+    for key in known:
+        of_records = [record["overall"].get(key) or {} for record in records]
+        measured = [name for name in ("mse", "mae") if all(errors.get(name) is not None for errors in of_records)]
+        if "mse" in measured:
+            found[key] = {name: statistics.fmean(errors[name] for errors in of_records) for name in measured}
+    return found
 
 
 def _markdown(lines: list[list[str]]) -> str:

@@ -39,15 +39,15 @@ def get_config(size: str = "L") -> ml_collections.ConfigDict:
         config.data.digit_size = 14
         config.data.sequences_per_epoch = 1_600
         config.data.test_sequences = 1_000
-        # Measured, in MSE over that of the best constant image: 78 % after 12 epochs at 1e-2, and 64 % after 24 with the linear
-        # shortcut, averaged weights and both errors; the SSIM rises from 0.54 to 0.68.
+        # Measured, in MSE over that of the best constant image: 78 % after 12 epochs at 1e-2, 63 % after 28 with the linear
+        # shortcut, averaged weights and both errors, and 59 % after 60. The SSIM rises from 0.54 to 0.71.
         config.model.shortcut = "linear"
         config.optimizer.learning_rate = 1e-2
         config.train.loss = "both"
         config.train.ema_decay = 0.99
         config.train.batch_size = 8
-        config.train.epochs = 28
-        config.train.checkpoint_every = 1_400
+        config.train.epochs = 60
+        config.train.checkpoint_every = 3_000
     elif size == "plus":
         config.model.hidden_dim, config.model.depth = 192, 12
         config.model.shortcut = "linear"
