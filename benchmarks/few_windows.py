@@ -4,8 +4,8 @@
         [--out=benchmarks/results/few_windows]
 
 FOLDER and the names of runs are those of `benchmarks/real_data.py`. A map is fitted to each of some blocks of successive
-training windows, which are evenly spaced. The MSE and the MAE on test windows, without a network, are relative to those of
-`flow`.
+training windows, which are evenly spaced and can overlap. The MSE and the MAE on test windows, without a network, are
+relative to those of `flow`. A shortcut that a run names is replaced.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ import numpy as np
 from absl import flags
 from real_data_sets import RUNS
 
-from configs import frames as frames_config
+from stlight_jax.commands.config_source import load_config
 from stlight_jax.commands.run_command import run_script
 from stlight_jax.console.text_table import text_table
 from stlight_jax.data.load import network_config, open_test
@@ -67,7 +67,7 @@ def ratios(name: str, data: pathlib.Path, windows: int, blocks: int) -> list[dic
     chosen = RUNS[name]
     with tempfile.TemporaryDirectory() as folder:
         root = chosen.prepare(data, pathlib.Path(folder) / "data") if chosen.prepare else data / chosen.path
-        config = frames_config.get_config("tiny")
+        config = load_config("frames:tiny")
         config.update_from_flattened_dict({**chosen.keys, "data.root": str(root), "model.shortcut": "flow_linear"})
         config.data.periods = ""
         setup = TrainingSetup(config)

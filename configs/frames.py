@@ -38,6 +38,7 @@ def get_config(size: str = "auto") -> ml_collections.ConfigDict:
     config.data.crop = -1  # 32 pixels of few, large frames without a flow, else whole frames
     config.train.batch_size = 0  # 8 to 32, by the size of the frames
     config.train.least_gain = -1.0  # the shortcut alone stays the best unless a network is better by as much
+    config.train.shortcut_share = -1.0  # all of the fitted map, or a half where data are few
     config.train.shrinkage = True
     config.train.loss = "both"
     config.train.epochs = 20

@@ -195,8 +195,12 @@ class TrainSection(Section, name="train"):
         "Fraction by which the validation MSE must fall below that of the shortcut alone, before a checkpoint with a trained "
         "network is the best; -1 for 0.01 if the test frames continue the training sequences, 0.2 over the number of training "
         "sequences, and at least 0.01, if they are of others, 0.2 if the training data have fewer than three windows without "
-        "overlap. auto asks maps that are fitted to the data for the same gain, or takes a half of them.",
+        "overlap. auto asks maps that are fitted to the data for the same gain.",
         least=0, below=1, special=-1, since="0.2", absent=0.0)] = 0.0
+    shortcut_share: Annotated[float, Key(
+        "Share of what the fitted map of the shortcut adds to the last frame or the flow, before the first step; -1 for 1, "
+        "or for 0.5 if shortcut=auto finds it better and train.least_gain is above 0.02.",
+        least=0, special=-1, since="0.2", absent=1.0)] = 1.0
     shrinkage: Annotated[bool, Key(
         "Whether a checkpoint keeps all, a half or a quarter of what the network adds to the shortcut, whichever has the "
         "lowest validation MSE; without a shortcut always all.", resumable=True, since="0.2", absent=False)] = False

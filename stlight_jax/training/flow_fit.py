@@ -99,7 +99,7 @@ def _least_squares(inputs: np.ndarray, changes: np.ndarray, row_weights: np.ndar
 
 
 def _rows(training: Sequences, model: STLightConfig, seen: int, out_frames: int, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """Reads pixels of windows, `most` of them or somewhat fewer.
+    """Reads pixels of windows without a missing value, at most `most`, drawn at random.
 
     Returns:
       Inputs, float64 `[rows, inputs]`, and targets, `[rows, outputs]`.
@@ -108,16 +108,20 @@ def _rows(training: Sequences, model: STLightConfig, seen: int, out_frames: int,
     windows = EvenlySpaced(training, min(max(_PIXELS // (height * width), _FEWEST), _MOST))
     size, outputs = model.fitted_inputs(seen, out_frames), out_frames * model.out_channels
     batch_size = max(1, min(_BATCH_SIZE, _MOST_VALUES // (height * width * (size + outputs))))
-    fraction, random = most / (len(windows) * height * width), np.random.default_rng(0)
+    random = np.random.default_rng(0)
     with_flow = jax.jit(_with_flow(training.scaling, model, seen, out_frames))
-    drawn = []
+    drawn, order = np.empty((0, size + outputs), np.float32), np.empty(0)
     for first in range(0, len(windows), batch_size):
         indices = np.arange(first, first + batch_size)
         stored = windows.frames(np.minimum(indices, len(windows) - 1))  # one size is compiled
         values = np.asarray(with_flow(stored))[indices < len(windows)].reshape(-1, size + outputs)
-        values = values[random.random(len(values)) < fraction].astype(np.float64)
-        drawn.append(values[np.isfinite(values).all(1)])
-    inputs, targets = np.split(np.concatenate(drawn), [size], axis=1)
+        complete = np.isfinite(values).all(1)
+        drawn = np.concatenate([drawn, values[complete]])
+        order = np.concatenate([order, random.random(len(values))[complete]])
+        if len(order) > most:  # the first ones in a random order of all pixels
+            kept = np.sort(np.argpartition(order, most)[:most])
+            drawn, order = drawn[kept], order[kept]
+    inputs, targets = np.split(drawn.astype(np.float64), [size], axis=1)
     return inputs, targets
 
 

@@ -22,6 +22,7 @@ _CHOICES = (
     ("data", "validation_fraction", 0, _FRACTIONS),
     ("data", "test_fraction", 0, _FRACTIONS),
     ("model", "shortcut", AUTO, "{found}"),
+    ("train", "shortcut_share", -1, "{found}"),
     ("model", "input", AUTO, "changes if shortcut=auto takes last or linear, frames_and_flow if the shortcut has a flow"),
     ("model", "in_channels", 0, "the channels of the data"),
     ("model", "out_channels", 0, "the channels of the data"),
@@ -36,6 +37,7 @@ _CHOICES = (
     ("train", "batch_size", 0, "{pixels:,} pixels in a frame, {windows:,} windows"),
     ("train", "least_gain", -1, "{apart}{others}"),
 )
+_USUAL = {"shortcut_share": 1.0}  # a choice that is not reported
 
 
 def with_earlier_choices(config: RunConfig, started_with: Mapping[str, Any] | None, keep_length: bool) -> RunConfig:
@@ -89,7 +91,7 @@ def with_report(left_open: RunConfig, chosen: RunConfig, **facts: Any) -> RunCon
     changes: dict[str, list[str]] = {}
     for section, key, _, reason in _CHOICES:
         value = after[section].get(key)
-        if value != before[section].get(key):
+        if value not in (before[section].get(key), _USUAL.get(key)):
             shown = "none" if value == "" else value
             changes.setdefault(reason.format(**facts), []).append(f"{section}.{key}={shown}")
     if changes:

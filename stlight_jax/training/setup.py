@@ -29,7 +29,7 @@ from stlight_jax.training.crop_choice import choose_crop
 from stlight_jax.training.open_keys import with_earlier_choices, with_report
 from stlight_jax.training.schedule import make_schedule
 from stlight_jax.training.shortcut_choice import choose_shortcut, leaves_choices
-from stlight_jax.training.shortcut_fit import fitted_linear
+from stlight_jax.training.shortcut_fit import fitted_linear, shrunk
 from stlight_jax.training.shrinkage import ALL, SHARES
 from stlight_jax.training.state import TrainState, create_state, make_optimizer
 from stlight_jax.training.step import configured_training
@@ -97,13 +97,15 @@ class TrainingSetup:
         optimizer = checked.optimizer.for_width(model.hidden_dim)
         config = dataclasses.replace(checked, model=model, optimizer=optimizer)
         with_report(checked, config, height=height, width=width)
+        for label, sequences in (("training", self.training), ("validation", self.validation)):
+            of_targets = first_target(network_config(config), sequences.shape[0])
+            check_targets(sequences, of_targets, config.model.out_channels, label)
         self.config = config = self._with_choices(config, deadline)
         model_config = network_config(config)
         for section, horizon in (("train", config.train.horizon), ("evaluation", config.evaluation.horizon)):
             check_horizon(f"{section}.horizon", horizon, model_config, covariates)
-        for label, sequences in (("training", self.training), ("validation", self.validation)):
+        for sequences in (self.training, self.validation):
             model_config.check_sequence(sequences.shape)
-            check_targets(sequences, first_target(model_config, sequences.shape[0]), model_config.out_channels, label)
         self.set_length(config.train.steps, config.train.checkpoint_every)
         self.model, train_step = configured_training(config, model_config, AXIS, self.training.scaling, network)
         self.train_step = self.launcher.compile_train_step(train_step)
@@ -173,8 +175,9 @@ class TrainingSetup:
 
     @functools.cached_property
     def linear_fit(self) -> dict[str, np.ndarray]:
-        """The parameters of the shortcut's linear map before the first step, see `fitted_linear`; fitted to whole frames."""
-        return fitted_linear(network_config(self.config), self._whole_frames, self.validation, self.config.train.loss)
+        """The parameters of the shortcut's linear map before the first step, fitted to whole frames and `shrunk`."""
+        model, train = network_config(self.config), self.config.train
+        return shrunk(model, fitted_linear(model, self._whole_frames, self.validation, train.loss), train.shortcut_share)
 
     def batches(self, first: int, total: int) -> Iterator[Any]:
         """Yields the training batches of the steps from `first` to `total - 1`, on the devices."""

@@ -28,11 +28,13 @@ from stlight_jax.parallel.launchers import Launcher
 from stlight_jax.training.shortcut_fit import fitted_linear, shrunk
 from stlight_jax.training.time_for_choices import TimeForChoices
 
+Kind = Literal["last", "linear", "flow", "flow_linear"]
 # Of equal errors, the earlier one is chosen.
-KINDS: tuple[Literal["last", "linear", "flow", "flow_linear"], ...] = ("last", "linear", "flow", "flow_linear")
-# Largest score of "flow_linear", and of a half of a fit, relative to that of a simpler shortcut.
+KINDS: tuple[Kind, ...] = ("last", "linear", "flow", "flow_linear")
+# Largest score of "flow_linear", and of a share of a fit, relative to that of a simpler choice.
 _CLEARLY_LOWER = 0.98
-_HALF = 0.5
+_SHARE = 0.5
+_GAIN_OF_MUCH_DATA = 0.02  # `train.least_gain` up to which fits are taken as they are
 # The score of a shortcut for `train.loss`, of the mean squared and the mean absolute error of a value, in the units of the
 # squared one, which is the score for other losses.
 _SCORES: dict[str, Callable[[float, float], float]] = {
@@ -45,7 +47,8 @@ _BATCH_SIZE = 8
 
 def leaves_choices(config: RunConfig) -> bool:
     """Returns whether `choose_shortcut` has a key to replace."""
-    return AUTO in (config.model.shortcut, config.model.input, getattr(config.data, "periods", ""))
+    keys = (config.model.shortcut, config.model.input, getattr(config.data, "periods", ""))
+    return AUTO in keys or config.train.shortcut_share < 0
 
 
 class ShortcutChoice(NamedTuple):
@@ -53,11 +56,25 @@ class ShortcutChoice(NamedTuple):
 
     Attributes:
       config: The run's config with the choice.
-      linear: The parameters of the linear shortcut, as from `fitted_linear`; None if another one is chosen.
+      linear: The parameters of the linear shortcut, as from `shrunk`; None if another one is chosen.
     """
 
     config: RunConfig
     linear: dict[str, np.ndarray] | None = None
+
+
+class Choice(NamedTuple):
+    """A shortcut without a network.
+
+    Attributes:
+      kind: `model.shortcut`, one of `KINDS`.
+      periods: `data.periods`.
+      share: Share of what a fitted map adds to the last frame or the flow's forecast.
+    """
+
+    kind: Kind
+    periods: str
+    share: float = 1.0
 
 
 def choose_shortcut(
@@ -72,15 +89,17 @@ def choose_shortcut(
 
     The best choice has the lowest score of the shortcut's forecasts without a network: the MSE, or with the loss "both"
     the square of the sum of RMSE and MAE, with "absolute" that of the MAE, all of single values. The score of maps that
-    are fitted must be lower by `least_gain`, and that of "flow_linear" by 2 %. Periods are judged by the linear
-    shortcut. Prints the errors of all choices.
+    are fitted must be lower by `least_gain`, and that of "flow_linear" by 2 %. Where `train.shortcut_share` is left open
+    and data are few, so that `least_gain` is above 0.02, the best fit of each kind is also tried with a half of what it adds to
+    the last frame or the flow, see `shrunk`; the half is taken if its score is 2 % below that of the choice so far. Periods are
+    judged by the linear shortcut. Prints the errors of all choices.
 
     Args:
       config: The config, with the number of channels of the data.
       training: Training sequences, without earlier frames for periods that are still to be chosen.
       validation: Validation sequences, likewise.
       launcher: Runs the forecasts on all devices.
-      time_for_choices: When it is over, no further choice is tried, and a message names the choices that are left out.
+      time_for_choices: When it is over, no further fit is tried, and a message names the choices that are left out.
       least_gain: Fraction by which the score of a map that is fitted to the training data must be below that of the others.
 
     Returns:
@@ -100,38 +119,20 @@ def choose_shortcut(
     for choice in _in_time(choices, time_for_choices):
         trials.add(choice)
     best = _best(trials.scores, least_gain)
-    if config.model.shortcut == AUTO and least_gain > 1 - _CLEARLY_LOWER:
-        best = trials.better_half(best)
+    if config.model.shortcut == AUTO and _leaves_share(config) and least_gain > _GAIN_OF_MUCH_DATA:
+        best = trials.better_share(best)
     trials.print_table()
     kind, periods, share = best
-    if share < 1:
-        print_message(
-            f"the run begins with a half of what the fit of {kind} adds: of few training windows, it is too large more often "
-            "than too small"
-        )
     shortcut = kind if config.model.shortcut == AUTO else config.model.shortcut
-    chosen = _with_choice(config, shortcut, periods)
+    chosen = _with_choice(config, shortcut, periods, share)
     if shortcut == kind and not trials.errors[best][MSE.key]:
         raise InputError(
             f"the shortcut {kind} predicts all {trials.windows:,} validation windows without an error, so that a network has "
             "nothing to learn; check whether the frames change; if only those for validation do not, choose other ones, such "
             "as with data.validation_fraction"
         )
-    return ShortcutChoice(chosen, trials.fits.get(best) if shortcut == kind else None)
-
-
-class Choice(NamedTuple):
-    """A shortcut without a network.
-
-    Attributes:
-      kind: `model.shortcut`.
-      periods: `data.periods`.
-      share: Share of what a fitted map adds to the last frame or the flow's forecast.
-    """
-
-    kind: Any
-    periods: str
-    share: float = 1.0
+    fit = trials.fits.get(best._replace(share=1.0)) if shortcut == kind else None
+    return ShortcutChoice(chosen, fit and shrunk(network_config(chosen), fit, chosen.train.shortcut_share))
 
 
 class _Trials:
@@ -145,7 +146,7 @@ class _Trials:
 
     Attributes:
       errors: Metrics by choice, as from `shortcut_errors`.
-      fits: The parameters of the choices that are fitted, as from `fitted_linear`.
+      fits: The parameters of the choices that are fitted, as from `shrunk`.
       windows: Number of validation windows.
     """
 
@@ -163,7 +164,7 @@ class _Trials:
         if choice.kind in FITTED_SHORTCUTS:
             whole = choice._replace(share=1.0)
             fit = self.fits[whole] if whole in self.fits else fitted_linear(model, *sequences, config.train.loss)
-            self.fits[choice] = fit if choice == whole else shrunk(model, fit, choice.share)
+            self.fits[choice] = shrunk(model, fit, choice.share)
             params = {"shortcut": {"linear": self.fits[choice]}}
         sample = sampled(model, sequences[1])
         self.errors[choice], self.windows = shortcut_errors(model, params, sample, self._launcher), len(sample)
@@ -173,28 +174,28 @@ class _Trials:
         """The score of each choice."""
         return {choice: _score(errors, self._config.train.loss) for choice, errors in self.errors.items()}
 
-    def better_half(self, best: Choice) -> Choice:
-        """Tries a half of the fit with the lowest score.
+    def better_share(self, best: Choice) -> Choice:
+        """Tries a half of the best fit of each kind, also if the time for choices is over: halves need no fit.
 
         Args:
-          best: The best choice of those without a share.
+          best: The best choice so far.
 
         Returns:
-          The half, if its score is clearly below those of shortcuts that are not fitted, and below that of `best`; else `best`.
+          The half with the lowest score, if that is clearly below the score of `best`; else `best`.
         """
-        if not self.fits:
-            return best
-        half = min(self.fits, key=self.scores.__getitem__)._replace(share=_HALF)
-        self.add(half)
         scores = self.scores
-        simple = min(scores[choice] for choice in scores if choice.kind not in FITTED_SHORTCUTS)
-        return half if scores[half] < min(scores[best], _CLEARLY_LOWER * simple) else best
+        for kind in sorted({choice.kind for choice in self.fits}, key=KINDS.index):
+            fit = min((choice for choice in self.fits if choice.kind == kind), key=scores.__getitem__)
+            self.add(fit._replace(share=_SHARE))
+        shares = [choice for choice in self.errors if choice.share < 1]
+        lowest = min(shares, key=self.scores.__getitem__, default=best)
+        return lowest if self.scores[lowest] < _CLEARLY_LOWER * scores[best] else best
 
     def print_table(self) -> None:
         """Prints the errors of all choices."""
         rows = []
         for choice, errors in self.errors.items():
-            kind = choice.kind if choice.share == 1 else f"{choice.kind}, a half"
+            kind = choice.kind if choice.share == 1 else f"{choice.share:g} of {choice.kind}"
             rows.append((kind, choice.periods, *(metric.format(errors[metric.key]) for metric in (MSE, MAE))))
         title = f"forecasts without a network, {self.windows:,} validation windows"
         print_message(text_table(("model.shortcut", "data.periods", MSE.label, MAE.label), rows, title))
@@ -251,8 +252,12 @@ def _periods_to_try(config: RunConfig, kind: str, training: Sequences) -> Sequen
     return ("", *map(str, found), *(",".join(map(str, periods)) for periods in several))
 
 
-def _with_choice(config: RunConfig, shortcut: Any, periods: str) -> RunConfig:
-    """Replaces shortcut and periods, and an open input.
+def _leaves_share(config: RunConfig) -> bool:
+    return config.train.shortcut_share < 0 and not config.train.init_from
+
+
+def _with_choice(config: RunConfig, shortcut: Any, periods: str, share: float = 1.0) -> RunConfig:
+    """Replaces shortcut and periods, an open input and an open share.
 
     Where no motion is found, the network sees changes. From frames, it learns the level at each place, and draws forecasts
     back to it: on yearly temperatures that rise, the test MSE after 160 steps was 3.1 instead of 0.48 (linear shortcut alone:
@@ -266,7 +271,8 @@ def _with_choice(config: RunConfig, shortcut: Any, periods: str) -> RunConfig:
         still = model.shortcut == AUTO and shortcut in ("last", "linear")
         sees_changes = still and (model.in_frames > 1 or bool(periods))
         model = dataclasses.replace(model, input="changes" if sees_changes else input_beside(shortcut))
-    return dataclasses.replace(config, model=dataclasses.replace(model, shortcut=shortcut), data=data)
+    train = config.train if config.train.shortcut_share >= 0 else dataclasses.replace(config.train, shortcut_share=share)
+    return dataclasses.replace(config, model=dataclasses.replace(model, shortcut=shortcut), data=data, train=train)
 
 
 class ShortcutAlone(STLight):

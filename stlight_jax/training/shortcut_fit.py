@@ -66,6 +66,8 @@ def shrunk(model: STLightConfig, fit: dict[str, np.ndarray], share: float) -> di
       fit: Parameters as from `fitted_linear`.
       share: The share, from 0 to 1.
     """
+    if share == 1:
+        return fit
     start = np.asarray(unfitted_kernel(model, fit["kernel"].shape))
     return {"kernel": start + share * (fit["kernel"] - start), "bias": share * fit["bias"]}
 

@@ -1,4 +1,4 @@
-"""The benchmark on real data, for a minute each: every network beats the last frame copied."""
+"""The benchmark on real data, for a minute each: its forecasts beat the last frame copied."""
 
 import numpy as np
 import pytest

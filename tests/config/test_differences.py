@@ -37,7 +37,7 @@ OTHERS = {
     "model.shortcut": "last", "model.input": "changes",
     "train.loss": "huber", "data.channels": "rgb", "data.split": "time", "data.colour_order": "rgb",
     "evaluation.baselines": "inputs", "data.periods": "24", "data.transform": "sqrt", "data.clock": "day",
-    "data.clip": "0,inf", "train.least_gain": 0.5,
+    "data.clip": "0,inf", "train.least_gain": 0.5, "train.shortcut_share": 0.5,
 }  # fmt: skip
 
 

@@ -143,7 +143,16 @@ def test_many_channels_have_enough_pixels_for_their_weights(monkeypatch, product
     flow_fit.fit_flow_linear(FadingSpots(24), CONFIG, 3, 2, "both")
     ((count, size, loss),) = rows
     assert (size, loss) == (8, used)
-    assert 0.6 * 20 * size < count < 1.4 * 20 * size
+    assert count == 20 * size
+
+
+def test_pixels_with_a_missing_value_take_no_place_of_others(monkeypatch):
+    monkeypatch.setattr(flow_fit, "_MOST_ROWS", 160)
+    rows = []
+    fit = flow_fit.reweighted_fit
+    monkeypatch.setattr(flow_fit, "reweighted_fit", lambda *given: rows.append(len(given[0])) or fit(*given))
+    flow_fit.fit_flow_linear(FadingSpots(24, missing=True), CONFIG, 3, 2, "both")
+    assert rows == [160]
 
 
 def test_lead_times_that_no_training_window_has_are_those_of_the_flow():

@@ -161,53 +161,79 @@ def without_forecasts(waves, monkeypatch):
     ("mse", "least_gain", "best"),
     [
         ({"last": 4.0, "linear": 3.0, "flow": 5.0, "flow_linear": 2.95}, 0.0, "linear"),
-        ({"last": 4.0, "linear": 3.0, "flow": 5.0, "flow_linear": 2.9}, 0.0, "flow_linear"),
-        ({"last": 4.0, "linear": 3.9, "flow": 3.7, "flow_linear": 3.0, "half": 3.7}, 0.2, "flow"),
-        ({"last": 4.0, "linear": 3.0, "flow": 5.0, "flow_linear": 2.95, "half": 3.5}, 0.2, "linear"),
-        ({"last": 4.2, "linear": 2.6, "flow": 1.5, "flow_linear": 1.34, "half": 1.4}, 0.1, "flow_linear"),
-        ({"last": 4.2, "linear": 2.6, "flow": 1.5, "flow_linear": 1.36, "half": 1.5}, 0.1, "flow"),
+        ({"last": 4.0, "linear": 3.0, "flow": 5.0, "flow_linear": 2.9}, 0.02, "flow_linear"),
+        ({"last": 4.0, "linear": 3.9, "flow": 3.7, "flow_linear": 3.0}, 0.2, "flow"),
+        ({"last": 4.0, "linear": 3.0, "flow": 5.0, "flow_linear": 2.95}, 0.2, "linear"),
+        ({"last": 4.2, "linear": 2.6, "flow": 1.5, "flow_linear": 1.34}, 0.1, "flow_linear"),
+        ({"last": 4.2, "linear": 2.6, "flow": 1.5, "flow_linear": 1.36}, 0.1, "flow"),
     ],
 )
-def test_a_shortcut_that_is_fitted_or_needs_more_must_be_better(without_forecasts, mse, least_gain, best):
+def test_a_shortcut_that_is_fitted_or_needs_more_must_be_better(without_forecasts, waves, mse, least_gain, best):
+    waves.train.shortcut_share = 1.0
     chosen = without_forecasts([{"mse": value} for value in mse.values()], least_gain)
     assert chosen.config.model.shortcut == best
     assert chosen.linear is None or (chosen.linear["kernel"] == 3).all()
 
 
 @pytest.mark.parametrize(
-    ("mse", "half", "best"),
+    ("mse", "halves", "best", "share"),
     [
-        ({"last": 4.0, "linear": 4.5, "flow": 3.0, "flow_linear": 2.6}, 2.93, "flow_linear"),  # 2 % below the flow
-        ({"last": 4.0, "linear": 4.5, "flow": 3.0, "flow_linear": 2.6}, 2.95, None),
-        ({"last": 4.0, "linear": 4.5, "flow": 3.0, "flow_linear": 5.0}, 2.9, "linear"),  # a fit that is too large
-        ({"last": 4.0, "linear": 3.0, "flow": 9.0, "flow_linear": 9.0}, 2.9, "linear"),  # below its fit, which is chosen else
+        ((4.0, 4.5, 3.0, 2.6), (5.0, 2.93), "flow_linear", 0.5),  # 2 % below the flow
+        ((4.0, 4.5, 3.0, 2.6), (5.0, 2.95), "flow", 1.0),
+        ((4.0, 4.5, 3.0, 5.0), (2.9, 4.0), "linear", 0.5),  # a fit that is too large
+        ((2.0, 1.2, 1.0, 1.3), (1.3, 0.85), "flow_linear", 0.5),  # and one that is not the best of the fits
+        ((4.0, 3.0, 5.0, 2.99), (3.5, 2.95), "linear", 1.0),  # 2 % below the linear map, too
+        ((4.0, 3.0, 9.0, 9.0), (2.93, 8.0), "linear", 0.5),
     ],
 )
-def test_a_half_of_the_best_fit_must_be_clearly_better_than_what_needs_no_fit(without_forecasts, capsys, mse, half, best):
-    chosen = without_forecasts([{"mse": value} for value in (*mse.values(), half)], 0.2)
-    assert chosen.config.model.shortcut == best or (best is None and chosen.config.model.shortcut == "flow")
-    assert re.search(r"linear, a half +│ +│ +2\.9", capsys.readouterr().err)
-    if best is None:
+def test_a_half_of_a_fit_must_be_clearly_better_where_data_are_few(without_forecasts, waves, capsys, mse, halves, best, share):
+    waves.train.shortcut_share = -1.0
+    chosen = without_forecasts([{"mse": value} for value in (*mse, *halves)], 0.2)
+    assert (chosen.config.model.shortcut, chosen.config.train.shortcut_share) == (best, share)
+    shown = re.findall(r"│ 0.5 of (\w+) +│ +│ +([\d.]+)", capsys.readouterr().err)
+    assert [(kind, float(value)) for kind, value in shown] == list(zip(("linear", "flow_linear"), halves, strict=True))
+    if best == "flow":
         assert chosen.linear is None
         return
     bias, kernel = chosen.linear["bias"], chosen.linear["kernel"]
     copied = np.zeros(kernel.shape)  # 3 -> 2 frames: the last one twice, or the flow's two
     copied[[3, 4] if best == "flow_linear" else [2, 2], [0, 1]] = 1
-    np.testing.assert_array_equal(kernel, np.where(copied, 2.0, 1.5))
-    np.testing.assert_array_equal(bias, [0.5, 0.5])
+    np.testing.assert_array_equal(kernel, copied + share * (3 - copied))
+    np.testing.assert_array_equal(bias, [share, share])
 
 
-def test_a_run_on_few_data_starts_with_the_half_of_a_fit(waves, tmp_path, capsys):
+@pytest.mark.parametrize(("key", "value"), [("shortcut_share", 0.25), ("init_from", "runs/old")])
+def test_no_half_is_tried_where_the_share_or_the_weights_are_given(without_forecasts, waves, key, value):
+    waves.train.shortcut_share = -1.0
+    waves.train[key] = value
+    chosen = without_forecasts([{"mse": value} for value in (9.0, 1.0, 9.0, 9.0)], 0.2)
+    assert chosen.config.train.shortcut_share == (0.25 if key == "shortcut_share" else 1.0)
+    assert chosen.linear["bias"].tolist() == [chosen.config.train.shortcut_share] * 2
+
+
+def test_a_run_on_few_data_starts_with_the_half_of_a_fit_and_keeps_its_share(waves, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(shortcut_choice, "KINDS", ("last", "linear"))
     waves.model.shortcut = "auto"
-    waves.train.least_gain = 1 - 1e-15  # more than the fit of the waves gains
+    waves.train.update(least_gain=1 - 1e-15, shortcut_share=-1.0)  # more than the fit of the waves gains
     setup = TrainingSetup(waves)
-    assert "the run begins with a half of what the fit of linear adds" in " ".join(capsys.readouterr().err.split())
-    state = starting_state(setup, Workdir(tmp_path), allow_changes=False)
+    shown = " ".join(capsys.readouterr().err.split())
+    assert "model.shortcut=linear, train.shortcut_share=0.5 (by the errors of forecasts without a network)" in shown
     fit = fit_linear(setup.training, setup.validation, 3, 2, 1)
     last_frame = np.array([[0, 0], [0, 0], [1, 1]])
-    linear = setup.launcher.to_checkpoint(state).params["shortcut"]["linear"]
-    np.testing.assert_allclose(linear["kernel"], (fit.kernel + last_frame) / 2, atol=1e-6)
-    np.testing.assert_allclose(linear["bias"], fit.bias / 2, atol=1e-6)
+    resumed = TrainingSetup(waves, setup.config.to_dict())
+    for each in (setup, resumed):
+        assert each.config.train.shortcut_share == 0.5
+        state = starting_state(each, Workdir(tmp_path), allow_changes=False)
+        linear = each.launcher.to_checkpoint(state).params["shortcut"]["linear"]
+        np.testing.assert_allclose(linear["kernel"], (fit.kernel + last_frame) / 2, atol=1e-6)
+        np.testing.assert_allclose(linear["bias"], fit.bias / 2, atol=1e-6)
+
+
+@pytest.mark.parametrize("shortcut", ["none", "last", "linear"])
+def test_an_open_share_of_a_given_shortcut_is_all(waves, shortcut):
+    waves.model.shortcut = shortcut
+    waves.train.shortcut_share = -1.0
+    assert TrainingSetup(waves).config.train.shortcut_share == 1
 
 
 def test_a_network_that_shall_see_the_flow_has_a_shortcut_with_one(waves, capsys):
