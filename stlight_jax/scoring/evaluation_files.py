@@ -13,7 +13,6 @@ from stlight_jax.reports.page import Gallery, Page, write_page
 from stlight_jax.reports.results_text import results_text
 from stlight_jax.reports.skill import start_label
 from stlight_jax.reports.sprites import Clip, error_note
-from stlight_jax.runs import checkpoint
 from stlight_jax.runs.environment import provenance
 from stlight_jax.runs.metrics_log import read_metrics
 from stlight_jax.scoring.run_to_evaluate import RunToEvaluate
@@ -98,8 +97,7 @@ def _clips(samples: Samples, sequence_mse: dict[str, Any]) -> list[Clip]:
 def _provenance(run: RunToEvaluate, results: dict[str, Any]) -> dict[str, Any]:
     decay = run.config.train.ema_decay
     fingerprints = {
-        f"{name}, step {step:,}": f"SHA-256 {checkpoint.fingerprint(run.workdir.checkpoints / str(step))}"
-        for name, step in results["checkpoints"].items()
+        f"{name}, step {step:,}": f"SHA-256 {run.fingerprints[name]}" for name, step in results["checkpoints"].items()
     }
     return {
         "run": run.workdir.path,

@@ -11,6 +11,7 @@ from stlight_jax.config import RunConfig
 from stlight_jax.console.messages import print_message
 from stlight_jax.data.load import check_config, network_config
 from stlight_jax.data.sequences import Sequences
+from stlight_jax.errors import InputError
 from stlight_jax.model.context import check_horizon
 from stlight_jax.model.stlight import STLight, STLightConfig, init_variables
 from stlight_jax.parallel import agreement, distributed
@@ -27,6 +28,7 @@ class RunToEvaluate:
     Attributes:
       workdir: its folder.
       checkpoints: "best", "last" or a number's text -> the step; pictures show the first one.
+      fingerprints: "best", "last" or a number's text -> the SHA-256 of the checkpoint; a training that goes on can replace it.
       description: of the first checkpoint.
       config: of the run, with the changes asked for.
       network: of the run.
@@ -35,6 +37,7 @@ class RunToEvaluate:
 
     workdir: Workdir
     checkpoints: dict[str, int]
+    fingerprints: dict[str, str]
     description: dict[str, Any]
     config: RunConfig
     network: STLightConfig
@@ -56,8 +59,13 @@ def load_run(workdir: Workdir, which: str, data_root: str | None, changes: dict[
     # In the workdir of a run that still trains, each process might find other checkpoints.
     checkpoints = agreement.broadcast_from_first(agreement.call_in_first(functools.partial(_choose, workdir, which)))
     agreement.assert_shared_folder(workdir.path)
-    description = checkpoint.load_description(workdir.checkpoints, next(iter(checkpoints.values())))
-
+    try:
+        description = checkpoint.load_description(workdir.checkpoints, next(iter(checkpoints.values())))
+        fingerprints = {name: checkpoint.fingerprint(workdir.checkpoints / str(step)) for name, step in checkpoints.items()}
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{error.filename} was removed meanwhile: a training in {workdir.path} has replaced the checkpoint; evaluate again"
+        ) from None
     sections = dict(description["config"])
     if data_root is not None:
         sections["data"] = {**sections["data"], "root": data_root}
@@ -69,7 +77,8 @@ def load_run(workdir: Workdir, which: str, data_root: str | None, changes: dict[
     network = network_config(config)
     covariates = description.get("scaling", {}).get("covariates", 0)
     check_horizon("evaluation.horizon", config.evaluation.horizon, network, covariates)
-    return RunToEvaluate(workdir, checkpoints, description, config, network, make_launcher(config.parallel.launcher))
+    launcher = make_launcher(config.parallel.launcher)
+    return RunToEvaluate(workdir, checkpoints, fingerprints, description, config, network, launcher)
 
 
 def _choose(workdir: Workdir, which: str) -> dict[str, int]:

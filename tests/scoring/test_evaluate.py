@@ -3,6 +3,7 @@
 import json
 import pathlib
 import re
+import shutil
 
 import jax
 import numpy as np
@@ -190,3 +191,28 @@ def test_frames_smaller_than_the_window_of_ssim_train_and_have_all_other_metrics
     overall = evaluate_workdir(workdir)["overall"]["stlight"]
     assert overall["mse"] > 0
     assert overall["ssim"] is None or np.isnan(overall["ssim"])
+
+
+def test_a_training_may_replace_the_checkpoint_while_it_is_evaluated(trained, tmp_path, monkeypatch):
+    _, workdir, _ = trained
+    copy = tmp_path / "run"
+    shutil.copytree(workdir, copy)
+    identity = checkpoint.fingerprint(copy / "checkpoints" / str(checkpoint.choose_step(copy / "checkpoints", "best")))
+    load = evaluate.load_models
+
+    def then_removed(*given):
+        loaded = load(*given)
+        shutil.rmtree(copy / "checkpoints")
+        return loaded
+
+    monkeypatch.setattr(evaluate, "load_models", then_removed)
+    evaluate_workdir(copy, "best")
+    assert f"SHA-256 {identity}" in (copy / "eval" / "report.html").read_text()
+
+
+def test_a_checkpoint_that_is_replaced_before_it_is_read_is_a_clear_error(trained, tmp_path, monkeypatch):
+    _, workdir, _ = trained
+    shutil.copytree(workdir, tmp_path / "run")
+    monkeypatch.setattr("stlight_jax.scoring.run_to_evaluate._choose", lambda *_: {"best": 1_000})
+    with pytest.raises(InputError, match="1000.* was removed meanwhile: a training in .*run has replaced.*evaluate again"):
+        evaluate_workdir(tmp_path / "run", "best")

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from stlight_jax import Forecaster
+from stlight_jax.data.load import check_config
+from stlight_jax.data.sequences import Sequences
 from stlight_jax.evaluation.baselines import EvaluatedFrames
 from stlight_jax.evaluation.evaluator import evaluate
 from stlight_jax.evaluation.trained_baselines import trained_baselines
@@ -17,6 +19,7 @@ from stlight_jax.model.shortcut import Shortcut, fill_from_neighbours
 from stlight_jax.model.stlight import STLight, init_variables
 from stlight_jax.runs.workdir import Workdir
 from stlight_jax.scoring.evaluate import evaluate_workdir
+from stlight_jax.training import shortcut_choice
 from stlight_jax.training.loop import train
 from stlight_jax.training.setup import TrainingSetup
 from stlight_jax.training.shortcut_fit import fitted_linear
@@ -126,3 +129,33 @@ def test_a_trained_network_is_evaluated_and_predicts_with_its_periods(tmp_path):
     predict(Request(str(tmp_path / "raw" / "a.npz"), out=str(tmp_path / "b.npz"), report="none"), forecaster)
     expected = np.tile(frames_at([240, 241]), (1, 2, 2, 1))[..., 0].astype(float)
     assert np.abs(np.load(tmp_path / "b.npz")["data"] - expected).mean() < 10
+
+
+class MonthlyWindows(Sequences):
+    """The times of windows of monthly frames, without the frames."""
+
+    def __init__(self, months, windows):
+        self._months, self._windows = months, windows
+        self.description = {"step": "1 month"}
+
+    def __len__(self):
+        return self._windows
+
+    def frames(self, indices, epoch=0):
+        raise NotImplementedError
+
+    def ticks(self, indices, epoch=0):
+        return np.linspace(0, self._months, len(indices)).astype(int)[:, None]
+
+
+@pytest.mark.parametrize(
+    ("months", "windows", "multiples"),
+    [(20, 15, 0), (30, 25, 1), (80, 75, 3), (150, 145, 8), (150, 2_001, 3)],
+)
+def test_more_years_are_tried_where_the_frames_cover_them(tmp_path, months, windows, multiples):
+    config = check_config(hourly(tmp_path, periods="auto"))
+    training = MonthlyWindows(months, windows)
+    tried = shortcut_choice._periods_to_try(config, "linear", training)
+    longest = ",".join(str(12 * year) for year in range(1, multiples + 1))
+    assert max(tried, key=len) == longest
+    assert shortcut_choice._periods_to_try(config, "flow", training) == ("",)
