@@ -28,7 +28,7 @@ class RunToEvaluate:
     Attributes:
       workdir: its folder.
       checkpoints: "best", "last" or a number's text -> the step; pictures show the first one.
-      fingerprints: "best", "last" or a number's text -> the SHA-256 of the checkpoint; a training that goes on can replace it.
+      fingerprints: "best", "last" or a number's text -> the SHA-256 of the checkpoint, which a training can replace meanwhile.
       description: of the first checkpoint.
       config: of the run, with the changes asked for.
       network: of the run.
