@@ -66,7 +66,7 @@ def ratios(name: str, data: pathlib.Path, windows: int, blocks: int) -> list[dic
     """
     chosen = RUNS[name]
     with tempfile.TemporaryDirectory() as folder:
-        root = chosen.prepare(data, pathlib.Path(folder) / "data") if chosen.prepare else data / chosen.path
+        root = chosen.root(data, pathlib.Path(folder) / "data")
         config = load_config("frames:tiny")
         config.update_from_flattened_dict({**chosen.keys, "data.root": str(root), "model.shortcut": "flow_linear"})
         config.data.periods = ""

@@ -55,7 +55,7 @@ def run(name: str, data: pathlib.Path, workdir: pathlib.Path, minutes: float = 5
       The content of `metrics.json`, with the "seconds" of training, the "seed", and the "shortcut" and "steps" of the run.
     """
     chosen = RUNS[name]
-    root = chosen.prepare(data, workdir.with_name(f"{workdir.name}_data")) if chosen.prepare else data / chosen.path
+    root = chosen.root(data, workdir.with_name(f"{workdir.name}_data"))
     keys = {**chosen.keys, "data.root": root, "train.seed": seed}
     settings = [f"--config.{key}={value}" for key, value in keys.items()]
     begun = time.monotonic()

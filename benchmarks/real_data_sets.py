@@ -28,6 +28,10 @@ class Run:
     evaluation: tuple[str, ...] = ()
     prepare: Callable[[pathlib.Path, pathlib.Path], pathlib.Path] | None = None
 
+    def root(self, data: pathlib.Path, out: pathlib.Path) -> pathlib.Path:
+        """Returns the path of the data: below FOLDER, or in a new folder that is prepared."""
+        return self.prepare(data, out) if self.prepare else data / self.path
+
 
 def _fmi(train: str, test: str) -> Callable[[pathlib.Path, pathlib.Path], pathlib.Path]:
     """Makes folders train, val and test: all but the last 14 frames of one event, these, and the whole other event."""

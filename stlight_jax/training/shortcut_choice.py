@@ -109,7 +109,7 @@ def choose_shortcut(
     if config.model.out_channels > config.model.in_channels:
         shortcut = "none" if config.model.shortcut == AUTO else config.model.shortcut
         return ShortcutChoice(_with_choice(config, shortcut, ""))
-    if config.model.shortcut != AUTO and not _is_open(config):  # only the input
+    if config.model.shortcut != AUTO and not _is_open(config):  # only the input, or the share of a fit
         return ShortcutChoice(_with_choice(config, config.model.shortcut, getattr(config.data, "periods", "")))
     kinds = KINDS if config.model.shortcut == AUTO else ("linear",)
     if config.model.shortcut == AUTO and config.model.input == "frames_and_flow":
