@@ -9,7 +9,7 @@ import ml_collections
 from stlight_jax.config import RunConfig, check
 from stlight_jax.config.sections import MOST_FRAMES
 from stlight_jax.data.datasets.all_datasets import find_dataset
-from stlight_jax.data.periods import parse_periods
+from stlight_jax.data.periods import Periods, parse_periods
 from stlight_jax.data.sequences import Sequences, WithHistory
 from stlight_jax.model.context import plan_context
 from stlight_jax.model.stlight_config import MOVING_SHORTCUTS, STLightConfig
@@ -75,7 +75,8 @@ def network_config(config: RunConfig) -> STLightConfig:
         section = dataclasses.replace(section, input=input_beside(section.shortcut))
     channels = len(find_dataset(config.dataset).channels) or 1
     covariates = any(getattr(config.data, key, "") for key in ("clock", "static"))
-    return STLightConfig.from_section(section, channels, _periods(config), getattr(config.data, "frame_step", 1), covariates)
+    single, means = _periods(config)
+    return STLightConfig.from_section(section, channels, single, getattr(config.data, "frame_step", 1), covariates, means)
 
 
 def input_beside(shortcut: str) -> Literal["frames", "frames_and_flow"]:
@@ -158,12 +159,12 @@ def _horizons(config: RunConfig) -> tuple[int, int]:
 
 
 def _with_history(config: RunConfig, sequences: Sequences, horizon: int) -> Sequences:
-    if not _periods(config):
+    if not any(_periods(config)):
         return sequences
     model = network_config(config)
-    history = plan_context(model, horizon).history
-    return WithHistory(sequences, [horizon * model.frame_step - time for time in history]) if history else sequences
+    history, end = plan_context(model, horizon).history, horizon * model.frame_step
+    return WithHistory(sequences, [[end - time for time in frame.times] for frame in history]) if history else sequences
 
 
-def _periods(config: RunConfig) -> tuple[int, ...]:
+def _periods(config: RunConfig) -> Periods:
     return parse_periods(getattr(config.data, "periods", ""))

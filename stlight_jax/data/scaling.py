@@ -42,6 +42,7 @@ class Scaling:
       clip_high: largest value of the output; as many as `clip_low`.
       covariates: number of the last channels that are covariates, which are stored in the network's range; `filling` has a
         value for each channel then.
+      data_fill: the integer that marks a missing value in the data, where floats are stored instead of integers.
     """
 
     dtype: str = "uint8"
@@ -55,6 +56,7 @@ class Scaling:
     clip_low: tuple[float | None, ...] = (None,)
     clip_high: tuple[float | None, ...] = (None,)
     covariates: int = 0
+    data_fill: float | None = None
 
     def __post_init__(self) -> None:
         """Checks the range."""
@@ -102,7 +104,7 @@ class Scaling:
 
         Fields that 0.1 does not have are left out if they have their default, so that 0.1 reads the result.
         """
-        later = ("transform", "offset", "clip_low", "clip_high", "covariates")
+        later = ("transform", "offset", "clip_low", "clip_high", "covariates", "data_fill")
         defaults = {field.name: field.default for field in dataclasses.fields(self) if field.name in later}
         return {key: value for key, value in dataclasses.asdict(self).items() if key not in defaults or value != defaults[key]}
 
@@ -117,6 +119,12 @@ class Scaling:
         limits = np.iinfo(dtype)
         wider = np.promote_types(dtype, np.min_scalar_type(int(limits.min) - 1))
         return dataclasses.replace(self, dtype=wider.name, fill=float(limits.min - 1), missing=True)
+
+    def with_floats(self) -> Scaling:
+        """Returns the scaling of the same values as floats, of which NaN marks the missing ones."""
+        if np.dtype(self.dtype).kind == "f":
+            return dataclasses.replace(self, missing=True)
+        return dataclasses.replace(self, dtype="float32", fill=None, data_fill=self.fill, missing=True)
 
     @property
     def _is_bytes(self) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from stlight_jax.data.scaling import Scaling
-from stlight_jax.data.statistics import is_missing
+from stlight_jax.data.statistics import is_missing, mean_of_valid, with_nan
 from stlight_jax.errors import InputError
 
 _FINGERPRINT_SEQUENCES = 8
@@ -103,23 +103,28 @@ class EvenlySpaced(Sequences):
 
 
 class WithHistory(Sequences):
-    """Sequences with earlier frames before their own, marked as missing where there is no such frame.
+    """Sequences with earlier frames, or means of such, before their own, marked as missing where there is no such frame.
 
-    Integers without a fill value are widened, so that a number is free for the mark.
+    Integers without a fill value are widened, so that a number is free for the mark; with means, all integers become floats.
+    The covariates of a mean are those of its latest frame.
 
     Args:
       source: the sequences.
-      steps: for each earlier frame, the sampling steps from it to the last frame of a sequence.
+      steps: for each earlier frame, the sampling steps from it to the last frame of a sequence; of several frames, ascending,
+        the mean is taken.
 
     Raises:
       InputError: the sequences have no past.
     """
 
-    def __init__(self, source: Sequences, steps: Sequence[int]) -> None:
-        if source.frames_before(np.zeros(1, int), steps[:1]) is None:
+    def __init__(self, source: Sequences, steps: Sequence[Sequence[int]]) -> None:
+        if source.frames_before(np.zeros(1, int), steps[0][:1]) is None:
             raise InputError(f"data.periods asks for earlier frames, and {source.description['name']} has none; set it to ''")
-        self._source, self._steps = source, tuple(steps)
-        self.shape, self.scaling = (len(self._steps) + source.shape[0], *source.shape[1:]), source.scaling.with_mark()
+        self._source, self._steps = source, [tuple(of_frame) for of_frame in steps]
+        has_means = any(len(of_frame) > 1 for of_frame in steps)
+        self.scaling = source.scaling.with_floats() if has_means else source.scaling.with_mark()
+        self._fill = source.scaling.fill if has_means else None  # of integers that become floats
+        self.shape = (len(self._steps) + source.shape[0], *source.shape[1:])
         self.description = {**source.description, "shape": list(self.shape)}
 
     def __len__(self) -> int:
@@ -127,14 +132,25 @@ class WithHistory(Sequences):
 
     def frames(self, indices: np.ndarray, epoch: int = 0) -> np.ndarray:
         """Reads sequences, see `Sequences`."""
-        past = self.frames_before(indices, self._steps, epoch)
-        return np.concatenate([past[0], self._source.frames(indices, epoch)], axis=1, dtype=self.scaling.dtype)
+        past, _ = self.frames_before(indices, [of_frame[0] for of_frame in self._steps], epoch)
+        for number, of_frame in enumerate(self._steps):
+            if len(of_frame) > 1:
+                past[:, number] = self._mean_before(indices, of_frame, epoch)
+        own = with_nan(self._source.frames(indices, epoch), self._fill)
+        return np.concatenate([past, own], axis=1, dtype=self.scaling.dtype)
+
+    def _mean_before(self, indices: np.ndarray, steps: Sequence[int], epoch: int) -> np.ndarray:
+        """Returns the mean of earlier frames, `[n, h, w, c]`."""
+        frames, known = self.frames_before(indices, steps, epoch)
+        latest = frames[np.arange(len(frames)), known.argmax(1)]  # [n, h, w, c]
+        data = frames.shape[-1] - self.scaling.covariates
+        return np.concatenate([mean_of_valid(frames[..., :data]), latest[..., data:]], axis=-1)
 
     def frames_before(self, indices: np.ndarray, steps: Sequence[int], epoch: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """Reads earlier frames, see `Sequences`; unknown frames are marked as missing."""
         past = self._source.frames_before(indices, steps, epoch)
         assert past is not None  # checked at the start
-        frames, known = past[0].astype(self.scaling.dtype), past[1]
+        frames, known = with_nan(past[0], self._fill).astype(self.scaling.dtype), past[1]
         frames[~known] = np.nan if self.scaling.fill is None else self.scaling.fill
         return frames, known
 

@@ -37,6 +37,22 @@ def with_nan(frames: np.ndarray, fill: float | None) -> np.ndarray:
     return np.where(frames == fill, np.float32(np.nan), frames.astype(np.float32))
 
 
+def mean_of_valid(frames: np.ndarray) -> np.ndarray:
+    """Averages frames without their missing values.
+
+    Args:
+      frames: floats `[..., n, h, w, c]`, NaN where values are missing; n can be 0.
+
+    Returns:
+      `[..., h, w, c]` of the dtype of `frames`, NaN where a value is missing in all n frames.
+    """
+    total, count = frames.sum(-4, dtype=np.float64), np.asarray(frames.shape[-4])
+    if not count or np.isnan(total).any():
+        valid = ~np.isnan(frames)
+        total, count = np.where(valid, frames, 0).sum(-4, dtype=np.float64), valid.sum(-4)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan).astype(frames.dtype)
+
+
 def is_constant(low: float, high: float) -> bool:
     """Returns whether values between `low` and `high` differ by no more than the rounding of float32."""
     return high - low <= 4 * float(np.finfo(np.float32).eps) * max(abs(low), abs(high))

@@ -18,7 +18,7 @@ from stlight_jax.model.context import first_pass
 from stlight_jax.model.time_folding import fold_time, unfold_time
 
 _VALUES_AT_A_TIME = 2**21
-_LEAST_VALUES, _MOST_VALUES = 10_000_000, 160_000_000  # of the training sequences that are read
+_LEAST_VALUES, _MOST_VALUES = 40_000_000, 160_000_000  # of the training sequences that are read
 _MOST_PHASE_VALUES = 2**24  # of a climatology with an image for each phase
 
 
@@ -47,7 +47,7 @@ class RegressionInputs(NamedTuple):
         frames, periods = list(range(data.history + data.in_frames)), tuple[int, ...]()
         if network is not None and data.horizon <= network.out_frames:
             frames = first_pass(network, training.shape[0], data.horizon)[: network.seen_frames]
-            context, periods = network.context_frames, network.periods
+            context, periods = network.context_frames, network.context_periods
         known = known_frames(EvenlySpaced(training, len(training), frames[:context]), context)
         return cls(frames, periods, [*known, *range(context, context + data.in_frames)])
 

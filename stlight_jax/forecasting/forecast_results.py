@@ -19,6 +19,7 @@ from stlight_jax.inference.forecaster import Forecaster
 from stlight_jax.metrics import input_baselines
 from stlight_jax.metrics.metric_sums import MetricSums, SampledSums, frame_metrics
 from stlight_jax.metrics.threshold_scores import ThresholdScores
+from stlight_jax.model.context import HistoryFrame
 from stlight_jax.reports.frame_display import FrameDisplay
 from stlight_jax.reports.page import Gallery, Page, write_page
 from stlight_jax.reports.results import comparison_as_json, errors_as_json
@@ -154,7 +155,8 @@ def _period_frames(forecaster: Forecaster, horizon: int) -> dict[str, np.ndarray
     """
     model = forecaster.model
     inputs = [-number * model.frame_step for number in reversed(range(model.in_frames))]
-    index = {time: number for number, time in enumerate([*forecaster.history(horizon), *inputs])}
+    seen = [*forecaster.history(horizon), *map(HistoryFrame, inputs)]
+    index = {frame.time: number for number, frame in enumerate(seen) if not frame.mean_period}
     wanted = {period: PeriodBaseline.times(period, horizon, model.frame_step).tolist() for period in model.periods}
     return {
         PeriodBaseline.names(period)[0]: np.array([index[time] for time in times])

@@ -24,20 +24,17 @@ class FramesBefore(NamedTuple):
       in_frames: T.
       step: Distance between the input frames, in frames of the file.
       reach: Sampling steps of the file from the first frame of the history to the last input frame; 0 without a history.
-      periods: Periods of the network, in sampling steps of the training.
+      periods: `data.periods` of the network, in sampling steps of the training.
     """
 
     in_frames: int
     step: int
     reach: int
-    periods: tuple[int, ...]
+    periods: str
 
     def __str__(self) -> str:
         apart = f", {self.step} apart" if self.step > 1 else ""
-        periods = " and ".join(map(str, self.periods))
-        return f"{self.in_frames}{apart}" + (
-            f" and those {periods} steps before the predicted ones (data.periods)" if self.reach else ""
-        )
+        return f"{self.in_frames}{apart}" + (f" and earlier ones (data.periods={self.periods})" if self.reach else "")
 
     def least(self, ticks: np.ndarray | None) -> int:
         """Returns the least index in a file of a first predicted frame."""

@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from stlight_jax.data.formats.types import FrameSource
-from stlight_jax.data.statistics import with_nan
+from stlight_jax.data.statistics import mean_of_valid, with_nan
 from stlight_jax.data.times import TimeAxis
 from stlight_jax.errors import InputError
 
@@ -74,18 +74,18 @@ class SampledSource:
         apart = np.diff(ticks[self.phase :: self.step][first:last]) != self.step
         return first + 1 + int(apart.argmax()) if apart.any() else None
 
-    def earlier(self, start: int, steps: Sequence[int]) -> np.ndarray:
+    def earlier(self, start: int, steps: np.ndarray) -> np.ndarray:
         """Returns the indices in the file of frames before a forecast, -1 where the file has no frame of a time.
 
         Args:
           start: Index of the first predicted frame.
-          steps: For each frame, the sampling steps of the file from it to the last input frame.
+          steps: For each frame, the sampling steps of the file from it to the last input frame; int of any shape.
         """
         last = self.file_index(start - 1)
         if self.original.ticks is None:
-            return np.maximum(last - np.asarray(steps, np.int64), -1)
+            return np.maximum(last - steps, -1)
         ticks, order = self._ordered_ticks
-        wanted = self.original.ticks[last] - np.asarray(steps, np.int64)
+        wanted = self.original.ticks[last] - steps
         found = np.searchsorted(ticks, wanted, side="right") - 1  # of several frames of one time, the last one
         return np.where((found >= 0) & (ticks[found] == wanted), order[found], -1)
 
@@ -97,31 +97,35 @@ class SampledSource:
         return ticks[order], order
 
     def read(self, indices: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
-        """Yields frames of the file, float32 `[n, h, w, c]` for each array of indices, NaN for -1 and for missing values.
+        """Yields means of frames of the file, float32 `[n, h, w, c]` for each array of indices.
 
         Reads the file once, and holds the frames that are still needed.
 
         Args:
-          indices: Indices in the file, see `earlier`.
+          indices: Indices in the file, int `[n, frames of a mean]` each; those of -1 count as missing.
 
         Raises:
           InputError: The file has fewer frames than it declares.
         """
-        last_use = {index: number for number, own in enumerate(indices) for index in own.tolist()}
-        needed = np.array(sorted(last_use.keys() - {-1}), np.int64)
-        held = {-1: np.full(self.shape, np.nan, np.float32)}
+        last_use = {index: number for number, own in enumerate(indices) for index in own.ravel().tolist() if index >= 0}
+        needed = np.array(sorted(last_use), np.int64)
+        held: dict[int, np.ndarray] = {}
         end = int(needed[0]) if len(needed) else 0
         blocks = self.original.blocks(end) if len(needed) else iter(())
         for number, own in enumerate(indices):
-            while len(own) and end <= own.max():
+            while own.size and end <= own.max():
                 block = next(blocks, None)
                 if block is None:
                     raise self.cut_short()
                 for index in needed[(needed >= end) & (needed < end + len(block))].tolist():
                     held[index] = np.array(self._resized(block[index - end : index - end + 1])[0], np.float32)
                 end += len(block)
-            yield np.array([held[index] for index in own.tolist()], np.float32).reshape(len(own), *self.shape)
-            for index in {*own.tolist()} - {-1}:
+            history = np.empty((len(own), *self.shape), np.float32)
+            for row, of_mean in enumerate(own):
+                frames = [held[index] for index in of_mean[of_mean >= 0].tolist()]
+                history[row] = mean_of_valid(np.array(frames, np.float32).reshape(-1, *self.shape))
+            yield history
+            for index in {*own.ravel().tolist()} - {-1}:
                 if last_use[index] == number:
                     del held[index]
 

@@ -18,6 +18,7 @@ from stlight_jax.forecasting.forecast_windows import SampledSource, known_after,
 from stlight_jax.forecasting.request import InputReader, Request
 from stlight_jax.forecasting.true_frames import read_true_frames
 from stlight_jax.inference.forecaster import Forecaster
+from stlight_jax.inference.frame_input import latest_known
 from stlight_jax.model.context import check_horizon
 
 
@@ -38,7 +39,7 @@ class ForecastPlan:
       read_paths: The files of all frames.
       in_frames: Frames that the network sees, without its history.
       history: For each earlier frame that the network sees beside its input frames, the sampling steps of the file from it to
-        the last input frame; None for a time between two steps of the file.
+        the last input frame; for a mean, those of all its frames. Times between two steps of the file are left out.
     """
 
     reader: InputReader
@@ -52,7 +53,7 @@ class ForecastPlan:
     skipped: int
     read_paths: list[pathlib.Path]
     in_frames: int
-    history: tuple[int | None, ...] = ()
+    history: tuple[tuple[int, ...], ...] = ()
 
     @property
     def without_forecasts(self) -> list[str]:
@@ -77,10 +78,16 @@ class ForecastPlan:
         return any(known_after(self.sources[source], start, self.horizon) for start in self.starts[source])
 
     def earlier(self, source: int, starts: Sequence[int]) -> list[np.ndarray]:
-        """Returns the indices in the file of the history of some forecasts of a source; -1 where it has no such frame."""
-        steps = [0 if step is None else step for step in self.history]
-        exists = np.array([step is not None for step in self.history], bool)
-        return [np.where(exists, self.sources[source].earlier(start, steps), -1) for start in starts]
+        """Returns the indices in the file of the history of some forecasts of a source.
+
+        Returns:
+          For each forecast int `[history, n]`: the frames that a history frame is the mean of, the latest one first, and -1
+          where the file has no such frame.
+        """
+        steps = np.full((len(self.history), max(map(len, self.history), default=0)), -1)
+        for row, of_frame in zip(steps, self.history, strict=True):
+            row[: len(of_frame)] = of_frame
+        return [np.where(steps >= 0, self.sources[source].earlier(start, steps), -1) for start in starts]
 
     def moments(self, source: int, start: int, earlier: np.ndarray) -> np.ndarray | None:
         """Returns the moments of all frames of a forecast: its history, its input frames and the predicted ones.
@@ -101,7 +108,8 @@ class ForecastPlan:
         further = start + self.horizon - end
         continued = continue_times(times, np.zeros(0, np.int64), end - 1, further) if further else None
         ahead = np.full(further, np.datetime64("NaT", "us")) if continued is None else continued.values.astype("M8[us]")
-        past = np.where(earlier < 0, np.datetime64("NaT", "us"), original.values[earlier].astype("M8[us]"))
+        latest = latest_known(earlier) if earlier.size else np.full(len(earlier), -1)
+        past = np.where(latest < 0, np.datetime64("NaT", "us"), original.values[latest].astype("M8[us]"))
         return np.concatenate([past, times.values[start - self.in_frames : end].astype("M8[us]"), ahead])
 
     def frames_written(self, source: int, start: int) -> int:
@@ -156,11 +164,13 @@ def make_plan(request: Request, reader: InputReader, forecaster: Forecaster) -> 
     check_horizon("--horizon", horizon, model, model.in_channels - forecaster.channels)
     _check_memory(horizon, reader.sampled(originals[0], 0)[0].shape, model.out_channels)  # a plan takes memory, too
     every = request.every or horizon
-    history = tuple(_steps_of_file(-time, reader.frame_step, model.frame_step) for time in forecaster.history(horizon))
+    steps = reader.frame_step, model.frame_step
+    history = tuple(_steps_of_file(frame.times, *steps) for frame in forecaster.history(horizon))
     sources, starts, skipped = [], [], 0
     for original in originals:
         _check_channels(original, forecaster)
-        before = FramesBefore(model.in_frames, reader.frame_step, max(filter(None, history), default=0), model.periods)
+        reach = max((of_frame[0] for of_frame in history if of_frame), default=0)
+        before = FramesBefore(model.in_frames, reader.frame_step, reach, model.periods_text)
         source, first = find_start(original, reader, before, request)
         if request.rolling:
             found, ruled_out = starts_along(source, first, every, model.in_frames, horizon)
@@ -226,6 +236,15 @@ def _check_memory(horizon: int, shape: tuple[int, int, int], out_channels: int) 
         )
 
 
-def _steps_of_file(steps: int, file_step: int, frame_step: int) -> int | None:
-    """Converts sampling steps of the training to those of a file; both are given by the steps from one frame to the next."""
-    return steps * file_step // frame_step if steps * file_step % frame_step == 0 else None
+def _steps_of_file(times: Sequence[int], file_step: int, frame_step: int) -> tuple[int, ...]:
+    """Converts times of a history frame to sampling steps of a file before the last input frame.
+
+    Args:
+      times: In sampling steps of the training since the last input frame.
+      file_step: Sampling steps of the file from one input frame to the next.
+      frame_step: Those of the training.
+
+    Returns:
+      The steps, without those of times between two steps of the file.
+    """
+    return tuple(-time * file_step // frame_step for time in times if time * file_step % frame_step == 0)

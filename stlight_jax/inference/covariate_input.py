@@ -10,7 +10,8 @@ from stlight_jax.data.continued_times import continue_times
 from stlight_jax.data.covariates import Covariates
 from stlight_jax.data.times import TimeAxis
 from stlight_jax.errors import InputError
-from stlight_jax.inference.frame_input import FrameInput, with_history
+from stlight_jax.inference.frame_input import FrameInput, history_indices, latest_known
+from stlight_jax.model.context import HistoryFrame
 from stlight_jax.model.stlight_config import STLightConfig
 
 
@@ -19,7 +20,7 @@ def covariate_frames(
     times: Any,
     given: FrameInput,
     model: STLightConfig,
-    history: Sequence[int] | None,
+    history: Sequence[HistoryFrame] | None,
     horizon: int,
 ) -> np.ndarray:
     """Returns the covariates of the frames that a network sees and predicts.
@@ -30,7 +31,7 @@ def covariate_frames(
         Without a clock they are ignored.
       given: The frames.
       model: The network.
-      history: Times of the history frames, see `FrameInput.from_array`; None if they are the first of the given frames.
+      history: The history frames, see `FrameInput.from_array`; None if they are the first of the given frames.
       horizon: Frames to predict.
 
     Returns:
@@ -59,8 +60,9 @@ def covariate_frames(
         moments[:] = rows if is_whole else np.stack([_continued(row, horizon if needed else 0, horizon) for row in rows])
     seen, predicted = moments[:, : given.count], moments[:, given.count :]
     if history is not None:
-        seen, known = with_history(seen, history, model)
-        seen = np.where(known, seen, np.datetime64("NaT", "us"))
+        latest = latest_known(history_indices(given.count, history, model)) if history else np.zeros(0, int)
+        past = np.where(latest >= 0, seen[:, latest], np.datetime64("NaT", "us"))
+        seen = np.concatenate([past, seen[:, given.count - model.in_frames :]], axis=1)
     values = covariates.at(np.concatenate([seen, predicted], axis=1), height, width)
     if given.valid is not None:
         values[:, : given.history][~given.valid[:, : given.history].any(axis=(2, 3, 4))] = np.nan

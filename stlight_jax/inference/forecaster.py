@@ -20,7 +20,7 @@ from stlight_jax.inference.other_units import in_other_units
 from stlight_jax.inference.shipped_networks import ONNX_SUFFIX
 from stlight_jax.inference.tiles import TiledPass
 from stlight_jax.inference.trained_model import OnnxProgram, TrainedModel
-from stlight_jax.model.context import ContextPlan, SeenFrames, check_horizon, plan_context
+from stlight_jax.model.context import ContextPlan, HistoryFrame, SeenFrames, check_horizon, plan_context
 from stlight_jax.model.stlight_config import STLightConfig
 
 if TYPE_CHECKING:
@@ -193,30 +193,37 @@ class Forecaster:
             covariates = covariate_frames(self.covariates, times, given, self._data_model, listed, horizon)
         result_dtype = given.dtype if dtype is None else _checked_dtype(dtype)
         if not history_first:
-            self._remarks.on_count(given, self.frames_needed(horizon))
+            earliest = min((time for frame in history for time in frame.times), default=0)
+            self._remarks.on_count(given, self.frames_needed(horizon), self._frames_since(earliest))
         # Suspicious input is the cause of suspicious output.
         warn_of_output = survey and not self._remarks.on_values(given, frames)
         return self._to_units(self._predict(given, covariates, horizon, ready), given, result_dtype, warn_of_output)
 
-    def history(self, horizon: int | None = None) -> tuple[int, ...]:
-        """Returns the times of the frames that a network with periods sees beside its T input frames.
+    def history(self, horizon: int | None = None) -> tuple[HistoryFrame, ...]:
+        """Returns the frames that a network with periods sees beside its T input frames.
 
         Args:
           horizon: Number of frames to predict; T' if None.
 
         Returns:
-          Sampling steps since the last input frame, ascending, at most 0; empty without `data.periods`.
+          Their times, in sampling steps since the last input frame, ascending, at most 0; for means, also the steps between
+          their frames. Empty without `data.periods`.
         """
         return self._plan(self._checked_horizon(horizon)).history
 
     def frames_needed(self, horizon: int | None = None) -> int:
         """Returns the number of frames for a call, `frame_step` apart, with which no earlier frame is missing.
 
+        Means of earlier frames also use the frames before these.
+
         Args:
           horizon: Number of frames to predict; T' if None.
         """
-        earliest = min(self.history(horizon), default=0)
-        return max(self.model.in_frames, 1 - earliest // self.model.frame_step)
+        return self._frames_since(min((frame.time for frame in self.history(horizon)), default=0))
+
+    def _frames_since(self, time: int) -> int:
+        """Returns the number of frames from a time to the last input frame, at least T."""
+        return max(self.model.in_frames, 1 - time // self.model.frame_step)
 
     def warmup(self, shape: tuple[int, ...], horizon: int | None = None) -> None:
         """Compiles the programs for frames of a shape in advance.

@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from stlight_jax.data.scaling import Scaling
+from stlight_jax.data.scaling import Scaling, is_wide
+from stlight_jax.data.statistics import mean_of_valid
 from stlight_jax.errors import InputError
+from stlight_jax.model.context import HistoryFrame
 from stlight_jax.model.stlight_config import STLightConfig
 
 
@@ -47,7 +49,7 @@ class FrameInput:
         scaling: Scaling,
         source: str,
         dtype: np.dtype,
-        history: Sequence[int] = (),
+        history: Sequence[HistoryFrame] = (),
         history_first: bool = False,
     ) -> FrameInput:
         """Converts frames.
@@ -58,7 +60,7 @@ class FrameInput:
           scaling: From the units of the frames to the network's range, for its input channels.
           source: Name of the network, for messages.
           dtype: Float type of the network's input.
-          history: Times of the history frames, in sampling steps since the last frame; see `ContextPlan`.
+          history: The history frames, see `ContextPlan`.
           history_first: Whether `frames` are the history frames followed by the input frames; else they are `frame_step` apart,
             and the history frames among them are found by their times.
 
@@ -73,16 +75,18 @@ class FrameInput:
         rank = array.ndim
         array = array.reshape(batch, -1, height, width, model.in_channels)
         count = array.shape[1]
-        if not history_first:
-            array, known = with_history(array, history, model)
-        elif count == len(history) + model.in_frames:
-            known = np.ones(count, bool)
-        else:
+        own = np.dtype(np.float32) if array.dtype.kind == "b" else array.dtype
+        if history_first and count != len(history) + model.in_frames:
             raise InputError(f"frames are {count}; expected {len(history)} of the history and {model.in_frames}")
         data = np.ma.getdata(array) if masked else array
         valid = _valid(data, np.ma.getmaskarray(array) if masked else None, scaling.fill)
-        if not known.all():
-            valid = np.broadcast_to(True if valid is None else valid, data.shape) & known[:, None, None, None]
+        unknown = 0
+        if history and not history_first:
+            indices = history_indices(count, history, model)
+            unknown = int(np.count_nonzero((indices < 0).all(axis=1)))
+            data, valid = _with_history(data, valid, indices, model.in_frames)
+        elif not history_first:
+            data, valid = data[:, -model.in_frames :], None if valid is None else valid[:, -model.in_frames :]
         recent = None if valid is None else valid[:, len(history) :].any(axis=(1, 2, 3, 4))
         if recent is not None and not recent.all():
             empty = int(np.argmin(recent))
@@ -90,9 +94,8 @@ class FrameInput:
             raise InputError(f"{where}: all values are missing or not finite, so a prediction is impossible")
         with np.errstate(over="ignore", invalid="ignore"):  # where values are missing
             values = scaling.to_network_on_host(data).astype(dtype)
-        own = np.dtype(np.float32) if data.dtype.kind == "b" else data.dtype
         ranges = [_range(data[..., c], None if valid is None else valid[..., c]) for c in range(data.shape[-1])]
-        return cls(values, valid, rank, own, masked, len(history), int(np.count_nonzero(~known)), count, ranges)
+        return cls(values, valid, rank, own, masked, len(history), unknown, count, ranges)
 
     @property
     def lost(self) -> np.ndarray | None:
@@ -100,23 +103,55 @@ class FrameInput:
         return None if self.valid is None else np.logical_not(self.valid[:, self.history :].any(axis=1, keepdims=True))
 
 
-def with_history(frames: Any, history: Sequence[int], model: STLightConfig) -> tuple[Any, np.ndarray]:
-    """Takes history and input frames from frames that are `frame_step` apart.
+def history_indices(count: int, history: Sequence[HistoryFrame], model: STLightConfig) -> np.ndarray:
+    """Finds history frames among frames that are `frame_step` apart.
 
     Args:
-      frames: The frames `[b, t, ...]`.
+      count: Number of the frames, of which the last one is the last input frame.
       history: As for `FrameInput.from_array`.
       model: The network.
 
     Returns:
-      `[b, history + T, ...]`, and bool `[history + T]`, False where a history frame is not among the frames.
+      int `[history, n]`, for each history frame the indices of the frames that it is the mean of, -1 where they are not among
+      the frames.
     """
-    count, times = frames.shape[1], np.asarray(history, np.int64)
-    wanted = count - 1 + times // model.frame_step
-    known = (times % model.frame_step == 0) & (wanted >= 0)
-    recent = np.arange(count - model.in_frames, count)
-    indices = np.concatenate([np.where(known, wanted, 0), recent])
-    return frames[:, indices] if len(history) else frames[:, -model.in_frames :], np.append(known, recent >= 0)
+    indices = np.full((len(history), max((len(frame.times) for frame in history), default=0)), -1)
+    for row, frame in zip(indices, history, strict=True):
+        times = np.array(frame.times)
+        found = count - 1 + times // model.frame_step
+        row[: len(times)] = np.where((times % model.frame_step == 0) & (found >= 0), found, -1)
+    return indices
+
+
+def latest_known(indices: np.ndarray) -> np.ndarray:
+    """Returns the first index of each row that is not -1; -1 without one."""
+    return np.take_along_axis(indices, (indices >= 0).argmax(axis=1)[:, None], axis=1)[:, 0]
+
+
+def _with_history(
+    data: np.ndarray, valid: np.ndarray | None, indices: np.ndarray, in_frames: int
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Returns the history frames followed by the T input frames, and where they are valid.
+
+    Args:
+      data: `[b, t, h, w, c]`.
+      valid: bool like `data`; None if all values are.
+      indices: Indices of the history frames, see `history_indices`.
+      in_frames: T.
+    """
+    count = data.shape[1]
+    if indices.shape[1] == 1:  # single frames keep their type
+        chosen = np.concatenate([indices[:, 0], np.arange(count - in_frames, count)])
+        if (chosen >= 0).all():
+            return data[:, chosen], None if valid is None else valid[:, chosen]
+        everywhere = np.broadcast_to(True if valid is None else valid, data.shape)
+        return data[:, chosen], everywhere[:, chosen] & (chosen >= 0)[:, None, None, None]
+    floats = data.astype(np.float64 if is_wide(data.dtype) else np.float32)
+    floats = floats if valid is None else np.where(valid, floats, floats.dtype.type(np.nan))
+    past = [mean_of_valid(floats[:, row[row >= 0]]) for row in indices]
+    frames = np.concatenate([np.stack(past, axis=1), floats[:, -in_frames:]], axis=1)
+    known = ~np.isnan(frames)
+    return frames, None if known.all() else known
 
 
 def check_shape(shape: tuple[int, ...], model: STLightConfig, source: str) -> tuple[int, int, int]:

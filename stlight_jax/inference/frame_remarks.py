@@ -65,21 +65,21 @@ class FrameRemarks:
         self._shown: set[str] = set()
         self._has_marks = False
 
-    def on_count(self, given: FrameInput, needed: int) -> None:
+    def on_count(self, given: FrameInput, needed: int, used: int) -> None:
         """Prints once that frames are not used, or that earlier frames are missing.
 
         Args:
           given: The frames.
           needed: Number of frames with which no earlier frame is missing.
+          used: Number of frames that a forecast can depend on.
         """
-        if given.count > needed and self._is_new("frames"):
-            print_message(f"{given.count} frames are given; the last {needed} are used")
+        if given.count > used and self._is_new("frames"):
+            print_message(f"{given.count} frames are given; the last {used} are used")
         if given.unknown and self._is_new("history"):
-            periods = ", ".join(map(str, self._model.periods))
             advice = f"; give the last {needed} frames" if given.count < needed else ""
             print_message(
-                f"{given.unknown} of the {given.history} earlier frames that {self._source} sees (data.periods, {periods} "
-                f"steps before the predicted ones) are not among the {given.count} frames and count as missing{advice}"
+                f"{given.unknown} of the {given.history} earlier frames that {self._source} sees "
+                f"(data.periods={self._model.periods_text}) are not among the {given.count} frames and count as missing{advice}"
             )
 
     def on_values(self, given: FrameInput, frames: np.ndarray) -> bool:

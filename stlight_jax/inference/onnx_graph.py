@@ -28,7 +28,7 @@ from stlight_jax.errors import InputError
 from stlight_jax.inference.onnx_file import NETWORK_INPUT, NETWORK_OUTPUT, graph_digest
 from stlight_jax.inference.onnx_nodes import GraphNodes
 from stlight_jax.inference.trained_model import FORMAT, TrainedModel
-from stlight_jax.model.context import context_times
+from stlight_jax.model.context import context_of_pass
 from stlight_jax.model.ops import batch_norm, smoothing
 from stlight_jax.model.shortcut import filling_order
 from stlight_jax.model.stlight_config import MOVING_SHORTCUTS, STLightConfig
@@ -101,11 +101,10 @@ def make_onnx(model: TrainedModel, input_dtype: InputType = "float32") -> bytes:
 
 def _check_mark(model: TrainedModel) -> None:
     """Refuses uint8 for a network whose input can be missing, if no fill value of its data is a uint8."""
-    if _byte_mark(model) is not None or not (model.scaling.missing or model.config.periods):
+    if _byte_mark(model) is not None or not (model.scaling.missing or model.config.context_periods):
         return
-    cause = (
-        "sees earlier frames (data.periods), any of which" if model.config.periods else "was trained on values of which some"
-    )
+    has_context = bool(model.config.context_periods)
+    cause = "sees earlier frames (data.periods), any of which" if has_context else "was trained on values of which some"
     raise InputError(
         f"--input_dtype is uint8, and {model.source} {cause} can be missing; expected data with a fill value of 0 to 255 "
         "(data.fill_value) to mark them: leave --input_dtype out, in float32 NaN marks them"
@@ -136,9 +135,8 @@ def _scaled_input(nodes: GraphNodes, model: TrainedModel, input_dtype: InputType
     text = "in the data's units" + (f", {marked} where missing" if marked else "")
     inputs = [_described("frames", config.in_frames, channels, f"input frames {text}", dtype)]
     given = "frames"
-    if config.periods:
-        times = ", ".join(map(str, context_times(config)))
-        text = f"frames at the times {times}, in sampling steps since the last input frame; {text}"
+    if config.context_periods:
+        text = f"{_described_context(config)}; {text}"
         inputs.append(_described("context", config.context_frames, channels, text, dtype))
         given = nodes.add("Concat", "context", "frames", axis=1)
     values = nodes.cast(given, TensorProto.FLOAT) if input_dtype == "uint8" else given
@@ -150,7 +148,7 @@ def _scaled_input(nodes: GraphNodes, model: TrainedModel, input_dtype: InputType
     seen, lost = _to_network(nodes, values, scaling), ""
     if missing:
         seen = nodes.add("Where", missing, nodes.constant(np.nan), seen)
-        recent = nodes.parts(missing, [config.context_frames, config.in_frames])[1] if config.periods else missing
+        recent = nodes.parts(missing, [config.context_frames, config.in_frames])[1] if config.context_periods else missing
         lost = nodes.add("ReduceMin", nodes.cast(recent, TensorProto.INT32), nodes.integers([1]), keepdims=1)
         lost = nodes.cast(lost, TensorProto.BOOL)
     if count:
@@ -159,6 +157,19 @@ def _scaled_input(nodes: GraphNodes, model: TrainedModel, input_dtype: InputType
         seen = nodes.add("Concat", seen, "covariates", axis=-1)
     nodes.add("Identity", seen, name=NETWORK_INPUT)
     return inputs, lost
+
+
+def _described_context(config: STLightConfig) -> str:
+    """Describes the frames of the input `context`."""
+    frames = context_of_pass(config)
+    single = ", ".join(str(frame.time) for frame in frames if not frame.mean_period)
+    parts = [f"frames at the times {single}"] if single else []
+    parts += [
+        f"the mean of the frames at {frame.time}, {frame.times[1]}, ..., {frame.times[-1]}"
+        for frame in frames
+        if frame.mean_period
+    ]
+    return f"{', '.join(parts)}, in sampling steps since the last input frame"
 
 
 def _to_network(nodes: GraphNodes, values: str, scaling: Scaling) -> str:
@@ -300,7 +311,8 @@ class _Network:
     def _fill_from_neighbours(self, frames: str, valid: str) -> str:
         """Adds `shortcut.fill_from_neighbours`."""
         nodes, config, count = self.nodes, self.config, self.config.in_frames
-        lengths, first = [config.out_frames + 1] * len(config.periods) + [1] * count, len(config.periods)
+        first = len(config.context_periods)
+        lengths = [config.out_frames + 1] * first + [1] * count
         given, is_valid = nodes.parts(frames, lengths), nodes.parts(valid, lengths)
         recent, known = given[first:], is_valid[first:]
         forward = [(time, time - 1) for time in range(1, count)]
@@ -309,11 +321,10 @@ class _Network:
             recent[time] = nodes.add("Where", known[time], recent[time], recent[neighbour])
             known[time] = nodes.add("Or", known[time], known[neighbour])
         before = []
-        for period in config.periods:
+        for number in range(first):
             filled = recent[-1]
-            for source in filling_order(period, config.periods):
-                number = config.periods.index(source)
-                filled = nodes.add("Where", is_valid[number], given[number], filled)
+            for source in filling_order(number, config.context_periods):
+                filled = nodes.add("Where", is_valid[source], given[source], filled)
             before.append(filled)
         return nodes.add("Concat", *before, *recent, axis=1)
 

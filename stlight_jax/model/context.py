@@ -3,17 +3,37 @@
 For a lead time of L sampling steps and a period of p, the context frame lies k*p steps before the predicted frame, k the least
 number with k*p >= L, so that it is never later than the last frame that is known. One more frame lies a period before the last
 frame that is known (L = 0, k = 1): from it a network sees how far the present is from one period earlier.
+
+For a mean period, the context has in each of these places the mean of that frame and of those whole periods before it. A mean
+has no predicted frame: where the frame of its place is one, it begins with the latest frame of its phase that is known.
 """
 
 import dataclasses
 import functools
-import math
-from typing import Any
+from typing import Any, NamedTuple
 
 from stlight_jax.errors import InputError
 from stlight_jax.model.stlight_config import STLightConfig
 
 MISSING = -1
+_MOST_IN_MEAN = 30  # as the years of a climatological standard normal of the World Meteorological Organization
+
+
+class HistoryFrame(NamedTuple):
+    """A frame before the input frames, or a mean of such frames of one phase.
+
+    Attributes:
+      time: Time of the frame, or of the latest one of a mean, in sampling steps since the last input frame; at most 0.
+      mean_period: 0 for a single frame; else the sampling steps between the frames of a mean.
+    """
+
+    time: int
+    mean_period: int = 0
+
+    @property
+    def times(self) -> tuple[int, ...]:
+        """The times of all its frames, the latest one first."""
+        return tuple(self.time - number * self.mean_period for number in range(_MOST_IN_MEAN if self.mean_period else 1))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,14 +41,13 @@ class ContextPlan:
     """The frames that the passes of a roll-out see. A sequence is `[history | T input frames | predictions]`.
 
     Attributes:
-      history: Times of the history frames, in sampling steps since the last input frame; at most 0, ascending. Frames that are
-        input frames are left out.
+      history: The history frames, ascending. Single frames that are input frames are left out.
       passes: For each pass, the indices in the sequence of the `[context | T]` frames that the network sees. The context has
-        the frames of the lead times 0 to T' for the first period, then for the next one; `MISSING` where no predicted frame
-        has its time.
+        the frames of the lead times 0 to T' for the first period, then for the next one, and after all periods for the mean
+        periods; `MISSING` where no predicted frame has its time.
     """
 
-    history: tuple[int, ...]
+    history: tuple[HistoryFrame, ...]
     passes: tuple[tuple[int, ...], ...]
 
 
@@ -46,27 +65,40 @@ def plan_context(config: STLightConfig, horizon: int, kept: int | None = None) -
     """
     step, in_frames, kept = config.frame_step, config.in_frames, kept or config.out_frames
     starts = range(0, horizon, kept)  # predictions known before each pass
-    times = [[time + start * step for time in context_times(config)] for start in starts]  # since the last input frame
-    inputs = {-number * step for number in range(in_frames)}
-    history = sorted({time for of_pass in times for time in of_pass if time <= 0} - inputs)
+    contexts = [context_of_pass(config, start) for start in starts]
+    inputs = {HistoryFrame(-number * step) for number in range(in_frames)}
+    history = sorted({frame for context in contexts for frame in context if frame.time <= 0} - inputs)
     last = len(history) + in_frames - 1  # index of the last input frame
 
-    def index(time: int) -> int:
-        if time > 0 or time in inputs:
-            return last + time // step if time % step == 0 else MISSING
-        return history.index(time)
+    def index(frame: HistoryFrame) -> int:
+        if frame.time > 0 or frame in inputs:
+            return last + frame.time // step if frame.time % step == 0 else MISSING
+        return history.index(frame)
 
     recent = range(last - in_frames + 1, last + 1)
     passes = (
-        (*map(index, of_pass), *(start + number for number in recent)) for start, of_pass in zip(starts, times, strict=True)
+        (*map(index, context), *(start + number for number in recent)) for start, context in zip(starts, contexts, strict=True)
     )
     return ContextPlan(tuple(history), tuple(passes))
 
 
-def context_times(config: STLightConfig) -> list[int]:
-    """Returns the times of the context frames of one pass, in sampling steps since its last frame, `[periods * (T' + 1)]`."""
-    leads = [number * config.frame_step for number in range(config.out_frames + 1)]
-    return [lead - max(1, math.ceil(lead / period)) * period for period in config.periods for lead in leads]
+def context_of_pass(config: STLightConfig, start: int = 0) -> list[HistoryFrame]:
+    """Returns the context of a pass, in the order in which the network sees it.
+
+    Args:
+      config: The network's shape.
+      start: Number of predicted frames before the pass. The context of later passes can have frames of times above 0, which
+        are predicted.
+    """
+    now, leads = start * config.frame_step, [number * config.frame_step for number in range(config.out_frames + 1)]
+
+    def latest(lead: int, period: int, known: int) -> int:
+        """The latest time of the phase of a lead, before that lead and at most `known`."""
+        return now + lead - max(1, -((known - now - lead) // period)) * period
+
+    single = [HistoryFrame(latest(lead, period, now)) for period in config.periods for lead in leads]
+    means = [HistoryFrame(latest(lead, period, 0), period) for period in config.mean_periods for lead in leads]
+    return [*single, *means]
 
 
 def sequence_length(config: STLightConfig, horizon: int) -> int:
@@ -88,7 +120,7 @@ def horizon_of(config: STLightConfig, length: int) -> int:
     while sequence_length(config, horizon) < length:
         horizon += 1
     if sequence_length(config, horizon) != length:
-        periods = f", data.periods={','.join(map(str, config.periods))}" if config.periods else ""
+        periods = f", data.periods={config.periods_text}" if config.context_periods else ""
         raise InputError(
             f"a sequence has {length} frames; expected {sequence_length(config, horizon)} to predict {horizon} "
             f"(model.in_frames={config.in_frames}{periods}); check how the sequences were made"

@@ -140,15 +140,15 @@ def unfitted_kernel(config: STLightConfig, shape: tuple[int, ...], dtype: DTypeL
 def fill_from_neighbours(frames: jax.Array, valid: jax.Array, in_frames: int, periods: tuple[int, ...] = ()) -> jax.Array:
     """Fills missing values from other frames: by the last earlier valid value, else by the first later one.
 
-    A value that is missing in the context takes that of the same lead time and another period, of which a multiple of its own
-    period has the same phase: the shortest multiple comes first, then the longest divisor. Where all of these are missing, it
-    takes the last input frame's.
+    A value that is missing in the context takes that of the same lead time and another period, which has the same phase: its
+    own period in another form (a single frame for a mean) comes first, then the shortest multiple, then the longest divisor.
+    Where all of these are missing, it takes the last input frame's.
 
     Args:
       frames: `[b, context + in_frames, h, w, c]`; any number where values are missing.
       valid: bool like `frames`, False where values are missing.
       in_frames: T, the number of input frames after the context.
-      periods: Periods of the context frames, which are ordered as `plan_context` orders them.
+      periods: Periods of the context frames, as in `STLightConfig.context_periods`.
 
     Returns:
       Like `frames`; values that are missing in all T input frames keep their number.
@@ -164,32 +164,29 @@ def fill_from_neighbours(frames: jax.Array, valid: jax.Array, in_frames: int, pe
     if not periods:
         before = [jnp.where(valid[:, :context], frames[:, :context], recent[-1][:, None])]
     else:
-        leads = np.split(np.arange(context), len(periods))  # of each period
-        of_period = dict(zip(periods, leads, strict=True))
-        before = [_fill_period(frames, valid, recent[-1], period, of_period) for period in periods]
+        leads = np.split(np.arange(context), len(periods))  # indices of the frames of each period
+        before = []
+        for number in range(len(periods)):
+            filled = recent[-1][:, None]
+            for source in filling_order(number, periods):
+                filled = jnp.where(valid[:, leads[source]], frames[:, leads[source]], filled)
+            before.append(filled)  # [b, lead times, h, w, c]
     return jnp.concatenate([*before, jnp.stack(recent, axis=1)], axis=1)
 
 
-def _fill_period(
-    frames: jax.Array, valid: jax.Array, last: jax.Array, period: int, of_period: dict[int, np.ndarray]
-) -> jax.Array:
-    """Returns the context frames of a period, filled as `fill_from_neighbours` describes.
+def filling_order(number: int, periods: tuple[int, ...]) -> list[int]:
+    """Returns the order in which the frames of some periods replace missing frames of one of them.
 
     Args:
-      frames: As for `fill_from_neighbours`.
-      valid: As for `fill_from_neighbours`.
-      last: The last input frame, filled, `[b, h, w, c]`.
-      period: The period.
-      of_period: For each period the indices of its frames, in the order of the lead times.
+      number: Index of that period.
+      periods: As for `fill_from_neighbours`.
+
+    Returns:
+      Indices of periods; the first choice, the period itself, comes last, so that each replaces the ones before.
     """
-    filled = last[:, None]
-    for source in filling_order(period, tuple(of_period)):
-        filled = jnp.where(valid[:, of_period[source]], frames[:, of_period[source]], filled)
-    return filled  # [b, lead times, h, w, c]
-
-
-def filling_order(period: int, periods: tuple[int, ...]) -> tuple[int, ...]:
-    """Returns the periods whose frames fill those of a period, see `fill_from_neighbours`; the first choice comes last."""
-    divisors = sorted(other for other in periods if other < period and period % other == 0)
-    multiples = sorted((other for other in periods if other > period and other % period == 0), reverse=True)
-    return (*divisors, *multiples, period)
+    period = periods[number]
+    ascending = sorted(range(len(periods)), key=periods.__getitem__)
+    divisors = [index for index in ascending if periods[index] < period and period % periods[index] == 0]
+    multiples = [index for index in ascending if periods[index] > period and periods[index] % period == 0]
+    same = [index for index in ascending if periods[index] == period and index != number]
+    return [*divisors, *reversed(multiples), *same, number]

@@ -82,7 +82,7 @@ class STLight(_Part):
             raise TypeError(f"frames are {frames.dtype}; STLight takes floats in [0, 1] (uint8 frames: divide by 255)")
         skip_from, skip_to = config.skip_blocks
         if config.shortcut != "none" and valid is not None:
-            frames = fill_from_neighbours(frames, valid, config.in_frames, config.periods)
+            frames = fill_from_neighbours(frames, valid, config.in_frames, config.context_periods)
 
         dtype = _DTYPES[config.dtype]
         seen = frames

@@ -52,6 +52,7 @@ class STLightConfig(ModelSection):
         frames; see `stlight_jax.model.context`. It is no key of the section `model`: data.periods has it.
       frame_step: Sampling steps from one input frame to the next, as data.frame_step has it.
       covariates: Number of the last input channels that data.clock and data.static make, beside the data's own.
+      mean_periods: Further periods, for each of which the network sees means of earlier frames instead; from data.periods, too.
 
     Raises:
       InputError: A value is not permitted. The message names the key, its value and the permitted values.
@@ -60,13 +61,17 @@ class STLightConfig(ModelSection):
     periods: tuple[int, ...] = ()
     frame_step: int = 1
     covariates: int = 0
+    mean_periods: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "periods", tuple(self.periods))  # JSON has lists
-        if any(isinstance(step, bool) or not isinstance(step, int) or step < 1 for step in (*self.periods, self.frame_step)):
+        for name in ("periods", "mean_periods"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))  # JSON has lists
+        steps = (*self.context_periods, self.frame_step)
+        if any(isinstance(step, bool) or not isinstance(step, int) or step < 1 for step in steps):
             raise InputError(
-                f"periods are {list(self.periods)} and frame_step is {self.frame_step}; expected whole numbers of at least 1"
+                f"periods are {list(self.context_periods)} and frame_step is {self.frame_step}; expected whole numbers of at "
+                "least 1"
             )
         self._check_shortcut()
         self._check_sizes()
@@ -122,6 +127,7 @@ class STLightConfig(ModelSection):
         periods: tuple[int, ...] = (),
         frame_step: int = 1,
         covariates: bool = False,
+        mean_periods: tuple[int, ...] = (),
     ) -> Self:
         """Makes the network's shape from a config.
 
@@ -131,6 +137,7 @@ class STLightConfig(ModelSection):
           periods: The periods of data.periods, in sampling steps.
           frame_step: The config's data.frame_step.
           covariates: Whether the channels that the network does not predict are covariates.
+          mean_periods: The periods of data.periods of which the network sees means.
 
         Returns:
           The network's shape.
@@ -140,15 +147,25 @@ class STLightConfig(ModelSection):
         """
         values = dataclasses.asdict(section if channels is None else section.for_data(channels))
         further = max(0, values["in_channels"] - values["out_channels"]) if covariates else 0
-        config = cls(**values, periods=periods, frame_step=frame_step, covariates=further)
+        config = cls(**values, periods=periods, frame_step=frame_step, covariates=further, mean_periods=mean_periods)
         if config.dtype == "float64" and not jax.config.read("jax_enable_x64"):
             raise InputError("model.dtype is float64, which JAX offers only with JAX_ENABLE_X64=1 in the environment")
         return config
 
     @property
+    def context_periods(self) -> tuple[int, ...]:
+        """The periods of the earlier frames that the network sees before its input, in their order."""
+        return (*self.periods, *self.mean_periods)
+
+    @property
+    def periods_text(self) -> str:
+        """The periods as data.periods has them."""
+        return ",".join([*map(str, self.periods), *(f"mean:{period}" for period in self.mean_periods)])
+
+    @property
     def context_frames(self) -> int:
         """Number of earlier frames that the network sees before its input: for each period, of the lead times 0 to T'."""
-        return len(self.periods) * (self.out_frames + 1)
+        return len(self.context_periods) * (self.out_frames + 1)
 
     @property
     def seen_frames(self) -> int:
@@ -224,7 +241,7 @@ class STLightConfig(ModelSection):
         """
         wanted = f"[b, {self.seen_frames}, h, w, {self.in_channels}]"
         if len(shape) != 5 or shape[1] != self.seen_frames or shape[4] != self.in_channels:
-            keys = "data.periods, model.in_frames" if self.periods else "model.in_frames"
+            keys = "data.periods, model.in_frames" if self.context_periods else "model.in_frames"
             raise InputError(f"frames have shape {list(shape)}; {keys} and model.in_channels require {wanted}")
         if 0 in shape:
             raise InputError(f"frames have shape {list(shape)}, which is empty; every axis must have at least 1 element")

@@ -157,7 +157,7 @@ def _baselines(config: RunConfig, data: EvaluatedFrames) -> list[Baseline]:
 
 def _periods(config: RunConfig) -> dict[int, str]:
     """Finds the periods of a config in sampling steps, each with the key that has it."""
-    periods = dict.fromkeys(network_config(config).periods, "data.periods")
+    periods = dict.fromkeys(network_config(config).context_periods, "data.periods")
     cycle = config.evaluation.cycle
     return periods | ({cycle: "evaluation.cycle"} if cycle else {})
 

@@ -186,7 +186,7 @@ def network_arguments(config: STLightConfig) -> dict[str, Any]:
         raise InputError(
             f"model.shortcut is {config.shortcut}, which the network in PyTorch lacks; it has none, last and linear"
         )
-    only_jax = ("depthwise", "precision", "dtype", "rematerialise", "scan_unroll", "periods", "frame_step")
+    only_jax = ("depthwise", "precision", "dtype", "rematerialise", "scan_unroll", "periods", "mean_periods", "frame_step")
     fields = {name: value for name, value in dataclasses.asdict(config).items() if name not in only_jax}
     return fields | {"in_frames": config.seen_frames, "context_frames": config.context_frames}
 

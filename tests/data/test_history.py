@@ -1,5 +1,7 @@
 """Earlier frames before a sequence: through gaps, borders of splits, crops and integer types, against the raw arrays."""
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -78,6 +80,34 @@ def test_history_input_and_targets_are_the_frames_of_their_hours(tmp_path, dtype
                     np.testing.assert_array_equal(frame[..., 0], known)
 
 
+@pytest.mark.parametrize(("dtype", "fill"), [(np.uint8, None), (np.int16, 7), (np.float32, None)])
+@pytest.mark.parametrize("frame_step", [1, 2])
+def test_means_are_those_of_all_earlier_frames_of_their_phase(tmp_path, dtype, fill, frame_step):
+    config, frames = opened(tmp_path, dtype, fill, periods="10,mean:10", frame_step=frame_step)
+    for source, allowed in ((open_training(config)[1], range(61, 81)), (open_test(config), range(81, 100))):
+        assert (source.scaling.dtype, source.scaling.fill, source.scaling.data_fill) == ("float32", None, fill)
+        ends = last_inputs(frames, IN + OUT, frame_step, allowed)
+        history = sorted({(frame_step * lead - 10, mean) for lead in range(OUT + 1) for mean in (0, 10)})
+        found = source.frames(np.arange(len(source)))
+        assert found.shape[:2] == (len(ends), len(history) + IN + OUT)
+        for row, end in zip(found, ends, strict=True):
+            for frame, (time, mean) in zip(row, history, strict=False):
+                hours = range(end + time, -1, -10) if mean else [end + time]
+                values = np.stack([frames.get(hour, np.full(SIDES, np.nan)) for hour in hours]).astype(float)
+                values[values == fill] = np.nan
+                with warnings.catch_warnings(action="ignore"):
+                    np.testing.assert_allclose(frame[..., 0], np.nanmean(values, 0), rtol=1e-6)
+
+
+def test_the_covariates_of_a_mean_are_those_of_its_latest_frame(tmp_path):
+    config, _ = opened(tmp_path, np.float32, periods="mean:10", clock="day")
+    source, end = open_test(config), last_inputs(HOURS, IN + OUT, 1, range(81, 100))
+    clock = source.frames(np.arange(len(source)))[:, : OUT + 1, 0, 0, 1:]
+    for row, hour in zip(clock, end, strict=True):
+        angle = 2 * np.pi * (hour + np.arange(OUT + 1) - 10) / 24
+        np.testing.assert_allclose(row, np.stack([1 + np.sin(angle), 1 + np.cos(angle)], -1) / 2, atol=1e-6)
+
+
 def test_training_windows_near_the_start_and_behind_gaps_stay(tmp_path):
     config, _ = opened(tmp_path, periods="24")
     plain, _ = open_training(check_config({**config.to_dict(), "data": {**config.to_dict()["data"], "periods": ""}}))
@@ -139,10 +169,17 @@ def test_the_wider_type_keeps_every_value_and_its_scaling():
     [("", ()), ("auto", ()), ("24", (24,)), ("24,168", (24, 168)), ("[24, 168]", (24, 168)), ("(48,)", (48,))],
 )
 def test_periods_are_written_in_several_ways(text, periods):
-    assert parse_periods(text) == periods
+    assert parse_periods(text) == (periods, ())
 
 
-@pytest.mark.parametrize("text", ["daily", "0", "24,24", "-3", "1.5", "24 168", "24;168", "[24", "24]", "[24]]"])
+def test_means_are_named_in_periods():
+    assert parse_periods("[12, mean:12, mean: 4]") == ((12,), (12, 4))
+    assert parse_periods("mean:168") == ((), (168,))
+
+
+@pytest.mark.parametrize(
+    "text", ["daily", "0", "24,24", "-3", "1.5", "24 168", "24;168", "[24", "24]", "[24]]", "mean:0", "mean:4,mean:4", "mean"]
+)
 def test_other_texts_are_no_periods(text):
     with pytest.raises(InputError, match=r"data.periods is .*; expected different whole numbers of sampling steps"):
         parse_periods(text)
@@ -182,4 +219,4 @@ def test_data_without_a_past_are_refused(small_run):
 
     training, _ = open_training(check_config(small_run))
     with pytest.raises(InputError, match="data.periods asks for earlier frames, and .* has none; set it to ''"):
-        WithHistory(training, [24])
+        WithHistory(training, [[24]])

@@ -61,7 +61,7 @@ def test_linear_fits_predict_as_their_weights_do(made):
 
 def test_linear_fits_see_the_history_that_training_windows_have():
     table = np.random.default_rng(5).uniform(-1, 3, (24, SIDE, SIDE, 1)).astype(np.float32)
-    training, test = (WithHistory(Windows(np.tile(table, (copies, 1, 1, 1))), (999, 25, 24)) for copies in (4, 3))
+    training, test = (WithHistory(Windows(np.tile(table, (copies, 1, 1, 1))), ([999], [25], [24])) for copies in (4, 3))
     data = EvaluatedFrames(test, SCALING, SEEN, out_channels=1, history=3)
     found = {baseline.key: baseline for baseline in trained_baselines(training, test, data, [24])}
     indices = np.array([40, 30])

@@ -1,11 +1,13 @@
 """`stlight predict` with a network that sees frames of earlier periods: by time, across gaps, and how long a file must be."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from stlight_jax import Forecaster, InputError
 from stlight_jax.forecasting.predict import Request, predict
-from tests.periodic import copying, frames_at, with_step
+from tests.periodic import CONFIG, copying, frames_at, with_step
 
 START = np.datetime64("2020-01-01T00", "h")
 
@@ -71,6 +73,23 @@ def test_earlier_frames_that_change_give_the_error_of_their_change(tmp_path, for
     assert results["rmse_in_units"]["period_24"]["overall"] == pytest.approx(24)
 
 
+@pytest.mark.parametrize("rolling", [False, True])
+def test_means_are_those_of_the_frames_that_a_file_has(tmp_path, rolling):
+    forecaster = Forecaster(copying(dataclasses.replace(CONFIG, periods=(), mean_periods=(24,))))
+    hours = np.array([*range(30), *range(31, 80)])  # 30 is missing
+    values = np.random.default_rng(3).integers(0, 256, (len(hours), 8, 6)).astype(np.float32)
+    np.savez(tmp_path / "a.npz", data=values, time=START + hours)
+    found, results = forecast(tmp_path / "a.npz", forecaster, tmp_path / "b.npz", rolling=rolling, horizon=4)
+    predicted = (found["time"] - START).astype(int)
+    assert len(predicted) >= (40 if rolling else 4)
+    frames = dict(zip(hours.tolist(), values, strict=True))
+    last = {hour: hour - 1 - number % 4 for number, hour in enumerate(predicted.tolist())}  # input frame
+    for hour, frame in zip(predicted.tolist(), found["data"], strict=True):
+        of_phase = [frames[each] for each in range(hour % 24, last[hour] + 1, 24) if each in frames]
+        np.testing.assert_allclose(frame, np.mean(of_phase, 0), atol=1e-3)
+    assert "period_24" not in results.get("baselines", {})
+
+
 def test_a_start_in_the_middle_and_frames_two_steps_apart(tmp_path):
     forecaster = Forecaster(copying(with_step(2, period=5)))
     times = np.arange(60)
@@ -97,10 +116,10 @@ def test_a_file_that_is_too_short_is_refused_with_the_number_it_needs(tmp_path, 
         with pytest.raises(InputError) as caught:
             forecast(source, forecaster, tmp_path / "b.npz", **settings)
         assert str(caught.value) == (
-            f"{count}.npz#data has {count} frames; the model sees 3 and those 24 steps before the predicted ones "
-            f"(data.periods), so at least {needed} are needed"
+            f"{count}.npz#data has {count} frames; the model sees 3 and earlier ones (data.periods=24), so at least "
+            f"{needed} are needed"
         )
-    with pytest.raises(InputError, match=r"--start=20: .* 3 and those 24 steps before .* must come before; give 25$"):
+    with pytest.raises(InputError, match=r"--start=20: .* 3 and earlier ones .data.periods=24. must come before; give 25$"):
         forecast(source, forecaster, tmp_path / "b.npz", start=20)
     found, _ = forecast(saved(tmp_path / "enough.npz", range(25)), forecaster, tmp_path / "b.npz")
     np.testing.assert_allclose(found["data"], frames_at([25, 26])[..., 0], atol=1e-3)

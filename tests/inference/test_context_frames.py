@@ -7,7 +7,7 @@ import pytest
 
 from stlight_jax import Forecaster, InputError
 from stlight_jax.inference import export, trained
-from tests.periodic import CONFIG, copying, frames_at, with_step
+from tests.periodic import BYTES, CONFIG, copying, frames_at, with_step
 
 pytestmark = pytest.mark.compiled_fast
 
@@ -26,11 +26,51 @@ def test_a_periodic_sequence_is_continued_exactly(rollout, horizon):
 
 def test_history_and_input_frames_can_be_given_without_the_frames_between():
     forecaster = Forecaster(copying())
-    assert forecaster.history(5) == (-24, -23, -22, -21, -20, -19, -18)
-    frames = frames_at([*forecaster.history(5), -2, -1, 0])
+    times = [frame.time for frame in forecaster.history(5)]
+    assert times == [-24, -23, -22, -21, -20, -19, -18]
+    frames = frames_at([*times, -2, -1, 0])
     np.testing.assert_array_equal(forecaster(frames, 5, history_first=True), frames_at(np.arange(1, 6)))
     with pytest.raises(InputError, match="frames are 9; expected 7 of the history and 3"):
         forecaster(frames[1:], 5, history_first=True)
+
+
+MEANS = dataclasses.replace(CONFIG, periods=(), mean_periods=(24,))  # copied by the shortcut
+
+
+@pytest.mark.parametrize("kind", ["float", "integers", "masked"])
+def test_means_are_those_of_all_given_frames_of_their_phase(kind):
+    model, count = copying(MEANS), 24 * 3 + 20
+    values = np.random.default_rng(4).integers(0, 250, (count, 8, 6, 1))
+    missing = np.random.default_rng(5).random(values.shape) < 0.3
+    missing[-3:] = False
+    frames = {
+        "float": np.where(missing, np.nan, values).astype(np.float32),
+        "integers": np.where(missing, 255, values).astype(np.uint8),
+        "masked": np.ma.MaskedArray(values, missing),
+    }[kind]
+    model.description["scaling"] = {**BYTES, "missing": True, "fill": 255.0, "filling": [0.5]}
+    found = Forecaster(model)(frames, 5, dtype="float32")
+    for lead in range(1, 6):
+        of_phase = slice((count - 1 + lead) % 24, count, 24)
+        valid = ~missing[of_phase]
+        assert valid.any(0).mean() > 0.9
+        total, number = (values[of_phase] * valid).sum(0), valid.sum(0)
+        expected = np.where(number, total / np.maximum(number, 1), values[-1] if lead < 3 else np.nan)
+        known = ~np.isnan(expected)
+        np.testing.assert_allclose(found[lead - 1][known], expected[known], atol=1e-3)
+
+
+def test_more_frames_than_means_need_are_used(capsys):
+    forecaster = Forecaster(copying(MEANS))
+    assert forecaster.frames_needed() == 25
+    assert forecaster.history() == ((-24, 24), (-23, 24), (-22, 24))
+    frames = np.random.default_rng(4).integers(0, 250, (800, 8, 6, 1)).astype(np.float32)
+    expected = np.stack([frames[-24 * 30 + lead :: 24][:30].mean(0) for lead in (0, 1)])
+    np.testing.assert_allclose(forecaster(frames), expected, atol=1e-3)
+    assert "800 frames are given; the last 721 are used" in capsys.readouterr().err
+    means = np.stack([frames[-24 * 30 + lead :: 24][:30].mean(0) for lead in (-1, 0, 1)])
+    given = np.concatenate([means, frames[-3:]])
+    np.testing.assert_allclose(forecaster(given, history_first=True), expected, atol=1e-3)
 
 
 def test_frames_two_steps_apart_show_the_history_that_lies_on_them():
@@ -47,7 +87,7 @@ def test_earlier_frames_that_are_not_given_are_the_last_frame(capsys):
     forecaster(frames)
     shown = " ".join(capsys.readouterr().err.split())
     sentence = (
-        "3 of the 3 earlier frames that the copying network sees (data.periods, 24 steps before the predicted ones) are not "
+        "3 of the 3 earlier frames that the copying network sees (data.periods=24) are not "
         "among the 10 frames and count as missing; give the last 25 frames"
     )
     assert shown.count(sentence) == 1

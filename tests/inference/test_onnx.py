@@ -16,7 +16,7 @@ from stlight_jax.data.covariates import Covariates
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.inference import export, trained
 from stlight_jax.inference.trained_model import TrainedModel
-from stlight_jax.model.context import context_times, plan_context
+from stlight_jax.model.context import context_of_pass, plan_context
 from tests.commands import run
 from tests.conftest import ROOT
 from tests.networks import trained_variables
@@ -134,17 +134,21 @@ def test_a_file_describes_its_network(grey):
     assert STLightConfig(**content["model"]) == grey.config
 
 
-def test_periods_are_a_second_input():
-    model = network(shortcut="linear", input="changes", periods=(2, 3, 6))
+@pytest.mark.parametrize("means", [(), (3, 4)])
+def test_periods_are_a_second_input(means):
+    model = network(shortcut="linear", input="changes", periods=(2, 3, 6), mean_periods=means)
     forecaster = Forecaster(model)
     history = forecaster.history()
     given = with_gaps(np.random.default_rng(0).uniform(200, 300, (2, len(history) + 3, 7, 6, 1)))
     live = forecaster(given, dtype="float32", history_first=True, survey=False)
     assert np.isnan(live).any()
     seen = given[:, list(plan_context(model.config, 2).passes[0])]
-    count = len(context_times(model.config))
-    found = by_runtime(onnx_graph.make_onnx(model), context=seen[:, :count], frames=seen[:, count:])
+    count = len(context_of_pass(model.config))
+    content = onnx_graph.make_onnx(model)
+    found = by_runtime(content, context=seen[:, :count], frames=seen[:, count:])
     np.testing.assert_allclose(found / 100, live / 100, rtol=0, atol=1e-5)
+    context = next(value for value in onnx.load_model_from_string(content).graph.input if value.name == "context")
+    assert ("the mean of the frames at -3, -6, ..., -90" in context.doc_string) == bool(means)
 
 
 def test_the_clock_and_static_fields_are_an_input_in_the_networks_range():

@@ -8,6 +8,7 @@ import pytest
 from stlight_jax import InputError, STLightConfig
 from stlight_jax.model.context import (
     MISSING,
+    HistoryFrame,
     SeenFrames,
     first_pass,
     horizon_of,
@@ -23,6 +24,10 @@ SIZES = {"in_channels": 1, "out_channels": 1, "hidden_dim": 8, "depth": 2, "patc
 
 def network(in_frames, out_frames, periods, frame_step=1):
     return STLightConfig(in_frames=in_frames, out_frames=out_frames, periods=periods, frame_step=frame_step, **SIZES)
+
+
+def times_of(plan):
+    return [frame.time for frame in plan.history]
 
 
 CASES = [
@@ -60,20 +65,40 @@ def test_every_pass_sees_the_frames_one_period_before_its_predictions(in_frames,
     inputs = [-back * step for back in reversed(range(in_frames))]
     expected = times_by_loop(in_frames, out_frames, periods, step, horizon, kept)
     earlier = {time for context, _ in expected for time in context if time <= 0} - set(inputs)
-    assert plan.history == tuple(sorted(earlier))
-    sequence = [*plan.history, *inputs, *((number + 1) * step for number in range(horizon + out_frames))]
+    assert plan.history == tuple(map(HistoryFrame, sorted(earlier)))
+    sequence = [*times_of(plan), *inputs, *((number + 1) * step for number in range(horizon + out_frames))]
     assert len(plan.passes) == len(expected)
     for indices, (context, recent) in zip(plan.passes, expected, strict=True):
         found = [None if index == MISSING else sequence[index] for index in indices]
         assert found == [time if time in sequence else None for time in context] + recent
 
 
+@pytest.mark.parametrize(
+    ("in_frames", "out_frames", "period", "step", "horizon", "kept"),
+    [(12, 6, 12, 1, 6, None), (3, 2, 5, 2, 12, None), (3, 2, 4, 1, 7, 1)],
+)
+def test_means_end_with_the_latest_frame_of_their_phase_that_is_observed(in_frames, out_frames, period, step, horizon, kept):
+    config = dataclasses.replace(network(in_frames, out_frames, (), step), mean_periods=(period,))
+    plan = plan_context(config, horizon, kept)
+    for number, indices in enumerate(plan.passes):
+        now = number * (kept or out_frames) * step
+        for lead, index in enumerate(indices[: out_frames + 1]):
+            frame = plan.history[index]
+            latest = now + lead * step - period
+            while latest > 0:
+                latest -= period
+            assert frame == HistoryFrame(latest, period)
+            assert frame.times == tuple(latest - back * period for back in range(30))
+        assert len(indices) == out_frames + 1 + in_frames
+    assert config.periods_text == f"mean:{period}"
+
+
 def test_a_shorter_horizon_has_a_part_of_the_history_and_each_length_one_horizon():
     config = network(3, 2, (5, 11), 2)
     lengths = [sequence_length(config, horizon) for horizon in range(1, 12)]
     assert [horizon_of(config, length) for length in lengths] == list(range(1, 12))
-    whole = [*plan_context(config, 9).history, -4, -2, 0, *(2 * lead for lead in range(1, 10))]
-    short = [*plan_context(config, 3).history, -4, -2, 0, 2, 4, 6]
+    whole = [*times_of(plan_context(config, 9)), -4, -2, 0, *(2 * lead for lead in range(1, 10))]
+    short = [*times_of(plan_context(config, 3)), -4, -2, 0, 2, 4, 6]
     assert [whole[index] for index in shorter_sequence(config, len(whole), 3)] == short
     leads = [2, 4]
     context = [0 - 5, 2 - 5, 4 - 5, 0 - 11, 2 - 11, 4 - 11]
@@ -98,7 +123,7 @@ def test_copying_the_context_continues_a_periodic_sequence(out_frames, periods, 
         values = of_one_period[np.asarray(times) % periods[0]]
         return np.broadcast_to(values[None, :, None, None, None], (2, len(values), 2, 2, 1))
 
-    known = frames([*plan_context(config, horizon).history, -2, -1, 0])
+    known = frames([*times_of(plan_context(config, horizon)), -2, -1, 0])
     found = rollout(lambda seen: seen[:, 1 : out_frames + 1], known, horizon, config)
     np.testing.assert_array_equal(found, frames(range(1, horizon + 1)))
 

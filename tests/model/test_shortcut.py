@@ -92,6 +92,16 @@ def test_a_missing_frame_of_a_period_is_that_of_another_period_with_its_phase():
         np.testing.assert_array_equal(np.ravel(filled), expected)
 
 
+def test_a_mean_and_a_frame_of_the_same_period_replace_each_other():
+    # Periods 4, 8 and the mean of 4, one lead time each, then two input frames.
+    context, valid = np.array([4, 8, 44, 1, 2], np.float32).reshape(1, 5, 1, 1, 1), np.ones(5, bool)
+    for missing, expected in {(0,): [44, 8, 44], (2,): [4, 8, 4], (0, 2): [8, 8, 8], (0, 1): [44, 44, 44]}.items():
+        valid[:] = True
+        valid[list(missing)] = False
+        filled = fill_from_neighbours(context, valid.reshape(context.shape), in_frames=2, periods=(4, 8, 4))
+        np.testing.assert_array_equal(np.ravel(filled)[:3], expected)
+
+
 def test_the_linear_shortcut_is_one_matrix_for_all_pixels():
     tree = variables()
     generator = np.random.default_rng(1)

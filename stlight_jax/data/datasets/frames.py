@@ -111,8 +111,8 @@ class FramesSection(Section, name="data"):
         str,
         Key(
             "Periods in sampling steps, such as 24,168 for a day and a week of hourly frames: for each, the network also sees "
-            "the frame that many steps before every predicted one; auto takes those of the time axis that lower the validation "
-            "MSE.",
+            "the frame that many steps before every predicted one; with mean:168 the mean of all earlier frames of that phase; "
+            "auto takes those of the time axis that lower the validation MSE.",
             since="0.2",
             absent="",
         ),
