@@ -27,7 +27,7 @@ _CHOICES = (
     ("model", "in_channels", 0, "the channels of the data"),
     ("model", "out_channels", 0, "the channels of the data"),
     ("model", "patch_size", 0, "frames of {height} x {width}"),
-    ("model", "shortcut_scales", -1, "frames of {height} x {width}"),
+    ("model", "shortcut_scales", -1, "{copies}"),
     ("model", "hidden_dim", 0, "{values:,} predicted values in a patch"),
     ("model", "depth", 0, "the usual one"),
     ("optimizer", "learning_rate", 0, "for model.hidden_dim={hidden_dim}"),
@@ -37,6 +37,7 @@ _CHOICES = (
     ("train", "batch_size", 0, "{pixels:,} pixels in a frame, {windows:,} windows"),
     ("train", "least_gain", -1, "{apart}{others}"),
 )
+_TRIED = "by the errors of forecasts without a network"
 _USUAL = {"shortcut_share": 1.0}  # a choice that is not reported
 
 
@@ -85,7 +86,8 @@ def with_report(left_open: RunConfig, chosen: RunConfig, **facts: Any) -> RunCon
     facts |= after["model"] | {
         "values": model.out_frames * model.out_channels * model.patch_size**2,
         "others": f" in {events} sequences, and others for the test" if math.isfinite(events) else "",
-        "found": "more channels out than in" if more_out else "by the errors of forecasts without a network",
+        "found": "more channels out than in" if more_out else _TRIED,
+        "copies": f"frames of {facts['height']} x {facts['width']}" if "height" in facts else _TRIED,
         "apart": f"{separate:,} training windows without overlap" if math.isfinite(separate) else "the data do not decide",
     }
     changes: dict[str, list[str]] = {}

@@ -100,7 +100,7 @@ class TrainingSetup:
         for label, sequences in (("training", self.training), ("validation", self.validation)):
             of_targets = first_target(network_config(config), sequences.shape[0])
             check_targets(sequences, of_targets, config.model.out_channels, label)
-        self.config = config = self._with_choices(config, deadline)
+        self.config = config = self._with_choices(config, deadline, checked.model.shortcut_scales < 0)
         model_config = network_config(config)
         for section, horizon in (("train", config.train.horizon), ("evaluation", config.evaluation.horizon)):
             check_horizon(f"{section}.horizon", horizon, model_config, covariates)
@@ -115,7 +115,7 @@ class TrainingSetup:
         statistics_step = make_statistics_step(self.model, AXIS, self.training.scaling)
         self._statistics_step = self.launcher.compile_train_step(statistics_step)
 
-    def _with_choices(self, config: RunConfig, deadline: float | None) -> RunConfig:
+    def _with_choices(self, config: RunConfig, deadline: float | None, is_scales_open: bool) -> RunConfig:
         """Makes the choices that the config leaves to trials and to the number of windows.
 
         Replaces the sequences where a choice asks for earlier frames or crops.
@@ -123,15 +123,21 @@ class TrainingSetup:
         Args:
           config: The config, with the shape of the network and the learning rate.
           deadline: As for the class.
+          is_scales_open: As for `choose_shortcut`.
 
         Returns:
           The config with all choices.
         """
         separate, events = (self.training.description.get(fact, math.inf) for fact in ("separate", "events"))
         if leaves_choices(config):
-            least_gain = config.train.least_gain_for(separate, events)
             chosen = choose_shortcut(
-                config, self.training, self.validation, self.launcher, TimeForChoices(deadline), least_gain
+                config,
+                self.training,
+                self.validation,
+                self.launcher,
+                TimeForChoices(deadline),
+                config.train.least_gain_for(separate, events),
+                is_scales_open,
             )
             if chosen.linear is not None:
                 self.linear_fit = chosen.linear
@@ -143,7 +149,8 @@ class TrainingSetup:
         if getattr(with_crop.data, "crop", 0) > 0 and with_crop.data != config.data:
             self.training, _ = open_training(with_crop)
         pixels, count = math.prod(self.training.shape[1:3]), len(self.training)
-        train = with_crop.train.for_data(pixels, count, len(self.launcher.devices), separate, events)
+        is_still = config.model.shortcut in ("last", "linear") and config.model.input == "changes"
+        train = with_crop.train.for_data(pixels, count, len(self.launcher.devices), separate, events, is_still)
         height, width = self.validation.shape[1:3]
         facts = {"height": height, "width": width, "windows": count, "pixels": pixels, "separate": separate, "events": events}
         return with_report(config, dataclasses.replace(with_crop, train=train), **facts)

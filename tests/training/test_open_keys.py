@@ -1,5 +1,7 @@
 """Keys that `configs/frames.py` leaves to the data are chosen at the start of a run, printed, stored and kept."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -63,6 +65,14 @@ def test_an_open_least_gain_is_a_fifth_where_training_windows_are_nearly_one():
 
     assert [chosen(count) for count in (1, 2, 3, 100)] == [0.2, 0.2, 0.01, 0.01]
     assert chosen(1, given=0.05) == 0.05
+
+
+@pytest.mark.parametrize(
+    ("separate", "events", "gain"), [(2, math.inf, 0.2), (3, math.inf, 0.1), (19, 4, 0.1), (9, 1, 0.2), (20, math.inf, 0.01)]
+)
+def test_an_open_least_gain_is_a_tenth_for_few_windows_without_motion(separate, events, gain):
+    section = TrainSection(least_gain=-1.0)
+    assert section.for_data(64, 20, separate=separate, events=events, is_still=True).least_gain == gain
 
 
 @pytest.mark.parametrize(("events", "gain"), [(1, 0.2), (4, 0.05), (200, 0.01)])

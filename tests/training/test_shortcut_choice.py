@@ -147,10 +147,11 @@ def without_forecasts(waves, monkeypatch):
 
     monkeypatch.setattr(shortcut_choice, "fitted_linear", fit)
 
-    def choose(errors, least_gain=0.0):
+    def choose(errors, least_gain=0.0, is_scales_open=False):
         trials = iter([{"values": 256.0, "mae": 1.0, **of_trial} for of_trial in errors])
         monkeypatch.setattr(shortcut_choice, "shortcut_errors", lambda *_: next(trials))
-        chosen = choose_shortcut(check_config(waves), *setup.open_training(None), None, TimeForChoices(None), least_gain)
+        opened = setup.open_training(None)
+        chosen = choose_shortcut(check_config(waves), *opened, None, TimeForChoices(None), least_gain, is_scales_open)
         assert not list(trials)
         return chosen
 
@@ -200,6 +201,41 @@ def test_a_half_of_a_fit_must_be_clearly_better_where_data_are_few(without_forec
     copied[[3, 4] if best == "flow_linear" else [2, 2], [0, 1]] = 1
     np.testing.assert_array_equal(kernel, copied + share * (3 - copied))
     np.testing.assert_array_equal(bias, [share, share])
+
+
+@pytest.mark.parametrize(
+    ("mse", "is_open", "scales"),
+    [
+        ((4.0, 3.0, 5.0, 9.0, 2.9), True, 0),
+        ((4.0, 3.0, 5.0, 9.0, 3.1), True, 2),
+        ((4.0, 3.0, 5.0, 9.0), False, 2),
+        ((4.0, 5.0, 3.0, 9.0), True, 2),  # the flow is better
+    ],
+)
+def test_a_linear_map_is_tried_without_copies_where_their_number_is_open(
+    without_forecasts, waves, capsys, mse, is_open, scales
+):
+    waves.model.shortcut_scales, waves.train.shortcut_share = 2, 1.0
+    chosen = without_forecasts([{"mse": value} for value in mse], is_scales_open=is_open)
+    assert chosen.config.model.shortcut_scales == scales
+    assert ("linear, no copies" in capsys.readouterr().err) == (len(mse) == 5)
+    if chosen.linear is not None:
+        assert chosen.linear["kernel"].shape == (3 * (1 + scales), 2)
+
+
+def test_a_run_reports_that_it_leaves_the_copies_out(waves, capsys, monkeypatch):
+    def errors(model, *_):  # the more inputs a map has, the worse
+        return {"values": 256.0, "mae": 1.0, "mse": model.shortcut_inputs if model.shortcut == "linear" else 99.0}
+
+    monkeypatch.setattr(shortcut_choice, "KINDS", ("last", "linear"))
+    monkeypatch.setattr(shortcut_choice, "shortcut_errors", errors)
+    waves.model.update(shortcut="auto", shortcut_scales=-1)
+    setup = TrainingSetup(waves)
+    shown = " ".join(capsys.readouterr().err.split())
+    assert "model.shortcut_scales=3 (frames of 16 x 16)" in shown
+    assert "model.shortcut=linear, model.shortcut_scales=0 (by the errors of forecasts without a network)" in shown
+    assert setup.config.model.shortcut_scales == 0
+    assert TrainingSetup(waves, setup.config.to_dict()).config.model.shortcut_scales == 0
 
 
 @pytest.mark.parametrize(("key", "value"), [("shortcut_share", 0.25), ("init_from", "runs/old")])
