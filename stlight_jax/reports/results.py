@@ -13,7 +13,7 @@ from stlight_jax.evaluation.samples import best_median_worst
 from stlight_jax.metrics.metric_sums import MetricSums
 from stlight_jax.metrics.threshold_scores import ThresholdScores
 from stlight_jax.reports.comparison import paper_result
-from stlight_jax.reports.skill import skill, verdict
+from stlight_jax.reports.skill import few_windows, skill, verdict
 
 _QUANTILES = (0, 0.05, 0.25, 0.5, 0.75, 0.95, 1)
 
@@ -49,12 +49,15 @@ def as_json(
         "paper": paper_result(comparison),
     }
     errors["per_lead_time"]["best_constant_image"] = {"mse": constant}
+    compared, few = comparison_as_json(evaluation.baselines, shortcut), few_windows(test_set)
+    if few and compared["verdict"]:
+        compared["verdict"] = f"{compared['verdict']} {few}"
     return {
         "checkpoint_step": next(iter(checkpoints.values())),
         "checkpoints": checkpoints,
         "test_set": test_set,
         **errors,
-        **comparison_as_json(evaluation.baselines, shortcut),
+        **compared,
         "sequence_mse": _of_sequences(evaluation.sequence_mse, evaluation.sequence_error),
         "published": comparison,
     }

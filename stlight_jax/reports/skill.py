@@ -17,6 +17,7 @@ DEFINITION = (
 
 # Of two errors that count as different, relative: a smaller difference is no evidence that one forecast is better.
 _LEAST_DIFFERENCE = 0.01
+_FEW_WINDOWS = 3  # without overlap: one storm or one month more or less can reverse a finding
 
 
 def skill(baselines: Mapping[str, BaselineResult]) -> dict[str, Any]:
@@ -66,6 +67,20 @@ def start_label(config: Mapping[str, Any]) -> str:
     """Returns a name for the forecast of a run before its first step, by its config."""
     shortcut = shortcut_alone(0, {"config": config})
     return f"shortcut {shortcut} alone (step 0)" if shortcut else "before the training (step 0)"
+
+
+def few_windows(test_set: Mapping[str, Any]) -> str:
+    """Returns a sentence if the test set is too small to tell forecasts apart; else "".
+
+    Args:
+      test_set: description of the test sequences.
+    """
+    separate = test_set.get("separate", _FEW_WINDOWS)
+    if separate >= _FEW_WINDOWS:
+        return ""
+    windows, apart = (f"{count} test window{'s' * (count > 1)}" for count in (test_set["sequences"], max(separate, 1)))
+    found = windows if windows == apart else f"{windows}, of which {max(separate, 1)} without overlap"
+    return f"The scores are of {found}: on so few, a difference may be chance."
 
 
 def verdict(baselines: Mapping[str, BaselineResult], shortcut: str = "") -> str:

@@ -57,6 +57,9 @@ def test_results_carry_both_checkpoints_baselines_and_lead_times():
         "Overall, STLight is 62 % below the best baseline, the mean of the inputs, in MSE and 62 % below it in MAE. By MSE and "
         "MAE, STLight is better than every baseline at every lead time."
     )
+    few = as_json(evaluation(), {"best": 5, "last": 8}, {**TEST_SET, "sequences": 9, "separate": 2}, Scaling(), None)
+    remark = "The scores are of 9 test windows, of which 2 without overlap: on so few, a difference may be chance."
+    assert few["verdict"] == f"{results['verdict']} {remark}"
     assert results["sequence_mse"]["quantiles"]["0.25"] == 1.5
     # The first one has the lower error per value; the other one has fewer values.
     assert results["sequence_mse"]["best"] == [{"index": 0, "mse": 3.0, "mse_per_value": 0.1}]

@@ -5,7 +5,7 @@ import pytest
 
 from stlight_jax.evaluation.evaluator import BaselineResult
 from stlight_jax.metrics.metric_sums import MetricSums
-from stlight_jax.reports.skill import shortcut_alone, skill, verdict
+from stlight_jax.reports.skill import few_windows, shortcut_alone, skill, verdict
 
 
 def sums(mse, mae):
@@ -119,3 +119,13 @@ def test_a_perfect_baseline_and_lead_times_without_truth():
         "Overall, STLight is worse than the best baseline, the last, in MSE and worse than it in MAE. By MSE and MAE, STLight "
         "is equal to the last at lead time 2; worse than the last at lead time 1."
     )
+
+
+@pytest.mark.parametrize(
+    ("sequences", "separate", "found"),
+    [(7, 1, "7 test windows, of which 1 without overlap"), (2, 2, "2 test windows"), (1, 1, "1 test window"), (9, 3, "")],
+)
+def test_few_test_windows_are_named(sequences, separate, found):
+    sentence = few_windows({"sequences": sequences, "separate": separate})
+    assert sentence == (f"The scores are of {found}: on so few, a difference may be chance." if found else "")
+    assert few_windows({"sequences": 10_000}) == ""
