@@ -1,12 +1,16 @@
 """A TFDS builder that stores the clips of any `ClipReader`."""
 
 import hashlib
+import math
+import pathlib
+import shutil
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 from etils import epath
+from rich import filesize
 
 from stlight_jax.console.progress import Progress
 from stlight_jax.data.raw_clips import ClipReader, RawClip, RawSplit
@@ -56,6 +60,7 @@ class ClipsBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
         # A reader without instructions knows its files.
         root = epath.Path(dl_manager.manual_dir if self.reader.instructions else "")
         splits = self.reader.open_raw(root, self.info.metadata["remarks"])
+        self._check_disk(sum(split.frames for split in splits.values()))
         return {name: self._generate_examples(name, split) for name, split in splits.items()}
 
     def _generate_examples(self, name: str, split: RawSplit) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
@@ -87,6 +92,18 @@ class ClipsBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
             "statistics": statistics.as_json(),
             "clips": table,
         }
+
+    def _check_disk(self, frames: int) -> None:
+        """Refuses frames that the disk cannot hold, before hours are spent on reading them."""
+        folder = next(parent for parent in pathlib.Path(self.data_dir).absolute().parents if parent.exists())
+        needed = frames * math.prod(self.reader.frame_shape) * np.dtype(self.reader.frame_dtype).itemsize
+        disk = shutil.disk_usage(folder)
+        if disk.total and needed > disk.free:  # some file systems report 0
+            raise InputError(
+                f"{frames:,} frames of {' x '.join(map(str, self.reader.frame_shape))} would take {filesize.decimal(needed)}, "
+                f"and {filesize.decimal(disk.free)} are free in {folder}; expected a disk that holds them: name another folder "
+                "(data.prepared, or --out of prepare), or give fewer or smaller frames"
+            )
 
     def _check_block(self, clip: RawClip, block: np.ndarray) -> None:
         shape, dtype = self.reader.frame_shape, np.dtype(self.reader.frame_dtype)

@@ -92,7 +92,9 @@ def create_folder(folder: epath.PathLike) -> None:
     except Exception as error:
         if not isinstance(error, OSError) and not is_bucket_error(error):
             raise
-        raise InputError(f"{folder} cannot be written to: {error}") from None
+        if isinstance(error, PermissionError):
+            raise InputError(f"{folder} cannot be written to: permission denied; choose another folder") from None
+        raise InputError(f"{folder} cannot be written to: {one_line(error)}") from None
 
 
 def folder_exists(path: epath.PathLike) -> bool:

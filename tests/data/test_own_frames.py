@@ -2,6 +2,7 @@
 
 import errno
 import os
+import types
 
 import h5py
 import numpy as np
@@ -222,6 +223,14 @@ def test_folders_that_cannot_be_written_are_named(raw, tmp_path, where):
     with pytest.raises(InputError, match=f"{where}.* (cannot be written to|is a file)") as caught:
         open_training(load("frames", raw, prepared=str(tmp_path / where)))  # an absolute path stays what it is
     assert "\n" not in str(caught.value)
+
+
+def test_frames_that_the_disk_cannot_hold_are_refused_before_they_are_read(raw, kept, monkeypatch):
+    write(raw)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: types.SimpleNamespace(total=10**9, free=1000))
+    with pytest.raises(InputError, match=r"frames of .* would take .* kB, and 1.0 kB are free in .*; expected a disk"):
+        open_training(load("frames", raw, prepared=str(kept)))
+    assert not [path for path in kept.rglob("*") if path.is_file() and path.name != ".lock"]
 
 
 def no_space(*_, **__):
