@@ -76,17 +76,16 @@ class FrameInput:
         array = array.reshape(batch, -1, height, width, model.in_channels)
         count = array.shape[1]
         own = np.dtype(np.float32) if array.dtype.kind == "b" else array.dtype
-        if history_first and count != len(history) + model.in_frames:
+        indices = np.zeros((0, 0), int)
+        if not history_first:
+            array, indices = _seen_frames(array, history_indices(count, history, model), model.in_frames)
+        elif count != len(history) + model.in_frames:
             raise InputError(f"frames are {count}; expected {len(history)} of the history and {model.in_frames}")
         data = np.ma.getdata(array) if masked else array
         valid = _valid(data, np.ma.getmaskarray(array) if masked else None, scaling.fill)
-        unknown = 0
-        if history and not history_first:
-            indices = history_indices(count, history, model)
-            unknown = int(np.count_nonzero((indices < 0).all(axis=1)))
+        unknown = int(np.count_nonzero((indices < 0).all(axis=1)))
+        if indices.size:
             data, valid = _with_history(data, valid, indices, model.in_frames)
-        elif not history_first:
-            data, valid = data[:, -model.in_frames :], None if valid is None else valid[:, -model.in_frames :]
         recent = None if valid is None else valid[:, len(history) :].any(axis=(1, 2, 3, 4))
         if recent is not None and not recent.all():
             empty = int(np.argmin(recent))
@@ -126,6 +125,22 @@ def history_indices(count: int, history: Sequence[HistoryFrame], model: STLightC
 def latest_known(indices: np.ndarray) -> np.ndarray:
     """Returns the first index of each row that is not -1; -1 without one."""
     return np.take_along_axis(indices, (indices >= 0).argmax(axis=1)[:, None], axis=1)[:, 0]
+
+
+def _seen_frames(frames: Any, indices: np.ndarray, in_frames: int) -> tuple[Any, np.ndarray]:
+    """Leaves out the frames that a network does not see, so that they take neither time nor memory.
+
+    Args:
+      frames: `[b, t, h, w, c]`, of which the last T are the input frames.
+      indices: Indices of the history frames, see `history_indices`.
+      in_frames: T.
+
+    Returns:
+      The other frames, in their order, and the indices of the history frames among them.
+    """
+    count = frames.shape[1]
+    seen = np.union1d(indices[indices >= 0], np.arange(count - in_frames, count))
+    return frames[:, seen], np.where(indices >= 0, np.searchsorted(seen, indices), -1)
 
 
 def _with_history(

@@ -1,12 +1,16 @@
 """Earlier frames of a network with periods, in a forecaster and in an exported program."""
 
 import dataclasses
+import tracemalloc
 
 import numpy as np
 import pytest
 
 from stlight_jax import Forecaster, InputError
+from stlight_jax.data.scaling import Scaling
 from stlight_jax.inference import export, trained
+from stlight_jax.inference.frame_input import FrameInput
+from stlight_jax.model.context import plan_context
 from tests.periodic import BYTES, CONFIG, copying, frames_at, with_step
 
 pytestmark = pytest.mark.compiled_fast
@@ -71,6 +75,28 @@ def test_more_frames_than_means_need_are_used(capsys):
     means = np.stack([frames[-24 * 30 + lead :: 24][:30].mean(0) for lead in (-1, 0, 1)])
     given = np.concatenate([means, frames[-3:]])
     np.testing.assert_allclose(forecaster(given, history_first=True), expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("periods", [{"periods": ()}, {"periods": (24,)}, {"periods": (), "mean_periods": (24,)}])
+def test_frames_that_a_network_does_not_see_take_no_memory(periods):
+    config = dataclasses.replace(CONFIG, **periods)
+    frames = np.zeros((4000, 32, 32, 1), np.float32)  # 16 MB
+    frames[0] = np.nan
+    tracemalloc.start()
+    given = FrameInput.from_array(frames, config, Scaling(), "the network", np.float32, plan_context(config, 2).history)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 3e6
+    assert (given.valid, given.count) == (None, 4000)
+
+
+def test_means_of_frames_two_steps_apart_leave_out_the_frames_between():
+    forecaster = Forecaster(copying(dataclasses.replace(MEANS, frame_step=2, mean_periods=(5,))))
+    assert forecaster.history() == ((-5, 5), (-3, 5), (-1, 5))  # of these, every other frame lies on a step
+    frames = np.random.default_rng(4).integers(0, 250, (40, 8, 6, 1)).astype(np.float32)
+    times = np.arange(-78, 1, 2)
+    expected = [frames[np.isin(times, np.arange(latest, -79, -10))].mean(0) for latest in (-8, -6)]
+    np.testing.assert_allclose(forecaster(frames), expected, atol=1e-3)
 
 
 def test_frames_two_steps_apart_show_the_history_that_lies_on_them():
