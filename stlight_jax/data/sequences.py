@@ -134,17 +134,16 @@ class WithHistory(Sequences):
         """Reads sequences, see `Sequences`."""
         past, _ = self.frames_before(indices, [of_frame[0] for of_frame in self._steps], epoch)
         for number, of_frame in enumerate(self._steps):
-            if len(of_frame) > 1:
-                past[:, number] = self._mean_before(indices, of_frame, epoch)
+            if len(of_frame) > 1:  # one sequence at a time: those of a batch would take 30 times the memory of their frames
+                past[:, number] = [self._mean_before(index, of_frame, epoch) for index in indices.tolist()]
         own = with_nan(self._source.frames(indices, epoch), self._fill)
         return np.concatenate([past, own], axis=1, dtype=self.scaling.dtype)
 
-    def _mean_before(self, indices: np.ndarray, steps: Sequence[int], epoch: int) -> np.ndarray:
-        """Returns the mean of earlier frames, `[n, h, w, c]`."""
-        frames, known = self.frames_before(indices, steps, epoch)
-        latest = frames[np.arange(len(frames)), known.argmax(1)]  # [n, h, w, c]
-        data = frames.shape[-1] - self.scaling.covariates
-        return np.concatenate([mean_of_valid(frames[..., :data]), latest[..., data:]], axis=-1)
+    def _mean_before(self, index: int, steps: Sequence[int], epoch: int) -> np.ndarray:
+        """Returns the mean of the earlier frames of a sequence, `[h, w, c]`."""
+        frames, known = self.frames_before(np.array([index]), steps, epoch)
+        frames, data = frames[known], frames.shape[-1] - self.scaling.covariates  # [n, h, w, c], n can be 0
+        return np.concatenate([mean_of_valid(frames[..., :data]), mean_of_valid(frames[:1, ..., data:])], axis=-1)
 
     def frames_before(self, indices: np.ndarray, steps: Sequence[int], epoch: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """Reads earlier frames, see `Sequences`; unknown frames are marked as missing."""
