@@ -120,7 +120,8 @@ class FrameDisplay:
 def _is_coloured(scaling: Scaling) -> bool:
     """Whether three channels of these values are the colours of pictures."""
     is_bytes = scaling.dtype == "uint8" or (scaling.dtype == "int16" and scaling.fill is not None)
-    is_bytes |= scaling.covariates > 0 and {*scaling.high} == {255.0}  # covariates turn bytes into floats
+    are_floats = scaling.covariates > 0 or scaling.missing  # covariates and means of earlier frames turn bytes into floats
+    is_bytes |= are_floats and {*scaling.high} == {255.0}
     return is_bytes and len({*scaling.low}) == len({*scaling.high}) == 1
 
 

@@ -263,7 +263,7 @@ def test_three_channels_are_colours_in_pictures_only():
     colours = Scaling()
     winds = Scaling("float32", low=(-5.0,), high=(5.0,))
     beside_the_time = Scaling("float32", high=(255.0,), filling=(0.5,) * 5, covariates=2)
-    for scaling in (colours, beside_the_time):
+    for scaling in (colours, beside_the_time, colours.with_mark(), colours.with_floats()):
         assert [view.channels for view in FrameDisplay.of([frames], 3, scaling).views] == [slice(0, 3)]
     assert [view.channels.start for view in FrameDisplay.of([frames], 3, winds).views] == [0, 1, 2]
 
