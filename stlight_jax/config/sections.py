@@ -196,8 +196,8 @@ class TrainSection(Section, name="train"):
         "Fraction by which the validation MSE must fall below that of the shortcut alone, before a checkpoint with a trained "
         "network is the best; -1 for 0.01 if the test frames continue the training sequences, 0.2 over the number of training "
         "sequences, and at least 0.01, if they are of others, 0.2 if the training data have fewer than 3 windows without "
-        "overlap; at least 0.1 for fields without motion and fewer than 20 such windows. auto asks maps that are fitted to the "
-        "data for the same gain.",
+        "overlap. auto asks maps that are fitted to the data for the same gain. With fields without motion and fewer than 20 "
+        "such windows, the network's gain must be at least 0.1.",
         least=0, below=1, special=-1, since="0.2", absent=0.0)] = 0.0
     shortcut_share: Annotated[float, Key(
         "Share of what the fitted map of the shortcut adds to the last frame or the flow, before the first step; -1 for 1, "

@@ -75,6 +75,19 @@ def test_an_open_least_gain_is_a_tenth_for_few_windows_without_motion(separate, 
     assert section.for_data(64, 20, separate=separate, events=events, is_still=True).least_gain == gain
 
 
+@pytest.mark.parametrize(
+    ("shortcut", "sees", "gain"), [("last", "changes", 0.1), ("last", "frames", 0.01), ("none", "frames", 0.01)]
+)
+def test_a_run_without_motion_asks_for_that_gain(tmp_path, shortcut, sees, gain):
+    np.save(tmp_path / "short.npy", np.random.default_rng(0).normal(size=(54, 8, 9)).astype(np.float32))
+    config = load_config("auto", "frames")
+    config.data.update(root=str(tmp_path / "short.npy"), prepared=str(tmp_path / "kept"), periods="")
+    config.model.update(shortcut=shortcut, input=sees)
+    setup = TrainingSetup(config)
+    assert 3 <= setup.training.description["separate"] < 20
+    assert setup.config.train.least_gain == gain
+
+
 @pytest.mark.parametrize(("events", "gain"), [(1, 0.2), (4, 0.05), (200, 0.01)])
 def test_an_open_least_gain_falls_with_the_number_of_training_sequences(events, gain):
     assert TrainSection(least_gain=-1.0).for_data(64, 20, separate=events * 3, events=events).least_gain == gain
