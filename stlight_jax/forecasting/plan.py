@@ -1,6 +1,7 @@
 """The plan of a prediction: which frames the network sees, which forecasts are made, and which true frames are known."""
 
 import dataclasses
+import math
 import pathlib
 from collections.abc import Sequence
 
@@ -166,6 +167,7 @@ def make_plan(request: Request, reader: InputReader, forecaster: Forecaster) -> 
     every = request.every or horizon
     steps = reader.frame_step, model.frame_step
     history = tuple(_steps_of_file(frame.times, *steps) for frame in forecaster.history(horizon))
+    _check_history(history, originals, reader.sampled(originals[0], 0)[0].shape, request.rolling)
     sources, starts, skipped = [], [], 0
     for original in originals:
         _check_channels(original, forecaster)
@@ -233,6 +235,22 @@ def _check_memory(horizon: int, shape: tuple[int, int, int], out_channels: int) 
         raise InputError(
             f"--horizon={horizon}: a forecast of so many frames would take {filesize.decimal(needed)} of memory, and "
             f"{filesize.decimal(int(memory_available()))} are free; predict fewer"
+        )
+
+
+def _check_history(
+    history: Sequence[Sequence[int]], originals: Sequence[FrameSource], shape: tuple[int, int, int], rolling: bool
+) -> None:
+    """Refuses earlier frames that would take more than half of the free memory: rolling forecasts hold a whole stretch."""
+    steps = {step for of_frame in history for step in of_frame}
+    held = min(max(steps, default=0) if rolling else len(steps), max(original.frames for original in originals))
+    needed = 4 * held * math.prod(shape)
+    if needed > memory_available() / 2:
+        raise InputError(
+            f"{held:,} earlier frames of {shape[0]} x {shape[1]} (data.periods) would take {filesize.decimal(needed)} of memory, "
+            f"and {filesize.decimal(int(memory_available()))} are free; "
+            + ("predict without --rolling, or give" if rolling else "give")
+            + " smaller frames, or a network without such periods"
         )
 
 

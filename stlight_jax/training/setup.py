@@ -100,7 +100,8 @@ class TrainingSetup:
         for label, sequences in (("training", self.training), ("validation", self.validation)):
             of_targets = first_target(network_config(config), sequences.shape[0])
             check_targets(sequences, of_targets, config.model.out_channels, label)
-        self.config = config = self._with_choices(config, deadline, checked.model.shortcut_scales < 0)
+        is_scales_open = checked.model.shortcut_scales < 0 and not checked.train.init_from  # whose weights have their number
+        self.config = config = self._with_choices(config, deadline, is_scales_open)
         model_config = network_config(config)
         for section, horizon in (("train", config.train.horizon), ("evaluation", config.evaluation.horizon)):
             check_horizon(f"{section}.horizon", horizon, model_config, covariates)

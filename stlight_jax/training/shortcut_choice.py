@@ -78,6 +78,11 @@ class Choice(NamedTuple):
     share: float = 1.0
     copies: bool = True
 
+    @property
+    def name(self) -> str:
+        """The kind as tables show it."""
+        return f"{'' if self.share == 1 else f'{self.share:g} of '}{self.kind}{'' if self.copies else ', no copies'}"
+
 
 def choose_shortcut(
     config: RunConfig,
@@ -125,8 +130,9 @@ def choose_shortcut(
         trials.add(choice)
     best = _best(trials.scores, least_gain)
     has_copies = config.model.shortcut == AUTO and best.kind == "linear" and config.model.shortcut_scales > 0
-    if has_copies and is_scales_open and not time_for_choices.is_over():
-        trials.add(best._replace(copies=False))
+    if has_copies and is_scales_open:
+        for choice in _in_time([best._replace(copies=False)], time_for_choices, tried=len(choices)):
+            trials.add(choice)
         best = _best(trials.scores, least_gain)
     if config.model.shortcut == AUTO and _leaves_share(config) and least_gain > _GAIN_OF_MUCH_DATA:
         best = trials.better_share(best)
@@ -203,9 +209,7 @@ class _Trials:
         """Prints the errors of all choices."""
         rows = []
         for choice, errors in self.errors.items():
-            kind = choice.kind if choice.share == 1 else f"{choice.share:g} of {choice.kind}"
-            kind += "" if choice.copies else ", no copies"
-            rows.append((kind, choice.periods, *(metric.format(errors[metric.key]) for metric in (MSE, MAE))))
+            rows.append((choice.name, choice.periods, *(metric.format(errors[metric.key]) for metric in (MSE, MAE))))
         title = f"forecasts without a network, {self.windows:,} validation windows"
         print_message(text_table(("model.shortcut", "data.periods", MSE.label, MAE.label), rows, title))
 
@@ -229,11 +233,13 @@ def _best(scores: Mapping[Choice, float], least_gain: float) -> Choice:
     return best
 
 
-def _in_time(choices: Sequence[Choice], time_for_choices: TimeForChoices) -> Iterator[Choice]:
-    """Yields choices as long as there is time; the first in any case."""
+def _in_time(choices: Sequence[Choice], time_for_choices: TimeForChoices, tried: int = 0) -> Iterator[Choice]:
+    """Yields choices as long as there is time; the first in any case, if none was `tried` before."""
     for number, choice in enumerate(choices):
-        if number and time_for_choices.is_over():
-            names = [f"{kind} with data.periods={periods}" if periods else kind for kind, periods, *_ in choices[number:]]
+        if number + tried and time_for_choices.is_over():
+            names = [
+                f"{each.name} with data.periods={each.periods}" if each.periods else each.name for each in choices[number:]
+            ]
             print_message(f"the time of --minutes is too short to try all shortcuts; left out: {', '.join(names)}")
             return
         yield choice

@@ -110,6 +110,15 @@ def test_a_horizon_beyond_the_memory_is_refused_before_its_passes_are_planned(tm
         forecast(saved(tmp_path / "a.npz", range(30)), forecaster, tmp_path / "b.npz", horizon=10**12)
 
 
+@pytest.mark.parametrize(("rolling", "held"), [(True, 48), (False, 6)])
+def test_earlier_frames_beyond_the_memory_are_refused_before_they_are_read(tmp_path, monkeypatch, rolling, held):
+    forecaster = Forecaster(copying(dataclasses.replace(CONFIG, periods=(24, 48), out_frames=2)))
+    source = saved(tmp_path / "a.npz", range(80))
+    monkeypatch.setattr("stlight_jax.forecasting.plan.memory_available", lambda: 2 * 4 * 48 * held - 1)
+    with pytest.raises(InputError, match=rf"^{held} earlier frames of 8 x 6 \(data.periods\) would take .* of memory"):
+        forecast(source, forecaster, tmp_path / "b.npz", rolling=rolling)
+
+
 def test_a_file_that_is_too_short_is_refused_with_the_number_it_needs(tmp_path, forecaster):
     for count, needed, settings in ((24, 25, {}), (25, "26 with --rolling", {"rolling": True})):
         source = saved(tmp_path / f"{count}.npz", range(count))

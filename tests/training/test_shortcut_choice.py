@@ -131,6 +131,12 @@ def test_the_search_takes_a_quarter_of_the_time_and_names_the_shortcuts_it_leave
     assert shown == (f"the time of --minutes is too short to try all shortcuts; left out: {left_out}" if left_out else "")
 
 
+def test_a_trial_without_copies_that_there_is_no_time_for_is_named(monkeypatch, capsys):
+    monkeypatch.setattr(TimeForChoices, "is_over", lambda _: True)
+    assert not list(shortcut_choice._in_time([Choice("linear", "12", copies=False)], TimeForChoices(60.0), tried=1))
+    assert "left out: linear, no copies with data.periods=12" in " ".join(capsys.readouterr().err.split())
+
+
 def test_auto_has_no_shortcut_where_the_network_predicts_more_channels_than_it_sees(waves):
     waves.model.update(shortcut="auto", out_channels=2)
     assert choose_shortcut(check_config(waves), *[None] * 4).config.model.shortcut == "none"
