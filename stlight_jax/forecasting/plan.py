@@ -246,11 +246,10 @@ def _check_history(
     held = min(max(steps, default=0) if rolling else len(steps), max(original.frames for original in originals))
     needed = 4 * held * math.prod(shape)
     if needed > memory_available() / 2:
+        size, free = filesize.decimal(needed), filesize.decimal(int(memory_available()))
         raise InputError(
-            f"{held:,} earlier frames of {shape[0]} x {shape[1]} (data.periods) would take {filesize.decimal(needed)} of memory, "
-            f"and {filesize.decimal(int(memory_available()))} are free; "
-            + ("predict without --rolling, or give" if rolling else "give")
-            + " smaller frames, or a network without such periods"
+            f"{held:,} earlier frames of {shape[0]} x {shape[1]} (data.periods) would take {size} of memory, and {free} are "
+            f"free; {'predict without --rolling, or ' * rolling}give smaller frames, or a network without such periods"
         )
 
 

@@ -237,9 +237,7 @@ def _in_time(choices: Sequence[Choice], time_for_choices: TimeForChoices, tried:
     """Yields choices as long as there is time; the first in any case, if none was `tried` before."""
     for number, choice in enumerate(choices):
         if number + tried and time_for_choices.is_over():
-            names = [
-                f"{each.name} with data.periods={each.periods}" if each.periods else each.name for each in choices[number:]
-            ]
+            names = [each.name + f" with data.periods={each.periods}" * bool(each.periods) for each in choices[number:]]
             print_message(f"the time of --minutes is too short to try all shortcuts; left out: {', '.join(names)}")
             return
         yield choice
