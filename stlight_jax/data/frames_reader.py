@@ -114,6 +114,7 @@ class FramesReader(ClipReader):
             **super().metadata(),
             "value_range": None if declared is None else list(declared),
             "fill": first.fill,
+            "data_fill": next((s.data_fill for s in self._sequences if s.data_fill is not None), None),
             "step": first.step,
             "units": common_units(self._sequences),
             "rows_go_north": all(sequence.info.rows_go_north for sequence in self._sequences),

@@ -36,7 +36,7 @@ from stlight_jax.storage import caches, paths
 
 # Changes with the values or the sequences that are read from the same files, so that kept frames are prepared anew.
 # A file .npy is read as in version 0.1, whose kept frames stay valid.
-_READING = 5
+_READING = 6
 _ROOT_REMEDY = "give --config.data.root=PATH, or --data_root=PATH to an evaluation"
 
 

@@ -124,7 +124,8 @@ class Scaling:
         """Returns the scaling of the same values as floats, of which NaN marks the missing ones."""
         if np.dtype(self.dtype).kind == "f":
             return dataclasses.replace(self, missing=True)
-        return dataclasses.replace(self, dtype="float32", fill=None, data_fill=self.fill, missing=True)
+        data_fill = self.data_fill if self.fill is None else self.fill
+        return dataclasses.replace(self, dtype="float32", fill=None, data_fill=data_fill, missing=True)
 
     @property
     def _is_bytes(self) -> bool:

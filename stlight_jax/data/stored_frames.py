@@ -226,6 +226,7 @@ class PreparedData:
                 offset=_offset(low, statistics["mean"]) if transform == "log" else (0.0,),
                 clip_low=(clip_low,),
                 clip_high=(clip_high,),
+                data_fill=metadata.get("data_fill"),
             )
         except InputError as error:
             raise InputError(f"{files}: {error}") from None
@@ -236,7 +237,8 @@ class PreparedData:
             return scaling
         count = len(self.covariates.names)
         filled = (*scaling.filling, *(MEAN,) * count)
-        return dataclasses.replace(scaling, dtype="float32", fill=None, filling=filled, covariates=count)
+        data_fill = scaling.data_fill if scaling.fill is None else scaling.fill
+        return dataclasses.replace(scaling, dtype="float32", fill=None, data_fill=data_fill, filling=filled, covariates=count)
 
 
 def _value_range(

@@ -86,10 +86,11 @@ class TrainedModel:
     def data_scaling(self) -> Scaling:
         """The scaling of the network's data, without its covariates; integers of the data may have a fill value."""
         scaling, stored = self.scaling, self.description.get("covariates")
+        fill = scaling.fill if scaling.data_fill is None else scaling.data_fill
         if stored is not None:
             scaling = scaling.for_channels(len(scaling.filling) - scaling.covariates)
-            return dataclasses.replace(scaling, fill=stored["fill"])
-        return scaling if scaling.data_fill is None else dataclasses.replace(scaling, fill=scaling.data_fill)
+            fill = stored["fill"] if fill is None else fill
+        return scaling if fill == scaling.fill else dataclasses.replace(scaling, fill=fill)
 
     def without_program(self) -> TrainedModel:
         """Returns the same weights, to be run by this package's network.

@@ -190,7 +190,7 @@ class ArraySlicer:
         stored, has_items = self.rules.dtype, "n" in self.axes
         remarks = (*self.remarks, *self.rules.remarks, *(times.remarks if times else ()))
         if stored not in (self.dtype, np.dtype(bool)):
-            remarks += (f"{stored} is read as {self.dtype}",)
+            remarks += (f"{self.rules.stored_dtype} is read as {self.dtype}",)
         if self._chunk_frames > self._frames_per_block:
             remarks += (
                 f"its chunks have parts of {self._chunk_frames:,} frames each, which are unpacked together; "
@@ -221,9 +221,21 @@ class ArraySlicer:
                 remarks=remarks if item == 0 else (),  # they hold for all items, which may be thousands
                 info=info if item == 0 else dataclasses.replace(info, item=item),
                 times=times,
+                data_fill=self._data_fill,
             )
             for item in range(self.sizes["n"])
         ]
+
+    @property
+    def _data_fill(self) -> float | None:
+        """The number that marks missing values in the file, if integers that are not scaled are read as floats."""
+        rules = self.rules
+        if self.dtype.kind != "f" or rules.stored_dtype.kind not in "iu" or rules.is_packed:
+            return None
+        if self.options.fill_value is not None:
+            return self.options.fill_value
+        numbers = rules.missing if rules.implied is None else np.append(rules.missing, rules.implied)
+        return float(numbers[0]) if len(numbers) else None
 
     def _blocks(self, item: int, first: int = 0) -> Iterator[np.ndarray]:
         opened_mask = contextlib.nullcontext(None) if self.mask is None else self.mask.opened()

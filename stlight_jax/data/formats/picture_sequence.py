@@ -156,6 +156,7 @@ class PictureSequence:
             step=self.step,
             remarks=self.remarks + remarks,
             times=self.times,
+            data_fill=self.options.fill_value if dtype.kind == "f" and self.dtype.kind in "iu" else None,
         )
 
     def _arrays(self, rgb: bool, dtype: np.dtype, first: int) -> Iterator[np.ndarray]:

@@ -95,6 +95,7 @@ class FrameSource:
       step: the sampling step as text, such as "1 h"; "" if unknown.
       remarks: messages for the user.
       times: the time axis that `ticks` come from.
+      data_fill: the integer that marks missing values in the file, where frames are floats.
     """
 
     name: str
@@ -108,6 +109,7 @@ class FrameSource:
     step: str = ""
     remarks: tuple[str, ...] = ()
     times: TimeAxis | None = None
+    data_fill: float | None = None
 
 
 def integer_fill(path: epath.PathLike, fill_value: float | None, dtype: np.dtype) -> float | None:
