@@ -35,7 +35,7 @@ _CHOICES = (
     ("data", "clip", AUTO, ""),
     ("data", "crop", OPEN, "{windows:,} windows of {height} x {width}, model.shortcut={shortcut}, model.input={input}"),
     ("train", "batch_size", 0, "{pixels:,} pixels in a frame, {windows:,} windows"),
-    ("train", "least_gain", -1, "{apart}{others}"),
+    ("train", "least_gain", -1, "{apart}{few}{others}"),
 )
 _TRIED = "by the errors of forecasts without a network"
 _USUAL = {"shortcut_share": 1.0}  # a choice that is not reported
@@ -89,6 +89,7 @@ def with_report(left_open: RunConfig, chosen: RunConfig, **facts: Any) -> RunCon
         "found": "more channels out than in" if more_out else _TRIED,
         "copies": f"frames of {facts['height']} x {facts['width']}" if "height" in facts else _TRIED,
         "apart": f"{separate:,} training windows without overlap" if math.isfinite(separate) else "the data do not decide",
+        "few": facts.get("few", ""),
     }
     changes: dict[str, list[str]] = {}
     for section, key, _, reason in _CHOICES:

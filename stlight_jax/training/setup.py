@@ -10,6 +10,7 @@ import ml_collections
 import numpy as np
 
 from stlight_jax.config.run_config import RunConfig
+from stlight_jax.config.sections import FEW_SQUARES
 from stlight_jax.console.messages import print_message
 from stlight_jax.data.datasets.all_datasets import find_dataset
 from stlight_jax.data.load import check_config, network_config, open_training, with_history, with_windows
@@ -130,6 +131,9 @@ class TrainingSetup:
           The config with all choices.
         """
         separate, events = (self.training.description.get(fact, math.inf) for fact in ("separate", "events"))
+        height, width = self.validation.shape[1:3]
+        held_out = self.validation.description.get("separate", math.inf)
+        squares = held_out * height * width / 16**2
         if leaves_choices(config):
             chosen = choose_shortcut(
                 config,
@@ -137,7 +141,7 @@ class TrainingSetup:
                 self.validation,
                 self.launcher,
                 TimeForChoices(deadline),
-                config.train.least_gain_for(separate, events),
+                config.train.least_gain_for(separate, events, squares),
                 is_scales_open,
             )
             if chosen.linear is not None:
@@ -150,10 +154,10 @@ class TrainingSetup:
         if getattr(with_crop.data, "crop", 0) > 0 and with_crop.data != config.data:
             self.training, _ = open_training(with_crop)
         pixels, count = math.prod(self.training.shape[1:3]), len(self.training)
-        is_still = config.model.shortcut in ("last", "linear") and config.model.input == "changes"
-        train = with_crop.train.for_data(pixels, count, len(self.launcher.devices), separate, events, is_still)
-        height, width = self.validation.shape[1:3]
+        train = with_crop.train.for_data(pixels, count, len(self.launcher.devices), separate, events, squares)
         facts = {"height": height, "width": width, "windows": count, "pixels": pixels, "separate": separate, "events": events}
+        if squares < FEW_SQUARES:
+            facts["few"] = f", {held_out:,} of {height} x {width} for validation"
         return with_report(config, dataclasses.replace(with_crop, train=train), **facts)
 
     def set_length(self, steps: int, checkpoint_every: int) -> None:

@@ -68,24 +68,34 @@ def test_an_open_least_gain_is_a_fifth_where_training_windows_are_nearly_one():
 
 
 @pytest.mark.parametrize(
-    ("separate", "events", "gain"), [(2, math.inf, 0.2), (3, math.inf, 0.1), (19, 4, 0.1), (9, 1, 0.2), (20, math.inf, 0.01)]
+    ("separate", "events", "squares", "gain"),
+    [
+        (2, math.inf, 99, 0.2),
+        (3, math.inf, 4.9, 0.2),
+        (3, math.inf, 5, 0.1),
+        (500, math.inf, 19, 0.1),
+        (9, 1, 19, 0.2),
+        (3, math.inf, 20, 0.01),
+    ],
 )
-def test_an_open_least_gain_is_a_tenth_for_few_windows_without_motion(separate, events, gain):
+def test_an_open_least_gain_is_larger_where_validation_frames_are_few_and_small(separate, events, squares, gain):
     section = TrainSection(least_gain=-1.0)
-    assert section.for_data(64, 20, separate=separate, events=events, is_still=True).least_gain == gain
+    assert section.for_data(64, 20, separate=separate, events=events, squares=squares).least_gain == gain
+    assert section.least_gain_for(separate, events, squares) == gain
 
 
-@pytest.mark.parametrize(
-    ("shortcut", "sees", "gain"), [("last", "changes", 0.1), ("last", "frames", 0.01), ("none", "frames", 0.01)]
-)
-def test_a_run_without_motion_asks_for_that_gain(tmp_path, shortcut, sees, gain):
-    np.save(tmp_path / "short.npy", np.random.default_rng(0).normal(size=(54, 8, 9)).astype(np.float32))
+@pytest.mark.parametrize(("side", "gain", "named"), [(8, 0.2, True), (40, 0.1, True), (80, 0.01, False)])
+def test_a_run_asks_for_a_gain_by_the_size_of_its_validation_frames(tmp_path, capsys, side, gain, named):
+    np.save(tmp_path / "short.npy", np.random.default_rng(0).normal(size=(40, side, side)).astype(np.float32))
     config = load_config("auto", "frames")
     config.data.update(root=str(tmp_path / "short.npy"), prepared=str(tmp_path / "kept"), periods="")
-    config.model.update(shortcut=shortcut, input=sees)
+    config.data.update(validation_fraction=0.2, test_fraction=0.2)
+    config.model.update(shortcut="none", input="frames", in_frames=3, out_frames=3)
     setup = TrainingSetup(config)
-    assert 3 <= setup.training.description["separate"] < 20
+    assert (setup.training.description["separate"], setup.validation.description["separate"]) == (4, 1)
     assert setup.config.train.least_gain == gain
+    shown = f"(4 training windows without overlap, 1 of {side} x {side} for validation)"
+    assert (shown in " ".join(capsys.readouterr().err.split())) == named
 
 
 @pytest.mark.parametrize(("events", "gain"), [(1, 0.2), (4, 0.05), (200, 0.01)])
@@ -103,7 +113,7 @@ def gain_for(tmp_path, name, **keys):
 
 @pytest.mark.parametrize(("split", "gain"), [("sequence", 0.04), ("time", 0.01)])
 def test_a_gain_is_asked_for_where_the_test_frames_are_of_other_sequences(tmp_path, split, gain):
-    np.save(tmp_path / "clips.npy", np.random.default_rng(0).normal(size=(7, 60, 8, 9)).astype(np.float32))
+    np.save(tmp_path / "clips.npy", np.random.default_rng(0).normal(size=(7, 60, 64, 72)).astype(np.float32))
     assert gain_for(tmp_path, "clips.npy", layout="nthw", split=split) == gain  # five clips for training
 
 
@@ -111,7 +121,7 @@ def test_sequences_of_one_group_are_one_event(tmp_path):
     (tmp_path / "files").mkdir()
     for storm in "abcde":
         for part in "xy":
-            frames = np.random.default_rng([ord(storm), ord(part)]).normal(size=(60, 8, 9)).astype(np.float32)
+            frames = np.random.default_rng([ord(storm), ord(part)]).normal(size=(60, 64, 72)).astype(np.float32)
             np.save(tmp_path / "files" / f"{storm}_{part}.npy", frames)
     assert gain_for(tmp_path, "files", group="[a-e]_") == 0.067  # three storms for training
 
@@ -120,7 +130,7 @@ def test_sequences_of_one_group_are_one_event(tmp_path):
 def test_overlapping_windows_are_counted_as_one(tmp_path, stride):
     chosen = {}
     for frames in (80, 120):  # 32 and 48 for training, so two and three windows of 16
-        np.save(tmp_path / f"{frames}.npy", np.random.default_rng(0).normal(size=(frames, 8, 9)).astype(np.float32))
+        np.save(tmp_path / f"{frames}.npy", np.random.default_rng(0).normal(size=(frames, 64, 72)).astype(np.float32))
         config = load_config("tiny", "frames")
         config.data.update(root=str(tmp_path / f"{frames}.npy"), prepared=str(tmp_path / "kept"), periods="", stride=stride)
         config.data.update(validation_fraction=0.3, test_fraction=0.3)
