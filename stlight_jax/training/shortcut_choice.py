@@ -126,12 +126,12 @@ def choose_shortcut(
     without_network = dataclasses.replace(config, model=dataclasses.replace(config.model, input="frames"))
     trials = _Trials(without_network, training, validation, launcher)
     choices = [Choice(kind, periods) for kind in kinds for periods in _periods_to_try(config, kind, training)]
-    for choice in _in_time(choices, time_for_choices):
+    for choice in _in_time(*_most_important_first(choices), time_for_choices):
         trials.add(choice)
     best = _best(trials.scores, least_gain)
     has_copies = config.model.shortcut == AUTO and best.kind == "linear" and config.model.shortcut_scales > 0
     if has_copies and is_scales_open:
-        for choice in _in_time([best._replace(copies=False)], time_for_choices, tried=len(choices)):
+        for choice in _in_time([best._replace(copies=False)], 0, time_for_choices):
             trials.add(choice)
         best = _best(trials.scores, least_gain)
     if config.model.shortcut == AUTO and _leaves_share(config) and least_gain > _GAIN_OF_MUCH_DATA:
@@ -185,8 +185,8 @@ class _Trials:
 
     @property
     def scores(self) -> dict[Choice, float]:
-        """The score of each choice."""
-        return {choice: _score(errors, self._config.train.loss) for choice, errors in self.errors.items()}
+        """The score of each choice, by kind and number of periods."""
+        return {choice: _score(self.errors[choice], self._config.train.loss) for choice in sorted(self.errors, key=_place)}
 
     def better_share(self, best: Choice) -> Choice:
         """Tries a half of the best fit of each kind, also if the time for choices is over: halves need no fit.
@@ -208,10 +208,16 @@ class _Trials:
     def print_table(self) -> None:
         """Prints the errors of all choices."""
         rows = []
-        for choice, errors in self.errors.items():
+        for choice in sorted(self.errors, key=_place):
+            errors = self.errors[choice]
             rows.append((choice.name, choice.periods, *(metric.format(errors[metric.key]) for metric in (MSE, MAE))))
         title = f"forecasts without a network, {self.windows:,} validation windows"
         print_message(text_table(("model.shortcut", "data.periods", MSE.label, MAE.label), rows, title))
+
+
+def _place(choice: Choice) -> tuple[Any, ...]:
+    """Returns the key of a choice for the order of a table."""
+    return choice.share < 1, not choice.copies, KINDS.index(choice.kind), choice.periods.count(","), bool(choice.periods)
 
 
 def _score(errors: Mapping[str, float], loss: str) -> float:
@@ -233,10 +239,28 @@ def _best(scores: Mapping[Choice, float], least_gain: float) -> Choice:
     return best
 
 
-def _in_time(choices: Sequence[Choice], time_for_choices: TimeForChoices, tried: int = 0) -> Iterator[Choice]:
-    """Yields choices as long as there is time; the first in any case, if none was `tried` before."""
+def _most_important_first(choices: Sequence[Choice]) -> tuple[list[Choice], int]:
+    """Puts first a choice of each simple kind, "linear" with the most periods: any of them can be far better than the others.
+
+    Next comes "flow_linear", which is mostly the best where things move.
+
+    Args:
+      choices: in the order of `KINDS`, of each kind that with the most periods last.
+
+    Returns:
+      The choices, and the number of those first ones.
+    """
+    of_kind = {choice.kind: choice for choice in choices}  # the last of each kind
+    both = of_kind.pop("flow_linear", None)
+    first = list(of_kind.values())
+    ordered = [*first, *([both] if both else []), *(choice for choice in choices if choice not in (*first, both))]
+    return ordered, max(len(first), 1)
+
+
+def _in_time(choices: Sequence[Choice], always: int, time_for_choices: TimeForChoices) -> Iterator[Choice]:
+    """Yields choices as long as there is time; the first ones, `always` many, in any case."""
     for number, choice in enumerate(choices):
-        if number + tried and time_for_choices.is_over():
+        if number >= always and time_for_choices.is_over():
             names = [each.name + f" with data.periods={each.periods}" * bool(each.periods) for each in choices[number:]]
             print_message(f"the time of --minutes is too short to try all shortcuts; left out: {', '.join(names)}")
             return

@@ -110,30 +110,43 @@ def test_frames_that_never_change_are_refused(tmp_path):
         TrainingSetup(config)
 
 
+LINEAR = [Choice("linear", periods) for periods in ("", "24", "24,48")]
+
+
 @pytest.mark.parametrize(
     ("deadline", "tried", "left_out"),
     [
-        (60.0, 1, "linear, linear with data.periods=24, flow"),
-        (480.0, 3, "flow"),
-        (3600.0, 4, ""),
-        (None, 4, ""),
+        (60.0, 3, "flow_linear, linear, linear with data.periods=24"),
+        (240.0, 4, "linear, linear with data.periods=24"),
+        (3600.0, 6, ""),
+        (None, 6, ""),
     ],
 )
 def test_the_search_takes_a_quarter_of_the_time_and_names_the_shortcuts_it_leaves_out(
     monkeypatch, capsys, deadline, tried, left_out
 ):
-    """By a clock on which each try takes a minute."""
+    """By a clock on which each look at it takes a minute; the best map of each simple kind is tried in any case."""
     clock = iter(range(0, 10**6, 60))
     monkeypatch.setattr(time_for_choices, "time", types.SimpleNamespace(monotonic=lambda: next(clock)))
-    choices = [Choice("last", ""), Choice("linear", ""), Choice("linear", "24"), Choice("flow", "")]
-    assert list(shortcut_choice._in_time(choices, TimeForChoices(deadline))) == choices[:tried]
+    last, flow, flow_linear = (Choice(kind, "") for kind in ("last", "flow", "flow_linear"))
+    ordered = shortcut_choice._most_important_first([last, *LINEAR, flow, flow_linear])
+    assert ordered == ([last, LINEAR[2], flow, flow_linear, *LINEAR[:2]], 3)
+    assert list(shortcut_choice._in_time(*ordered, TimeForChoices(deadline))) == ordered[0][:tried]
     shown = " ".join(capsys.readouterr().err.split())
     assert shown == (f"the time of --minutes is too short to try all shortcuts; left out: {left_out}" if left_out else "")
 
 
+@pytest.mark.parametrize(
+    ("choices", "first"), [(LINEAR, LINEAR[2:]), ([Choice("flow_linear", "")], [Choice("flow_linear", "")])]
+)
+def test_a_search_among_few_kinds_has_its_most_important_choice_first(choices, first):
+    ordered, always = shortcut_choice._most_important_first(choices)
+    assert (ordered[:always], sorted(ordered)) == (first, sorted(choices))
+
+
 def test_a_trial_without_copies_that_there_is_no_time_for_is_named(monkeypatch, capsys):
     monkeypatch.setattr(TimeForChoices, "is_over", lambda _: True)
-    assert not list(shortcut_choice._in_time([Choice("linear", "12", copies=False)], TimeForChoices(60.0), tried=1))
+    assert not list(shortcut_choice._in_time([Choice("linear", "12", copies=False)], 0, TimeForChoices(60.0)))
     assert "left out: linear, no copies with data.periods=12" in " ".join(capsys.readouterr().err.split())
 
 
