@@ -49,8 +49,8 @@ def parse_periods(text: str) -> Periods:
         match = re.fullmatch(rf"\s*({_MEAN}|)\s*([0-9]{{1,9}})\s*", part)
         if match is None or not int(match[2]) or int(match[2]) in kinds[match[1]]:
             raise InputError(
-                f"data.periods is {text!r}; expected different whole numbers of sampling steps, such as 24,168, some maybe as "
-                "mean:168, or auto, or nothing"
+                f"data.periods is {text!r}, in which {part.strip()!r} is no period, or repeated; expected different whole "
+                "numbers of sampling steps, such as 24,168, some maybe as mean:168, or auto, or nothing"
             )
         kinds[match[1]].append(int(match[2]))
     return Periods(*map(tuple, kinds.values()))

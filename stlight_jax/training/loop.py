@@ -28,7 +28,7 @@ from stlight_jax.runs.workdir import Workdir
 from stlight_jax.storage.atomic import write_json
 from stlight_jax.storage.locks import Lock
 from stlight_jax.training.clock import StepClock
-from stlight_jax.training.run_remarks import remark_on_length, report_best
+from stlight_jax.training.run_remarks import remark_on_length, remark_on_periods, report_best
 from stlight_jax.training.saved_state import SHARE, to_trees
 from stlight_jax.training.schedule import Hyperparameters
 from stlight_jax.training.setup import TrainingSetup
@@ -97,6 +97,7 @@ def train(
             return state
         if trains:
             remark_on_length(setup, bool(given.get("checkpoint_every")))
+            remark_on_periods(setup)
         if first_process:
             write_json(run_folder.config, setup.config.to_dict())
             write_json(run_folder.path / "environment.json", describe_environment())

@@ -1,7 +1,10 @@
 """Remarks on a run: on its length at its start, on its best checkpoint at its end."""
 
+import numpy as np
+
 from stlight_jax.console.messages import print_message
 from stlight_jax.metrics.pixel_errors import MSE
+from stlight_jax.model.context import horizon_of
 from stlight_jax.runs import checkpoint
 from stlight_jax.runs.metrics_log import read_metrics
 from stlight_jax.runs.workdir import Workdir
@@ -9,6 +12,7 @@ from stlight_jax.training.setup import TrainingSetup
 from stlight_jax.training.time_limit import FEW_STEPS
 
 _FEW_VALIDATIONS = 10
+_PROBED_WINDOWS = 50
 _GAIN_OF_FEW_DATA = 0.1  # or more is chosen for one or two sequences
 
 
@@ -26,6 +30,26 @@ def remark_on_length(setup: TrainingSetup, is_interval_given: bool) -> None:
             f"{setup.checkpoint_every:,} steps; --config.train.checkpoint_every=0 chooses their number by their cost"
         )
     _remark_on_few_steps(setup)
+
+
+def remark_on_periods(setup: TrainingSetup) -> None:
+    """Prints a remark if no training window knows a frame of one period earlier, for which forecasts would ask.
+
+    Args:
+      setup: The run.
+    """
+    model, training = setup.model.config, setup.training
+    if not model.context_periods:
+        return
+    after_inputs = horizon_of(model, training.shape[0]) * model.frame_step  # to the last frame of a sequence
+    steps = [after_inputs + period for period in model.context_periods]
+    past = training.frames_before(np.linspace(0, len(training) - 1, min(len(training), _PROBED_WINDOWS)).astype(int), steps)
+    unknown = [] if past is None else [model.context_periods[number] for number in np.flatnonzero(~past[1].any(axis=0))]
+    if unknown:
+        print_message(
+            f"data.periods={model.periods_text}: hardly any training window has a frame {' or '.join(map(str, unknown))} steps "
+            "earlier, so that the network learns nothing from it, and predict asks for longer files; leave it out"
+        )
 
 
 def report_best(setup: TrainingSetup, workdir: Workdir, is_gain_chosen: bool, trained: bool) -> None:
