@@ -39,7 +39,7 @@ def losses(config, dtype):
 
 def assert_trains_as_well(config, last):
     exact, half = losses(config, "float32"), losses(config, "bfloat16")
-    assert exact[0] != half[0]  # it was another computation
+    assert (exact[1:] != half[1:]).all()  # it was another computation; the first loss is that of a shortcut, if there is one
     assert exact[-last:].mean() < 0.8 * exact[:5].mean()  # and it learned
     assert half[-last:].mean() == pytest.approx(exact[-last:].mean(), rel=0.03)
 
