@@ -102,7 +102,17 @@ class Launcher(abc.ABC):
 
     def replicate(self, tree: Any) -> Any:
         """Puts a tree on every device. The result may share memory with `tree`: a step that donates it deletes both."""
-        return jax.device_put(tree, self._replicated)
+        if self._replicated.is_fully_addressable:
+            return jax.device_put(tree, self._replicated)
+
+        def everywhere(x: Any) -> jax.Array:
+            # For a scalar on four processes, device_put returns an array whose buffers no checkpoint can have (JAX 0.10, 0.12).
+            if isinstance(x, jax.Array) and not x.is_fully_addressable:
+                return x
+            buffers = [jax.device_put(x, device) for device in self.local_devices]
+            return jax.make_array_from_single_device_arrays(np.shape(x), self._replicated, buffers)
+
+        return jax.tree.map(everywhere, tree)
 
     def to_checkpoint(self, tree: Any) -> Any:
         """Converts a replicated tree to the sharding that `abstract` describes, without a copy."""

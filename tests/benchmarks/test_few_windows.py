@@ -1,6 +1,6 @@
 """The benchmark of maps that are fitted to few windows, on blobs that move and fade."""
 
-import few_windows
+import few_windows_fits
 import numpy as np
 import pytest
 from real_data_sets import Run
@@ -15,9 +15,9 @@ def fits(tmp_path, monkeypatch):
     distances = ((np.stack([rows, columns], -1) - places[:, :, None, None]) + 8) % 16 - 8  # [t, blobs, h, w, 2]
     frames = np.exp(-np.square(distances).sum(-1) / 8).sum(1) * 0.97 ** np.arange(60)[:, None, None]
     np.save(tmp_path / "blobs.npy", frames.astype(np.float32))
-    monkeypatch.setitem(few_windows.RUNS, "kth", Run("blobs", "blobs.npy", {"model.in_frames": 3, "model.out_frames": 2}))
-    monkeypatch.setattr(few_windows, "_SHARES", (1.0, 0.5, 0.0))
-    return lambda **settings: few_windows.ratios("kth", tmp_path, **settings)
+    monkeypatch.setitem(few_windows_fits.RUNS, "kth", Run("blobs", "blobs.npy", {"model.in_frames": 3, "model.out_frames": 2}))
+    monkeypatch.setattr(few_windows_fits, "SHARES", (1.0, 0.5, 0.0))
+    return lambda **settings: few_windows_fits.ratios("kth", tmp_path, **settings)
 
 
 def test_errors_are_relative_to_the_flow_for_each_share_of_each_fit(fits):

@@ -19,7 +19,7 @@ def section(**keys):
 
 def test_a_network_has_the_keys_of_the_section_model():
     config = STLightConfig.from_section(section(in_frames=4, depth=3))
-    of_data = {"periods": (), "frame_step": 1, "covariates": 0}
+    of_data = {"periods": (), "frame_step": 1, "covariates": 0, "mean_periods": ()}
     assert dataclasses.asdict(config) == dataclasses.asdict(section(in_frames=4, depth=3)) | of_data
 
 
