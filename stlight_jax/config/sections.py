@@ -265,7 +265,6 @@ class TrainSection(Section, name="train"):
         return max(float(f"{_LEAST_GAIN / events:.2g}"), least)
 
 
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ParallelSection(Section, name="parallel"):
     """Section `parallel`: training on several devices."""

@@ -124,8 +124,12 @@ class Scaling:
         """Returns the scaling of the same values as floats, of which NaN marks the missing ones."""
         if np.dtype(self.dtype).kind == "f":
             return dataclasses.replace(self, missing=True)
-        data_fill = self.data_fill if self.fill is None else self.fill
-        return dataclasses.replace(self, dtype="float32", fill=None, data_fill=data_fill, missing=True)
+        return dataclasses.replace(self, dtype="float32", fill=None, data_fill=self.fill_in_data, missing=True)
+
+    @property
+    def fill_in_data(self) -> float | None:
+        """The integer that marks a missing value in the data, whatever type is stored."""
+        return self.data_fill if self.fill is None else self.fill
 
     @property
     def _is_bytes(self) -> bool:

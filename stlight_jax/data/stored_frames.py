@@ -237,7 +237,7 @@ class PreparedData:
             return scaling
         count = len(self.covariates.names)
         filled = (*scaling.filling, *(MEAN,) * count)
-        data_fill = scaling.data_fill if scaling.fill is None else scaling.fill
+        data_fill = scaling.fill_in_data
         return dataclasses.replace(scaling, dtype="float32", fill=None, data_fill=data_fill, filling=filled, covariates=count)
 
 

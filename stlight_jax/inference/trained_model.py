@@ -86,7 +86,7 @@ class TrainedModel:
     def data_scaling(self) -> Scaling:
         """The scaling of the network's data, without its covariates; integers of the data may have a fill value."""
         scaling, stored = self.scaling, self.description.get("covariates")
-        fill = scaling.fill if scaling.data_fill is None else scaling.data_fill
+        fill = scaling.fill_in_data
         if stored is not None:
             scaling = scaling.for_channels(len(scaling.filling) - scaling.covariates)
             fill = stored["fill"] if fill is None else fill
