@@ -43,6 +43,7 @@ of the published sizes. `python -m benchmarks.study run --data=FOLDER` carries o
   that of the last weights on the test set, summed over pixels. A learning rate "of 3" is the one with the lowest validation
   MSE of three.
 - "Equal cost" means equal multiply-accumulates of a forecast within 3 %, normalisation not counted.
+- The headline questions have two seeds of each design, the others one.
 - **The rule.** Deviations between seeds are pooled over all designs of a task that have several seeds. A difference counts if
   it exceeds twice its standard error. A claim *holds* if the paper's choice has the lower error than each other design by
   such a difference, and *does not hold* if another design is better by such a difference. Otherwise it *cannot be decided
