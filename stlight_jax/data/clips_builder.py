@@ -3,20 +3,19 @@
 import hashlib
 import math
 import pathlib
-import shutil
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 from etils import epath
-from rich import filesize
 
 from stlight_jax.console.progress import Progress
 from stlight_jax.data.raw_clips import ClipReader, RawClip, RawSplit
 from stlight_jax.data.statistics import ChannelStatistics
 from stlight_jax.data.windows import Segment
 from stlight_jax.errors import InputError
+from stlight_jax.storage.disk_space import check_space
 
 _KEY_RANGE = 2**128  # TFDS spreads keys of this range over its buckets on disk
 
@@ -97,13 +96,9 @@ class ClipsBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
         """Refuses frames that the disk cannot hold, before hours are spent on reading them."""
         folder = next(parent for parent in pathlib.Path(self.data_dir).absolute().parents if parent.exists())
         needed = frames * math.prod(self.reader.frame_shape) * np.dtype(self.reader.frame_dtype).itemsize
-        disk = shutil.disk_usage(folder)
-        if disk.total and needed > disk.free:  # some file systems report 0
-            raise InputError(
-                f"{frames:,} frames of {' x '.join(map(str, self.reader.frame_shape))} would take {filesize.decimal(needed)}, "
-                f"and {filesize.decimal(disk.free)} are free in {folder}; expected a disk that holds them: name another folder "
-                "(data.prepared, or --out of prepare), or give fewer or smaller frames"
-            )
+        what = f"{frames:,} frames of {' x '.join(map(str, self.reader.frame_shape))}"
+        remedy = "name another folder (data.prepared, or --out of prepare), or give fewer or smaller frames"
+        check_space(folder, needed, what, remedy)
 
     def _check_block(self, clip: RawClip, block: np.ndarray) -> None:
         shape, dtype = self.reader.frame_shape, np.dtype(self.reader.frame_dtype)

@@ -6,11 +6,9 @@ import functools
 import os
 import pathlib
 import re
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-from rich import filesize
 
 from stlight_jax.data.formats import registry
 from stlight_jax.data.formats.file_format import FileFormat
@@ -26,6 +24,7 @@ from stlight_jax.forecasting.plan import ForecastPlan
 from stlight_jax.forecasting.request import Request
 from stlight_jax.inference.forecaster import Forecaster
 from stlight_jax.storage.atomic import atomic_output, foreign_file_in
+from stlight_jax.storage.disk_space import check_space
 from stlight_jax.storage.paths import create_folder
 
 _DEFAULT_RATE = 10.0  # frames per second, if the input has none
@@ -154,12 +153,8 @@ class Outputs:
                 check_free(path, read_paths, overwrite, option=option)
         pairs = zip(self.specs, self.formats, strict=False)
         needed = sum(file_format.output_bytes(spec) for spec, file_format in pairs if file_format.output_bytes)
-        disk = shutil.disk_usage(self.path.parent)
-        if disk.total and needed > disk.free:  # some file systems report 0
-            raise InputError(
-                f"{self.path} would take {filesize.decimal(needed)}, and {filesize.decimal(disk.free)} are free there; predict "
-                "less (--horizon, --every), or to another disk (--out)"
-            )
+        remedy = "predict less (--horizon, --every), or to another disk (--out)"
+        check_space(self.path.parent, needed, str(self.path), remedy)
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[Callable[[Forecast], None]]:

@@ -13,7 +13,6 @@ import hashlib
 import os
 import pathlib
 import re
-import shutil
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
@@ -26,6 +25,7 @@ from stlight_jax.console.progress import Progress
 from stlight_jax.errors import InputError
 from stlight_jax.storage import bucket, caches, paths
 from stlight_jax.storage.atomic import atomic_output
+from stlight_jax.storage.disk_space import check_space
 from stlight_jax.storage.locks import locked
 
 _PARALLEL_TRANSFERS = 4
@@ -119,12 +119,8 @@ def _fetch(folder: epath.Path, version_file: str, wanted: Callable[[str], bool])
             remains.unlink()
         missing = _missing(local, files)
         size = sum(files[name]["size"] for name in missing)
-        free = shutil.disk_usage(local).free
-        if size > free:
-            raise InputError(
-                f"{folder}: the copy in {local} needs {filesize.decimal(size)}, and {filesize.decimal(free)} are free; set the "
-                "environment variable XDG_CACHE_HOME to a larger disk"
-            )
+        remedy = "set the environment variable XDG_CACHE_HOME to a larger disk"
+        check_space(local, size, f"the copy of {folder}", remedy)
         if size >= _SHOWN_FROM:
             print_message(f"fetching {folder} once, {filesize.decimal(size)}; the copy is kept in {local}")
         fetches = (functools.partial(_fetch_file, folder / name, local / name, files[name]) for name in missing)

@@ -228,7 +228,7 @@ def test_folders_that_cannot_be_written_are_named(raw, tmp_path, where):
 def test_frames_that_the_disk_cannot_hold_are_refused_before_they_are_read(raw, kept, monkeypatch):
     write(raw)
     monkeypatch.setattr("shutil.disk_usage", lambda _: types.SimpleNamespace(total=10**9, free=1000))
-    with pytest.raises(InputError, match=r"frames of .* would take .* kB, and 1.0 kB are free in .*; expected a disk"):
+    with pytest.raises(InputError, match=r"frames of .* would take .* kB, and 1.0 kB are free in .*; name another folder"):
         open_training(load("frames", raw, prepared=str(kept)))
     assert not [path for path in kept.rglob("*") if path.is_file() and path.name != ".lock"]
 

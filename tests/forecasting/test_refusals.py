@@ -32,7 +32,7 @@ def test_more_than_disk_or_memory_hold_is_refused_before_any_work(tmp_path, curr
     with pytest.raises(InputError, match=r"--horizon=1000000000000: .* would take 320.0 TB of memory, and .*; predict fewer"):
         run(source, out="b.npy", horizon=10**12)  # of 8 x 10 float32
     monkeypatch.setattr(shutil, "disk_usage", lambda path: types.SimpleNamespace(total=1000, free=159))
-    with pytest.raises(InputError, match=r"b.npy would take 160 bytes, and 159 bytes are free there; predict less"):
+    with pytest.raises(InputError, match=r"b.npy would take 160 bytes, and 159 bytes are free in .*; predict less"):
         run(source, out="b.npy", horizon=2)  # of 8 x 10 bytes
     monkeypatch.setattr(shutil, "disk_usage", lambda path: types.SimpleNamespace(total=1000, free=160))
     run(source, out="b.npy", horizon=2)

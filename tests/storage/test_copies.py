@@ -1,8 +1,10 @@
 """Data in a bucket: sent there, fetched once per machine, and the same as on a disk."""
 
 import concurrent.futures
+import shutil
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -123,8 +125,10 @@ def test_several_processes_of_a_machine_fetch_once(bucket_folder, server, raw, c
 
 def test_a_disk_that_is_too_small_is_named(bucket_folder, raw, caches, monkeypatch):
     folder = prepare_frames(raw, FramesOptions(), bucket_folder)
-    monkeypatch.setattr(copies.shutil, "disk_usage", lambda path: type("", (), {"free": 10}))
-    with pytest.raises(InputError, match="the copy in .*fetched.* needs .* kB, and 10 bytes are free; .*XDG_CACHE_HOME to"):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: types.SimpleNamespace(total=1000, free=10))
+    with pytest.raises(
+        InputError, match="the copy of .* would take .* kB, and 10 bytes are free in .*fetched.*; .*XDG_CACHE_HOME to"
+    ):
         StoredFrames(folder, "test", 0)
 
 
