@@ -115,7 +115,7 @@ def gradients(config: STLightConfig, batch: int, side: int) -> _Programs:
 
 def main() -> None:
     """Prints the tables."""
-    if reason := cpu_kernels.why_unavailable():
+    if reason := cpu_kernels.why_unavailable() or cpu_training.why_unavailable():
         raise InputError(f"the CPU kernels are not available: {reason}")
     for title, compile_programs in (("predictions", predictions), ("gradients", gradients)):
         rows: list[tuple[str, ...]] = []

@@ -195,7 +195,9 @@ def summary(results: dict[str, Any]) -> dict[str, Any]:
             if others:
                 found[key][task] = min(others) / medians["jax:auto"]
     for task, matmuls in (("train", "matmul_train"), ("throughput", "matmul_inference")):
-        if matmuls in found["seconds"]:
+        if (
+            matmuls in found["seconds"] and task in found["seconds"]
+        ):  # the products of a prediction are timed for a latency, too
             alone = found["seconds"][matmuls]["jax:auto"]["median"]
             found["over_matmuls"][task] = found["seconds"][task]["jax:auto"]["median"] / alone
             found.setdefault("gflops", {})[matmuls] = _gflop(results, matmuls) / alone

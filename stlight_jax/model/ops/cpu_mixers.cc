@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <vector>
 
 #include "cpu_gelu.h"
 #include "cpu_memory.h"
@@ -53,11 +54,14 @@ struct SpatialTask {
 // Pixels `begin` to `end`: norm(gelu(product + bias)).
 template <typename T>
 void Pointwise(const T* x, const float* packed, const Weights& w, int64_t channels, int64_t begin, int64_t end, T* y) {
-  constexpr int64_t depth = Product<T>::depth;
+  using P = Operand<T>;
+  constexpr int64_t depth = Product<P>::depth;
+  thread_local std::vector<P> widened;
+  const P* inputs = ProductInputs(x + begin * channels, (end - begin) * channels, widened);
   for (int64_t panel = 0; panel < Panels(channels); ++panel) {
-    const float* own = packed + panel * PanelSize<T>(channels);
+    const float* own = packed + panel * PanelSize<P>(channels);
     const int64_t first = FirstOfPanel(panel, channels);
-    ProductRows(Factors<T>{x + begin * channels, channels, channels / depth, own}, end - begin,
+    ProductRows(Factors<P>{inputs, channels, channels / depth, own}, end - begin,
                 [&](int64_t v, int64_t row, auto& sums) __attribute__((always_inline)) {
                   const int64_t channel = first + v * kLanes;
                   const Vector bias = Load(w.pointwise_bias + channel), factor = Load(w.pointwise_scale + channel);
@@ -68,19 +72,23 @@ void Pointwise(const T* x, const float* packed, const Weights& w, int64_t channe
   }
 }
 
+constexpr int64_t kInputBytes = 1 << 19;  // of a task's product
+
 template <typename T>
 class Prediction {
  public:
+  using P = Operand<T>;
+
   explicit Prediction(Call<T>& call)
       : x_(call.images), parameters_(call.parameters), stack_(call.stack), mixed_(call.results.template Next<T, 4>()),
         spatial_(call.results.template Next<T, 4>()), packed_(call.results.template Next<float, 1>()) {}
 
   ffi::Error Prepare(const Call<T>& call) {
-    const ffi::Error error = call.template Prepare<T>(
+    const ffi::Error error = call.template Prepare<P>(
         [&](auto width) { near_row_ = &SpatialTask<T>::template NearRow<decltype(width)::value>; },
         [&](auto width) { far_row_ = &SpatialTask<T>::template FarRow<decltype(width)::value>; });
     if (error.failure()) return error;
-    if (call.results.sides[2][0] < Panels(stack_.channels()) * PanelSize<T>(stack_.channels())) {
+    if (call.results.sides[2][0] < Panels(stack_.channels()) * PanelSize<P>(stack_.channels())) {
       return ffi::Error::InvalidArgument("there is no room for the weights of a block");
     }
     PreferLargePages(spatial_, stack_.size() * sizeof(T));
@@ -90,22 +98,32 @@ class Prediction {
 
   int64_t phases() const { return 2 * stack_.blocks; }
   int64_t tasks(int64_t phase) const {
-    return phase % 2 ? stack_.chunks() : stack_.spatial_tasks() + Panels(stack_.channels());
+    if (phase % 2) return (stack_.pixels() + pixels_of_task() - 1) / pixels_of_task();
+    return stack_.spatial_tasks() + Panels(stack_.channels());
   }
   void Run(int64_t phase, int64_t task) const {
     const Weights w = parameters_.Of(stack_, phase / 2);
     if (phase % 2) {
-      const int64_t begin = task * kPixels, end = std::min(begin + kPixels, stack_.pixels());
+      const int64_t begin = task * pixels_of_task(), end = std::min(begin + pixels_of_task(), stack_.pixels());
       Pointwise(spatial_, packed_, w, stack_.channels(), begin, end, mixed_);
     } else if (task < stack_.spatial_tasks()) {
       SpatialTask<T> own{phase ? mixed_ : x_, spatial_, Strip(stack_, w, stack_.share(task))};
       own.strip.Walk([&](int64_t row) { (own.*near_row_)(row); }, [&](int64_t row) { (own.*far_row_)(row); });
     } else {
-      Pack<T>(w.pointwise, stack_.channels(), task - stack_.spatial_tasks(), packed_);
+      Pack<P>(w.pointwise, stack_.channels(), task - stack_.spatial_tasks(), packed_);
     }
   }
 
  private:
+  // Pixels of a task of a pointwise phase: each thread has equally many tasks, at least two. More pixels read the weights less
+  // often, as long as they stay in the second-level cache.
+  int64_t pixels_of_task() const {
+    const int64_t most = kInputBytes / (stack_.channels() * sizeof(P)), threads = std::max<int64_t>(1, stack_.threads);
+    const int64_t rounds = std::max<int64_t>(2, (stack_.pixels() + most * threads - 1) / (most * threads));
+    const int64_t pixels = (stack_.pixels() + rounds * threads - 1) / (rounds * threads);
+    return (pixels + kTileRows - 1) / kTileRows * kTileRows;
+  }
+
   const T* x_;
   Weights parameters_;
   Stack stack_;

@@ -16,8 +16,8 @@ from tests.conftest import ROOT
 COMPILER = """#!/bin/sh
 for argument; do
   shift
-  [ "$argument" = -march=native ] && argument=-march={processor}
-  set -- "$@" "$argument"
+  [ "$argument" = -march=native ] && argument="{option}"
+  set -- "$@" $argument  # an option may be two
 done
 exec {real} "$@"
 """
@@ -25,21 +25,22 @@ exec {real} "$@"
 
 @pytest.mark.long
 @pytest.mark.parametrize(
-    ("processor", "needed"),
+    ("option", "needed"),
     [
-        ("x86-64", "sse2"),  # vectors of 4
-        ("haswell", "avx2"),  # vectors of 8
-        ("skylake-avx512", "avx512f"),  # vectors of 16, no products of bfloat16
+        ("-march=x86-64", "sse2"),  # vectors of 4
+        ("-march=haswell", "avx2"),  # vectors of 8
+        ("-march=skylake-avx512", "avx512f"),  # vectors of 16, no conversion to bfloat16
+        ("-march=cooperlake -DSTLIGHT_PRODUCTS_OF_PAIRS", "avx512_bf16"),  # products of bfloat16, as on AMD's processors
     ],
 )
-def test_kernels_for_other_processors_pass_the_same_tests(processor, needed, tmp_path):
+def test_kernels_for_other_processors_pass_the_same_tests(option, needed, tmp_path):
     if reason := cpu_training.why_unavailable():
         pytest.skip(reason)
     if platform.machine() != "x86_64" or needed not in caches.processor_features().split():
         pytest.skip(f"this processor does not have {needed}")
     compiler = tmp_path / "compiler"
     real = next(path for path in map(shutil.which, ("c++", "g++", "clang++")) if path)
-    compiler.write_text(COMPILER.format(processor=processor, real=real))
+    compiler.write_text(COMPILER.format(option=option, real=real))
     compiler.chmod(compiler.stat().st_mode | stat.S_IXUSR)
     tests = [f"tests/model/ops/test_cpu_{name}.py" for name in ("mixers", "training")]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(tmp_path), "CXX": str(compiler)}
