@@ -53,6 +53,9 @@ def _check(values: flags.FlagValues) -> None:
 
 
 def _run(values: flags.FlagValues) -> None:
+    from stlight_jax.training.kept_memory import keep_freed_memory
+
+    keep_freed_memory()
     join_processes(values, preemptible=True)
     print_message("loading libraries ...")
     import jax

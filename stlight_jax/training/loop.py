@@ -28,7 +28,6 @@ from stlight_jax.runs.workdir import Workdir
 from stlight_jax.storage.atomic import write_json
 from stlight_jax.storage.locks import Lock
 from stlight_jax.training.clock import StepClock
-from stlight_jax.training.kept_memory import keep_freed_memory
 from stlight_jax.training.run_remarks import remark_on_length, remark_on_periods, report_best
 from stlight_jax.training.saved_state import SHARE, to_trees
 from stlight_jax.training.schedule import Hyperparameters
@@ -97,7 +96,6 @@ def train(
                 report_best(setup, run_folder, is_gain_chosen, trained=True)
             return state
         if trains:
-            keep_freed_memory()
             remark_on_length(setup, bool(given.get("checkpoint_every")))
             remark_on_periods(setup)
         if first_process:

@@ -5,25 +5,42 @@ import sys
 
 import pytest
 
+from stlight_jax.training import kept_memory
+
 FAULTS = """
 import resource
-import numpy as np
+import jax
+import jax.numpy as jnp
 from stlight_jax.training.kept_memory import keep_freed_memory
 
 if {keeps}:
     keep_freed_memory()
-for _ in range(3):
+array = jnp.ones(2**24)
+double = jax.jit(lambda x: 2 * x)
+for _ in range(8):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    array = np.ones(2**24, np.float32)
-    del array
+    double(array).block_until_ready()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
-LARGE_PAGES = 32  # of the array
+LARGE_PAGES = 32  # of an array
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the setting is glibc's")
 @pytest.mark.parametrize("keeps", [True, False])
-def test_the_third_array_of_a_size_costs_page_faults_unless_memory_is_kept(keeps):
+def test_an_array_like_earlier_ones_costs_page_faults_unless_memory_is_kept(keeps, monkeypatch):
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     command = [sys.executable, "-c", FAULTS.format(keeps=keeps)]
     faults = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     assert (faults < LARGE_PAGES / 2) == keeps
+
+
+@pytest.mark.parametrize(
+    ("platforms", "installed", "expected"),
+    [("cpu", "libtpu", True), ("cuda,cpu", "", False), (None, "", True), (None, "libtpu", False), (None, "jax_plugins", False)],
+)
+def test_memory_is_kept_for_cpus_only(platforms, installed, expected, monkeypatch):
+    config = type("", (), {"jax_platforms": platforms})
+    monkeypatch.setattr(kept_memory.jax, "config", config)
+    monkeypatch.setattr(kept_memory.importlib.metadata, "entry_points", lambda group: [])
+    monkeypatch.setattr(kept_memory.importlib.util, "find_spec", lambda name: name == installed)
+    assert kept_memory._is_for_cpus() == expected
