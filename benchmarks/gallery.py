@@ -246,7 +246,7 @@ def _over_seeds(network: list[dict[str, float]], key: str) -> str:
 
 _SUMMARIES = {"table": _table, "runs": _runs, "best": _best, "step": _steps}
 _TABLES = {"ratio": _ratio, "speeds": _speeds, "bounds": _bounds}
-_SIZES = {"d256": "d 256, depth 16", "d256_bfloat16": "d 256, depth 16", "XS": "`XS` (d 800, depth 16)"}
+_SIZES = {"d256": "d 256, depth 16", "d256_bfloat16": "d 256, depth 16, bfloat16", "XS": "`XS` (d 800, depth 16)"}
 _TASKS = {"train": "training step", "throughput": "prediction", "latency": "prediction"}
 _CONTESTANTS = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "jax:native": "XLA's grouped convolution"}
 _LIMITS = {"memory": "main memory", "products": "matrix units"}

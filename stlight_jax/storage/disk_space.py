@@ -14,8 +14,8 @@ def check_space(folder: str | os.PathLike[str], size: int, what: str, remedy: st
     Args:
       folder: An existing folder on the disk.
       size: Their size in bytes.
-      what: What is written, the subject of the message.
-      remedy: What the user can change.
+      what: Subject of the message, the files that are to be written.
+      remedy: Advice to the user, at the end of the message.
 
     Raises:
       InputError: Less is free.

@@ -66,6 +66,8 @@ def number(text):
     ("training step, d 256, depth 16, batch 4", "d256", "train"),
     ("prediction, d 256, depth 16, batch 4", "d256", "throughput"),
     ("prediction, d 256, depth 16, batch 1", "d256", "latency"),
+    ("training step, d 256, depth 16, bfloat16, batch 4", "d256_bfloat16", "train"),
+    ("prediction, d 256, depth 16, bfloat16, batch 1", "d256_bfloat16", "latency"),
     ("training step, `XS` (d 800, depth 16), batch 2", "XS", "train"),
     ("prediction, `XS` (d 800, depth 16), batch 2", "XS", "throughput"),
     ("prediction, `XS` (d 800, depth 16), batch 1", "XS", "latency"),
