@@ -1,11 +1,13 @@
 """Carries out declared runs and writes a record of each.
 
 A record is written when its run starts, replaced when it ends, and never deleted, so that every run that was started is known.
-A run that was stopped resumes from its last checkpoint; if this is lost, it starts again. Its record counts the starts.
+A run that was stopped resumes from its last checkpoint; if this is lost, it starts again. Its record counts the starts. Several
+processes may share the list: each passes over the runs that another one carries out.
 """
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import os
@@ -22,7 +24,7 @@ from benchmarks.study.runs import LINEAR, Run
 from stlight_jax.console.messages import print_message
 from stlight_jax.data.load import check_config, network_config, open_test, open_training
 from stlight_jax.data.scaling import Scaling
-from stlight_jax.errors import NonFiniteLossError
+from stlight_jax.errors import InputError, NonFiniteLossError
 from stlight_jax.evaluation.eval_steps import make_eval_step
 from stlight_jax.evaluation.evaluator import evaluate
 from stlight_jax.parallel.launchers import make_launcher
@@ -31,6 +33,7 @@ from stlight_jax.runs.environment import describe_environment
 from stlight_jax.runs.metrics_log import read_metrics
 from stlight_jax.runs.workdir import Workdir
 from stlight_jax.storage.atomic import finite, write_atomic
+from stlight_jax.storage.locks import locked
 from stlight_jax.training.loop import train
 from stlight_jax.training.shortcut_fit import fitted_linear
 
@@ -63,26 +66,27 @@ def carry_out(
     """
     end = time.monotonic() + 60 * minutes if minutes else float("inf")
     for run in runs:
-        path = records / f"{run.name}.json"
-        record = json.loads(path.read_text()) if path.exists() else {"starts": 0}
-        if record.get("state", STARTED) != STARTED:
-            continue
-        if time.monotonic() > end:
-            print_message(f"the time of {minutes:g} minutes is over; the next run is {run.name}")
-            return
-        print_message(f"run {run.name}")
-        record = describe(run) | {
-            "state": STARTED,
-            "starts": record["starts"] + 1,
-            "begun": _now(),
-            "load": [os.getloadavg()[1]],
-        }
-        _write(path, record)
-        written()
-        workdir = workdirs / run.name
-        _write(path, record | perform(run, data, workdir) | {"load": [*record["load"], os.getloadavg()[1]]})
-        written()
-        shutil.rmtree(workdir, ignore_errors=True)
+        path, folder = records / f"{run.name}.json", workdirs / run.name
+        folder.mkdir(parents=True, exist_ok=True)
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(locked(folder, f"{run.name} is carried out by process {{process}}"))
+            except InputError as error:
+                print_message(str(error))
+                continue
+            record = json.loads(path.read_text()) if path.exists() else {"starts": 0}
+            if record.get("state", STARTED) == STARTED:
+                if time.monotonic() > end:
+                    print_message(f"the time of {minutes:g} minutes is over; the next run is {run.name}")
+                    return
+                print_message(f"run {run.name}")
+                load = os.getloadavg()[1]
+                record = describe(run) | {"state": STARTED, "starts": record["starts"] + 1, "begun": _now(), "load": [load]}
+                _write(path, record)
+                written()
+                _write(path, record | perform(run, data, folder / "run") | {"load": [load, os.getloadavg()[1]]})
+                written()
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def describe(run: Run) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import json
 import math
+import os
 import types
 
 import pytest
@@ -12,6 +13,7 @@ from benchmarks.study import cost, findings, page, runner, runs
 from benchmarks.study.runs import DESIGNS, QUESTIONS, TASKS, Run
 from stlight_jax.data.load import check_config, network_config
 from stlight_jax.errors import InputError, NonFiniteLossError
+from stlight_jax.storage.locks import locked
 from stlight_jax.training.loop import train
 from tests.conftest import small_config
 
@@ -99,6 +101,15 @@ def test_a_run_that_has_ended_is_skipped_and_one_that_was_killed_starts_again(tw
     assert records[two_runs[0].name]["metrics"] == {"mse": 1.234568}
     assert {"learning_rate", "seed", "steps", "environment", "begun", "load"} <= records[two_runs[0].name].keys()
     assert not list((tmp_path / "workdirs").iterdir())
+
+
+def test_a_run_of_another_process_is_passed_over(two_runs, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(runner, "perform", lambda run, data, workdir: {"state": runner.DONE})
+    (tmp_path / "workdirs" / two_runs[0].name).mkdir(parents=True)
+    with locked(tmp_path / "workdirs" / two_runs[0].name, ""):
+        runner.carry_out(two_runs, "data", tmp_path / "records", tmp_path / "workdirs", 0)
+    assert list(runner.read_records(tmp_path / "records")) == [two_runs[1].name]
+    assert f"{two_runs[0].name} is carried out by process {os.getpid()}" in capsys.readouterr().err
 
 
 def test_no_run_starts_after_the_minutes_are_over(two_runs, tmp_path, monkeypatch, capsys):
