@@ -5,7 +5,8 @@
 
 FOLDER holds mnist/, taxinyc/, radar_knmi/ and kth_openstl_clips/. `run` carries out all runs that have no record, in order of
 importance, and writes a record of each to benchmarks/results/study, and the page. It can be stopped at any time; the same
-command resumes. Several processes with the same `--workdirs` share the list. `page` writes docs/explanation/study.md and its chart from the records.
+command resumes. Several processes with the same `--workdirs` share the list. `page` writes docs/explanation/study.md and its
+chart from the records.
 """
 
 import pathlib
