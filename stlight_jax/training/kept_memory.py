@@ -4,6 +4,7 @@ import ctypes
 import importlib.metadata
 import importlib.util
 import os
+import sys
 
 import jax
 
@@ -20,6 +21,8 @@ def keep_freed_memory() -> None:
     2.3 GiB instead of 1.4. Libraries without `mallopt` are left as they are, and so is a heap that the user has tuned in the
     environment variable GLIBC_TUNABLES.
     """
+    if sys.platform != "linux":  # Windows cannot open the process's own library
+        return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     is_tuned = "glibc.malloc." in os.environ.get("GLIBC_TUNABLES", "")
     if mallopt is not None and not is_tuned and _is_for_cpus():
