@@ -33,7 +33,8 @@ def keep_freed_memory() -> None:
 
 def _is_for_cpus() -> bool:
     """Returns whether JAX will run on CPUs. Asking for its devices would start the backend."""
-    if jax.config.jax_platforms:
-        return jax.config.jax_platforms.split(",")[0] == "cpu"
+    platforms = jax.config.values["jax_platforms"]
+    if platforms:
+        return platforms.split(",")[0] == "cpu"
     plugins = importlib.metadata.entry_points(group="jax_plugins")
     return not plugins and not any(map(importlib.util.find_spec, ("jax_plugins", "libtpu")))

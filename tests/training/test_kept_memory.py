@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -41,8 +42,14 @@ def test_an_array_like_earlier_ones_costs_page_faults_unless_memory_is_kept(call
     [("cpu", "libtpu", True), ("cuda,cpu", "", False), (None, "", True), (None, "libtpu", False), (None, "jax_plugins", False)],
 )
 def test_memory_is_kept_for_cpus_only(platforms, installed, expected, monkeypatch):
-    config = type("", (), {"jax_platforms": platforms})
-    monkeypatch.setattr(kept_memory.jax, "config", config)
+    settings = []
+    monkeypatch.setattr(
+        kept_memory.ctypes, "CDLL", lambda name: SimpleNamespace(mallopt=lambda *setting: settings.append(setting))
+    )
+    monkeypatch.setattr(kept_memory.jax, "config", SimpleNamespace(values={"jax_platforms": platforms}))
     monkeypatch.setattr(kept_memory.importlib.metadata, "entry_points", lambda group: [])
     monkeypatch.setattr(kept_memory.importlib.util, "find_spec", lambda name: name == installed)
-    assert kept_memory._is_for_cpus() == expected
+    monkeypatch.setattr(kept_memory.sys, "platform", "linux")
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    kept_memory.keep_freed_memory()
+    assert bool(settings) == expected
