@@ -15,8 +15,10 @@ import statistics
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from benchmarks.study.designs import DESIGNS
+from benchmarks.study.questions import Question
 from benchmarks.study.runner import DONE, NOT_FINITE
-from benchmarks.study.runs import DESIGNS, Question, all_runs, runs_of
+from benchmarks.study.runs import all_runs, runs_of
 
 _STANDARD_ERRORS = 2  # that a difference exceeds
 _LEAST_FREEDOM = 3

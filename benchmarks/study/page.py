@@ -10,6 +10,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from benchmarks.study.designs import DESIGNS
 from benchmarks.study.findings import (
     FAILS,
     HOLDS,
@@ -20,8 +21,10 @@ from benchmarks.study.findings import (
     outcome,
     verdict,
 )
+from benchmarks.study.questions import QUESTIONS, Question
 from benchmarks.study.runner import DONE, STARTED, read_records
-from benchmarks.study.runs import DESIGNS, QUESTIONS, TASKS, Question, all_runs
+from benchmarks.study.runs import all_runs
+from benchmarks.study.tasks import TASKS
 from stlight_jax.reports.figures import save_figure
 
 ROOT = pathlib.Path(__file__).parent.parent.parent

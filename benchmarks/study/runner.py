@@ -20,7 +20,8 @@ from typing import Any
 import jax
 
 from benchmarks.study import cost
-from benchmarks.study.runs import LINEAR, Run
+from benchmarks.study.designs import LINEAR
+from benchmarks.study.runs import Run
 from stlight_jax.console.messages import print_message
 from stlight_jax.data.load import check_config, network_config, open_test, open_training
 from stlight_jax.data.scaling import Scaling
@@ -67,6 +68,11 @@ def carry_out(
     end = time.monotonic() + 60 * minutes if minutes else float("inf")
     for run in runs:
         path, folder = records / f"{run.name}.json", workdirs / run.name
+        if _has_ended(path):
+            continue
+        if time.monotonic() > end:
+            print_message(f"the time of {minutes:g} minutes is over; the next run is {run.name}")
+            return
         folder.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as stack:
             try:
@@ -74,19 +80,25 @@ def carry_out(
             except InputError as error:
                 print_message(str(error))
                 continue
-            record = json.loads(path.read_text()) if path.exists() else {"starts": 0}
-            if record.get("state", STARTED) == STARTED:
-                if time.monotonic() > end:
-                    print_message(f"the time of {minutes:g} minutes is over; the next run is {run.name}")
-                    return
-                print_message(f"run {run.name}")
-                load = os.getloadavg()[1]
-                record = describe(run) | {"state": STARTED, "starts": record["starts"] + 1, "begun": _now(), "load": [load]}
-                _write(path, record)
-                written()
-                _write(path, record | perform(run, data, folder / "run") | {"load": [load, os.getloadavg()[1]]})
-                written()
+            if not _has_ended(path):  # which another process may have ended since
+                _carry_out_one(run, data, path, folder / "run", written)
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _has_ended(path: pathlib.Path) -> bool:
+    return path.exists() and json.loads(path.read_text())["state"] != STARTED
+
+
+def _carry_out_one(run: Run, data: str, path: pathlib.Path, workdir: pathlib.Path, written: Callable[[], None]) -> None:
+    """Carries out a run and writes its record at the start and at the end."""
+    print_message(f"run {run.name}")
+    starts = json.loads(path.read_text())["starts"] if path.exists() else 0
+    load = os.getloadavg()[1]
+    record = describe(run) | {"state": STARTED, "starts": starts + 1, "begun": _now(), "load": [load]}
+    _write(path, record)
+    written()
+    _write(path, record | perform(run, data, workdir) | {"load": [load, os.getloadavg()[1]]})
+    written()
 
 
 def describe(run: Run) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks.study import cost, others, variants
-from benchmarks.study.runs import LINEAR, NETWORKS
+from benchmarks.study.designs import LINEAR, NETWORKS
 from stlight_jax.model.count import count
 from stlight_jax.model.stlight import STLight, STLightConfig, init_variables
 

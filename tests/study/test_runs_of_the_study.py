@@ -10,7 +10,10 @@ import types
 import pytest
 
 from benchmarks.study import cost, findings, page, runner, runs
-from benchmarks.study.runs import DESIGNS, QUESTIONS, TASKS, Run
+from benchmarks.study.designs import DESIGNS, LINEAR, NETWORKS
+from benchmarks.study.questions import QUESTIONS
+from benchmarks.study.runs import Run
+from benchmarks.study.tasks import TASKS
 from stlight_jax.data.load import check_config, network_config
 from stlight_jax.errors import InputError, NonFiniteLossError
 from stlight_jax.storage.locks import locked
@@ -39,14 +42,14 @@ def multiply_accumulates(design, task):
 
 @functools.cache
 def multiply_accumulates_of(network, shape, side):
-    return cost.multiply_accumulates(runs.NETWORKS[network], shape, side, side)
+    return cost.multiply_accumulates(NETWORKS[network], shape, side, side)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", [name for name, each in QUESTIONS.items() if each.task == "mnist32"])
 def test_designs_of_equal_cost_have_equal_multiply_accumulates_within_3_percent(name):
     question = QUESTIONS[name]
-    trained = [design for design in question.designs if DESIGNS[design].network != runs.LINEAR]
+    trained = [design for design in question.designs if DESIGNS[design].network != LINEAR]
     if question.equal_cost or name == "others":
         reference = multiply_accumulates(question.best, question.task)
         for design in trained:
@@ -220,11 +223,11 @@ def test_records_are_small():
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("network", [name for name in runs.NETWORKS if name != runs.LINEAR])
+@pytest.mark.parametrize("network", [name for name in NETWORKS if name != LINEAR])
 def test_the_librarys_loop_trains_every_network(network, tmp_path):
     config = small_config()
     config.model.update(hidden_dim=32, out_frames=3)
-    state = train(config, tmp_path, network=runs.NETWORKS[network])
+    state = train(config, tmp_path, network=NETWORKS[network])
     assert int(state.step) == 6
 
 
