@@ -1,13 +1,14 @@
 """Makes `stlight_jax/inference/shipped/NAME.stlight` from a run, with its recipe and its measured errors.
 
     python train.py --config=configs/moving_mnist.py:plus --config.data.root=FOLDER --workdir=RUN
-    python eval.py --workdir=RUN
+    python eval.py --workdir=RUN --dtype=float32
     python benchmarks/ship_network.py --name=moving_mnist --workdir=RUN
     python benchmarks/shipped_pictures.py --name=moving_mnist
     python benchmarks/gallery.py
 
 FOLDER holds MNIST's idx files. The network `tiny` comes from the config of that name. The recipe lists all keys of the run that
-differ from the config. Tables and pictures of the evaluation are copied to `benchmarks/results/shipped/NAME`.
+differ from the config. A network may train in bfloat16; it ships in float32, which every processor has. Tables and pictures of
+the evaluation are copied to `benchmarks/results/shipped/NAME`.
 """
 
 from __future__ import annotations
@@ -70,17 +71,18 @@ def shipped_model(name: str, workdir: pathlib.Path, results: dict[str, Any]) -> 
       The network, with the recipe, the seed and the measured errors in its description.
 
     Raises:
-      InputError: The run was not evaluated at its best checkpoint, or not in float32.
+      InputError: The run was not evaluated at its best checkpoint in float32.
     """
     model = trained.load(workdir, "best")
     if results["checkpoint_step"] != model.description["step"]:
         raise InputError(f"{workdir} was evaluated at another step than its best one; run eval.py again")
+    if results["dtype"] != "float32":
+        raise InputError(f"{workdir} was evaluated in {results['dtype']}; run eval.py --dtype=float32")
     config: dict[str, Any] = model.description["config"]
-    if config["model"]["dtype"] != "float32":
-        raise InputError(f"{workdir} computes in {config['model']['dtype']}; expected float32, which every processor has")
+    shipped = {"data": {**config["data"], "root": ""}, "model": {**config["model"], "dtype": "float32"}}
     description = {
         **model.description,
-        "config": {**config, "data": {**config["data"], "root": ""}},
+        "config": {**config, **shipped},
         "name": name,
         "recipe": recipe(name, config),
         "seed": config["train"]["seed"],

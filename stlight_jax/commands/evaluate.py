@@ -24,6 +24,8 @@ def _define_flags(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     text("thresholds", None, "Thresholds of forecasters' scores, such as 0.1,1,5; evaluation.thresholds by default.")
     tile = "Side in pixels of the tiles of a frame, 0 for whole frames; data.crop of the run by default."
     integer("tile", None, tile, lower_bound=0)
+    dtype = "Type of the activations; model.dtype by default, such as that of a training on other processors."
+    flags.DEFINE_enum("dtype", None, ["float32", "bfloat16"], dtype, values)
     define_process_flags(values)
 
 
@@ -42,7 +44,7 @@ def _run(values: flags.FlagValues) -> None:
     print_message("loading libraries ...")
     from stlight_jax.scoring.evaluate import evaluate_workdir
 
-    changes = {name: values[name].value for name in ("data_root", "horizon", "cycle", "thresholds", "tile")}
+    changes = {name: values[name].value for name in ("data_root", "horizon", "cycle", "thresholds", "tile", "dtype")}
     evaluate_workdir(values.workdir, values.checkpoint, **changes)
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from typing import Any
+from typing import Any, Literal
 
 from absl import logging
 from etils import epath
@@ -46,6 +46,7 @@ def evaluate_workdir(
     cycle: int | None = None,
     thresholds: str | None = None,
     tile: int | None = None,
+    dtype: Literal["float32", "bfloat16"] | None = None,
 ) -> dict[str, Any]:
     """Evaluates checkpoints on their config's test set and writes everything to `workdir/eval`.
 
@@ -58,6 +59,7 @@ def evaluate_workdir(
       cycle: sampling steps of a cycle, instead of the config's `evaluation.cycle`.
       thresholds: of forecasters' scores, instead of the config's `evaluation.thresholds`.
       tile: side in pixels of the tiles in which the network predicts, 0 for whole frames; that of `crop_tile` by default.
+      dtype: of the activations, instead of the config's `model.dtype`.
 
     Returns:
       The content of `metrics.json`.
@@ -66,7 +68,7 @@ def evaluate_workdir(
       InputError: the run, the checkpoint or the data do not exist, or do not fit together.
     """
     changes = {"horizon": horizon, "cycle": cycle, "thresholds": thresholds}
-    run = load_run(Workdir(workdir), which, data_root, changes)
+    run = load_run(Workdir(workdir), which, data_root, changes, dtype)
     if tile is None:
         tile = crop_tile(run.network, getattr(run.config.data, "crop", 0))
     agreement.assert_same_on_all_processes("--tile", tile)
@@ -88,7 +90,7 @@ def evaluate_workdir(
     samples = Samples(data.source, network, next(iter(models.values())), data.scaling, tile)
     shortcut = shortcut_alone(next(iter(run.checkpoints.values())), run.description)
     results = as_json(evaluation, run.checkpoints, test_set, data.scaling, comparison, scores, shortcut)
-    results |= _sampled(samples, len(data.source)) | {"tile": tile, "division": divided}
+    results |= _sampled(samples, len(data.source)) | {"tile": tile, "dtype": run.network.dtype, "division": divided}
     if run.launcher.is_first:  # all processes have the same results
         write_evaluation(run, results, samples)
     return results

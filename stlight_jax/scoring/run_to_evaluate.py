@@ -44,7 +44,9 @@ class RunToEvaluate:
     launcher: Launcher
 
 
-def load_run(workdir: Workdir, which: str, data_root: str | None, changes: dict[str, int | str | None]) -> RunToEvaluate:
+def load_run(
+    workdir: Workdir, which: str, data_root: str | None, changes: dict[str, int | str | None], dtype: str | None
+) -> RunToEvaluate:
     """Loads a run's config and finds its checkpoints, the same in all processes.
 
     Args:
@@ -52,9 +54,10 @@ def load_run(workdir: Workdir, which: str, data_root: str | None, changes: dict[
       which: checkpoints, as for `evaluate_workdir`.
       data_root: as for `evaluate_workdir`.
       changes: key of the config's section `evaluation` -> value; None keeps the config's.
+      dtype: as for `evaluate_workdir`.
     """
     distributed.check_layout()
-    for flag, value in {"checkpoint": which, "data_root": data_root, **changes}.items():
+    for flag, value in {"checkpoint": which, "data_root": data_root, "dtype": dtype, **changes}.items():
         agreement.assert_same_on_all_processes(f"--{flag}", value)
     # In the workdir of a run that still trains, each process might find other checkpoints.
     checkpoints = agreement.broadcast_from_first(agreement.call_in_first(functools.partial(_choose, workdir, which)))
@@ -69,6 +72,8 @@ def load_run(workdir: Workdir, which: str, data_root: str | None, changes: dict[
     sections = dict(description["config"])
     if data_root is not None:
         sections["data"] = {**sections["data"], "root": data_root}
+    if dtype is not None:
+        sections["model"] = {**sections["model"], "dtype": dtype}
     static = sections["data"].get("static")
     if static and not epath.Path(static).expanduser().exists() and workdir.static_field(static).exists():
         sections["data"] = {**sections["data"], "static": str(local_file(workdir.static_field(static)))}

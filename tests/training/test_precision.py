@@ -6,10 +6,12 @@ import jax
 import numpy as np
 import pytest
 
-from stlight_jax import STLight
-from stlight_jax.data.load import check_config, network_config, open_training
+from stlight_jax import Forecaster, STLight
+from stlight_jax.data.load import check_config, network_config, open_test, open_training
 from stlight_jax.data.pipeline import steps_per_epoch, training_batches
 from stlight_jax.parallel.launchers import AXIS, make_launcher
+from stlight_jax.scoring.evaluate import evaluate_workdir
+from stlight_jax.training.loop import train
 from stlight_jax.training.schedule import Hyperparameters, make_schedule
 from stlight_jax.training.state import create_state, make_optimizer
 from stlight_jax.training.step import make_train_step
@@ -55,3 +57,18 @@ def test_bfloat16_trains_the_tiny_network_as_well_as_float32():
     config = load_config("tiny")
     config.train.epochs = 3
     assert_trains_as_well(config, last=50)
+
+
+def test_a_training_in_bfloat16_is_evaluated_in_the_type_asked_for(small_run, tmp_path):
+    small_run.model.dtype = "bfloat16"
+    train(small_run, tmp_path)
+    frames = open_test(small_run).frames(np.arange(5))
+    truth = frames[:, 3:].astype(np.float64)
+    found = {}
+    for dtype in (None, "float32"):
+        forecast = Forecaster.load(tmp_path, checkpoint="last", compute_dtype=dtype)(frames[:, :3], dtype="float64")
+        results = evaluate_workdir(tmp_path, "last", dtype=dtype)
+        assert results["dtype"] == (dtype or "bfloat16")
+        found[dtype] = results["overall"]["stlight"]["mse"]
+        assert found[dtype] == pytest.approx(np.square((forecast - truth) / 255).sum((2, 3, 4)).mean(), rel=1e-5)
+    assert found[None] != pytest.approx(found["float32"], rel=3e-5)
