@@ -12,7 +12,6 @@ import types
 import numpy as np
 import pytest
 
-from stlight_jax.__main__ import COMMANDS
 from stlight_jax.commands import predict, score, train
 from stlight_jax.errors import InputError
 from tests.commands import ROOT, run
@@ -263,29 +262,6 @@ def test_another_pipe_that_breaks_is_a_defect():
     assert (result.returncode, "BrokenPipeError" in result.stderr) == (1, True)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "contents"),
-    [
-        (
-            ("train.py", "--help"),
-            ("--config  (required)\n", "--workdir  (required)\n", "--[no]allow_changes\n", "--coordinator\n"),
-        ),
-        (("eval.py", "--help"), ("--checkpoint\n", "Default: both.")),
-        (("-m", "stlight_jax", "--help"), tuple(f"\n  {name} " for name in COMMANDS)),
-        (("-m", "stlight_jax", "prepare", "--help"), ("taxibj|kth|kitti_caltech|", "Name of the data set;")),
-        (("benchmarks/ship_network.py", "--help"), ("--workdir  (required)\n",)),
-        (("benchmarks/throughput.py", "--help"), ("--repeats\n", "--config\n")),
-        (("train.py", "--helpfull"), ("--workdir  (required)\n", "--verbosity\n")),
-        (("benchmarks/ship_network.py", "--helpfull"), ("--workdir  (required)\n", "--verbosity\n")),
-    ],
-)
-def test_help(arguments, contents):
-    result = run(*arguments)
-    assert result.returncode == 0
-    for content in contents:
-        assert content in result.stdout
-
-
 def test_command_lines_of_several_commands_are_parsed_in_one_process(tmp_path):
     np_file = tmp_path / "a.npy"
     np_file.touch()
@@ -302,42 +278,6 @@ def test_command_lines_of_several_commands_are_parsed_in_one_process(tmp_path):
     assert (third.input, third.model, third.value_range, third.horizon) == (str(np_file), "tiny", (0, 1), None)
     with pytest.raises(InputError, match="give --pred=FILE.npy and --true=FILE.npy"):
         score.COMMAND.parse(["stlight score"])
-
-
-def seconds(*arguments):
-    """Processor time of a command, the least of three: unlike the time that passes, the other tests do not change it much."""
-    import resource
-
-    times = []
-    for _ in range(3):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run([sys.executable, "-m", "stlight_jax", *arguments], cwd=ROOT, capture_output=True, timeout=60)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    return min(times)
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="does not measure the processor time of children")
-def test_help_and_mistakes_are_answered_at_once():
-    assert seconds("--help") < 0.5
-    assert seconds("train", "--help") < 1
-    assert seconds("train", "--confg=moving_mnist:tiny") < 2
-    assert seconds("train", "--config=moving_mnst:tiny", "--workdir=x") < 2
-    assert seconds("train", "--config=kth:S", "--workdir=x", "--config.data.root=/nowhere") < 2
-    assert seconds("predict", "nowhere.npy", "--model=tiny") < 2
-    assert seconds("trian") < 0.5
-
-
-@pytest.mark.parametrize("name", ["", *COMMANDS])
-def test_help_imports_no_large_library(name):
-    code = (
-        "import atexit, sys\nfrom stlight_jax.__main__ import main\n"
-        "large = ('jax', 'tensorflow', 'tensorflow_datasets', 'torch', 'orbax', 'flax', 'matplotlib')\n"
-        "atexit.register(lambda: print([one for one in large if one in sys.modules], file=sys.stderr))\n"
-        f"main({[name, '--help'] if name else ['--help']})"
-    )
-    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
-    assert (result.returncode, result.stderr) == (0, "[]\n")
 
 
 def test_a_command_that_fails_ends_before_threads_of_tensorflow_can_abort_it():
@@ -371,13 +311,3 @@ class EndlessSequences:
     def frames(self, indices, epoch=0):
         time.sleep(0.01)
         return np.zeros((len(indices), 2, 4, 4, 1), np.uint8)
-
-
-SCRIPTS = [path for path in sorted((ROOT / "benchmarks").glob("*.py")) if "__main__" in path.read_text()]
-
-
-@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
-def test_every_benchmark_explains_itself(path):
-    result = run(str(path), "--help")
-    assert (result.returncode, result.stderr) == (0, "")
-    assert len(result.stdout.splitlines()) > 2

@@ -9,7 +9,7 @@ from etils import epath
 
 from stlight_jax.console.messages import print_message
 from stlight_jax.data.formats import registry
-from stlight_jax.data.formats.array_slicing import FORECASTS
+from stlight_jax.data.formats.array_layouts import FORECASTS
 from stlight_jax.data.formats.input_files import open_sequences
 from stlight_jax.data.formats.npy import memory_map
 from stlight_jax.data.formats.types import FrameSource, ReadOptions

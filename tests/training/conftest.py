@@ -1,13 +1,16 @@
-"""Fixtures of tests in which training runs meet faults."""
+"""Fixtures of tests in which training runs meet faults, or begin at a shortcut."""
 
+import dataclasses
 import resource
 import shutil
 import subprocess
 
 import pytest
 
+from stlight_jax.data.datasets.moving_mnist import MovingMnist
 from tests.training.faults import run_config
 from tests.training.runs import command, run_to_end
+from tests.training.waves import Waves
 
 
 @pytest.fixture(scope="session")
@@ -53,3 +56,12 @@ def immutable():
     yield make
     for folder in made:
         subprocess.run(["chattr", "-i", folder], check=True)
+
+
+@pytest.fixture
+def waves(small_run, monkeypatch):
+    """Makes the data of the small run, 3 -> 2 frames, waves of a known linear recurrence."""
+    scaling = dataclasses.replace(MovingMnist().open_test(small_run.data, 5).scaling, dtype="float32", high=(1.0,))
+    sets = Waves(scaling), Waves(scaling, seed=1)
+    monkeypatch.setattr("stlight_jax.training.setup.open_training", lambda _: sets)
+    return small_run

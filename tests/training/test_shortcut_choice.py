@@ -1,6 +1,5 @@
-"""The shortcut before the first step: fitted, chosen, kept on resuming, and left alone with given weights."""
+"""The shortcut that is chosen before the first step, with its input, its copies and its share."""
 
-import dataclasses
 import json
 import re
 import types
@@ -8,79 +7,17 @@ import types
 import numpy as np
 import pytest
 
-from stlight_jax.data.datasets.moving_mnist import MovingMnist
 from stlight_jax.data.load import check_config
-from stlight_jax.data.sequences import EvenlySpaced, Sequences
 from stlight_jax.errors import InputError
-from stlight_jax.evaluation.evaluator import evaluate
-from stlight_jax.evaluation.ridge import fit_linear
 from stlight_jax.parallel.launchers import make_launcher
-from stlight_jax.runs import checkpoint
-from stlight_jax.runs.metrics_log import read_metrics
-from stlight_jax.runs.workdir import Workdir
 from stlight_jax.training import setup, shortcut_choice, time_for_choices
 from stlight_jax.training.loop import train
 from stlight_jax.training.setup import TrainingSetup
 from stlight_jax.training.shortcut_choice import Choice, choose_shortcut
-from stlight_jax.training.shortcut_fit import fitted_linear
-from stlight_jax.training.starting_state import starting_state
 from stlight_jax.training.time_for_choices import TimeForChoices
 from tests.conftest import load_config
 
 pytestmark = pytest.mark.compiled_fast
-
-
-class Waves(Sequences):
-    """Standing waves that two frames determine: x(t + 1) = 2 cos(w) x(t) - x(t - 1), about a mean of 0.5."""
-
-    def __init__(self, scaling, length=5, seed=0):
-        self.description = {"name": "waves", "published": False, "sequences": 40, "sha256": "waves"}
-        self.shape, self.scaling, self._seed = (length, 16, 16, 1), scaling, seed
-
-    def __len__(self):
-        return 40
-
-    def frames(self, indices, epoch=0):
-        phases = np.random.default_rng(self._seed).uniform(0, 6, (40, 1, 16, 16, 1))[np.asarray(indices)]
-        time = np.arange(self.shape[0])[:, None, None, None]
-        return (0.5 + 0.4 * np.sin(0.7 * time + phases)).astype(np.float32)
-
-
-@pytest.fixture
-def waves(small_run, monkeypatch):
-    """Makes the data of the small run, 3 -> 2 frames, waves of a known linear recurrence."""
-    scaling = dataclasses.replace(MovingMnist().open_test(small_run.data, 5).scaling, dtype="float32", high=(1.0,))
-    sets = Waves(scaling), Waves(scaling, seed=1)
-    monkeypatch.setattr("stlight_jax.training.setup.open_training", lambda _: sets)
-    return small_run
-
-
-def recurrence():
-    """Weights `[3 inputs, 2 outputs]` and biases of the waves' next two frames, which do not use the first input."""
-    factor = 2 * np.cos(0.7)
-    one, two = np.array([0, -1, factor]), np.array([0, -factor, factor**2 - 1])
-    return np.stack([one, two], 1), 0.5 * (1 - np.array([one.sum(), two.sum()]))
-
-
-def error_of_the_first_two_frames(setup, linear):
-    """The largest difference of a fit's forecasts from the recurrence; three inputs of two degrees of freedom leave the weights
-    open, the forecasts not."""
-    kernel, bias = recurrence()
-    inputs = setup.validation.frames(np.arange(40))[:, :3].reshape(40, 3, -1).transpose(0, 2, 1)  # [b, pixels, t]
-    found = inputs @ np.asarray(linear["kernel"])[:, :2] + np.asarray(linear["bias"])[:2]
-    return np.abs(found - (inputs @ kernel + bias)).max()
-
-
-def test_a_new_run_begins_at_the_ridge_regression(waves, tmp_path):
-    waves.model.shortcut = "linear"
-    setup = TrainingSetup(waves)
-    state = starting_state(setup, Workdir(tmp_path), allow_changes=False)
-    fit = fit_linear(setup.training, setup.validation, 3, 2, 1)
-    linear = setup.launcher.to_checkpoint(state).params["shortcut"]["linear"]
-    np.testing.assert_allclose(linear["kernel"], fit.kernel, atol=1e-6)
-    assert error_of_the_first_two_frames(setup, linear) < 1e-3
-    result = evaluate(setup.eval_step, setup.launcher, state.variables, setup.validation, 8, "").overall()
-    assert result["mse"] < 1e-3  # summed over 256 pixels; the waves' variance is 0.08 each
 
 
 def test_auto_takes_the_better_kind_prints_the_table_and_is_not_asked_again(waves, tmp_path, capsys):
@@ -242,21 +179,6 @@ def test_a_linear_map_is_tried_without_copies_where_their_number_is_open(
         assert chosen.linear["kernel"].shape == (3 * (1 + scales), 2)
 
 
-def test_a_run_reports_that_it_leaves_the_copies_out(waves, capsys, monkeypatch):
-    def errors(model, *_):  # the more inputs a map has, the worse
-        return {"values": 256.0, "mae": 1.0, "mse": model.shortcut_inputs if model.shortcut == "linear" else 99.0}
-
-    monkeypatch.setattr(shortcut_choice, "KINDS", ("last", "linear"))
-    monkeypatch.setattr(shortcut_choice, "shortcut_errors", errors)
-    waves.model.update(shortcut="auto", shortcut_scales=-1)
-    setup = TrainingSetup(waves)
-    shown = " ".join(capsys.readouterr().err.split())
-    assert "model.shortcut_scales=3 (frames of 16 x 16)" in shown
-    assert "model.shortcut=linear, model.shortcut_scales=0 (by the errors of forecasts without a network)" in shown
-    assert setup.config.model.shortcut_scales == 0
-    assert TrainingSetup(waves, setup.config.to_dict()).config.model.shortcut_scales == 0
-
-
 @pytest.mark.parametrize(("key", "value"), [("shortcut_share", 0.25), ("init_from", "runs/old")])
 def test_no_half_is_tried_where_the_share_or_the_weights_are_given(without_forecasts, waves, key, value):
     waves.train.shortcut_share = -1.0
@@ -264,24 +186,6 @@ def test_no_half_is_tried_where_the_share_or_the_weights_are_given(without_forec
     chosen = without_forecasts([{"mse": value} for value in (9.0, 1.0, 9.0, 9.0)], 0.2)
     assert chosen.config.train.shortcut_share == (0.25 if key == "shortcut_share" else 1.0)
     assert chosen.linear["bias"].tolist() == [chosen.config.train.shortcut_share] * 2
-
-
-def test_a_run_on_few_data_starts_with_the_half_of_a_fit_and_keeps_its_share(waves, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(shortcut_choice, "KINDS", ("last", "linear"))
-    waves.model.shortcut = "auto"
-    waves.train.update(least_gain=1 - 1e-15, shortcut_share=-1.0)  # more than the fit of the waves gains
-    setup = TrainingSetup(waves)
-    shown = " ".join(capsys.readouterr().err.split())
-    assert "model.shortcut=linear, train.shortcut_share=0.5 (by the errors of forecasts without a network)" in shown
-    fit = fit_linear(setup.training, setup.validation, 3, 2, 1)
-    last_frame = np.array([[0, 0], [0, 0], [1, 1]])
-    resumed = TrainingSetup(waves, setup.config.to_dict())
-    for each in (setup, resumed):
-        assert each.config.train.shortcut_share == 0.5
-        state = starting_state(each, Workdir(tmp_path), allow_changes=False)
-        linear = each.launcher.to_checkpoint(state).params["shortcut"]["linear"]
-        np.testing.assert_allclose(linear["kernel"], (fit.kernel + last_frame) / 2, atol=1e-6)
-        np.testing.assert_allclose(linear["bias"], fit.bias / 2, atol=1e-6)
 
 
 @pytest.mark.parametrize("shortcut", ["none", "last", "linear"])
@@ -323,72 +227,8 @@ def test_an_open_input_is_that_of_frames_beside_a_shortcut_that_is_given(waves):
     assert choose_shortcut(check_config(waves), *[None] * 4).config.model.input == "frames"
 
 
-def test_a_run_that_does_not_improve_on_its_shortcut_ends_with_a_message(waves, tmp_path, capsys):
-    waves.model.shortcut = "linear"
-    waves.optimizer.learning_rate = 1.0  # too high
-    train(waves, tmp_path / "run")
-    assert min(checkpoint.scores(tmp_path / "run" / "checkpoints").items(), key=lambda item: item[1])[0] == 0
-    assert "the network has not improved on it" in " ".join(capsys.readouterr().err.split())
-
-
-@pytest.mark.parametrize("gain", [0.0, 0.9])
-def test_a_network_is_the_best_checkpoint_if_it_gains_as_much_as_is_asked(waves, tmp_path, capsys, gain):
-    waves.model.shortcut = "last"
-    waves.train.update(epochs=3, least_gain=gain)
-    train(waves, tmp_path / "run")
-    measured = {line["step"]: line["mse"] for line in read_metrics(tmp_path / "run", "validation")}
-    lowest = min(measured, key=measured.get)
-    assert lowest > 0
-    assert measured[lowest] > 0.1 * measured[0]
-    assert checkpoint.choose_step(tmp_path / "run" / "checkpoints", "best") == (0 if gain else lowest)
-    shown = " ".join(capsys.readouterr().err.split())
-    assert ("by the fraction train.least_gain=0.9" in shown) == bool(gain)
-
-
 def test_an_open_input_is_a_frame_where_the_network_sees_a_single_one(waves):
     waves.model.update(shortcut="auto", input="auto", in_frames=1)
     setup = TrainingSetup(waves)
     assert setup.config.model.shortcut in ("last", "linear")
     assert setup.config.model.input == "frames"
-
-
-def test_a_run_resumes_from_the_checkpoint_before_its_first_step(waves, tmp_path, monkeypatch):
-    waves.model.shortcut = "last"
-
-    def fails(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("stlight_jax.training.loop.Trainer._step", fails)
-    for _ in range(2):
-        with pytest.raises(KeyboardInterrupt):
-            train(waves, tmp_path / "run")
-        assert checkpoint.steps(tmp_path / "run" / "checkpoints") == [0]
-
-
-def test_given_weights_are_not_replaced_by_a_fit(waves, tmp_path):
-    waves.model.shortcut = "linear"
-    train(waves, tmp_path / "first")
-    waves.train.init_from = str(tmp_path / "first")
-    setup = TrainingSetup(waves)
-    begun = setup.launcher.to_checkpoint(starting_state(setup, Workdir(tmp_path / "second"), False))
-    trained = setup.launcher.to_checkpoint(starting_state(setup, Workdir(tmp_path / "first"), False))
-    found, expected = (state.params["shortcut"]["linear"]["kernel"] for state in (begun, trained))
-    np.testing.assert_array_equal(found, expected)
-
-
-def test_lead_times_that_no_training_window_has_repeat_the_last_frame(waves):
-    waves.model.update(shortcut="linear", out_frames=4)
-    waves.train.horizon = waves.evaluation.horizon = 2
-    setup = TrainingSetup(waves)
-    fitted = fitted_linear(setup.model.config, setup.training, setup.validation)
-    assert fitted["kernel"].shape == (3, 4)
-    np.testing.assert_array_equal(fitted["kernel"][:, 2:], [[0, 0], [0, 0], [1, 1]])
-    assert error_of_the_first_two_frames(setup, fitted) < 1e-3
-
-
-def test_evenly_spaced_sequences_run_from_the_first_to_the_last(waves):
-    source = TrainingSetup(waves).training
-    sample = EvenlySpaced(source, 4, range(3))
-    assert (len(sample), sample.shape) == (4, (3, 16, 16, 1))
-    np.testing.assert_array_equal(sample.frames(np.array([3, 0])), source.frames(np.array([39, 0]))[:, :3])
-    assert len(EvenlySpaced(source, 99)) == 40

@@ -12,7 +12,7 @@ from etils import epath
 
 from stlight_jax.console.messages import print_message
 from stlight_jax.data.formats import registry, types
-from stlight_jax.data.formats.array_slicing import FORECASTS
+from stlight_jax.data.formats.array_layouts import FORECASTS
 from stlight_jax.data.formats.file_contents import advice_on_other_kinds
 from stlight_jax.data.formats.file_format import FileFormat
 from stlight_jax.data.formats.joined_files import join_files

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from stlight_jax.data.formats.array_slicing import FORECASTS, MERGED, ArraySlicer, resolve_layout
+from stlight_jax.data.formats.array_layouts import FORECASTS, resolve_layout
+from stlight_jax.data.formats.array_slicing import MERGED, ArraySlicer
 from stlight_jax.data.formats.array_times import FileTimes, is_dated
 from stlight_jax.data.formats.cf_attributes import ValueRules, attribute_text
 from stlight_jax.data.formats.coordinate_names import base_name, is_space_name, side_of
