@@ -23,7 +23,7 @@ struct Shape {
   int64_t input_column(int64_t x, int64_t j) const { return x + (j - kernel_width / 2) * dilation; }
   int64_t pixel(int64_t b, int64_t y, int64_t x) const { return ((b * height + y) * width + x) * channels; }
 
-  int64_t vectors() const { return (channels + kLanes - 1) / kLanes; }
+  int64_t vectors() const { return CeilDivide(channels, kLanes); }
   // Where lanes do not divide the channels, the last vector overlaps the one before it. They store the same numbers where
   // they overlap.
   int64_t first_channel(int64_t vector) const { return std::min(vector * kLanes, channels - kLanes); }
@@ -36,7 +36,7 @@ template <typename F>
 inline __attribute__((always_inline)) void ForEachRun(const Shape& s, F&& f) {
   for (int64_t phase = 0; phase < std::min(s.dilation, s.width); ++phase) {
     for (int64_t x = phase; x < s.width;) {
-      const int64_t left = (s.width - x + s.dilation - 1) / s.dilation;
+      const int64_t left = CeilDivide(s.width - x, s.dilation);
       if (left > kShortRun) {
         f(std::integral_constant<int, kLongRun>{}, x, std::min<int64_t>(left, kLongRun));
         x += kLongRun * s.dilation;

@@ -18,7 +18,7 @@ namespace {
 template <int width>
 void Convolve(ffi::ThreadPool& pool, const Shape& s, const float* x, const float* kernel, bool flip, float* output) {
   constexpr int64_t rows = 8;
-  const int64_t strips = (s.height + rows - 1) / rows, taps = s.taps();
+  const int64_t strips = CeilDivide(s.height, rows), taps = s.taps();
   ParallelFor(pool, s.batch * s.blocks() * strips, [&](int64_t task) {
     const int64_t b = task / (s.blocks() * strips), block = task / strips % s.blocks(), top = task % strips * rows;
     const int64_t begin = s.block_begin(block), end = s.block_begin(block + 1);
@@ -39,7 +39,7 @@ void Convolve(ffi::ThreadPool& pool, const Shape& s, const float* x, const float
 template <int width>
 void FilterGradient(ffi::ThreadPool& pool, const Shape& s, const float* x, const float* cotangent, float* gradient) {
   constexpr int64_t rows = 16;
-  const int64_t strips = (s.height + rows - 1) / rows, parts = s.batch * strips, taps = s.taps();
+  const int64_t strips = CeilDivide(s.height, rows), parts = s.batch * strips, taps = s.taps();
   std::vector<std::vector<float>> sums(s.blocks() * parts);  // of [vectors, kernel_height, kernel_width, lanes]
   ParallelFor(pool, s.blocks() * parts, [&](int64_t task) {
     const int64_t block = task / parts, b = task % parts / strips, top = task % strips * rows;
@@ -77,7 +77,7 @@ void FilterGradient(ffi::ThreadPool& pool, const Shape& s, const float* x, const
 void ChannelSums(ffi::ThreadPool& pool, int64_t pixels, int64_t channels, const float* a, const float* b,
                  const float* center, float* sums, float* products) {
   constexpr int64_t part = 256, group = 16;
-  const int64_t parts = (pixels + part - 1) / part;
+  const int64_t parts = CeilDivide(pixels, part);
   std::vector<double> of_parts(parts * 2 * channels, 0.0);
   ParallelFor(pool, parts, [&](int64_t task) {
     double* totals = of_parts.data() + task * 2 * channels;

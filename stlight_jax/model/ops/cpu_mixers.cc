@@ -91,6 +91,7 @@ class Prediction {
     if (call.results.sides[2][0] < Panels(stack_.channels()) * PanelSize<P>(stack_.channels())) {
       return ffi::Error::InvalidArgument("there is no room for the weights of a block");
     }
+    pixels_of_task_ = PixelsOfTask(stack_.channels() * sizeof(P));
     PreferLargePages(spatial_, stack_.size() * sizeof(T));
     PreferLargePages(mixed_, stack_.size() * sizeof(T));
     return error;
@@ -98,13 +99,13 @@ class Prediction {
 
   int64_t phases() const { return 2 * stack_.blocks; }
   int64_t tasks(int64_t phase) const {
-    if (phase % 2) return (stack_.pixels() + pixels_of_task() - 1) / pixels_of_task();
+    if (phase % 2) return CeilDivide(stack_.pixels(), pixels_of_task_);
     return stack_.spatial_tasks() + Panels(stack_.channels());
   }
   void Run(int64_t phase, int64_t task) const {
     const Weights w = parameters_.Of(stack_, phase / 2);
     if (phase % 2) {
-      const int64_t begin = task * pixels_of_task(), end = std::min(begin + pixels_of_task(), stack_.pixels());
+      const int64_t begin = task * pixels_of_task_, end = std::min(begin + pixels_of_task_, stack_.pixels());
       Pointwise(spatial_, packed_, w, stack_.channels(), begin, end, mixed_);
     } else if (task < stack_.spatial_tasks()) {
       SpatialTask<T> own{phase ? mixed_ : x_, spatial_, Strip(stack_, w, stack_.share(task))};
@@ -116,12 +117,11 @@ class Prediction {
 
  private:
   // Pixels of a task of a pointwise phase: each thread has equally many tasks, at least two. More pixels read the weights less
-  // often, as long as they stay in the second-level cache.
-  int64_t pixels_of_task() const {
-    const int64_t most = kInputBytes / (stack_.channels() * sizeof(P)), threads = std::max<int64_t>(1, stack_.threads);
-    const int64_t rounds = std::max<int64_t>(2, (stack_.pixels() + most * threads - 1) / (most * threads));
-    const int64_t pixels = (stack_.pixels() + rounds * threads - 1) / (rounds * threads);
-    return (pixels + kTileRows - 1) / kTileRows * kTileRows;
+  // often, as long as their inputs stay in the second-level cache. Whole tiles, at least one, also of an empty batch.
+  int64_t PixelsOfTask(int64_t bytes_of_pixel) const {
+    const int64_t most = std::max<int64_t>(1, kInputBytes / bytes_of_pixel), threads = std::max<int64_t>(1, stack_.threads);
+    const int64_t rounds = std::max<int64_t>(2, CeilDivide(stack_.pixels(), most * threads));
+    return std::max<int64_t>(1, CeilDivide(stack_.pixels(), rounds * threads * kTileRows)) * kTileRows;
   }
 
   const T* x_;
@@ -129,6 +129,7 @@ class Prediction {
   Stack stack_;
   T *mixed_, *spatial_;  // the outputs of both halves
   float* packed_;        // the pointwise weights of a block
+  int64_t pixels_of_task_ = 0;
   void (SpatialTask<T>::*near_row_)(int64_t) = nullptr;
   void (SpatialTask<T>::*far_row_)(int64_t) = nullptr;
 };

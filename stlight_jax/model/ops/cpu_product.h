@@ -22,7 +22,7 @@ constexpr int kTileVectors = 2;
 constexpr int64_t kTileChannels = kTileVectors * kLanes;
 constexpr int64_t kPixels = 8 * kTileRows;  // of a task
 
-inline int64_t Panels(int64_t channels) { return (channels + kTileChannels - 1) / kTileChannels; }
+inline int64_t Panels(int64_t channels) { return CeilDivide(channels, kTileChannels); }
 
 // Where the panel's channels begin; the last panel overlaps the one before it.
 inline int64_t FirstOfPanel(int64_t panel, int64_t channels) {

@@ -28,12 +28,12 @@ struct Stack {
   int64_t channels() const { return near.channels; }
   int64_t pixels() const { return near.batch * near.height * near.width; }
   int64_t size() const { return pixels() * channels(); }
-  int64_t chunks() const { return (pixels() + kPixels - 1) / kPixels; }
+  int64_t chunks() const { return CeilDivide(pixels(), kPixels); }
   // Tasks of the spatial phases: four vectors of an image, side by side in four cache lines, or fewer to occupy all threads.
   int64_t vectors_of_task() const {
     return std::clamp<int64_t>(near.vectors() * near.batch / std::max<int64_t>(1, 2 * threads), 1, kBlockVectors);
   }
-  int64_t tasks_of_image() const { return (near.vectors() + vectors_of_task() - 1) / vectors_of_task(); }
+  int64_t tasks_of_image() const { return CeilDivide(near.vectors(), vectors_of_task()); }
   int64_t spatial_tasks() const { return near.batch * tasks_of_image(); }
   Share share(int64_t task) const {
     const int64_t begin = task % tasks_of_image() * vectors_of_task();

@@ -112,7 +112,7 @@ struct PointwiseGradient {
       }
       for (int64_t panel = 0; panel < panels; ++panel) {
         const int64_t from = FirstOfPanel(panel, channels);
-        AddWeights(inputs, cotangents, from, (rows + depth - 1) / depth, weights + panel * channels * kTileChannels);
+        AddWeights(inputs, cotangents, from, CeilDivide(rows, depth), weights + panel * channels * kTileChannels);
         const float* own = packed + panel * PanelSize<P>(channels);
         const Factors<P> factors{in_rows, channels, channels / depth, own};
         ProductRows(factors, rows, [&](int64_t v, int64_t row, auto& product) __attribute__((always_inline)) {

@@ -28,6 +28,8 @@ constexpr int64_t kBlockVectors = 64 / kLanes;  // a task's share of the channel
 
 typedef float Vector __attribute__((vector_size(kVectorBytes), aligned(alignof(float)), may_alias));
 
+inline constexpr int64_t CeilDivide(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
 inline Vector Load(const float* from) { return *reinterpret_cast<const Vector*>(from); }
 inline void Store(float* to, Vector value) { *reinterpret_cast<Vector*>(to) = value; }
 

@@ -119,6 +119,12 @@ def test_a_value_that_is_not_a_number_stays_one(dtype):
     assert np.isnan(mixers(x, random_blocks(32, 1, 1, 1), 1)[0, 1, 2]).all()
 
 
+@pytest.mark.parametrize("shape", [(0, 4, 5, 32), (1, 0, 5, 32), (1, 4, 0, 32)])
+def test_images_without_pixels_have_an_empty_output(shape):
+    # Not compiled with other operations, where XLA would leave out the kernel.
+    assert cpu_kernels.mixers(jnp.zeros(shape), random_blocks(32, 3, 7, 2), 3).shape == shape
+
+
 @pytest.mark.parametrize(("dtype", "channels"), [(np.float32, 24), (jnp.bfloat16, 33), (np.float64, 64)])
 def test_other_types_and_numbers_of_channels_are_left_to_the_layers(dtype, channels):
     assert not cpu_kernels.supports_mixers(dtype, channels, (3, 7))
