@@ -1,4 +1,5 @@
-// What the forward and the backward pass of mixer blocks in training share: statistics, how pixels are divided, the call.
+// What the forward and the backward pass of mixer blocks in training share: stored activations, statistics, how pixels are
+// divided, the call.
 //
 // Sums are made in the same order whatever the number of threads.
 #ifndef STLIGHT_CPU_TRAINING_H_
@@ -7,6 +8,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <type_traits>
 #include <vector>
 
 #include "cpu_stack.h"
@@ -24,6 +26,30 @@ struct TrainingStack : Stack {
 
   int64_t parts() const { return std::min(chunks(), kMostParts); }
   int64_t part_begin(int64_t part) const { return std::min(part * chunks() / parts() * kPixels, pixels()); }
+};
+
+// What the forward pass stores of a block for the backward one: its input, and its activations behind each convolution.
+template <typename Number>  // constant numbers are only read
+struct Activations {
+  Number *input, *near, *far, *pointwise;
+};
+
+// The activations of a stack, [blocks, batch, height, width, channels]. The first block's input is `images`; `inputs` are those
+// of the other blocks.
+template <typename Number>
+struct StackActivations {
+  Number *images, *inputs, *nears, *fars, *pointwises;
+
+  // Reads the buffers of a call, but `images`.
+  template <typename Buffers>
+  StackActivations(Number* images, Reader<Buffers>& buffers) : images(images) {
+    for (Number** to : {&inputs, &nears, &fars, &pointwises}) *to = buffers.template Next<std::remove_const_t<Number>, 5>();
+  }
+
+  Activations<Number> Of(const Stack& stack, int64_t block) const {
+    const int64_t first = block * stack.size();
+    return {block ? inputs + first - stack.size() : images, nears + first, fars + first, pointwises + first};
+  }
 };
 
 // Sums over the parts of `sums`, [parts, 2, channels], for a channel.

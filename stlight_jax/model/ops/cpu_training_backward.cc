@@ -26,8 +26,8 @@ namespace {
 
 // Sums over the last block's output, [2, channels]: of the cotangents of some pixels, and of them times (gelu - mean).
 template <typename T>
-void OutputSums(const TrainingStack& stack, const T* pointwise, const Norm& norm, const T* cotangent, int64_t begin, int64_t end,
-                double* sums) {
+void OutputSums(const TrainingStack& stack, const T* pointwise, const Norm& norm, const T* cotangent, int64_t begin,
+                int64_t end, double* sums) {
   constexpr int64_t group = 16;  // sums of few terms in float32, sums of those in float64
   ChannelTotals totals(2, stack.near.vectors());
   for (int64_t first = begin; first < end; first += group) {
@@ -78,12 +78,10 @@ class BackwardPass {
   using P = Operand<T>;
 
   BackwardPass(Call<T>& call, float epsilon)
-      : x_(call.images), parameters_(call.parameters), stack_{call.stack, epsilon},
-        statistics_(call.arguments.template Next<float, 3>()), inputs_(call.arguments.template Next<T, 5>()),
-        nears_(call.arguments.template Next<T, 5>()), fars_(call.arguments.template Next<T, 5>()),
-        products_(call.arguments.template Next<T, 5>()), cotangent_(call.arguments.template Next<T, 4>()),
-        x_gradient_(call.results.template Next<T, 4>()), gradients_(call.results.template NextParameters<float>()),
-        spatial_cotangent_(call.results.template Next<T, 4>()) {}
+      : parameters_(call.parameters), stack_{call.stack, epsilon},
+        statistics_(call.arguments.template Next<float, 3>()), activations_(call.images, call.arguments),
+        cotangent_(call.arguments.template Next<T, 4>()), x_gradient_(call.results.template Next<T, 4>()),
+        gradients_(call.results.template NextParameters<float>()), spatial_cotangent_(call.results.template Next<T, 4>()) {}
 
   ffi::Error Prepare(const Call<T>& call) {
     const ffi::Error error = call.template Prepare<P>(
@@ -127,7 +125,7 @@ class BackwardPass {
   void Run(int64_t phase, int64_t task) {
     const int64_t index = stack_.blocks - 1 - std::max<int64_t>(phase - 1, 0) / 5;
     if (phase == 0) {
-      OutputSums(stack_, block(index).pointwise, norms_[index], cotangent_, stack_.part_begin(task),
+      OutputSums(stack_, activations_.Of(stack_, index).pointwise, norms_[index], cotangent_, stack_.part_begin(task),
                  stack_.part_begin(task + 1), &of_output_[task * 2 * stack_.channels()]);
       return;
     }
@@ -144,10 +142,6 @@ class BackwardPass {
   int64_t panels() const { return Panels(stack_.channels()); }
   // Sums over pixels that the spatial half makes for a channel: gradients of both kernels and of their biases.
   int64_t lists() const { return stack_.near.taps() + stack_.far.taps() + 2; }
-  Activations<T> block(int64_t index) const {
-    const int64_t first = index * stack_.size();
-    return {index ? inputs_ + first - stack_.size() : x_, nears_ + first, fars_ + first, products_ + first};
-  }
 
   void PrepareBlock(int64_t index, int64_t task) {
     const Weights w = parameters_.Of(stack_, index);
@@ -162,7 +156,7 @@ class BackwardPass {
 
   void Pointwise(int64_t index, int64_t part) {
     const int64_t channels = stack_.channels();
-    const Activations<T> own = block(index);
+    const Activations<const T> own = activations_.Of(stack_, index);
     const T* cotangent = index == stack_.blocks - 1 ? cotangent_ : x_gradient_;
     PointwiseGradient<T>{stack_, own, spatial_norms_[index], *norm_, packed_.data(), cotangent, spatial_cotangent_}.Run(
         stack_.part_begin(part), stack_.part_begin(part + 1), &weights_[part * panels() * channels * kTileChannels],
@@ -180,10 +174,10 @@ class BackwardPass {
   }
 
   void Spatial(int64_t index, const Share& share) {
-    const Activations<T> own = block(index);
+    const Activations<const T> own = activations_.Of(stack_, index);
     SpatialGradient<T> gradient(stack_, own, *spatial_norm_, parameters_.Of(stack_, index), share, spatial_cotangent_,
                                 x_gradient_);
-    if (index) gradient.SetPrevious(block(index - 1).pointwise, norms_[index - 1].mean.data());
+    if (index) gradient.SetPrevious(activations_.Of(stack_, index - 1).pointwise, norms_[index - 1].mean.data());
     const Shape& far = stack_.far;
     const int64_t far_reach = far.kernel_height / 2 * far.dilation, near_reach = stack_.near.kernel_height / 2;
     for (int64_t row = 0, of_near = 0, of_far = 0; row < far.height; ++row) {
@@ -208,11 +202,10 @@ class BackwardPass {
     SumOfRows(&of_kernels_[list * channels], stack_.near.batch, lists() * channels, channels, to);
   }
 
-  const T* x_;
   Weights parameters_;
   TrainingStack stack_;
-  const float* statistics_;                       // and activations: results of the forward pass
-  const T *inputs_, *nears_, *fars_, *products_;
+  const float* statistics_;                // and activations: results of the forward pass
+  StackActivations<const T> activations_;
   const T* cotangent_;
   T* x_gradient_;  // the cotangent of each block's input until the block before has read it
   Parameters<float> gradients_;

@@ -39,12 +39,6 @@ struct NormGradient {
   }
 };
 
-// What the backward pass reads of a block: its input and its activations behind each convolution.
-template <typename T>
-struct Activations {
-  const T *input, *near, *far, *pointwise;
-};
-
 // Operands of a product that sums over pixels.
 template <typename P>
 struct Operands {
@@ -69,7 +63,7 @@ struct PointwiseGradient {
   using P = Operand<T>;
   static constexpr int64_t depth = Product<P>::depth;
   const TrainingStack& stack;
-  const Activations<T>& block;
+  const Activations<const T>& block;
   const Norm& spatial_norm;
   const NormGradient& norm;  // of the block's output
   const float* packed;       // the transposed weights
@@ -165,7 +159,7 @@ struct SpatialGradient {
   static constexpr int64_t kRowsOfSum = 16;  // sums of so many rows in float32, sums of those in float64
 
   const TrainingStack& stack;
-  const Activations<T>& block;
+  const Activations<const T>& block;
   const NormGradient& norm;              // of the spatial half's output
   const T* previous = nullptr;           // pointwise activations of the block before, or null
   const float* previous_mean = nullptr;  // of their GELU
@@ -177,7 +171,7 @@ struct SpatialGradient {
   std::vector<float> near_sums, far_sums;        // gradients of some rows, [vectors, taps, lanes]
   ChannelTotals near_totals, far_totals, totals;  // [taps], [taps]; near bias, far bias, input cotangent, it times value
 
-  SpatialGradient(const TrainingStack& stack, const Activations<T>& block, const NormGradient& norm, const Weights& w,
+  SpatialGradient(const TrainingStack& stack, const Activations<const T>& block, const NormGradient& norm, const Weights& w,
                   const Share& share, const T* cotangent, T* input_cotangent)
       : stack(stack), block(block), norm(norm), cotangent(cotangent), input_cotangent(input_cotangent), image(share.image),
         begin(share.begin), vectors(share.vectors),

@@ -2,8 +2,7 @@
 // through its foreign function interface.
 //
 // A block has two phases as in a prediction (`cpu_mixers.cc`). Each ends where the statistics of the activations that it makes
-// are needed; the next phase normalises them. What the backward pass reads is stored: each block's input, and its
-// activations behind each convolution.
+// are needed; the next phase normalises them. What the backward pass reads is stored.
 
 #include <algorithm>
 #include <cstdint>
@@ -24,16 +23,10 @@ namespace ffi = xla::ffi;
 namespace stlight {
 namespace {
 
-// The activations of a block: its input, and what its three convolutions make of it.
-template <typename T>
-struct Block {
-  T *input, *near, *far, *pointwise;
-};
-
 // A task of the spatial phase.
 template <typename T>
 struct SpatialTask {
-  const Block<T>& block;
+  const Activations<T>& block;
   const T* previous;  // pointwise activations of the block before, which `norm` makes this one's input; or null
   const Norm* norm;
   Strip strip;
@@ -80,8 +73,8 @@ struct SpatialTask {
 
 // Pixels `begin` to `end` of the product of x + norm(gelu(far)); `sums` are of its GELU, [2, channels].
 template <typename T>
-void Pointwise(const TrainingStack& stack, const Weights& w, const Block<T>& block, const Norm& norm, const float* packed,
-               int64_t begin, int64_t end, double* sums) {
+void Pointwise(const TrainingStack& stack, const Weights& w, const Activations<T>& block, const Norm& norm,
+               const float* packed, int64_t begin, int64_t end, double* sums) {
   using P = Operand<T>;
   constexpr int64_t depth = Product<P>::depth;
   const int64_t channels = stack.channels(), panels = Panels(channels);
@@ -139,10 +132,8 @@ class ForwardPass {
   using P = Operand<T>;
 
   ForwardPass(Call<T>& call, float epsilon)
-      : x_(call.images), parameters_(call.parameters), stack_{call.stack, epsilon},
-        output_(call.results.template Next<T, 4>()), statistics_(call.results.template Next<float, 3>()),
-        inputs_(call.results.template Next<T, 5>()), nears_(call.results.template Next<T, 5>()),
-        fars_(call.results.template Next<T, 5>()), products_(call.results.template Next<T, 5>()) {}
+      : parameters_(call.parameters), stack_{call.stack, epsilon}, output_(call.results.template Next<T, 4>()),
+        statistics_(call.results.template Next<float, 3>()), activations_(call.images, call.results) {}
 
   ffi::Error Prepare(const Call<T>& call) {
     const ffi::Error error = call.template Prepare<P>(
@@ -150,8 +141,9 @@ class ForwardPass {
         [&](auto width) { far_row_ = &SpatialTask<T>::template FarRow<decltype(width)::value>; });
     if (error.failure()) return error;
     const int64_t bytes = stack_.size() * sizeof(T), lists = 2 * stack_.channels();
-    PreferLargePages(inputs_, (stack_.blocks - 1) * bytes);
-    for (T* activations : {nears_, fars_, products_}) PreferLargePages(activations, stack_.blocks * bytes);
+    const StackActivations<T>& a = activations_;
+    PreferLargePages(a.inputs, (stack_.blocks - 1) * bytes);
+    for (T* each : {a.nears, a.fars, a.pointwises}) PreferLargePages(each, stack_.blocks * bytes);
     PreferLargePages(output_, bytes);
     packed_.resize(Panels(stack_.channels()) * PanelSize<P>(stack_.channels()));
     of_images_.resize(stack_.near.batch * lists);
@@ -169,12 +161,13 @@ class ForwardPass {
     const int64_t index = std::min(phase / 4, stack_.blocks - 1);
     const Weights w = parameters_.Of(stack_, index);
     if (phase == 4 * stack_.blocks) {
-      Output(stack_, block(index).pointwise, *norm_, stack_.part_begin(task), stack_.part_begin(task + 1), output_);
+      Output(stack_, activations_.Of(stack_, index).pointwise, *norm_, stack_.part_begin(task), stack_.part_begin(task + 1),
+             output_);
     } else if (phase % 4 == 1) {
       Keep(spatial_norm_.emplace(stack_, of_images_, w.scale, w.bias), 4 * index);
     } else if (phase % 4 == 2) {
-      Pointwise(stack_, w, block(index), *spatial_norm_, packed_.data(), stack_.part_begin(task), stack_.part_begin(task + 1),
-                &of_parts_[task * 2 * stack_.channels()]);
+      Pointwise(stack_, w, activations_.Of(stack_, index), *spatial_norm_, packed_.data(), stack_.part_begin(task),
+                stack_.part_begin(task + 1), &of_parts_[task * 2 * stack_.channels()]);
     } else if (phase % 4 == 3) {
       Keep(norm_.emplace(stack_, of_parts_, w.pointwise_scale, w.last_bias), 4 * index + 2);
     } else if (task < stack_.spatial_tasks()) {
@@ -185,15 +178,9 @@ class ForwardPass {
   }
 
  private:
-  Block<T> block(int64_t index) const {
-    const int64_t first = index * stack_.size();
-    T* input = index ? inputs_ + first - stack_.size() : x_;  // the first one is only read
-    return {input, nears_ + first, fars_ + first, products_ + first};
-  }
-
   void Spatial(const Weights& w, int64_t index, const Share& share) {
-    const Block<T> own = block(index);
-    SpatialTask<T> task{own, index ? block(index - 1).pointwise : nullptr, index ? &*norm_ : nullptr,
+    const Activations<T> own = activations_.Of(stack_, index);
+    SpatialTask<T> task{own, index ? activations_.Of(stack_, index - 1).pointwise : nullptr, index ? &*norm_ : nullptr,
                         Strip(stack_, w, share), ChannelTotals(2, share.vectors)};
     task.strip.Walk([&](int64_t row) { (task.*near_row_)(row); }, [&](int64_t row) { (task.*far_row_)(row); });
     for (int64_t vector = 0; vector < share.vectors; ++vector) {
@@ -207,12 +194,11 @@ class ForwardPass {
     std::copy(norm.variance.begin(), norm.variance.end(), statistics_ + (index + 1) * stack_.channels());
   }
 
-  T* x_;
   Weights parameters_;
   TrainingStack stack_;
   T* output_;
-  float* statistics_;                      // [blocks, 4, channels]: mean and variance of each norm
-  T *inputs_, *nears_, *fars_, *products_;  // [blocks, batch, height, width, channels]; inputs of all blocks but the first
+  float* statistics_;                // [blocks, 4, channels]: mean and variance of each norm
+  StackActivations<T> activations_;  // the images are only read
   void (SpatialTask<T>::*near_row_)(int64_t) = nullptr;
   void (SpatialTask<T>::*far_row_)(int64_t) = nullptr;
   std::vector<float> packed_;                // the pointwise weights of a block
