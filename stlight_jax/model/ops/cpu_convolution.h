@@ -27,8 +27,9 @@ struct Shape {
   // Where lanes do not divide the channels, the last vector overlaps the one before it. They store the same numbers where
   // they overlap.
   int64_t first_channel(int64_t vector) const { return std::min(vector * kLanes, channels - kLanes); }
-  int64_t blocks() const { return std::max<int64_t>(1, vectors() / kBlockVectors); }
-  int64_t block_begin(int64_t block) const { return block * vectors() / blocks(); }
+  // The shares of the channels that tasks have; a share begins at a vector.
+  int64_t shares() const { return std::max<int64_t>(1, vectors() / kShareVectors); }
+  int64_t share_begin(int64_t share) const { return share * vectors() / shares(); }
 };
 
 // Splits a row into runs of outputs `dilation` apart: f(run length as a constant, first column, columns that exist).
@@ -119,7 +120,7 @@ void AddRow(const Shape& s, const T* inputs, int64_t stride, const C* cotangents
 
 // The weights of the vectors from `begin` to `end`, [vectors, kernel_height, kernel_width, lanes]; `kernel` is
 // [kernel_height, kernel_width, channels], rotated by 180 degrees if `flip`.
-inline std::vector<float> WeightsOfBlock(const Shape& s, const float* kernel, int64_t begin, int64_t end, bool flip) {
+inline std::vector<float> WeightsOfVectors(const Shape& s, const float* kernel, int64_t begin, int64_t end, bool flip) {
   std::vector<float> weights;
   weights.reserve((end - begin) * s.taps() * kLanes);
   for (int64_t vector = begin; vector < end; ++vector) {

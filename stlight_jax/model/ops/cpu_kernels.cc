@@ -1,5 +1,8 @@
-// For training on CPUs, in float32, called by XLA through its foreign function interface: depthwise convolution, its filter
+// For layers on CPUs, in float32, called by XLA through its foreign function interface: depthwise convolution, its filter
 // gradient, and sums over all pixels of a channel. Sums are made in the same order whatever the number of threads.
+//
+// Stacks of mixer blocks have kernels of their own, `cpu_mixers.cc` and `cpu_training_*.cc`, under the conditions of
+// `cpu_kernels.supports_mixers`.
 
 #include <algorithm>
 #include <cstdint>
@@ -19,10 +22,10 @@ template <int width>
 void Convolve(ffi::ThreadPool& pool, const Shape& s, const float* x, const float* kernel, bool flip, float* output) {
   constexpr int64_t rows = 8;
   const int64_t strips = CeilDivide(s.height, rows), taps = s.taps();
-  ParallelFor(pool, s.batch * s.blocks() * strips, [&](int64_t task) {
-    const int64_t b = task / (s.blocks() * strips), block = task / strips % s.blocks(), top = task % strips * rows;
-    const int64_t begin = s.block_begin(block), end = s.block_begin(block + 1);
-    const std::vector<float> weights = WeightsOfBlock(s, kernel, begin, end, flip);
+  ParallelFor(pool, s.batch * s.shares() * strips, [&](int64_t task) {
+    const int64_t b = task / (s.shares() * strips), share = task / strips % s.shares(), top = task % strips * rows;
+    const int64_t begin = s.share_begin(share), end = s.share_begin(share + 1);
+    const std::vector<float> weights = WeightsOfVectors(s, kernel, begin, end, flip);
     for (int64_t y = top; y < std::min(top + rows, s.height); ++y) {
       for (int64_t vector = begin; vector < end; ++vector) {
         const float* image = x + s.pixel(b, 0, 0) + s.first_channel(vector);
@@ -40,10 +43,10 @@ template <int width>
 void FilterGradient(ffi::ThreadPool& pool, const Shape& s, const float* x, const float* cotangent, float* gradient) {
   constexpr int64_t rows = 16;
   const int64_t strips = CeilDivide(s.height, rows), parts = s.batch * strips, taps = s.taps();
-  std::vector<std::vector<float>> sums(s.blocks() * parts);  // of [vectors, kernel_height, kernel_width, lanes]
-  ParallelFor(pool, s.blocks() * parts, [&](int64_t task) {
-    const int64_t block = task / parts, b = task % parts / strips, top = task % strips * rows;
-    const int64_t begin = s.block_begin(block), end = s.block_begin(block + 1);
+  std::vector<std::vector<float>> sums(s.shares() * parts);  // of [vectors, kernel_height, kernel_width, lanes]
+  ParallelFor(pool, s.shares() * parts, [&](int64_t task) {
+    const int64_t share = task / parts, b = task % parts / strips, top = task % strips * rows;
+    const int64_t begin = s.share_begin(share), end = s.share_begin(share + 1);
     std::vector<float>& own = sums[task];
     own.assign((end - begin) * taps * kLanes, 0.0f);
     for (int64_t y = top; y < std::min(top + rows, s.height); ++y) {
@@ -59,13 +62,13 @@ void FilterGradient(ffi::ThreadPool& pool, const Shape& s, const float* x, const
       }
     }
   });
-  ParallelFor(pool, s.blocks(), [&](int64_t block) {
-    const int64_t begin = s.block_begin(block), end = s.block_begin(block + 1);
+  ParallelFor(pool, s.shares(), [&](int64_t share) {
+    const int64_t begin = s.share_begin(share), end = s.share_begin(share + 1);
     for (int64_t vector = begin; vector < end; ++vector) {
       for (int64_t tap = 0; tap < taps; ++tap) {
         Vector total = {};
         for (int64_t part = 0; part < parts; ++part) {
-          total += Load(sums[block * parts + part].data() + ((vector - begin) * taps + tap) * kLanes);
+          total += Load(sums[share * parts + part].data() + ((vector - begin) * taps + tap) * kLanes);
         }
         Store(gradient + tap * s.channels + s.first_channel(vector), total);
       }

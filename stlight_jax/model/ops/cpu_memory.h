@@ -10,8 +10,9 @@
 
 namespace stlight {
 
-// Asks for large pages where a kernel is going to write first. XLA allocates the arrays anew at each call, and a training step
-// spends a quarter of its time in the faults of small pages.
+// Asks for large pages where a kernel is going to write first. XLA allocates the arrays anew at each call, and where the C
+// library does not keep freed memory (`training/kept_memory.py`), a training step spends a quarter of its time in the faults of
+// small pages.
 inline void PreferLargePages(void* begin, int64_t bytes) {
 #if defined(MADV_HUGEPAGE)
   constexpr uintptr_t page = uintptr_t{1} << 21;

@@ -24,8 +24,8 @@ struct Strip {
   Strip(const Stack& stack, const Weights& w, const Share& share)
       : near(stack.near), far(stack.far), w(w), share(share), reach(far.kernel_height / 2 * far.dilation),
         rows(std::min(2 * reach + 1, far.height)),
-        near_weights(WeightsOfBlock(near, w.near, share.begin, share.begin + share.vectors, false)),
-        far_weights(WeightsOfBlock(far, w.far, share.begin, share.begin + share.vectors, false)),
+        near_weights(WeightsOfVectors(near, w.near, share.begin, share.begin + share.vectors, false)),
+        far_weights(WeightsOfVectors(far, w.far, share.begin, share.begin + share.vectors, false)),
         ring(share.vectors * rows * far.width * kLanes) {}
 
   int64_t channel(int64_t vector) const { return near.first_channel(share.begin + vector); }

@@ -16,7 +16,7 @@
 
 namespace stlight {
 
-// The channels that a task of a spatial phase has: vectors `begin` to `begin + vectors` of an image.
+// What a task of a spatial phase has of the channels of an image: vectors `begin` to `begin + vectors`.
 struct Share {
   int64_t image, begin, vectors;
 };
@@ -29,9 +29,9 @@ struct Stack {
   int64_t pixels() const { return near.batch * near.height * near.width; }
   int64_t size() const { return pixels() * channels(); }
   int64_t chunks() const { return CeilDivide(pixels(), kPixels); }
-  // Tasks of the spatial phases: four vectors of an image, side by side in four cache lines, or fewer to occupy all threads.
+  // Of a spatial phase: all vectors of a share, or fewer to occupy all threads.
   int64_t vectors_of_task() const {
-    return std::clamp<int64_t>(near.vectors() * near.batch / std::max<int64_t>(1, 2 * threads), 1, kBlockVectors);
+    return std::clamp<int64_t>(near.vectors() * near.batch / std::max<int64_t>(1, 2 * threads), 1, kShareVectors);
   }
   int64_t tasks_of_image() const { return CeilDivide(near.vectors(), vectors_of_task()); }
   int64_t spatial_tasks() const { return near.batch * tasks_of_image(); }

@@ -175,8 +175,8 @@ struct SpatialGradient {
                   const Share& share, const T* cotangent, T* input_cotangent)
       : stack(stack), block(block), norm(norm), cotangent(cotangent), input_cotangent(input_cotangent), image(share.image),
         begin(share.begin), vectors(share.vectors),
-        near_weights(WeightsOfBlock(stack.near, w.near, begin, begin + vectors, true)),
-        far_weights(WeightsOfBlock(stack.far, w.far, begin, begin + vectors, true)),
+        near_weights(WeightsOfVectors(stack.near, w.near, begin, begin + vectors, true)),
+        far_weights(WeightsOfVectors(stack.far, w.far, begin, begin + vectors, true)),
         of_far(vectors, std::min(stack.far.kernel_height / 2 * stack.far.dilation * 2 + 1, stack.far.height), stack.far.width),
         of_near(vectors, std::min(stack.near.kernel_height, stack.near.height), stack.near.width),
         near_sums(vectors * stack.near.taps() * kLanes), far_sums(vectors * stack.far.taps() * kLanes),

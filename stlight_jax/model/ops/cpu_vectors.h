@@ -24,7 +24,7 @@ constexpr int kLongRun = 8;
 #endif
 constexpr int kShortRun = 4;
 constexpr int64_t kLanes = kVectorBytes / sizeof(float);
-constexpr int64_t kBlockVectors = 64 / kLanes;  // a task's share of the channels: four cache lines side by side
+constexpr int64_t kShareVectors = 64 / kLanes;  // a task's share of the channels: four cache lines of float32 side by side
 
 typedef float Vector __attribute__((vector_size(kVectorBytes), aligned(alignof(float)), may_alias));
 
