@@ -11,7 +11,6 @@ import pytest
 from stlight_jax import InputError, STLight, STLightConfig
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.evaluation.eval_steps import make_eval_step
-from stlight_jax.model import stlight
 from stlight_jax.model.ops import batch_norm, cpu_kernels, cpu_training
 from stlight_jax.parallel.launchers import AXIS, LAUNCHERS, make_launcher
 from stlight_jax.training.schedule import Hyperparameters
@@ -123,7 +122,7 @@ def test_devices_with_the_kernel_of_all_blocks_predict_what_the_layers_predict(n
         pytest.param("pmap", None, 2, True, marks=pytest.mark.long),
     ],
 )
-def test_kernels_of_training_serve_batch_norms_of_one_device_only(name, axis, devices, uses_kernels, monkeypatch):
+def test_kernels_of_training_serve_batch_norms_of_one_device_only(name, axis, devices, uses_kernels):
     """Without an axis, each device normalises by its own sequences; a fifth of the values is missing."""
     if reason := cpu_training.why_unavailable():
         pytest.skip(reason)
@@ -132,18 +131,19 @@ def test_kernels_of_training_serve_batch_norms_of_one_device_only(name, axis, de
     batch = frames(0).astype(np.float32)
     batch[np.random.default_rng(1).random(batch.shape) < 0.2] = np.nan
 
-    def trained_once(launcher):
+    def trained_once(model, launcher):
         state = launcher.replicate(create_state(model, OPTIMIZER(), 0, (16, 16, 1), averaged=False))
         step = launcher.compile_train_step(make_train_step(model, OPTIMIZER, AXIS, scaling))
         text = step.lower(state, launcher.split(batch), RATES).compile().as_text()
         state, metrics = step(state, launcher.split(batch), RATES)
         return text, float(metrics["loss"]), *jax.device_get((state.params, state.batch_stats))
 
-    text, loss, *trees = trained_once(make_launcher(name, jax.devices()[:devices]))
+    text, loss, *trees = trained_once(model, make_launcher(name, jax.devices()[:devices]))
     assert ("stlight_training_forward" in text) == ("stlight_training_backward" in text) == uses_kernels
-    monkeypatch.setattr(stlight, "_is_fused", lambda config, x: False)
+    by_layers = STLight(dataclasses.replace(model.config, depthwise="taps"), axis)
     # Statistics of all devices are those of one device that has the whole batch.
-    text, expected_loss, *expected_trees = trained_once(make_launcher("pmap", jax.devices()[: 1 if axis else devices]))
+    launcher = make_launcher("pmap", jax.devices()[: 1 if axis else devices])
+    text, expected_loss, *expected_trees = trained_once(by_layers, launcher)
     assert "stlight_training" not in text
     assert loss == pytest.approx(expected_loss, rel=1e-5)
     for pair in zip(trees, expected_trees, strict=True):

@@ -9,10 +9,15 @@ import sys
 
 import pytest
 
-from stlight_jax.model.ops import cpu_kernels, cpu_library
-from stlight_jax.storage import caches
+from stlight_jax.model.ops import cpu_library
+from stlight_jax.model.ops.cpu_library import CpuLibrary
 
-CODE = "from stlight_jax.model.ops import cpu_kernels; print(repr(cpu_kernels.why_unavailable()))"
+SOURCES = ("cpu_kernels.cc", "cpu_mixers.cc")
+COMPILATIONS = len(SOURCES) + 1  # each source, then the library
+CODE = f"""
+from stlight_jax.model.ops.cpu_library import CpuLibrary
+print(repr(CpuLibrary("tests", {SOURCES}, ["stlight_convolve"]).why_unavailable()))
+"""
 
 
 @pytest.fixture
@@ -32,7 +37,7 @@ def compiler(tmp_path):
 def passing(compiler):
     """A stand-in for a compiler that makes a library which works."""
     real = next(name for name in ("c++", "g++", "clang++") if shutil.which(name))
-    made = cpu_kernels._LIBRARY.load([real])._name  # which takes some 20 seconds, if no other test has made it
+    made = CpuLibrary("tests", SOURCES, []).load([real])._name  # which takes some 20 seconds, if no other test has made it
     return compiler(f'for last; do :; done; cp {made} "$last"')  # the last argument is where it is wanted
 
 
@@ -60,14 +65,13 @@ def test_a_compiler_that_hangs_is_stopped(tmp_path, compiler, monkeypatch):
     monkeypatch.setenv("CXX", str(compiler("echo thinking >&2; sleep 30")))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(cpu_library, "_COMPILER_SECONDS", 1)
-    assert "the C++ compiler did not finish in 1 s" in cpu_kernels._LIBRARY._register()
+    assert "the C++ compiler did not finish in 1 s" in CpuLibrary("tests", SOURCES, []).why_unavailable()
 
 
 def test_the_library_is_made_once_and_again_if_it_is_broken(tmp_path, passing):
     cache = tmp_path / "cache"
-    made_once = len(cpu_kernels._LIBRARY._sources) + 1  # each source, then the library
     # A version each time; a compilation the first and the last time.
-    for calls, warned in ((1 + made_once, False), (2 + made_once, False), (3 + 2 * made_once, True)):
+    for calls, warned in ((1 + COMPILATIONS, False), (2 + COMPILATIONS, False), (3 + 2 * COMPILATIONS, True)):
         if warned:
             library = stored_library(cache)
             library.write_bytes(library.read_bytes()[:1000])  # calling into this one would be a bus error
@@ -79,8 +83,7 @@ def test_the_library_is_made_once_and_again_if_it_is_broken(tmp_path, passing):
 
 def test_without_room_in_the_cache_the_library_is_for_one_process(tmp_path, passing):
     (tmp_path / "cache").write_text("no folder")
-    made_once = len(cpu_kernels._LIBRARY._sources) + 1
-    for calls in (1 + made_once, 2 + 2 * made_once):
+    for calls in (1 + COMPILATIONS, 2 + 2 * COMPILATIONS):
         reason, messages = why(tmp_path / "cache", passing)
         assert reason == ""
         assert f"the CPU kernels are for this process only, {tmp_path}/cache/stlight_jax/kernels cannot hold them" in messages
@@ -110,7 +113,7 @@ def test_on_a_disk_for_data_only_the_library_is_for_one_process(tmp_path, passin
 
     monkeypatch.setattr(cpu_library.ctypes, "CDLL", without_rights)
     for _ in range(2):
-        assert cpu_kernels._LIBRARY.load([str(passing)])._name.endswith("kernels.so")
+        assert CpuLibrary("tests", SOURCES, []).load([str(passing)])._name.endswith("kernels.so")
     assert stored_library(tmp_path / "cache").stat().st_size > 1000
 
 
@@ -123,14 +126,4 @@ def test_processes_that_compile_at_the_same_time_leave_one_library(tmp_path, pas
 
 def test_a_quotation_mark_that_is_not_closed_is_named(monkeypatch):
     monkeypatch.setenv("CXX", 'g++ "-O1')
-    assert cpu_kernels._LIBRARY._register() == 'CXX is g++ "-O1, which is no command: No closing quotation'
-
-
-def test_a_user_without_a_home_has_a_cache(monkeypatch):
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-
-    def no_home():
-        raise RuntimeError("Could not determine home directory.")
-
-    monkeypatch.setattr(caches.pathlib.Path, "home", no_home)
-    assert caches.folder().name == "stlight_jax"
+    assert CpuLibrary("tests", SOURCES, []).why_unavailable() == 'CXX is g++ "-O1, which is no command: No closing quotation'

@@ -8,6 +8,7 @@ import scipy.ndimage
 
 from stlight_jax.errors import InputError
 from stlight_jax.model.ops import cpu_kernels
+from stlight_jax.model.ops.cpu_library import CpuLibrary
 from stlight_jax.model.ops.depthwise import IMPLEMENTATIONS, as_conv_general_dilated, depthwise_conv
 from tests.model import reference
 from tests.model.checks import check_depthwise, depthwise_arguments
@@ -96,8 +97,9 @@ def test_without_a_compiler_auto_uses_taps_and_says_so(monkeypatch, caplog):
     x, kernel, _ = depthwise_arguments(3, 3, 6, 6, channels=16)
     expected = depthwise_conv(x, kernel, 2, "taps")
     monkeypatch.setenv("CXX", "no-such-compiler")
-    for name, initial in (("_reason", None), ("_has_warned", False)):
-        monkeypatch.setattr(cpu_kernels._LIBRARY, name, initial)
+    library = CpuLibrary("tests", (), ())  # which has not been used yet
+    for name in ("available", "why_unavailable"):
+        monkeypatch.setattr(cpu_kernels, name, getattr(library, name))
     with caplog.at_level("WARNING"):
         compiled = jax.jit(lambda x, k: depthwise_conv(x, k, 2, "auto")).lower(x, kernel)
         found = compiled.compile()(x, kernel)
