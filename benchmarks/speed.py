@@ -195,9 +195,8 @@ def summary(results: dict[str, Any]) -> dict[str, Any]:
             if others:
                 found[key][task] = min(others) / medians["jax:auto"]
     for task, matmuls in (("train", "matmul_train"), ("throughput", "matmul_inference")):
-        if (
-            matmuls in found["seconds"] and task in found["seconds"]
-        ):  # the products of a prediction are timed for a latency, too
+        # The products of a prediction are timed for a latency, too.
+        if {matmuls, task} <= found["seconds"].keys():
             alone = found["seconds"][matmuls]["jax:auto"]["median"]
             found["over_matmuls"][task] = found["seconds"][task]["jax:auto"]["median"] / alone
             found.setdefault("gflops", {})[matmuls] = _gflop(results, matmuls) / alone
@@ -272,18 +271,20 @@ def _facts(results: dict[str, Any]) -> list[str]:
 
 
 def draw(path: pathlib.Path, results: dict[str, Any]) -> None:
-    """Draws a bar per contestant and task: the speed relative to the best PyTorch mode."""
+    """Draws a bar per contestant and task: the speed relative to the best PyTorch mode, or without one to the fastest."""
     seconds = results["summary"]["seconds"]
     tasks = [task for task in TASKS if task in seconds]
+    has_torch = any(name.startswith("torch:") for name in results["contestants"])
     figure = Figure(figsize=(3.2 * len(tasks) + 1.2, 3), layout="constrained")
     figure.suptitle(
-        f"{results['network']}, {results['precision']}, batch {results['batch']}: speed beside the best PyTorch mode",
+        f"{results['network']}, {results['precision']}, batch {results['batch']}: speed beside the "
+        f"{'best PyTorch mode' if has_torch else 'fastest'}",
         fontsize=11,
     )
     for axes, task in zip(figure.subplots(1, len(tasks), squeeze=False, sharey=True)[0], tasks, strict=True):
         medians = {name: spread["median"] for name, spread in seconds[task].items()}
-        torch = [value for name, value in medians.items() if name.startswith("torch:")] or list(medians.values())
-        speeds = {name: min(torch) / value for name, value in medians.items()}
+        beside = [value for name, value in medians.items() if name.startswith("torch:") or not has_torch]
+        speeds = {name: min(beside) / value for name, value in medians.items()}
         bars = axes.barh(list(speeds), list(speeds.values()), color=["tab:blue" if n == "jax:auto" else "0.7" for n in speeds])
         axes.bar_label(bars, fmt="%.2f", padding=3, fontsize=9)
         axes.axvline(1, color="tab:orange", linewidth=1)

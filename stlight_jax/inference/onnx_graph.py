@@ -128,7 +128,8 @@ def _scaled_input(nodes: GraphNodes, model: TrainedModel, input_dtype: InputType
       The graph's inputs, and bool `[b, 1, h, w, c]`, where a value is missing in all input frames; "" if none can be missing.
     """
     config, count = model.config, model.scaling.covariates
-    scaling, channels = model.data_scaling.for_channels(config.in_channels - count), config.in_channels - count
+    channels = config.in_channels - count
+    scaling = model.data_scaling.for_channels(channels)
     dtype = TensorProto.FLOAT if input_dtype == "float32" else TensorProto.UINT8
     mark = _byte_mark(model)
     marked = "NaN" if input_dtype == "float32" else "" if mark is None else f"{mark:g}"

@@ -1,6 +1,6 @@
 """Flax's convolution and dense layer, GELU and the pointwise product, with gradients that are also fast on CPUs.
 
-The gradient of a bias is a sum over all pixels of a channel, which XLA computes slowly on some CPUs.
+The gradient of a bias is a sum over all pixels of a channel, which the XLA of older versions of JAX computes slowly on CPUs.
 """
 
 import functools
