@@ -1,5 +1,6 @@
 """The kernel for whole mixer blocks against NumPy in float64: shapes, kernels, types, and the error of its GELU."""
 
+import concurrent.futures
 import math
 
 import jax
@@ -123,6 +124,17 @@ def test_a_value_that_is_not_a_number_stays_one(dtype):
 def test_images_without_pixels_have_an_empty_output(shape):
     # Not compiled with other operations, where XLA would leave out the kernel.
     assert cpu_kernels.mixers(jnp.zeros(shape), random_blocks(32, 3, 7, 2), 3).shape == shape
+
+
+@pytest.mark.parametrize("dtype", [np.float32, jnp.bfloat16])
+def test_calls_at_the_same_time_compute_what_each_computes_alone(dtype):
+    params = random_blocks(48, 3, 7, 3)
+    program = jax.jit(cpu_kernels.mixers, static_argnums=2)
+    images = [jnp.asarray(np.random.default_rng(seed).normal(size=(2, 12, 9, 48)), dtype) for seed in range(8)]
+    alone = [np.asarray(program(x, params, 3)) for x in images]
+    with concurrent.futures.ThreadPoolExecutor(len(images)) as pool:
+        together = list(pool.map(lambda x: np.asarray(program(x, params, 3)), images * 8))
+    np.testing.assert_array_equal(together, alone * 8)
 
 
 @pytest.mark.parametrize(("dtype", "channels"), [(np.float32, 24), (jnp.bfloat16, 33), (np.float64, 64)])

@@ -1,5 +1,6 @@
 """The kernels for mixer blocks in training against definitions in float64 that JAX differentiates."""
 
+import concurrent.futures
 import dataclasses
 import os
 import subprocess
@@ -158,6 +159,21 @@ def test_the_same_call_has_the_same_bits():
     x, cotangent = (np.random.default_rng(seed).normal(size=(5, 33, 32, 48)).astype(np.float32) for seed in (1, 2))
     first, second = (results(cpu_training.mixers, x, params, 3, cotangent) for _ in range(2))
     jax.tree.map(np.testing.assert_array_equal, first, second)
+
+
+def test_calls_at_the_same_time_compute_what_each_computes_alone():
+    params = random_params(48, 3, 7, 2)
+
+    @jax.jit
+    def step(x):
+        (y, _), transpose = jax.vjp(lambda x, params: cpu_training.mixers(x, params, 3), x, params)
+        return jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(transpose((y, jnp.zeros((2, 4, 48)))))])
+
+    images = [np.random.default_rng(seed).normal(size=(2, 12, 9, 48)).astype(np.float32) for seed in range(8)]
+    alone = [np.asarray(step(x)) for x in images]
+    with concurrent.futures.ThreadPoolExecutor(len(images)) as pool:
+        together = list(pool.map(lambda x: np.asarray(step(x)), images * 4))
+    np.testing.assert_array_equal(together, alone * 4)
 
 
 def test_an_empty_batch_has_an_empty_output_and_no_gradients_of_kernels():
