@@ -20,7 +20,6 @@ constexpr int kTileRows = 4;
 #endif
 constexpr int kTileVectors = 2;
 constexpr int64_t kTileChannels = kTileVectors * kLanes;
-constexpr int64_t kPixels = 8 * kTileRows;  // of a task
 
 inline int64_t Panels(int64_t channels) { return CeilDivide(channels, kTileChannels); }
 

@@ -28,7 +28,6 @@ struct Stack {
   int64_t channels() const { return near.channels; }
   int64_t pixels() const { return near.batch * near.height * near.width; }
   int64_t size() const { return pixels() * channels(); }
-  int64_t chunks() const { return CeilDivide(pixels(), kPixels); }
   // Of a spatial phase: all vectors of a share, or fewer to occupy all threads.
   int64_t vectors_of_task() const {
     return std::clamp<int64_t>(near.vectors() * near.batch / std::max<int64_t>(1, 2 * threads), 1, kShareVectors);

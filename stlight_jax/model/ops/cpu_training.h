@@ -11,6 +11,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "cpu_product.h"
 #include "cpu_stack.h"
 #include "cpu_threads.h"
 #include "cpu_vectors.h"
@@ -18,14 +19,16 @@
 
 namespace stlight {
 
-constexpr int64_t kMostParts = 16;  // of the pixels; each has sums of its own
+constexpr int64_t kChunkPixels = 8 * kTileRows;  // whose products are computed while their factors are in the cache
+constexpr int64_t kMostParts = 16;               // of the pixels; each has sums of its own
 
-// A stack of blocks in training. Their pixels are divided into parts.
+// A stack of blocks in training. Their pixels are divided into parts of whole chunks.
 struct TrainingStack : Stack {
   float epsilon;
 
+  int64_t chunks() const { return CeilDivide(pixels(), kChunkPixels); }
   int64_t parts() const { return std::min(chunks(), kMostParts); }
-  int64_t part_begin(int64_t part) const { return std::min(part * chunks() / parts() * kPixels, pixels()); }
+  int64_t part_begin(int64_t part) const { return std::min(part * chunks() / parts() * kChunkPixels, pixels()); }
 };
 
 // What the forward pass stores of a block for the backward one: its input, and its activations behind each convolution.

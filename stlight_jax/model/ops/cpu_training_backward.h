@@ -46,7 +46,7 @@ struct Operands {
   int64_t channels;
   std::vector<float> pairs;  // [pixels / depth, channels]
 
-  explicit Operands(int64_t channels) : channels(channels), pairs(kPixels / depth * channels) {}
+  explicit Operands(int64_t channels) : channels(channels), pairs(kChunkPixels / depth * channels) {}
   void Set(int64_t pixel, int64_t channel, const Vector (&values)[depth]) {
     float* to = pairs.data() + pixel / depth * channels + channel;
     if constexpr (depth == 2) {
@@ -75,13 +75,13 @@ struct PointwiseGradient {
   void Run(int64_t begin, int64_t end, float* weights, double* bias, double* sums) const {
     const int64_t channels = stack.channels(), panels = Panels(channels), vectors = stack.near.vectors();
     Operands<P> inputs(channels), cotangents(channels);
-    std::vector<P> rows_of_cotangents(depth == 1 ? 0 : kPixels * channels);  // of channels in pairs
+    std::vector<P> rows_of_cotangents(depth == 1 ? 0 : kChunkPixels * channels);  // of channels in pairs
     P* const in_rows = depth == 1 ? reinterpret_cast<P*>(cotangents.pairs.data()) : rows_of_cotangents.data();
     std::fill_n(weights, panels * channels * kTileChannels, 0.0f);
-    std::vector<float> centred(kPixels * channels);  // gelu(far) - mean
+    std::vector<float> centred(kChunkPixels * channels);  // gelu(far) - mean
     ChannelTotals of_input(2, panels * kTileVectors), of_product(1, vectors);
-    for (int64_t first = begin; first < end; first += kPixels) {
-      const int64_t rows = std::min(kPixels, end - first);
+    for (int64_t first = begin; first < end; first += kChunkPixels) {
+      const int64_t rows = std::min(kChunkPixels, end - first);
       for (int64_t vector = 0; vector < vectors; ++vector) {
         const int64_t channel = stack.near.first_channel(vector);
         Vector total = {};

@@ -78,10 +78,10 @@ void Pointwise(const TrainingStack& stack, const Weights& w, const Activations<T
   using P = Operand<T>;
   constexpr int64_t depth = Product<P>::depth;
   const int64_t channels = stack.channels(), panels = Panels(channels);
-  std::vector<P> inputs(kPixels * channels);
+  std::vector<P> inputs(kChunkPixels * channels);
   ChannelTotals totals(2, panels * kTileVectors);
-  for (int64_t first = begin; first < end; first += kPixels) {
-    const int64_t rows = std::min(kPixels, end - first);
+  for (int64_t first = begin; first < end; first += kChunkPixels) {
+    const int64_t rows = std::min(kChunkPixels, end - first);
     for (int64_t row = 0; row < rows; ++row) {
       for (int64_t vector = 0; vector < stack.near.vectors(); ++vector) {
         const int64_t channel = stack.near.first_channel(vector), at = (first + row) * channels + channel;

@@ -117,7 +117,7 @@ def test_bfloat16_sums_in_float32(implementation):
     out = depthwise_conv(x, kernel, 1, implementation)
     expected = reference.depthwise(np.asarray(x, np.float64), np.asarray(kernel, np.float64), 1)
     assert out.dtype == jnp.bfloat16
-    np.testing.assert_allclose(out.astype(np.float64), expected, atol=2**-8 * np.abs(expected).max())
+    np.testing.assert_allclose(np.asarray(out, np.float64), expected, atol=2**-8 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
