@@ -92,22 +92,22 @@ def _read(path: epath.PathLike) -> tuple[Any, STLightConfig, dict[str, Any]]:
     properties = {entry.key: entry.value for entry in model.metadata_props}
     if "stlight_jax" not in properties:
         raise InputError(f"{path} has no description of a network; expected a file of `stlight export --format=onnx`")
-    if properties.get("sha256") != graph_digest(model):
-        raise InputError(f"{path} is damaged, or was changed after its export: its checksum differs; get a complete copy")
     try:
         content = json.loads(properties["stlight_jax"])
         config = described_network(path, content)
         description = content["description"]
+    except InputError:  # a ValueError
+        raise
     except (ValueError, KeyError, TypeError) as error:
-        if isinstance(error, InputError):
-            raise
         raise InputError(f"{path} is damaged: its description is incomplete ({one_line(error)}); get a complete copy") from None
+    if properties.get("sha256") != checksum(model, properties["stlight_jax"]):
+        raise InputError(f"{path} is damaged, or was changed after its export: its checksum differs; get a complete copy")
     return model, config, description
 
 
-def graph_digest(model: Any) -> str:
-    """Returns the SHA-256 of the graph of an `onnx.ModelProto`."""
-    return hashlib.sha256(model.graph.SerializeToString(deterministic=True)).hexdigest()
+def checksum(model: Any, description: str) -> str:
+    """Returns the SHA-256 of the graph of an `onnx.ModelProto` and of the description of its network, which has the scaling."""
+    return hashlib.sha256(model.graph.SerializeToString(deterministic=True) + description.encode()).hexdigest()
 
 
 class OnnxGraph:

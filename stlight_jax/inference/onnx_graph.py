@@ -25,7 +25,7 @@ from onnx import TensorProto, helper
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.data.value_transforms import DECIBELS, DRY
 from stlight_jax.errors import InputError
-from stlight_jax.inference.onnx_file import NETWORK_INPUT, NETWORK_OUTPUT, graph_digest
+from stlight_jax.inference.onnx_file import NETWORK_INPUT, NETWORK_OUTPUT, checksum
 from stlight_jax.inference.onnx_nodes import GraphNodes
 from stlight_jax.inference.trained_model import FORMAT, TrainedModel
 from stlight_jax.model.context import context_of_pass
@@ -34,8 +34,8 @@ from stlight_jax.model.shortcut import filling_order
 from stlight_jax.model.stlight_config import MOVING_SHORTCUTS, STLightConfig
 from stlight_jax.version import __version__
 
+MOST_BYTES = 2**31 - 2**20  # of a serialised protocol buffer
 _OPSET, _IR_VERSION = 20, 9  # 20 is the first with Gelu; 9 is the file format of its time, which older runtimes read, too
-_MOST_BYTES = 2**31 - 2**20  # of a serialised protocol buffer
 
 InputType = Literal["float32", "uint8"]
 
@@ -62,15 +62,16 @@ def make_onnx(model: TrainedModel, input_dtype: InputType = "float32") -> bytes:
         )
     if input_dtype == "uint8":
         _check_mark(model)
-    description = {
+    content = {
         "stlight_jax": __version__,
         "format": FORMAT,
         "model": dataclasses.asdict(config),
         "description": model.description,
     }
+    description = json.dumps(content)
     variables = jax.device_get(batch_norm.fold(model.variables))["params"]
-    size = sum(leaf.size * 4 for leaf in jax.tree.leaves(variables)) + len(json.dumps(description))
-    if size > _MOST_BYTES:
+    size = sum(leaf.size * 4 for leaf in jax.tree.leaves(variables)) + len(description)
+    if size > MOST_BYTES:
         raise InputError(f"{model.source} has {size:,} bytes of weights; an ONNX file holds 2 GiB; leave --format=onnx out")
     nodes = GraphNodes()
     inputs, lost = _scaled_input(nodes, model, input_dtype)
@@ -94,7 +95,7 @@ def make_onnx(model: TrainedModel, input_dtype: InputType = "float32") -> bytes:
     opsets = [helper.make_opsetid("", _OPSET)]
     made = helper.make_model(graph, producer_name="stlight_jax", ir_version=_IR_VERSION, opset_imports=opsets)
     made.producer_version = __version__
-    helper.set_model_props(made, {"stlight_jax": json.dumps(description), "sha256": graph_digest(made)})
+    helper.set_model_props(made, {"stlight_jax": description, "sha256": checksum(made, description)})
     onnx.checker.check_model(made, full_check=True)
     return made.SerializeToString()
 

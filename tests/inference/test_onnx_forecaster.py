@@ -103,20 +103,27 @@ def test_a_network_that_was_trained_on_crops_predicts_in_tiles_with_a_forecaster
     assert not export.remark_on_tiles(network(), file)
 
 
-def test_other_files_are_refused(folder, monkeypatch):
+def test_damaged_and_other_files_are_refused(folder):
     file, content = folder / "other.onnx", (folder / "model.onnx").read_bytes()
     graph = onnx.load_model_from_string(content)
     graph.graph.initializer[-1].raw_data = bytes(len(graph.graph.initializer[-1].raw_data))
     changed = graph.SerializeToString()
     del graph.metadata_props[:]
-    newer = onnx.load_model_from_string(content)
-    newer.metadata_props[0].value = newer.metadata_props[0].value.replace('"format": 1', '"format": 9')
+
+    def described(old, new):
+        other = onnx.load_model_from_string(content)
+        assert old in other.metadata_props[0].value
+        other.metadata_props[0].value = other.metadata_props[0].value.replace(old, new)
+        return other.SerializeToString()
+
     for damaged, message in (
         (b"no protocol buffer", "is damaged, or no ONNX file"),
         (content[:-100], "is damaged"),
         (changed, "was changed after its export: its checksum differs"),
         (graph.SerializeToString(), "has no description of a network; expected a file of `stlight export"),
-        (newer.SerializeToString(), "has format 9"),
+        (described('"high": [255.0]', '"high": [155.0]'), "was changed after its export: its checksum differs"),
+        (described('"format": 1', '"format": 9'), "has format 9"),
+        (described('"description"', '"other"'), "its description is incomplete"),
     ):
         file.write_bytes(damaged)
         with pytest.raises(InputError, match=message) as error:
@@ -124,6 +131,9 @@ def test_other_files_are_refused(folder, monkeypatch):
         assert "\n" not in str(error.value)
     with pytest.raises(InputError, match="missing.onnx cannot be read .No such file"):
         Forecaster.load(folder / "missing.onnx")
+
+
+def test_settings_of_other_networks_are_refused(folder):
     for setting in ({"checkpoint": "last"}, {"compute_dtype": "bfloat16"}, {"use_program": False}):
         with pytest.raises(InputError, match="leave checkpoint, compute_dtype and use_program out"):
             Forecaster.load(folder / "model.onnx", **setting)
@@ -131,6 +141,9 @@ def test_other_files_are_refused(folder, monkeypatch):
         Forecaster.load(folder / "model.onnx", device=jax.devices()[0])
     with pytest.raises(InputError, match="is an ONNX file, which predict and Forecaster.load can run only"):
         trained.load(folder / "model.onnx")
+
+
+def test_packages_that_are_missing_are_named(folder, monkeypatch):
     assert trained.describe(folder / "model.onnx")["frame_size"] == [8, 12]
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(InputError, match="onnxruntime is not installed; an ONNX file needs pip install"):

@@ -150,6 +150,12 @@ def test_bytes_mark_missing_earlier_frames_by_the_fill_value():
     np.testing.assert_allclose(found / 255, live / 255, rtol=0, atol=1e-5)
 
 
+def test_more_weights_than_a_file_can_hold_are_refused(grey, monkeypatch):
+    monkeypatch.setattr(onnx_graph, "MOST_BYTES", 1000)
+    with pytest.raises(InputError, match="the grey network has .* bytes of weights; an ONNX file holds 2 GiB"):
+        onnx_graph.make_onnx(grey)
+
+
 def test_the_motion_is_refused(grey):
     model = dataclasses.replace(grey, config=dataclasses.replace(grey.config, shortcut="flow"))
     with pytest.raises(InputError, match="the grey network has model.shortcut=flow, which --format=onnx does not export"):
