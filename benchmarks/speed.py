@@ -184,7 +184,8 @@ def _memory(contestants: list[Contestant], results: dict[str, Any]) -> None:
 
 def summary(results: dict[str, Any]) -> dict[str, Any]:
     """Computes medians and quartiles in seconds, and ratios."""
-    found: dict[str, Any] = {"seconds": {}, "against_best_torch": {}, "against_best_runtime": {}, "over_matmuls": {}}
+    ratios = ("against_best_torch", "against_best_runtime", "over_matmuls")
+    found: dict[str, Any] = {"seconds": {}, **{name: {} for name in ratios}, "gflops": {}}
     for task, by_name in results["timings"].items():
         found["seconds"][task] = {name: _spread([t for turn in turns for t in turn]) for name, turns in by_name.items()}
     for task in (task for task in TASKS if task in found["seconds"]):
@@ -199,7 +200,7 @@ def summary(results: dict[str, Any]) -> dict[str, Any]:
         if {matmuls, task} <= found["seconds"].keys():
             alone = found["seconds"][matmuls]["jax:auto"]["median"]
             found["over_matmuls"][task] = found["seconds"][task]["jax:auto"]["median"] / alone
-            found.setdefault("gflops", {})[matmuls] = _gflop(results, matmuls) / alone
+            found["gflops"][matmuls] = _gflop(results, matmuls) / alone
             found["gflops"][task] = _gflop(results, task) / found["seconds"][task]["jax:auto"]["median"]
     found["busy"] = signs_of_load(results["products"], found["seconds"])
     return found
@@ -261,7 +262,7 @@ def _facts(results: dict[str, Any]) -> list[str]:
             lines.append(f"{task}: {ratio:.2f} times as fast as the best {others}")
     for task, ratio in found["over_matmuls"].items():
         lines.append(f"{task}: {ratio:.2f} times the time of its matrix products alone")
-    for task, rate in found.get("gflops", {}).items():
+    for task, rate in found["gflops"].items():
         lines.append(f"{task}: {rate:.1f} GFLOP/s")
     frameworks = {name.partition(":")[0]: record["versions"] for name, record in results["contestants"].items()}
     for versions in frameworks.values():
