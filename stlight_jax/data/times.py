@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from stlight_jax.errors import InputError
+from stlight_jax.optional_packages import import_optional
 
 _DIGITS = (8, 10, 12, 14)  # YYYYMMDD, then HH or DeepST's slot, MM, SS
 # Integers that read as dates of other centuries are more likely something else, such as seconds since 1970.
@@ -171,10 +172,8 @@ def _text_of(attributes: Mapping[str, Any], name: str) -> str:
 
 def _from_since(values: np.ndarray, units: str, calendar: str, source: str) -> np.ndarray:
     """Returns datetime64 of numbers in units "... since ..."; the numbers themselves if datetime64 cannot express them."""
-    try:
-        import cftime
-    except ImportError:
-        raise InputError(f"{source}: times in {units!r} need the package cftime: pip install cftime, {_IGNORE_TIMES}") from None
+    missing = f"{source}: times in {units!r} need the package cftime: pip install cftime, {_IGNORE_TIMES}"
+    cftime: Any = import_optional("cftime", missing)
     try:
         origin, unit = _origin(units, calendar)
         counts = values.astype(np.float64)

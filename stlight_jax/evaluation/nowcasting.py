@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from stlight_jax.errors import InputError
 from stlight_jax.evaluation.baselines import EvaluatedFrames
+from stlight_jax.optional_packages import import_optional
 
 
 class PystepsBaseline:
@@ -52,14 +52,8 @@ class PystepsBaseline:
 
 def _load() -> tuple[Callable[..., Any], Callable[..., Any]]:
     """Imports the methods of motion and of extrapolation; pysteps prints the path of its settings."""
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            import cv2  # noqa: F401  # pysteps would miss it later
-            import pysteps.motion
-            import pysteps.nowcasts
-    except ImportError as error:
-        raise InputError(
-            f"evaluation.pysteps is True, but {error.name} is not installed; pip install 'stlight_jax[nowcasting]', or set it "
-            "to False"
-        ) from None
-    return pysteps.motion.get_method("LK"), pysteps.nowcasts.get_method("extrapolation")
+    missing = "evaluation.pysteps is True, but {} is not installed; pip install 'stlight_jax[nowcasting]', or set it to False"
+    with contextlib.redirect_stdout(io.StringIO()):
+        import_optional("cv2", missing.format("cv2"))  # which pysteps would miss later
+        motion, nowcasts = (import_optional(f"pysteps.{part}", missing.format("pysteps")) for part in ("motion", "nowcasts"))
+    return motion.get_method("LK"), nowcasts.get_method("extrapolation")

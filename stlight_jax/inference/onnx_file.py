@@ -1,7 +1,6 @@
 """Reads the ONNX files that `export --format=onnx` writes, and runs them with ONNX Runtime, without JAX."""
 
 import hashlib
-import importlib
 import json
 import os
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from stlight_jax.errors import InputError
 from stlight_jax.inference.trained_model import OnnxProgram, TrainedModel, described_network
 from stlight_jax.model.context import plan_context
 from stlight_jax.model.stlight_config import STLightConfig
+from stlight_jax.optional_packages import import_optional
 from stlight_jax.storage import paths
 
 NETWORK_INPUT, NETWORK_OUTPUT = "network_input", "network_output"  # in the network's range, NaN where values are missing
@@ -24,13 +24,10 @@ def require_packages(packages: Sequence[str] = ("onnx", "onnxruntime")) -> None:
     """Checks that packages of the extra `onnx` are installed.
 
     Raises:
-      InputError: One of them is not.
+      InputError: One of them is not, or cannot be imported.
     """
     for package in packages:
-        try:
-            importlib.import_module(package)
-        except ImportError:
-            raise InputError(f"{package} is not installed; an ONNX file needs pip install 'stlight_jax[onnx]'") from None
+        import_optional(package, f"{package} is not installed; an ONNX file needs pip install 'stlight_jax[onnx]'")
 
 
 def load(

@@ -1,6 +1,5 @@
 """Files of PyTorch weights, read without running any code in them, and written whole or not at all."""
 
-import importlib
 import io
 import json
 from types import ModuleType
@@ -11,6 +10,7 @@ from etils import epath
 
 from stlight_jax.console.messages import one_line
 from stlight_jax.errors import InputError
+from stlight_jax.optional_packages import import_optional
 from stlight_jax.storage import paths
 from stlight_jax.storage.atomic import write_atomic
 from stlight_jax.torch_reference.torch_pickle import DTYPES, UnsupportedTensor, read_torch_file
@@ -25,12 +25,10 @@ def require(module: str) -> ModuleType:
       module: name of the module.
 
     Raises:
-      InputError: the module is not installed; the message has the command that installs it.
+      InputError: the module is not installed, and the message has the command that installs it; or it cannot be imported.
     """
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        raise InputError(f"{error.name} is not installed; install it with pip install 'stlight_jax[torch]'") from None
+    package = module.partition(".")[0]
+    return import_optional(module, f"{package} is not installed; install it with pip install 'stlight_jax[torch]'")
 
 
 def read_weights(path: epath.PathLike) -> dict[str, dict[str, Any]]:

@@ -16,6 +16,7 @@ from stlight_jax.data.raw_clips import RawClip, RawSplit, first_names
 from stlight_jax.data.resize import smooth_bilinear
 from stlight_jax.data.windows import Segment
 from stlight_jax.errors import InputError
+from stlight_jax.optional_packages import import_optional
 
 _HEIGHT, _WIDTH = 128, 160
 _SHAPE = (_HEIGHT, _WIDTH, 3)
@@ -256,14 +257,11 @@ def _round(path: epath.Path, block: np.ndarray, first: int) -> np.ndarray:
 
 
 def _cv2() -> Any:
-    try:
-        import cv2  # needed for the videos, not for the caches
-    except ImportError:
-        raise InputError(
-            f"decoding caltech/*/*.seq needs OpenCV: `pip install opencv-python-headless`; with {' and '.join(_CACHES)} "
-            "of OpenSTL in caltech it is not needed"
-        ) from None
-    return cv2
+    return import_optional(  # needed for the videos, not for the caches
+        "cv2",
+        f"decoding caltech/*/*.seq needs OpenCV: `pip install opencv-python-headless`; with {' and '.join(_CACHES)} "
+        "of OpenSTL in caltech it is not needed",
+    )
 
 
 def _count_frames(path: epath.Path) -> int:

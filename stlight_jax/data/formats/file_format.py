@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import importlib
 import pathlib
 from collections.abc import Callable, Collection, Sequence
 
@@ -13,6 +12,7 @@ from stlight_jax.data.formats.output_spec import OutputSpec
 from stlight_jax.data.formats.picture_sequence import PictureSequence
 from stlight_jax.data.formats.types import FrameSource, ReadOptions
 from stlight_jax.errors import InputError
+from stlight_jax.optional_packages import import_optional
 
 # Gets the files of one sequence (several for a folder of pictures) and its name.
 Reader = Callable[[Sequence[epath.Path], str, ReadOptions], Sequence[FrameSource | PictureSequence]]
@@ -122,11 +122,9 @@ class FileFormat:
         """Imports optional packages.
 
         Raises:
-          InputError: a package is missing; the message names the file and how to install the package.
+          InputError: a package is missing, and the message names the file and how to install the package; or it cannot
+            be imported.
         """
         for package in packages:
-            try:
-                importlib.import_module(package)
-            except ImportError:
-                extra = f" (or the extra [{self.extra}])" if self.extra else ""
-                raise InputError(f"{path} needs the package {package}: pip install {package}{extra}") from None
+            extra = f" (or the extra [{self.extra}])" if self.extra else ""
+            import_optional(package, f"{path} needs the package {package}: pip install {package}{extra}")
