@@ -36,6 +36,8 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 # JAX guarantees to read a program for six months after it was made (docs.jax.dev, "Exporting and serializing").
 _GUARANTEED_DAYS = 182
 _REPETITIONS = 15
+# Keys of the config that name files or folders.
+_PATHS = (("data", "root"), ("data", "prepared"), ("data", "static"), ("train", "init_from"))
 
 
 def export_model(model: TrainedModel, platforms: tuple[str, ...] = PLATFORMS) -> TrainedModel:
@@ -94,7 +96,7 @@ def compare_with_live(model: TrainedModel, path: epath.Path) -> str:
       path: The file.
 
     Returns:
-      A table.
+      A table; differences are relative to the range of the training data.
     """
     graph = OnnxGraph(path, model.config) if path.suffix == ONNX_SUFFIX else None
     live = Forecaster(model) if graph is None else Forecaster(model, tile=0)  # the graph predicts whole frames
@@ -129,7 +131,7 @@ def compare_with_live(model: TrainedModel, path: epath.Path) -> str:
         low, middle, high = (1e3 * value for value in statistics.quantiles(seconds[name]))
         rows.append((name, f"{size / 1e6:.2f}", f"{middle:.1f}", f"{low:.1f} to {high:.1f}", difference))
     title = f"one sequence of {height} x {width} frames, on {jax.local_devices()[0].device_kind}"
-    return text_table(("", "MB", "ms (median)", "quartiles", "largest difference"), rows, title)
+    return text_table(("", "MB", "ms (median)", "quartiles", "largest difference / range"), rows, title)
 
 
 def remark_on_tiles(model: TrainedModel, path: epath.Path) -> str:
@@ -142,6 +144,18 @@ def remark_on_tiles(model: TrainedModel, path: epath.Path) -> str:
         f"the network was trained on crops (data.crop={crop}) and predicts in tiles of {tile} x {tile}; {path.name} alone "
         "predicts whole frames, which is worse: run it with a Forecaster, which cuts the tiles"
     )
+
+
+def without_folders(model: TrainedModel) -> TrainedModel:
+    """Returns a network whose description names no folder of this machine, only files, since others will read it."""
+    description = {**model.description}
+    if description.get("data"):
+        description["data"] = {key: value for key, value in description["data"].items() if key != "folder"}
+    sections = {name: {**keys} if isinstance(keys, dict) else keys for name, keys in description.get("config", {}).items()}
+    for section, key in _PATHS:
+        if sections.get(section, {}).get(key):
+            sections[section][key] = epath.Path(sections[section][key]).name
+    return dataclasses.replace(model, description={**description, "config": sections})
 
 
 def export_file(
@@ -176,7 +190,7 @@ def export_file(
     if file_format == "onnx":
         require_packages()
         dtype = "float32"
-    model = trained.load(network, checkpoint)
+    model = without_folders(trained.load(network, checkpoint))
     if dtype:
         model = dataclasses.replace(model, config=dataclasses.replace(model.config, dtype=dtype))
     paths.create_folder(file.parent)

@@ -341,7 +341,7 @@ def _programs(model: TrainedModel, device: jax.Device | None) -> Programs | Onnx
         return Programs(model, device)
     from stlight_jax.inference.onnx_file import OnnxSession
 
-    if device is not None:
+    if device is not None and getattr(device, "platform", "") != "cpu":
         raise InputError(f"device is {device!r}; ONNX Runtime runs {model.source} on the CPU: leave device out")
     return OnnxSession(model.program, model.source)
 

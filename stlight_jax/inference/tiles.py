@@ -47,8 +47,10 @@ class TiledPass:
         self._crop_tile = crop_tile(model, crop)
         tile = self._crop_tile if tile is None else tile
         self._always_tiled, self._printed = bool(tile), False
-        if self._memory < 2**20:
-            raise InputError(f"memory is {self._memory} bytes; a pass needs at least 1 MiB")
+        if isinstance(memory, bool) or not isinstance(memory, int | float | np.number):
+            raise InputError(f"memory is {memory!r}; expected a number of bytes, such as {2**31}")
+        if not memory >= 2**20:  # nor NaN
+            raise InputError(f"memory is {memory} bytes; a pass needs at least 1 MiB, {2**20}")
         if not self._always_tiled:
             tile = max(int((self._memory / _bytes_per_pixel(self._model)) ** 0.5), self._model.patch_size)
         self._tiling = Tiling.square(self._model, tile, overlap)

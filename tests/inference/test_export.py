@@ -127,6 +127,23 @@ def test_bfloat16_is_chosen_when_it_is_exported(grey, tmp_path):
         Forecaster.load(tmp_path / "narrow.stlight", compute_dtype="float32")
 
 
+def test_an_exported_file_names_no_folder_of_the_machine(grey, tmp_path):
+    frames = {"root": "/home/me/storms.nc", "static": "~/maps/hills.nc#z", "group": "/a/b"}
+    sections = {"data": frames, "train": {"init_from": "runs/old"}}
+    data = {"folder": "/home/me/.cache/storms.nc-0", "raw": "storms.nc"}
+    network = dataclasses.replace(grey, description={**grey.description, "config": sections, "data": data})
+    found = export.without_folders(network).description
+    assert found["config"]["data"] == {"root": "storms.nc", "static": "hills.nc#z", "group": "/a/b"}
+    assert found["config"]["train"] == {"init_from": "old"}
+    assert found["data"] == {"raw": "storms.nc"}
+    assert network.description["config"]["data"]["root"] == "/home/me/storms.nc"
+
+    tiny = trained.load("tiny")
+    trained.write(tmp_path / "here.stlight", dataclasses.replace(tiny, description={**tiny.description, "data": data}))
+    export.export_file(tmp_path / "here.stlight", tmp_path / "there.stlight")
+    assert trained.describe(tmp_path / "there.stlight")["data"] == {"raw": "storms.nc"}
+
+
 def command(*arguments):
     return run("-m", "stlight_jax", "export", *map(str, arguments))
 

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from stlight_jax import Forecaster
+from stlight_jax import Forecaster, InputError
 from stlight_jax.inference import export, trained
 from stlight_jax.inference.trained_model import TrainedModel
 from tests.networks import trained_variables
@@ -40,3 +40,9 @@ def test_memory_bounds_every_program_where_the_patch_grid_takes_most(kind):
         model = dataclasses.replace(model, config=dataclasses.replace(model.config, dtype=kind))
     (taken,) = bytes_of_programs(model, 64 * 2**20)
     assert taken < 64 * 2**20
+
+
+@pytest.mark.parametrize("memory", ["2GB", True, None, 1000, float("nan")])
+def test_impossible_memory_is_refused(grey, memory):
+    with pytest.raises(InputError, match="memory is"):
+        Forecaster(grey, memory=memory)
