@@ -81,11 +81,14 @@ def _read(path: epath.PathLike) -> tuple[Any, STLightConfig, dict[str, Any]]:
 
     paths.connect(path)
     try:
-        model = onnx.load_model_from_string(paths.read_bytes(os.path.expanduser(path)))
+        stored = paths.read_bytes(os.path.expanduser(path))
+        model = onnx.load_model_from_string(stored)
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror or one_line(error)}); expected an ONNX file") from None
     except DecodeError as error:
         raise InputError(f"{path} is damaged, or no ONNX file: {one_line(error)}; get a complete copy") from None
+    if not stored:
+        raise InputError(f"{path} is empty; get a complete copy")
     properties = {entry.key: entry.value for entry in model.metadata_props}
     if "stlight_jax" not in properties:
         raise InputError(f"{path} has no description of a network; expected a file of `stlight export --format=onnx`")

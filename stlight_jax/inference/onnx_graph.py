@@ -22,6 +22,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
+from stlight_jax.data.covariates import Covariates
 from stlight_jax.data.scaling import Scaling
 from stlight_jax.data.value_transforms import DECIBELS, DRY
 from stlight_jax.errors import InputError
@@ -95,7 +96,14 @@ def make_onnx(model: TrainedModel, input_dtype: InputType = "float32") -> bytes:
     opsets = [helper.make_opsetid("", _OPSET)]
     made = helper.make_model(graph, producer_name="stlight_jax", ir_version=_IR_VERSION, opset_imports=opsets)
     made.producer_version = __version__
-    helper.set_model_props(made, {"stlight_jax": description, "sha256": checksum(made, description)})
+    # ONNX Runtime does not show the descriptions of the inputs, but the metadata.
+    described = {value.name: value.doc_string for value in (*inputs, *outputs)}
+    properties = {
+        "stlight_jax": description,
+        "sha256": checksum(made, description),
+        "inputs_and_outputs": json.dumps(described),
+    }
+    helper.set_model_props(made, properties)
     onnx.checker.check_model(made, full_check=True)
     return made.SerializeToString()
 
@@ -154,8 +162,7 @@ def _scaled_input(nodes: GraphNodes, model: TrainedModel, input_dtype: InputType
         lost = nodes.add("ReduceMin", nodes.cast(recent, TensorProto.INT32), nodes.integers([1]), keepdims=1)
         lost = nodes.cast(lost, TensorProto.BOOL)
     if count:
-        names = "time of day, week or year, then the static field; see stlight_jax.data.covariates"
-        inputs.append(_described("covariates", config.seen_frames, count, names))
+        inputs.append(_described("covariates", config.seen_frames, count, _described_covariates(model)))
         seen = nodes.add("Concat", seen, "covariates", axis=-1)
     nodes.add("Identity", seen, name=NETWORK_INPUT)
     return inputs, lost
@@ -172,6 +179,17 @@ def _described_context(config: STLightConfig) -> str:
         if frame.mean_period
     ]
     return f"{', '.join(parts)}, in sampling steps since the last input frame"
+
+
+def _described_covariates(model: TrainedModel) -> str:
+    """Describes the channels and the frames of the input `covariates`."""
+    stored = model.description.get("covariates")
+    names = ", ".join(Covariates.from_json(stored).names) if stored else "time of day, week or year, then the static field"
+    context = "of the frames of context (for a mean, its latest frame), then " if model.config.context_periods else ""
+    return (
+        f"{names}, {context}of the input frames; a sine or cosine s as (1 + s) / 2, see Covariates.at in "
+        "stlight_jax.data.covariates"
+    )
 
 
 def _to_network(nodes: GraphNodes, values: str, scaling: Scaling) -> str:

@@ -4,6 +4,7 @@ import dataclasses
 import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -68,13 +69,13 @@ def test_a_forecaster_runs_a_file_in_a_process_without_jax(folder):
 
 
 def test_the_page_runs_a_file_with_onnx_runtime_alone(folder):
-    (block,) = [
+    running, describing = [
         block
         for block in re.findall(r"```python\n(.*?)```", (ROOT / "docs/how_to/deploy.md").read_text(), re.DOTALL)
         if "onnxruntime" in block
     ]
-    assert len(block.splitlines()) <= 8
-    python(WITHOUT_JAX.replace('"torch"', '"torch", "stlight_jax", "onnx"') + block, folder)
+    assert len(running.splitlines()) <= 8
+    python(WITHOUT_JAX.replace('"torch"', '"torch", "stlight_jax", "onnx"') + running + describing, folder)
     live = np.load(folder / "live.npy")[:, :2]
     np.testing.assert_allclose(np.load(folder / "predictions.npy") / 255, live / 255, rtol=1e-5, atol=1e-5)
 
@@ -120,6 +121,7 @@ def test_damaged_and_other_files_are_refused(folder):
         (b"no protocol buffer", "is damaged, or no ONNX file"),
         (content[:-100], "is damaged"),
         (changed, "was changed after its export: its checksum differs"),
+        (b"", "is empty"),
         (graph.SerializeToString(), "has no description of a network; expected a file of `stlight export"),
         (described('"high": [255.0]', '"high": [155.0]'), "was changed after its export: its checksum differs"),
         (described('"format": 1', '"format": 9'), "has format 9"),
@@ -138,7 +140,8 @@ def test_settings_of_other_networks_are_refused(folder):
         with pytest.raises(InputError, match="leave checkpoint, compute_dtype and use_program out"):
             Forecaster.load(folder / "model.onnx", **setting)
     with pytest.raises(InputError, match="device is .* leave device out"):
-        Forecaster.load(folder / "model.onnx", device=jax.devices()[0])
+        Forecaster.load(folder / "model.onnx", device=SimpleNamespace(platform="gpu"))
+    Forecaster.load(folder / "model.onnx", device=jax.devices("cpu")[0])
     with pytest.raises(InputError, match="is an ONNX file, which predict and Forecaster.load can run only"):
         trained.load(folder / "model.onnx")
 

@@ -17,7 +17,7 @@ from tests.inference.onnx_checks import RAIN, by_runtime, network, with_gaps
 from tests.networks import trained_variables
 
 onnx = pytest.importorskip("onnx")
-pytest.importorskip("onnxruntime")
+onnxruntime = pytest.importorskip("onnxruntime")
 
 from stlight_jax.inference import onnx_graph  # noqa: E402
 
@@ -108,8 +108,13 @@ def test_the_clock_and_static_fields_are_an_input_in_the_networks_range():
     frames = with_gaps(np.random.default_rng(0).uniform(0, 10, (2, 3, 8, 6, 1)))
     live = Forecaster(model)(frames, times=times, dtype="float32", survey=False)
     beside = np.stack([covariates.at(times, 8, 6)] * 2)
-    found = by_runtime(onnx_graph.make_onnx(model), frames=frames, covariates=beside)
+    content = onnx_graph.make_onnx(model)
+    found = by_runtime(content, frames=frames, covariates=beside)
     np.testing.assert_allclose(found / 10, live / 10, rtol=0, atol=1e-5)
+    metadata = onnxruntime.InferenceSession(content).get_modelmeta().custom_metadata_map
+    described = json.loads(metadata["inputs_and_outputs"])
+    assert described.keys() == {"frames", "covariates", "predictions"}
+    assert described["covariates"].startswith("sine of the day, cosine of the day, static field 1, of the input frames;")
 
 
 def with_fill(model, fill, missing):
