@@ -16,6 +16,7 @@ from stlight_jax.parallel.launchers import AXIS, LAUNCHERS, make_launcher
 from stlight_jax.training.schedule import Hyperparameters
 from stlight_jax.training.state import create_state, make_optimizer
 from stlight_jax.training.step import make_train_step
+from tests.model import compiled_kernels
 from tests.networks import trained_variables
 from tests.training.test_step import optimizer_config
 
@@ -100,8 +101,7 @@ def test_the_compiled_step_reduces_gradients_once_and_gathers_nothing(name, ema_
 
 @pytest.mark.parametrize("name", LAUNCHERS)
 def test_devices_with_the_kernel_of_all_blocks_predict_what_the_layers_predict(name):
-    if reason := cpu_kernels.why_unavailable():
-        pytest.skip(reason)
+    compiled_kernels.require(cpu_kernels)
     config = dataclasses.replace(CONFIG, hidden_dim=32)  # the least width of the kernel
     variables, model = trained_variables(config), STLight(config)
     inputs = np.random.default_rng(0).random((8, 3, 16, 16, 1), np.float32)
@@ -124,8 +124,7 @@ def test_devices_with_the_kernel_of_all_blocks_predict_what_the_layers_predict(n
 )
 def test_kernels_of_training_serve_batch_norms_of_one_device_only(name, axis, devices, uses_kernels):
     """Without an axis, each device normalises by its own sequences; a fifth of the values is missing."""
-    if reason := cpu_training.why_unavailable():
-        pytest.skip(reason)
+    compiled_kernels.require(cpu_training)
     model = STLight(dataclasses.replace(CONFIG, hidden_dim=32), axis)
     scaling = Scaling("float32", (0.0,), (255.0,), missing=True, filling=(0.5,))
     batch = frames(0).astype(np.float32)
@@ -154,8 +153,7 @@ def test_kernels_of_training_serve_batch_norms_of_one_device_only(name, axis, de
 @pytest.mark.parametrize("name", [pytest.param("pmap", marks=pytest.mark.long), "shard_map"])
 def test_kernels_of_training_on_two_devices_train_as_on_one(name):
     """Both devices have the same sequences, so that the statistics of each are those of the whole batch."""
-    if reason := cpu_training.why_unavailable():
-        pytest.skip(reason)
+    compiled_kernels.require(cpu_training)
     model = STLight(dataclasses.replace(CONFIG, hidden_dim=32))
     batches = [np.concatenate([frames(number)[:4]] * 2) for number in range(3)]
 

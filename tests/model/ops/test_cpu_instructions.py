@@ -12,6 +12,7 @@ import pytest
 from stlight_jax.model.ops import cpu_training
 from stlight_jax.storage import caches
 from tests.conftest import ROOT
+from tests.model import compiled_kernels
 
 COMPILER = """#!/bin/sh
 for argument; do
@@ -34,8 +35,7 @@ exec {real} "$@"
     ],
 )
 def test_kernels_for_other_processors_pass_the_same_tests(option, needed, tmp_path):
-    if reason := cpu_training.why_unavailable():
-        pytest.skip(reason)
+    compiled_kernels.require(cpu_training)
     if platform.machine() != "x86_64" or needed not in caches.processor_features().split():
         pytest.skip(f"this processor does not have {needed}")
     compiler = tmp_path / "compiler"

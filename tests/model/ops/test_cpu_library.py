@@ -11,6 +11,7 @@ import pytest
 
 from stlight_jax.model.ops import cpu_library
 from stlight_jax.model.ops.cpu_library import CpuLibrary
+from tests.model.compiled_kernels import COMPILER_FAILED
 
 SOURCES = ("cpu_kernels.cc", "cpu_mixers.cc")
 COMPILATIONS = len(SOURCES) + 1  # each source, then the library
@@ -57,7 +58,7 @@ def stored_library(cache):
 def test_a_compiler_that_fails_is_quoted_and_leaves_nothing(tmp_path, compiler):
     failing = compiler('echo "cpu_kernels.cc:1:1: error: no such thing" >&2; exit 1')
     reason, _ = why(tmp_path / "cache", failing)
-    assert "the C++ compiler failed: cpu_kernels.cc:1:1: error: no such thing" in reason
+    assert f"{COMPILER_FAILED}: cpu_kernels.cc:1:1: error: no such thing" in reason
     assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file()] == []
 
 

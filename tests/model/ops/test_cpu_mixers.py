@@ -11,13 +11,12 @@ import pytest
 from stlight_jax.model.ops import batch_norm, cpu_kernels
 from stlight_jax.model.stlight import STLight, init_variables
 from stlight_jax.model.stlight_config import STLightConfig
-from tests.model import reference
+from tests.model import compiled_kernels, reference
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _compiled():
-    if reason := cpu_kernels.why_unavailable():
-        pytest.skip(reason)
+    compiled_kernels.require(cpu_kernels)
 
 
 def random_blocks(channels, near, far, blocks, seed=0):

@@ -16,12 +16,12 @@ from stlight_jax.model.ops import cpu_training
 from stlight_jax.model.stlight import STLight, init_variables
 from stlight_jax.model.stlight_config import STLightConfig
 from tests.conftest import ROOT
+from tests.model import compiled_kernels
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _compiled():
-    if reason := cpu_training.why_unavailable():
-        pytest.skip(reason)
+    compiled_kernels.require(cpu_training)
 
 
 def random_params(channels, near, far, blocks, seed=0):
