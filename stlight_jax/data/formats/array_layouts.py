@@ -1,4 +1,4 @@
-"""The axes of an array in a file: those that the user names, or those that its shape tells."""
+"""The axes of an array in a file, as the user names them or as its shape tells."""
 
 from stlight_jax.errors import InputError
 
