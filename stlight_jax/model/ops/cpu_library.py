@@ -23,7 +23,7 @@ from stlight_jax.storage import caches
 from stlight_jax.storage.atomic import write_atomic
 
 _FOLDER = pathlib.Path(__file__).parent
-_COMPILER_SECONDS = 300
+_COMPILER_SECONDS = 900  # half a minute on a quiet core, and longer beside other work
 
 
 class CpuLibrary:
