@@ -14,6 +14,7 @@ the evaluation are copied to `benchmarks/results/shipped/NAME`.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import pathlib
 import shlex
@@ -30,7 +31,7 @@ from stlight_jax.console.messages import print_message
 from stlight_jax.data.load import check_config
 from stlight_jax.inference import trained
 from stlight_jax.inference.shipped_networks import FOLDER, SUFFIX
-from stlight_jax.runs.metrics_log import read_metrics
+from stlight_jax.runs.metrics_log import METRICS_FILE
 from stlight_jax.storage.atomic import write_json
 
 SIZES = {"tiny": "tiny", "moving_mnist": "plus"}  # of configs/moving_mnist.py
@@ -92,7 +93,7 @@ def shipped_model(name: str, workdir: pathlib.Path, results: dict[str, Any]) -> 
 
 
 def record(workdir: pathlib.Path, results: dict[str, Any], folder: pathlib.Path) -> None:
-    """Copies the results of a run, with the minutes from its first validation to its last step.
+    """Copies the results of a run, with the minutes of its training.
 
     Args:
       workdir: The run's folder.
@@ -103,8 +104,15 @@ def record(workdir: pathlib.Path, results: dict[str, Any], folder: pathlib.Path)
     for name in _COPIED:
         shutil.copy(workdir / "eval" / name, folder)
     shutil.copy(workdir / "environment.json", folder)
-    first, last = read_metrics(workdir, "validation")[0], read_metrics(workdir, "train")[-1]
-    write_json(folder / "metrics.json", {**results, "minutes": round((last["time"] - first["time"]) / 60)})
+    write_json(folder / "metrics.json", {**results, "minutes": round(minutes(workdir))})
+
+
+def minutes(workdir: pathlib.Path) -> float:
+    """Sums the minutes of the processes of a training, which may have been stopped and resumed, without the pauses."""
+    lines = [json.loads(line) for line in (workdir / METRICS_FILE).read_text().splitlines()]
+    starts = [index for index, line in enumerate(lines) if line["kind"] == "started"]
+    processes = itertools.pairwise([*starts, len(lines)])
+    return sum(lines[stop - 1]["time"] - lines[start]["time"] for start, stop in processes) / 60
 
 
 def main() -> None:
