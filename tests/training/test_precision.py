@@ -1,14 +1,17 @@
 """What bfloat16 is for: activations of half the size, and the same training."""
 
+import dataclasses
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from stlight_jax import Forecaster, STLight
 from stlight_jax.data.load import check_config, network_config, open_test, open_training
 from stlight_jax.data.pipeline import steps_per_epoch, training_batches
+from stlight_jax.model.stlight import init_variables
 from stlight_jax.parallel.launchers import AXIS, make_launcher
 from stlight_jax.scoring.evaluate import evaluate_workdir
 from stlight_jax.training.loop import train
@@ -72,3 +75,20 @@ def test_a_training_in_bfloat16_is_evaluated_in_the_type_asked_for(small_run, tm
         found[dtype] = results["overall"]["stlight"]["mse"]
         assert found[dtype] == pytest.approx(np.square((forecast - truth) / 255).sum((2, 3, 4)).mean(), rel=1e-5)
     assert found[None] != pytest.approx(found["float32"], rel=3e-5)
+
+
+@pytest.mark.parametrize("depthwise", ["auto", "portable"])
+def test_gradients_of_the_output_are_summed_over_all_pixels_in_float32(depthwise):
+    """A sum in bfloat16 stops growing after some hundreds of terms of one sign."""
+    config = dataclasses.replace(network_config(check_config(load_config("tiny"))), dtype="bfloat16", depthwise=depthwise)
+    model = STLight(config)
+    rng = np.random.default_rng(0)
+    frames = rng.random((4, config.in_frames, 64, 64, 1), np.float32)
+    weights = rng.uniform(0.5, 1.5, (4, config.out_frames, 64, 64, 1)).astype(np.float32)
+    variables = init_variables(model, 0, (64, 64, 1))
+
+    def weighted(params):
+        return jnp.sum(weights * model.apply({**variables, "params": params}, frames))
+
+    gradient = jax.jit(jax.grad(weighted))(variables["params"])["patch_reassembly"]["conv"]["bias"]
+    np.testing.assert_allclose(gradient, weights.sum((0, 2, 3, 4), np.float64), rtol=1e-5)
