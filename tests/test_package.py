@@ -25,6 +25,7 @@ LAYERS = {
     "metrics": 4, "data": 4,
     "model": 3,
     "config": 2, "storage": 2,
+    "optional_packages": 1.5,
     "console": 1,
     "errors": 0, "version": 0, "checkout": 0, "deprecated": 0,
 }  # fmt: skip
