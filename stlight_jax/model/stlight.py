@@ -239,8 +239,9 @@ class MixerBlock(_Part):
 class PatchReassembly(nn.Module):
     """Makes frames of patches: a pixel shuffle to the frame's size, then a 1x1 convolution to all frames (paper section 3.3).
 
-    The convolution computes in float32 at least. In bfloat16, XLA would sum the gradients of its bias over all pixels in that
-    type, which stops growing after some hundreds of equal terms, and the loss would see rounded predictions.
+    The convolution gives float32 at least. In bfloat16, XLA would sum the gradients of its bias over all pixels in that type,
+    which stops growing after some hundreds of equal terms, and the loss would see rounded predictions. The products alone may
+    be those of bfloat16, where a device is faster with them.
 
     Attributes:
       config: The network's shape.
@@ -252,8 +253,10 @@ class PatchReassembly(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps `[b, h/p, w/p, d]` to `[b, h, w, t'*c']`."""
         config = self.config
-        dtype = _parameter_dtype(config)
-        x = pixel_shuffle(x, config.patch_size).astype(dtype)  # [b, h, w, d/p**2]
+        arithmetic = _arithmetic(config) | {"dtype": _parameter_dtype(config)}
+        if config.dtype == "bfloat16":
+            arithmetic["precision"] = lax.Precision.DEFAULT
+        x = pixel_shuffle(x, config.patch_size).astype(arithmetic["dtype"])  # [b, h, w, d/p**2]
         zeros = nn.initializers.zeros
         initial = (zeros, zeros) if config.shortcut != "none" else (torch_default_kernel, torch_default_bias(x.shape[-1]))
         return nn.Dense(
@@ -261,7 +264,7 @@ class PatchReassembly(nn.Module):
             kernel_init=initial[0],
             bias_init=initial[1],
             name="conv",
-            **{**_arithmetic(config), "dtype": dtype},
+            **arithmetic,
         )(x)  # [b, h, w, t'*c']
 
 
