@@ -31,7 +31,7 @@ from stlight_jax.console.messages import print_message
 from stlight_jax.data.load import check_config
 from stlight_jax.inference import trained
 from stlight_jax.inference.shipped_networks import FOLDER, SUFFIX
-from stlight_jax.runs.metrics_log import METRICS_FILE
+from stlight_jax.runs.metrics_log import read_lines
 from stlight_jax.storage.atomic import write_json
 
 SIZES = {"tiny": "tiny", "moving_mnist": "plus"}  # of configs/moving_mnist.py
@@ -109,7 +109,7 @@ def record(workdir: pathlib.Path, results: dict[str, Any], folder: pathlib.Path)
 
 def minutes(workdir: pathlib.Path) -> float:
     """Sums the minutes of the processes of a training, which may have been stopped and resumed, without the pauses."""
-    lines = [json.loads(line) for line in (workdir / METRICS_FILE).read_text().splitlines()]
+    lines = list(read_lines(workdir))
     starts = [index for index, line in enumerate(lines) if line["kind"] == "started"]
     processes = itertools.pairwise([*starts, len(lines)])
     return sum(lines[stop - 1]["time"] - lines[start]["time"] for start, stop in processes) / 60

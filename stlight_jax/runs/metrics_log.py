@@ -86,11 +86,8 @@ def read_metrics(workdir: epath.PathLike, kind: str) -> list[dict[str, Any]]:
 
     A run that resumes at an earlier step repeats steps; only the lines of the last repetition are returned.
     """
-    path = epath.Path(workdir) / METRICS_FILE
-    if not path.exists():
-        return []
     lines: list[dict[str, Any]] = []
-    for line in _lines(path):
+    for line in read_lines(workdir):
         if line.get("kind") == "started":
             lines = [earlier for earlier in lines if earlier["step"] <= line["step"]]
         elif line.get("kind") == kind:
@@ -98,8 +95,10 @@ def read_metrics(workdir: epath.PathLike, kind: str) -> list[dict[str, Any]]:
     return lines
 
 
-def _lines(path: epath.Path) -> Iterator[dict[str, Any]]:
-    for line in path.read_text().splitlines():
+def read_lines(workdir: epath.PathLike) -> Iterator[dict[str, Any]]:
+    """Yields all lines of a run as they were written, those of every process; none if there is no log."""
+    path = epath.Path(workdir) / METRICS_FILE
+    for line in path.read_text().splitlines() if path.exists() else ():
         try:
             content = json.loads(line)
         except ValueError:
