@@ -30,7 +30,7 @@ from stlight_jax.storage import paths
 from stlight_jax.storage.atomic import write_atomic
 
 if TYPE_CHECKING:
-    from stlight_jax.inference.onnx_graph import InputType
+    from stlight_jax.inference.onnx_units import InputType
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 # JAX guarantees to read a program for six months after it was made (docs.jax.dev, "Exporting and serializing").
